@@ -1,0 +1,75 @@
+"""Real parts for every test that asks for one, and a clean environment for all."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from tests.support.kafka import Broker
+from tests.support.prometheus import PrometheusServer, scrape_config
+from tests.support.redis import RedisServer
+
+set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
+# No deadline: a slow machine is no failure. In CI the same examples every time.
+settings.register_profile("marketdata", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("marketdata")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of whoever runs the tests configures nothing."""
+    for name in list(os.environ):
+        if name.startswith("MARKETDATA_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The Kafka of this test session. Tests that stop or kill one make a `Broker` of their own."""
+    broker = Broker(tmp_path_factory.mktemp("kafka")).start()
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def topic(broker: Broker) -> Callable[..., str]:
+    """Makes topics in `broker`: `topic("ticker-data.korea", partitions=3)` returns a name that no other test has."""
+
+    def create(stem: str = "topic", partitions: int = 1, **config: str | int) -> str:
+        return broker.create_topic(f"{stem}-{uuid.uuid4().hex[:8]}", partitions, **config)
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_server(_redis: RedisServer) -> RedisServer:
+    """The Redis of this test session, empty. Tests that stop or kill one make a `RedisServer` of their own."""
+    with _redis.client() as client:
+        client.flushall()
+    return _redis
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Callable[..., PrometheusServer]]:
+    """Starts a Prometheus: `prometheus(["127.0.0.1:8000"], rule_files=[...])`."""
+    with ExitStack() as running:
+
+        def start(targets: Sequence[str], rule_files: Sequence[Path] = ()) -> PrometheusServer:
+            directory = tmp_path / f"prometheus-{len(list(tmp_path.iterdir()))}"
+            server = PrometheusServer(directory, scrape_config(targets, rule_files)).start()
+            running.callback(server.kill)
+            return server
+
+        yield start

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Brings the real parts that tests start: Redis, Prometheus and Chromium from Debian, Apache Kafka's jars through Maven.
+# Does nothing when all are there. What cannot be had is named in one line, and the tests that need it say so themselves.
+set -eu
+cd "$(dirname "$0")"
+libs=../../.cache/kafka-4.3.0/libs
+
+missing=
+need() {  # COMMAND PACKAGE
+    command -v "$1" >/dev/null || missing="$missing $2"
+}
+need redis-server redis-server
+need promtool prometheus
+need chromium chromium
+need java default-jre-headless
+[ -d "$libs" ] || need mvn maven
+
+# shellcheck disable=SC2086  # a list of words
+[ -z "$missing" ] || ./debian.sh $missing || true
+[ -d "$libs" ] || { mkdir -p "$(dirname "$libs")" && ./kafka.sh "$(realpath -m "$libs")"; } || true

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Fetches the jars of Apache Kafka, in the version that kafka.xml names, into the folder $1.
+set -eu
+pom=$(dirname "$0")/kafka.xml
+libs=$1
+
+# Into a folder beside it first: an interrupted download must not look like a complete one.
+rm -rf "$libs.part"
+said=$(mvn --quiet --batch-mode --file "$pom" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$libs.part" 2>&1) || {
+    printf '%s\n' "$said" >&2
+    echo "Maven could not fetch Apache Kafka; tests that need a broker cannot run" >&2
+    exit 1
+}
+mv "$libs.part" "$libs"

@@ -1,0 +1,87 @@
+"""A real Kafka broker."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.support.cluster import Cluster
+from tests.support.missing import missing, program
+from tests.support.process import Part, accepts_connections, free_port
+
+JARS = Path(__file__).parents[2] / ".cache" / "kafka-4.3.0" / "libs"
+LOG4J = Path(__file__).with_name("log4j2.yaml")
+CLUSTER_ID = "bWFya2V0ZGF0YS10ZXN0cw"
+
+PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    # One broker, and little to prepare when the first group or transaction arrives.
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "2",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "2",
+    # Tests wait for rebalances, for the sessions of dead members and for time-outs of transactions.
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "100",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+    # A broker that was killed may return only when its session has run out.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "200",
+    # Small in memory and on disk.
+    "log.cleaner.dedupe.buffer.size": "4194304",
+    "log.index.size.max.bytes": "1048576",
+}
+
+
+class Broker(Part, Cluster):
+    """One Apache Kafka node; `properties` are added to its server.properties or replace what is there."""
+
+    def __init__(self, directory: Path, properties: Mapping[str, str] | None = None, heap: str = "768m") -> None:
+        Part.__init__(self, directory)
+        self.port, controller = free_port(), free_port()
+        Cluster.__init__(self, f"127.0.0.1:{self.port}")
+        self._java = program("java", "default-jre-headless")
+        if not JARS.is_dir():
+            missing("Apache Kafka", "`make parts` did not bring its jars")
+        self._heap = heap
+        self._properties = PROPERTIES | {
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+            "log.dirs": str(directory / "data"),
+            **(properties or {}),
+        }
+
+    def command(self) -> Sequence[str]:
+        """See Part; formats the data folder the first time."""
+        file = self.directory / "server.properties"
+        file.write_text("".join(f"{key}={value}\n" for key, value in self._properties.items()))
+        if not (self.directory / "data").exists():
+            self._format(file)
+        return [*self._jvm(f"-Xmx{self._heap}"), "kafka.Kafka", str(file)]
+
+    def ready(self) -> bool:
+        """See Part."""
+        if not accepts_connections(self.port):
+            return False
+        try:
+            return bool(AdminClient(self._client()).list_topics(timeout=2).brokers)
+        except KafkaException:
+            return False
+
+    def _format(self, properties: Path) -> None:
+        tool = [*self._jvm("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool"]
+        arguments = ["format", "--standalone", "-t", CLUSTER_ID, "-c", str(properties)]
+        done = subprocess.run([*tool, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode:
+            raise RuntimeError(f"the data folder cannot be formatted:\n{done.stdout}{done.stderr}")
+
+    def _jvm(self, *options: str) -> list[str]:
+        return [self._java, f"-Dlog4j2.configurationFile={LOG4J}", *options, "-cp", f"{JARS}/*"]

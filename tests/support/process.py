@@ -1,0 +1,118 @@
+"""A program that a test starts, kills and starts again."""
+
+import random
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+from tests.support.waiting import eventually
+
+# Below the range from which the kernel takes the ports of outgoing connections: there a client that tries to reconnect
+# to a part that is down could be given the part's own port, and keep it.
+PORTS = range(15_000, 32_000)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Part:
+    """A program with a data folder and ports of its own, which it keeps when it is started again.
+
+    A subclass says what to run (`command`) and when it answers (`ready`).
+    """
+
+    start_seconds = 30.0
+    stop_seconds = 15.0
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> Sequence[str]:
+        """The program and its arguments."""
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        raise NotImplementedError
+
+    @property
+    def log(self) -> str:
+        """All that it has printed."""
+        return self._log_file.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """The process id, for signals."""
+        assert self._process, f"{self._name} does not run"
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start it and wait until it answers."""
+        assert self._process is None, f"{self._name} runs already"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            eventually(self._answers, self.start_seconds, f"{self._name} did not answer")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        self._end(subprocess.Popen.terminate)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(subprocess.Popen.kill)
+
+    def restart(self) -> None:
+        """End it as `stop` does, if it runs, and start it with the same ports and data."""
+        self.stop()
+        self.start()
+
+    def _answers(self) -> bool:
+        if self._process and self._process.poll() is not None:
+            raise RuntimeError(f"{self._name} ended with {self._process.returncode}:\n{self.log[-3000:]}")
+        return self.ready()
+
+    def _end(self, signal: Callable[[subprocess.Popen[bytes]], None]) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        signal(process)
+        try:
+            process.wait(self.stop_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    @property
+    def _log_file(self) -> Path:
+        return self.directory / "output.log"
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether something listens on the loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,127 @@
+"""A web server with something to show."""
+
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from exporter.connections import Limits
+from exporter.exposition import AnyFamily, Family
+from exporter.model import FeedKey, Status
+from exporter.web import WebMetrics, WebServer
+
+FEED: dict[str, object] = {
+    "region": "korea",
+    "exchange": "upbit",
+    "request_type": "ticker",
+    "batches": 1234,
+    "messages": 24680,
+    "last_batch_size": 20,
+    "last_batch_unique_symbols": 16,
+    "last_batch_cache_efficiency": 0.0625,
+    "last_received_ms": 1_760_031_213_693,
+}
+HOST = "127.0.0.1"
+
+
+class Shown:
+    """Views that show what they are told to. `collecting` is set by each scrape, and cleared `go_on` holds views up."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = WebMetrics(self.registry)
+        self.records = Counter("records", "Records.", ["topic"], registry=self.registry)
+        self.depth = Gauge("depth", "Depth.", registry=self.registry)
+        self.more: list[Family] = []
+        self.health = Status(True)
+        self.readiness = Status(True)
+        self.settings: Mapping[str, object] = {"kafka": {"bootstrap_servers": "localhost:9092"}}
+        self.rows = [FEED]
+        self.failure: Exception | None = None
+        self.scrapes = 0
+        self.collecting = Event()
+        self.go_on = Event()
+        self.go_on.set()
+
+    def collect(self) -> Iterable[AnyFamily]:
+        """See Views."""
+        self._fail()
+        self.scrapes += 1
+        self.collecting.set()
+        self.go_on.wait()
+        return [*self.registry.collect(), *self.more]
+
+    def healthy(self) -> Status:
+        """See Views."""
+        self._fail()
+        return self.health
+
+    def ready(self) -> Status:
+        """See Views."""
+        self._fail()
+        return self.readiness
+
+    def config(self) -> Mapping[str, object]:
+        """See Views."""
+        self._fail()
+        return self.settings
+
+    def feeds(self) -> list[dict[str, object]]:
+        """See Views."""
+        self._fail()
+        return self.rows
+
+    def symbols(self, feed: FeedKey | None) -> list[dict[str, object]]:
+        """See Views."""
+        self._fail()
+        self.go_on.wait()
+        return [{"feed": None if feed is None else str(feed), "symbol": "KRW-BTC"}]
+
+    def evictions(self, reason: str) -> float | None:
+        """How many connections were closed for this reason."""
+        return self.registry.get_sample_value("marketdata_exporter_http_evictions_total", {"reason": reason})
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+class Site(NamedTuple):
+    """A running server and what it shows."""
+
+    views: Shown
+    port: int
+    server: WebServer
+
+    def url(self, path: str) -> str:
+        """The address of a page."""
+        return f"http://{HOST}:{self.port}{path}"
+
+    def connect(self, receive_bytes: int = 0) -> socket.socket:
+        """A connection that says nothing yet; one with a small buffer reads only what it is told to."""
+        client = socket.socket()
+        if receive_bytes:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        client.settimeout(10)
+        try:
+            client.connect((HOST, self.port))
+        except OSError:
+            client.close()
+            raise
+        return client
+
+
+@contextmanager
+def site(limits: Limits = Limits(), host: str = HOST) -> Iterator[Site]:  # noqa: B008 - frozen
+    """A server on a free port, stopped at the end."""
+    views = Shown()
+    server = WebServer(views, host, 0, "/metrics", version="1.2.3", metrics=views.metrics, limits=limits)
+    port = server.start()
+    try:
+        yield Site(views, port, server)
+    finally:
+        views.go_on.set()
+        server.stop()

@@ -1,0 +1,129 @@
+"""The real parts do what the other tests rely on."""
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from tests.support.cluster import Record
+from tests.support.kafka import Broker
+from tests.support.prometheus import PrometheusServer, promtool
+from tests.support.redis import RedisServer
+from tests.support.waiting import eventually
+
+METRICS = "# HELP marketdata_records_total Read.\n# TYPE marketdata_records_total counter\nmarketdata_records_total 3\n"
+
+
+def transactional(broker: Broker, name: str) -> Producer:
+    """A producer whose transactions can begin."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": name})
+    producer.init_transactions(20)
+    return producer
+
+
+def test_records_come_back_as_they_were_sent(broker: Broker, topic: Callable[..., str]) -> None:
+    name = topic(partitions=2)
+    record = Record(b"value", b"key", {"ce_id": b"a/0/1"}, timestamp_ms=1_760_031_213_693, partition=1)
+    written = broker.produce(name, [record, b"bare"])
+    assert written[0] == Record(b"value", b"key", {"ce_id": b"a/0/1"}, 1_760_031_213_693, partition=1, offset=0)
+    assert sorted(written, key=lambda r: (r.partition, r.offset)) == broker.read_all(name)
+
+
+def test_only_committed_transactions_are_read(broker: Broker, topic: Callable[..., str]) -> None:
+    name = topic()
+    producer = transactional(broker, name)
+    producer.begin_transaction()
+    producer.produce(name, b"aborted")
+    producer.flush(20)
+    producer.abort_transaction(20)
+    producer.begin_transaction()
+    producer.produce(name, b"committed")
+    producer.commit_transaction(20)
+    assert [record.value for record in broker.read_all(name)] == [b"committed"]
+    assert [record.value for record in broker.read_all(name, "read_uncommitted")] == [b"aborted", b"committed"]
+
+
+def test_an_open_transaction_hides_what_follows_it(broker: Broker, topic: Callable[..., str]) -> None:
+    name = topic()
+    producer = transactional(broker, name)
+    producer.begin_transaction()
+    producer.produce(name, b"open")
+    producer.flush(20)
+    broker.produce(name, [b"after"])
+    assert broker.read_all(name) == []
+    producer.abort_transaction(20)
+    assert [record.value for record in broker.read_all(name)] == [b"after"]
+
+
+def test_committed_offsets_are_told_by_partition(broker: Broker, topic: Callable[..., str]) -> None:
+    name = topic(partitions=2)
+    assert broker.committed("readers", name) == {}
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "readers"})
+    consumer.commit(offsets=[TopicPartition(name, 1, 7)], asynchronous=False)
+    consumer.close()
+    assert broker.committed("readers", name) == {1: 7}
+
+
+def test_a_killed_broker_returns_with_its_records(tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "kafka", {"message.max.bytes": "2000000"}).start()
+    try:
+        written = broker.produce(broker.create_topic("kept", retention_ms=600_000), [b"a", b"b"])
+        broker.kill()
+        broker.start()
+        assert broker.read_all("kept") == written
+    finally:
+        broker.kill()
+
+
+def test_redis_answers_and_is_empty(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        assert client.keys() == []
+        client.set("last_seen", 1)
+
+
+def test_redis_is_empty_again_in_the_next_test(redis_server: RedisServer) -> None:
+    test_redis_answers_and_is_empty(redis_server)
+
+
+def test_prometheus_scrapes_a_target(prometheus: Callable[..., PrometheusServer]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), MetricsHandler) as target:
+        threading.Thread(target=target.serve_forever).start()
+        try:
+            server = prometheus([f"127.0.0.1:{target.server_port}"])
+            sample = eventually(lambda: server.query("marketdata_records_total"), message="no sample")[0]
+        finally:
+            target.shutdown()
+    assert (sample.labels["job"], sample.value) == ("marketdata", 3.0)
+
+
+def test_promtool_tells_good_from_bad_metrics() -> None:
+    promtool("check", "metrics", input=METRICS)
+    with pytest.raises(AssertionError, match="no help text"):
+        promtool("check", "metrics", input=METRICS.partition("\n")[2])
+
+
+def test_a_part_that_cannot_start_shows_its_output(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="Invalid value none"):
+        Broker(tmp_path / "kafka", {"num.io.threads": "none"}).start()
+
+
+def test_waiting_tells_what_was_seen_last() -> None:
+    with pytest.raises(AssertionError, match="no rain within 0 s; the last result was 0"):
+        eventually(lambda: 0, deadline_seconds=0, message="no rain")
+
+
+class MetricsHandler(BaseHTTPRequestHandler):
+    """Serves METRICS."""
+
+    def do_GET(self) -> None:
+        """Answer every path alike."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(METRICS.encode())
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
