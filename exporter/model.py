@@ -1,0 +1,120 @@
+"""The vocabulary: the values that pass between the parts, frozen.
+
+A *record* is bytes from Kafka. A *batch* is a decoded record: what a collector sent at once. Its rows are
+*messages*, each about one *symbol*. A *feed* is where batches come from. An *event* is what goes back to Kafka.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+
+class FeedKey(NamedTuple):
+    """The three words that name a feed; the key of every series and event."""
+
+    region: str
+    exchange: str
+    request_type: str
+
+    def __str__(self) -> str:
+        return f"{self.region}:{self.exchange}:{self.request_type}"
+
+
+class Partition(NamedTuple):
+    """One partition of one input topic."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+
+class Reason(StrEnum):
+    """Why a record was rejected; a closed set."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    INVALID_UTF8 = "invalid_utf8"
+    INVALID_JSON = "invalid_json"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    INVALID_TIMESTAMP = "invalid_timestamp"
+    INVALID_FEED = "invalid_feed"
+    INVALID_SYMBOL = "invalid_symbol"
+    TOO_MANY_MESSAGES = "too_many_messages"
+    TOO_MANY_FEEDS = "too_many_feeds"
+    TOO_MANY_SYMBOLS = "too_many_symbols"
+
+
+class Anomaly(StrEnum):
+    """What was suspicious in a batch that is valid; a closed set."""
+
+    SIZE_MISMATCH = "size_mismatch"
+    UNREADABLE_FIELD = "unreadable_field"
+
+
+class EventType(StrEnum):
+    """The kinds of events that leave the sidecar."""
+
+    BATCH = "batch_collected"
+    SUMMARY = "performance_summary"
+    ERROR = "error"
+
+
+class Rejected(Exception):
+    """A record is no valid batch: count it under its reason and go on with the next.
+
+    `detail` says in words what was found where; it quotes at most a few characters of the record.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One Kafka record as it was read: bytes and where they lay."""
+
+    partition: Partition
+    offset: int
+    timestamp_ms: int
+    value: bytes | None
+    traceparent: bytes | None = None
+
+
+class BatchResult(NamedTuple):
+    """What the analysis of one batch says.
+
+    `cache_efficiency` is 1 / `unique_symbols`, and 0 for a batch without messages.
+    """
+
+    batch_size: int
+    unique_symbols: int
+    cache_efficiency: float
+    timestamp_ms: int
+
+
+class SymbolUpdate(NamedTuple):
+    """The symbols of one batch, for the store that adds them up over replicas.
+
+    `symbols` has one entry a message, in order, so a symbol may stand in it more than once.
+    """
+
+    partition: Partition
+    offset: int
+    feed: FeedKey
+    timestamp_ms: int
+    symbols: list[str]
+
+
+class Status(NamedTuple):
+    """Whether something holds, and if not, why not."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
