@@ -1,0 +1,322 @@
+"""The web server answers what it is asked, in the form that was asked for."""
+
+import gzip
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+
+import pytest
+import requests
+import yaml
+from prometheus_client.samples import Exemplar
+
+from exporter.connections import ListenError
+from exporter.exposition import OPENMETRICS, TEXT, Family
+from exporter.model import Status
+from exporter.web import WebServer
+from tests.support.prometheus import PrometheusServer
+from tests.support.views import HOST, Shown, Site, site
+from tests.support.waiting import eventually
+
+EVERY_VIEW = ["/metrics", "/", "/-/healthy", "/-/ready", "/config", "/api/v1/feeds", "/api/v1/symbols"]
+LARGE = Family("batches", "counter", "Batches.", "", [f'batches_total{{region="r{n}"}} {n}\n' for n in range(1000)])
+
+
+@pytest.fixture
+def shop() -> Iterator[Site]:
+    """A server with the usual limits."""
+    with site() as running:
+        yield running
+
+
+def get(running: Site, path: str, **headers: str) -> requests.Response:
+    """The answer to a GET; without headers the client asks for nothing in particular."""
+    plain: dict[str, str | None] = {"Accept": None, "Accept-Encoding": "identity"}
+    plain |= {name.replace("_", "-"): value for name, value in headers.items()}
+    return requests.get(running.url(path), headers=plain, timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "counter_type"),
+    [
+        ("*/*", TEXT.content_type, "# TYPE records_total counter"),
+        ("text/plain;version=1.0.0", "text/plain; version=1.0.0; charset=utf-8", "# TYPE records_total counter"),
+        ("application/openmetrics-text;version=1.0.0", OPENMETRICS.content_type, "# TYPE records counter"),
+    ],
+)
+def test_metrics_come_in_the_format_that_was_asked_for(
+    shop: Site, accept: str, content_type: str, counter_type: str
+) -> None:
+    """The label says what the body is."""
+    shop.views.records.labels("a").inc()
+    answer = get(shop, "/metrics", Accept=accept)
+    assert answer.headers["Content-Type"] == content_type
+    assert counter_type in answer.text.splitlines()
+    assert 'records_total{topic="a"} 1.0' in answer.text
+    assert answer.text.endswith("# EOF\n") == ("openmetrics" in content_type)
+
+
+def test_chosen_names_give_their_families_only(shop: Site) -> None:
+    """`name[]` may be repeated, and names nobody has give an empty page."""
+    answer = get(shop, "/metrics?name[]=depth&name%5B%5D=records_total")
+    assert [line for line in answer.text.splitlines() if line.startswith("# TYPE")] == [
+        "# TYPE records_total counter",
+        "# TYPE depth gauge",
+    ]
+    assert get(shop, "/metrics?name[]=absent").text == ""
+    assert get(shop, "/metrics?" + "name[]=x&" * 101).status_code == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "/static/style.css"])
+def test_large_answers_are_compressed_for_those_who_allow_it(shop: Site, path: str) -> None:
+    """The compressed body holds the same, and q=0 forbids it."""
+    shop.views.more = [LARGE]
+    shop.views.rows *= 20
+    with requests.get(shop.url(path), headers={"Accept-Encoding": "br, gzip;q=0.2"}, stream=True, timeout=10) as answer:
+        packed = answer.raw.read(decode_content=False)
+    plain = get(shop, path, Accept_Encoding="gzip;q=0, *;q=0")
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert int(answer.headers["Content-Length"]) == len(packed) < len(plain.content)
+    assert gzip.decompress(packed).splitlines()[0] == plain.content.splitlines()[0]
+
+
+@pytest.mark.parametrize("path", ["/-/healthy", "/", "/config", "/absent"])
+def test_head_has_the_headers_of_get_and_no_body(shop: Site, path: str) -> None:
+    """The length is that of the body that GET would bring."""
+    head = requests.head(shop.url(path), headers={"Accept-Encoding": "identity"}, timeout=10)
+    answer = get(shop, path)
+    assert head.status_code == answer.status_code
+    assert head.content == b""
+    assert int(head.headers["Content-Length"]) == len(answer.content) > 0
+    assert head.headers["Content-Type"] == answer.headers["Content-Type"]
+
+
+def test_a_connection_serves_many_requests(shop: Site) -> None:
+    """HEAD, GET and refusals follow each other on one connection."""
+    with requests.Session() as session:
+        session.headers["Connection"] = "keep-alive"
+        codes = [session.request(method, shop.url("/-/healthy"), timeout=10).status_code for method in ("HEAD", "GET")]
+        codes.append(session.get(shop.url("/absent"), timeout=10).status_code)
+        codes.append(session.get(shop.url("/metrics"), timeout=10).status_code)
+    assert codes == [200, 200, 404, 200]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_what_would_change_something_is_not_allowed(shop: Site, method: str) -> None:
+    """Only GET and HEAD are; the answer says so."""
+    answer = requests.request(method, shop.url("/metrics"), data=b"x" * 100, timeout=10)
+    assert answer.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_an_unknown_path_is_not_found_and_not_echoed(shop: Site) -> None:
+    """The answer is short and the same for all."""
+    answer = get(shop, "/<script>")
+    assert (answer.status_code, answer.text) == (404, "not found\n")
+
+
+@pytest.mark.parametrize("path", [*EVERY_VIEW, "/absent", "/static/style.css"])
+def test_every_answer_tells_browsers_to_be_careful(shop: Site, path: str) -> None:
+    """No scripts, no frames, no guessing of types, no permission for other origins."""
+    headers = get(shop, path, Origin="http://elsewhere.example").headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "script-src" not in headers["Content-Security-Policy"]
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+@pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
+def test_health_and_readiness_say_why_not(shop: Site, path: str) -> None:
+    """200 and ok, or 503 and a line for each reason."""
+    assert (get(shop, path).status_code, get(shop, path).text) == (200, "ok\n")
+    shop.views.health = shop.views.readiness = Status(False, ("2 partitions lag", "the backlog is full"))
+    answer = get(shop, path)
+    assert (answer.status_code, answer.text) == (503, "2 partitions lag\nthe backlog is full\n")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_the_configuration_is_shown_as_yaml(shop: Site) -> None:
+    """In the order in which it is given, and as plain text."""
+    shop.views.settings = {
+        "web": {"listen_address": ":8000"},
+        "input": {"topics": ["^ticker-"]},
+        "redis": {"url": None},
+    }
+    answer = get(shop, "/config")
+    assert yaml.safe_load(answer.text) == shop.views.settings
+    assert answer.text.startswith("web:")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_feeds_and_symbols_are_json(shop: Site) -> None:
+    """Rows stand under `data`; a feed can be chosen."""
+    assert get(shop, "/api/v1/feeds").json() == {"status": "success", "data": shop.views.rows}
+    one = get(shop, "/api/v1/symbols?feed=korea:upbit:ticker").json()
+    assert one == {"status": "success", "data": [{"feed": "korea:upbit:ticker", "symbol": "KRW-BTC"}]}
+    assert get(shop, "/api/v1/symbols").json()["data"] == [{"feed": None, "symbol": "KRW-BTC"}]
+
+
+@pytest.mark.parametrize("feed", ["", "korea", "korea:upbit", "korea::ticker", "a:b:c:d"])
+def test_a_malformed_feed_is_an_error_in_json(shop: Site, feed: str) -> None:
+    """The error says what a feed looks like."""
+    answer = get(shop, f"/api/v1/symbols?feed={feed}")
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+    assert answer.json() == {"status": "error", "error": "feed must be region:exchange:request_type"}
+
+
+def test_nothing_on_the_page_is_taken_for_html(shop: Site) -> None:
+    """Feed names and reasons come from outside."""
+    evil = '<script>alert("x")</script>'
+    shop.views.rows = [{"region": evil, "exchange": "$version", "request_type": "\ud800"}]
+    shop.views.readiness = Status(False, (evil,))
+    text = get(shop, "/").text
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") == 2
+    assert "$version:?" in text
+
+
+def test_the_page_links_to_everything(shop: Site) -> None:
+    """Every link works, and nothing on the page comes from elsewhere."""
+    text = get(shop, "/").text
+    links = [part.partition('"')[0] for part in text.split('href="')[1:] if not part.startswith("data:")]
+    assert set(EVERY_VIEW) - {"/"} <= set(links)
+    assert {get(shop, link).status_code for link in links} == {200}
+    assert "http://" not in text.replace("http-equiv", "")
+    assert "https://" not in text
+
+
+@pytest.mark.parametrize("path", EVERY_VIEW)
+def test_a_view_that_fails_costs_one_answer(shop: Site, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The client learns that something failed, the log where, nobody what was said; the next request works."""
+    shop.views.failure = ValueError("redis://user:hunter2@redis")
+    with caplog.at_level(logging.INFO):
+        answer = get(shop, path)
+    assert (answer.status_code, answer.text) == (500, "internal error, see the log\n")
+    [line] = caplog.messages
+    assert line.startswith(f"{path} failed: ValueError in ")
+    assert "hunter2" not in caplog.text
+    assert shop.views.registry.get_sample_value("marketdata_exporter_http_responses_total", {"code": "500"}) == 1
+    shop.views.failure = None
+    assert eventually(lambda: get(shop, path).status_code) == HTTPStatus.OK
+
+
+def test_scrapes_at_the_same_time_share_one_page(shop: Site) -> None:
+    """While a page is being made, who asks for the same waits for it."""
+    shop.views.go_on.clear()
+    with ThreadPoolExecutor(1) as pool, shop.connect() as second:
+        first = pool.submit(get, shop, "/metrics")
+        assert shop.views.collecting.wait(10)
+        second.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        # The loop reads from all its sockets in turn: after two answers here the request above has been read.
+        assert [get(shop, "/-/healthy").text for _ in range(2)] == ["ok\n", "ok\n"]
+        shop.views.go_on.set()
+        body = b"".join(iter(lambda: second.recv(65536), b"")).partition(b"\r\n\r\n")[2]
+        assert body == first.result(10).content
+    assert shop.views.scrapes == 1
+
+
+def test_a_page_is_soon_made_anew(shop: Site) -> None:
+    """What changes is seen by a later scrape."""
+    shop.views.depth.set(1)
+    assert "depth 1.0" in get(shop, "/metrics").text
+    shop.views.depth.set(2)
+    assert eventually(lambda: "depth 2.0" in get(shop, "/metrics").text)
+
+
+def test_different_selections_do_not_share_a_page(shop: Site) -> None:
+    """Nor do formats."""
+    pages = {
+        get(shop, path, Accept=accept).text
+        for path in ("/metrics?name[]=depth", "/metrics?name[]=records", "/metrics")
+        for accept in ("text/plain", "application/openmetrics-text")
+    }
+    assert len(pages) == 6
+
+
+def test_a_symbol_store_that_hangs_delays_nothing_else(shop: Site) -> None:
+    """Scrapes and health come while a read of symbols waits."""
+    with ThreadPoolExecutor(1) as pool:
+        shop.views.go_on.clear()
+        waiting = pool.submit(get, shop, "/api/v1/symbols")
+        assert get(shop, "/-/ready").status_code == HTTPStatus.OK
+        shop.views.go_on.set()
+        assert waiting.result(10).status_code == HTTPStatus.OK
+
+
+def test_rendering_is_measured(shop: Site) -> None:
+    """Each page that is made counts, with the time it took."""
+    get(shop, "/metrics")
+    count = shop.views.registry.get_sample_value("marketdata_exporter_scrape_render_seconds_count")
+    assert count == 1
+
+
+def test_a_real_prometheus_reads_samples_and_exemplars(shop: Site, prometheus: Callable[..., PrometheusServer]) -> None:
+    """A block family with an exemplar arrives in Prometheus as it was meant."""
+    line = 'batches_total{region="korea"}'
+    exemplar = Exemplar({"topic": "ticker-data.korea", "offset": "7"}, 1.0)
+    shop.views.more = [Family("batches", "counter", "Batches.", "", [line + " 12\n"], {line: exemplar})]
+    server = prometheus([f"{HOST}:{shop.port}"])
+    [sample] = eventually(lambda: server.query("batches_total"), 20)
+    assert sample.value == 12
+    assert server.query("up")[0].value == 1
+    window = {"start": "2000-01-01T00:00:00Z", "end": "2100-01-01T00:00:00Z"}
+    [found] = eventually(lambda: server.get("query_exemplars", query="batches_total", **window))
+    assert found["exemplars"][0]["labels"] == exemplar.labels
+
+
+def test_an_address_in_use_is_named() -> None:
+    """The error is one line, and an OSError."""
+    views = Shown()
+    with site() as running:
+        second = WebServer(views, HOST, running.port, "/metrics", version="1", metrics=views.metrics)
+        with pytest.raises(ListenError, match=rf"^cannot listen on 127.0.0.1:{running.port}: Address already in use"):
+            second.start()
+        second.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("host.invalid", r"host\.invalid:1"), ("2001:db8::1", r"\[2001:db8::1\]:1")]
+)
+def test_an_address_that_is_not_ours_is_named(host: str, shown: str) -> None:
+    """IPv6 addresses stand in brackets."""
+    views = Shown()
+    with pytest.raises(ListenError, match=f"^cannot listen on {shown}: "):
+        WebServer(views, host, 1, "/metrics", version="1", metrics=views.metrics).start()
+
+
+def test_without_a_host_both_kinds_of_addresses_are_served() -> None:
+    """IPv4 and, where there is any, IPv6."""
+    hosts = ["127.0.0.1", "[::1]"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+    with site(host="") as running:
+        answers = [requests.get(f"http://{host}:{running.port}/-/healthy", timeout=10).text for host in hosts]
+    assert set(answers) == {"ok\n"}
+
+
+def test_the_telemetry_path_can_be_chosen() -> None:
+    """Metrics are there and not at the usual place, and the page links to it."""
+    views = Shown()
+    server = WebServer(views, HOST, 0, "/telemetry", version="1", metrics=views.metrics)
+    running = Site(views, server.start(), server)
+    try:
+        assert "depth 0.0" in get(running, "/telemetry").text
+        assert get(running, "/metrics").status_code == HTTPStatus.NOT_FOUND
+        assert 'href="/telemetry"' in get(running, "/").text
+    finally:
+        server.stop()
+
+
+def test_a_stopped_server_leaves_neither_thread_nor_port() -> None:
+    """Stopping closes connections that are open, whatever they wait for, and may be done twice."""
+    with site() as running, running.connect() as silent, running.connect() as slow:
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
+        get(running, "/-/healthy")
+        running.server.stop()
+        running.server.stop()
+        assert "web" not in {thread.name for thread in threading.enumerate()}
+        assert silent.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            running.connect()
