@@ -1,0 +1,59 @@
+"""A circuit breaker: when to leave a server alone that fails, and when to try it again.
+
+    closed --`failures` in a row--> open --`open_seconds` later--> half_open --success--> closed
+                                     ^                                 |
+                                     +--------------failure------------+
+
+Time is an argument, in seconds of a clock that never goes back. An object has one owner; others only read `state`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class CircuitState(StrEnum):
+    """The states of a breaker; a closed set."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class CircuitBreaker:
+    """Ask `allows` before each try, and tell how it went with `succeeded` or `failed`."""
+
+    def __init__(self, failures: int = 5, open_seconds: float = 10.0) -> None:
+        self.state = CircuitState.CLOSED
+        self._limit = failures
+        self._open_seconds = open_seconds
+        self._failures = 0
+        self._retry_at = 0.0
+
+    def allows(self, now: float) -> bool:
+        """Whether to try now; half-open, one try is allowed, and another if nothing was heard of it for as long."""
+        if self.state is CircuitState.CLOSED:
+            return True
+        if now < self._retry_at:
+            return False
+        self.state = CircuitState.HALF_OPEN
+        self._retry_at = now + self._open_seconds
+        return True
+
+    def retry_in(self, now: float) -> float:
+        """Seconds until the next try is allowed."""
+        return 0.0 if self.state is CircuitState.CLOSED else max(0.0, self._retry_at - now)
+
+    def succeeded(self) -> None:
+        """The server answered."""
+        self.state = CircuitState.CLOSED
+        self._failures = 0
+
+    def failed(self, now: float) -> None:
+        """The server did not answer; late failures of tries from before do not keep an open circuit open for longer."""
+        if self.state is CircuitState.OPEN:
+            return
+        self._failures += 1
+        if self._failures >= self._limit:
+            self.state = CircuitState.OPEN
+            self._retry_at = now + self._open_seconds

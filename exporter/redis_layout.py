@@ -1,0 +1,164 @@
+"""What Redis holds, and how updates become changes of it: pure, without client or clock.
+
+With the prefix `marketdata`, for the partition `ticker-data.korea/0` and the feed `korea:upbit:ticker`:
+
+| key | type | holds |
+|---|---|---|
+| `marketdata:{ticker-data.korea/0}:messages` | hash | name -> messages; under the empty name the fence |
+| `marketdata:{ticker-data.korea/0}:seen` | sorted set | name by the stamp (ms) of the newest batch it was in |
+| `marketdata:{korea:upbit:ticker}:distinct:489453` | HyperLogLog | the symbols of a window: stamp // window |
+| `marketdata:partitions` | sorted set | partition by the time (ms) of the last write to it |
+
+A name is region, exchange, request type and symbol, joined by NUL. Readers add up over the partitions.
+
+- The **fence** of a partition is the offset of the first record that is not counted yet. It changes only together with
+  the counts beside it, by one script, and the script refuses a delta that begins below it. So a record that is offered
+  again, by whom and in whatever company, counts once. Fence and counts are one key: they live and die together.
+- The braces are hash tags: each call stays within one slot of a cluster. A sketch needs no fence, it is idempotent.
+- Memory is bounded: every key expires when nothing was written to it for the TTL (a sketch after two windows), and a
+  symbol goes when it was in no batch for the TTL. A refused delta prolongs nothing: a topic that was deleted and made
+  again under its name is counted when its offsets pass the old fence, or after the TTL.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+from exporter.model import FeedKey, Partition, SymbolUpdate
+
+# Scripts block the server: 5,000 messages for some 20 ms.
+RECORDS_PER_DELTA = 500
+MESSAGES_PER_DELTA = 5000
+
+# KEYS: messages, seen. ARGV: first offset, next offset, TTL in seconds, then name, messages, stamp of each symbol.
+# The fence is moved first, so that an error in the middle leaves a gap and never a double count. Symbols age by the
+# newest stamp or by the server's clock, whichever is behind: a replay drops nothing, nor does a stamp from the future.
+APPLY = """
+local fence = tonumber(redis.call('HGET', KEYS[1], '') or 0)
+if fence > tonumber(ARGV[1]) then return fence end
+redis.call('HSET', KEYS[1], '', ARGV[2])
+for i = 4, #ARGV, 3 do
+  redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1])
+  redis.call('ZADD', KEYS[2], 'GT', ARGV[i + 2], ARGV[i])
+end
+local newest = tonumber(redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2] or 0)
+local oldest = math.min(newest, redis.call('TIME')[1] * 1000) - ARGV[3] * 1000
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. oldest, 'LIMIT', 0, 100)) do
+  redis.call('HDEL', KEYS[1], name)
+  redis.call('ZREM', KEYS[2], name)
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return tonumber(ARGV[2])
+"""
+
+_offset = attrgetter("offset")
+_stamp = attrgetter("timestamp_ms")
+
+
+class Keys(NamedTuple):
+    """The names of the keys under a prefix; a partition is written as `topic/number`."""
+
+    prefix: str
+
+    @property
+    def partitions(self) -> str:
+        """The index of all partitions."""
+        return f"{self.prefix}:partitions"
+
+    def messages(self, partition: str) -> str:
+        """Counts and fence."""
+        return f"{self.prefix}:{{{partition}}}:messages"
+
+    def seen(self, partition: str) -> str:
+        """Stamps."""
+        return f"{self.prefix}:{{{partition}}}:seen"
+
+    def distinct(self, feed: FeedKey, window: int) -> str:
+        """The sketch of one window."""
+        return f"{self.prefix}:{{{feed}}}:distinct:{window}"
+
+
+class Tally:
+    """The symbols of a feed within one window."""
+
+    def __init__(self) -> None:
+        self.messages: Counter[str] = Counter()
+        self.seen: dict[str, int] = {}
+
+    def add(self, update: SymbolUpdate) -> None:
+        """Add an update that is not older than those before it."""
+        self.messages.update(update.symbols)
+        self.seen.update(dict.fromkeys(update.symbols, update.timestamp_ms))
+
+
+class Delta(NamedTuple):
+    """What the records of a partition from offset `first` to before `next` add, by feed and window."""
+
+    first: int
+    next: int
+    tallies: dict[tuple[FeedKey, int], Tally]
+
+    def arguments(self, ttl_seconds: int) -> Iterator[bytes | int]:
+        """The ARGV of `APPLY`."""
+        yield from (self.first, self.next, ttl_seconds)
+        for (feed, _), tally in self.tallies.items():
+            for symbol, messages in tally.messages.items():
+                yield from (name(feed, symbol), messages, tally.seen[symbol])
+
+
+def in_order(updates: Iterable[SymbolUpdate]) -> dict[Partition, list[SymbolUpdate]]:
+    """The updates of each partition by rising offset, each offset once."""
+    found: dict[Partition, dict[int, SymbolUpdate]] = defaultdict(dict)
+    for update in updates:
+        found[update.partition][update.offset] = update
+    return {partition: sorted(by_offset.values(), key=_offset) for partition, by_offset in found.items()}
+
+
+def from_fence(updates: list[SymbolUpdate], fence: int) -> list[SymbolUpdate]:
+    """Those of the updates, by rising offset, that are not counted yet."""
+    return updates[bisect_left(updates, fence, key=_offset) :]
+
+
+def delta(updates: Sequence[SymbolUpdate], window_ms: int) -> Delta:
+    """The first of the updates, by rising offset, as many as one call may carry."""
+    head = updates[: _head(updates)]
+    tallies: dict[tuple[FeedKey, int], Tally] = defaultdict(Tally)
+    for update in sorted(head, key=_stamp):
+        tallies[update.feed, update.timestamp_ms // window_ms].add(update)
+    return Delta(head[0].offset, head[-1].offset + 1, tallies)
+
+
+def _head(updates: Sequence[SymbolUpdate]) -> int:
+    messages = 0
+    for count, update in enumerate(updates[:RECORDS_PER_DELTA]):
+        messages += len(update.symbols)
+        if messages > MESSAGES_PER_DELTA:
+            return max(count, 1)
+    return min(len(updates), RECORDS_PER_DELTA)
+
+
+def encoded(symbol: str) -> bytes:
+    """UTF-8, with ? for what has none: a lone surrogate is no reason to lose the rest."""
+    return symbol.encode(errors="replace")
+
+
+def name(feed: FeedKey, symbol: str) -> bytes:
+    """How a symbol of a feed is called within a partition."""
+    return encoded("\0".join((*feed, symbol)))
+
+
+def parsed(text: bytes) -> tuple[FeedKey, str]:
+    """The feed and the symbol of a name."""
+    region, exchange, request_type, symbol = text.decode(errors="replace").split("\0", 3)
+    return FeedKey(region, exchange, request_type), symbol
+
+
+def pattern(feed: FeedKey) -> bytes:
+    """The glob that matches the names of a feed's symbols."""
+    return re.sub(rb"([\\*?\[\]])", rb"\\\1", name(feed, "")) + b"*"

@@ -1,0 +1,75 @@
+"""The circuit breaker, with invented times."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.breaker import CircuitBreaker, CircuitState
+
+LIMIT = 3
+OPEN_SECONDS = 10
+
+
+def breaker(failures: int = 0, now: float = 0) -> CircuitBreaker:
+    """A breaker after some failures at one moment."""
+    made = CircuitBreaker(LIMIT, OPEN_SECONDS)
+    for _ in range(failures):
+        made.failed(now)
+    return made
+
+
+@given(st.lists(st.tuples(st.integers(0, 2 * OPEN_SECONDS), st.booleans())))
+def test_a_try_is_refused_only_after_failures_in_a_row_and_only_for_a_while(steps: list[tuple[int, bool]]) -> None:
+    """Whatever happened before, this one rule tells whether a try is allowed and when the next one is."""
+    circuit, now = breaker(), 0
+    tries: list[tuple[int, bool]] = []
+    for pause, succeeds in steps:
+        now += pause
+        in_a_row = len(list(takewhile(lambda past: not past[1], reversed(tries))))
+        wait = max(0, tries[-1][0] + OPEN_SECONDS - now) if in_a_row >= LIMIT else 0
+        assert circuit.retry_in(now) == wait
+        assert circuit.allows(now) == (wait == 0)
+        if wait == 0:
+            tries.append((now, succeeds))
+            circuit.succeeded() if succeeds else circuit.failed(now)
+            assert (circuit.state is CircuitState.CLOSED) == (succeeds or in_a_row + 1 < LIMIT)
+
+
+@given(st.integers(0, LIMIT - 1), st.integers(0, LIMIT - 1))
+def test_a_success_forgets_the_failures_before_it(before: int, after: int) -> None:
+    circuit = breaker(before)
+    circuit.succeeded()
+    for _ in range(after):
+        circuit.failed(0)
+    assert circuit.state is CircuitState.CLOSED
+
+
+def test_half_open_allows_one_try() -> None:
+    circuit = breaker(LIMIT)
+    states = [circuit.state]
+    assert [circuit.allows(OPEN_SECONDS), circuit.allows(OPEN_SECONDS)] == [True, False]
+    assert [*states, circuit.state] == [CircuitState.OPEN, CircuitState.HALF_OPEN]
+
+
+def test_a_try_of_which_nothing_is_heard_does_not_refuse_all_others_for_good() -> None:
+    circuit = breaker(LIMIT)
+    assert circuit.allows(OPEN_SECONDS)
+    assert not circuit.allows(2 * OPEN_SECONDS - 1)
+    assert circuit.allows(2 * OPEN_SECONDS)
+
+
+def test_one_failure_while_half_open_opens_the_circuit_again() -> None:
+    circuit = breaker(LIMIT)
+    assert circuit.allows(OPEN_SECONDS)
+    circuit.failed(OPEN_SECONDS)
+    assert circuit.state is CircuitState.OPEN
+    assert circuit.retry_in(OPEN_SECONDS) == OPEN_SECONDS
+
+
+def test_late_failures_do_not_keep_the_circuit_open_for_longer() -> None:
+    circuit = breaker(LIMIT)
+    circuit.failed(OPEN_SECONDS - 1)
+    assert circuit.allows(OPEN_SECONDS)
