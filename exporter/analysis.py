@@ -1,0 +1,226 @@
+"""From records to counters and events: the pure heart of the loop.
+
+Three questions decide what a record does. Is it below where its partition was published to (`published`)? Then it is
+read again only to complete a summary. Is it below what this process has counted (`counted`)? Then it is redelivered:
+its event is made again, its numbers are not. Otherwise it is new. Owned by the loop thread; time is an argument.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from exporter.codec import Batch, Decoder
+from exporter.dispatch import Dispatch, Position
+from exporter.events import EventFactory, Stamp, summary_value, utc_text
+from exporter.feeds import Feed, FeedTable, Measured, Window
+from exporter.limiter import RateLimiter
+from exporter.model import FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
+
+
+class TopicCounts:
+    """What became of the records of one topic. `places` holds where each reason was last met."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.redelivered = 0
+        self.recovered = 0
+        self.filtered = 0
+        self.rejected = dict.fromkeys(Reason, 0)
+        self.places: dict[Reason, tuple[int, int]] = {}
+
+
+class Seat:
+    """A feed on one partition: its counters, and what its next summary will say of this partition."""
+
+    __slots__ = ("feed", "window")
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.window = Window()
+
+
+class Ownership:
+    """One partition while it is ours."""
+
+    def __init__(self, position: Position, counted: int, topic: TopicCounts) -> None:
+        self.published = position.offset
+        self.next_offset = position.summarized
+        self.summarized = position.summarized
+        self.since_ms = position.since_ms
+        self.counted = counted
+        self.topic = topic
+        self.seats: dict[FeedKey, Seat] = {}
+        self.last_record_ms = 0
+
+    @property
+    def position(self) -> Position:
+        """What to commit once all that was read is published."""
+        return Position(max(self.next_offset, self.published), self.summarized, self.since_ms)
+
+
+class _Turn:
+    """What one turn of the loop has in common: its time, and the dispatch that it fills."""
+
+    __slots__ = ("dispatch", "now_ms", "stamp")
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.stamp = Stamp.at(now_ms)
+        self.dispatch = Dispatch()
+
+
+class Analysis:
+    """Applies records to the feeds, and makes the events that say so."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        table: FeedTable,
+        factory: EventFactory,
+        *,
+        batch_events: bool,
+        summary_period_seconds: float,
+        keep_updates: bool,
+    ) -> None:
+        self.table = table
+        self.topics: dict[str, TopicCounts] = {}
+        self.partitions: dict[Partition, Ownership] = {}
+        self._decoder = decoder
+        self._factory = factory
+        self._batch_events = batch_events
+        self._period = round(summary_period_seconds)
+        self._limiter = RateLimiter(burst=10, per_second=1.0)
+        # How far each partition was counted by this process; it outlives the ownership.
+        self._counted: dict[Partition, int] = {}
+        self._updates: list[SymbolUpdate] | None = [] if keep_updates else None
+
+    def assign(self, partition: Partition, position: Position, end_offset: int) -> None:
+        """Take a partition over at what is committed. `end_offset` below what was counted: the topic was made anew."""
+        counted = self._counted.get(partition, 0)
+        if end_offset < counted:
+            counted = self._counted[partition] = 0
+        self.partitions[partition] = Ownership(position, counted, self.topic(partition.topic))
+
+    def topic(self, name: str) -> TopicCounts:
+        """Return the counts of a topic, made when it is new."""
+        return self.topics.setdefault(name, TopicCounts())
+
+    def release(self, partitions: Iterable[Partition]) -> None:
+        """Forget the partitions; a feed that was on no other of ours stops showing its last values."""
+        for partition in partitions:
+            owned = self.partitions.pop(partition, None)
+            if owned is None:
+                continue
+            self._counted[partition] = owned.counted
+            for seat in owned.seats.values():
+                seat.feed.partitions.discard(partition)
+
+    def decode(self, records: Iterable[Record]) -> list[Batch | Rejected]:
+        """Decode each record; what is no valid batch becomes its rejection."""
+        decoded: list[Batch | Rejected] = []
+        for record in records:
+            try:
+                decoded.append(self._decoder.decode(record.value))
+            except Rejected as rejected:
+                decoded.append(rejected)
+        return decoded
+
+    def analyze(self, records: Iterable[Record], decoded: Iterable[Batch | Rejected], now_ms: int) -> Dispatch:
+        """Apply the records in order, and return their events and the positions reached."""
+        turn = _Turn(now_ms)
+        touched: dict[Partition, Ownership] = {}
+        for record, batch in zip(records, decoded, strict=True):
+            owned = self.partitions.get(record.partition)
+            if owned is None:
+                continue  # revoked while the record was on its way; its next owner reads it
+            try:
+                if isinstance(batch, Rejected):
+                    raise batch
+                self._accept(turn, owned, record, batch)
+            except Rejected as rejected:
+                self._reject(turn, owned, record, rejected)
+            owned.next_offset = record.offset + 1
+            owned.last_record_ms = record.timestamp_ms
+            if record.offset >= owned.counted:
+                owned.counted = record.offset + 1
+            touched[record.partition] = owned
+        turn.dispatch.positions = {partition: owned.position for partition, owned in touched.items()}
+        return turn.dispatch
+
+    def _accept(self, turn: _Turn, owned: Ownership, record: Record, batch: Batch) -> None:
+        key = FeedKey(batch.region, batch.exchange, batch.request_type)
+        seat = owned.seats.get(key) or self._seat(owned, record.partition, key)
+        if seat is None:
+            if self._tally(owned, record.offset):
+                owned.topic.filtered += 1
+            return
+        measured = Measured(batch)
+        feed = seat.feed
+        feed.admit(measured.symbols, self.table.limits, turn.now_ms)
+        if self._tally(owned, record.offset):
+            feed.count(batch, measured)
+            if self._updates is not None:
+                update = SymbolUpdate(record.partition, record.offset, key, batch.timestamp_ms, measured.names)
+                self._updates.append(update)
+        feed.remember(batch, measured, turn.now_ms)
+        seat.window.add(measured.result)
+        if self._batch_events and record.offset >= owned.published:
+            turn.dispatch.add(self._factory.batch(record, key, measured.result, turn.stamp))
+
+    def _seat(self, owned: Ownership, partition: Partition, key: FeedKey) -> Seat | None:
+        feed = self.table.admit(key)
+        if feed is None:
+            return None
+        feed.partitions.add(partition)
+        seat = owned.seats[key] = Seat(feed)
+        return seat
+
+    def _reject(self, turn: _Turn, owned: Ownership, record: Record, rejected: Rejected) -> None:
+        if self._tally(owned, record.offset):
+            owned.topic.rejected[rejected.reason] += 1
+            owned.topic.places[rejected.reason] = (record.partition.number, record.offset)
+        if record.offset < owned.published:
+            return
+        suppressed = self._limiter.admit(rejected.reason, turn.now_ms)
+        if suppressed is not None:
+            turn.dispatch.add(self._factory.rejected(record, rejected, suppressed, turn.stamp.text))
+
+    @staticmethod
+    def _tally(owned: Ownership, offset: int) -> bool:
+        """Count the record under its topic, and tell whether it is new, so that its content counts, too."""
+        topic = owned.topic
+        if offset < owned.counted:
+            topic.redelivered += 1
+            return False
+        if offset < owned.published:
+            topic.recovered += 1
+            return False
+        topic.records += 1
+        return True
+
+    def take_updates(self) -> list[SymbolUpdate]:
+        """Return the symbol updates since the last call."""
+        updates, self._updates = self._updates or [], None if self._updates is None else []
+        return updates
+
+    def summarize(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
+        """End the interval on the partitions: one summary a feed, and positions that say what they cover."""
+        dispatch = Dispatch()
+        windows: dict[FeedKey, Window] = defaultdict(Window)
+        since_ms: dict[FeedKey, int] = {}
+        source: dict[FeedKey, Partition] = {}
+        for partition in partitions:
+            owned = self.partitions[partition]
+            for key, seat in owned.seats.items():
+                windows[key].merge(seat.window)
+                since_ms[key] = min(since_ms.get(key, now_ms), owned.since_ms)
+                source.setdefault(key, partition)
+                seat.window = Window()
+            owned.summarized, owned.since_ms = max(owned.next_offset, owned.summarized), now_ms
+            dispatch.positions[partition] = owned.position
+        time_utc = utc_text(now_ms)
+        for key, window in windows.items():
+            value = summary_value(key, window, (now_ms - since_ms[key]) / 1000, self._period, time_utc)
+            dispatch.add(self._factory.summary(value, key, source[key]))
+        return dispatch

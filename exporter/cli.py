@@ -1,0 +1,99 @@
+"""The command line: one program with subcommands; arguments become a `Config`, exit codes say how it went.
+
+0 clean stop, 1 fatal at run time, 2 usage or configuration. One clear line on stderr, no traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import get_origin
+
+from confluent_kafka import KafkaException
+
+from exporter import logs
+from exporter.app import App
+from exporter.config import Config, Section
+from exporter.settings import ConfigError, keys, load
+from exporter.tools import audit, check, demo, healthcheck
+from exporter.version import version
+
+OK, FATAL, USAGE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        return int(args.command(args))
+    except ConfigError as error:
+        print(f"the configuration is wrong:\n{error}", file=sys.stderr)
+        return USAGE
+    except (KafkaException, OSError) as error:
+        print(f"marketdata-exporter: {error}", file=sys.stderr)
+        return FATAL
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="marketdata-exporter", description="Metrics and events about market-data feeds."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = _configured(commands, "run", "consume, serve metrics and publish events")
+    run.add_argument(
+        "--until-caught-up", action="store_true", help="stop at the end that each partition has at the start"
+    )
+    run.add_argument("--create-topics", action="store_true", help="create output topics that are missing")
+    run.set_defaults(command=_run)
+    checking = _configured(commands, "check", "look for mistakes before `run` would meet them; changes nothing")
+    checking.set_defaults(command=lambda args: check.main(_config(args)))
+    healthy = _configured(commands, "healthcheck", "ask the sidecar on this machine whether its loop turns")
+    healthy.set_defaults(command=lambda args: healthcheck.main(_config(args)))
+    for tool in (demo, audit):
+        name = tool.__name__.rpartition(".")[2]
+        command = commands.add_parser(name, help=(tool.__doc__ or "").partition("\n")[0], allow_abbrev=False)
+        tool.add_arguments(command)
+        command.set_defaults(command=tool.main)
+    return parser
+
+
+def _configured(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    """Add a subcommand that takes the configuration: a file, and a flag for each key that has one value."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see exporter/reference.yml")
+    for path, kind in keys().items():
+        if not (isinstance(kind, type) and issubclass(kind, Section)) and get_origin(kind) not in (dict, tuple):
+            flag = "--" + path.replace("_", "-")
+            parser.add_argument(flag, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _config(args: argparse.Namespace) -> Config:
+    flags: dict[str, object] = {path: value for path, value in vars(args).items() if path in keys()}
+    if getattr(args, "create_topics", False):
+        flags["output.create_topics"] = {}
+    return load_config(args.config_file, os.environ, flags)
+
+
+def load_config(file: str | None, env: Mapping[str, str], flags: Mapping[str, object]) -> Config:
+    """Return the configuration of this process; raise `ConfigError`, or `OSError` when the file cannot be read."""
+    text = None if file is None else Path(file).read_text(encoding="utf-8")
+    return load(text, env, flags, hostname=socket.gethostname(), read_file=lambda path: Path(path).read_text("utf-8"))
+
+
+def _run(args: argparse.Namespace) -> int:
+    config = _config(args)
+    logs.configure(config.log.level, config.log.format)
+    app = App(config, until_caught_up=args.until_caught_up)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: app.stop())
+    app.run()
+    return OK

@@ -1,0 +1,117 @@
+"""librdkafka's properties: what the sidecar needs, and what the user adds. The only place that makes Kafka clients."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from exporter.config import Config
+
+log = logging.getLogger("exporter.kafka")
+
+ADMIN_SECONDS = 10.0
+
+COMMON = {
+    "client.id": "marketdata-exporter",
+    # The default, rebootstrap, can leave a transactional client waiting for ever once all connections are gone.
+    "metadata.recovery.strategy": "none",
+    "socket.timeout.ms": 10_000,
+    "reconnect.backoff.max.ms": 2_000,
+    "log.connection.close": False,
+    # Clients do not report to the broker's operator unless asked to.
+    "enable.metrics.push": False,
+}
+CONSUMER = {
+    "enable.auto.offset.store": False,
+    # Also what makes a successor wait until the offsets of a dead predecessor's transaction are decided (KIP-447).
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "earliest",
+    "enable.partition.eof": True,
+    "topic.metadata.refresh.interval.ms": 10_000,
+    # A full-speed reader must not be throttled, an idle one must not fetch every record by itself.
+    "fetch.queue.backoff.ms": 10,
+    "fetch.min.bytes": 1_000_000,
+    "fetch.wait.max.ms": 200,
+    "queued.max.messages.kbytes": 4096,
+    "max.partition.fetch.bytes": 1_048_576,
+}
+CLASSIC_GROUP = {"partition.assignment.strategy": "cooperative-sticky"}
+PRODUCER = {
+    "enable.idempotence": True,
+    "linger.ms": 5,
+    "compression.type": "lz4",
+}
+TRANSACTIONAL = {"transaction.timeout.ms": 30_000}
+
+
+def consumer(config: Config, on_error: Callable[[KafkaError], None]) -> Consumer:
+    """Make the consumer of the input topics."""
+    return Consumer({**consumer_properties(config), "error_cb": on_error, "logger": log})
+
+
+def consumer_properties(config: Config) -> dict[str, Any]:
+    """Return the consumer's properties: ours, then the user's, then those that correctness depends on."""
+    transactional = config.output.enabled and config.output.delivery == "exactly_once"
+    users = {**config.kafka.properties, **config.kafka.consumer_properties}
+    return {
+        **COMMON,
+        **CONSUMER,
+        **({} if users.get("group.protocol") == "consumer" else CLASSIC_GROUP),
+        **users,
+        "bootstrap.servers": config.kafka.bootstrap_servers,
+        "group.id": config.input.group,
+        # Without transactions the consumer itself commits what is stored.
+        "enable.auto.commit": not transactional,
+        "auto.commit.interval.ms": round(config.output.commit_interval * 1000),
+    }
+
+
+def producer_properties(config: Config) -> dict[str, Any]:
+    """Return the producer's properties, the user's among them; with a transactional.id when exactly once is asked."""
+    properties = {**COMMON, **PRODUCER}
+    if config.output.delivery == "exactly_once":
+        properties |= {**TRANSACTIONAL, "transactional.id": f"{config.input.group}-{config.instance}"}
+    users = {**config.kafka.properties, **config.kafka.producer_properties}
+    return {**properties, **users, "bootstrap.servers": config.kafka.bootstrap_servers, "logger": log}
+
+
+def producer(config: Config) -> Producer:
+    """Make a producer for exactly once."""
+    return Producer(producer_properties(config))
+
+
+def admin(config: Config) -> AdminClient:
+    """Make a client that creates and describes topics."""
+    properties: dict[str, Any] = {**COMMON, **config.kafka.properties, "logger": log}
+    return AdminClient(properties | {"bootstrap.servers": config.kafka.bootstrap_servers})
+
+
+def create_topics(config: Config) -> None:
+    """Create the output topics that are missing, as configured; raise `KafkaException` when that fails."""
+    wanted = config.output.create_topics
+    if wanted is None:
+        return
+    client = admin(config)
+    existing = client.list_topics(timeout=ADMIN_SECONDS).topics
+    missing = [
+        NewTopic(
+            topic,
+            num_partitions=wanted.partitions,
+            replication_factor=wanted.replication or -1,
+            config={"retention.ms": str(round(wanted.retention * 1000))},
+        )
+        for topic in (config.output.topic, config.output.error_topic)
+        if topic not in existing
+    ]
+    for topic, created in (client.create_topics(missing, request_timeout=ADMIN_SECONDS) if missing else {}).items():
+        try:
+            created.result()
+            log.info("topic created", extra={"topic": topic})
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise

@@ -1,0 +1,157 @@
+"""Bytes to batches: the only place that reads what a collector wrote.
+
+`Decoder.decode` gives a `Batch` or raises `Rejected` with a reason from the closed set, whatever the bytes are.
+Pure: no clock, no I/O, no log.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from exporter.model import Reason, Rejected
+
+if TYPE_CHECKING:
+    from exporter.config import Limits
+
+# Year 9999: beyond it neither ISO 8601 with four digits nor a sensible collector goes.
+MAX_TIMESTAMP_MS = 253_402_300_799_999
+
+# The batch, its `data` and a row: what every batch has.
+_USUAL_DEPTH = 3
+
+# All that a decoder may raise over a record, whatever its bytes; typed msgspec raises more than its own errors.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError, MemoryError)
+
+_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_B = TypeVar("_B", bound=msgspec.Struct)
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+class Message(msgspec.Struct, gc=False):
+    """One row of a batch.
+
+    `timestamp` is the exchange's stamp in Unix milliseconds, 0 when the row has none.
+    """
+
+    symbol: str
+    timestamp: int | float | None = 0
+
+
+class Batch(msgspec.Struct, gc=False):
+    """A decoded record. `batch_size` is what the collector declared, never what is counted."""
+
+    exchange: str
+    region: str
+    request_type: str
+    timestamp_ms: int
+    data: list[Message]
+    batch_size: int | float | None = None
+
+
+class PartialBatch(Batch, gc=False):
+    """A batch whose optional fields were left out because one of them had a type that cannot be read."""
+
+
+class _RequiredMessage(msgspec.Struct, gc=False):
+    symbol: str
+
+
+class _RequiredBatch(msgspec.Struct, gc=False):
+    exchange: str
+    region: str
+    request_type: str
+    timestamp_ms: int
+    data: list[_RequiredMessage]
+
+
+class Decoder:
+    """Decodes records under limits; one decoder serves any number of records.
+
+    `symbol_field` is the name that rows give their symbol.
+    """
+
+    def __init__(self, limits: Limits, symbol_field: str = "target_currency") -> None:
+        self._limits = limits
+        self._symbol_field = symbol_field
+        self._full = msgspec.json.Decoder(_named(Batch, Message, symbol_field))
+        self._required = msgspec.json.Decoder(_named(_RequiredBatch, _RequiredMessage, symbol_field))
+
+    def decode(self, value: bytes | None) -> Batch:
+        """Return the batch in `value`, or raise `Rejected`."""
+        limits = self._limits
+        if not value:
+            raise Rejected(Reason.EMPTY, "the record has no value")
+        if len(value) > limits.record_bytes:
+            raise Rejected(Reason.TOO_LARGE, f"{len(value)} bytes, at most {limits.record_bytes} are allowed")
+        batch = self._read(value)
+        rows = len(batch.data)
+        if rows > limits.messages:
+            raise Rejected(Reason.TOO_MANY_MESSAGES, f"{rows} messages, at most {limits.messages} are allowed")
+        if not 0 <= batch.timestamp_ms <= MAX_TIMESTAMP_MS:
+            raise Rejected(Reason.INVALID_TIMESTAMP, f"timestamp_ms is {batch.timestamp_ms}, not Unix milliseconds")
+        # Each bracket beyond those that every batch has may open one more level; only then is a closer look due.
+        brackets = value.count(b"{") + value.count(b"[")
+        if brackets - rows - 2 + _USUAL_DEPTH > limits.depth and is_deeper_than(value, limits.depth):
+            raise Rejected(Reason.TOO_DEEP, f"nested deeper than {limits.depth} levels")
+        return batch
+
+    def _read(self, value: bytes) -> Batch:
+        try:
+            return self._full.decode(value)
+        except msgspec.ValidationError:
+            return self._read_required(value)
+        except _UNREADABLE as error:
+            raise _rejected(error) from None
+
+    def _read_required(self, value: bytes) -> Batch:
+        """Leave the optional fields out: one that has a wrong type does not make the batch invalid."""
+        try:
+            least = self._required.decode(value)
+        except _UNREADABLE as error:
+            raise _rejected(error) from None
+        messages = [Message(row.symbol) for row in least.data]
+        return PartialBatch(least.exchange, least.region, least.request_type, least.timestamp_ms, messages)
+
+
+def _rejected(error: Exception) -> Rejected:
+    """Translate what a decoder raised; its text names the place and quotes nothing longer than a field's name."""
+    detail = str(error)[:200]
+    if isinstance(error, msgspec.ValidationError):
+        missing = "missing required field" in detail
+        return Rejected(Reason.MISSING_FIELD if missing else Reason.WRONG_TYPE, detail)
+    if isinstance(error, UnicodeDecodeError):
+        return Rejected(Reason.INVALID_UTF8, f"byte {error.start} of a text is not UTF-8")
+    if isinstance(error, RecursionError):
+        return Rejected(Reason.TOO_DEEP, "nested deeper than a decoder can follow")
+    return Rejected(Reason.INVALID_JSON, detail)
+
+
+def is_deeper_than(value: bytes, depth: int) -> bool:
+    """Tell whether the valid JSON text `value` nests arrays and objects deeper than `depth` levels.
+
+    Each round takes away the innermost pairs, so what is left after `depth` rounds lies deeper. Brackets inside
+    strings are told apart only when the first, quick look says that the text is too deep.
+    """
+    return _survives(value, depth) and _survives(_STRINGS.sub(b"", value), depth)
+
+
+def _survives(text: bytes, rounds: int) -> bool:
+    brackets = text.translate(_TO_SQUARE, _NOT_BRACKETS)
+    for _ in range(rounds):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _named(batch: type[_B], message: type[msgspec.Struct], symbol_field: str) -> type[_B]:
+    """Return `batch` as a type whose rows call their symbol `symbol_field`."""
+    row = msgspec.defstruct(
+        message.__name__, [("symbol", str)], bases=(message,), rename={"symbol": symbol_field}, gc=False
+    )
+    named = msgspec.defstruct(batch.__name__, [("data", list[row])], bases=(batch,), gc=False)  # type: ignore[valid-type]
+    return named  # type: ignore[return-value]

@@ -1,0 +1,165 @@
+"""What is known of each feed: counters that last as long as the process, windows that go with a partition.
+
+All of this is owned by the loop thread. Counters are plain integers, and histograms are lists of them, because this is
+the hot path; families are built from them when somebody scrapes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+
+from exporter.cardinality import FeedFilter, check_feed, check_symbol
+from exporter.codec import MAX_TIMESTAMP_MS, Batch, PartialBatch
+from exporter.config import Limits
+from exporter.model import Anomaly, BatchResult, FeedKey, Partition, Reason, Rejected
+
+COUNT_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+EFFICIENCY_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+# Buckets by table: the bucket of n is at [n], and whatever is larger than the last bound shares the last entry.
+_LARGEST = COUNT_BOUNDS[-1] + 1
+_COUNT_BUCKET = tuple(bisect_left(COUNT_BOUNDS, n) for n in range(_LARGEST + 1))
+_EFFICIENCY_BUCKET = (0, *(bisect_left(EFFICIENCY_BOUNDS, 1 / n) for n in range(1, _LARGEST + 1)))
+
+# A symbol that was not in any batch for so long makes room for another when the feed has as many as it may.
+SYMBOL_RETENTION_MS = 3_600_000
+
+
+class Measured:
+    """One batch as measured: its result and the symbols behind it."""
+
+    __slots__ = ("names", "result", "symbols")
+
+    def __init__(self, batch: Batch) -> None:
+        self.names = [message.symbol for message in batch.data]
+        self.symbols = set(self.names)
+        unique = len(self.symbols)
+        self.result = BatchResult(len(self.names), unique, 1 / unique if unique else 0.0, batch.timestamp_ms)
+
+
+class Feed:
+    """The counters and last values of one feed since the process started.
+
+    `partitions` are those the feed was seen on that are ours now; while it is empty another replica may own the feed,
+    so the last values are not shown.
+    """
+
+    def __init__(self, key: FeedKey) -> None:
+        self.key = key
+        self.partitions: set[Partition] = set()
+        self.batches = 0
+        self.messages = 0
+        self.unique_sum = 0
+        self.efficiency_sum = 0.0
+        self.size_buckets = [0] * (len(COUNT_BOUNDS) + 1)
+        self.unique_buckets = [0] * (len(COUNT_BOUNDS) + 1)
+        self.efficiency_buckets = [0] * (len(EFFICIENCY_BOUNDS) + 1)
+        self.anomalies = dict.fromkeys(Anomaly, 0)
+        self.last: BatchResult | None = None
+        self.last_batch_ms = 0
+        self.last_message_ms = 0
+        self.last_received_ms = 0
+        self.symbol_messages: Counter[str] = Counter()
+        self.symbol_seen_ms: dict[str, int] = {}
+
+    def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
+        """Make room for the symbols, or raise `Rejected` when one is not allowed or there are too many."""
+        if self.symbol_seen_ms.keys() >= symbols:
+            return
+        new = symbols - self.symbol_seen_ms.keys()
+        for symbol in new:
+            check_symbol(symbol, limits.name_length)
+        if len(self.symbol_seen_ms) + len(new) > limits.symbols_per_feed:
+            self._retire_symbols(now_ms, keep=symbols)
+        if len(self.symbol_seen_ms) + len(new) > limits.symbols_per_feed:
+            known = f"{len(self.symbol_seen_ms)} symbols are known, at most {limits.symbols_per_feed} are allowed"
+            raise Rejected(Reason.TOO_MANY_SYMBOLS, f"{len(new)} new symbols for {self.key}; {known}")
+
+    def count(self, batch: Batch, measured: Measured) -> None:
+        """Add one batch to the counters."""
+        size, unique, efficiency, _ = measured.result
+        self.batches += 1
+        self.messages += size
+        self.unique_sum += unique
+        self.efficiency_sum += efficiency
+        self.size_buckets[_COUNT_BUCKET[size if size < _LARGEST else _LARGEST]] += 1
+        unique_entry = unique if unique < _LARGEST else _LARGEST
+        self.unique_buckets[_COUNT_BUCKET[unique_entry]] += 1
+        self.efficiency_buckets[_EFFICIENCY_BUCKET[unique_entry]] += 1
+        self.symbol_messages.update(measured.names)
+        if batch.batch_size is not None and batch.batch_size != size:
+            self.anomalies[Anomaly.SIZE_MISMATCH] += 1
+        if isinstance(batch, PartialBatch):
+            self.anomalies[Anomaly.UNREADABLE_FIELD] += 1
+
+    def remember(self, batch: Batch, measured: Measured, received_ms: int) -> None:
+        """Keep what the last batch said, counted or not."""
+        self.last = measured.result
+        self.last_batch_ms = max(self.last_batch_ms, batch.timestamp_ms)
+        self.last_received_ms = received_ms
+        self.symbol_seen_ms.update(dict.fromkeys(measured.symbols, received_ms))
+        latest = latest_stamp(batch)
+        if latest > self.last_message_ms:
+            self.last_message_ms = latest
+
+    def _retire_symbols(self, now_ms: int, keep: set[str]) -> None:
+        oldest = now_ms - SYMBOL_RETENTION_MS
+        for symbol in [s for s, seen in self.symbol_seen_ms.items() if seen < oldest and s not in keep]:
+            del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
+
+
+def latest_stamp(batch: Batch) -> int:
+    """Return the newest row's stamp in Unix milliseconds, 0 when no row has one that can be a time."""
+    try:
+        latest = max([message.timestamp for message in batch.data], default=0)  # type: ignore[type-var]
+    except TypeError:  # a row said null
+        latest = max((message.timestamp for message in batch.data if message.timestamp is not None), default=0)
+    return int(latest) if latest is not None and 0 < latest <= MAX_TIMESTAMP_MS else 0
+
+
+class Window:
+    """What one feed did on one partition since its last summary."""
+
+    __slots__ = ("batches", "efficiency_sum", "messages", "unique_sum")
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.messages = 0
+        self.unique_sum = 0
+        self.efficiency_sum = 0.0
+
+    def add(self, result: BatchResult) -> None:
+        """Add one batch."""
+        self.batches += 1
+        self.messages += result.batch_size
+        self.unique_sum += result.unique_symbols
+        self.efficiency_sum += result.cache_efficiency
+
+    def merge(self, other: Window) -> None:
+        """Add all that another window holds."""
+        self.batches += other.batches
+        self.messages += other.messages
+        self.unique_sum += other.unique_sum
+        self.efficiency_sum += other.efficiency_sum
+
+
+class FeedTable:
+    """All feeds of the process, under the limit on their number."""
+
+    def __init__(self, limits: Limits, wanted: FeedFilter) -> None:
+        self.limits = limits
+        self.feeds: dict[FeedKey, Feed] = {}
+        self._wanted = wanted
+
+    def admit(self, key: FeedKey) -> Feed | None:
+        """Return the feed, made when it is new; None when it is filtered out; raise `Rejected` beyond the limits."""
+        if (feed := self.feeds.get(key)) is not None:
+            return feed
+        check_feed(key, self.limits.name_length)
+        if not self._wanted.wants(key):
+            return None
+        if len(self.feeds) >= self.limits.feeds:
+            raise Rejected(Reason.TOO_MANY_FEEDS, f"{key} would be one more than the {self.limits.feeds} allowed")
+        feed = self.feeds[key] = Feed(key)
+        return feed

@@ -1,0 +1,22 @@
+"""A histogram of plain integers, for places that observe many values at once. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+
+class Histogram:
+    """Counts of values per bucket; `buckets` has one entry more than `bounds`, for what lies beyond the last."""
+
+    __slots__ = ("bounds", "buckets", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float, times: int = 1) -> None:
+        """Observe a value `times` times."""
+        self.buckets[bisect_left(self.bounds, value)] += times
+        self.sum += value * times

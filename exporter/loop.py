@@ -1,0 +1,256 @@
+"""The loop: take records, apply them, publish what they say. One thread owns the consumer, the producer and all state.
+
+Others see that state only under `lock`, which the loop holds while it applies one turn's records, and never while it
+talks to Kafka.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from exporter.analysis import Analysis
+from exporter.dispatch import Dispatch, Position
+from exporter.histogram import Histogram
+from exporter.model import Partition, Record, Status
+from exporter.publisher import Publisher
+from exporter.store import Store
+
+log = logging.getLogger("exporter.loop")
+
+STAGES = ("poll", "decode", "analyze", "publish")
+STAGE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+TAKE_SECONDS = 0.1
+LOOK_SECONDS = 1.0
+# Of a rebalance or a stop: below the 45 s after which the group gives a silent member up.
+SETTLE_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+STALLED_SECONDS = 30.0
+
+
+class Source(Protocol):
+    """Where records come from; see `exporter.source.KafkaSource`."""
+
+    ends: dict[Partition, int]
+    paused: bool
+    subscribed: bool
+
+    def open(self, handler: Loop) -> None:
+        """Begin; the handler learns which partitions come and go."""
+
+    def take(self, seconds: float) -> list[Record]:
+        """Return the next records; wait at most so long for the first."""
+
+    def pause(self) -> None:
+        """Stop fetching."""
+
+    def resume(self) -> None:
+        """Fetch again."""
+
+    def high_watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Return the known end offsets."""
+
+    def close(self, seconds: float) -> bool:
+        """Leave the group."""
+
+
+class Clock(Protocol):
+    """What time it is."""
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+
+class Loop:
+    """Runs until it is told to stop; `until_caught_up`: or until all partitions are read to the end they had."""
+
+    def __init__(
+        self,
+        source: Source,
+        analysis: Analysis,
+        publisher: Publisher,
+        store: Store,
+        *,
+        summary_interval: float,
+        until_caught_up: bool = False,
+        clock: Clock,
+    ) -> None:
+        self.lock = threading.Lock()
+        self.source = source
+        self.analysis = analysis
+        self.publisher = publisher
+        self.stages = {stage: Histogram(STAGE_BOUNDS) for stage in STAGES}
+        self.high_watermarks: dict[Partition, int] = {}
+        self.turned_at = clock.monotonic()
+        self._store = store
+        self._summary_interval = summary_interval
+        self._until_caught_up = until_caught_up
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._behind: dict[Partition, int] = {}  # partitions that were not read to the end they had when they came
+        self._was_assigned = False
+        self._summary_due = 0.0
+        self._look_due = 0.0
+
+    # The life of the loop.
+
+    def run(self) -> None:
+        """Turn until told to stop, then publish what waits and leave the group."""
+        self._summary_due = self._clock.monotonic() + self._summary_interval
+        self.source.open(self)
+        while not self._stopping.is_set():
+            self.turn()
+        self._finish()
+
+    def stop(self) -> None:
+        """End after the turn under way; from any thread."""
+        self._stopping.set()
+
+    def turn(self) -> None:
+        """Take what has come, apply it, and publish as far as that is possible without waiting."""
+        started = self.turned_at = self._clock.monotonic()
+        records = self.source.take(TAKE_SECONDS)
+        taken = self._clock.monotonic()
+        self.stages["poll"].add(taken - started)
+        if records:
+            self._apply(records, taken)
+        self._look(taken)
+        began = self._clock.monotonic()
+        self.publisher.advance()
+        self.stages["publish"].add(self._clock.monotonic() - began)
+        self._balance()
+
+    def _apply(self, records: list[Record], taken: float) -> None:
+        decoded = self.analysis.decode(records)
+        read = self._clock.monotonic()
+        with self.lock:
+            dispatch = self.analysis.analyze(records, decoded, self._clock.now_ms())
+        self.publisher.offer(dispatch)
+        self._store.offer(self.analysis.take_updates())
+        self.stages["decode"].add(read - taken)
+        self.stages["analyze"].add(self._clock.monotonic() - read)
+
+    def _look(self, now: float) -> None:
+        """Do what goes by the clock: summaries, end offsets, and whether partitions have caught up."""
+        if now >= self._summary_due:
+            self._summary_due = max(self._summary_due + self._summary_interval, now)
+            with self.lock:
+                dispatch = self.analysis.summarize(list(self.analysis.partitions), self._clock.now_ms())
+            self.publisher.offer(dispatch)
+        if self._behind or not self._was_assigned:
+            self._catch_up()
+        if now >= self._look_due:
+            self._look_due = now + LOOK_SECONDS
+            self.high_watermarks = self.source.high_watermarks(self.analysis.partitions)
+
+    def _catch_up(self) -> None:
+        self._behind = {partition: end for partition, end in self._behind.items() if self.position(partition) < end}
+        if self._until_caught_up and self._was_assigned and not self._behind:
+            self.stop()
+
+    def _balance(self) -> None:
+        """Stop reading while what waits to be published is at its limit."""
+        if not self.source.paused and self.publisher.is_full():
+            log.warning("backlog is full, reading pauses", extra={"trouble": self.publisher.trouble or "none"})
+            self.source.pause()
+        elif self.source.paused and self.publisher.is_drained():
+            log.info("backlog has room again, reading goes on")
+            self.source.resume()
+
+    def _finish(self) -> None:
+        """Leave the group, which revokes all partitions and so publishes what waits."""
+        left = self.source.close(SETTLE_SECONDS + CLOSE_SECONDS)
+        closed = self.publisher.close(CLOSE_SECONDS)
+        if not (left and closed):
+            log.error("a client did not close in time", extra={"consumer_left": left, "producer_closed": closed})
+
+    # Partitions come and go: called by the source, inside `take` or `close`.
+
+    def assigned(self, starts: Mapping[Partition, tuple[Position, int]]) -> None:
+        """Take partitions over, and commit where they begin, so that a successor begins there, too."""
+        dispatch = Dispatch()
+        with self.lock:
+            for partition, (position, end) in starts.items():
+                self.analysis.assign(partition, position, end)
+                self._behind[partition] = end
+                dispatch.positions[partition] = self.analysis.partitions[partition].position
+        self._was_assigned = self._was_assigned or bool(starts)
+        self.publisher.offer(dispatch)
+        log.info("partitions assigned", extra={"partitions": _listed(starts)})
+
+    def revoked(self, partitions: list[Partition]) -> None:
+        """Publish what is read of the partitions, with their last summaries, before they go."""
+        ours = [partition for partition in partitions if partition in self.analysis.partitions]
+        with self.lock:
+            dispatch = self.analysis.summarize(ours, self._clock.now_ms())
+        self.publisher.offer(dispatch)
+        if not self.publisher.settle(SETTLE_SECONDS):
+            log.warning("not all was published in time, the next owner does it", extra={"partitions": _listed(ours)})
+            self.publisher.drop(set(ours))
+        self._release(ours)
+        log.info("partitions revoked", extra={"partitions": _listed(ours)})
+
+    def lost(self, partitions: list[Partition]) -> None:
+        """Forget the partitions: somebody else has them already."""
+        self.publisher.drop(set(partitions))
+        self._release(partitions)
+        log.warning("partitions lost", extra={"partitions": _listed(partitions)})
+
+    def waiting(self) -> None:
+        """Learn that the source waits for the broker: that is not a stall."""
+        self.turned_at = self._clock.monotonic()
+
+    def _release(self, partitions: list[Partition]) -> None:
+        with self.lock:
+            self.analysis.release(partitions)
+        for partition in partitions:
+            self._behind.pop(partition, None)
+            self.high_watermarks.pop(partition, None)
+
+    # What others ask, from their threads.
+
+    def position(self, partition: Partition) -> int:
+        """Return the next offset to read; what the broker keeps for itself at the end counts as read."""
+        owned = self.analysis.partitions.get(partition)
+        return max(owned.next_offset if owned else 0, self.source.ends.get(partition, 0))
+
+    def healthy(self) -> Status:
+        """Tell whether the loop turns."""
+        still = self._clock.monotonic() - self.turned_at
+        return Status(still < STALLED_SECONDS, () if still < STALLED_SECONDS else (f"no turn for {still:.0f} s",))
+
+    def ready(self) -> Status:
+        """Tell whether what is served is up to date."""
+        checks: list[tuple[bool, Callable[[], str]]] = [
+            (self.source.subscribed, lambda: "no broker has answered yet"),
+            (bool(self.analysis.partitions), lambda: "no partition is assigned"),
+            (not self._behind, lambda: f"catching up on {_listed(list(self._behind))}"),
+            (not self.source.paused, lambda: f"the backlog is full: {self.publisher.trouble or 'events are slow'}"),
+            (self.healthy().ok, lambda: "the loop does not turn"),
+        ]
+        reasons = tuple(reason() for holds, reason in checks if not holds)
+        return Status(not reasons, reasons)
+
+
+def _listed(partitions: Iterable[Partition]) -> str:
+    names = [str(partition) for partition in sorted(partitions)]
+    return " ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,0 +1,292 @@
+"""Publishes what the loop hands it, until it sticks, without ever making the loop wait.
+
+Events go into the channel as they come; every commit interval they are sealed together with the positions they bring.
+While a seal is under way (it may block, so the worker's thread makes it), new dispatches wait. A seal that failed puts
+its dispatches back in front. All methods belong to the loop thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Mapping
+from enum import Enum, auto
+from typing import Protocol
+
+from exporter.config import BacklogLimits
+from exporter.dispatch import Dispatch, Position
+from exporter.events import Event
+from exporter.histogram import Histogram
+from exporter.model import EventType, Partition
+from exporter.worker import Task, Worker
+
+# Well below librdkafka's own queue, so that it never refuses an event of a transaction that is being filled.
+MAX_SEALED_EVENTS = 20_000
+REOPEN_SECONDS = 1.0
+# After an abort the cause may last; without a pause the loop would abort thousands of times a minute.
+ABORTED_PAUSE_SECONDS = 0.2
+
+
+class Outcome(Enum):
+    """How a seal ended."""
+
+    COMMITTED = auto()
+    ABORTED = auto()
+    UNCLEAR = auto()
+
+
+class ChannelError(Exception):
+    """The channel cannot be used any more and is to be opened again; nothing since the last seal was published."""
+
+
+class Channel(Protocol):
+    """How events reach Kafka together with the positions they bring.
+
+    `open` and `seal` may block and run on the worker's thread; the rest is quick and runs on the loop thread.
+    """
+
+    def open(self) -> None:
+        """Make ready, or raise `ChannelError`; what an earlier process left open is ended by this."""
+
+    def begin(self) -> None:
+        """Start what the next seal will end, or raise `ChannelError`."""
+
+    def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
+        """Send events from index `start` on; return how far it came, and those that can never be sent."""
+
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+        """Make all that was sent since `begin` visible with the positions, or (`commit` false) undo it.
+
+        UNCLEAR: ask the group's offsets. A channel that cannot be used any more says so at the next `begin`.
+        """
+
+    def committed(self, positions: Mapping[Partition, Position]) -> None:
+        """Learn that a seal has brought these positions."""
+
+    def close(self) -> None:
+        """Let go of what is held; may block."""
+
+
+class Group(Protocol):
+    """What the publisher asks of the consumer group."""
+
+    def metadata(self) -> object:
+        """Return who we are in the group, for the transaction."""
+
+    def offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+        """Return the group's committed offsets; raise `TimeoutError` when the broker does not answer in time."""
+
+
+class PublisherCounts:
+    """What the publisher did, for whoever scrapes."""
+
+    def __init__(self) -> None:
+        self.events = dict.fromkeys(EventType, 0)
+        self.failed = dict.fromkeys(EventType, 0)
+        self.delivery = {event_type: Histogram(DELIVERY_BOUNDS) for event_type in EventType}
+        self.commits = 0
+        self.commit_failures = dict.fromkeys(("aborted", "unclear", "not_open"), 0)
+
+
+DELIVERY_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class _State(Enum):
+    CLOSED = auto()
+    OPENING = auto()
+    IDLE = auto()
+    FILLING = auto()
+    SEALING = auto()
+    RESOLVING = auto()
+
+
+class Publisher:
+    """The state of what is being published; see the head of this file."""
+
+    def __init__(
+        self, channel: Channel, group: Group, limits: BacklogLimits, commit_interval: float, clock: Callable[[], float]
+    ) -> None:
+        self.counts = PublisherCounts()
+        self.trouble = "not opened yet"
+        self._channel = channel
+        self._group = group
+        self._limits = limits
+        self._commit_interval = commit_interval
+        self._clock = clock
+        self._worker = Worker("publisher")
+        self._opening: Task[None] | None = None
+        self._sealing: Task[Outcome] | None = None
+        self._state = _State.CLOSED
+        self._waiting: deque[Dispatch] = deque()
+        self._cursor = 0  # how many events of the first waiting dispatch are sent
+        self._sent: list[Dispatch] = []
+        self._spoiled = False
+        self._sealed_at = 0.0
+        self._due = 0.0  # when to act next: open, begin or seal
+
+    # What others ask.
+
+    def backlog_size(self) -> tuple[int, int, float]:
+        """Return events, bytes and the age in seconds of the oldest, of all that is not known to be published."""
+        waiting = [*self._sent, *self._waiting]
+        oldest = waiting[0].offered_at if waiting else self._clock()
+        events = sum(len(dispatch.events) for dispatch in waiting)
+        return events, sum(dispatch.bytes for dispatch in waiting), max(0.0, self._clock() - oldest)
+
+    def is_full(self) -> bool:
+        """Return whether reading has to pause."""
+        events, size, age = self.backlog_size()
+        return events >= self._limits.events or size >= self._limits.bytes or age >= self._limits.age
+
+    def is_drained(self) -> bool:
+        """Return whether so little waits that reading may go on after a pause."""
+        events, size, age = self.backlog_size()
+        return events * 2 < self._limits.events and size * 2 < self._limits.bytes and age * 2 < self._limits.age
+
+    # What the loop does.
+
+    def offer(self, dispatch: Dispatch) -> None:
+        """Take a dispatch over; it is published in the order of offers."""
+        if dispatch:
+            dispatch.offered_at = self._clock()
+            self._waiting.append(dispatch)
+
+    def advance(self) -> None:
+        """Go as far as is possible without waiting."""
+        now = self._clock()
+        if self._state in (_State.CLOSED, _State.OPENING):
+            self._open(now)
+        if self._state in (_State.SEALING, _State.RESOLVING):
+            self._finish_seal(now)
+        if self._state is _State.IDLE and self._waiting and now >= self._due:
+            self._attempt(self._channel.begin)
+            if self._state is _State.IDLE:
+                self._state, self._due = _State.FILLING, now + self._commit_interval
+        if self._state is _State.FILLING:
+            self._attempt(lambda: self._fill(now))
+
+    def settle(self, seconds: float) -> bool:
+        """Publish all that waits, now; wait for it at most so long, and return whether it is done."""
+        deadline = self._clock() + seconds
+        while self._waiting or self._sent:
+            self._due = 0.0
+            self.advance()
+            task = self._sealing or self._opening
+            if task is not None:
+                task.wait(max(0.0, min(0.1, deadline - self._clock())))
+            if self._clock() >= deadline:
+                break
+        return not (self._waiting or self._sent)
+
+    def drop(self, partitions: Container[Partition]) -> None:
+        """Forget what belongs to partitions that are lost: their next owner publishes it."""
+        self._waiting = deque(dispatch.without(partitions) for dispatch in self._waiting)
+        self._cursor = 0
+        if self._sent or self._state is _State.FILLING:
+            self._sent = [dispatch.without(partitions) for dispatch in self._sent]
+            self._spoiled = self._state is _State.FILLING
+
+    def close(self, seconds: float) -> bool:
+        """Let go of the channel; wait at most so long and return whether it went."""
+        closing = self._worker.submit(self._channel.close)
+        self._worker.stop()
+        return closing.wait(seconds)
+
+    def busy_seconds(self) -> float:
+        """Return for how long the call under way has been blocking, 0 when none is."""
+        return self._clock() - self._sealed_at if self._sealing is not None else 0.0
+
+    # How it goes.
+
+    def _attempt(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except ChannelError as error:
+            self._break(str(error))
+
+    def _break(self, trouble: str) -> None:
+        """Offer again what was sent, over a new channel."""
+        self.trouble = trouble
+        self.counts.commit_failures["not_open"] += 1
+        self._restore()
+        self._state, self._due = _State.CLOSED, self._clock() + REOPEN_SECONDS
+
+    def _open(self, now: float) -> None:
+        if self._opening is None:
+            if now >= self._due:
+                self._state, self._opening = _State.OPENING, self._worker.submit(self._channel.open)
+            return
+        if not self._opening.done():
+            return
+        opening, self._opening = self._opening, None
+        self._state, self._due, self.trouble = _State.IDLE, 0.0, ""
+        self._attempt(opening.result)
+
+    def _fill(self, now: float) -> None:
+        while self._waiting and not self._spoiled:
+            head = self._waiting[0]
+            self._cursor, hopeless = self._channel.send(head.events, self._cursor)
+            for event in hopeless:
+                self.counts.failed[event.type] += 1
+            if self._cursor < len(head.events):
+                break
+            self._sent.append(self._waiting.popleft())
+            self._cursor = 0
+            if sum(len(dispatch.events) for dispatch in self._sent) >= MAX_SEALED_EVENTS:
+                self._due = now
+                break
+        # A dispatch that is only half sent cannot be sealed: its positions would not cover its events.
+        if now >= self._due and (self._cursor == 0 or now >= self._due + REOPEN_SECONDS):
+            self._seal(commit=self._cursor == 0 and not self._spoiled)
+
+    def _seal(self, commit: bool) -> None:
+        positions, group = self._reached(), self._group.metadata()
+        self._sealing = self._worker.submit(lambda: self._channel.seal(positions, group, commit))
+        self._sealed_at = self._clock()
+        self._state, self._spoiled = _State.SEALING, False
+
+    def _finish_seal(self, now: float) -> None:
+        if self._sealing is None or not self._sealing.done():
+            return
+        outcome = self._sealing.result()
+        if outcome is Outcome.UNCLEAR:
+            self._state = _State.RESOLVING
+            try:
+                outcome = self._resolve()
+            except TimeoutError:
+                return
+        self._sealing = None
+        self._state, self._due = _State.IDLE, now
+        if outcome is Outcome.COMMITTED:
+            self._confirm(now)
+        else:
+            self.counts.commit_failures["aborted"] += 1
+            self._restore()
+            self._due = now + ABORTED_PAUSE_SECONDS
+
+    def _resolve(self) -> Outcome:
+        """Ask the group whether an unclear commit took place: its offsets are part of it."""
+        positions = self._reached()
+        offsets = self._group.offsets(positions)
+        self.counts.commit_failures["unclear"] += 1
+        reached = all(offsets.get(partition, -1) >= position.offset for partition, position in positions.items())
+        return Outcome.COMMITTED if reached else Outcome.ABORTED
+
+    def _confirm(self, now: float) -> None:
+        self.counts.commits += 1
+        for dispatch in self._sent:
+            for event_type, count in dispatch.counts.items():
+                self.counts.events[event_type] += count
+                self.counts.delivery[event_type].add(now - dispatch.offered_at, count)
+        self._channel.committed(self._reached())
+        self._sent = []
+
+    def _reached(self) -> dict[Partition, Position]:
+        """Return the positions that publishing what is sent brings."""
+        positions: dict[Partition, Position] = {}
+        for dispatch in self._sent:
+            positions |= dispatch.positions
+        return positions
+
+    def _restore(self) -> None:
+        self._waiting.extendleft(reversed(self._sent))
+        self._sent, self._cursor, self._spoiled = [], 0, False

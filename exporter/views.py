@@ -1,0 +1,99 @@
+"""What the web shows of a sidecar: families, states and rows, read under the loop's lock or from Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import GaugeMetricFamily
+
+from exporter.config import Config, redacted
+from exporter.exposition import Family
+from exporter.feeds import Feed
+from exporter.loop import Loop
+from exporter.metrics import SidecarMetrics
+from exporter.model import FeedKey, Status
+from exporter.store import NullStore, Store
+
+
+class SidecarViews:
+    """The views of one sidecar; see `exporter.web.Views`."""
+
+    def __init__(
+        self, config: Config, loop: Loop, store: Store, metrics: SidecarMetrics, registry: CollectorRegistry
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._store = store
+        self._metrics = metrics
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric | Family]:
+        """Yield all families of the process, and last how many series they have."""
+        series = 1
+        for family in (*self._metrics.collect(), *self._registry.collect()):
+            series += _series(family)
+            yield family
+        yield GaugeMetricFamily("marketdata_exporter_series", "Series on this page.", series)
+
+    def healthy(self) -> Status:
+        """Tell whether the loop turns."""
+        return self._loop.healthy()
+
+    def ready(self) -> Status:
+        """Tell whether what is served is up to date."""
+        return self._loop.ready()
+
+    def config(self) -> Mapping[str, object]:
+        """Return the configuration without its secrets."""
+        shown: dict[str, object] = redacted(self._config)
+        return shown
+
+    def feeds(self) -> list[dict[str, object]]:
+        """Return a row for each feed, in order."""
+        with self._loop.lock:
+            feeds = self._loop.analysis.table.feeds
+            return [_feed_row(feeds[key]) for key in sorted(feeds)]
+
+    def symbols(self, feed: FeedKey | None) -> list[dict[str, object]]:
+        """Return a row for each symbol: of all replicas when there is Redis, else what this process has seen."""
+        if not isinstance(self._store, NullStore):
+            return [
+                {**row.feed._asdict(), "symbol": row.symbol, "messages": row.messages, "last_seen_ms": row.last_seen_ms}
+                for row in self._store.symbols(feed)
+            ]
+        with self._loop.lock:
+            known = self._loop.analysis.table.feeds
+            return [row for key in sorted(known) if feed in (None, key) for row in _symbol_rows(known[key])]
+
+
+def _series(family: Metric | Family) -> int:
+    if isinstance(family, Family):
+        return sum(block.count("\n") for block in family.blocks)
+    return len(family.samples)
+
+
+def _feed_row(feed: Feed) -> dict[str, object]:
+    row: dict[str, object] = {**feed.key._asdict(), "batches": feed.batches, "messages": feed.messages}
+    if feed.last is not None and feed.partitions:
+        row |= {
+            "last_batch_size": feed.last.batch_size,
+            "last_batch_unique_symbols": feed.last.unique_symbols,
+            "last_batch_cache_efficiency": feed.last.cache_efficiency,
+            "last_batch_ms": feed.last_batch_ms,
+            "last_received_ms": feed.last_received_ms,
+            "partitions": [str(partition) for partition in sorted(feed.partitions)],
+        }
+    return row
+
+
+def _symbol_rows(feed: Feed) -> list[dict[str, object]]:
+    return [
+        {
+            **feed.key._asdict(),
+            "symbol": symbol,
+            "messages": feed.symbol_messages[symbol],
+            "last_seen_ms": feed.symbol_seen_ms[symbol],
+        }
+        for symbol in sorted(feed.symbol_seen_ms)
+    ]
