@@ -1,0 +1,7 @@
+"""Look for mistakes before `run` would meet them."""
+
+from exporter.config import Config
+
+
+def main(config: Config) -> int:
+    return 0

@@ -1,0 +1,126 @@
+"""Reads spans of topics without leaving a trace: no membership in a group, no commit, nothing produced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import admin as kafka_admin
+
+from exporter.model import Partition
+from exporter.tools.ledger import Span
+
+# The library's types leave it out.
+_OffsetSpec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]
+
+_READER = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "error",
+}
+# The client tries again by itself.
+_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+
+
+class TopicReader:
+    """Asks one cluster; every answer has to come within `timeout_seconds`. All methods raise KafkaException."""
+
+    def __init__(self, kafka: Mapping[str, Any], group: str, timeout_seconds: float) -> None:
+        self._timeout = timeout_seconds
+        # The clients would print what they think of an unreachable broker; what matters of it is raised.
+        quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda error: None}
+        self._admin = kafka_admin.AdminClient({**kafka, **quiet})
+        self._consumer = Consumer({**kafka, **_READER, **quiet, "group.id": group})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._consumer.close()
+
+    def partitions(self, patterns: Sequence[str]) -> list[Partition]:
+        """Return the partitions of the topics that exist; what begins with ^ is a regular expression."""
+        topics = self._consumer.list_topics(timeout=self._timeout).topics
+        wanted = [name for name in sorted(topics) if any(_matches(pattern, name) for pattern in patterns)]
+        return [Partition(name, number) for name in wanted for number in sorted(topics[name].partitions)]
+
+    def first(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Return the first offset that is still there."""
+        return self._listed(partitions, _OffsetSpec.earliest())
+
+    def stable(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Return the offset before which everything can be read: nothing of it belongs to an open transaction."""
+        return self._listed(partitions, _OffsetSpec.latest())
+
+    def written(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Return the offset after the last record, committed or not."""
+        return self._listed(partitions, _OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+
+    def since(self, partitions: Sequence[Partition], timestamp_ms: int) -> dict[Partition, int]:
+        """Return the first offset with this timestamp or a later one; a partition without such a record is left out."""
+        return self._listed(partitions, _OffsetSpec.for_timestamp(timestamp_ms))
+
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Return what the group has committed, where it has."""
+        asked = [TopicPartition(*partition) for partition in partitions]
+        found: dict[Partition, int] = {}
+        for position in self._consumer.committed(asked, timeout=self._timeout):
+            if position.error is not None:
+                raise KafkaException(position.error)
+            if position.offset >= 0:
+                found[Partition(position.topic, position.partition)] = position.offset
+        return found
+
+    def read(self, spans: Mapping[Partition, Span]) -> Iterator[Message]:
+        """Yield the committed records of the spans, each partition in its order; waits for transactions to end."""
+        unread = {partition: span.end for partition, span in spans.items() if span.start < span.end}
+        self._consumer.assign([TopicPartition(*partition, spans[partition].start) for partition in unread])
+        while unread:
+            message = self._next(unread)
+            partition = Partition(message.topic() or "", message.partition() or 0)
+            end, offset = unread.get(partition, 0), message.offset() or 0
+            is_record = message.error() is None
+            if is_record and offset < end:
+                yield message
+            # The news that there is no more names the next offset; an open transaction can lie before our end.
+            if offset + is_record >= end:
+                unread.pop(partition, None)
+                self._consumer.pause([TopicPartition(*partition)])
+
+    def _next(self, unread: Iterable[Partition]) -> Message:
+        """Return the next record, or the news that a partition has been read to its end."""
+        while (message := self._consumer.poll(self._timeout)) is not None:
+            error = message.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                return message
+            if error.code() not in _PASSING:
+                raise KafkaException(error)
+        names = ", ".join(map(str, unread))
+        why = f"nothing came for {self._timeout:g} s from {names}: no answer, or a transaction is open"
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, why))
+
+    def _listed(
+        self,
+        partitions: Sequence[Partition],
+        spec: Any,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[Partition, int]:
+        asked = {TopicPartition(*partition): spec for partition in partitions}
+        answers = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=self._timeout)
+        found: dict[Partition, int] = {}
+        for position, answer in answers.items():
+            offset = answer.result().offset
+            if offset >= 0:
+                found[Partition(position.topic, position.partition)] = offset
+        return found
+
+
+def _matches(pattern: str, topic: str) -> bool:
+    return bool(re.match(pattern, topic)) if pattern.startswith("^") else pattern == topic
