@@ -1,0 +1,201 @@
+"""Writes grafana/dashboards/overview.json from grafana/overview.yml: `python grafana/generate.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SOURCE = Path(__file__).parent / "overview.yml"
+OVERVIEW = Path(__file__).parent / "dashboards" / "overview.json"
+
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+SIDECAR = 'job=~"$job", instance=~"$instance"'
+FEED = f'{SIDECAR}, region=~"$region", exchange=~"$exchange", request_type=~"$request_type"'
+IN_EXPRESSIONS = {"SIDECAR": SIDECAR, "FEED": FEED, "F": "region, exchange, request_type"}
+IN_LEGENDS = {"FEED": "{{region}}:{{exchange}}:{{request_type}}", "PARTITION": "{{topic}}/{{partition}}"}
+# Each variable offers what the ones before it leave.
+VARIABLES = {
+    "job": "label_values(marketdata_exporter_build_info, job)",
+    "instance": 'label_values(marketdata_exporter_build_info{job=~"$job"}, instance)',
+    "region": f"label_values(marketdata_batches_total{{{SIDECAR}}}, region)",
+    "exchange": f'label_values(marketdata_batches_total{{{SIDECAR}, region=~"$region"}}, exchange)',
+    "request_type": (
+        f'label_values(marketdata_batches_total{{{SIDECAR}, region=~"$region", exchange=~"$exchange"}}, request_type)'
+    ),
+}
+ANNOTATIONS = {
+    "Restarts": (
+        "blue",
+        f"changes(process_start_time_seconds{{{SIDECAR}}}[$__rate_interval]) > 0",
+        "{{instance}} restarted",
+    ),
+    "Alerts": (
+        "red",
+        f'ALERTS{{alertstate="firing", alertname=~"Marketdata.+", {SIDECAR}}}',
+        "{{alertname}} {{instance}}",
+    ),
+}
+COLUMNS = 24
+OPTIONS: dict[str, dict[str, Any]] = {
+    "timeseries": {
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    },
+    "stat": {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value", "graphMode": "area"},
+    "state-timeline": {
+        "mergeValues": True,
+        "showValue": "never",
+        "legend": {"showLegend": True, "placement": "bottom"},
+    },
+    "heatmap": {
+        "calculate": False,
+        "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64},
+        "yAxis": {"axisPlacement": "left"},
+        "tooltip": {"mode": "single", "yHistogram": True},
+    },
+    "table": {"showHeader": True, "cellHeight": "sm"},
+}
+DRAWING = {"timeseries": {"fillOpacity": 10, "lineWidth": 1, "showPoints": "never", "spanNulls": False}}
+
+Json = dict[str, Any]
+
+
+def dashboard(rows: list[Json]) -> Json:
+    """The overview in Grafana's classic model."""
+    return {
+        "uid": "marketdata-overview",
+        "title": "Market data exporter",
+        "description": "Feeds, pipeline, events and the sidecars themselves.",
+        "tags": ["marketdata", "kafka", "prometheus"],
+        "schemaVersion": 42,
+        "version": 1,
+        "editable": False,
+        "graphTooltip": 1,
+        "refresh": "10s",
+        "time": {"from": "now-30m", "to": "now"},
+        "timezone": "browser",
+        "templating": {"list": list(_variables())},
+        "annotations": {"list": [_annotation(name, *what) for name, what in ANNOTATIONS.items()]},
+        "links": [],
+        "panels": [{"id": number, **panel} for number, panel in enumerate(_laid_out(rows), start=1)],
+    }
+
+
+def _variables() -> Iterator[Json]:
+    yield {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "current": {}}
+    for name, query in VARIABLES.items():
+        yield {
+            "type": "query",
+            "name": name,
+            "label": name.replace("_", " ").capitalize(),
+            "datasource": DATASOURCE,
+            "query": {"query": query, "refId": "StandardVariableQuery"},
+            "definition": query,
+            "refresh": 2,  # when the range of time changes
+            "sort": 1,
+            "multi": True,
+            "includeAll": True,
+            "allValue": ".+",
+            "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+        }
+
+
+def _annotation(name: str, colour: str, expr: str, title: str) -> Json:
+    look = {"name": name, "iconColor": colour, "titleFormat": title}
+    return {"datasource": DATASOURCE, "enable": True, "expr": expr, "step": "15s", **look}
+
+
+def _laid_out(rows: list[Json]) -> Iterator[Json]:
+    """Every row and panel with its place: from left to right, and down when the line is full."""
+    y = 0
+    for row in rows:
+        yield {"type": "row", "title": row["row"], "collapsed": False, "gridPos": _at(0, y, COLUMNS, 1), "panels": []}
+        x, y, line = 0, y + 1, 0
+        for panel in row["panels"]:
+            width, height = panel.get("size", (8, 8))
+            if x + width > COLUMNS:
+                x, y, line = 0, y + line, 0
+            yield {**_panel(panel), "gridPos": _at(x, y, width, height)}
+            x, line = x + width, max(line, height)
+        y += line
+
+
+def _at(x: int, y: int, width: int, height: int) -> Json:
+    return {"x": x, "y": y, "w": width, "h": height}
+
+
+def _panel(panel: Json) -> Json:
+    kind = panel.get("kind", "timeseries")
+    targets = [_target(kind, index, legend, expr) for index, (legend, expr) in enumerate(panel["queries"].items())]
+    return {
+        "type": kind,
+        "title": panel["title"],
+        "description": panel["description"],
+        "datasource": DATASOURCE,
+        "targets": targets,
+        "fieldConfig": {"defaults": _field(kind, panel), "overrides": _overrides(panel)},
+        "options": OPTIONS[kind],
+        "transformations": _one_table(targets) if kind == "table" else [],
+    }
+
+
+def _target(kind: str, index: int, legend: str, expr: str) -> Json:
+    asked = {"instant": True} if kind == "table" else {"range": True}
+    return {
+        "refId": chr(ord("A") + index),
+        "datasource": DATASOURCE,
+        "expr": _replaced(expr, IN_EXPRESSIONS),
+        "legendFormat": _replaced(legend, IN_LEGENDS),
+        "format": kind if kind in ("table", "heatmap") else "time_series",
+        **asked,
+    }
+
+
+def _replaced(text: str, words: dict[str, str]) -> str:
+    return re.sub(r"\b[A-Z]+\b", lambda found: words.get(found[0], found[0]), text)
+
+
+def _field(kind: str, panel: Json) -> Json:
+    steps = [{"value": None, "color": "green"}]
+    steps += [{"value": value, "color": colour} for value, colour in panel.get("steps", {}).items()]
+    words = zip(panel.get("words", ()), ("red", "green"), strict=False)
+    texts = {str(value): {"text": text, "color": colour} for value, (text, colour) in enumerate(words)}
+    return {
+        "unit": panel["unit"],
+        "min": 0,
+        "color": {"mode": "thresholds" if kind in ("stat", "state-timeline") else "palette-classic"},
+        "thresholds": {"mode": "absolute", "steps": steps},
+        "mappings": [{"type": "value", "options": texts}] if texts else [],
+        "custom": DRAWING.get(kind, {}),
+    }
+
+
+def _overrides(panel: Json) -> list[Json]:
+    """The units of the columns of a table, where they differ from the panel's."""
+    return [
+        {"matcher": {"id": "byName", "options": column}, "properties": [{"id": "unit", "value": unit}]}
+        for column, unit in panel.get("units", {}).items()
+    ]
+
+
+def _one_table(targets: list[Json]) -> list[Json]:
+    """The answers to all queries as one table: a line for each set of labels, a column for each query."""
+    names = {f"Value #{target['refId']}": target["legendFormat"] for target in targets}
+    return [
+        {"id": "merge", "options": {}},
+        {"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": names}},
+    ]
+
+
+def generated() -> str:
+    """The text of the overview's file."""
+    return json.dumps(dashboard(yaml.safe_load(SOURCE.read_text())), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    OVERVIEW.write_text(generated())
