@@ -51,15 +51,20 @@ class Selection(NamedTuple):
 
 
 def answered(path: str, make: Callable[[], Answer], is_gzipped: bool = False) -> Answer:
-    """The answer that `make` makes, or, when it fails, one that says no more than that; the log says where."""
+    """The answer that `make` makes, or, when it fails, the one of `failed`."""
     try:
         answer = make()
         return answer.gzipped() if is_gzipped else answer
     except Exception as error:
-        # The message is left out: it may quote what must not be in a log.
-        place = extract_tb(error.__traceback__)[-1]
-        log.error("%s failed: %s in %s, line %s", path, type(error).__name__, place.filename, place.lineno)
-        return Answer(b"internal error, see the log\n", status=500)
+        return failed(path, error)
+
+
+def failed(path: str, error: Exception) -> Answer:
+    """An answer that says no more than that it failed; the log says what and where."""
+    # The message is left out: it may quote what must not be in a log.
+    place = extract_tb(error.__traceback__)[-1]
+    log.error("%s failed: %s in %s, line %s", path, type(error).__name__, place.filename, place.lineno)
+    return Answer(b"internal error, see the log\n", status=500)
 
 
 class Scrapes:
@@ -95,5 +100,7 @@ class Scrapes:
         return answer
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more; what is being made is made for nobody."""
+        for making in self._pages.values():
+            making.cancel()
         self._worker.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,8 @@
 """Where the server listens, and its open connections: how many, how long and how much memory they may hold.
 
-Nobody is refused. Who comes when a limit is reached takes the place of the connection that did least with its own:
-so clients that are slow, silent or hostile lose to those that send a request and read the answer. Everything here
-belongs to the thread of the event loop.
+Nobody is refused. Who comes when a limit is reached takes the place of another: of those that had a second or more
+for what they want, and of these, of one that has not sent a request. So clients that are slow, silent or hostile lose
+to those that send a request and read the answer. Everything here belongs to the thread of the event loop.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from aiohttp.web_protocol import RequestHandler
 SWEEP_SECONDS = 0.5
 CHUNK_BYTES = 64 * 1024
 WAITING_MAX = 512
+# asyncio accepts this many before it reads from any of them, so that they must be fewer than may be open.
+ACCEPTED_MAX = 64
+YOUNG_SECONDS = 1.0
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -80,6 +83,7 @@ class Connections(web.Server):
         self._on_eviction = on_eviction
         self._open: dict[RequestHandler, Connection] = {}
         self._clock = asyncio.get_running_loop().time
+        self._is_closing = False
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """See web.Server."""
@@ -88,6 +92,8 @@ class Connections(web.Server):
         now = self._clock()
         self._open[handler] = Connection(transport, now, now + self._limits.request_seconds)
         super().connection_made(handler, transport)
+        if self._is_closing:
+            transport.abort()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """See web.Server."""
@@ -124,6 +130,13 @@ class Connections(web.Server):
                 await response.write(view[start : start + CHUNK_BYTES])
         await response.write_eof()
 
+    async def accept(self, listener: socket.socket) -> asyncio.Server:
+        """Begin to serve those who connect to a socket."""
+        server = await asyncio.get_running_loop().create_server(self, sock=listener, backlog=ACCEPTED_MAX)
+        # The same number is the length of the kernel's queue, which may be longer.
+        listener.listen(WAITING_MAX)
+        return server
+
     async def sweep(self) -> None:
         """Close, for ever, connections that took too long."""
         while True:
@@ -133,7 +146,8 @@ class Connections(web.Server):
                 self._evict(handler, Eviction.SLOW)
 
     def abort(self) -> None:
-        """Close all connections without waiting for their clients."""
+        """Close all connections, and those that are only just coming, without waiting for their clients."""
+        self._is_closing = True
         for connection in self._open.values():
             connection.transport.abort()
 
@@ -148,9 +162,10 @@ class Connections(web.Server):
             if reader is not handler:
                 self._evict(reader, Eviction.MEMORY)
 
-    def _merit(self, handler: RequestHandler) -> tuple[bool, float]:
+    def _merit(self, handler: RequestHandler) -> tuple[bool, bool, float]:
         connection = self._open[handler]
-        return connection.is_served, connection.since
+        is_young = self._clock() - connection.since < YOUNG_SECONDS
+        return is_young, connection.is_served, connection.since
 
     def _evict(self, handler: RequestHandler, why: Eviction) -> None:
         connection = self._open.pop(handler)

@@ -12,8 +12,8 @@ from exporter.exposition import Family
 from exporter.feeds import Feed
 from exporter.loop import Loop
 from exporter.metrics import SidecarMetrics
-from exporter.model import FeedKey, Status
-from exporter.store import NullStore, Store
+from exporter.model import FeedKey, Status, Unavailable
+from exporter.store import NullStore, Store, StoreUnavailable
 
 
 class SidecarViews:
@@ -58,13 +58,28 @@ class SidecarViews:
     def symbols(self, feed: FeedKey | None) -> list[dict[str, object]]:
         """Return a row for each symbol: of all replicas when there is Redis, else what this process has seen."""
         if not isinstance(self._store, NullStore):
-            return [
-                {**row.feed._asdict(), "symbol": row.symbol, "messages": row.messages, "last_seen_ms": row.last_seen_ms}
-                for row in self._store.symbols(feed)
-            ]
+            return self._symbols_of_all(self._store, feed)
         with self._loop.lock:
             known = self._loop.analysis.table.feeds
             return [row for key in sorted(known) if feed in (None, key) for row in _symbol_rows(known[key])]
+
+    def distinct(self, feed: FeedKey) -> int | None:
+        """Return about how many symbols the feed had lately over all replicas; None without Redis."""
+        try:
+            return self._store.distinct(feed)
+        except StoreUnavailable as error:
+            raise Unavailable(f"Redis: {error}") from None
+
+    @staticmethod
+    def _symbols_of_all(store: Store, feed: FeedKey | None) -> list[dict[str, object]]:
+        try:
+            rows = store.symbols(feed)
+        except StoreUnavailable as error:
+            raise Unavailable(f"Redis: {error}") from None
+        return [
+            {**row.feed._asdict(), "symbol": row.symbol, "messages": row.messages, "last_seen_ms": row.last_seen_ms}
+            for row in rows
+        ]
 
 
 def _series(family: Metric | Family) -> int:

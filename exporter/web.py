@@ -20,15 +20,15 @@ import yaml
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Summary
 
-from exporter.answers import Answer, Scrapes, Selection, answered
-from exporter.connections import WAITING_MAX, Connections, Eviction, Limits, listen
+from exporter.answers import Answer, Scrapes, Selection, answered, failed
+from exporter.connections import Connections, Eviction, Limits, listen
 from exporter.exposition import OPENMETRICS, TEXT, AnyFamily, accepts_gzip, negotiate, render, select
-from exporter.model import FeedKey, Status
+from exporter.model import FeedKey, Status, Unavailable
 from exporter.page import page, static
 
 NAMES_MAX = 100
 STOP_SECONDS = 2.0
-METHODS = "GET, HEAD"
+METHODS = ("GET", "HEAD")
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"
 JSON = "application/json"
@@ -65,7 +65,10 @@ class Views(Protocol):
         """
 
     def symbols(self, feed: FeedKey | None) -> list[dict[str, object]]:
-        """A row a symbol, of one feed or of all; may wait for Redis."""
+        """A row a symbol, of one feed or of all; may wait for Redis, and raise Unavailable."""
+
+    def distinct(self, feed: FeedKey) -> int | None:
+        """About how many symbols a feed had lately over all replicas, if anybody knows; as `symbols`."""
 
 
 class WebMetrics:
@@ -151,15 +154,15 @@ class WebServer:
     async def _serve(self, listener: socket.socket) -> None:
         self._scrapes = Scrapes(self._telemetry_path, self._metrics_page)
         self._connections = Connections(self._handle, self._limits, self._count_eviction)
-        server = await self._loop.create_server(self._connections, sock=listener, backlog=WAITING_MAX)
+        server = await self._connections.accept(listener)
         sweeping = asyncio.create_task(self._connections.sweep())
         await self._stopping.wait()
         server.close()
         sweeping.cancel()
-        self._scrapes.close()
-        self._reader.shutdown(wait=False, cancel_futures=True)
         self._connections.abort()
         await self._connections.shutdown(timeout=STOP_SECONDS / 4)
+        self._scrapes.close()
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
     def _count_eviction(self, why: Eviction) -> None:
         self._metrics.evictions.labels(why).inc()
@@ -177,9 +180,12 @@ class WebServer:
         route = self._routes.get(request.path)
         if route is None:
             return Answer(b"not found\n", status=404)
-        if request.method not in METHODS.split(", "):
-            return Answer(b"method not allowed\n", status=405, headers={"Allow": METHODS})
-        return await route(request)
+        if request.method not in METHODS:
+            return Answer(b"method not allowed\n", status=405, headers={"Allow": ", ".join(METHODS)})
+        try:
+            return await route(request)
+        except Exception as error:
+            return failed(request.path, error)
 
     async def _read(self, request: web.BaseRequest, make: Callable[[], Answer]) -> Answer:
         return await self._loop.run_in_executor(self._reader, answered, request.path, make, _wants_gzip(request))
@@ -235,14 +241,21 @@ class WebServer:
             error = {"status": "error", "error": "feed must be region:exchange:request_type"}
             return Answer(orjson.dumps(error), JSON, status=400)
         feed = FeedKey(*parts) if parts else None
-        return await self._read(request, lambda: _data(self._views.symbols(feed)))
+        return await self._read(request, lambda: self._symbols(feed))
+
+    def _symbols(self, feed: FeedKey | None) -> Answer:
+        try:
+            more = {} if feed is None else {"distinct": self._views.distinct(feed)}
+            return _data(self._views.symbols(feed), **more)
+        except Unavailable as error:
+            return Answer(orjson.dumps({"status": "error", "error": str(error)}), JSON, status=503)
 
     async def _get_style(self, request: web.BaseRequest) -> Answer:
         return self._style.gzipped() if _wants_gzip(request) else self._style
 
 
-def _data(rows: list[dict[str, object]]) -> Answer:
-    return Answer(orjson.dumps({"status": "success", "data": rows}), JSON)
+def _data(rows: list[dict[str, object]], **more: object) -> Answer:
+    return Answer(orjson.dumps({"status": "success", "data": rows, **more}), JSON)
 
 
 def _status_answer(status: Status) -> Answer:

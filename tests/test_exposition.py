@@ -165,6 +165,8 @@ def flat(families: Iterable[Metric], exemplars: bool = False) -> list[Series]:
     return sorted((series(s, exemplars) for s in samples if not s.name.endswith("_created")), key=repr)
 
 
+# The parsers strip what is said in HELP.
+helps = st.text(max_size=20).map(str.strip)
 label_values = st.text(max_size=30)
 values = st.floats(allow_nan=True, allow_infinity=True)
 counts = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
@@ -181,10 +183,10 @@ exemplars = st.none() | st.builds(
 @st.composite
 def families(draw: st.DrawFn) -> list[Metric]:
     """A gauge and a counter with any labels, values and exemplars, and a histogram."""
-    gauge = GaugeMetricFamily("queue_bytes", draw(st.text(max_size=20)), labels=["a", "b"], unit="bytes")
+    gauge = GaugeMetricFamily("queue_bytes", draw(helps), labels=["a", "b"], unit="bytes")
     for labels in draw(st.lists(st.tuples(label_values, label_values), unique=True, max_size=4)):
         gauge.add_metric(labels, draw(values))
-    counter = CounterMetricFamily("batches", draw(st.text(max_size=20)), labels=["a"])
+    counter = CounterMetricFamily("batches", draw(helps), labels=["a"])
     for label in draw(st.lists(label_values, unique=True, max_size=4)):
         counter.add_metric([label], draw(counts), exemplar=draw(exemplars))
     histogram = HistogramMetricFamily("latency_seconds", "Latency.", labels=["a"])

@@ -15,7 +15,7 @@ from prometheus_client.samples import Exemplar
 
 from exporter.connections import ListenError
 from exporter.exposition import OPENMETRICS, TEXT, Family
-from exporter.model import Status
+from exporter.model import Status, Unavailable
 from exporter.web import WebServer
 from tests.support.prometheus import PrometheusServer
 from tests.support.views import HOST, Shown, Site, site
@@ -152,11 +152,19 @@ def test_the_configuration_is_shown_as_yaml(shop: Site) -> None:
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
+def test_symbols_that_are_not_to_be_had_now_are_no_internal_error(shop: Site) -> None:
+    """Whoever asks while Redis is away is told so."""
+    shop.views.failure = Unavailable("Redis: no answer")
+    answer = get(shop, "/api/v1/symbols")
+    assert (answer.status_code, answer.json()) == (503, {"status": "error", "error": "Redis: no answer"})
+
+
 def test_feeds_and_symbols_are_json(shop: Site) -> None:
     """Rows stand under `data`; a feed can be chosen."""
     assert get(shop, "/api/v1/feeds").json() == {"status": "success", "data": shop.views.rows}
     one = get(shop, "/api/v1/symbols?feed=korea:upbit:ticker").json()
-    assert one == {"status": "success", "data": [{"feed": "korea:upbit:ticker", "symbol": "KRW-BTC"}]}
+    data = [{"feed": "korea:upbit:ticker", "symbol": "KRW-BTC"}]
+    assert one == {"status": "success", "data": data, "distinct": 1}
     assert get(shop, "/api/v1/symbols").json()["data"] == [{"feed": None, "symbol": "KRW-BTC"}]
 
 

@@ -80,6 +80,11 @@ class Shown:
         self.go_on.wait()
         return [{"feed": None if feed is None else str(feed), "symbol": "KRW-BTC"}]
 
+    def distinct(self, feed: FeedKey) -> int | None:
+        """See Views."""
+        self._fail()
+        return 1
+
     def evictions(self, reason: str) -> float | None:
         """How many connections were closed for this reason."""
         return self.registry.get_sample_value("marketdata_exporter_http_evictions_total", {"reason": reason})

@@ -1,0 +1,179 @@
+"""Clients that are slow, silent or hostile lose their own connection and cost nobody else anything."""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+import requests
+
+from exporter.connections import Limits
+from exporter.exposition import Family
+from tests.support.views import Site, site
+from tests.support.waiting import eventually
+
+REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST_REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+# More than the sockets of the loopback interface buffer.
+LARGE_BYTES = 24_000_000
+
+
+@pytest.fixture
+def open_sockets() -> Iterator[ExitStack]:
+    """Closes at the end what a test has opened."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def scrape(running: Site) -> int:
+    """The status of a scrape."""
+    return requests.get(running.url("/metrics"), timeout=10).status_code
+
+
+def received(client: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := client.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whether the server has closed the connection; nothing may have come over it."""
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def large(name: str) -> Family:
+    """A family that makes a page of LARGE_BYTES."""
+    line = f'{name}{{x="{"y" * 1000}"}} 1\n'
+    return Family(name, "gauge", "Large.", "", [line] * (LARGE_BYTES // len(line)))
+
+
+def test_silent_and_dripping_clients_do_not_delay_a_scrape(open_sockets: ExitStack) -> None:
+    """A scrape is answered while hundreds of connections say nothing or not enough."""
+    with site() as running:
+        clients = [open_sockets.enter_context(running.connect()) for _ in range(200)]
+        for client in clients[::2]:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nX-Drip: ")
+        assert scrape(running) == 200
+        assert not any(map(is_closed, clients))
+
+
+def test_a_request_that_does_not_end_is_closed(open_sockets: ExitStack) -> None:
+    """Also when there is always a little more of it."""
+    with site(Limits(request_seconds=0.2)) as running:
+        silent, dripping = (open_sockets.enter_context(running.connect()) for _ in range(2))
+
+        def is_dropped() -> bool:
+            try:
+                dripping.send(b"X")
+            except (ConnectionResetError, BrokenPipeError):
+                return True
+            return False
+
+        dripping.sendall(b"GET /metrics HTTP/1.1\r\n")
+        assert eventually(is_dropped)
+        assert received(silent) == b""
+        assert running.views.evictions("slow") == 2
+
+
+def test_an_idle_connection_is_closed_without_being_counted(open_sockets: ExitStack) -> None:
+    """A client that was served and stays is no nuisance."""
+    with site(Limits(idle_seconds=0.2)) as running:
+        client = open_sockets.enter_context(running.connect())
+        client.sendall(REQUEST)
+        assert received(client).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert running.views.evictions("slow") == 0
+
+
+def test_new_connections_take_the_place_of_the_oldest(open_sockets: ExitStack) -> None:
+    """Nobody is refused; who has not sent a request loses to who comes now."""
+    with site(Limits(connections=10)) as running:
+        clients = [open_sockets.enter_context(running.connect()) for _ in range(30)]
+        assert scrape(running) == 200
+        assert all(map(is_closed, clients[:20]))
+        assert [is_closed(client) for client in clients[22:]] == [False] * 8
+        assert running.views.evictions("connections") == 21
+
+
+def test_who_is_being_served_is_closed_last(open_sockets: ExitStack) -> None:
+    """A scrape that takes its time survives any number of silent connections."""
+    with site(Limits(connections=5)) as running:
+        running.views.go_on.clear()
+        scraping = open_sockets.enter_context(running.connect())
+        scraping.sendall(LAST_REQUEST)
+        assert running.views.collecting.wait(10)
+        for _ in range(20):
+            open_sockets.enter_context(running.connect())
+        assert eventually(lambda: (running.views.evictions("connections") or 0) > 10)
+        running.views.go_on.set()
+        assert received(scraping).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_client_that_does_not_read_is_closed(open_sockets: ExitStack) -> None:
+    """And meanwhile a scrape by others is answered."""
+    with site(Limits(reply_seconds=0.2)) as running:
+        running.views.more = [large("large")]
+        client = open_sockets.enter_context(running.connect(receive_bytes=4096))
+        client.sendall(REQUEST)
+        assert requests.get(running.url("/metrics?name[]=depth"), timeout=10).status_code == 200
+        assert eventually(lambda: running.views.evictions("slow") == 1)
+        assert len(received(client)) < LARGE_BYTES
+
+
+def test_answers_that_nobody_reads_do_not_fill_the_memory(open_sockets: ExitStack) -> None:
+    """When different large pages on their way exceed the limit, who reads the oldest is closed."""
+    with site(Limits(bodies_bytes=2 * LARGE_BYTES + 1_000_000)) as running:
+        running.views.more = [large(name) for name in "abc"]
+        clients = [open_sockets.enter_context(running.connect(receive_bytes=4096)) for _ in "aabc"]
+        for client, name in zip(clients, "aabc", strict=True):
+            client.sendall(LAST_REQUEST.replace(b"metrics", b"metrics?name[]=" + name.encode()))
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+        assert eventually(lambda: running.views.evictions("memory") == 2)
+        assert [len(received(client)) > LARGE_BYTES for client in clients[2:]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)), id="a TLS greeting"),
+        pytest.param(b"\x00" * 10_000 + b"\r\n\r\n", id="zeros"),
+        pytest.param(b"GET\r\n\r\n", id="no path"),
+        pytest.param(b"GET /metrics HTTP/9.9\r\n\r\n", id="a version that does not exist"),
+        pytest.param(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 65536 + b"\r\n\r\n", id="a huge header"),
+        pytest.param(b"GET /" + b"y" * 100_000 + b" HTTP/1.1\r\n\r\n", id="a huge path"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 5000 + b"\r\n", id="too many headers"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", id="a negative length"),
+        pytest.param(
+            b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: x\r\nContent-Length: 3\r\n\r\nabc", id="smuggling"
+        ),
+    ],
+)
+def test_garbage_is_refused_and_not_logged(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever can reach the port could fill the disk otherwise; the next scrape works."""
+    with site() as running, running.connect() as client, caplog.at_level(logging.DEBUG):
+        # The server may close the connection before it has read everything.
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+        answer = received(client)
+        assert answer == b"" or b" 400 " in answer.splitlines()[0]
+        assert scrape(running) == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.INFO]
+
+
+def test_a_body_that_nobody_asked_for_is_not_waited_for() -> None:
+    """The request is answered, and the connection closed."""
+    with site() as running, running.connect() as client:
+        client.sendall(REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 10000000000\r\n\r\n"))
+        assert received(client).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert scrape(running) == 200
