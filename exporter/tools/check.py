@@ -1,7 +1,51 @@
-"""Look for mistakes before `run` would meet them."""
+"""Look for mistakes before `run` would meet them; changes nothing.
+
+One line a check: ok, warn or fail, about what, and what to do. Whatever is asked has a time-out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from confluent_kafka import KafkaException
 
 from exporter.config import Config
+from exporter.tools import cluster, findings, services
+from exporter.tools.facts import Cluster, Finding, Level
 
 
 def main(config: Config) -> int:
-    return 0
+    """Print the findings as they come; return 1 when one of them is a failure."""
+    failed = False
+    for finding in check(config):
+        print(finding, flush=True)
+        failed |= finding.level is Level.FAIL
+    return int(failed)
+
+
+def check(config: Config) -> Iterator[Finding]:
+    """Yield all findings; trouble with one part hides no other."""
+    facts = yield from _kafka(config)
+    yield from services.registry(config)
+    yield from services.redis(config)
+    yield from services.web(config)
+    yield from services.series(config, facts)
+
+
+def _kafka(config: Config) -> Generator[Finding, None, Cluster | None]:
+    if refused := cluster.refused_properties(config):
+        yield from refused
+        return None
+    yield from findings.split_connections(config)
+    named, advertised = cluster.ask_servers(config)
+    yield from findings.servers(named, advertised)
+    if all(server.trouble for server in named):
+        return None
+    try:
+        facts = cluster.ask_cluster(config)
+    except KafkaException as error:
+        yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {error.args[0].str()}", "try again")
+        return None
+    for judge in (findings.input_topics, findings.group, findings.outputs):
+        yield from judge(config, facts)
+    return facts

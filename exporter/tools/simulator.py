@@ -13,7 +13,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its types leave it out
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from exporter.tools.market import FEEDS, Feed, SimulatedRecord, Simulator, Truth
 

@@ -1,0 +1,267 @@
+"""Asks Kafka what `check` wants to know, and leaves no trace: nothing joined, committed, created or produced.
+
+A question about a group that does not exist would make a new cluster create the topic in which it keeps groups, and a
+consumer asks by itself; so there is no consumer here, and only groups that are known to be there are asked about.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicCollection
+from confluent_kafka import admin as kafka_admin
+from msgspec.structs import replace
+
+from exporter import clients
+from exporter.config import Config
+from exporter.model import Partition
+from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
+from exporter.tools.findings import GROUP_LOG, TRANSACTION_LOG, input_names
+
+SERVER_SECONDS = 3.0
+ANSWER_SECONDS = 5.0
+SERVERS_AT_ONCE = 16
+SERVERS_ASKED = 64
+
+# The library's types leave much of its admin part out.
+_kafka: Any = kafka_admin
+# What librdkafka says of a connection that failed: who, why, and after how long.
+_FAILED = re.compile(r"^FAIL .*?/(?:bootstrap|\d+): (?P<why>.*?)(?: \(after \d.*)?$", re.DOTALL)
+
+
+def refused_properties(config: Config) -> list[Finding]:
+    """Return what librdkafka has against its properties; the clients made to ask it know no broker."""
+    attempts: dict[str, Callable[[], object]] = {
+        "kafka.properties": lambda: clients.admin(_with_servers(config, "")),
+        "kafka.consumer_properties": lambda: _made_consumer(config),
+        "kafka.producer_properties": lambda: Producer(
+            {**clients.producer_properties(config), "bootstrap.servers": "", "logger": clients.log}
+        ),
+    }
+    for subject, attempt in attempts.items():
+        try:
+            attempt()
+        except KafkaException as error:
+            return [Finding(Level.FAIL, subject, error.args[0].str())]  # the others would say the same again
+    return []
+
+
+def _made_consumer(config: Config) -> None:
+    properties = {**clients.consumer_properties(config), "bootstrap.servers": "", "logger": clients.log}
+    consumer: Any = Consumer(properties)
+    consumer.close()
+
+
+def ask_servers(config: Config) -> tuple[list[Server], list[Server]]:
+    """Try each address of kafka.bootstrap_servers, and each other one by which the cluster calls its brokers."""
+    named = [address.strip() for address in config.kafka.bootstrap_servers.split(",")]
+    with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
+        answers = list(pool.map(partial(_ask_server, config), named[:SERVERS_ASKED]))
+        advertised = sorted({address for _, others in answers for address in others} - set(named))
+        others = list(pool.map(partial(_ask_server, config), advertised[:SERVERS_ASKED]))
+    return [server for server, _ in answers], [server for server, _ in others]
+
+
+def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
+    """Return whether the server answers, and the addresses that it gives its cluster's brokers."""
+    client: Any = clients.admin(_with_servers(config, address))
+    try:
+        brokers = client.list_topics(timeout=SERVER_SECONDS).brokers.values()
+    except KafkaException as error:
+        return Server(address, _last_words(client) or error.args[0].str()), []
+    return Server(address), [f"[{b.host}]:{b.port}" if ":" in b.host else f"{b.host}:{b.port}" for b in brokers]
+
+
+class _Heard(logging.Handler):
+    """Keeps why connections failed, as librdkafka told the thread that made this."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        found = _FAILED.search(record.getMessage())
+        if found is not None and record.thread == self._thread:
+            self.reasons.append(found["why"])
+
+
+def _last_words(client: Any) -> str:
+    """Return why the last connection failed: an exception tells only that none came about."""
+    heard = _Heard()
+    clients.log.addHandler(heard)
+    try:
+        client.poll(0)  # what was logged is handed out now, in this thread
+    finally:
+        clients.log.removeHandler(heard)
+    return heard.reasons[-1] if heard.reasons else ""
+
+
+def _with_servers(config: Config, servers: str) -> Config:
+    return replace(config, kafka=replace(config.kafka, bootstrap_servers=servers))
+
+
+def ask_cluster(config: Config) -> Cluster:
+    """Ask all the rest; raise `KafkaException` when the cluster does not even tell its topics."""
+    client = clients.admin(config)
+    metadata = client.list_topics(timeout=ANSWER_SECONDS)
+    names = frozenset(metadata.topics)
+    topics = _topics(client, config, metadata)
+    return Cluster(
+        brokers=len(metadata.brokers),
+        names=names,
+        topics=topics,
+        settings=_settings(client, _kafka.ConfigResource.Type.BROKER, [str(min(metadata.brokers))]).popitem()[1],
+        creation=_creation(client, config, names),
+        group=_group(client, config, topics, GROUP_LOG in names),
+        transactional_acls=_transactional_acls(client, config),
+    )
+
+
+def _answer(future: Future[Any]) -> Any:
+    """Return the answer, or a `Refusal`."""
+    try:
+        return future.result(2 * ANSWER_SECONDS)
+    except KafkaException as error:
+        return Refusal(error.args[0].name(), error.args[0].str())
+    except TimeoutError:
+        return Refusal("_TIMED_OUT", f"no answer within {2 * ANSWER_SECONDS:g} s")
+
+
+# Topics.
+
+
+def _topics(client: Any, config: Config, metadata: Any) -> dict[str, Topic | Refusal]:
+    plain = [topic for topic in config.input.topics if not topic.startswith("^")]
+    published = [config.output.topic, config.output.error_topic] if config.output.enabled else []
+    internal = [topic for topic in (TRANSACTION_LOG, GROUP_LOG) if topic in metadata.topics]
+    wanted = list(dict.fromkeys([*input_names(config.input, metadata.topics), *plain, *published, *internal]))
+    asked = client.describe_topics(
+        TopicCollection(wanted), include_authorized_operations=True, request_timeout=ANSWER_SECONDS
+    )
+    described = {name: _answer(future) for name, future in asked.items()}
+    there = [name for name, topic in described.items() if not isinstance(topic, Refusal)]
+    settings = _settings(client, _kafka.ConfigResource.Type.TOPIC, there)
+    return {name: _topic(topic, settings.get(name, {})) for name, topic in described.items()}
+
+
+def _topic(described: Any, settings: Mapping[str, str]) -> Topic | Refusal:
+    if isinstance(described, Refusal):
+        return described
+    partitions = described.partitions
+    return Topic(
+        partitions=len(partitions),
+        leaderless=sum(partition.leader is None or partition.leader.id < 0 for partition in partitions),
+        in_sync=min((len(partition.isr) for partition in partitions), default=0),
+        operations=_operations(described),
+        settings=settings,
+    )
+
+
+def _operations(described: Any) -> frozenset[str] | None:
+    told = described.authorized_operations
+    return None if told is None else frozenset(operation.name for operation in told)
+
+
+def _settings(client: Any, kind: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the settings of each, empty where they are not shown to this user."""
+    resources = {_kafka.ConfigResource(kind, name): name for name in names}
+    asked = client.describe_configs(list(resources), request_timeout=ANSWER_SECONDS) if resources else {}
+    found: dict[str, dict[str, str]] = {}
+    for resource, future in asked.items():
+        answer = _answer(future)
+        entries = {} if isinstance(answer, Refusal) else answer
+        found[resources[resource]] = {key: entry.value for key, entry in entries.items() if entry.value is not None}
+    return found
+
+
+def _creation(client: Any, config: Config, names: Iterable[str]) -> dict[str, Refusal | None]:
+    """Ask whether the missing output topics could be created; the broker only validates the request."""
+    wanted = config.output.create_topics
+    if wanted is None:
+        return {}
+    settings = {"retention.ms": str(round(wanted.retention * 1000))}
+    missing = [
+        _kafka.NewTopic(name, wanted.partitions, wanted.replication or -1, config=settings)
+        for name in (config.output.topic, config.output.error_topic)
+        if name not in names
+    ]
+    asked = client.create_topics(missing, validate_only=True, request_timeout=ANSWER_SECONDS) if missing else {}
+    return {name: _answer(future) for name, future in asked.items()}
+
+
+# The group.
+
+
+def _group(client: Any, config: Config, topics: Mapping[str, Topic | Refusal], has_log: bool) -> Group | Refusal | None:
+    """Return the group, None when asking could leave a trace."""
+    name = config.input.group
+    listed = _answer(client.list_consumer_groups(request_timeout=ANSWER_SECONDS))
+    is_there = not isinstance(listed, Refusal) and name in {group.group_id for group in listed.valid}
+    if not is_there and not has_log:
+        return None
+    asked = client.describe_consumer_groups([name], include_authorized_operations=True, request_timeout=ANSWER_SECONDS)
+    found = _answer(asked[name])
+    if isinstance(found, Refusal):
+        return found
+    return Group(
+        state=found.state.name.lower(),
+        kind=found.type.name.lower(),
+        assignor=found.partition_assignor,
+        members=len(found.members),
+        operations=_operations(found),
+        progress=_progress(client, name, input_names(config.input, topics)),
+    )
+
+
+def _progress(client: Any, group: str, topics: Sequence[str]) -> dict[Partition, Progress] | Refusal:
+    asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_SECONDS)
+    answer = _answer(asked[group])
+    if isinstance(answer, Refusal):
+        return answer
+    committed = {tp: tp.offset for tp in answer.topic_partitions if tp.topic in topics and tp.offset >= 0}
+    first = _offsets(client, committed, _kafka.OffsetSpec.earliest())
+    end = _offsets(client, committed, _kafka.OffsetSpec.latest())
+    return {
+        Partition(tp.topic, tp.partition): Progress(offset, first[tp], end[tp])
+        for tp, offset in committed.items()
+        if tp in first and tp in end
+    }
+
+
+def _offsets(client: Any, partitions: Iterable[Any], spec: Any) -> dict[Any, int]:
+    asked = client.list_offsets(dict.fromkeys(partitions, spec), request_timeout=ANSWER_SECONDS) if partitions else {}
+    answers = {partition: _answer(future) for partition, future in asked.items()}
+    return {partition: answer.offset for partition, answer in answers.items() if not isinstance(answer, Refusal)}
+
+
+# Transactions.
+
+
+def _transactional_acls(client: Any, config: Config) -> list[str]:
+    name = clients.producer_properties(config).get("transactional.id")
+    if name is None:
+        return []
+    writers = _kafka.AclBindingFilter(
+        _kafka.ResourceType.TRANSACTIONAL_ID,
+        name,
+        _kafka.ResourcePatternType.MATCH,
+        None,
+        None,
+        _kafka.AclOperation.ANY,
+        _kafka.AclPermissionType.ALLOW,
+    )
+    found = _answer(client.describe_acls(writers, request_timeout=ANSWER_SECONDS))
+    # librdkafka gives an empty answer to those who may not see ACLs, too.
+    return (
+        []
+        if isinstance(found, Refusal)
+        else sorted({acl.principal for acl in found if acl.operation.name in {"ALL", "WRITE"}})
+    )

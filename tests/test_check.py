@@ -1,0 +1,706 @@
+"""`check` names what is wrong before `run` would meet it, and leaves no trace."""
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import admin as kafka_admin
+
+from exporter.config import (
+    Config,
+    CreateTopics,
+    ExpectedFeed,
+    FeedsConfig,
+    InputConfig,
+    KafkaConfig,
+    Limits,
+    OutputConfig,
+    RedisConfig,
+    WebConfig,
+)
+from exporter.metrics import feed_families
+from exporter.model import FeedKey, Partition
+from exporter.tools import check, findings, services
+from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
+from exporter.tools.services import Verdict
+from tests.support.kafka import Broker
+from tests.support.process import free_port
+from tests.support.redis import RedisServer
+from tests.support.views import site
+
+kafka: Any = kafka_admin  # its types leave much of it out
+
+ALL = frozenset({"READ", "WRITE", "DESCRIBE"})
+OUTPUTS = {"monitoring.batch.performance": Topic(4, operations=ALL), "ws.error": Topic(4, operations=ALL)}
+DENIED = Refusal("TOPIC_AUTHORIZATION_FAILED", "Broker: Topic authorization failed")
+SILENT = Refusal("_TIMED_OUT", "no answer")
+UNKNOWN = Refusal("UNKNOWN_TOPIC_OR_PART", "Broker: Unknown topic or partition")
+
+
+def cluster(topics: Mapping[str, Topic | Refusal] = OUTPUTS, **facts: Any) -> Cluster:
+    """A cluster of three brokers without an authorizer, in which everything is in order but what is said."""
+    named = frozenset(name for name, topic in topics.items() if isinstance(topic, Topic))
+    usual: dict[str, Any] = {
+        "brokers": 3,
+        "names": named,
+        "topics": topics,
+        "settings": {"authorizer.class.name": ""},
+        "creation": {},
+        "group": None,
+        "transactional_acls": [],
+    }
+    return Cluster(**(usual | facts))
+
+
+def group(**facts: Any) -> Group:
+    """An empty group that has read nothing."""
+    usual: dict[str, Any] = {
+        "state": "empty",
+        "kind": "classic",
+        "assignor": "",
+        "members": 0,
+        "operations": ALL,
+        "progress": {},
+    }
+    return Group(**(usual | facts))
+
+
+def levels(found: Iterator[Finding], subject: str = "") -> list[str]:
+    """How bad the findings are, those about one subject when it is named."""
+    return [finding.level.value for finding in found if subject in ("", finding.subject)]
+
+
+def trouble(found: Iterator[Finding]) -> str:
+    """What is not ok, as it is printed."""
+    return "\n".join(str(finding) for finding in found if finding.level is not Level.OK)
+
+
+# Values.
+
+
+def test_a_finding_is_one_line_without_secrets_and_ends_with_what_to_do() -> None:
+    said = "first\nsecond http://me:sesame@host/ " + "x" * 1000
+    line = str(Finding(Level.FAIL, "redis.url", said, "do this"))
+    assert line.startswith("fail  redis.url: first second http://me:")
+    assert line.endswith("...; do this")
+    assert "\n" not in line
+    assert "sesame" not in line
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "expected"),
+    [
+        (["", ""], ["ok", "ok"]),
+        (["", "Connection refused"], ["ok", "warn"]),
+        (["Connection refused", "timed out"], ["fail", "fail"]),
+    ],
+)
+def test_one_server_that_answers_is_enough(bootstrap: list[str], expected: list[str]) -> None:
+    named = [Server(f"broker-{number}:9092", why) for number, why in enumerate(bootstrap)]
+    assert levels(findings.servers(named, [])) == expected
+
+
+def test_a_broker_that_is_advertised_by_an_address_that_does_not_answer_is_a_failure() -> None:
+    """The sidecar would connect, learn that address and get no further."""
+    found = trouble(findings.servers([Server("here:9092")], [Server("kafka:29092", "Failed to resolve 'kafka'")]))
+    assert found.startswith("fail")
+    assert "kafka:29092" in found
+    assert "advertised.listeners" in found
+
+
+@pytest.mark.parametrize(
+    ("why", "advice"),
+    [
+        ("SASL authentication error: Authentication failed", "sasl."),
+        ("SSL handshake failed: certificate verify failed", "ssl."),
+        ("Connect to ipv4#127.0.0.1:1 failed: Connection refused", "port"),
+    ],
+)
+def test_the_advice_fits_why_a_server_does_not_answer(why: str, advice: str) -> None:
+    assert advice in trouble(findings.servers([Server("broker:9092", why)], []))
+
+
+def test_credentials_of_one_client_only_are_pointed_out() -> None:
+    properties = KafkaConfig(producer_properties={"sasl.password": "sesame", "linger.ms": "5"})
+    found = trouble(findings.split_connections(Config(kafka=properties)))
+    assert "sasl.password" in found
+    assert "linger.ms" not in found
+    assert "sesame" not in found
+
+
+@pytest.mark.parametrize(
+    ("topic", "name", "meant"),
+    [
+        ("ticker", "ticker", True),
+        ("ticker", "ticker-data", False),
+        ("^ticker", "ticker-data", True),
+        ("^ticker$", "ticker-data", False),
+        ("^data", "ticker-data", False),
+        (".icker", "ticker", False),
+    ],
+)
+def test_only_what_begins_with_a_caret_is_an_expression(topic: str, name: str, meant: bool) -> None:
+    assert findings.is_meant(topic, name) is meant
+
+
+def test_an_expression_tells_how_many_topics_and_partitions_it_means() -> None:
+    topics = {f"ticker-data.{n}": Topic(3, operations=ALL) for n in range(5)} | {"other": Topic(1)}
+    first, *_ = findings.input_topics(Config(), cluster(topics))
+    assert first.level is Level.OK
+    assert "5 topics with 15 partitions: ticker-data.0, ticker-data.1, ticker-data.2 and 2 more" in first.text
+
+
+def test_an_expression_that_matches_nothing_is_a_warning() -> None:
+    assert levels(findings.input_topics(Config(), cluster())) == ["warn"]
+
+
+@pytest.mark.parametrize(("refusal", "said"), [(UNKNOWN, "does not exist"), (DENIED, "hidden"), (SILENT, "no answer")])
+def test_a_topic_that_is_named_and_not_there_is_a_failure(refusal: Refusal, said: str) -> None:
+    config = Config(input=InputConfig(topics=("ticker",)))
+    found = list(findings.input_topics(config, cluster({"ticker": refusal})))
+    assert [finding.level for finding in found] == [Level.FAIL]
+    assert said in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("topic", "subject", "level"),
+    [
+        (Topic(3, operations=frozenset({"DESCRIBE"})), "input.topics", "fail"),
+        (Topic(3, leaderless=1, operations=ALL), "input.topics", "warn"),
+        (Topic(3, operations=ALL, settings={"max.message.bytes": "10000000"}), "input.limits.record_bytes", "warn"),
+    ],
+)
+def test_input_that_cannot_all_be_read_is_found(topic: Topic, subject: str, level: str) -> None:
+    found = findings.input_topics(Config(), cluster({"ticker-data.korea": topic}))
+    assert level in levels(found, subject)
+
+
+def test_a_topic_that_is_there_and_not_described_is_a_failure() -> None:
+    facts = cluster({"ticker-data.korea": SILENT}, names=frozenset({"ticker-data.korea"}))
+    assert "no answer" in trouble(findings.input_topics(Config(), facts))
+
+
+def test_the_default_of_brokers_for_large_messages_fits_our_default_limit() -> None:
+    topic = Topic(3, operations=ALL, settings={"max.message.bytes": "1048588"})
+    assert trouble(findings.input_topics(Config(), cluster({"ticker-data.korea": topic}))) == ""
+
+
+def test_permissions_that_are_not_told_are_not_claimed() -> None:
+    found = findings.input_topics(Config(), cluster({"ticker-data.korea": Topic(1)}))
+    assert any("as far as the cluster tells" in finding.text for finding in found)
+
+
+def test_output_that_is_in_order_is_ok() -> None:
+    assert trouble(findings.outputs(Config(), cluster())) == ""
+
+
+def test_without_output_nothing_is_asked_of_its_topics() -> None:
+    assert levels(findings.outputs(Config(output=OutputConfig(enabled=False)), cluster({}))) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "level", "said"),
+    [
+        (UNKNOWN, "fail", "--create-topics"),
+        (DENIED, "fail", "allow WRITE"),
+        (SILENT, "fail", "no answer"),
+        (Topic(4, operations=frozenset({"READ"})), "fail", "allow WRITE"),
+        (Topic(4, in_sync=1, operations=ALL, settings={"min.insync.replicas": "2"}), "fail", "min.insync.replicas"),
+        (Topic(4, operations=ALL, settings={"cleanup.policy": "compact"}), "warn", "cleanup.policy"),
+        (Topic(4, operations=ALL, settings={"max.message.bytes": "65536"}), "warn", "to 65536"),
+    ],
+)
+def test_an_output_topic_that_would_not_do_is_found(topic: Topic | Refusal, level: str, said: str) -> None:
+    found = trouble(findings.outputs(Config(), cluster(OUTPUTS | {"ws.error": topic})))
+    assert found.startswith(f"{level:<4}  output.error_topic: ")
+    assert said in found
+
+
+def test_a_topic_that_the_broker_would_make_by_itself_is_a_warning() -> None:
+    """Its partitions are not what somebody has chosen."""
+    settings = {"authorizer.class.name": "", "auto.create.topics.enable": "true", "num.partitions": "1"}
+    found = trouble(findings.outputs(Config(), cluster(OUTPUTS | {"ws.error": UNKNOWN}, settings=settings)))
+    assert found.startswith("warn")
+    assert "1 partition)" in found
+
+
+@pytest.mark.parametrize(
+    ("answer", "level"), [(None, "ok"), (Refusal("INVALID_REPLICATION_FACTOR", "only 1 broker"), "fail")]
+)
+def test_topics_to_be_created_are_ok_when_the_broker_would_create_them(answer: Refusal | None, level: str) -> None:
+    config = Config(output=OutputConfig(create_topics=CreateTopics()))
+    facts = cluster(OUTPUTS | {"ws.error": UNKNOWN}, creation={"ws.error": answer})
+    assert levels(findings.outputs(config, facts), "output.error_topic") == [level]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"settings": {"authorizer.class.name": "", "transaction.state.log.replication.factor": "5"}}, "3 brokers"),
+        ({"settings": {"authorizer.class.name": "", "transaction.max.timeout.ms": "1000"}}, "the brokers allow 1000"),
+        (
+            {"topics": OUTPUTS | {"__transaction_state": Topic(50, in_sync=1, settings={"min.insync.replicas": "2"})}},
+            "__transaction_state has 1 replica in sync",
+        ),
+    ],
+)
+def test_transactions_that_could_not_begin_are_a_failure(facts: dict[str, Any], said: str) -> None:
+    found = trouble(findings.outputs(Config(), cluster(**facts)))
+    assert found.startswith("fail")
+    assert said in found
+
+
+def test_at_least_once_needs_no_transactions() -> None:
+    settings = {"authorizer.class.name": "", "transaction.state.log.replication.factor": "5"}
+    config = Config(output=OutputConfig(delivery="at_least_once"))
+    assert trouble(findings.outputs(config, cluster(settings=settings))) == ""
+
+
+@pytest.mark.parametrize(("acls", "level"), [([], "warn"), (["User:sidecar"], "ok")])
+def test_the_right_to_a_transactional_id_is_told_as_far_as_it_is_known(acls: list[str], level: str) -> None:
+    found = list(findings.outputs(Config(instance="one"), cluster(settings={}, transactional_acls=acls)))
+    assert found[-1].level.value == level
+    assert "marketdata-exporter-one" in found[-1].text
+
+
+def test_a_cluster_without_an_authorizer_allows_everything() -> None:
+    assert any("no authorizer" in finding.text for finding in findings.outputs(Config(), cluster()))
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "said"),
+    [
+        (Refusal("GROUP_AUTHORIZATION_FAILED", "Group authorization failed"), "fail", "allow READ"),
+        (group(operations=frozenset({"DESCRIBE"})), "fail", "allow READ"),
+        (group(state="dead", operations=frozenset({"DESCRIBE"})), "fail", "allow READ"),
+        (group(members=1, assignor="range"), "fail", "range"),
+        (group(members=1, kind="consumer", assignor="uniform"), "warn", "consumer protocol"),
+        (group(progress=Refusal("_TIMED_OUT", "no answer")), "warn", "no answer"),
+        (group(progress={Partition("t", 0): Progress(5, first=10, end=20)}), "warn", "t/0"),
+        (group(progress={Partition("t", 0): Progress(25, first=10, end=20)}), "warn", "t/0"),
+    ],
+)
+def test_a_group_that_would_not_do_is_found(found: Group | Refusal, level: str, said: str) -> None:
+    line = trouble(findings.group(Config(), cluster(group=found)))
+    assert line.startswith(f"{level:<4}  input.group: ")
+    assert said in line
+
+
+def test_a_group_in_use_tells_its_lag() -> None:
+    progress = {Partition("t", n): Progress(10, first=0, end=15) for n in range(3)}
+    working = group(state="stable", members=2, assignor="cooperative-sticky", progress=progress)
+    found = list(findings.group(Config(), cluster(group=working)))
+    assert {finding.level for finding in found} == {Level.OK}
+    assert "stable with 2 members" in found[0].text
+    assert "offsets on 3 partitions, 15 records behind" in found[1].text
+
+
+def test_members_that_share_by_what_we_are_configured_for_are_no_strangers() -> None:
+    config = Config(kafka=KafkaConfig(consumer_properties={"partition.assignment.strategy": "range,roundrobin"}))
+    assert trouble(findings.group(config, cluster(group=group(members=1, assignor="range")))) == ""
+
+
+def test_a_group_that_was_not_asked_about_is_only_in_doubt_where_somebody_may_forbid_it() -> None:
+    assert trouble(findings.group(Config(), cluster())) == ""
+    assert "READ" in trouble(findings.group(Config(), cluster(settings={})))
+
+
+def test_offsets_could_not_be_kept_by_fewer_brokers_than_replicas() -> None:
+    settings = {"authorizer.class.name": "", "offsets.topic.replication.factor": "4"}
+    assert "__consumer_offsets" in trouble(findings.group(Config(), cluster(settings=settings)))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "level", "said"),
+    [
+        (Verdict(200, {"is_compatible": True}), "ok", "is compatible"),
+        (Verdict(200, {"is_compatible": False}), "fail", "not compatible"),
+        (Verdict(200, {}), "fail", "no schema registry"),
+        (Verdict(404, {"error_code": 40401}), "ok", "will be registered"),
+        (Verdict(404, {}), "fail", "no schema registry"),
+        (Verdict(401, {}), "fail", "user and password"),
+        (Verdict(500, {"message": "store is gone"}), "fail", "store is gone"),
+        (Verdict(0, {}, "ConnectTimeout"), "fail", "ConnectTimeout"),
+    ],
+)
+def test_a_registry_is_believed_only_when_it_answers_as_one(verdict: Verdict, level: str, said: str) -> None:
+    finding = services.judged("http://registry:8081", "topic-Schema", verdict)
+    assert finding.level.value == level
+    assert said in finding.text + finding.advice
+
+
+def test_the_cost_of_a_feed_is_that_of_its_families() -> None:
+    """All of them: each costs something once the feed has sent."""
+    cost = services.cost(Config())
+    assert cost.feed > len(list(feed_families([])))
+    assert min(cost) > 0
+
+
+def test_a_registry_and_redis_cost_series_of_their_own() -> None:
+    plain = services.cost(Config())
+    more = Config(redis=RedisConfig(url="redis://nowhere"), output=OutputConfig(schema_registry="http://nowhere"))
+    assert services.cost(more).fixed > plain.fixed
+    assert services.cost(more)[1:] == plain[1:]
+
+
+@pytest.mark.parametrize(
+    ("feeds", "expected"),
+    [
+        (FeedsConfig(expected=(ExpectedFeed(feed=FeedKey("korea", "upbit", "ticker")),)), 1),
+        (FeedsConfig(include=("korea:upbit:ticker", "korea:bithumb:ticker")), 2),
+        (FeedsConfig(include=("korea:*",)), 300),
+    ],
+)
+def test_feeds_are_those_that_are_told_or_as_many_as_are_allowed(feeds: FeedsConfig, expected: int) -> None:
+    config = Config(feeds=feeds, input=InputConfig(limits=Limits(feeds=300)))
+    assert services.expected_feeds(config)[0] == expected
+
+
+@pytest.mark.parametrize(("feeds", "level"), [(100, Level.OK), (10_000, Level.WARN)])
+def test_more_than_a_hundred_thousand_series_are_a_warning(feeds: int, level: Level) -> None:
+    config = Config(input=InputConfig(limits=Limits(feeds=feeds)))
+    assert [finding.level for finding in services.series(config, cluster())] == [level]
+
+
+def test_topics_and_partitions_count_as_series() -> None:
+    cost = services.cost(Config())
+    facts = cluster({"ticker-data.korea": Topic(3), "ticker-data.asia": Topic(4), "other": Topic(9)})
+    total = cost.fixed + 10_000 * cost.feed + 2 * cost.topic + 7 * cost.partition
+    assert next(services.series(Config(), facts)).text.startswith(f"about {total}: ")
+
+
+# Real parts.
+
+
+class Checked:
+    """A run of the program: its exit code, and the lines that it printed."""
+
+    def __init__(self, code: int, lines: list[str]) -> None:
+        self.code = code
+        self.lines = lines
+
+    def about(self, subject: str) -> str:
+        """The lines about a subject."""
+        return "\n".join(line for line in self.lines if line[6:].startswith(f"{subject}: "))
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[[Config], Checked]:
+    """Runs `check`, which says nothing but its findings."""
+
+    def checked(config: Config) -> Checked:
+        code = check.main(config)
+        out, err = capfd.readouterr()
+        assert err == ""
+        assert all(line[:6] in ("ok    ", "warn  ", "fail  ") for line in out.splitlines())
+        return Checked(code, out.splitlines())
+
+    return checked
+
+
+def configured(bootstrap: str, **sections: Any) -> Config:
+    """A configuration for that cluster with few feeds, which listens on a free port."""
+    usual: dict[str, Any] = {
+        "kafka": KafkaConfig(bootstrap_servers=bootstrap),
+        "web": WebConfig(listen_address="127.0.0.1:0"),
+        "input": InputConfig(group=f"group-{uuid.uuid4().hex[:8]}", limits=Limits(feeds=100)),
+    }
+    return Config(**(usual | sections))
+
+
+@pytest.fixture
+def sound(topic: Callable[..., str], broker: Broker) -> Config:
+    """A configuration with which everything is in order."""
+    names = (topic("ticker-data.korea", partitions=3), topic("trade-data.asia"))
+    return configured(
+        broker.bootstrap,
+        input=InputConfig(topics=names, group=f"group-{uuid.uuid4().hex[:8]}", limits=Limits(feeds=100)),
+        output=OutputConfig(topic=topic("events"), error_topic=topic("errors")),
+    )
+
+
+def _state(broker: Broker) -> tuple[dict[str, int], list[str]]:
+    """All topics with their partitions, and all groups."""
+    client: Any = kafka.AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    topics = {name: len(topic.partitions) for name, topic in client.list_topics(timeout=10).topics.items()}
+    groups = client.list_consumer_groups(request_timeout=10).result().valid
+    return topics, sorted(group.group_id for group in groups)
+
+
+def test_everything_in_order_is_told_as_such(sound: Config, run: Callable[[Config], Checked]) -> None:
+    checked = run(sound)
+    assert [line for line in checked.lines if not line.startswith("ok")] == []
+    assert checked.code == 0
+    assert "1 topic with 3 partitions" in checked.about("input.topics")
+
+
+def test_a_cluster_is_the_same_before_and_after(tmp_path: Path, run: Callable[[Config], Checked]) -> None:
+    """Even one that nobody has used: no topic of ours, and none in which Kafka keeps groups and transactions."""
+    broker = Broker(tmp_path, {"auto.create.topics.enable": "true"}).start()
+    try:
+        broker.create_topic("ticker-data.korea")
+        before = _state(broker)
+        for create in (CreateTopics(), None):
+            plain = InputConfig(topics=("^ticker-.+", "trade-data.none"), limits=Limits(feeds=100))
+            config = configured(broker.bootstrap, input=plain, output=OutputConfig(create_topics=create))
+            assert "trade-data.none does not exist" in run(config).about("input.topics")
+        assert _state(broker) == before == ({"ticker-data.korea": 1}, [])
+    finally:
+        broker.kill()
+
+
+def test_output_topics_that_are_missing_are_named(sound: Config, run: Callable[[Config], Checked]) -> None:
+    config = configured(sound.kafka.bootstrap_servers, input=sound.input, output=OutputConfig(topic="events-missing"))
+    checked = run(config)
+    assert checked.code == 1
+    assert checked.about("output.topic").startswith("fail  output.topic: events-missing does not exist")
+    assert checked.about("output.error_topic").startswith("fail")
+
+
+@pytest.mark.parametrize(("replication", "code"), [(None, 0), (3, 1)])
+def test_the_broker_is_asked_whether_it_would_create_them(
+    sound: Config, run: Callable[[Config], Checked], replication: int | None, code: int
+) -> None:
+    create = OutputConfig(
+        topic="to-be-made", error_topic="to-be-made-too", create_topics=CreateTopics(replication=replication)
+    )
+    checked = run(configured(sound.kafka.bootstrap_servers, input=sound.input, output=create))
+    assert checked.code == code
+    assert ("INVALID_REPLICATION_FACTOR" in checked.about("output.topic")) is bool(code)
+
+
+def test_a_group_is_shown_with_its_offsets(sound: Config, broker: Broker, run: Callable[[Config], Checked]) -> None:
+    name = sound.input.topics[0]
+    broker.produce(name, [b"value"] * 5)
+    consumer: Any = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": sound.input.group})
+    consumer.commit(offsets=[TopicPartition(name, number, 0) for number in range(3)], asynchronous=False)
+    consumer.close()
+    before = broker.committed(sound.input.group, name)
+    assert "has offsets on 3 partitions, 5 records behind" in run(sound).about("input.group")
+    assert broker.committed(sound.input.group, name) == before
+
+
+def test_brokers_that_do_not_answer_are_named_and_hide_nothing_else(
+    redis_server: RedisServer, run: Callable[[Config], Checked]
+) -> None:
+    port = free_port()
+    checked = run(configured(f"127.0.0.1:{port},nohost.invalid:9092", redis=RedisConfig(url=redis_server.url)))
+    assert checked.code == 1
+    first, second = checked.about("kafka.bootstrap_servers").splitlines()
+    assert first.startswith(f"fail  kafka.bootstrap_servers: 127.0.0.1:{port} does not answer: ")
+    assert "Connection refused" in first
+    assert "Failed to resolve" in second
+    assert checked.about("redis.url").startswith("ok")
+
+
+def test_one_dead_server_among_others_is_a_warning(sound: Config, run: Callable[[Config], Checked]) -> None:
+    dead = f"127.0.0.1:{free_port()}"
+    config = configured(f"{sound.kafka.bootstrap_servers},{dead}", input=sound.input, output=sound.output)
+    checked = run(config)
+    assert checked.code == 0
+    assert f"warn  kafka.bootstrap_servers: {dead} does not answer" in checked.about("kafka.bootstrap_servers")
+
+
+@pytest.mark.parametrize("section", ["properties", "consumer_properties", "producer_properties"])
+def test_properties_that_librdkafka_does_not_know_are_a_failure(section: str, run: Callable[[Config], Checked]) -> None:
+    unknown: Any = {section: {"no.such.property": "1"}}
+    checked = run(configured("", kafka=KafkaConfig(**unknown)))
+    assert checked.code == 1
+    assert 'No such configuration property: "no.such.property"' in checked.about(f"kafka.{section}")
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator["GuardedBroker"]:
+    """A broker at which a user may do nothing but what it is allowed."""
+    broker = GuardedBroker(tmp_path_factory.mktemp("guarded"))
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+class GuardedBroker(Broker):
+    """A broker with a second listener, at which only the user `sidecar` gets in, with the password `sesame`."""
+
+    def __init__(self, directory: Path) -> None:
+        users = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_sidecar="sesame";'
+        properties = {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,USERS:SASL_PLAINTEXT",
+            "listener.name.users.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.users.plain.sasl.jaas.config": users,
+        }
+        super().__init__(directory, properties)
+        self.entrance = f"127.0.0.1:{free_port()}"
+        for key in ("listeners", "advertised.listeners"):
+            self._properties[key] += f",USERS://{self.entrance}"
+
+    def allow(self, kind: str, name: str, *operations: str) -> None:
+        """Allow the user something."""
+        client: Any = kafka.AdminClient(self._client())
+        what, exactly = kafka.ResourceType[kind], kafka.ResourcePatternType.LITERAL
+        bindings = [
+            kafka.AclBinding(
+                what, name, exactly, "User:sidecar", "*", kafka.AclOperation[each], kafka.AclPermissionType.ALLOW
+            )
+            for each in operations
+        ]
+        for answer in client.create_acls(bindings).values():
+            answer.result(10)
+
+    def config(self, name: str, password: str) -> Config:
+        """What to read and write: topics and a group of that name."""
+        sasl = {
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": "sidecar",
+            "sasl.password": password,
+        }
+        return configured(
+            self.entrance,
+            kafka=KafkaConfig(bootstrap_servers=self.entrance, properties=sasl),
+            input=InputConfig(topics=(f"{name}-input",), group=name, limits=Limits(feeds=100)),
+            output=OutputConfig(topic=f"{name}-events", error_topic=f"{name}-errors"),
+        )
+
+    def create(self, name: str) -> None:
+        """The topics of `config`."""
+        for kind in ("input", "events", "errors"):
+            self.create_topic(f"{name}-{kind}")
+
+
+def test_a_wrong_password_is_told_as_such(guarded: GuardedBroker, run: Callable[[Config], Checked]) -> None:
+    checked = run(guarded.config("none", "wrong-one"))
+    assert checked.code == 1
+    assert "Authentication failed" in checked.about("kafka.bootstrap_servers")
+    assert "wrong-one" not in "".join(checked.lines)
+
+
+def test_a_user_who_may_do_nothing_learns_what_to_allow(
+    guarded: GuardedBroker, run: Callable[[Config], Checked]
+) -> None:
+    guarded.create("forbidden")
+    checked = run(guarded.config("forbidden", "sesame"))
+    assert checked.code == 1
+    assert "hidden from this user; allow READ" in checked.about("input.topics")
+    assert "hidden from this user; allow WRITE" in checked.about("output.topic")
+    assert "READ on it must be allowed" in checked.about("input.group")
+    assert "forbidden-" in checked.about("output.delivery")
+
+
+def test_a_user_who_may_only_look_learns_what_to_allow(
+    guarded: GuardedBroker, run: Callable[[Config], Checked]
+) -> None:
+    guarded.create("watched")
+    for kind in ("input", "events", "errors"):
+        guarded.allow("TOPIC", f"watched-{kind}", "DESCRIBE")
+    checked = run(guarded.config("watched", "sesame"))
+    assert "fail  input.topics: this user may not read watched-input" in checked.about("input.topics")
+    assert checked.about("output.topic").startswith("fail  output.topic: this user may not write to watched-events")
+
+
+def test_a_user_who_may_do_what_is_needed_passes(guarded: GuardedBroker, run: Callable[[Config], Checked]) -> None:
+    guarded.create("allowed")
+    guarded.allow("TOPIC", "allowed-input", "READ")
+    guarded.allow("TOPIC", "allowed-events", "WRITE")
+    guarded.allow("TOPIC", "allowed-errors", "WRITE")
+    guarded.allow("GROUP", "allowed", "READ")
+    checked = run(guarded.config("allowed", "sesame"))
+    assert checked.code == 0
+    assert "READ is allowed" in checked.about("input.topics")
+    assert "WRITE is allowed" in checked.about("output.topic")
+
+
+# Everything but Kafka.
+
+
+@contextmanager
+def registry(answers: Mapping[str, tuple[int, object]]) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers about subjects as a registry is documented to; yields its address, and what was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(f"POST {self.path}")
+            status, body = next((answers[part] for part in answers if part in self.path), (404, {"error_code": 40401}))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_registry_is_asked_about_each_schema_and_registers_none() -> None:
+    answers: dict[str, tuple[int, object]] = {"BatchCollected": (200, {"is_compatible": True})}
+    with registry(answers) as (address, asked):
+        config = Config(output=OutputConfig(schema_registry=f"http://me:sesame@{address}/"))
+        found = list(services.registry(config))
+    assert [finding.level for finding in found] == [Level.OK] * 3
+    assert "is compatible" in found[0].text
+    assert "will be registered" in found[1].text
+    assert all(line.startswith("POST /compatibility/subjects/") for line in asked)
+    assert all(line.endswith("/versions/latest") for line in asked)
+
+
+def test_a_schema_that_does_not_fit_is_a_failure() -> None:
+    with registry({"ws.error": (200, {"is_compatible": False})}) as (address, _):
+        found = services.registry(Config(output=OutputConfig(schema_registry=f"http://{address}")))
+        assert levels(found) == ["ok", "ok", "fail"]
+
+
+@pytest.mark.parametrize("status", [None, 401])
+def test_a_registry_that_will_not_talk_is_asked_once_and_keeps_the_password(status: int | None) -> None:
+    with registry({"subjects": (status or 0, {})}) as (address, _):
+        place = address if status else f"127.0.0.1:{free_port()}"
+        found = list(services.registry(Config(output=OutputConfig(schema_registry=f"http://me:sesame@{place}"))))
+    assert [finding.level for finding in found] == [Level.FAIL]
+    assert place in found[0].text
+    assert "sesame" not in str(found[0])
+
+
+def test_a_redis_that_is_dead_or_wants_a_password_is_a_failure(redis_server: RedisServer) -> None:
+    for url in (f"redis://me:sesame@127.0.0.1:{free_port()}", redis_server.url.replace("//", "//me:sesame@")):
+        found = list(services.redis(Config(redis=RedisConfig(url=url))))
+        assert [finding.level for finding in found] == [Level.FAIL]
+        assert "sesame" not in str(found[0])
+
+
+def test_a_redis_that_answers_is_ok(redis_server: RedisServer) -> None:
+    assert levels(services.redis(Config(redis=RedisConfig(url=redis_server.url)))) == ["ok"]
+
+
+def test_what_is_not_configured_is_not_mentioned() -> None:
+    assert [*services.redis(Config()), *services.registry(Config())] == []
+
+
+def test_an_address_is_free_or_a_sidecar_has_it_or_somebody_else() -> None:
+    def found(port: int) -> list[str]:
+        return levels(services.web(Config(web=WebConfig(listen_address=f"127.0.0.1:{port}"))))
+
+    with site() as sidecar, registry({}) as (address, _):
+        assert found(free_port()) == ["ok"]
+        assert found(sidecar.port) == ["warn"]
+        assert found(int(address.rpartition(":")[2])) == ["fail"]
+
+
+def test_an_address_of_another_machine_is_a_failure() -> None:
+    assert levels(services.web(Config(web=WebConfig(listen_address="192.0.2.1:8000")))) == ["fail"]
