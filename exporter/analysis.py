@@ -161,7 +161,7 @@ class Analysis:
         if self._tally(owned, record.offset):
             feed.count(batch, measured)
             if self._updates is not None:
-                update = SymbolUpdate(record.partition, record.offset, key, batch.timestamp_ms, measured.names)
+                update = SymbolUpdate(record.partition, record.offset, key, turn.now_ms, measured.names)
                 self._updates.append(update)
         feed.remember(batch, measured, turn.now_ms)
         seat.window.add(measured.result)

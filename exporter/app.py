@@ -11,20 +11,18 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from exporter import clients
+from exporter import clients, framing
 from exporter.analysis import Analysis
 from exporter.cardinality import FeedFilter
 from exporter.codec import Decoder
 from exporter.config import Config
-from exporter.events import AvroEncoder, Encoder, EventFactory, JsonEncoder, load_schema, single_object_frame
+from exporter.events import EventFactory
 from exporter.feeds import FeedTable
 from exporter.logs import LogCounter
 from exporter.loop import Loop, SystemClock
 from exporter.metrics import SidecarMetrics
-from exporter.model import EventType
 from exporter.notation import host_and_port
 from exporter.publisher import Channel, Publisher
-from exporter.registry import RegistryMetrics, SchemaRegistry
 from exporter.sink import CountingProducer, Frames, IdempotentChannel, NullChannel, TransactionalChannel
 from exporter.source import KafkaSource
 from exporter.store import NullStore, RedisStore, Store, StoreMetrics
@@ -57,7 +55,7 @@ class App:
             until_caught_up=until_caught_up,
             clock=clock,
         )
-        metrics = SidecarMetrics(self.loop, source.counts, config.output.backlog.events, self._logs, version())
+        metrics = SidecarMetrics(config, self.loop, source.counts, self._logs, version())
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
         self.views = SidecarViews(config, self.loop, self.store, metrics, registry)
@@ -65,8 +63,12 @@ class App:
         path = config.web.telemetry_path
         self._web = WebServer(self.views, host, port, path, version=version(), metrics=WebMetrics(registry))
 
-    def run(self, started: threading.Event | None = None) -> None:
-        """Serve and consume until `stop` is called; `started` is set once HTTP is served, on `port`."""
+    def run(self, started: threading.Event | None = None) -> bool:
+        """Serve and consume until `stop` is called; return whether all clients ended in time.
+
+        `started` is set once HTTP is served, on `port`. Raises `OSError` when it cannot be, `KafkaException` when
+        a client is broken for good.
+        """
         logging.getLogger().addHandler(self._logs)
         try:
             self.port = self._web.start()
@@ -74,7 +76,7 @@ class App:
             log.info("serving", extra={"port": self.port, "version": version()})
             if started is not None:
                 started.set()
-            self.loop.run()
+            return self.loop.run()
         finally:
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()
@@ -89,11 +91,10 @@ def _analysis(config: Config) -> Analysis:
     table = FeedTable(config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude))
     for expected in config.feeds.expected:
         table.admit(expected.feed)
-    encoder: Encoder = JsonEncoder() if config.output.encoding == "json" else AvroEncoder()
     return Analysis(
         Decoder(config.input.limits, config.input.symbol_field),
         table,
-        EventFactory(encoder, config.instance, config.output.topic, config.output.error_topic),
+        EventFactory(framing.encoder(config.output), config.instance, config.output.topic, config.output.error_topic),
         batch_events=config.output.batch_events,
         summary_period_seconds=config.output.summary_interval,
         keep_updates=config.redis.url is not None,
@@ -115,20 +116,10 @@ def _channel(config: Config, source: KafkaSource, registry: CollectorRegistry) -
 
 def _preparation(config: Config, registry: CollectorRegistry) -> Callable[[], Frames]:
     """Return what has to be done before the first event: create topics that are missing, find the bodies' frames."""
-    frames = _frames(config, registry)
+    frames = framing.frames(config.output, registry)
 
     def prepare() -> Frames:
         clients.create_topics(config)
         return frames()
 
     return prepare
-
-
-def _frames(config: Config, registry: CollectorRegistry) -> Callable[[], Frames]:
-    output = config.output
-    if output.schema_registry is not None:
-        topics = dict.fromkeys(EventType, output.topic) | {EventType.ERROR: output.error_topic}
-        return partial(SchemaRegistry(output.schema_registry, RegistryMetrics(registry)).frames, topics)
-    if output.encoding == "json":
-        return lambda: dict.fromkeys(EventType, b"")
-    return lambda: {event_type: single_object_frame(load_schema(event_type)) for event_type in EventType}

@@ -70,7 +70,7 @@ def _configured(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see exporter/reference.yml")
     for path, kind in keys().items():
-        if not (isinstance(kind, type) and issubclass(kind, Section)) and get_origin(kind) not in (dict, tuple):
+        if not (isinstance(kind, type) and issubclass(kind, Section)) and get_origin(kind) is not dict:
             flag = "--" + path.replace("_", "-")
             parser.add_argument(flag, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
@@ -95,5 +95,13 @@ def _run(args: argparse.Namespace) -> int:
     app = App(config, until_caught_up=args.until_caught_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: app.stop())
-    app.run()
+    try:
+        clean = app.run()
+    except (KafkaException, OSError) as error:
+        print(f"marketdata-exporter: {error}", file=sys.stderr)
+        clean = False
+    if not clean:
+        # Some client is stuck or broken; the end of the interpreter would wait for it.
+        sys.stderr.flush()
+        os._exit(FATAL)
     return OK

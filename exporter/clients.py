@@ -73,11 +73,14 @@ def consumer_properties(config: Config) -> dict[str, Any]:
 
 def producer_properties(config: Config) -> dict[str, Any]:
     """Return the producer's properties, the user's among them; with a transactional.id when exactly once is asked."""
-    properties = {**COMMON, **PRODUCER}
+    properties: dict[str, Any] = {**COMMON, **PRODUCER}
     if config.output.delivery == "exactly_once":
         properties |= {**TRANSACTIONAL, "transactional.id": f"{config.input.group}-{config.instance}"}
-    users = {**config.kafka.properties, **config.kafka.producer_properties}
-    return {**properties, **users, "bootstrap.servers": config.kafka.bootstrap_servers, "logger": log}
+    properties |= {**config.kafka.properties, **config.kafka.producer_properties}
+    # librdkafka refuses a socket that may be silent for longer than a transaction.
+    transaction_ms = int(properties.get("transaction.timeout.ms", COMMON["socket.timeout.ms"]))
+    properties["socket.timeout.ms"] = min(int(properties["socket.timeout.ms"]), transaction_ms)
+    return {**properties, "bootstrap.servers": config.kafka.bootstrap_servers, "logger": log}
 
 
 def producer(config: Config) -> Producer:

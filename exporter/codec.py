@@ -6,7 +6,7 @@ Pure: no clock, no I/O, no log.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -26,9 +26,8 @@ _USUAL_DEPTH = 3
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError, MemoryError)
 
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_MARKS = bytes(set(range(256)) - set(b'[]{}"\\'))
 _B = TypeVar("_B", bound=msgspec.Struct)
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class Message(msgspec.Struct, gc=False):
@@ -88,33 +87,51 @@ class Decoder:
         if len(value) > limits.record_bytes:
             raise Rejected(Reason.TOO_LARGE, f"{len(value)} bytes, at most {limits.record_bytes} are allowed")
         batch = self._read(value)
-        rows = len(batch.data)
-        if rows > limits.messages:
-            raise Rejected(Reason.TOO_MANY_MESSAGES, f"{rows} messages, at most {limits.messages} are allowed")
-        if not 0 <= batch.timestamp_ms <= MAX_TIMESTAMP_MS:
-            raise Rejected(Reason.INVALID_TIMESTAMP, f"timestamp_ms is {batch.timestamp_ms}, not Unix milliseconds")
+        rows = self._rows(batch)
         # Each bracket beyond those that every batch has may open one more level; only then is a closer look due.
         brackets = value.count(b"{") + value.count(b"[")
         if brackets - rows - 2 + _USUAL_DEPTH > limits.depth and is_deeper_than(value, limits.depth):
             raise Rejected(Reason.TOO_DEEP, f"nested deeper than {limits.depth} levels")
         return batch
 
+    def convert(self, value: object) -> Batch:
+        """Return the batch in plain objects, as `json.loads` makes them, or raise `Rejected`.
+
+        Bytes and depth have no limits here: they are a text's.
+        """
+        try:
+            batch = msgspec.convert(value, self._full.type)
+        except msgspec.ValidationError:
+            batch = _partial(lambda: msgspec.convert(value, self._required.type))
+        self._rows(batch)
+        return batch
+
     def _read(self, value: bytes) -> Batch:
         try:
             return self._full.decode(value)
         except msgspec.ValidationError:
-            return self._read_required(value)
+            return _partial(lambda: self._required.decode(value))
         except _UNREADABLE as error:
             raise _rejected(error) from None
 
-    def _read_required(self, value: bytes) -> Batch:
-        """Leave the optional fields out: one that has a wrong type does not make the batch invalid."""
-        try:
-            least = self._required.decode(value)
-        except _UNREADABLE as error:
-            raise _rejected(error) from None
-        messages = [Message(row.symbol) for row in least.data]
-        return PartialBatch(least.exchange, least.region, least.request_type, least.timestamp_ms, messages)
+    def _rows(self, batch: Batch) -> int:
+        """Return how many messages there are, or raise `Rejected` when those or the stamp break a limit."""
+        rows, limit = len(batch.data), self._limits.messages
+        if rows > limit:
+            raise Rejected(Reason.TOO_MANY_MESSAGES, f"{rows} messages, at most {limit} are allowed")
+        if not 0 <= batch.timestamp_ms <= MAX_TIMESTAMP_MS:
+            raise Rejected(Reason.INVALID_TIMESTAMP, f"timestamp_ms is {batch.timestamp_ms}, not Unix milliseconds")
+        return rows
+
+
+def _partial(read: Callable[[], _RequiredBatch]) -> PartialBatch:
+    """Leave the optional fields out: one that has a wrong type does not make the batch invalid."""
+    try:
+        least = read()
+    except _UNREADABLE as error:
+        raise _rejected(error) from None
+    messages = [Message(row.symbol) for row in least.data]
+    return PartialBatch(least.exchange, least.region, least.request_type, least.timestamp_ms, messages)
 
 
 def _rejected(error: Exception) -> Rejected:
@@ -133,19 +150,23 @@ def _rejected(error: Exception) -> Rejected:
 def is_deeper_than(value: bytes, depth: int) -> bool:
     """Tell whether the valid JSON text `value` nests arrays and objects deeper than `depth` levels.
 
-    Each round takes away the innermost pairs, so what is left after `depth` rounds lies deeper. Brackets inside
-    strings are told apart only when the first, quick look says that the text is too deep.
+    Each round takes away the innermost pairs, so what is left after `depth` rounds lies deeper.
     """
-    return _survives(value, depth) and _survives(_STRINGS.sub(b"", value), depth)
-
-
-def _survives(text: bytes, rounds: int) -> bool:
-    brackets = text.translate(_TO_SQUARE, _NOT_BRACKETS)
-    for _ in range(rounds):
+    brackets = _brackets(value)
+    for _ in range(depth):
         if not brackets:
             return False
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
+
+
+def _brackets(value: bytes) -> bytes:
+    """Return the brackets of a JSON text that stand outside its strings, all of them square."""
+    marks = value.translate(_TO_SQUARE, _NOT_MARKS)
+    if b"\\" in marks:  # then some quotes may not end their strings
+        marks = value.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_TO_SQUARE, _NOT_MARKS)
+    # First the strings without brackets go; of what is left between quotes, every second piece is a string's.
+    return b"".join(marks.replace(b'""', b"").split(b'"')[::2])
 
 
 def _named(batch: type[_B], message: type[msgspec.Struct], symbol_field: str) -> type[_B]:

@@ -20,6 +20,7 @@ _OWNED = {
     "auto.commit.enable": _COMMITS,
     "auto.commit.interval.ms": "use output.commit_interval instead",
     "enable.auto.offset.store": _COMMITS,
+    "partition.assignment.strategy": "the sidecar needs cooperative-sticky and sets it, leave it out",
     "isolation.level": "the sidecar reads committed records only, leave it out",
     "transactional.id": "the sidecar makes it from instance, leave it out",
 }

@@ -23,6 +23,8 @@ from exporter.feeds import Window
 from exporter.model import BatchResult, EventType, FeedKey, Partition, Record, Rejected
 
 EXCERPT_BYTES = 200
+# A traceparent has 55 bytes, in later versions perhaps more. Whoever wrote the record may have written anything.
+TRACEPARENT_BYTES = 128
 
 _SCHEMA_FILES = {
     EventType.BATCH: "batch_collected.avsc",
@@ -226,7 +228,7 @@ def error_value(reason: str, message: str, time_utc: str, **place: str | int | N
 
 def excerpt(value: bytes | None) -> str:
     """Return the start of a record as text that is safe anywhere: bytes that are not printable ASCII are escaped."""
-    return (value or b"")[:EXCERPT_BYTES].decode("ascii", "backslashreplace").encode("unicode_escape").decode("ascii")
+    return (value or b"")[:EXCERPT_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii")
 
 
 class EventFactory:
@@ -259,7 +261,7 @@ class EventFactory:
             ("ce_id", b"%b/%d/%d" % (topic.encode(), number, record.offset)),
             ("ce_time", stamp.header),
         ]
-        if record.traceparent is not None:
+        if record.traceparent is not None and len(record.traceparent) <= TRACEPARENT_BYTES:
             headers.append(("traceparent", record.traceparent))
         body = self._encoder.batch(feed, result, stamp)
         return Event(EventType.BATCH, self._topic, key, body, headers, record.partition)

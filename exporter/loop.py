@@ -113,13 +113,13 @@ class Loop:
 
     # The life of the loop.
 
-    def run(self) -> None:
-        """Turn until told to stop, then publish what waits and leave the group."""
+    def run(self) -> bool:
+        """Turn until told to stop, then publish what waits and leave the group; return whether that ended in time."""
         self._summary_due = self._clock.monotonic() + self._summary_interval
         self.source.open(self)
         while not self._stopping.is_set():
             self.turn()
-        self._finish()
+        return self._finish()
 
     def stop(self) -> None:
         """End after the turn under way; from any thread."""
@@ -176,12 +176,13 @@ class Loop:
             log.info("backlog has room again, reading goes on")
             self.source.resume()
 
-    def _finish(self) -> None:
+    def _finish(self) -> bool:
         """Leave the group, which revokes all partitions and so publishes what waits."""
         left = self.source.close(SETTLE_SECONDS + CLOSE_SECONDS)
         closed = self.publisher.close(CLOSE_SECONDS)
         if not (left and closed):
             log.error("a client did not close in time", extra={"consumer_left": left, "producer_closed": closed})
+        return left and closed
 
     # Partitions come and go: called by the source, inside `take` or `close`.
 

@@ -18,12 +18,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.samples import Exemplar
 
 from exporter.analysis import Analysis
+from exporter.config import Config
 from exporter.exposition import Family, label_text
 from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS, Feed
 from exporter.histogram import Histogram
 from exporter.logs import LogCounter
 from exporter.loop import Loop
-from exporter.model import Anomaly, BatchResult, EventType, Reason
+from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Reason
 from exporter.source import SourceCounts
 
 # Feeds that are copied at once while the loop waits: about half a millisecond.
@@ -87,10 +88,11 @@ class FeedCopy(NamedTuple):
 class SidecarMetrics:
     """Collects the families of one running sidecar; any thread may scrape."""
 
-    def __init__(self, loop: Loop, source: SourceCounts, backlog_events: int, logs: LogCounter, version: str) -> None:
+    def __init__(self, config: Config, loop: Loop, source: SourceCounts, logs: LogCounter, version: str) -> None:
+        self._expected = [expected.feed for expected in config.feeds.expected]
+        self._backlog_events = config.output.backlog.events
         self._loop = loop
         self._source = source
-        self._backlog_events = backlog_events
         self._logs = logs
         self._version = version
         self._labels: dict[Feed, str] = {}
@@ -99,6 +101,7 @@ class SidecarMetrics:
         """Yield every family of the core, feeds first."""
         analysis = self._loop.analysis
         yield from feed_families(self._copies())
+        yield expected_family(self._expected)
         yield from record_families(analysis)
         yield from self._consumer_families()
         yield from self._publisher_families()
@@ -280,6 +283,16 @@ def stamp(name: str, feed: FeedCopy, time_ms: int) -> str:
 
 def _anomalies(name: str, feed: FeedCopy) -> str:
     return "".join(f'{name}_total{{{feed.labels},kind="{kind}"}} {n}\n' for kind, n in feed.anomalies.items())
+
+
+def expected_family(feeds: Iterable[FeedKey]) -> Metric:
+    """Return the family that says which feeds must exist."""
+    family = GaugeMetricFamily(
+        "marketdata_feed_expected", "1 for each feed that must exist, by configuration.", labels=FeedKey._fields
+    )
+    for feed in feeds:
+        family.add_metric(feed, 1)
+    return family
 
 
 def record_families(analysis: Analysis) -> Iterator[Metric]:

@@ -78,6 +78,10 @@ class Rejected(Exception):
         self.detail = detail
 
 
+class Unavailable(Exception):
+    """What was asked for is not to be had now; the text says why, and may be shown to anybody."""
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record as it was read: bytes and where they lay."""
 
@@ -86,6 +90,18 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     timestamp_ms: int
     value: bytes | None
     traceparent: bytes | None = None
+
+
+class Arrival(NamedTuple):
+    """When a batch came by; Unix milliseconds.
+
+    `record_ms` is Kafka's stamp, 0 when it has none. `received_ms` is our clock when it was analyzed. It `is_live`
+    unless the record was old already when it was read: then we catch up, and that is no news.
+    """
+
+    record_ms: int
+    received_ms: int
+    is_live: bool
 
 
 class BatchResult(NamedTuple):
@@ -103,7 +119,8 @@ class BatchResult(NamedTuple):
 class SymbolUpdate(NamedTuple):
     """The symbols of one batch, for the store that adds them up over replicas.
 
-    `symbols` has one entry a message, in order, so a symbol may stand in it more than once.
+    `symbols` has one entry a message, in order, so a symbol may stand in it more than once. `timestamp_ms` is when the
+    batch was analyzed, not what it says of itself: data of yesterday that is read today was seen today.
     """
 
     partition: Partition

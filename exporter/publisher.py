@@ -7,6 +7,8 @@ its dispatches back in front. All methods belong to the loop thread.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from enum import Enum, auto
@@ -19,11 +21,14 @@ from exporter.histogram import Histogram
 from exporter.model import EventType, Partition
 from exporter.worker import Task, Worker
 
+log = logging.getLogger("exporter.publisher")
+
 # Well below librdkafka's own queue, so that it never refuses an event of a transaction that is being filled.
 MAX_SEALED_EVENTS = 20_000
 REOPEN_SECONDS = 1.0
 # After an abort the cause may last; without a pause the loop would abort thousands of times a minute.
 ABORTED_PAUSE_SECONDS = 0.2
+SETTLE_LOOK_SECONDS = 0.02
 
 
 class Outcome(Enum):
@@ -45,7 +50,10 @@ class Channel(Protocol):
     """
 
     def open(self) -> None:
-        """Make ready, or raise `ChannelError`; what an earlier process left open is ended by this."""
+        """Make ready, or raise `ChannelError`; what an earlier process left open is ended by this.
+
+        Any other error is a mistake in the configuration that trying again cannot mend.
+        """
 
     def begin(self) -> None:
         """Start what the next seal will end, or raise `ChannelError`."""
@@ -167,14 +175,15 @@ class Publisher:
     def settle(self, seconds: float) -> bool:
         """Publish all that waits, now; wait for it at most so long, and return whether it is done."""
         deadline = self._clock() + seconds
-        while self._waiting or self._sent:
-            self._due = 0.0
+        while (self._waiting or self._sent) and self._clock() < deadline:
+            if self._state is _State.FILLING:
+                self._due = 0.0
             self.advance()
             task = self._sealing or self._opening
             if task is not None:
-                task.wait(max(0.0, min(0.1, deadline - self._clock())))
-            if self._clock() >= deadline:
-                break
+                task.wait(SETTLE_LOOK_SECONDS)
+            elif self._waiting:
+                time.sleep(SETTLE_LOOK_SECONDS)
         return not (self._waiting or self._sent)
 
     def drop(self, partitions: Container[Partition]) -> None:
@@ -205,6 +214,8 @@ class Publisher:
 
     def _break(self, trouble: str) -> None:
         """Offer again what was sent, over a new channel."""
+        if trouble != self.trouble:
+            log.warning("events cannot be published", extra={"trouble": trouble})
         self.trouble = trouble
         self.counts.commit_failures["not_open"] += 1
         self._restore()
@@ -218,8 +229,10 @@ class Publisher:
         if not self._opening.done():
             return
         opening, self._opening = self._opening, None
-        self._state, self._due, self.trouble = _State.IDLE, 0.0, ""
+        self._state, self._due = _State.IDLE, 0.0
         self._attempt(opening.result)
+        if self._state is _State.IDLE:
+            self.trouble = ""
 
     def _fill(self, now: float) -> None:
         while self._waiting and not self._spoiled:

@@ -47,6 +47,11 @@ class RegistryMetrics:
             family.labels(OPERATION)
 
 
+def subject(topic: str, schema: Mapping[str, Any]) -> str:
+    """Return the name under which the registry keeps a schema of a topic."""
+    return f"{topic}-{schema['namespace']}.{schema['name']}"
+
+
 class SchemaRegistry:
     """Registers the schemas of events; an id never changes, so each is asked for once. Calls block."""
 
@@ -64,11 +69,10 @@ class SchemaRegistry:
         return self._frames
 
     def _register(self, topic: str, schema: dict[str, Any]) -> int:
-        subject = f"{topic}-{schema['namespace']}.{schema['name']}"
         self._metrics.operations.labels(OPERATION).inc()
         began = self._clock()
         try:
-            answer = self._post(subject, schema)
+            answer = self._post(subject(topic, schema), schema)
         except RegistryError:
             self._metrics.failures.labels(OPERATION).inc()
             self._metrics.up.set(0)
@@ -78,10 +82,10 @@ class SchemaRegistry:
         self._metrics.up.set(1)
         return answer
 
-    def _post(self, subject: str, schema: dict[str, Any]) -> int:
+    def _post(self, name: str, schema: dict[str, Any]) -> int:
         try:
             response = requests.post(
-                f"{self._url}/subjects/{quote(subject, safe='')}/versions",
+                f"{self._url}/subjects/{quote(name, safe='')}/versions",
                 json={"schema": json.dumps(schema)},
                 headers={"Accept": "application/vnd.schemaregistry.v1+json"},
                 timeout=TIMEOUT_SECONDS,
@@ -90,8 +94,8 @@ class SchemaRegistry:
             # The error's text may hold the URL, and that a password.
             raise RegistryError(f"the schema registry cannot be reached: {type(error).__name__}") from None
         if response.status_code != requests.codes.ok:
-            raise RegistryError(f"the schema registry answered {response.status_code} for subject {subject}")
+            raise RegistryError(f"the schema registry answered {response.status_code} for subject {name}")
         try:
             return int(response.json()["id"])
         except (ValueError, KeyError, TypeError):
-            raise RegistryError(f"the schema registry gave no id for subject {subject}") from None
+            raise RegistryError(f"the schema registry gave no id for subject {name}") from None

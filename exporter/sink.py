@@ -73,9 +73,9 @@ class TransactionalChannel(_KafkaChannel):
     def open(self) -> None:
         """Make a producer and end what a predecessor of the same transactional.id left open."""
         self.close()
+        producer = self._make_producer()
         try:
             self._frames = self._prepare()
-            producer = self._make_producer()
             producer.init_transactions(CALL_SECONDS)
         except (KafkaException, RegistryError) as error:
             raise ChannelError(str(error.args[0])) from error
@@ -155,11 +155,12 @@ class IdempotentChannel(_KafkaChannel):
     def open(self) -> None:
         """Make a producer."""
         self.close()
+        producer = self._make_producer()
         try:
             self._frames = self._prepare()
-            self._producer = self._make_producer()
         except (KafkaException, RegistryError) as error:
             raise ChannelError(str(error.args[0])) from error
+        self._producer = producer
 
     def begin(self) -> None:
         """Make sure that there is a producer."""

@@ -49,7 +49,8 @@ class SourceCounts:
 
     def __init__(self) -> None:
         self.rebalances = dict.fromkeys(("assigned", "revoked", "lost"), 0)
-        self.errors: dict[str, int] = {}
+        # librdkafka has some hundred codes; these two are the ones that anybody waits for.
+        self.errors = dict.fromkeys(("_ALL_BROKERS_DOWN", "_TRANSPORT"), 0)
 
 
 class KafkaSource:
@@ -204,6 +205,11 @@ class KafkaSource:
         now_ms = time.time_ns() // 1_000_000
         if committed is not None:
             position = Position.committed(*committed, now_ms)
+            if position.offset > high:
+                log.warning(
+                    "the topic was made anew", extra={"partition": str(partition), "committed": position.offset}
+                )
+                return Position(low, low, now_ms), high
             return Position(position.offset, max(low, position.summarized), position.since_ms), high
         is_new = self._group_was_new and partition in self._at_start
         offset = high if is_new and self._settings.start == "latest" else low

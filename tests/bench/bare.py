@@ -1,0 +1,98 @@
+"""The bare loop: as little as does the job, exactly once. It is the yardstick, not a design.
+
+Consume, typed decode, unique symbols, three histograms of plain integers, one Avro event with headers, transactions.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from exporter.events import AvroEncoder, Stamp
+from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS
+from exporter.model import BatchResult, FeedKey
+from tests.bench.result import Stopwatch, report
+
+TRANSACTION = 5000
+
+
+class Row(msgspec.Struct, gc=False):
+    """A message, as far as it counts."""
+
+    target_currency: str
+
+
+class Batch(msgspec.Struct, gc=False):
+    """A batch, as far as it counts."""
+
+    exchange: str
+    region: str
+    request_type: str
+    timestamp_ms: int
+    data: list[Row]
+
+
+def main(bootstrap: str, topic: str, count: int) -> None:
+    """Process `count` batches of a topic and report."""
+    consumer = Consumer({
+        "bootstrap.servers": bootstrap, "group.id": f"bare-{topic}", "auto.offset.reset": "earliest",
+        "enable.auto.commit": False, "isolation.level": "read_committed", "fetch.queue.backoff.ms": 10,
+        "queued.max.messages.kbytes": 16384,
+    })  # fmt: skip
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "transactional.id": f"bare-{topic}", "compression.type": "lz4"}
+    )
+    producer.init_transactions()
+    consumer.subscribe([topic])
+    decode = msgspec.json.Decoder(Batch).decode
+    encode = AvroEncoder().batch
+    stamp = Stamp.at(1_760_031_213_693)
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_source", b"bare"),
+        ("ce_type", b"x"),
+        ("content-type", b"application/avro"),
+    ]
+    sizes, uniques, efficiencies = ([0] * 12 for _ in range(3))
+    offsets: dict[Any, Any] = {}
+    done, open_, watch = 0, 0, None
+    while done < count:
+        messages: list[Any] = consumer.consume(1000, 0.1)
+        if not messages:
+            continue
+        watch = watch or Stopwatch()
+        if not open_:
+            producer.begin_transaction()
+        for message in messages:
+            batch = decode(message.value())
+            unique = len({row.target_currency for row in batch.data})
+            efficiency = 1 / unique if unique else 0.0
+            sizes[bisect_left(COUNT_BOUNDS, len(batch.data))] += 1
+            uniques[bisect_left(COUNT_BOUNDS, unique)] += 1
+            efficiencies[bisect_left(EFFICIENCY_BOUNDS, efficiency)] += 1
+            feed = FeedKey(batch.region, batch.exchange, batch.request_type)
+            body = encode(feed, BatchResult(len(batch.data), unique, efficiency, batch.timestamp_ms), stamp)
+            place = f"{topic}/{message.partition()}/{message.offset()}".encode()
+            producer.produce(
+                f"{topic}-events", body, b"key", headers=[*headers, ("ce_id", place), ("ce_time", stamp.header)]
+            )
+            offsets[message.partition()] = message
+        producer.poll(0)
+        done += len(messages)
+        open_ += len(messages)
+        if open_ >= TRANSACTION or done >= count:
+            reached = [TopicPartition(topic, number, last.offset() + 1) for number, last in offsets.items()]
+            producer.send_offsets_to_transaction(reached, consumer.consumer_group_metadata())
+            producer.commit_transaction()
+            open_ = 0
+    if watch is not None:
+        report(watch.result(done))
+    consumer.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

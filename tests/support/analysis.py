@@ -1,0 +1,47 @@
+"""An analysis, and records to feed it with."""
+
+import json
+
+from exporter.analysis import Analysis
+from exporter.cardinality import FeedFilter
+from exporter.codec import Decoder
+from exporter.config import Limits
+from exporter.dispatch import Dispatch, Position
+from exporter.events import EventFactory, JsonEncoder
+from exporter.feeds import FeedTable
+from exporter.model import FeedKey, Partition, Record
+
+KEY = FeedKey("korea", "upbit", "ticker")
+OTHER = FeedKey("korea", "bithumb", "ticker")
+UNWANTED = FeedKey("us", "upbit", "ticker")
+FIRST, SECOND = Partition("ticker-data.korea", 0), Partition("ticker-data.korea", 1)
+NOW_MS = 1_760_343_000_000
+START = Position(0, 0, NOW_MS)
+
+
+def value(feed: FeedKey = KEY, symbols: str = "AAB") -> bytes:
+    """A batch with one message a letter."""
+    rows = [{"target_currency": symbol} for symbol in symbols]
+    return json.dumps({**feed._asdict(), "timestamp_ms": NOW_MS - 5, "data": rows}).encode()
+
+
+def record(offset: int, content: bytes | None = None, partition: Partition = FIRST) -> Record:
+    """A record with that content, or else with a good batch."""
+    return Record(partition, offset, NOW_MS - 2, value() if content is None else content)
+
+
+def analysis(*, batch_events: bool = True, limits: Limits = Limits()) -> Analysis:  # noqa: B008 - frozen
+    """An analysis that owns nothing yet; feeds of the region `us` are not wanted."""
+    return Analysis(
+        Decoder(limits),
+        FeedTable(limits, FeedFilter(["*"], ["us:*"])),
+        EventFactory(JsonEncoder(), "box-1", "events", "errors"),
+        batch_events=batch_events,
+        summary_period_seconds=60.0,
+        keep_updates=True,
+    )
+
+
+def take(analysis: Analysis, *records: Record, now_ms: int = NOW_MS) -> Dispatch:
+    """One turn: decode the records and apply them."""
+    return analysis.analyze(records, analysis.decode(records), now_ms)

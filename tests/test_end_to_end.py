@@ -1,0 +1,209 @@
+"""The whole main job on real input: recorded exchange traffic through a real broker, `run`, Prometheus and back."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from exporter.model import FeedKey
+from tests.support.cluster import Record
+from tests.support.events import read_event, read_framed
+from tests.support.kafka import Broker
+from tests.support.panels import panel_queries
+from tests.support.prometheus import PrometheusServer, promtool, scrape_config
+from tests.support.recordings import Counted, recorded, recordings, truth
+from tests.support.redis import RedisServer
+from tests.support.registry import RegistryServer
+from tests.support.sidecar import Deployment, Scrape, Sidecar
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[1]
+OVERVIEW = json.loads((ROOT / "grafana" / "dashboards" / "overview.json").read_text())
+GARBAGE = [b"not JSON", b"{}", b""]
+READ_SECONDS = 30.0
+
+
+def played() -> list[bytes]:
+    """Every recorded batch, as a collector writes it."""
+    return [json.dumps(record.value).encode() for name in recordings() for record in recorded(name)]
+
+
+def told(scrape: Scrape, feed: str) -> dict[str, float]:
+    """What a scrape says of one feed."""
+    labels = FeedKey(*feed.split(":"))._asdict()
+    names = {
+        "batches": "marketdata_batches_total",
+        "messages": "marketdata_messages_total",
+        "sizes": "marketdata_batch_size_count",
+        "unique_sum": "marketdata_batch_unique_symbols_sum",
+        "efficiency_sum": "marketdata_batch_cache_efficiency_ratio_sum",
+    }
+    return {field: scrape.total(name, **labels) for field, name in names.items()}
+
+
+def expected(counted: Counted) -> dict[str, Any]:
+    """What a scrape has to say of one feed."""
+    return {
+        "batches": counted.batches,
+        "messages": counted.messages,
+        "sizes": counted.batches,
+        "unique_sum": counted.unique_sum,
+        "efficiency_sum": pytest.approx(counted.efficiency_sum, abs=1e-8),
+    }
+
+
+class Run(NamedTuple):
+    """A sidecar that has read everything, and who looks at it."""
+
+    deployment: Deployment
+    sidecar: Sidecar
+    registry: RegistryServer
+    prometheus: PrometheusServer
+
+
+@pytest.fixture(scope="module")
+def run(broker: Broker, _redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Play all recordings, and some garbage, to a sidecar with everything switched on."""
+    directory = tmp_path_factory.mktemp("end-to-end")
+    with ExitStack() as parts:
+        registry = parts.enter_context(RegistryServer())
+        deployment = parts.enter_context(Deployment(broker, directory))
+        deployment.create_outputs()
+        sidecar = deployment.sidecar(
+            output__encoding="avro",
+            output__schema_registry=registry.url,
+            output__summary_interval="1s",
+            redis__url=_redis.url,
+            feeds__expected=sorted(truth()),
+        ).start()
+        targets = scrape_config([f"127.0.0.1:{sidecar.port}"], sorted((ROOT / "grafana" / "rules").glob("*.yml")))
+        prometheus = PrometheusServer(directory / "prometheus", targets).start()
+        parts.callback(prometheus.kill)
+        _in_two_parts(deployment, sidecar, prometheus)
+        yield Run(deployment, sidecar, registry, prometheus)
+
+
+def _in_two_parts(deployment: Deployment, sidecar: Sidecar, prometheus: PrometheusServer) -> None:
+    """Let Prometheus see counters before and after: a rate needs two samples that differ."""
+    values = [*GARBAGE, *played()]
+    deployment.cluster.produce(deployment.topic, values[: len(values) // 2])
+    eventually(lambda: prometheus.query("sum(marketdata_events_total) > 0"), READ_SECONDS, "no event was scraped")
+    deployment.cluster.produce(deployment.topic, values[len(values) // 2 :])
+    batches = sum(counted.batches for counted in truth().values())
+    counted = f"sum(marketdata_events_total{{event_type='batch_collected'}}) == {batches}"
+    eventually(lambda: prometheus.query(counted), READ_SECONDS, f"{sidecar.batches()} of {batches} batches")
+
+
+def test_metrics_say_of_each_feed_what_an_exact_reader_counts(run: Run) -> None:
+    """Batches, messages, unique symbols and efficiencies of every recording come out exactly."""
+    scrape = run.sidecar.scrape()
+    assert {feed: told(scrape, feed) for feed in truth()} == {
+        feed: expected(counted) for feed, counted in truth().items()
+    }
+
+
+def test_every_record_is_accepted_or_rejected(run: Run) -> None:
+    """What was read is what was accepted and what was rejected, and nothing else."""
+    scrape = run.sidecar.scrape()
+    assert scrape.total("marketdata_records_total") == len(played()) + len(GARBAGE)
+    rejected = {row["reason"]: row.value for row in scrape.series("marketdata_records_rejected_total") if row.value}
+    assert rejected == {"invalid_json": 1, "missing_field": 1, "empty": 1}
+
+
+def test_events_add_up_to_the_metrics(run: Run) -> None:
+    """In Confluent's wire format, with the schemas that the registry has."""
+    events = [
+        read_framed(event, run.registry.schemas) for event in run.deployment.cluster.read_all(run.deployment.events)
+    ]
+    assert _added(events) == {feed: expected(counted) for feed, counted in truth().items()}
+    errors = [
+        read_framed(event, run.registry.schemas) for event in run.deployment.cluster.read_all(run.deployment.errors)
+    ]
+    assert Counter(error["reason"] for error in errors) == {"invalid_json": 1, "missing_field": 1, "empty": 1}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "read"), [("avro", read_event), ("json", lambda event: json.loads(event.value))], ids=["avro", "json"]
+)
+def test_events_say_the_same_in_every_encoding(
+    broker: Broker, tmp_path: Path, encoding: str, read: Callable[[Record], dict[str, Any]]
+) -> None:
+    """A run to the end of the input: one event a batch, and summaries that add up to them."""
+    with Deployment(broker, tmp_path) as deployment:
+        deployment.create_outputs()
+        broker.produce(deployment.topic, played())
+        assert deployment.sidecar("one", "--until-caught-up", output__encoding=encoding).run_to_end() == 0
+        events = list(map(read, broker.read_all(deployment.events)))
+    assert _added(events) == {feed: expected(counted) for feed, counted in truth().items()}
+    summaries = [event for event in events if event["event_type"] == "performance_summary"]
+    totals = {_feed(event): event["aggregated_stats"]["total_messages"] for event in summaries}
+    assert totals == {feed: counted.messages for feed, counted in truth().items()}
+
+
+def _added(events: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    batches = [event for event in events if event["event_type"] == "batch_collected"]
+    sums = {
+        feed: dict.fromkeys(("batches", "messages", "sizes", "unique_sum", "efficiency_sum"), 0.0) for feed in truth()
+    }
+    for event in batches:
+        of_feed, stats = sums[_feed(event)], event["stats"]
+        of_feed["batches"] += 1
+        of_feed["sizes"] += 1
+        of_feed["messages"] += stats["batch_size"]
+        of_feed["unique_sum"] += stats["unique_symbols"]
+        of_feed["efficiency_sum"] += stats["cache_efficiency"]
+    return sums
+
+
+def _feed(event: dict[str, Any]) -> str:
+    return str(FeedKey(*(event[name] for name in FeedKey._fields)))
+
+
+def test_symbols_of_all_replicas_are_counted_in_redis(run: Run) -> None:
+    """`/api/v1/symbols` has every symbol of the recordings, with its messages."""
+
+    def rows() -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        for row in run.sidecar.get("/api/v1/symbols").json()["data"]:
+            feed = ":".join(row[name] for name in FeedKey._fields)
+            symbols, messages = found.get(feed, (0, 0))
+            found[feed] = (symbols + 1, messages + row["messages"])
+        return found
+
+    right = {feed: (counted.symbols, counted.messages) for feed, counted in truth().items()}
+    eventually(lambda: _same(rows(), right), READ_SECONDS)
+
+
+@pytest.mark.parametrize("query", list(panel_queries(OVERVIEW, "5m")), ids=lambda query: query.panel)
+def test_every_panel_of_the_overview_shows_data(run: Run, query: Any) -> None:
+    """Prometheus has an answer for what each panel asks."""
+    eventually(lambda: run.prometheus.query(query.expr), READ_SECONDS, f"nothing for {query.expr}")
+
+
+def test_all_rules_can_be_evaluated(run: Run) -> None:
+    """No rule fails on the series of a real run."""
+
+    def health() -> set[str]:
+        groups = run.prometheus.get("rules")["groups"]
+        return {rule["health"] for group in groups for rule in group["rules"]}
+
+    eventually(lambda: health() == {"ok"}, READ_SECONDS, "some rule cannot be evaluated")
+
+
+def test_page_is_valid_in_every_format(run: Run) -> None:
+    """Prometheus' own tool and prometheus-client's parser accept what is served."""
+    promtool("check", "metrics", input=run.sidecar.get("/metrics").text)
+    accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
+    page = run.sidecar.get("/metrics", **accept)
+    names = {family.name for family in text_string_to_metric_families(page.text)}
+    assert {"marketdata_batches", "marketdata_redis_up", "process_cpu_seconds"} <= names
+
+
+def _same(found: object, right: object) -> bool:
+    assert found == right
+    return True
