@@ -1,1 +1,46 @@
-"""Monitoring of market data batches: Prometheus metrics and Kafka events from one reading."""
+"""Monitoring of market data batches: Prometheus metrics and Kafka events from one reading.
+
+Programs use `BatchAnalyzer`, `BatchPerformanceMonitor` and `BatchMonitoringProducer`, and the values and errors beside
+them. Each is imported when it is first asked for: the package itself brings no client of anything.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.analyzer import BatchAnalyzer
+    from exporter.model import BatchResult, Rejected
+    from exporter.monitor import BatchPerformanceMonitor
+    from exporter.outbox import SendError
+    from exporter.producer import BatchMonitoringProducer
+    from exporter.settings import ConfigError
+
+__all__ = [
+    "BatchAnalyzer",
+    "BatchMonitoringProducer",
+    "BatchPerformanceMonitor",
+    "BatchResult",
+    "ConfigError",
+    "Rejected",
+    "SendError",
+]
+
+_HOMES = {
+    "BatchAnalyzer": "exporter.analyzer",
+    "BatchMonitoringProducer": "exporter.producer",
+    "BatchPerformanceMonitor": "exporter.monitor",
+    "BatchResult": "exporter.model",
+    "ConfigError": "exporter.settings",
+    "Rejected": "exporter.model",
+    "SendError": "exporter.outbox",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

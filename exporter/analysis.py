@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from exporter.codec import Batch, Decoder
 from exporter.dispatch import Dispatch, Position
-from exporter.events import EventFactory, Stamp, summary_value, utc_text
+from exporter.events import EventFactory, Stamp
 from exporter.feeds import Feed, FeedTable, Measured, Window
 from exporter.limiter import RateLimiter
 from exporter.model import FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
@@ -114,7 +114,7 @@ class Analysis:
                 continue
             self._counted[partition] = owned.counted
             for seat in owned.seats.values():
-                seat.feed.partitions.discard(partition)
+                seat.feed.release(partition)
 
     def decode(self, records: Iterable[Record]) -> list[Batch | Rejected]:
         """Decode each record; what is no valid batch becomes its rejection."""
@@ -150,14 +150,15 @@ class Analysis:
 
     def _accept(self, turn: _Turn, owned: Ownership, record: Record, batch: Batch) -> None:
         key = FeedKey(batch.region, batch.exchange, batch.request_type)
-        seat = owned.seats.get(key) or self._seat(owned, record.partition, key)
-        if seat is None:
+        seat = owned.seats.get(key)
+        feed = self.table.find(key) if seat is None else seat.feed
+        if feed is None:
             if self._tally(owned, record.offset):
                 owned.topic.filtered += 1
             return
         measured = Measured(batch)
-        feed = seat.feed
         feed.admit(measured.symbols, self.table.limits, turn.now_ms)
+        seat = seat or self._seat(owned, record.partition, feed)
         if self._tally(owned, record.offset):
             feed.count(batch, measured)
             if self._updates is not None:
@@ -168,12 +169,11 @@ class Analysis:
         if self._batch_events and record.offset >= owned.published:
             turn.dispatch.add(self._factory.batch(record, key, measured.result, turn.stamp))
 
-    def _seat(self, owned: Ownership, partition: Partition, key: FeedKey) -> Seat | None:
-        feed = self.table.admit(key)
-        if feed is None:
-            return None
-        feed.partitions.add(partition)
-        seat = owned.seats[key] = Seat(feed)
+    def _seat(self, owned: Ownership, partition: Partition, feed: Feed) -> Seat:
+        """Note that a feed comes over a partition; only here a new feed is kept, once a batch of it is accepted."""
+        self.table.keep(feed)
+        feed.hold(partition)
+        seat = owned.seats[feed.key] = Seat(feed)
         return seat
 
     def _reject(self, turn: _Turn, owned: Ownership, record: Record, rejected: Rejected) -> None:
@@ -207,20 +207,14 @@ class Analysis:
     def summarize(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
         """End the interval on the partitions: one summary a feed, and positions that say what they cover."""
         dispatch = Dispatch()
-        windows: dict[FeedKey, Window] = defaultdict(Window)
-        since_ms: dict[FeedKey, int] = {}
-        source: dict[FeedKey, Partition] = {}
+        parts: dict[FeedKey, dict[Partition, tuple[Window, int]]] = defaultdict(dict)
         for partition in partitions:
             owned = self.partitions[partition]
             for key, seat in owned.seats.items():
-                windows[key].merge(seat.window)
-                since_ms[key] = min(since_ms.get(key, now_ms), owned.since_ms)
-                source.setdefault(key, partition)
+                parts[key][partition] = seat.window, owned.since_ms
                 seat.window = Window()
             owned.summarized, owned.since_ms = max(owned.next_offset, owned.summarized), now_ms
             dispatch.positions[partition] = owned.position
-        time_utc = utc_text(now_ms)
-        for key, window in windows.items():
-            value = summary_value(key, window, (now_ms - since_ms[key]) / 1000, self._period, time_utc)
-            dispatch.add(self._factory.summary(value, key, source[key]))
+        for key, windows in parts.items():
+            dispatch.add(self._factory.summary(key, windows, now_ms, self._period))
         return dispatch

@@ -17,7 +17,7 @@ from exporter.cardinality import FeedFilter
 from exporter.codec import Decoder
 from exporter.config import Config
 from exporter.events import EventFactory
-from exporter.feeds import FeedTable
+from exporter.feeds import Feed, FeedTable
 from exporter.logs import LogCounter
 from exporter.loop import Loop, SystemClock
 from exporter.metrics import SidecarMetrics
@@ -69,7 +69,7 @@ class App:
         `started` is set once HTTP is served, on `port`. Raises `OSError` when it cannot be, `KafkaException` when
         a client is broken for good.
         """
-        logging.getLogger().addHandler(self._logs)
+        logging.getLogger("exporter").addHandler(self._logs)
         try:
             self.port = self._web.start()
             self.store.start()
@@ -80,7 +80,7 @@ class App:
         finally:
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()
-            logging.getLogger().removeHandler(self._logs)
+            logging.getLogger("exporter").removeHandler(self._logs)
 
     def stop(self) -> None:
         """End `run` soon: publish what waits and leave the group."""
@@ -90,7 +90,7 @@ class App:
 def _analysis(config: Config) -> Analysis:
     table = FeedTable(config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude))
     for expected in config.feeds.expected:
-        table.admit(expected.feed)
+        table.keep(Feed(expected.feed))
     return Analysis(
         Decoder(config.input.limits, config.input.symbol_field),
         table,

@@ -19,6 +19,7 @@ from confluent_kafka import KafkaException
 from exporter import logs
 from exporter.app import App
 from exporter.config import Config, Section
+from exporter.layers import Problem
 from exporter.settings import ConfigError, keys, load
 from exporter.tools import audit, check, demo, healthcheck
 from exporter.version import version
@@ -84,8 +85,11 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def load_config(file: str | None, env: Mapping[str, str], flags: Mapping[str, object]) -> Config:
-    """Return the configuration of this process; raise `ConfigError`, or `OSError` when the file cannot be read."""
-    text = None if file is None else Path(file).read_text(encoding="utf-8")
+    """Return the configuration of this process; raise `ConfigError`."""
+    try:
+        text = None if file is None else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError((Problem("", f"the file cannot be read: {error}", "--config.file"),)) from None
     return load(text, env, flags, hostname=socket.gethostname(), read_file=lambda path: Path(path).read_text("utf-8"))
 
 

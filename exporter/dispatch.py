@@ -79,7 +79,7 @@ class Dispatch:
         left = Dispatch()
         left.offered_at = self.offered_at
         for event in self.events:
-            if event.source not in partitions:
-                left.add(event)
+            if (kept := event.without(partitions)) is not None:
+                left.add(kept)
         left.positions = {p: position for p, position in self.positions.items() if p not in partitions}
         return left

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from io import BytesIO
@@ -37,7 +37,8 @@ _DOUBLE = struct.Struct("<d")
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One event, ready for Kafka but for the frame before its body.
 
-    `source` is the partition whose record it is about: the event goes where that partition goes.
+    `source` is the partition whose record it is about: the event goes where that partition goes. A summary is about
+    several; `rest` makes it anew when some of them are gone.
     """
 
     type: EventType
@@ -46,6 +47,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     headers: list[tuple[str, bytes]]
     source: Partition
+    rest: Callable[[Container[Partition]], Event | None] | None = None
+
+    def without(self, partitions: Container[Partition]) -> Event | None:
+        """Return what is left of the event when the partitions are somebody else's."""
+        if self.rest is not None:
+            return self.rest(partitions)
+        return None if self.source in partitions else self
 
 
 def load_schema(event_type: EventType) -> dict[str, Any]:
@@ -266,11 +274,23 @@ class EventFactory:
         body = self._encoder.batch(feed, result, stamp)
         return Event(EventType.BATCH, self._topic, key, body, headers, record.partition)
 
-    def summary(self, value: Mapping[str, Any], feed: FeedKey, source: Partition) -> Event:
-        """Return the event of a summary, made by `summary_value`; it goes with the partition `source`."""
-        time_utc: str = value["event_timestamp_utc"]
-        identity = f"{self._instance}/{feed}/{time_utc}"
-        return self._other(EventType.SUMMARY, self._topic, str(feed).encode(), identity, value, source)
+    def summary(
+        self, feed: FeedKey, parts: Mapping[Partition, tuple[Window, int]], now_ms: int, period_seconds: int
+    ) -> Event:
+        """Return the summary of a feed: of all its partitions, each with its window and when that began."""
+        window = Window()
+        for part, _ in parts.values():
+            window.merge(part)
+        elapsed = (now_ms - min(since_ms for _, since_ms in parts.values())) / 1000
+        value = summary_value(feed, window, elapsed, period_seconds, utc_text(now_ms))
+        identity = f"{self._instance}/{feed}/{value['event_timestamp_utc']}"
+
+        def rest(gone: Container[Partition]) -> Event | None:
+            kept = {partition: part for partition, part in parts.items() if partition not in gone}
+            return self.summary(feed, kept, now_ms, period_seconds) if kept else None
+
+        event = self._other(EventType.SUMMARY, self._topic, str(feed).encode(), identity, value, min(parts))
+        return msgspec.structs.replace(event, rest=rest)
 
     def rejected(self, record: Record, rejected: Rejected, suppressed: int, time_utc: str) -> Event:
         """Return the error event of a record that is no valid batch."""

@@ -42,11 +42,12 @@ class Feed:
     """The counters and last values of one feed since the process started.
 
     `partitions` are those the feed was seen on that are ours now; while it is empty another replica may own the feed,
-    so the last values are not shown.
+    so the last values are not shown. `version` rises with every change of what is shown.
     """
 
     def __init__(self, key: FeedKey) -> None:
         self.key = key
+        self.version = 0
         self.partitions: set[Partition] = set()
         self.batches = 0
         self.messages = 0
@@ -62,6 +63,16 @@ class Feed:
         self.last_received_ms = 0
         self.symbol_messages: Counter[str] = Counter()
         self.symbol_seen_ms: dict[str, int] = {}
+
+    def hold(self, partition: Partition) -> None:
+        """Learn that the feed comes over a partition of ours."""
+        self.partitions.add(partition)
+        self.version += 1
+
+    def release(self, partition: Partition) -> None:
+        """Learn that a partition is not ours any more."""
+        self.partitions.discard(partition)
+        self.version += 1
 
     def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
         """Make room for the symbols, or raise `Rejected` when one is not allowed or there are too many."""
@@ -79,6 +90,7 @@ class Feed:
     def count(self, batch: Batch, measured: Measured) -> None:
         """Add one batch to the counters."""
         size, unique, efficiency, _ = measured.result
+        self.version += 1
         self.batches += 1
         self.messages += size
         self.unique_sum += unique
@@ -95,6 +107,7 @@ class Feed:
 
     def remember(self, batch: Batch, measured: Measured, received_ms: int) -> None:
         """Keep what the last batch said, counted or not."""
+        self.version += 1
         self.last = measured.result
         self.last_batch_ms = max(self.last_batch_ms, batch.timestamp_ms)
         self.last_received_ms = received_ms
@@ -152,8 +165,8 @@ class FeedTable:
         self.feeds: dict[FeedKey, Feed] = {}
         self._wanted = wanted
 
-    def admit(self, key: FeedKey) -> Feed | None:
-        """Return the feed, made when it is new; None when it is filtered out; raise `Rejected` beyond the limits."""
+    def find(self, key: FeedKey) -> Feed | None:
+        """Return the feed, or one that is not kept yet; None when it is filtered out; raise `Rejected` at a limit."""
         if (feed := self.feeds.get(key)) is not None:
             return feed
         check_feed(key, self.limits.name_length)
@@ -161,5 +174,8 @@ class FeedTable:
             return None
         if len(self.feeds) >= self.limits.feeds:
             raise Rejected(Reason.TOO_MANY_FEEDS, f"{key} would be one more than the {self.limits.feeds} allowed")
-        feed = self.feeds[key] = Feed(key)
-        return feed
+        return Feed(key)
+
+    def keep(self, feed: Feed) -> None:
+        """Remember a feed that `find` has made."""
+        self.feeds.setdefault(feed.key, feed)

@@ -30,6 +30,8 @@ LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 STALLED_SECONDS = 30.0
+# How full the backlog may be for reading to go on after a pause.
+DRAINED = 0.5
 
 
 class Source(Protocol):
@@ -117,6 +119,8 @@ class Loop:
         """Turn until told to stop, then publish what waits and leave the group; return whether that ended in time."""
         self._summary_due = self._clock.monotonic() + self._summary_interval
         self.source.open(self)
+        # Opening the channel ends what a dead predecessor left open; until then the group tells nobody its offsets.
+        self.publisher.advance()
         while not self._stopping.is_set():
             self.turn()
         return self._finish()
@@ -169,10 +173,11 @@ class Loop:
 
     def _balance(self) -> None:
         """Stop reading while what waits to be published is at its limit."""
-        if not self.source.paused and self.publisher.is_full():
+        fullness = self.publisher.fullness()
+        if not self.source.paused and fullness >= 1:
             log.warning("backlog is full, reading pauses", extra={"trouble": self.publisher.trouble or "none"})
             self.source.pause()
-        elif self.source.paused and self.publisher.is_drained():
+        elif self.source.paused and fullness < DRAINED:
             log.info("backlog has room again, reading goes on")
             self.source.resume()
 
@@ -182,7 +187,7 @@ class Loop:
         closed = self.publisher.close(CLOSE_SECONDS)
         if not (left and closed):
             log.error("a client did not close in time", extra={"consumer_left": left, "producer_closed": closed})
-        return left and closed
+        return left and (closed or not self.publisher.backlog_size()[0])
 
     # Partitions come and go: called by the source, inside `take` or `close`.
 

@@ -1,14 +1,14 @@
 """Families of metrics from the state of the loop, made anew at each scrape.
 
-What is known of feeds is rendered here, because it is most of a page; the rest are prometheus_client's families. The
-lock is held while some feeds are copied, never while text is made. Names, types, labels and help of every family of
-the sidecar's core stand in this file.
+What is known of feeds comes as text from `exporter.feed_metrics`, because it is most of a page; the rest are families
+of prometheus_client. The loop's lock is held while a few feeds are rendered, and let go of in between.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, islice
 from typing import NamedTuple
 
@@ -20,69 +20,25 @@ from prometheus_client.samples import Exemplar
 from exporter.analysis import Analysis
 from exporter.config import Config
 from exporter.exposition import Family, label_text
-from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS, Feed
+from exporter.feed_metrics import feed_families, feed_texts, spelled
+from exporter.feeds import Feed
 from exporter.histogram import Histogram
 from exporter.logs import LogCounter
 from exporter.loop import Loop
-from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Reason
+from exporter.model import EventType, FeedKey, Reason
 from exporter.source import SourceCounts
 
-# Feeds that are copied at once while the loop waits: about half a millisecond.
-COPIED_FEEDS = 200
+# Feeds that are rendered at once while the loop waits: about two milliseconds.
+RENDERED_FEEDS = 20
+# Long enough for a waiting loop to wake up and take the lock, which is not fair by itself.
+YIELD_SECONDS = 0.0002
 
 
-class FeedSpec(NamedTuple):
-    """One family of all feeds."""
+class _Text(NamedTuple):
+    """The lines of a feed, and the version of the feed that they show."""
 
-    name: str
-    kind: str
-    help: str
-    unit: str = ""
-
-
-FEED_SPECS = (
-    FeedSpec("marketdata_batches", "counter", "Batches accepted."),
-    FeedSpec("marketdata_messages", "counter", "Messages in accepted batches."),
-    FeedSpec("marketdata_batch_size", "histogram", "Messages in a batch."),
-    FeedSpec("marketdata_batch_unique_symbols", "histogram", "Different symbols in a batch."),
-    FeedSpec(
-        "marketdata_batch_cache_efficiency_ratio", "histogram", "1 / unique symbols of a batch; 0 when empty.", "ratio"
-    ),
-    FeedSpec("marketdata_anomalies", "counter", "Suspicious things in valid batches, by kind."),
-    FeedSpec("marketdata_last_batch_size", "gauge", "Messages in the last batch."),
-    FeedSpec("marketdata_last_batch_unique_symbols", "gauge", "Different symbols in the last batch."),
-    FeedSpec("marketdata_last_batch_cache_efficiency_ratio", "gauge", "1 / unique symbols of the last batch.", "ratio"),
-    FeedSpec(
-        "marketdata_feed_last_batch_timestamp_seconds", "gauge", "Newest timestamp_ms of a batch, Unix time.", "seconds"
-    ),
-    FeedSpec(
-        "marketdata_feed_last_message_timestamp_seconds", "gauge", "Newest stamp of a message, Unix time.", "seconds"
-    ),
-    FeedSpec(
-        "marketdata_feed_last_received_timestamp_seconds",
-        "gauge",
-        "When the sidecar last analyzed a batch, Unix time.",
-        "seconds",
-    ),
-)
-
-
-class FeedCopy(NamedTuple):
-    """What a scrape shows of a feed, at one moment."""
-
-    labels: str
-    batches: int
-    messages: int
-    unique_sum: int
-    efficiency_sum: float
-    size_buckets: list[int]
-    unique_buckets: list[int]
-    efficiency_buckets: list[int]
-    anomalies: dict[Anomaly, int]
-    last: BatchResult | None
-    last_batch_ms: int
-    last_message_ms: int
-    last_received_ms: int
+    version: int
+    blocks: tuple[str, ...]
 
 
 class SidecarMetrics:
@@ -96,11 +52,12 @@ class SidecarMetrics:
         self._logs = logs
         self._version = version
         self._labels: dict[Feed, str] = {}
+        self._texts: dict[Feed, _Text] = {}
 
     def collect(self) -> Iterator[Metric | Family]:
         """Yield every family of the core, feeds first."""
         analysis = self._loop.analysis
-        yield from feed_families(self._copies())
+        yield from feed_families(self._feed_texts())
         yield expected_family(self._expected)
         yield from record_families(analysis)
         yield from self._consumer_families()
@@ -113,14 +70,17 @@ class SidecarMetrics:
         )
         yield from self._own_families()
 
-    def _copies(self) -> list[FeedCopy]:
-        copies: list[FeedCopy] = []
+    def _feed_texts(self) -> list[tuple[str, ...]]:
+        """Render the feeds that have changed, some at a time, and let the loop have the lock in between."""
         with self._loop.lock:
-            feeds = iter(list(self._loop.analysis.table.feeds.values()))
-        while some := list(islice(feeds, COPIED_FEEDS)):
+            feeds = list(self._loop.analysis.table.feeds.values())
+        changed = (feed for feed in feeds if feed not in self._texts or self._texts[feed].version != feed.version)
+        while some := list(islice(changed, RENDERED_FEEDS)):
             with self._loop.lock:
-                copies += [copied(feed, self._label_text(feed)) for feed in some]
-        return copies
+                for feed in some:
+                    self._texts[feed] = _Text(feed.version, feed_texts(feed, self._label_text(feed)))
+            time.sleep(YIELD_SECONDS)
+        return [self._texts[feed].blocks for feed in feeds]
 
     def _label_text(self, feed: Feed) -> str:
         text = self._labels.get(feed)
@@ -184,9 +144,16 @@ class SidecarMetrics:
         )
         with self._loop.lock:
             waiting, _, _ = publisher.backlog_size()
+            fullness = publisher.fullness()
         yield GaugeMetricFamily("marketdata_event_backlog", "Events not yet published for good.", waiting)
         yield GaugeMetricFamily(
             "marketdata_event_backlog_limit", "Events that may wait before reading pauses.", self._backlog_events
+        )
+        yield GaugeMetricFamily(
+            "marketdata_event_backlog_ratio",
+            "How full the backlog is, by events, bytes or age, whichever is nearest to its limit; at 1 reading pauses.",
+            fullness,
+            unit="ratio",
         )
 
     def _own_families(self) -> Iterator[Metric]:
@@ -214,75 +181,6 @@ class SidecarMetrics:
             "label",
             overflow,
         )
-
-
-def copied(feed: Feed, labels: str) -> FeedCopy:
-    """Copy what a scrape shows of a feed; the last values only while the feed is ours."""
-    return FeedCopy(
-        labels,
-        feed.batches,
-        feed.messages,
-        feed.unique_sum,
-        feed.efficiency_sum,
-        feed.size_buckets.copy(),
-        feed.unique_buckets.copy(),
-        feed.efficiency_buckets.copy(),
-        feed.anomalies.copy(),
-        feed.last if feed.partitions else None,
-        feed.last_batch_ms,
-        feed.last_message_ms,
-        feed.last_received_ms,
-    )
-
-
-def feed_families(copies: Sequence[FeedCopy]) -> Iterator[Family]:
-    """Yield the families of all feeds."""
-    columns: list[Callable[[str, FeedCopy], str]] = [
-        lambda name, feed: f"{name}_total{{{feed.labels}}} {feed.batches}\n",
-        lambda name, feed: f"{name}_total{{{feed.labels}}} {feed.messages}\n",
-        lambda name, feed: buckets(name, feed.labels, _COUNT_LE, feed.size_buckets, feed.messages),
-        lambda name, feed: buckets(name, feed.labels, _COUNT_LE, feed.unique_buckets, feed.unique_sum),
-        lambda name, feed: buckets(name, feed.labels, _EFFICIENCY_LE, feed.efficiency_buckets, feed.efficiency_sum),
-        _anomalies,
-        lambda name, feed: gauge(name, feed, lambda last: last.batch_size),
-        lambda name, feed: gauge(name, feed, lambda last: last.unique_symbols),
-        lambda name, feed: gauge(name, feed, lambda last: last.cache_efficiency),
-        lambda name, feed: stamp(name, feed, feed.last_batch_ms),
-        lambda name, feed: stamp(name, feed, feed.last_message_ms),
-        lambda name, feed: stamp(name, feed, feed.last_received_ms),
-    ]
-    for spec, column in zip(FEED_SPECS, columns, strict=True):
-        yield Family(spec.name, spec.kind, spec.help, spec.unit, [column(spec.name, feed) for feed in copies])
-
-
-def _spelled(bounds: Iterable[float]) -> tuple[str, ...]:
-    return (*(repr(float(bound)) for bound in bounds), "+Inf")
-
-
-_COUNT_LE = _spelled(COUNT_BOUNDS)
-_EFFICIENCY_LE = _spelled(EFFICIENCY_BOUNDS)
-
-
-def buckets(name: str, labels: str, bounds: Sequence[str], counts: Sequence[int], total: float) -> str:
-    """Return the lines of one histogram; `counts` are those of single buckets."""
-    cumulated = list(accumulate(counts))
-    lines = [f'{name}_bucket{{{labels},le="{bound}"}} {n}\n' for bound, n in zip(bounds, cumulated, strict=True)]
-    lines.append(f"{name}_count{{{labels}}} {cumulated[-1]}\n{name}_sum{{{labels}}} {total}\n")
-    return "".join(lines)
-
-
-def gauge(name: str, feed: FeedCopy, value: Callable[[BatchResult], float]) -> str:
-    """Return the line of a last value, or nothing when there is none."""
-    return "" if feed.last is None else f"{name}{{{feed.labels}}} {value(feed.last)}\n"
-
-
-def stamp(name: str, feed: FeedCopy, time_ms: int) -> str:
-    """Return the line of a point in time, in seconds; an unknown one is absent."""
-    return "" if feed.last is None or time_ms <= 0 else f"{name}{{{feed.labels}}} {time_ms / 1000}\n"
-
-
-def _anomalies(name: str, feed: FeedCopy) -> str:
-    return "".join(f'{name}_total{{{feed.labels},kind="{kind}"}} {n}\n' for kind, n in feed.anomalies.items())
 
 
 def expected_family(feeds: Iterable[FeedKey]) -> Metric:
@@ -335,5 +233,5 @@ def histograms(name: str, text: str, label: str, values: Iterable[tuple[str, His
     family = HistogramMetricFamily(name, text, labels=(label,), unit="seconds")
     for value, histogram in values:
         counts = list(accumulate(histogram.buckets))
-        family.add_metric((str(value),), list(zip(_spelled(histogram.bounds), counts, strict=True)), histogram.sum)
+        family.add_metric((str(value),), list(zip(spelled(histogram.bounds), counts, strict=True)), histogram.sum)
     return family

@@ -140,15 +140,10 @@ class Publisher:
         events = sum(len(dispatch.events) for dispatch in waiting)
         return events, sum(dispatch.bytes for dispatch in waiting), max(0.0, self._clock() - oldest)
 
-    def is_full(self) -> bool:
-        """Return whether reading has to pause."""
+    def fullness(self) -> float:
+        """Return how full the backlog is, by the limit that is nearest: from 1.0 on reading has to pause."""
         events, size, age = self.backlog_size()
-        return events >= self._limits.events or size >= self._limits.bytes or age >= self._limits.age
-
-    def is_drained(self) -> bool:
-        """Return whether so little waits that reading may go on after a pause."""
-        events, size, age = self.backlog_size()
-        return events * 2 < self._limits.events and size * 2 < self._limits.bytes and age * 2 < self._limits.age
+        return max(events / self._limits.events, size / self._limits.bytes, age / self._limits.age)
 
     # What the loop does.
 

@@ -241,14 +241,13 @@ class KafkaSource:
             if error is not None:
                 self._on_record_error(message, error)
                 continue
-            headers = message.headers()
             records.append(
                 Record(
                     self._partition(message.topic(), message.partition()),
                     message.offset(),
                     message.timestamp()[1],
                     message.value(),
-                    _traceparent(headers) if headers else None,
+                    _traceparent(message),
                 )
             )
         return records
@@ -263,7 +262,8 @@ class KafkaSource:
         name = error.name()
         self.counts.errors[name] = self.counts.errors.get(name, 0) + 1
         log.warning("kafka", extra={"code": name, "error": error.str()})
-        if error.fatal():
+        # As a record the news of a fatal error has a code of its own, and does not call itself fatal.
+        if error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
 
     def _partition(self, topic: str, number: int) -> Partition:
@@ -274,5 +274,9 @@ class KafkaSource:
         return partition
 
 
-def _traceparent(headers: list[tuple[str, bytes | None]]) -> bytes | None:
-    return next((value for name, value in headers if name == "traceparent"), None)
+def _traceparent(message: Any) -> bytes | None:
+    try:
+        headers = message.headers()
+    except SystemError:  # what confluent-kafka makes of a header whose name is not UTF-8
+        return None
+    return next((value for name, value in headers if name == "traceparent"), None) if headers else None

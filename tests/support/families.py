@@ -37,6 +37,7 @@ FAMILIES: dict[str, frozenset[str]] = {
     "marketdata_event_delivery_seconds": frozenset({"event_type", "le"}),
     "marketdata_event_backlog": frozenset(),
     "marketdata_event_backlog_limit": frozenset(),
+    "marketdata_event_backlog_ratio": frozenset(),
     "marketdata_redis_operations_total": frozenset({"operation"}),
     "marketdata_redis_failures_total": frozenset({"operation"}),
     "marketdata_redis_operation_seconds": frozenset({"operation", "le"}),

@@ -160,6 +160,11 @@ class Deployment:
         ends = self.traffic.ends()
         eventually(lambda: self.committed() == ends, PUBLISHED_SECONDS, f"the group did not reach {ends}")
 
+    def eventually_visible(self) -> None:
+        """Wait until no event is hidden behind a transaction that somebody left open who was killed."""
+        written = self.traffic.batches
+        eventually(lambda: not missing(self.told().batches, written), PUBLISHED_SECONDS, "events are missing")
+
     def assert_told_once(self) -> None:
         """Each batch has one event, in order, and the summaries add up to all batches. Only once nobody runs."""
         told, written = self.told(), self.traffic.batches

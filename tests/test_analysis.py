@@ -1,0 +1,217 @@
+"""What becomes of a record: counted once, told once, and covered by one summary, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from exporter.analysis import Analysis
+from exporter.config import Limits
+from exporter.dispatch import Dispatch, Position
+from exporter.model import EventType, Reason, SymbolUpdate
+from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER, SECOND, START, UNWANTED, analysis, record, take, value
+
+
+def owner(position: Position = START, **settings: Any) -> Analysis:
+    """An analysis that owns the first partition."""
+    made = analysis(**settings)
+    made.assign(FIRST, position, end_offset=100)
+    return made
+
+
+def told(dispatch: Dispatch, kind: EventType) -> list[dict[str, Any]]:
+    """What the events of one kind say."""
+    return [json.loads(event.body) for event in dispatch.events if event.type is kind]
+
+
+def places(dispatch: Dispatch, kind: EventType = EventType.BATCH) -> list[int]:
+    """The offsets of the records that events of one kind are about."""
+    identities = [dict(event.headers)["ce_id"] for event in dispatch.events if event.type is kind]
+    return [int(identity.rpartition(b"/")[2]) for identity in identities]
+
+
+def totals(dispatch: Dispatch) -> dict[str, int]:
+    """How many batches the summaries tell of, by exchange."""
+    summaries = told(dispatch, EventType.SUMMARY)
+    return {summary["exchange"]: summary["aggregated_stats"]["total_batches"] for summary in summaries}
+
+
+# The three questions.
+
+
+def test_a_new_record_is_counted_told_and_summarized() -> None:
+    here = owner()
+    dispatch = take(here, record(0))
+    feed, topic = here.table.feeds[KEY], here.topics[FIRST.topic]
+    assert (feed.batches, feed.messages, feed.symbol_messages) == (1, 3, {"A": 2, "B": 1})
+    assert (topic.records, topic.redelivered, topic.recovered, topic.filtered) == (1, 0, 0, 0)
+    assert [event["stats"]["batch_size"] for event in told(dispatch, EventType.BATCH)] == [3]
+    assert dispatch.positions == {FIRST: Position(1, 0, NOW_MS)}
+    assert here.take_updates() == [SymbolUpdate(FIRST, 0, KEY, NOW_MS, ["A", "A", "B"])]
+    assert here.take_updates() == []
+    assert totals(here.summarize([FIRST], NOW_MS)) == {"upbit": 1}
+
+
+def test_what_was_published_is_read_again_only_for_the_summary() -> None:
+    here = owner(Position(5, 3, NOW_MS - 40_000))
+    dispatch = take(here, *[record(offset) for offset in range(3, 7)])
+    topic = here.topics[FIRST.topic]
+    assert (topic.records, topic.recovered, here.table.feeds[KEY].batches) == (2, 2, 2)
+    assert places(dispatch) == [5, 6]
+    assert [update.offset for update in here.take_updates()] == [5, 6]
+    summary = here.summarize([FIRST], NOW_MS)
+    assert totals(summary) == {"upbit": 4}
+    assert told(summary, EventType.SUMMARY)[0]["aggregated_stats"]["elapsed_seconds"] == 40.0
+    assert summary.positions == {FIRST: Position(7, 7, NOW_MS)}
+
+
+def test_while_it_is_read_again_the_position_stays_where_it_was_published() -> None:
+    here = owner(Position(5, 3, NOW_MS))
+    assert take(here, record(3)).positions == {FIRST: Position(5, 3, NOW_MS)}
+    assert here.summarize([FIRST], NOW_MS + 1).positions == {FIRST: Position(5, 4, NOW_MS + 1)}
+
+
+def test_a_redelivered_record_is_told_again_and_counted_once() -> None:
+    here = owner()
+    take(here, record(0), record(1, b"{"))
+    here.release([FIRST])
+    here.assign(FIRST, START, end_offset=2)
+    here.take_updates()
+    dispatch = take(here, record(0), record(1, b"{"), record(2))
+    topic = here.topics[FIRST.topic]
+    assert (topic.records, topic.redelivered, topic.recovered) == (3, 2, 0)
+    assert (topic.rejected[Reason.INVALID_JSON], here.table.feeds[KEY].batches) == (1, 2)
+    assert (places(dispatch), places(dispatch, EventType.ERROR)) == ([0, 2], [1])
+    assert [update.offset for update in here.take_updates()] == [2]
+    assert totals(here.summarize([FIRST], NOW_MS)) == {"upbit": 2}
+
+
+def test_a_topic_that_was_made_anew_is_counted_from_its_start() -> None:
+    here = owner()
+    take(here, *map(record, range(10)))
+    here.release([FIRST])
+    here.assign(FIRST, START, end_offset=9)
+    assert places(take(here, record(0))) == [0]
+    assert (here.topics[FIRST.topic].records, here.topics[FIRST.topic].redelivered) == (11, 0)
+
+
+def test_a_topic_that_only_shrank_to_what_was_counted_is_the_same() -> None:
+    here = owner()
+    take(here, *map(record, range(10)))
+    here.release([FIRST])
+    here.assign(FIRST, START, end_offset=10)
+    take(here, record(0))
+    assert here.topics[FIRST.topic].redelivered == 1
+
+
+def test_a_record_of_a_partition_that_is_gone_is_left_to_its_next_owner() -> None:
+    here = owner()
+    here.release([FIRST, SECOND])
+    dispatch = take(here, record(0))
+    assert not dispatch
+    assert here.topics[FIRST.topic].records == 0
+    assert here.table.feeds == {}
+
+
+# What is not analyzed.
+
+
+def test_what_is_filtered_is_counted_and_its_offset_advances() -> None:
+    here = owner()
+    dispatch = take(here, record(0, value(UNWANTED)), record(1))
+    topic = here.topics[FIRST.topic]
+    assert (topic.records, topic.filtered, sum(topic.rejected.values())) == (2, 1, 0)
+    assert places(dispatch) == [1]
+    assert dispatch.positions[FIRST].offset == 2
+    assert list(here.table.feeds) == [KEY]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", Reason.EMPTY),
+        (b"{", Reason.INVALID_JSON),
+        (value(KEY._replace(region="a b")), Reason.INVALID_FEED),
+        (value(symbols="A\n"), Reason.INVALID_SYMBOL),
+        (value(symbols="ABC"), Reason.TOO_MANY_SYMBOLS),
+        (value(OTHER), Reason.TOO_MANY_FEEDS),
+    ],
+)
+def test_what_is_rejected_is_counted_told_and_its_offset_advances(content: bytes, reason: Reason) -> None:
+    here = owner(limits=Limits(feeds=1, symbols_per_feed=2))
+    dispatch = take(here, record(0), record(1, content), record(2))
+    topic = here.topics[FIRST.topic]
+    assert (topic.records, topic.filtered, here.table.feeds[KEY].batches) == (3, 0, 2)
+    assert {found: number for found, number in topic.rejected.items() if number} == {reason: 1}
+    assert topic.places == {reason: (0, 1)}
+    assert dispatch.positions[FIRST].offset == 3
+    error = told(dispatch, EventType.ERROR)
+    assert [(e["reason"], e["topic"], e["partition"], e["offset"]) for e in error] == [(reason, FIRST.topic, 0, 1)]
+    assert [update.offset for update in here.take_updates()] == [0, 2]
+
+
+def test_of_many_rejections_few_are_told_and_the_next_says_how_many_were_not() -> None:
+    here = owner()
+    dispatch = take(here, *[record(offset, b"{") for offset in range(50)])
+    assert places(dispatch, EventType.ERROR) == list(range(10))
+    assert here.topics[FIRST.topic].rejected[Reason.INVALID_JSON] == 50
+    later = take(here, record(50, b"{"), record(51, b"{"), record(52, b""), now_ms=NOW_MS + 1000)
+    assert [(error["reason"], error["suppressed"]) for error in told(later, EventType.ERROR)] == [
+        ("invalid_json", 40),
+        ("empty", 0),
+    ]
+
+
+def test_a_rejection_that_was_published_is_not_told_again() -> None:
+    here = owner(Position(1, 0, NOW_MS))
+    assert places(take(here, record(0, b"{"), record(1, b"{")), EventType.ERROR) == [1]
+    assert here.topics[FIRST.topic].rejected[Reason.INVALID_JSON] == 1
+
+
+def test_without_batch_events_positions_and_summaries_go_on() -> None:
+    here = owner(batch_events=False)
+    dispatch = take(here, record(0), record(1, b"{"))
+    assert dispatch.counts == {EventType.BATCH: 0, EventType.SUMMARY: 0, EventType.ERROR: 1}
+    assert dispatch.positions == {FIRST: Position(2, 0, NOW_MS)}
+    assert totals(here.summarize([FIRST], NOW_MS)) == {"upbit": 1}
+
+
+# Summaries and ownership.
+
+
+def test_a_summary_covers_a_feed_on_all_its_partitions_once() -> None:
+    here = owner()
+    here.assign(SECOND, Position(0, 0, NOW_MS - 20_000), end_offset=1)
+    take(here, record(0), record(1, value(OTHER)), record(0, partition=SECOND))
+    dispatch = here.summarize([FIRST, SECOND], NOW_MS + 30_000)
+    assert totals(dispatch) == {"upbit": 2, "bithumb": 1}
+    assert dispatch.positions == {FIRST: Position(2, 2, NOW_MS + 30_000), SECOND: Position(1, 1, NOW_MS + 30_000)}
+    elapsed = [summary["aggregated_stats"]["elapsed_seconds"] for summary in told(dispatch, EventType.SUMMARY)]
+    assert elapsed == [50.0, 30.0]
+    assert totals(here.summarize([FIRST, SECOND], NOW_MS)) == {"upbit": 0, "bithumb": 0}
+
+
+def test_a_feed_shows_last_values_until_its_last_partition_goes() -> None:
+    here = owner()
+    here.assign(SECOND, START, end_offset=1)
+    take(here, record(0), record(0, partition=SECOND))
+    feed = here.table.feeds[KEY]
+    assert feed.partitions == {FIRST, SECOND}
+    here.release([FIRST])
+    assert feed.partitions == {SECOND}
+    here.release([SECOND])
+    assert feed.partitions == set()
+    assert (feed.batches, list(here.partitions)) == (2, [])
+
+
+def test_a_feed_comes_back_with_its_partition_and_its_next_record() -> None:
+    here = owner()
+    take(here, record(0))
+    here.release([FIRST])
+    here.assign(FIRST, Position(1, 1, NOW_MS), end_offset=1)
+    assert here.summarize([FIRST], NOW_MS).events == []
+    take(here, record(1))
+    assert here.table.feeds[KEY].partitions == {FIRST}
+    assert here.table.feeds[KEY].batches == 2

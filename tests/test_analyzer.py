@@ -1,0 +1,209 @@
+"""Programs that have their batches at hand count them as the sidecar does."""
+
+import asyncio
+import json
+import math
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from exporter import BatchAnalyzer, BatchResult, ConfigError, Rejected
+from exporter.codec import Decoder
+from exporter.config import Limits, RedisConfig
+from exporter.model import FeedKey, Reason
+from exporter.store import RedisStore, StoreMetrics, SymbolStatistics
+from tests.support.process import free_port
+from tests.support.recordings import recorded, recordings, truth
+from tests.support.redis import RedisServer
+from tests.support.sidecar import Scrape
+
+UPBIT: dict[str, Any] = {"region": "korea", "exchange": "upbit", "request_type": "ticker"}
+STAMP_MS = 1_760_031_213_693
+
+
+def rows(*symbols: object) -> list[dict[str, Any]]:
+    """Rows about these symbols."""
+    return [{"target_currency": symbol, "timestamp": STAMP_MS - 5, "last": 1.5} for symbol in symbols]
+
+
+def page(analyzer: BatchAnalyzer) -> Scrape:
+    """What the analyzer's page says."""
+    return Scrape(analyzer.metrics().decode())
+
+
+def test_a_batch_gives_its_size_its_symbols_and_how_well_a_cache_would_do() -> None:
+    result = BatchAnalyzer().analyze_batch(batch_data=rows("A", "B", "A"), timestamp_ms=STAMP_MS, **UPBIT)
+    size, symbols, efficiency, stamp_ms = result
+    assert (size, symbols, efficiency, stamp_ms) == (3, 2, 0.5, STAMP_MS)
+    assert result == BatchResult(3, 2, 0.5, STAMP_MS)
+
+
+def test_a_batch_without_messages_has_no_efficiency() -> None:
+    assert BatchAnalyzer().analyze_batch([], timestamp_ms=STAMP_MS, **UPBIT) == BatchResult(0, 0, 0.0, STAMP_MS)
+
+
+def test_a_batch_without_a_stamp_was_collected_now() -> None:
+    before_ms = time.time_ns() // 1_000_000
+    stamp_ms = BatchAnalyzer().analyze_batch(batch_data=rows("A"), **UPBIT).timestamp_ms
+    assert before_ms <= stamp_ms <= time.time_ns() // 1_000_000
+
+
+def test_recorded_traffic_is_counted_exactly() -> None:
+    """Results, the page and the truth agree on every feed of every recording."""
+    analyzer = BatchAnalyzer()
+    results: dict[str, list[BatchResult]] = {feed: [] for feed in truth()}
+    for name in recordings():
+        for record in recorded(name):
+            batch = record.value
+            feed = FeedKey(batch["region"], batch["exchange"], batch["request_type"])
+            result = analyzer.analyze_batch(batch["data"], **feed._asdict(), timestamp_ms=batch["timestamp_ms"])
+            results[str(feed)].append(result)
+    scrape = page(analyzer)
+    for name, exact in truth().items():
+        labels = FeedKey(*name.split(":"))._asdict()
+        assert len(results[name]) == exact.batches == scrape.total("marketdata_batches_total", **labels)
+        messages = sum(result.batch_size for result in results[name])
+        assert messages == exact.messages == scrape.total("marketdata_messages_total", **labels)
+        assert sum(result.unique_symbols for result in results[name]) == exact.unique_sum
+        assert scrape.total("marketdata_batch_unique_symbols_sum", **labels) == exact.unique_sum
+        assert math.fsum(result.cache_efficiency for result in results[name]) == pytest.approx(
+            exact.efficiency_sum, abs=1e-9
+        )
+
+
+def test_last_values_of_every_feed_are_shown() -> None:
+    analyzer = BatchAnalyzer()
+    analyzer.analyze_batch(rows("A", "B"), timestamp_ms=STAMP_MS, **UPBIT)
+    assert page(analyzer).total("marketdata_last_batch_size", **UPBIT) == 2
+    assert page(analyzer).total("marketdata_feed_last_batch_timestamp_seconds", **UPBIT) == STAMP_MS / 1000
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"batch_data": None}, Reason.WRONG_TYPE),
+        ({"batch_data": [{"symbol": "A"}]}, Reason.MISSING_FIELD),
+        ({"batch_data": rows(7)}, Reason.WRONG_TYPE),
+        ({"batch_data": rows("A", "B", "C", "D")}, Reason.TOO_MANY_MESSAGES),
+        ({"batch_data": rows("A\nB")}, Reason.INVALID_SYMBOL),
+        ({"batch_data": rows("\ud800")}, Reason.INVALID_SYMBOL),
+        ({"region": None}, Reason.WRONG_TYPE),
+        ({"exchange": "up:bit"}, Reason.INVALID_FEED),
+        ({"timestamp_ms": -1}, Reason.INVALID_TIMESTAMP),
+        ({"timestamp_ms": "now"}, Reason.WRONG_TYPE),
+    ],
+)
+def test_a_batch_that_breaks_a_rule_is_rejected_and_counted_nowhere(changed: dict[str, Any], reason: Reason) -> None:
+    analyzer = BatchAnalyzer(config={"input": {"limits": {"messages": 3}}})
+    with pytest.raises(Rejected) as rejected:
+        analyzer.analyze_batch(**{"batch_data": rows("A"), "timestamp_ms": STAMP_MS, **UPBIT, **changed})
+    assert rejected.value.reason is reason
+    assert page(analyzer).total("marketdata_batches_total") == 0
+
+
+def test_a_row_whose_optional_stamp_cannot_be_read_makes_an_anomaly() -> None:
+    analyzer = BatchAnalyzer()
+    analyzer.analyze_batch([{"target_currency": "A", "timestamp": "yesterday"}], **UPBIT)
+    assert page(analyzer).total("marketdata_anomalies_total", kind="unreadable_field") == 1
+
+
+def test_the_name_of_the_symbol_field_can_be_chosen() -> None:
+    analyzer = BatchAnalyzer(symbol_field="market")
+    assert analyzer.analyze_batch([{"market": "A"}, {"market": "B"}], **UPBIT).unique_symbols == 2
+
+
+def test_a_wrong_configuration_is_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"input\.limits\.messages"):
+        BatchAnalyzer(config={"input": {"limits": {"messages": 0}}})
+
+
+_SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(max_size=5)
+_ROWS = st.fixed_dictionaries({}, optional=dict.fromkeys(("target_currency", "timestamp", "last"), _SCALARS))
+_BATCHES = st.fixed_dictionaries(
+    {"region": st.just("korea"), "exchange": st.just("upbit")},
+    optional={
+        "request_type": st.just("ticker") | _SCALARS,
+        "timestamp_ms": st.just(STAMP_MS) | _SCALARS,
+        "batch_size": st.integers(0, 3) | _SCALARS,
+        "data": st.lists(_ROWS | st.just({"target_currency": "A"}), max_size=5) | _SCALARS,
+    },
+)
+
+
+@given(_BATCHES)
+def test_objects_are_read_as_their_text_would_be(value: dict[str, Any]) -> None:
+    """The same batch, or a rejection for the same reason."""
+    decoder = Decoder(Limits(messages=4))
+    text = msgspec.json.encode(value)
+    assert _outcome(decoder.convert, json.loads(text)) == _outcome(decoder.decode, text)
+
+
+def _outcome(read: Any, value: object) -> tuple[str, object]:
+    try:
+        batch = read(value)
+    except Rejected as rejected:
+        return "rejected", rejected.reason
+    return type(batch).__name__, msgspec.to_builtins(batch)
+
+
+def stored(server: RedisServer) -> list[SymbolStatistics]:
+    """What Redis knows of all symbols."""
+    return RedisStore(RedisConfig(url=server.url), StoreMetrics(CollectorRegistry())).symbols(None)
+
+
+def test_symbols_of_several_programs_add_up_in_redis(redis_server: RedisServer) -> None:
+    async def program() -> bytes:
+        analyzer = BatchAnalyzer()
+        await analyzer.setup_redis(redis_server.url)
+        for _ in range(3):
+            analyzer.analyze_batch(batch_data=rows("A", "B", "A"), timestamp_ms=STAMP_MS, **UPBIT)
+        await analyzer.close()
+        return analyzer.metrics()
+
+    pages = [asyncio.run(program()) for _ in range(2)]
+    assert [(row.feed, row.symbol, row.messages) for row in stored(redis_server)] == [
+        (FeedKey(**UPBIT), "A", 12),
+        (FeedKey(**UPBIT), "B", 6),
+    ]
+    assert b"marketdata_batches_total" in pages[0]
+
+
+def test_analysis_goes_on_while_redis_is_away() -> None:
+    async def program() -> Counter[int]:
+        analyzer = BatchAnalyzer()
+        await analyzer.setup_redis(f"redis://127.0.0.1:{free_port()}/0")
+        sizes = Counter(analyzer.analyze_batch(rows("A"), **UPBIT).batch_size for _ in range(5))
+        assert page(analyzer).series("marketdata_redis_up")
+        await analyzer.close()
+        return sizes
+
+    assert asyncio.run(program()) == {1: 5}
+
+
+def test_an_address_that_redis_cannot_have_is_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"redis\.url"):
+        asyncio.run(BatchAnalyzer().setup_redis("http://localhost"))
+
+
+def test_the_package_alone_brings_no_clients() -> None:
+    """Whoever imports a part of it pays for that part."""
+    code = "import sys, exporter, exporter.model; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert not {"confluent_kafka", "aiohttp", "redis", "fastavro"} & set(done.stdout.split())
+
+
+def test_the_package_tells_what_programs_may_import() -> None:
+    import exporter
+
+    assert {"BatchAnalyzer", "BatchPerformanceMonitor", "BatchMonitoringProducer"} <= set(dir(exporter))
+    assert all(getattr(exporter, name).__name__ == name for name in exporter.__all__)
+    with pytest.raises(AttributeError, match="Nothing"):
+        exporter.Nothing  # noqa: B018

@@ -1,0 +1,91 @@
+"""What waits to be published, and the positions that a commit stands for."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from exporter.dispatch import EVENT_OVERHEAD_BYTES, Dispatch, Position
+from exporter.events import Event
+from exporter.model import EventType, Partition
+from tests.support.analysis import FIRST, NOW_MS, SECOND, record, take
+from tests.support.analysis import analysis as new_analysis
+
+OFFSETS = st.integers(0, 2**63 - 1)
+
+
+@given(offsets=st.tuples(OFFSETS, OFFSETS), since_ms=st.integers(0, NOW_MS))
+def test_a_position_comes_back_from_its_commit(offsets: tuple[int, int], since_ms: int) -> None:
+    position = Position(max(offsets), min(offsets), since_ms)
+    assert Position.committed(position.offset, position.metadata, NOW_MS) == position
+
+
+@given(metadata=st.none() | st.text() | st.from_regex(r"summarized=-?\d+ since=-?\d+( \w+=\w*)?", fullmatch=True))
+@example(metadata="summarized=5")
+@example(metadata="summarized=x since=1")
+@example(metadata="summarized=" + "9" * 5000 + " since=1")
+@example(metadata="since=" + str(NOW_MS + 1) + " summarized=11")
+def test_whatever_stands_beside_a_commit_the_position_is_possible(metadata: str | None) -> None:
+    """Someone else's commit, or one of another clock's."""
+    position = Position.committed(10, metadata, NOW_MS)
+    assert position.offset == 10
+    assert 0 <= position.summarized <= 10
+    assert position.since_ms <= NOW_MS
+
+
+def test_a_commit_without_metadata_is_fully_summarized() -> None:
+    for metadata in (None, "", "written by hand"):
+        assert Position.committed(10, metadata, NOW_MS) == Position(10, 10, NOW_MS)
+
+
+def event(source: Partition, number: int) -> Event:
+    kind = list(EventType)[number % len(EventType)]
+    return Event(kind, "events", b"", b"x" * number, [("ce_id", b"%d" % number)], source)
+
+
+def dispatch(events: list[Event], positions: dict[Partition, Position]) -> Dispatch:
+    made = Dispatch()
+    for one in events:
+        made.add(one)
+    made.positions = positions
+    return made
+
+
+PARTITIONS = st.sampled_from([FIRST, SECOND, Partition("trade-data.korea", 0)])
+DISPATCHES = st.builds(
+    dispatch,
+    st.lists(st.builds(event, PARTITIONS, st.integers(0, 20)), max_size=8),
+    st.dictionaries(PARTITIONS, st.builds(Position, OFFSETS, OFFSETS, OFFSETS)),
+)
+
+
+def is_consistent(one: Dispatch) -> bool:
+    """Whether its sums are those of its events."""
+    counts = {kind: sum(event.type is kind for event in one.events) for kind in EventType}
+    return one.counts == counts and one.bytes == sum(len(event.body) + EVENT_OVERHEAD_BYTES for event in one.events)
+
+
+@given(first=DISPATCHES, later=DISPATCHES)
+def test_merging_keeps_all_events_in_order_and_the_later_positions(first: Dispatch, later: Dispatch) -> None:
+    events, positions = [*first.events, *later.events], {**first.positions, **later.positions}
+    first.merge(later)
+    assert (first.events, first.positions) == (events, positions)
+    assert is_consistent(first)
+    assert bool(first) == bool(events or positions)
+
+
+@given(whole=DISPATCHES, gone=st.sets(PARTITIONS))
+def test_what_belongs_to_other_owners_is_taken_out(whole: Dispatch, gone: set[Partition]) -> None:
+    whole.offered_at = 12.5
+    left = whole.without(gone)
+    assert left.events == [one for one in whole.events if one.source not in gone]
+    assert left.positions == {place: position for place, position in whole.positions.items() if place not in gone}
+    assert left.offered_at == 12.5
+    assert is_consistent(left)
+
+
+def test_an_empty_dispatch_is_nothing_and_a_position_alone_is_something() -> None:
+    assert not Dispatch()
+    here = new_analysis(batch_events=False)
+    here.assign(FIRST, Position(0, 0, NOW_MS), end_offset=1)
+    assert take(here, record(0))

@@ -1,0 +1,216 @@
+"""What is known of feeds: counters that equal a recount, under limits on their number."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cardinality import FeedFilter
+from exporter.codec import MAX_TIMESTAMP_MS, Batch, Message, PartialBatch
+from exporter.config import Limits
+from exporter.feeds import (
+    COUNT_BOUNDS,
+    EFFICIENCY_BOUNDS,
+    SYMBOL_RETENTION_MS,
+    Feed,
+    FeedTable,
+    Measured,
+    Window,
+    latest_stamp,
+)
+from exporter.histogram import Histogram
+from exporter.model import Anomaly, BatchResult, FeedKey, Reason, Rejected
+
+KEY = FeedKey("korea", "upbit", "ticker")
+NOW_MS = 1_760_031_213_693
+ALL = FeedFilter(["*"], [])
+
+
+def batch(
+    *symbols: str, declared: float | None = None, stamps: Sequence[float | None] = (), partial: bool = False
+) -> Batch:
+    rows = [Message(symbol) for symbol in symbols]
+    for message, stamp in zip(rows, stamps, strict=False):
+        message.timestamp = stamp
+    kind = PartialBatch if partial else Batch
+    return kind(KEY.exchange, KEY.region, KEY.request_type, NOW_MS, rows, declared)
+
+
+def counted(*batches: Batch) -> Feed:
+    """A feed that has counted the batches."""
+    feed = Feed(KEY)
+    for number, one in enumerate(batches):
+        measured = Measured(one)
+        feed.count(one, measured)
+        feed.remember(one, measured, NOW_MS + number)
+    return feed
+
+
+BATCHES = st.lists(
+    st.builds(
+        lambda symbols, declared, partial: batch(*symbols, declared=declared, partial=partial),
+        st.lists(st.sampled_from([f"S{n}" for n in range(30)]), max_size=40),
+        st.none() | st.integers(0, 40) | st.floats(0, 40),
+        st.booleans(),
+    )
+)
+
+
+# Counting.
+
+
+def test_the_bucket_of_every_size_is_the_one_that_bisection_finds() -> None:
+    for n in range(COUNT_BOUNDS[-1] + 100):
+        feed = counted(batch(*map(str, range(n))))
+        assert feed.size_buckets.index(1) == feed.unique_buckets.index(1) == bisect_left(COUNT_BOUNDS, n)
+        assert feed.efficiency_buckets.index(1) == bisect_left(EFFICIENCY_BOUNDS, 1 / n if n else 0.0)
+
+
+def test_size_counts_messages_and_uniqueness_symbols() -> None:
+    feed = counted(batch(*["A"] * 5000))
+    assert feed.size_buckets.index(1) == len(COUNT_BOUNDS)
+    assert feed.unique_buckets.index(1) == 0
+    assert feed.last == BatchResult(5000, 1, 1.0, NOW_MS)
+
+
+def test_an_empty_batch_has_an_efficiency_of_zero() -> None:
+    assert Measured(batch()).result == BatchResult(0, 0, 0.0, NOW_MS)
+
+
+@given(batches=BATCHES)
+def test_counters_equal_a_recount(batches: list[Batch]) -> None:
+    feed = counted(*batches)
+    names = [[row.symbol for row in one.data] for one in batches]
+    sizes, uniques = [len(some) for some in names], [len(set(some)) for some in names]
+    efficiencies = [1 / unique if unique else 0.0 for unique in uniques]
+    assert (feed.batches, feed.messages, feed.unique_sum) == (len(batches), sum(sizes), sum(uniques))
+    assert feed.efficiency_sum == pytest.approx(sum(efficiencies))
+    assert feed.size_buckets == recount(COUNT_BOUNDS, sizes)
+    assert feed.unique_buckets == recount(COUNT_BOUNDS, uniques)
+    assert feed.efficiency_buckets == recount(EFFICIENCY_BOUNDS, efficiencies)
+    assert feed.symbol_messages == Counter(name for some in names for name in some)
+    assert feed.anomalies == {
+        Anomaly.SIZE_MISMATCH: sum(one.batch_size not in (None, len(one.data)) for one in batches),
+        Anomaly.UNREADABLE_FIELD: sum(isinstance(one, PartialBatch) for one in batches),
+    }
+
+
+def recount(bounds: Sequence[float], values: Sequence[float]) -> list[int]:
+    """How many values lie at or below each bound but above the one before, and how many beyond the last."""
+    upto = [sum(value <= bound for value in values) for bound in bounds] + [len(values)]
+    return [here - before for here, before in zip(upto, [0, *upto], strict=False)]
+
+
+@given(values=st.lists(st.tuples(st.integers(-5, 60) | st.floats(-5, 60), st.integers(0, 5))))
+def test_a_histogram_equals_a_recount(values: list[tuple[float, int]]) -> None:
+    histogram = Histogram((0.5, 10, 20.25))
+    for value, times in values:
+        histogram.add(value, times)
+    assert histogram.buckets == recount(histogram.bounds, [value for value, times in values for _ in range(times)])
+    assert histogram.sum == pytest.approx(sum(value * times for value, times in values))
+
+
+@given(batches=BATCHES, split=st.integers(0, 10))
+def test_windows_that_are_merged_equal_one_window(batches: list[Batch], split: int) -> None:
+    whole, first, second = Window(), Window(), Window()
+    for number, one in enumerate(batches):
+        whole.add(Measured(one).result)
+        (first if number < split else second).add(Measured(one).result)
+    first.merge(second)
+    assert (first.batches, first.messages, first.unique_sum) == (whole.batches, whole.messages, whole.unique_sum)
+    assert first.efficiency_sum == pytest.approx(whole.efficiency_sum)
+
+
+# Stamps.
+
+
+@pytest.mark.parametrize(
+    ("stamps", "latest"),
+    [([], 0), ([5], 5), ([5, 9, 7], 9), ([None], 0), ([None, 5], 5), ([5, None, 9.5], 9), ([-5], 0), ([0], 0),
+     ([MAX_TIMESTAMP_MS], MAX_TIMESTAMP_MS), ([MAX_TIMESTAMP_MS + 1], 0), ([2**64, 5], 0), ([1e300], 0)],
+)  # fmt: skip
+def test_the_latest_stamp_is_a_time_or_zero(stamps: list[float | None], latest: int) -> None:
+    assert latest_stamp(batch(*"ABC"[: len(stamps)], stamps=stamps)) == latest
+
+
+def test_last_values_are_those_of_the_last_batch_and_stamps_never_go_back() -> None:
+    late = batch("A", stamps=[NOW_MS - 10])
+    late.timestamp_ms -= 1000
+    feed = counted(batch("A", "B", stamps=[NOW_MS - 2, NOW_MS - 3]), late)
+    assert feed.last == BatchResult(1, 1, 1.0, NOW_MS - 1000)
+    assert (feed.last_batch_ms, feed.last_message_ms, feed.last_received_ms) == (NOW_MS, NOW_MS - 2, NOW_MS + 1)
+
+
+# Limits.
+
+
+def test_a_feed_has_as_many_symbols_as_it_may_and_no_more() -> None:
+    limits = Limits(symbols_per_feed=2)
+    feed = counted(batch("A", "B"))
+    feed.admit({"A", "B"}, limits, NOW_MS)
+    with pytest.raises(Rejected, match="too_many_symbols: 1 new symbols for korea:upbit:ticker; 2 "):
+        feed.admit({"A", "C"}, limits, NOW_MS)
+    with pytest.raises(Rejected, match="too_many_symbols"):
+        Feed(KEY).admit({"A", "B", "C"}, limits, NOW_MS)
+
+
+def test_symbols_make_room_once_they_were_not_seen_for_an_hour() -> None:
+    limits = Limits(symbols_per_feed=2)
+    feed = counted(batch("A"), batch("B"))  # a millisecond apart
+    with pytest.raises(Rejected, match="too_many_symbols"):
+        feed.admit({"C"}, limits, NOW_MS + SYMBOL_RETENTION_MS)
+    feed.admit({"C"}, limits, NOW_MS + SYMBOL_RETENTION_MS + 1)
+    assert feed.symbol_seen_ms == {"B": NOW_MS + 1}
+    assert feed.symbol_messages == {"B": 1}
+    assert (feed.batches, feed.messages) == (2, 2)
+
+
+def test_a_symbol_that_comes_again_is_kept_however_old_it_is() -> None:
+    feed = counted(batch("A"), batch("B"))
+    feed.admit({"A", "C"}, Limits(symbols_per_feed=2), NOW_MS + 10 * SYMBOL_RETENTION_MS)
+    assert feed.symbol_seen_ms.keys() == {"A"}
+
+
+def test_a_symbol_is_checked_before_there_is_room_for_it() -> None:
+    with pytest.raises(Rejected) as caught:
+        Feed(KEY).admit({"A\n"}, Limits(), NOW_MS)
+    assert caught.value.reason is Reason.INVALID_SYMBOL
+
+
+def kept(table: FeedTable, key: FeedKey) -> Feed | None:
+    """The feed as it is once a batch of it was accepted."""
+    feed = table.find(key)
+    if feed is not None:
+        table.keep(feed)
+    return feed
+
+
+def test_there_are_as_many_feeds_as_allowed_and_no_more() -> None:
+    table = FeedTable(Limits(feeds=2), ALL)
+    first = kept(table, KEY)
+    assert kept(table, KEY._replace(region="us")) is not first
+    assert table.find(KEY) is first
+    with pytest.raises(Rejected, match="too_many_feeds: asia:upbit:ticker "):
+        table.find(KEY._replace(region="asia"))
+    with pytest.raises(Rejected, match="invalid_feed"):
+        table.find(KEY._replace(region="a b"))
+    assert len(table.feeds) == 2
+
+
+def test_a_feed_that_is_not_wanted_takes_no_room() -> None:
+    table = FeedTable(Limits(feeds=1), FeedFilter(["korea:*"], ["*:orderbook"]))
+    assert table.find(KEY._replace(request_type="orderbook")) is None
+    assert table.find(KEY._replace(region="us")) is None
+    assert kept(table, KEY) is not None
+    assert list(table.feeds) == [KEY]
+
+
+def test_a_feed_is_not_remembered_before_a_batch_of_it_is_accepted() -> None:
+    table = FeedTable(Limits(feeds=1), ALL)
+    assert table.find(KEY) is not None
+    assert not table.feeds

@@ -1,0 +1,298 @@
+"""Programs that carry their sidecars inside; Kafka and Redis are real."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from socket import socket
+from typing import Any
+
+import pytest
+import requests
+from confluent_kafka import KafkaException
+
+import exporter.monitor
+from exporter import BatchMonitoringProducer, BatchPerformanceMonitor, ConfigError
+from exporter.model import FeedKey
+from tests.support.cluster import Record
+from tests.support.events import read_event
+from tests.support.kafka import Broker
+from tests.support.process import free_port
+from tests.support.recordings import recorded, truth
+from tests.support.redis import RedisServer
+from tests.support.sidecar import Scrape
+from tests.support.waiting import eventually
+
+UPBIT: dict[str, Any] = {"region": "korea", "exchange": "upbit", "request_type": "ticker"}
+STAMP_MS = 1_760_031_213_693
+FEEDS = ("korea:upbit:orderbook", "korea:upbit:trade", "korea:bithumb:ticker")
+
+
+class Desk:
+    """Topics of one test, and monitors of them."""
+
+    def __init__(self, broker: Broker, topic: Callable[..., str]) -> None:
+        self.broker = broker
+        self.input, self.events, self.errors = topic("ticker-data.korea", 2), topic("events"), topic("errors")
+
+    def monitor(
+        self, feed: str = "korea:upbit:ticker", settings: Mapping[str, object] | None = None, **arguments: Any
+    ) -> BatchPerformanceMonitor:
+        """A monitor of the feed that is not started yet."""
+        config = {
+            "kafka.consumer_properties": {"fetch.wait.max.ms": "20"},
+            "input": {"topics": [self.input], "group": f"{self.input}-{feed}"},
+            "output": {"topic": self.events, "error_topic": self.errors, "commit_interval": "20ms"},
+            **(settings or {}),
+        }
+        named = {"bootstrap_servers": self.broker.bootstrap, "config": config, **FeedKey(*feed.split(":"))._asdict()}
+        return BatchPerformanceMonitor(**{**named, **arguments})
+
+    def write(self, *values: object) -> None:
+        """Write batches."""
+        self.broker.produce(self.input, [json.dumps(value).encode() for value in values])
+
+    def told(self, event_type: str) -> list[tuple[Record, dict[str, Any]]]:
+        """The events of a type, as records and as what they say."""
+        events = [(record, read_event(record)) for record in self.broker.read_all(self.events)]
+        return [(record, event) for record, event in events if event["event_type"] == event_type]
+
+
+@pytest.fixture
+def desk(broker: Broker, topic: Callable[..., str]) -> Desk:
+    """Topics of this test's own."""
+    return Desk(broker, topic)
+
+
+def batch(*symbols: str) -> dict[str, Any]:
+    """A batch about these symbols."""
+    return {**UPBIT, "timestamp_ms": STAMP_MS, "data": [{"target_currency": symbol} for symbol in symbols]}
+
+
+def scrape(monitor: BatchPerformanceMonitor) -> Scrape:
+    """What the monitor's page says."""
+    return Scrape(requests.get(f"http://127.0.0.1:{monitor.port}/metrics", timeout=10).text)
+
+
+def batches(monitor: BatchPerformanceMonitor) -> int:
+    """How many batches the monitor has counted, as of now."""
+    rows = requests.get(f"http://127.0.0.1:{monitor.port}/api/v1/feeds", timeout=10).json()["data"]
+    return sum(int(row["batches"]) for row in rows)
+
+
+async def counted(monitor: BatchPerformanceMonitor, number: int) -> None:
+    """Return once the monitor has counted so many batches."""
+    await asyncio.to_thread(eventually, lambda: batches(monitor) >= number, 20)
+
+
+def test_three_monitors_in_one_process_tell_the_truth_each_of_its_feed(desk: Desk, redis_server: RedisServer) -> None:
+    """From the recordings; on their pages, in events of batches and in the summaries of their ends."""
+    values = [record.value for name in ("upbit", "bithumb") for record in recorded(name)]
+
+    async def program() -> dict[str, Scrape]:
+        async with AsyncExitStack() as running:
+            monitors = {feed: desk.monitor(feed, redis_url=redis_server.url) for feed in FEEDS}
+            for monitor in monitors.values():
+                await monitor.start()
+                running.push_async_callback(monitor.stop)
+            await asyncio.to_thread(desk.write, *values)
+            await asyncio.gather(*(counted(monitor, truth()[feed].batches) for feed, monitor in monitors.items()))
+            assert len({monitor.port for monitor in monitors.values()}) == 3
+            return {feed: await asyncio.to_thread(scrape, monitor) for feed, monitor in monitors.items()}
+
+    scrapes = asyncio.run(program())
+    for feed, exact in truth().items():
+        if feed not in FEEDS:
+            continue
+        told = [event["stats"] for _, event in desk.told("batch_collected") if _feed(event) == feed]
+        assert len(told) == exact.batches
+        assert sum(stats["batch_size"] for stats in told) == exact.messages
+        [summary] = [event["aggregated_stats"] for _, event in desk.told("performance_summary") if _feed(event) == feed]
+        assert (summary["total_batches"], summary["total_messages"]) == (exact.batches, exact.messages)
+        assert scrapes[feed].total("marketdata_batches_total") == exact.batches
+        assert scrapes[feed].total("marketdata_records_filtered_total") == len(values) - exact.batches
+    with redis_server.client() as client:
+        assert client.keys("*korea:bithumb:ticker*distinct*")
+
+
+def _feed(event: dict[str, Any]) -> str:
+    return str(FeedKey(event["region"], event["exchange"], event["request_type"]))
+
+
+def test_a_batch_written_once_the_monitor_has_started_is_counted(desk: Desk) -> None:
+    """And one that was written before is not: a new group begins with what is new."""
+
+    async def program() -> None:
+        monitor = desk.monitor()
+        desk.write(batch("OLD"))
+        await monitor.start()
+        desk.write(batch("A", "B", "A"))
+        await counted(monitor, 1)
+        await monitor.stop()
+
+    asyncio.run(program())
+    [(_, event)] = desk.told("batch_collected")
+    assert event["stats"] == {
+        "batch_size": 3,
+        "unique_symbols": 2,
+        "cache_efficiency": 0.5,
+        "collection_timestamp_ms": STAMP_MS,
+    }
+
+
+def test_a_monitor_that_starts_again_goes_on_where_it_stopped(desk: Desk) -> None:
+    async def program() -> None:
+        monitor = desk.monitor()
+        for size in (1, 3, 5):
+            await monitor.start()
+            desk.write(batch(*"ABCDEF"[:size]))
+            await counted(monitor, 1 if size == 1 else 2)
+            await monitor.stop()
+            desk.write(batch(*"ABCDEF"[: size + 1]))
+
+    asyncio.run(program())
+    assert sorted(event["stats"]["batch_size"] for _, event in desk.told("batch_collected")) == [1, 2, 3, 4, 5]
+
+
+def test_what_a_program_sends_looks_like_what_its_monitor_sends(desk: Desk) -> None:
+    """But for who sent it and when."""
+
+    async def program() -> None:
+        monitor = desk.monitor(instance="monitor")
+        await monitor.start()
+        desk.write(batch("A", "B"))
+        await counted(monitor, 1)
+        await monitor.stop()
+        async with BatchMonitoringProducer(bootstrap_servers=desk.broker.bootstrap, topic=desk.events) as producer:
+            [(_, summary)] = desk.told("performance_summary")
+            counts: dict[str, Any] = {"batch_size": 2, "unique_symbols": 2, "cache_efficiency": 0.5}
+            await producer.send_batch_event(**UPBIT, **counts, timestamp_ms=STAMP_MS)
+            await producer.send_summary_event(**UPBIT, **summary["aggregated_stats"], summary_period_seconds=60)
+
+    asyncio.run(program())
+    for event_type in ("batch_collected", "performance_summary"):
+        (by_monitor, its), (by_program, ours) = desk.told(event_type)
+        assert its | {"event_timestamp_utc": ""} == ours | {"event_timestamp_utc": ""}
+        assert by_monitor.key == by_program.key
+        assert by_monitor.headers.keys() == by_program.headers.keys()
+        for name in ("content-type", "ce_type", "ce_specversion"):
+            assert by_monitor.headers[name] == by_program.headers[name]
+        assert by_monitor.value[:10] == by_program.value[:10], "another schema"
+
+
+def test_summaries_come_as_often_as_asked(desk: Desk) -> None:
+    async def program() -> None:
+        monitor = desk.monitor(summary_interval=1)
+        await monitor.start()
+        desk.write(batch("A"))
+        await asyncio.to_thread(eventually, lambda: len(desk.told("performance_summary")) >= 2, 20)
+        await monitor.stop()
+
+    asyncio.run(program())
+    summaries = [event for _, event in desk.told("performance_summary")]
+    assert {summary["summary_period_seconds"] for summary in summaries} == {1}
+    assert sum(summary["aggregated_stats"]["total_batches"] for summary in summaries) == 1
+
+
+def test_a_broker_that_is_away_neither_holds_the_program_up_nor_blinds_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter.monitor, "JOIN_SECONDS", 0.2)
+
+    async def program() -> requests.Response:
+        nowhere = f"127.0.0.1:{free_port()}"
+        monitor = desk.monitor(bootstrap_servers=nowhere, settings={"output.delivery": "at_least_once"})
+        await monitor.start()
+        answer = await asyncio.to_thread(requests.get, f"http://127.0.0.1:{monitor.port}/-/ready", timeout=10)
+        await monitor.stop()
+        return answer
+
+    answer = asyncio.run(program())
+    assert answer.status_code == 503
+    assert "no broker has answered yet" in answer.text
+
+
+def test_an_address_in_use_is_an_exception(desk: Desk) -> None:
+    async def program() -> None:
+        with socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            monitor = desk.monitor(listen_address=f"127.0.0.1:{taken.getsockname()[1]}")
+            with pytest.raises(OSError, match="in use"):
+                await monitor.start()
+
+    asyncio.run(program())
+
+
+def test_who_waits_or_stops_learns_what_ended_the_monitor(desk: Desk) -> None:
+    """Here a second member takes the place of the first in the group."""
+
+    async def program() -> None:
+        member = {"kafka.consumer_properties": {"group.instance.id": "one"}}
+        first, second = (desk.monitor(instance=name, settings=member) for name in ("first", "second"))
+        await first.start()
+        await second.start()
+        for end in (first.wait, first.stop):
+            with pytest.raises(KafkaException, match="fenced"):
+                await asyncio.wait_for(end(), 20)
+        await second.stop()
+        await second.wait()
+
+    asyncio.run(program())
+
+
+def test_a_property_that_kafka_does_not_know_is_an_exception(desk: Desk) -> None:
+    async def program() -> None:
+        monitor = desk.monitor(settings={"kafka.properties": {"no.such.property": "1"}})
+        for call in (monitor.start, monitor.wait, monitor.stop):
+            with pytest.raises(KafkaException, match=r"no\.such\.property"):
+                await call()
+
+    asyncio.run(program())
+
+
+def test_waiting_for_a_monitor_can_be_given_up(desk: Desk) -> None:
+    """The monitor goes on."""
+
+    async def program() -> None:
+        monitor = desk.monitor()
+        await monitor.start()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(monitor.wait(), 0.01)
+        with pytest.raises(RuntimeError, match="started already"):
+            await monitor.start()
+        desk.write(batch("A"))
+        await counted(monitor, 1)
+        await monitor.stop()
+        await monitor.wait()
+
+    asyncio.run(program())
+    assert len(desk.told("batch_collected")) == 1
+
+
+def test_a_monitor_that_was_never_started_is_stopped() -> None:
+    async def program() -> None:
+        monitor = BatchPerformanceMonitor(**UPBIT)
+        await monitor.stop()
+        await monitor.wait()
+        assert monitor.port == 0
+
+    asyncio.run(program())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"region": "ko:rea"}, "region"),
+        ({"exchange": None}, "exchange"),
+        ({"request_type": "*"}, "request_type"),
+        ({"summary_interval": 0}, "output.summary_interval"),
+        ({"redis_url": "http://localhost"}, "redis.url"),
+        ({"listen_address": "here"}, "web.listen_address"),
+        ({"instance": ""}, "instance"),
+        ({"config": {"outptu": {}}}, "outptu"),
+    ],
+)
+def test_a_wrong_argument_is_told_at_once(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        BatchPerformanceMonitor(**{**UPBIT, **arguments})
