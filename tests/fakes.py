@@ -1,0 +1,139 @@
+"""Stand-ins for what is behind the publisher; `tests/test_sink.py` holds the channel to what the real ones do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum, auto
+from typing import TypeVar
+
+from exporter.dispatch import Position
+from exporter.events import Event
+from exporter.model import Partition
+from exporter.publisher import ChannelError, Outcome
+from exporter.worker import Task
+
+T = TypeVar("T")
+
+LARGEST_BODY = 1_000_000
+
+
+class Fate(Enum):
+    """What becomes of a seal that asks for a commit; in doubt the publisher is not told."""
+
+    COMMITTED = auto()
+    ABORTED = auto()
+    COMMITTED_IN_DOUBT = auto()
+    ABORTED_IN_DOUBT = auto()
+
+
+class FakeGroup:
+    """The offsets of a consumer group; `is_silent`: the broker does not answer."""
+
+    def __init__(self) -> None:
+        self.positions: dict[Partition, Position] = {}
+        self.is_silent = False
+
+    def metadata(self) -> object:
+        """See Group."""
+        return "member"
+
+    def offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """See Group."""
+        if self.is_silent:
+            raise TimeoutError("no answer")
+        return {partition: self.positions[partition].offset for partition in partitions if partition in self.positions}
+
+
+class FakeChannel:
+    """A transactional channel. `opens`, `fate`, `room` and `breaks` say how the next calls go."""
+
+    def __init__(self, group: FakeGroup) -> None:
+        self.published: list[Event] = []
+        self.confirmed: dict[Partition, Position] = {}
+        self.opens = True
+        self.fate = Fate.COMMITTED
+        self.room = 1_000_000  # events that one call takes
+        self.breaks = False
+        self._group = group
+        self._is_open = False
+        self._pending: list[Event] = []
+
+    def open(self) -> None:
+        """See Channel."""
+        self.close()
+        if not self.opens:
+            raise ChannelError("no broker")
+        self._is_open = True
+
+    def begin(self) -> None:
+        """See Channel."""
+        self._check()
+
+    def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
+        """See Channel."""
+        self._check()
+        end = min(len(events), start + self.room)
+        hopeless = [event for event in events[start:end] if len(event.body) > LARGEST_BODY]
+        self._pending += [event for event in events[start:end] if event not in hopeless]
+        return end, hopeless
+
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+        """See Channel."""
+        fate = self.fate if commit else Fate.ABORTED
+        pending, self._pending = self._pending, []
+        if fate in (Fate.COMMITTED, Fate.COMMITTED_IN_DOUBT):
+            self.published += pending
+            self._group.positions |= positions
+        outcomes = {Fate.COMMITTED: Outcome.COMMITTED, Fate.ABORTED: Outcome.ABORTED}
+        return outcomes.get(fate, Outcome.UNCLEAR)
+
+    def committed(self, positions: Mapping[Partition, Position]) -> None:
+        """See Channel."""
+        self.confirmed |= positions
+
+    def close(self) -> None:
+        """See Channel."""
+        self._is_open, self._pending = False, []
+
+    def _check(self) -> None:
+        if self.breaks or not self._is_open:
+            self.close()
+            raise ChannelError("the producer was lost")
+
+
+class _Deferred(Task[T]):
+    """A call that is made when somebody waits for it."""
+
+    def __init__(self, call: Callable[[], T], elapse: Callable[[float], None]) -> None:
+        super().__init__(call)
+        self._elapse = elapse
+
+    def wait(self, seconds: float) -> bool:
+        self._elapse(seconds)
+        if not self.done():
+            self.run()
+        return True
+
+
+class ManualWorker:
+    """A worker whose calls are made when the test says so, or when somebody waits for them, which takes time."""
+
+    def __init__(self, elapse: Callable[[float], None]) -> None:
+        self._elapse = elapse
+        self._tasks: list[Task[object]] = []
+
+    def submit(self, call: Callable[[], T]) -> Task[T]:
+        """See Worker."""
+        task = _Deferred(call, self._elapse)
+        self._tasks.append(task)  # type: ignore[arg-type]
+        return task
+
+    def stop(self) -> None:
+        """See Worker."""
+
+    def work(self) -> None:
+        """Make the calls that were submitted."""
+        for task in self._tasks:
+            if not task.done():
+                task.run()
+        self._tasks.clear()

@@ -1,0 +1,527 @@
+"""README.md says what the code does: what it names exists, and what exists is named."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+import requests
+import yaml
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+import exporter
+from exporter import cli, clients, connections, events, loop, settings
+from exporter.app import App
+from exporter.breaker import CircuitBreaker, CircuitState
+from exporter.codec import Decoder
+from exporter.config import Config, Limits
+from exporter.dispatch import Position
+from exporter.events import AvroEncoder, EventFactory, Stamp, confluent_frame, load_schema, single_object_frame
+from exporter.exposition import TEXT, render
+from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
+from exporter.notation import size
+from exporter.producer import NOT_DELIVERED
+from exporter.redis_layout import Keys
+from exporter.source import KafkaSource
+from exporter.tools.services import cost
+from tests.support.prometheus import promtool
+from tests.support.views import site
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+FLAT = " ".join(README.split())
+CODE = re.findall(r"`([^`\n]+)`", PROSE)
+
+FEED = FeedKey("korea", "upbit", "ticker")
+PARTITION = Partition("ticker-data.korea", 0)
+NOW_MS = 1_760_031_213_693
+# What an event does not name in full: the README says `marketdata.monitoring.` and the event type.
+CLOSED_LABELS = {"event", "stage", "event_type", "state", "operation", "level", "label"}
+
+
+def unquoted(cell: str) -> str:
+    return cell.strip().strip("`")
+
+
+def table(*head: str) -> list[list[str]]:
+    """The rows of the table with these words at its head."""
+    lines = README.splitlines()
+    start = lines.index(f"| {' | '.join(head)} |") + 2
+    rows = [line for line in lines[start : lines.index("", start)] if line.startswith("|")]
+    # A bar inside code does not end a cell, but there is none in the README.
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def column(*head: str) -> list[str]:
+    """The first cells of a table, without their quotes; none stands twice."""
+    cells = [unquoted(row[0]) for row in table(*head)]
+    assert len(cells) == len(set(cells))
+    return cells
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, flags=re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def config(text: str | None = None, **flags: object) -> Config:
+    given = {path.replace("__", "."): value for path, value in flags.items()}
+    return settings.load(text, {}, given, hostname="box-1", read_file=lambda path: "hunter2")
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    """A sidecar with all optional parts that has read a record of each fate, but never met Kafka."""
+    everything = config(
+        redis__url="redis://127.0.0.1:1/0",
+        output__schema_registry="http://127.0.0.1:1",
+        feeds__expected=[str(FEED)],
+    )
+    app = App(everything)
+    assert isinstance(app.loop.source, KafkaSource)
+    app.loop.source.counts.errors["_TRANSPORT"] = 1
+    analysis = app.loop.analysis
+    analysis.assign(PARTITION, Position(0, 0, NOW_MS), 2)
+    app.loop.high_watermarks[PARTITION] = 2
+    (batch,) = [block for block in blocks("json") if "batch_size" in json.loads(block)]
+    records = [Record(PARTITION, 0, NOW_MS, None), Record(PARTITION, 1, NOW_MS, batch.encode())]
+    analysis.analyze(records, analysis.decode(records), NOW_MS)
+    yield app
+    app.loop.publisher.close(1.0)
+
+
+@pytest.fixture(scope="module")
+def families(app: App) -> dict[str, Metric]:
+    """Every family of a page, by the name that a query uses."""
+    parsed = text_string_to_metric_families(render(app.views.collect(), TEXT).decode())
+    return {f"{family.name}_total" if family.type == "counter" else family.name: family for family in parsed}
+
+
+# Metrics.
+
+
+def test_the_metrics_are_those_of_a_running_sidecar(families: dict[str, Metric]) -> None:
+    shown = {name for name in families if name.startswith("marketdata_")}
+    assert set(column("name", "type", "labels", "meaning")) == shown
+
+
+def test_other_families_are_those_of_the_process_and_of_python(families: dict[str, Metric]) -> None:
+    others = {name.partition("_")[0] for name in families if not name.startswith("marketdata_")}
+    assert others == {"process", "python"}
+    assert "`process_*`" in README
+    assert "`python_*`" in README
+
+
+def labels_of(family: Metric) -> set[str]:
+    (names,) = {frozenset(sample.labels) - {"le"} for sample in family.samples}
+    return set(names)
+
+
+def test_metrics_have_the_types_and_labels_that_are_told(families: dict[str, Metric]) -> None:
+    for name, kind, labels, _ in table("name", "type", "labels", "meaning"):
+        told = {label for part in labels.split(",") if (label := unquoted(part))}
+        family = families[unquoted(name)]
+        assert family.samples, f"{name}: nothing to compare with"
+        assert (kind, told - {"F"} | (set(FEED._fields) if "F" in told else set())) == (family.type, labels_of(family))
+
+
+def test_the_values_of_closed_labels_are_told(families: dict[str, Metric]) -> None:
+    """And `reason`, where it is not that of a rejection."""
+    for name, _, _, meaning in table("name", "type", "labels", "meaning"):
+        labels = CLOSED_LABELS | ({"reason"} if "rejected" not in name else set())
+        samples = families[unquoted(name)].samples
+        found = {value for sample in samples for label, value in sample.labels.items() if label in labels}
+        if found:
+            assert found == set(re.findall(r"`(\w+)`", meaning)), name
+
+
+def test_metrics_that_are_named_anywhere_exist(families: dict[str, Metric]) -> None:
+    named = set(re.findall(r"\bmarketdata_\w+", README)) - {"marketdata_exporter"}
+    assert named <= set(families)
+
+
+def test_series_are_as_many_as_is_told() -> None:
+    each = cost(config(redis__url="redis://127.0.0.1:1/0", output__schema_registry="http://127.0.0.1:1"))
+    assert f"A feed has {each.feed} series, a topic {each.topic}, a partition {each.partition}; " in FLAT
+    assert each.fixed < 300
+
+
+# Input.
+
+
+def test_the_example_of_a_batch_is_accepted() -> None:
+    (example,) = [block for block in blocks("json") if "batch_size" in json.loads(block)]
+    batch = Decoder(Limits()).decode(example.encode())
+    assert FeedKey(batch.region, batch.exchange, batch.request_type) == ("korea", "bithumb", "ticker")
+
+
+def test_the_limits_are_those_of_the_configuration() -> None:
+    told = {unquoted(row[0]).removeprefix("input.limits."): size(row[1]) for row in table(*LIMIT_HEAD)}
+    assert told == {field: getattr(Limits(), field) for field in Limits.__struct_fields__}
+
+
+def test_a_broken_limit_is_told_with_a_reason_that_exists() -> None:
+    reasons = [unquoted(reason) for row in table(*LIMIT_HEAD) for reason in row[2].split(",")]
+    assert set(reasons) <= set(Reason)
+
+
+LIMIT_HEAD = ("limit", "default", "rejected as")
+
+
+def test_the_reasons_are_those_of_the_code() -> None:
+    assert column("reason", "what it means", "what to do") == list(Reason)
+
+
+def test_the_kinds_of_anomalies_are_those_of_the_code() -> None:
+    assert column("kind", "what it means") == list(Anomaly)
+
+
+# Events.
+
+
+def flattened(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Paths and types of a schema's fields."""
+    for field in schema["fields"]:
+        kind = field["type"]
+        if isinstance(kind, dict):
+            yield from flattened(kind, f"{prefix}{field['name']}.")
+        else:
+            yield prefix + field["name"], " or ".join(kind) if isinstance(kind, list) else kind
+
+
+def test_the_fields_of_events_are_those_of_the_schemas() -> None:
+    told = [(unquoted(row[0]), unquoted(row[1]), row[2]) for row in table("event type", "field", "type", "meaning")]
+    assert told == [(kind.value, *field) for kind in EventType for field in flattened(load_schema(kind))]
+
+
+def test_the_events_are_those_of_the_code() -> None:
+    told = {
+        unquoted(row[0]): (unquoted(row[1]), unquoted(row[3]))
+        for row in table("event type", "topic", "key", "Avro record", "when")
+    }
+    assert told == {
+        kind.value: (
+            "output.error_topic" if kind is EventType.ERROR else "output.topic",
+            "{namespace}.{name}".format(**load_schema(kind)),
+        )
+        for kind in EventType
+    }
+
+
+def test_the_keys_of_events_are_as_told() -> None:
+    keys = {unquoted(row[0]): row[2] for row in table("event type", "topic", "key", "Avro record", "when")}
+    assert keys[EventType.BATCH] == keys[EventType.SUMMARY] == f"`{':'.join(FEED._fields)}`"
+    assert batch_event().key == str(FEED).encode()
+    assert keys[EventType.ERROR].startswith("`topic/partition/offset`")
+    assert error_event().key == b"ticker-data.korea/0/7"
+
+
+def batch_event() -> events.Event:
+    record = Record(PARTITION, 7, NOW_MS, b"{}", traceparent=b"00-1-2-01")
+    return factory().batch(record, FEED, BatchResult(150, 25, 0.04, NOW_MS), Stamp.at(NOW_MS))
+
+
+def error_event() -> events.Event:
+    rejected = Rejected(Reason.EMPTY, "the record has no value")
+    return factory().rejected(Record(PARTITION, 7, NOW_MS, None), rejected, 0, "2025-10-13T08:10:00.123Z")
+
+
+def factory() -> EventFactory:
+    return EventFactory(AvroEncoder(), "box-1", "monitoring.batch.performance", "ws.error")
+
+
+def test_the_headers_are_those_of_an_event() -> None:
+    headers = dict(batch_event().headers)
+    assert set(column("header", "value")) == set(headers)
+    assert headers["ce_id"] == b"ticker-data.korea/0/7"
+    assert headers["ce_type"] == b"marketdata.monitoring.batch_collected"
+
+
+def test_the_frames_are_as_told() -> None:
+    single, confluent = single_object_frame(load_schema(EventType.BATCH)), confluent_frame(1)
+    assert (single[:2].hex(" ").upper(), len(single)) == ("C3 01", 2 + 8)
+    assert (confluent[:1].hex(), len(confluent)) == ("00", 1 + 4)
+    assert "`C3 01`, the schema's CRC-64-AVRO fingerprint (8 bytes" in FLAT
+    assert "`00`, the schema's id (4 bytes" in FLAT
+
+
+def test_the_example_of_an_event_follows_its_schema() -> None:
+    (example,) = [json.loads(block) for block in blocks("json") if "event_type" in json.loads(block)]
+    assert fastavro.validate(example, load_schema(EventType(example["event_type"])))
+
+
+def test_the_example_of_a_subject_is_one() -> None:
+    schema = load_schema(EventType.BATCH)
+    assert f"`{config().output.topic}-{schema['namespace']}.{schema['name']}`" in FLAT
+
+
+def test_the_reason_of_a_failed_send_is_told() -> None:
+    assert section("Events").count(f"`{NOT_DELIVERED}`") == section("Python API").count(f"`{NOT_DELIVERED}`") == 1
+
+
+# Commands and configuration.
+
+
+def commands(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What the program itself says that it knows."""
+    with pytest.raises(SystemExit):
+        cli.main(["no-such-command"])
+    choices = re.search(r"choose from (.*)\)", capsys.readouterr().err)
+    assert choices
+    return re.findall(r"\w+", choices[1])
+
+
+def test_the_commands_are_those_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(column("command", "what it does", "exit codes")) == set(commands(capsys))
+
+
+@pytest.mark.parametrize("row", table("command", "what it does", "exit codes"), ids=lambda row: unquoted(row[0]))
+def test_the_flags_of_a_command_exist(row: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([unquoted(row[0]), "--help"])
+    assert set(re.findall(r"`(--[\w.-]+)", row[1])) <= set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    assert column("exit code", "meaning") == [str(code) for code in (cli.OK, cli.FATAL, cli.USAGE)]
+
+
+def command_lines() -> list[str]:
+    shown = [line for block in blocks("sh") for line in block.splitlines()]
+    # In running text a command may stand on two lines.
+    said = re.findall(r"`(marketdata-exporter[^`]*)`", PROSE)
+    return [" ".join(line.split()) for line in (*shown, *said)]
+
+
+def test_command_lines_can_be_typed_as_they_stand() -> None:
+    """Those of the program are understood, and what `make` is asked for exists."""
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    for program, *arguments in map(shlex.split, command_lines()):
+        if program == "make":
+            assert arguments[0] in targets
+        elif program == "marketdata-exporter" and arguments not in ([], ["--version"]):
+            cli._parser().parse_args(arguments)
+
+
+def test_flags_and_variables_are_keys() -> None:
+    known = set(settings.keys())
+    for flag in re.findall(r"--([a-z]+\.[a-z.-]+)", README):
+        assert flag == "config.file" or flag.replace("-", "_") in known, flag
+    for variable in re.findall(r"\bMARKETDATA_[A-Z_]+", README):
+        path = variable.removeprefix("MARKETDATA_").lower().replace("__", ".")
+        assert path in known or path.startswith("kafka.properties."), variable
+
+
+def test_keys_that_are_named_in_the_text_exist() -> None:
+    known = set(settings.keys())
+    sections = {path.partition(".")[0] for path in known if "." in path}
+    named = {
+        found[0] for code in CODE if (found := re.match(r"([a-z]+)\.[a-z_.]+[a-z]", code)) and found[1] in sections
+    }
+    files = {f"{path.stem}.py" for path in (ROOT / "exporter").glob("*.py")}
+    assert named - files <= known
+
+
+def sidecar_blocks() -> list[str]:
+    return [block for block in blocks("yaml") if "scrape_configs:" not in block]
+
+
+@pytest.mark.parametrize("block", sidecar_blocks(), ids=range(len(sidecar_blocks())))
+def test_configurations_can_be_loaded(block: str) -> None:
+    loaded = config(block)
+    assert loaded != config()
+    given = yaml.safe_load(block)
+    assert loaded.instance == (given["instance"] if "$" not in given["instance"] else "box-1")
+
+
+def test_the_three_layers_say_the_same() -> None:
+    """The examples of the table set one key, each in its way."""
+    file, variable, flag = (unquoted(row[1]) for row in table("layer", "example", "rule"))
+    name, _, value = variable.partition("=")
+    path, _, given = flag.removeprefix("--").partition("=")
+    by_variable = settings.load(None, {name: value}, {}, hostname="box-1", read_file=str)
+    assert config(file) == by_variable == config(None, **{path: given})
+    assert by_variable != config()
+
+
+def test_the_scrape_configuration_is_one(tmp_path: Path) -> None:
+    (block,) = [block for block in blocks("yaml") if "scrape_configs:" in block]
+    # Its rules are relative to the checkout.
+    file = tmp_path / "prometheus.yml"
+    file.write_text(block.replace("grafana/", f"{ROOT}/grafana/"))
+    assert "rule files found" in promtool("check", "config", file)
+    jobs = yaml.safe_load((ROOT / "prometheus.yml").read_text())["scrape_configs"]
+    assert [job["job_name"] for job in yaml.safe_load(block)["scrape_configs"]] == [job["job_name"] for job in jobs]
+
+
+# HTTP, Redis, guarantees.
+
+
+def test_the_paths_are_those_of_the_server() -> None:
+    """Each one answers, and the page links to all but itself and its style."""
+    told = column("path", "what it gives")
+    with site() as served:
+        statuses = {path: requests.get(served.url(path), timeout=10).status_code for path in told}
+        linked = set(re.findall(r'href="(/[^"]*)"', requests.get(served.url("/"), timeout=10).text))
+    assert set(statuses.values()) == {200}
+    assert set(told) == linked | {"/"}
+
+
+def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:
+    """Everything is wrong at once: each reason is told, in this order."""
+    app = App(config())
+    try:
+        assert isinstance(app.loop.source, KafkaSource)
+        app.loop.assigned({PARTITION: (Position(0, 0, NOW_MS), 10)})
+        app.loop.analysis.release([PARTITION])
+        app.loop.source.paused = True
+        app.loop.turned_at -= 2 * loop.STALLED_SECONDS
+        given, unhealthy = app.loop.ready().reasons, app.loop.healthy().reasons
+    finally:
+        app.loop.publisher.close(1.0)
+    told = column("`/-/ready` says", "meaning")
+    assert [fits(pattern, reason) for pattern, reason in zip(told, given, strict=True)] == [True] * len(told)
+    assert [any(fits(code, reason) for code in CODE) for reason in unhealthy] == [True]
+
+
+def fits(pattern: str, text: str) -> bool:
+    """Whether a text is the pattern, with anything in the place of …"""
+    return re.fullmatch(".+".join(map(re.escape, pattern.split("…"))), text) is not None
+
+
+def test_the_keys_in_redis_are_those_of_the_layout() -> None:
+    keys = Keys("marketdata")
+    partition = str(PARTITION)
+    assert column("key", "type", "holds") == [
+        keys.messages(partition), keys.seen(partition), keys.distinct(FEED, 489453), keys.partitions
+    ]  # fmt: skip
+
+
+def test_figures_in_sentences_are_those_of_the_code() -> None:
+    limits = connections.Limits()
+    clients_may = f"at most {limits.connections} connections, {limits.request_seconds:g} s for a request, "
+    assert f"{clients_may}{limits.reply_seconds:g} s for an answer" in FLAT
+    assert f"the first {events.EXCERPT_BYTES} bytes of the record" in FLAT
+    assert f"by the broker after {clients.TRANSACTIONAL['transaction.timeout.ms'] // 1000} s" in FLAT
+    assert f"for {loop.STALLED_SECONDS:g} s; `/-/healthy`" in FLAT
+
+
+def test_the_breaker_of_redis_is_as_told() -> None:
+    failures, rest = map(int, re.findall(r"circuit breaker \((\d+) failures, then (\d+) s of rest\)", FLAT)[0])
+    breaker = CircuitBreaker()
+    states = []
+    for _ in range(failures):
+        states.append(breaker.state)
+        breaker.failed(0.0)
+    assert states == [CircuitState.CLOSED] * failures
+    assert (breaker.allows(rest - 0.1), breaker.allows(rest)) == (False, True)
+
+
+def test_the_transactional_id_is_as_told() -> None:
+    told = "`<input.group>-<instance>`"
+    made = clients.producer_properties(config(input__group="group", instance="instance"))["transactional.id"]
+    assert section("Guarantees").count(told) == section("Kafka ACLs").count(told) == 1
+    assert made == "group-instance"
+
+
+# Python.
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=range(len(blocks("python"))))
+def test_python_can_be_run(block: str) -> None:
+    """It is Python, imports what there is, and calls what it imports with arguments that this takes."""
+    tree = compile(block, "README.md", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported = {
+        name.name: getattr(import_module(node.module or ""), name.name) for node in imports for name in node.names
+    }
+    callables: dict[str, Callable[..., object]] = {}
+    for name, kind in imported.items():
+        callables |= {name: kind} | {method: member for method, member in vars(kind).items() if callable(member)}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+        if name in callables:
+            bind(callables[name], call)
+
+
+def bind(called: Callable[..., object], call: ast.Call) -> None:
+    """Raise TypeError when the arguments do not fit."""
+    positional: Sequence[object] = [None] * (len(call.args) + (not inspect.isclass(called)))
+    inspect.signature(called).bind(*positional, **{str(word.arg): None for word in call.keywords})
+
+
+def test_the_python_api_is_shown_whole() -> None:
+    used = set(re.findall(r"\w+", section("Python API")))
+    assert set(exporter.__all__) - {"BatchResult"} <= used
+
+
+# The page itself.
+
+
+def anchors() -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", PROSE, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("text", [README, CHANGELOG], ids=["README.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(text: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in anchors(), target
+        elif not target.startswith("https://"):
+            assert (ROOT / target).exists(), target
+
+
+def test_files_that_are_named_exist() -> None:
+    named = [code for code in CODE if re.fullmatch(r"(exporter|grafana|tests|\.ci)(/[\w.-]+)+", code)]
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_steps_of_a_record_are_files_of_the_package() -> None:
+    files = [unquoted(row[1]) for row in table("step", "where", "what happens")]
+    assert [name for name in files if not (ROOT / "exporter" / name).is_file()] == []
+
+
+def test_the_runbook_has_a_part_for_alerts_only() -> None:
+    """That every alert has one is a fact about the rules."""
+    rules = yaml.safe_load((ROOT / "grafana" / "rules" / "marketdata-exporter.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    assert set(re.findall(r"^### (.+)$", section("Runbook"), flags=re.MULTILINE)) == alerts
+
+
+def test_panels_that_the_runbook_names_exist() -> None:
+    dashboard = json.loads((ROOT / "grafana" / "dashboards" / "overview.json").read_text())
+    titles = {panel["title"] for panel in dashboard["panels"]} | {dashboard["title"]}
+    named = set(re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", section("Runbook"))) - {"Status → Targets"}
+    assert named <= titles
+
+
+def test_the_targets_of_make_are_those_of_the_makefile() -> None:
+    documented = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = [line.split()[0] for line in documented.splitlines()]
+    assert set(column("`make`", "what it does")) == set(targets) - {"help"}
+
+
+def test_the_changelog_names_the_version_that_is_built() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] in CHANGELOG

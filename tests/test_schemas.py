@@ -1,0 +1,127 @@
+"""Frames name schemas as their specifications say, and schemas change only so that old and new readers read on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from exporter.events import (
+    AvroEncoder,
+    batch_value,
+    confluent_frame,
+    error_value,
+    load_schema,
+    single_object_frame,
+    summary_value,
+)
+from exporter.feeds import Window
+from exporter.model import BatchResult, EventType, FeedKey
+
+FROZEN = Path(__file__).parent / "data" / "schemas"
+NOW = "2025-10-13T08:10:00.123Z"
+KEY = FeedKey("korea", "upbit", "ticker")
+VALUES = {
+    EventType.BATCH: batch_value(KEY, BatchResult(150, 25, 0.04, 1_760_031_213_693), NOW),
+    EventType.SUMMARY: summary_value(KEY, Window(), 60.0, 60, NOW),
+    EventType.ERROR: error_value(
+        "invalid_json", "bad", NOW, topic="a", partition=1, offset=2, excerpt="{", suppressed=3
+    ),
+}
+
+
+def crc_64_avro(data: bytes) -> int:
+    """The fingerprint as the Avro specification defines it, bit by bit."""
+    empty = 0xC15D213AA4D7A795
+    found = empty
+    for byte in data:
+        found ^= byte
+        for _ in range(8):
+            found = (found >> 1) ^ (empty if found & 1 else 0)
+    return found
+
+
+def canonical(schema: Any, namespace: str = "") -> Any:
+    """The schema without what does not matter to a reader, names spelled in full."""
+    if isinstance(schema, list):
+        return [canonical(branch, namespace) for branch in schema]
+    if isinstance(schema, str):
+        return schema
+    namespace = schema.get("namespace", namespace)
+    fields = [{"name": field["name"], "type": canonical(field["type"], namespace)} for field in schema["fields"]]
+    return {"name": f"{namespace}.{schema['name']}", "type": "record", "fields": fields}
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [("null", 0x63DD24E7CC258F8A), ("int", 0x7275D51A3F395C8F), ("string", 0x8F014872634503C7)],
+)
+def test_frames_have_the_fingerprints_that_avro_publishes(name: str, fingerprint: int) -> None:
+    assert crc_64_avro(f'"{name}"'.encode()) == fingerprint
+    assert single_object_frame({"type": name}) == b"\xc3\x01" + fingerprint.to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("kind", EventType)
+def test_the_frame_of_an_event_names_its_schema(kind: EventType) -> None:
+    text = json.dumps(canonical(load_schema(kind)), separators=(",", ":"))
+    assert single_object_frame(load_schema(kind)) == b"\xc3\x01" + crc_64_avro(text.encode()).to_bytes(8, "little")
+
+
+def test_the_frame_of_a_registry_is_zero_and_the_id() -> None:
+    assert confluent_frame(0x01020304) == b"\x00\x01\x02\x03\x04"
+
+
+def frozen(kind: EventType) -> dict[str, Any]:
+    """The schema as it was first published; the file is never changed."""
+    names = {EventType.BATCH: "batch_collected", EventType.SUMMARY: "performance_summary", EventType.ERROR: "error"}
+    schema: dict[str, Any] = json.loads((FROZEN / f"{names[kind]}.avsc").read_text())
+    return schema
+
+
+@pytest.mark.parametrize("kind", EventType)
+def test_readers_of_the_first_schema_understand_what_is_written_now(kind: EventType) -> None:
+    read = fastavro.schemaless_reader(BytesIO(AvroEncoder().other(kind, VALUES[kind])), load_schema(kind), frozen(kind))
+    assert read == narrowed(VALUES[kind], frozen(kind))
+
+
+@pytest.mark.parametrize("kind", EventType)
+def test_what_the_first_schema_wrote_is_understood_now(kind: EventType) -> None:
+    value, body = narrowed(VALUES[kind], frozen(kind)), BytesIO()
+    fastavro.schemaless_writer(body, frozen(kind), value, strict=True)
+    body.seek(0)
+    read = fastavro.schemaless_reader(body, frozen(kind), load_schema(kind))
+    assert isinstance(read, dict)
+    assert narrowed(read, frozen(kind)) == value
+
+
+def narrowed(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The value without the fields that the schema does not have."""
+    kinds = {field["name"]: field["type"] for field in schema["fields"]}
+    return {
+        name: narrowed(value[name], kind) if isinstance(kind, dict) else value[name] for name, kind in kinds.items()
+    }
+
+
+@pytest.mark.parametrize("kind", EventType)
+def test_schemas_only_gain_fields_with_defaults(kind: EventType) -> None:
+    assert list(changes(frozen(kind), load_schema(kind))) == []
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    """What a reader of the old schema could trip over."""
+    before, now = ({field["name"]: field for field in schema["fields"]} for schema in (old, new))
+    yield from (f"{name} is gone" for name in before.keys() - now.keys())
+    yield from (f"{name} has no default" for name in now.keys() - before.keys() if "default" not in now[name])
+    for name in before.keys() & now.keys():
+        kinds = before[name]["type"], now[name]["type"]
+        if isinstance(kinds[0], dict) and isinstance(kinds[1], dict):
+            yield from changes(*kinds)
+        elif canonical(kinds[0]) != canonical(kinds[1]):
+            yield f"{name} has another type"
+        if "default" in before[name] and before[name]["default"] != now[name].get("default"):
+            yield f"{name} has another default"

@@ -1,0 +1,228 @@
+"""The channels keep the contract that the publisher relies on: the fake one, and the real ones on a real broker."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from exporter.dispatch import Position
+from exporter.events import Event
+from exporter.model import EventType, Partition
+from exporter.publisher import Channel, ChannelError, Outcome
+from exporter.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
+from tests.fakes import FakeChannel, FakeGroup
+from tests.support.kafka import Broker
+
+FRAME = b"frame:"
+
+
+class Stage(NamedTuple):
+    """A channel, what it has published and which offsets the group has; `again` makes another with the same name."""
+
+    channel: Channel
+    group: object
+    source: Partition
+    topic: str
+    published: Callable[[], list[bytes]]
+    offsets: Callable[[], dict[int, int]]
+    again: Callable[[], Channel]
+
+    def events(self, *bodies: bytes) -> list[Event]:
+        """Events with these bodies."""
+        return [Event(EventType.BATCH, self.topic, b"key", body, [("ce_id", b"1")], self.source) for body in bodies]
+
+    def publish(self, commit: bool, offset: int, *bodies: bytes) -> Outcome:
+        """Send events and seal them with a position."""
+        self.channel.begin()
+        events = self.events(*bodies)
+        assert self.channel.send(events, 0) == (len(events), [])
+        positions = {self.source: Position(offset, 0, 5)}
+        outcome = self.channel.seal(positions, self.group, commit)
+        if outcome is Outcome.COMMITTED:
+            self.channel.committed(positions)
+        return outcome
+
+
+def fake() -> Stage:
+    """The stand-in of the publisher's tests."""
+    group = FakeGroup()
+    channel = FakeChannel(group)
+    source = Partition("ticker-data.korea", 0)
+    return Stage(
+        channel,
+        group.metadata(),
+        source,
+        "events",
+        lambda: [FRAME + event.body for event in channel.published],
+        lambda: {partition.number: position.offset for partition, position in group.positions.items()},
+        lambda: channel,
+    )
+
+
+def frames() -> dict[EventType, bytes]:
+    """A frame that can be told from a body."""
+    return dict.fromkeys(EventType, FRAME)
+
+
+@pytest.fixture
+def transactional(broker: Broker, topic: Callable[..., str]) -> Iterator[Stage]:
+    """The channel of exactly_once."""
+    source, output, group = Partition(topic(), 0), topic(), f"group-{uuid.uuid4().hex[:8]}"
+    properties = {"bootstrap.servers": broker.bootstrap, "transactional.id": group, "log_level": 0}
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group})
+
+    def make() -> TransactionalChannel:
+        return TransactionalChannel(partial(Producer, properties), frames)
+
+    yield Stage(
+        make(),
+        consumer.consumer_group_metadata(),
+        source,
+        output,
+        lambda: [record.value for record in broker.read_all(output)],
+        lambda: broker.committed(group, source.topic),
+        make,
+    )
+    consumer.close()
+
+
+@pytest.fixture
+def idempotent(broker: Broker, topic: Callable[..., str]) -> Stage:
+    """The channel of at_least_once."""
+    source, output = Partition(topic(), 0), topic()
+    stored: dict[int, int] = {}
+
+    def store(offsets: list[TopicPartition]) -> None:
+        stored.update({offset.partition: offset.offset for offset in offsets})
+
+    def make() -> IdempotentChannel:
+        properties = {"bootstrap.servers": broker.bootstrap, "enable.idempotence": True, "log_level": 0}
+        return IdempotentChannel(partial(CountingProducer, properties), frames, store)
+
+    published = partial(broker.read_all, output)
+    return Stage(make(), None, source, output, lambda: [record.value for record in published()], lambda: stored, make)
+
+
+@pytest.fixture(params=["fake", "transactional", "idempotent"])
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """Each of the channels, not opened yet."""
+    stage: Stage = fake() if request.param == "fake" else request.getfixturevalue(request.param)
+    yield stage
+    stage.channel.close()
+
+
+@pytest.fixture(params=["fake", "transactional"])
+def exactly_once(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """The channels that can undo."""
+    stage: Stage = fake() if request.param == "fake" else request.getfixturevalue(request.param)
+    yield stage
+    stage.channel.close()
+
+
+def test_channel_that_is_not_open_says_so_at_begin(stage: Stage) -> None:
+    with pytest.raises(ChannelError):
+        stage.channel.begin()
+
+
+def test_what_is_sealed_is_published_in_order_with_its_position(stage: Stage) -> None:
+    """Each body with the frame of its type before it; one commit after the other."""
+    stage.channel.open()
+    assert stage.publish(True, 2, b"1", b"2") is Outcome.COMMITTED
+    assert stage.publish(True, 3, b"3") is Outcome.COMMITTED
+    assert stage.published() == [b"frame:1", b"frame:2", b"frame:3"]
+    assert stage.offsets() == {0: 3}
+
+
+def test_seal_that_does_not_commit_brings_no_position(stage: Stage) -> None:
+    """The channel can be used further."""
+    stage.channel.open()
+    assert stage.publish(False, 2, b"1") is Outcome.ABORTED
+    assert stage.offsets() == {}
+    assert stage.publish(True, 2, b"2") is Outcome.COMMITTED
+    assert stage.published()[-1] == b"frame:2"
+    assert stage.offsets() == {0: 2}
+
+
+def test_positions_alone_are_sealed(stage: Stage) -> None:
+    stage.channel.open()
+    assert stage.publish(True, 9) is Outcome.COMMITTED
+    assert stage.offsets() == {0: 9}
+
+
+def test_nothing_at_all_is_sealed(stage: Stage) -> None:
+    """A dispatch whose partitions were lost in the meantime leaves an empty transaction behind."""
+    stage.channel.open()
+    stage.channel.begin()
+    assert stage.channel.seal({}, stage.group, True) is Outcome.COMMITTED
+
+
+def test_event_that_is_too_large_is_returned_as_hopeless(stage: Stage) -> None:
+    """Those around it are published."""
+    stage.channel.open()
+    stage.channel.begin()
+    events = stage.events(b"1", bytes(1_000_001), b"2")
+    assert stage.channel.send(events, 0) == (3, [events[1]])
+    assert stage.channel.seal({stage.source: Position(3, 0, 0)}, stage.group, True) is Outcome.COMMITTED
+    assert stage.published() == [b"frame:1", b"frame:2"]
+
+
+def test_sending_begins_where_it_is_told(stage: Stage) -> None:
+    stage.channel.open()
+    stage.channel.begin()
+    assert stage.channel.send(stage.events(b"1", b"2", b"3"), 1) == (3, [])
+    stage.channel.seal({}, stage.group, True)
+    assert stage.published() == [b"frame:2", b"frame:3"]
+
+
+def test_channel_that_was_closed_can_be_opened_again(stage: Stage) -> None:
+    stage.channel.open()
+    stage.channel.close()
+    with pytest.raises(ChannelError):
+        stage.channel.begin()
+    stage.channel.open()
+    assert stage.publish(True, 1, b"1") is Outcome.COMMITTED
+    assert stage.published() == [b"frame:1"]
+
+
+def test_what_was_not_sealed_is_never_published(exactly_once: Stage) -> None:
+    """Neither after an abort, nor after the channel was opened again."""
+    stage = exactly_once
+    stage.channel.open()
+    stage.publish(False, 1, b"aborted")
+    stage.channel.begin()
+    stage.channel.send(stage.events(b"left open"), 0)
+    stage.channel.open()
+    assert stage.publish(True, 1, b"1") is Outcome.COMMITTED
+    assert stage.published() == [b"frame:1"]
+
+
+def test_successor_ends_what_its_predecessor_left_open(transactional: Stage) -> None:
+    """The predecessor, if it still lives, can commit nothing any more, and says so at the next begin."""
+    transactional.channel.open()
+    transactional.channel.begin()
+    transactional.channel.send(transactional.events(b"left open"), 0)
+    successor = transactional.again()
+    successor.open()
+    positions = {transactional.source: Position(1, 0, 0)}
+    assert transactional.channel.seal(positions, transactional.group, True) is not Outcome.COMMITTED
+    assert transactional.offsets() == {}
+    assert transactional.published() == []
+    successor.close()
+
+
+def test_null_channel_publishes_nothing_and_stores_positions() -> None:
+    """What it stores is what a commit would bring."""
+    stored: list[TopicPartition] = []
+    channel = NullChannel(stored.extend)
+    channel.open()
+    channel.begin()
+    position = Position(7, 3, 5)
+    assert channel.seal({Partition("topic", 1): position}, None, True) is Outcome.COMMITTED
+    assert stored == []
+    channel.committed({Partition("topic", 1): position})
+    assert [(each.topic, each.partition, each.offset, each.metadata) for each in stored] == [
+        ("topic", 1, 7, "summarized=3 since=5")
+    ]
