@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 CONSTRAINTS := .constraints/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts test lint demo bench clean
+.PHONY: help install parts test lint demo bench chaos clean
 
 help:  ## tell what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -34,6 +34,9 @@ demo: install  ## broker, collectors and sidecar in one command (ARGS='--seconds
 
 bench: install parts  ## measure against the figures to reach
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: install parts  ## faults at random against real parts, for 30 minutes (ARGS='--seconds 300 --seed 7')
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean:  ## remove .venv and caches
 	@rm -rf $(VENV) .cache build dist

@@ -11,20 +11,24 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_origin
 
 from confluent_kafka import KafkaException
 
-from exporter import logs
+from exporter import clients, logs
 from exporter.app import App
 from exporter.config import Config, Section
 from exporter.layers import Problem
 from exporter.settings import ConfigError, keys, load
 from exporter.tools import audit, check, demo, healthcheck
 from exporter.version import version
+from exporter.watchdog import Watchdog
 
 OK, FATAL, USAGE = 0, 1, 2
+# Clients have 20 of them to say goodbye; a supervisor usually waits 30 before it kills.
+STOP_SECONDS = 25.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,8 +101,15 @@ def _run(args: argparse.Namespace) -> int:
     config = _config(args)
     logs.configure(config.log.level, config.log.format)
     app = App(config, until_caught_up=args.until_caught_up)
+    dog = Watchdog(app.loop.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
+    dog.start()
+
+    def stop(*_: object) -> None:
+        app.stop()
+        dog.end_within(STOP_SECONDS)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: app.stop())
+        signal.signal(number, stop)
     try:
         clean = app.run()
     except (KafkaException, OSError) as error:

@@ -15,6 +15,8 @@ from exporter.config import Config
 log = logging.getLogger("exporter.kafka")
 
 ADMIN_SECONDS = 10.0
+ANSWER_SECONDS = 3.0
+SHORTEST_STUCK_SECONDS = 60.0
 
 COMMON = {
     "client.id": "marketdata-exporter",
@@ -46,7 +48,11 @@ PRODUCER = {
     "linger.ms": 5,
     "compression.type": "lz4",
 }
-TRANSACTIONAL = {"transaction.timeout.ms": 30_000}
+TRANSACTIONAL = {
+    "transaction.timeout.ms": 30_000,
+    # Long enough that a commit which was sent twice can be told by its time; see `sink.SLOW_SECONDS`.
+    "retry.backoff.ms": 1000,
+}
 
 
 def consumer(config: Config, on_error: Callable[[KafkaError], None]) -> Consumer:
@@ -83,15 +89,29 @@ def producer_properties(config: Config) -> dict[str, Any]:
     return {**properties, "bootstrap.servers": config.kafka.bootstrap_servers, "logger": log}
 
 
-def producer(config: Config) -> Producer:
-    """Make a producer for exactly once."""
-    return Producer(producer_properties(config))
+def producer(config: Config, **more: Any) -> Producer:
+    """Make a producer; `more` stands above what is configured."""
+    return Producer({**producer_properties(config), **more})
 
 
 def admin(config: Config) -> AdminClient:
     """Make a client that creates and describes topics."""
     properties: dict[str, Any] = {**COMMON, **config.kafka.properties, "logger": log}
     return AdminClient(properties | {"bootstrap.servers": config.kafka.bootstrap_servers})
+
+
+def stuck_seconds(config: Config) -> float:
+    """Return how long a call may take before it is taken for stuck; no transaction lives half as long."""
+    transaction_ms = int(producer_properties(config).get("transaction.timeout.ms", 0))
+    return max(SHORTEST_STUCK_SECONDS, 2 * transaction_ms / 1000)
+
+
+def answers(config: Config) -> bool:
+    """Return whether a broker answers within some seconds, to a client of its own."""
+    try:
+        return bool(admin(config).list_topics(timeout=ANSWER_SECONDS).brokers)
+    except KafkaException:
+        return False
 
 
 def create_topics(config: Config) -> None:

@@ -44,6 +44,18 @@ class Position(NamedTuple):
         return cls(offset, min(offset, max(0, summarized)), min(now_ms, since_ms))
 
 
+class Start(NamedTuple):
+    """Where a partition is taken over.
+
+    `first` is the offset from which it is read, at or before what is committed: what lies between is read again to
+    complete a summary, and to know when each feed was last heard. `end` is where the partition ended then.
+    """
+
+    position: Position
+    first: int
+    end: int
+
+
 class Dispatch:
     """Events in order, and the positions that are reached once they are published.
 
@@ -65,6 +77,14 @@ class Dispatch:
         self.events.append(event)
         self.counts[event.type] += 1
         self.bytes += len(event.body) + EVENT_OVERHEAD_BYTES
+
+    def give_up(self, event: Event, instead: Event | None) -> None:
+        """Take an event out, and put another at the end in its place."""
+        self.events = [each for each in self.events if each is not event]
+        self.counts[event.type] -= 1
+        self.bytes -= len(event.body) + EVENT_OVERHEAD_BYTES
+        if instead is not None:
+            self.add(instead)
 
     def merge(self, later: Dispatch) -> None:
         """Append all that `later` holds; where both know a partition, the later position counts."""

@@ -302,6 +302,17 @@ class EventFactory:
         identity = f"{record.partition}/{record.offset}"
         return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, record.partition)
 
+    def given_up(self, event: Event, trouble: str, time_utc: str) -> Event | None:
+        """Return the error event that tells of an event which can never be sent; of an error event, nothing tells."""
+        if event.type is EventType.ERROR:
+            return None
+        identity = dict(event.headers)["ce_id"].decode()
+        place: dict[str, str | int | None] = {"topic": event.source.topic, "partition": event.source.number}
+        if event.type is EventType.BATCH:
+            place["offset"] = int(identity.rpartition("/")[2])
+        value = error_value("event_too_large", f"{event.type} {identity}: {trouble}", time_utc, **place)
+        return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, event.source)
+
     def _other(
         self, event_type: EventType, topic: str, key: bytes, identity: str, value: Mapping[str, Any], source: Partition
     ) -> Event:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
+from exporter.channel import Cause, Channel, ChannelError, Ending, Outcome
 from exporter.config import BacklogLimits
 from exporter.dispatch import Dispatch, Position
 from exporter.events import Event
 from exporter.histogram import Histogram
 from exporter.model import EventType, Partition
+from exporter.patience import Patience
 from exporter.worker import Task, Worker
 
 log = logging.getLogger("exporter.publisher")
@@ -26,52 +28,7 @@ log = logging.getLogger("exporter.publisher")
 # Well below librdkafka's own queue, so that it never refuses an event of a transaction that is being filled.
 MAX_SEALED_EVENTS = 20_000
 REOPEN_SECONDS = 1.0
-# After an abort the cause may last; without a pause the loop would abort thousands of times a minute.
-ABORTED_PAUSE_SECONDS = 0.2
 SETTLE_LOOK_SECONDS = 0.02
-
-
-class Outcome(Enum):
-    """How a seal ended."""
-
-    COMMITTED = auto()
-    ABORTED = auto()
-    UNCLEAR = auto()
-
-
-class ChannelError(Exception):
-    """The channel cannot be used any more and is to be opened again; nothing since the last seal was published."""
-
-
-class Channel(Protocol):
-    """How events reach Kafka together with the positions they bring.
-
-    `open` and `seal` may block and run on the worker's thread; the rest is quick and runs on the loop thread.
-    """
-
-    def open(self) -> None:
-        """Make ready, or raise `ChannelError`; what an earlier process left open is ended by this.
-
-        Any other error is a mistake in the configuration that trying again cannot mend.
-        """
-
-    def begin(self) -> None:
-        """Start what the next seal will end, or raise `ChannelError`."""
-
-    def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
-        """Send events from index `start` on; return how far it came, and those that can never be sent."""
-
-    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
-        """Make all that was sent since `begin` visible with the positions, or (`commit` false) undo it.
-
-        UNCLEAR: ask the group's offsets. A channel that cannot be used any more says so at the next `begin`.
-        """
-
-    def committed(self, positions: Mapping[Partition, Position]) -> None:
-        """Learn that a seal has brought these positions."""
-
-    def close(self) -> None:
-        """Let go of what is held; may block."""
 
 
 class Group(Protocol):
@@ -80,8 +37,8 @@ class Group(Protocol):
     def metadata(self) -> object:
         """Return who we are in the group, for the transaction."""
 
-    def offsets(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
-        """Return the group's committed offsets; raise `TimeoutError` when the broker does not answer in time."""
+    def committed(self, partitions: Iterable[Partition]) -> Mapping[Partition, Position]:
+        """Return what the group has committed; raise `TimeoutError` when the broker does not answer in time."""
 
 
 class PublisherCounts:
@@ -92,10 +49,14 @@ class PublisherCounts:
         self.failed = dict.fromkeys(EventType, 0)
         self.delivery = {event_type: Histogram(DELIVERY_BOUNDS) for event_type in EventType}
         self.commits = 0
-        self.commit_failures = dict.fromkeys(("aborted", "unclear", "not_open"), 0)
+        self.commit_failures = dict.fromkeys((*Cause, "unclear"), 0)
 
 
 DELIVERY_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+# Makes the event that tells of one that can never be sent, or none.
+Report = Callable[[Event, str], Event | None]
 
 
 class _State(Enum):
@@ -111,7 +72,13 @@ class Publisher:
     """The state of what is being published; see the head of this file."""
 
     def __init__(
-        self, channel: Channel, group: Group, limits: BacklogLimits, commit_interval: float, clock: Callable[[], float]
+        self,
+        channel: Channel,
+        group: Group,
+        limits: BacklogLimits,
+        commit_interval: float,
+        clock: Callable[[], float],
+        report: Report = lambda _event, _trouble: None,
     ) -> None:
         self.counts = PublisherCounts()
         self.trouble = "not opened yet"
@@ -120,6 +87,8 @@ class Publisher:
         self._limits = limits
         self._commit_interval = commit_interval
         self._clock = clock
+        self._report = report
+        self._patience = Patience()
         self._worker = Worker("publisher")
         self._opening: Task[None] | None = None
         self._sealing: Task[Outcome] | None = None
@@ -128,7 +97,7 @@ class Publisher:
         self._cursor = 0  # how many events of the first waiting dispatch are sent
         self._sent: list[Dispatch] = []
         self._spoiled = False
-        self._sealed_at = 0.0
+        self._called_at = 0.0
         self._due = 0.0  # when to act next: open, begin or seal
 
     # What others ask.
@@ -196,8 +165,15 @@ class Publisher:
         return closing.wait(seconds)
 
     def busy_seconds(self) -> float:
-        """Return for how long the call under way has been blocking, 0 when none is."""
-        return self._clock() - self._sealed_at if self._sealing is not None else 0.0
+        """Return for how long one call has been blocking, 0 when none is; from any thread."""
+        if self._sealing is None and self._opening is None:
+            return 0.0
+        return self._clock() - max(self._called_at, self._channel.alive_at)
+
+    @property
+    def complaint(self) -> str:
+        """What keeps events from being published until somebody helps; empty when nothing does."""
+        return self._patience.complaint
 
     # How it goes.
 
@@ -205,20 +181,25 @@ class Publisher:
         try:
             call()
         except ChannelError as error:
-            self._break(str(error))
+            self._restore()
+            self._state = _State.CLOSED
+            self._failed(error.cause, str(error))
 
-    def _break(self, trouble: str) -> None:
-        """Offer again what was sent, over a new channel."""
-        if trouble != self.trouble:
-            log.warning("events cannot be published", extra={"trouble": trouble})
-        self.trouble = trouble
-        self.counts.commit_failures["not_open"] += 1
-        self._restore()
-        self._state, self._due = _State.CLOSED, self._clock() + REOPEN_SECONDS
+    def _failed(self, cause: Cause, trouble: str) -> None:
+        """Count and tell what went wrong, and wait for a while."""
+        now, complaint = self._clock(), self.complaint
+        self.counts.commit_failures[cause] += 1
+        self._due = now + self._patience.failed(cause, trouble, now)
+        if self.complaint and self.complaint != complaint:
+            log.error("events cannot be published until somebody helps", extra={"trouble": self.complaint})
+        elif trouble and trouble != self.trouble:
+            log.warning("events cannot be published", extra={"trouble": trouble, "reason": cause.value})
+        self.trouble = trouble or self.trouble
 
     def _open(self, now: float) -> None:
         if self._opening is None:
             if now >= self._due:
+                self._called_at = now
                 self._state, self._opening = _State.OPENING, self._worker.submit(self._channel.open)
             return
         if not self._opening.done():
@@ -226,17 +207,25 @@ class Publisher:
         opening, self._opening = self._opening, None
         self._state, self._due = _State.IDLE, 0.0
         self._attempt(opening.result)
-        if self._state is _State.IDLE:
-            self.trouble = ""
+        if self._state is _State.IDLE and not self._waiting:
+            self._succeeded(now)
+
+    def _succeeded(self, now: float) -> None:
+        self.trouble = ""
+        self._patience.succeeded(now)
 
     def _fill(self, now: float) -> None:
         while self._waiting and not self._spoiled:
             head = self._waiting[0]
+            size = len(head.events)
             self._cursor, hopeless = self._channel.send(head.events, self._cursor)
-            for event in hopeless:
-                self.counts.failed[event.type] += 1
-            if self._cursor < len(head.events):
+            is_whole = self._cursor == size
+            self._cursor -= len(hopeless)
+            self._give_up(head, hopeless, "larger than the producer takes")
+            if not is_whole:
                 break
+            if hopeless:
+                continue  # the reports are at its end now
             self._sent.append(self._waiting.popleft())
             self._cursor = 0
             if sum(len(dispatch.events) for dispatch in self._sent) >= MAX_SEALED_EVENTS:
@@ -246,41 +235,55 @@ class Publisher:
         if now >= self._due and (self._cursor == 0 or now >= self._due + REOPEN_SECONDS):
             self._seal(commit=self._cursor == 0 and not self._spoiled)
 
+    def _give_up(self, dispatch: Dispatch, events: Sequence[Event], trouble: str) -> None:
+        """Go on without events that can never be sent, and tell of them."""
+        for event in events:
+            self.counts.failed[event.type] += 1
+            identity = dict(event.headers).get("ce_id", b"").decode()
+            log.error("an event can never be sent", extra={"ce_id": identity, "trouble": trouble})
+            dispatch.give_up(event, self._report(event, trouble))
+
     def _seal(self, commit: bool) -> None:
         positions, group = self._reached(), self._group.metadata()
+        self._called_at = self._clock()
         self._sealing = self._worker.submit(lambda: self._channel.seal(positions, group, commit))
-        self._sealed_at = self._clock()
         self._state, self._spoiled = _State.SEALING, False
 
     def _finish_seal(self, now: float) -> None:
         if self._sealing is None or not self._sealing.done():
             return
         outcome = self._sealing.result()
-        if outcome is Outcome.UNCLEAR:
+        ending = outcome.ending
+        if ending is Ending.UNCLEAR:
             self._state = _State.RESOLVING
             try:
-                outcome = self._resolve()
+                ending = self._resolve()
             except TimeoutError:
                 return
         self._sealing = None
         self._state, self._due = _State.IDLE, now
-        if outcome is Outcome.COMMITTED:
+        if ending is Ending.COMMITTED:
             self._confirm(now)
         else:
-            self.counts.commit_failures["aborted"] += 1
+            for dispatch in self._sent:
+                refused = [event for event in dispatch.events if any(event is other for other in outcome.refused)]
+                self._give_up(dispatch, refused, outcome.trouble)
             self._restore()
-            self._due = now + ABORTED_PAUSE_SECONDS
+            if outcome.cause in (Cause.FENCED, Cause.DENIED):
+                self._state = _State.CLOSED
+            self._failed(outcome.cause, outcome.trouble)
 
-    def _resolve(self) -> Outcome:
-        """Ask the group whether an unclear commit took place: its offsets are part of it."""
+    def _resolve(self) -> Ending:
+        """Ask the group whether an unclear commit took place: its positions are part of it."""
         positions = self._reached()
-        offsets = self._group.offsets(positions)
+        committed = self._group.committed(positions)
         self.counts.commit_failures["unclear"] += 1
-        reached = all(offsets.get(partition, -1) >= position.offset for partition, position in positions.items())
-        return Outcome.COMMITTED if reached else Outcome.ABORTED
+        reached = all(committed.get(partition) == position for partition, position in positions.items())
+        return Ending.COMMITTED if reached else Ending.ABORTED
 
     def _confirm(self, now: float) -> None:
         self.counts.commits += 1
+        self._succeeded(now)
         for dispatch in self._sent:
             for event_type, count in dispatch.counts.items():
                 self.counts.events[event_type] += count
@@ -296,5 +299,6 @@ class Publisher:
         return positions
 
     def _restore(self) -> None:
+        """Offer again what was sent."""
         self._waiting.extendleft(reversed(self._sent))
         self._sent, self._cursor, self._spoiled = [], 0, False

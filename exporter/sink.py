@@ -6,26 +6,48 @@ stores offsets once their events are delivered (at least once). `NullChannel` on
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from exporter.channel import Cause, ChannelError, Ending, Outcome
 from exporter.dispatch import Position
 from exporter.events import Event
 from exporter.model import EventType, Partition
-from exporter.publisher import ChannelError, Outcome
 from exporter.registry import RegistryError
+
+log = logging.getLogger("exporter.sink")
 
 # How long one transactional call may take before it is made again; they may all be made again.
 CALL_SECONDS = 10.0
 # A seal that could not end in so long gets a new producer, which ends it one way or the other.
 SEAL_SECONDS = 60.0
+# librdkafka sends nothing again before `retry.backoff.ms`, less a fifth. A seal that took less was sent once.
+SLOW_SECONDS = 0.75
+# The broker refuses batches of events as a whole. For a while after that each event is a batch of its own.
+CAREFUL_SECONDS = 300.0
+CAREFUL = {"batch.num.messages": 1}
+LOOK_SECONDS = 0.1
 
 Frames = Mapping[EventType, bytes]
-_HOPELESS = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
+_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
+_FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+_DENIED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
+_CAUSES = {
+    code: cause
+    for cause, codes in ((Cause.TOO_LARGE, _TOO_LARGE), (Cause.FENCED, _FENCED), (Cause.DENIED, _DENIED))
+    for code in codes
+}
 
 
 def topic_partitions(positions: Mapping[Partition, Position]) -> list[TopicPartition]:
@@ -33,14 +55,43 @@ def topic_partitions(positions: Mapping[Partition, Position]) -> list[TopicParti
     return [TopicPartition(*partition, position.offset, position.metadata) for partition, position in positions.items()]
 
 
-class _KafkaChannel:
-    """What both channels to Kafka share: a producer that is made by `open`, and sending into it."""
+def _channel_error(error: KafkaException) -> ChannelError:
+    kafka: KafkaError = error.args[0]
+    return ChannelError(kafka.str(), _CAUSES.get(kafka.code(), Cause.NOT_OPEN))
 
-    def __init__(self, make_producer: Callable[[], Producer], prepare: Callable[[], Frames]) -> None:
+
+class _KafkaChannel:
+    """What both channels to Kafka share: a producer that is made by `open`, and sending into it.
+
+    `make_producer` takes properties as keywords that stand above the configured ones.
+    """
+
+    def __init__(self, make_producer: Callable[..., Producer], prepare: Callable[[], Frames]) -> None:
+        self.alive_at = 0.0
         self._make_producer = make_producer
         self._prepare = prepare
         self._frames: Frames = {}
         self._producer: Any = None
+        self._careful_until = 0.0
+        self._is_careful = False
+        self._refused: list[Event] = []
+        self._undelivered: KafkaError | None = None
+
+    def open(self) -> None:
+        """Make a producer; see Channel."""
+        self.close()
+        self._is_careful = time.monotonic() < self._careful_until
+        producer = self._make_producer(**(CAREFUL if self._is_careful else {}))
+        try:
+            self.alive_at = time.monotonic()
+            self._frames = self._prepare()
+            self.alive_at = time.monotonic()
+            self._introduce(producer)
+        except KafkaException as error:
+            raise _channel_error(error) from error
+        except RegistryError as error:
+            raise ChannelError(str(error)) from error
+        self._producer = producer
 
     def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
         """Send events from index `start` on; return how far it came, and those that can never be sent."""
@@ -48,38 +99,76 @@ class _KafkaChannel:
         hopeless: list[Event] = []
         for index in range(start, len(events)):
             event = events[index]
+            told = {"on_delivery": partial(self._delivered, event)} if self._is_careful else {}
             try:
-                produce(event.topic, frames[event.type] + event.body, event.key, headers=event.headers)
+                produce(event.topic, frames[event.type] + event.body, event.key, headers=event.headers, **told)
             except BufferError:
                 self._producer.poll(0)
                 return index, hopeless
             except KafkaException as error:
-                if error.args[0].code() not in _HOPELESS:
-                    raise ChannelError(str(error.args[0])) from error
+                if error.args[0].code() not in _TOO_LARGE:
+                    raise self._lost(error) from error
                 hopeless.append(event)
         self._producer.poll(0)
         return len(events), hopeless
 
     def close(self) -> None:
         """Let go of the producer; what is not sealed is not published."""
+        self._refused, self._undelivered = [], None
         if self._producer is not None:
             self._producer.purge()
             self._producer = None
+
+    def _introduce(self, producer: Any) -> None:
+        """Make a new producer known to the broker, if it has to be."""
+
+    def _lost(self, error: KafkaException) -> ChannelError:
+        """Return what an error says that ends the producer."""
+        return _channel_error(error)
+
+    def _delivered(self, event: Event, error: KafkaError | None, _message: object) -> None:
+        if error is None:
+            return
+        self._undelivered = error
+        if error.code() in _TOO_LARGE:
+            self._refused.append(event)
+
+    def _failure(self, error: KafkaError) -> Outcome:
+        """Return what an error means for what was sent; from a refusal on, each event is a batch of its own."""
+        cause = _CAUSES.get(error.code(), Cause.ABORTED)
+        if cause is Cause.TOO_LARGE:
+            self._careful_until = time.monotonic() + CAREFUL_SECONDS
+        return Outcome(Ending.ABORTED, cause, error.str())
+
+    def _take_refused(self) -> tuple[Event, ...]:
+        """Return the events that the broker refused by themselves, since the last call."""
+        refused, self._refused = tuple(self._refused), []
+        return refused
+
+    def _flush(self, deadline: float) -> bool:
+        """Wait until everything is delivered; return false at the deadline, or when an event was refused."""
+        while self._producer.flush(LOOK_SECONDS):
+            self.alive_at = time.monotonic()
+            if self._refused or self.alive_at > deadline:
+                return False
+        return True
+
+    def _is_outdated(self) -> bool:
+        """Return whether the producer does not batch as it should by now."""
+        return self._is_careful != (time.monotonic() < self._careful_until)
+
+    def _renew(self) -> None:
+        """Replace the producer; when that fails, `begin` says so, and the publisher opens the channel again."""
+        try:
+            self.open()
+        except ChannelError as error:
+            log.info("no new producer yet", extra={"trouble": str(error)})
 
 
 class TransactionalChannel(_KafkaChannel):
     """Events and positions in one Kafka transaction."""
 
-    def open(self) -> None:
-        """Make a producer and end what a predecessor of the same transactional.id left open."""
-        self.close()
-        producer = self._make_producer()
-        try:
-            self._frames = self._prepare()
-            producer.init_transactions(CALL_SECONDS)
-        except (KafkaException, RegistryError) as error:
-            raise ChannelError(str(error.args[0])) from error
-        self._producer = producer
+    _is_in_doubt = False  # whether a request may have been sent twice, or the producer cannot go on
 
     def begin(self) -> None:
         """Begin a transaction."""
@@ -88,56 +177,83 @@ class TransactionalChannel(_KafkaChannel):
         try:
             self._producer.begin_transaction()
         except KafkaException as error:
-            raise ChannelError(str(error.args[0])) from error
+            raise self._lost(error) from error
 
     def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
-        """Commit the transaction with the positions, or abort it; a producer in doubt is replaced."""
-        started = time.monotonic()
-        if not commit:
-            return self._abort()
-        try:
-            if positions:
-                offsets = topic_partitions(positions)
-                self._insist(started, lambda: self._producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))
-        except KafkaException as error:
-            return self._abort() if error.args[0].txn_requires_abort() else self._replace(Outcome.ABORTED)
-        try:
-            retries = self._insist(started, lambda: self._producer.commit_transaction(CALL_SECONDS))
-        except KafkaException as error:
-            return self._abort() if error.args[0].txn_requires_abort() else self._replace(Outcome.UNCLEAR)
-        if retries or time.monotonic() - started >= CALL_SECONDS:
-            # A request that was sent twice may still arrive during the next transaction and end it half-way
-            # (KAFKA-17754); it bounces off a new producer, whose epoch is higher.
-            return self._replace(Outcome.COMMITTED)
-        return Outcome.COMMITTED
+        """Commit the transaction with the positions, or abort it; a producer in doubt is replaced.
+
+        A request that was sent twice may still arrive during the next transaction, end it half-way (KAFKA-17754), or
+        put old offsets into it. It bounces off a new producer, whose epoch is higher.
+        """
+        started, self._is_in_doubt = time.monotonic(), False
+        outcome = self._commit(positions, group) if commit else self._abort(Outcome.ABORTED, Ending.ABORTED)
+        if outcome.cause in (Cause.FENCED, Cause.DENIED):
+            self.close()  # a new one at once would throw the other out, or be refused as this one was
+        elif self._is_in_doubt or self._is_outdated() or time.monotonic() - started >= SLOW_SECONDS:
+            self._renew()
+        return outcome
 
     def committed(self, positions: Mapping[Partition, Position]) -> None:
         """The transaction has committed the offsets already."""
 
-    def _insist(self, started: float, call: Callable[[], None]) -> int:
-        """Make a call again as long as librdkafka says that it may be; return how often it was made again."""
-        retries = 0
+    def _introduce(self, producer: Any) -> None:
+        """End what a predecessor of the same transactional.id left open."""
+        producer.init_transactions(CALL_SECONDS)
+
+    def _lost(self, error: KafkaException) -> ChannelError:
+        """Return what an error says; `produce` says no more than that the producer is broken, other calls say why."""
+        try:
+            if error.args[0].code() == KafkaError._FATAL:
+                self._producer.abort_transaction(LOOK_SECONDS)
+        except KafkaException as fatal:
+            error = fatal
+        return _channel_error(error)
+
+    def _commit(self, positions: Mapping[Partition, Position], group: object) -> Outcome:
+        offsets, deadline = topic_partitions(positions), time.monotonic() + SEAL_SECONDS
+        if self._is_careful and not self._flush(deadline):
+            # librdkafka would wait for the rest until its time-out.
+            cause = Cause.TOO_LARGE if self._refused else Cause.ABORTED
+            return self._abort(Outcome(Ending.ABORTED, cause, "not all events were delivered"), Ending.ABORTED)
+        try:
+            if offsets:
+                self._insist(lambda: self._producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS), deadline)
+        except KafkaException as error:
+            return self._undo(error.args[0], Ending.ABORTED)
+        try:
+            self._insist(lambda: self._producer.commit_transaction(CALL_SECONDS), deadline)
+        except KafkaException as error:
+            return self._undo(error.args[0], Ending.UNCLEAR)
+        return Outcome.COMMITTED
+
+    def _undo(self, error: KafkaError, otherwise: Ending) -> Outcome:
+        """Abort after an error; `otherwise` is how the transaction ended when that cannot be done."""
+        failure = self._failure(error)
+        if error.txn_requires_abort():
+            return self._abort(failure, otherwise)
+        self._is_in_doubt = True
+        return replace(failure, ending=otherwise)
+
+    def _abort(self, failure: Outcome, otherwise: Ending) -> Outcome:
+        try:
+            self._insist(lambda: self._producer.abort_transaction(CALL_SECONDS), time.monotonic() + SEAL_SECONDS)
+        except KafkaException:
+            self._is_in_doubt = True
+            return replace(failure, ending=otherwise)
+        self._producer.poll(0)
+        return replace(failure, refused=self._take_refused())
+
+    def _insist(self, call: Callable[[], None], deadline: float) -> None:
+        """Make a call again as long as librdkafka says that it may be."""
         while True:
+            self.alive_at = time.monotonic()
             try:
                 call()
-                return retries
+                return
             except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() - started > SEAL_SECONDS:
+                if not error.args[0].retriable() or time.monotonic() > deadline:
                     raise
-                retries += 1
-
-    def _abort(self) -> Outcome:
-        try:
-            self._insist(time.monotonic(), lambda: self._producer.abort_transaction(CALL_SECONDS))
-        except KafkaException:
-            return self._replace(Outcome.ABORTED)
-        return Outcome.ABORTED
-
-    def _replace(self, outcome: Outcome) -> Outcome:
-        """Replace the producer; when that fails, `begin` says so, and the publisher opens the channel again."""
-        with suppress(ChannelError):
-            self.open()
-        return outcome
+                self._is_in_doubt = True
 
 
 class IdempotentChannel(_KafkaChannel):
@@ -145,22 +261,12 @@ class IdempotentChannel(_KafkaChannel):
 
     def __init__(
         self,
-        make_producer: Callable[[], Producer],
+        make_producer: Callable[..., CountingProducer],
         prepare: Callable[[], Frames],
         store: Callable[[list[TopicPartition]], None],
     ) -> None:
         super().__init__(make_producer, prepare)
         self._store = store
-
-    def open(self) -> None:
-        """Make a producer."""
-        self.close()
-        producer = self._make_producer()
-        try:
-            self._frames = self._prepare()
-        except (KafkaException, RegistryError) as error:
-            raise ChannelError(str(error.args[0])) from error
-        self._producer = producer
 
     def begin(self) -> None:
         """Make sure that there is a producer."""
@@ -169,13 +275,17 @@ class IdempotentChannel(_KafkaChannel):
 
     def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
         """Wait until everything sent is delivered; anything that failed makes all of it be sent again."""
-        deadline = time.monotonic() + SEAL_SECONDS
-        while self._producer.flush(1.0):
-            if time.monotonic() > deadline:
-                self.close()
-                return Outcome.ABORTED
-        failed, self._producer.failed = self._producer.failed, 0
-        return Outcome.ABORTED if failed or not commit else Outcome.COMMITTED
+        delivered = self._flush(time.monotonic() + SEAL_SECONDS)
+        failure = self._producer.failure or self._undelivered
+        self._producer.failure = self._undelivered = None
+        outcome = Outcome.COMMITTED if delivered and commit else Outcome.ABORTED
+        if failure is not None:
+            outcome = self._failure(failure)
+        if self._refused:
+            outcome = Outcome(Ending.ABORTED, Cause.TOO_LARGE, "events are too large", self._take_refused())
+        if self._is_outdated() or not delivered:
+            self._renew()
+        return outcome
 
     def committed(self, positions: Mapping[Partition, Position]) -> None:
         """Store the offsets; the consumer commits what is stored."""
@@ -184,6 +294,8 @@ class IdempotentChannel(_KafkaChannel):
 
 class NullChannel:
     """Publishes nothing; the positions are stored as if it had."""
+
+    alive_at = 0.0
 
     def __init__(self, store: Callable[[list[TopicPartition]], None]) -> None:
         self._store = store
@@ -211,12 +323,12 @@ class NullChannel:
 
 
 class CountingProducer(Producer):
-    """A producer that counts the events it could not deliver; `delivery.report.only.error` keeps that cheap."""
+    """A producer that keeps the last error of an event that it could not deliver."""
 
-    def __init__(self, properties: Mapping[str, Any]) -> None:
-        self.failed = 0
-        super().__init__({**properties, "delivery.report.only.error": True, "on_delivery": self._not_delivered})
+    def __init__(self, properties: Mapping[str, Any], **more: Any) -> None:
+        self.failure: KafkaError | None = None
+        super().__init__({**properties, **more, "delivery.report.only.error": True, "on_delivery": self._not_delivered})
 
     def _not_delivered(self, error: KafkaError | None, _message: object) -> None:
         if error is not None:
-            self.failed += 1
+            self.failure = error

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import TypeVar
 
+from exporter.channel import ChannelError, Outcome
 from exporter.dispatch import Position
 from exporter.events import Event
 from exporter.model import Partition
-from exporter.publisher import ChannelError, Outcome
 from exporter.worker import Task
 
 T = TypeVar("T")
@@ -37,15 +37,15 @@ class FakeGroup:
         """See Group."""
         return "member"
 
-    def offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, Position]:
         """See Group."""
         if self.is_silent:
             raise TimeoutError("no answer")
-        return {partition: self.positions[partition].offset for partition in partitions if partition in self.positions}
+        return {partition: self.positions[partition] for partition in partitions if partition in self.positions}
 
 
 class FakeChannel:
-    """A transactional channel. `opens`, `fate`, `room` and `breaks` say how the next calls go."""
+    """A transactional channel. `opens`, `fate`, `room`, `largest` and `breaks` say how the next calls go."""
 
     def __init__(self, group: FakeGroup) -> None:
         self.published: list[Event] = []
@@ -53,7 +53,9 @@ class FakeChannel:
         self.opens = True
         self.fate = Fate.COMMITTED
         self.room = 1_000_000  # events that one call takes
+        self.largest = LARGEST_BODY  # bytes of a body that can be sent
         self.breaks = False
+        self.alive_at = 0.0
         self._group = group
         self._is_open = False
         self._pending: list[Event] = []
@@ -73,7 +75,7 @@ class FakeChannel:
         """See Channel."""
         self._check()
         end = min(len(events), start + self.room)
-        hopeless = [event for event in events[start:end] if len(event.body) > LARGEST_BODY]
+        hopeless = [event for event in events[start:end] if len(event.body) > self.largest]
         self._pending += [event for event in events[start:end] if event not in hopeless]
         return end, hopeless
 

@@ -59,6 +59,16 @@ class Part:
         assert self._process, f"{self._name} does not run"
         return self._process.pid
 
+    def signal(self, number: int) -> None:
+        """Send it a signal, such as SIGSTOP."""
+        assert self._process, f"{self._name} does not run"
+        self._process.send_signal(number)
+
+    def exit_code(self) -> int | None:
+        """How it has ended by itself; None while it runs."""
+        assert self._process, f"{self._name} was not started"
+        return self._process.poll()
+
     def start(self) -> Self:
         """Start it and wait until it answers."""
         assert self._process is None, f"{self._name} runs already"

@@ -1,0 +1,35 @@
+"""A broker that is reached in two ways: by the tests directly, and by those who are to suffer through a proxy."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from tests.chaos.proxy import Proxy
+from tests.support.kafka import Broker
+from tests.support.process import free_port
+
+
+class ProxiedBroker(Broker):
+    """`bootstrap` is the direct way, `proxied` the other one; whoever begins with one stays with it."""
+
+    def __init__(self, directory: Path, properties: Mapping[str, str] | None = None) -> None:
+        super().__init__(directory)
+        behind = free_port()
+        self.proxy = Proxy(free_port(), behind)
+        self.proxied = f"127.0.0.1:{self.proxy.port}"
+        plain = self._properties["listener.security.protocol.map"]
+        self._properties |= {
+            "listeners": f"{self._properties['listeners']},PROXIED://127.0.0.1:{behind}",
+            "advertised.listeners": f"{self._properties['advertised.listeners']},PROXIED://{self.proxied}",
+            "listener.security.protocol.map": f"{plain},PROXIED:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            **(properties or {}),
+        }
+
+    def __enter__(self) -> Self:
+        self.proxy.__enter__()
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.proxy.__exit__()
+        self.kill()
