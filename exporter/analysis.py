@@ -11,11 +11,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from exporter.codec import Batch, Decoder
-from exporter.dispatch import Dispatch, Position
+from exporter.dispatch import Dispatch, Position, Start
 from exporter.events import EventFactory, Stamp
-from exporter.feeds import Feed, FeedTable, Measured, Window
+from exporter.feeds import Feed, FeedTable, Window
 from exporter.limiter import RateLimiter
-from exporter.model import FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
+from exporter.measured import Measured
+from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
+
+# So many times the age of what is live no clock is off: that is a replay.
+OLD_AGES = 10
 
 
 class TopicCounts:
@@ -43,9 +47,12 @@ class Seat:
 class Ownership:
     """One partition while it is ours."""
 
-    def __init__(self, position: Position, counted: int, topic: TopicCounts) -> None:
+    def __init__(self, start: Start, counted: int, topic: TopicCounts) -> None:
+        position = start.position
         self.published = position.offset
-        self.next_offset = position.summarized
+        self.next_offset = start.first
+        self.has_more = True  # until somebody has looked
+        self.is_behind = True  # it had more twice in a row
         self.summarized = position.summarized
         self.since_ms = position.since_ms
         self.counted = counted
@@ -81,6 +88,7 @@ class Analysis:
         *,
         batch_events: bool,
         summary_period_seconds: float,
+        live_age_seconds: float,
         keep_updates: bool,
     ) -> None:
         self.table = table
@@ -90,17 +98,18 @@ class Analysis:
         self._factory = factory
         self._batch_events = batch_events
         self._period = round(summary_period_seconds)
+        self._live_age_ms = round(live_age_seconds * 1000)
         self._limiter = RateLimiter(burst=10, per_second=1.0)
         # How far each partition was counted by this process; it outlives the ownership.
         self._counted: dict[Partition, int] = {}
         self._updates: list[SymbolUpdate] | None = [] if keep_updates else None
 
-    def assign(self, partition: Partition, position: Position, end_offset: int) -> None:
-        """Take a partition over at what is committed. `end_offset` below what was counted: the topic was made anew."""
+    def assign(self, partition: Partition, start: Start) -> None:
+        """Take a partition over. One that ends before what was counted of it was made anew."""
         counted = self._counted.get(partition, 0)
-        if end_offset < counted:
+        if start.end < counted:
             counted = self._counted[partition] = 0
-        self.partitions[partition] = Ownership(position, counted, self.topic(partition.topic))
+        self.partitions[partition] = Ownership(start, counted, self.topic(partition.topic))
 
     def topic(self, name: str) -> TopicCounts:
         """Return the counts of a topic, made when it is new."""
@@ -158,21 +167,37 @@ class Analysis:
             return
         measured = Measured(batch)
         feed.admit(measured.symbols, self.table.limits, turn.now_ms)
-        seat = seat or self._seat(owned, record.partition, feed)
+        seat = seat or self._seat(turn, owned, record.partition, feed)
+        is_live = self._is_live(owned, record, turn.now_ms)
         if self._tally(owned, record.offset):
-            feed.count(batch, measured)
+            arrival = Arrival(record.timestamp_ms, turn.now_ms, is_live)
+            feed.count(batch, measured, arrival, (record.partition, record.offset))
             if self._updates is not None:
                 update = SymbolUpdate(record.partition, record.offset, key, turn.now_ms, measured.names)
                 self._updates.append(update)
-        feed.remember(batch, measured, turn.now_ms)
-        seat.window.add(measured.result)
+        elif record.offset < owned.published:
+            feed.watch.freshness.recall(record.timestamp_ms)
+        feed.remember(batch, measured, turn.now_ms if is_live else record.timestamp_ms)
+        if record.offset >= owned.summarized:
+            seat.window.add(measured.result)
         if self._batch_events and record.offset >= owned.published:
             turn.dispatch.add(self._factory.batch(record, key, measured.result, turn.stamp))
 
-    def _seat(self, owned: Ownership, partition: Partition, feed: Feed) -> Seat:
+    def _is_live(self, owned: Ownership, record: Record, now_ms: int) -> bool:
+        """Tell whether a record is news.
+
+        One that was published before is not. An old one is not, either, while the partition has more that waits; at
+        its end a stamp that is a little old rather tells of a clock.
+        """
+        if record.offset < owned.published:
+            return False
+        age_ms = now_ms - record.timestamp_ms if record.timestamp_ms > 0 else 0
+        return age_ms <= self._live_age_ms or (not owned.is_behind and age_ms <= OLD_AGES * self._live_age_ms)
+
+    def _seat(self, turn: _Turn, owned: Ownership, partition: Partition, feed: Feed) -> Seat:
         """Note that a feed comes over a partition; only here a new feed is kept, once a batch of it is accepted."""
         self.table.keep(feed)
-        feed.hold(partition)
+        feed.hold(partition, turn.now_ms)
         seat = owned.seats[feed.key] = Seat(feed)
         return seat
 

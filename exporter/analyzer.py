@@ -14,10 +14,13 @@ from exporter.arguments import configure
 from exporter.cardinality import FeedFilter
 from exporter.codec import Batch, Decoder
 from exporter.exposition import TEXT, label_text, render
-from exporter.feeds import Feed, FeedTable, Measured
-from exporter.feed_metrics import feed_families, feed_texts
-from exporter.model import BatchResult, FeedKey, Partition
+from exporter.feed_metrics import FEED_FAMILIES
+from exporter.feed_text import families, texts
+from exporter.feeds import Feed, FeedTable
+from exporter.measured import Measured
+from exporter.model import Arrival, BatchResult, FeedKey, Partition
 from exporter.store import NullStore, RedisStore, Store, StoreMetrics
+from exporter.watch import watches
 
 STORE_STOP_SECONDS = 2.0
 
@@ -36,7 +39,7 @@ class BatchAnalyzer:
         self._given = config or {}
         self._config = configure({"input.symbol_field": symbol_field}, config)
         self._decoder = Decoder(self._config.input.limits, self._config.input.symbol_field)
-        self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []))
+        self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []), watches(self._config))
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
         self._store: Store = NullStore()
@@ -87,8 +90,8 @@ class BatchAnalyzer:
         feed = cast(Feed, self._table.find(key))  # never None: all feeds are wanted
         feed.admit(measured.symbols, self._table.limits, now_ms)
         self._table.keep(feed)
-        feed.hold(_HERE)
-        feed.count(batch, measured)
+        feed.hold(_HERE, now_ms)
+        feed.count(batch, measured, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))
         feed.remember(batch, measured, now_ms)
 
     def metrics(self) -> bytes:
@@ -97,5 +100,6 @@ class BatchAnalyzer:
         Its type is `text/plain; version=0.0.4; charset=utf-8`. Families and labels are those of the sidecar.
         """
         with self._lock:
-            texts = [feed_texts(feed, label_text(feed.key._asdict())) for feed in self._table.feeds.values()]
-        return render([*feed_families(texts), *self._registry.collect()], TEXT)
+            feeds = self._table.feeds.values()
+            shown = [texts(FEED_FAMILIES, label_text(feed.key._asdict()), feed) for feed in feeds]
+        return render([*families(FEED_FAMILIES, shown), *self._registry.collect()], TEXT)

@@ -14,20 +14,22 @@ from prometheus_client.process_collector import ProcessCollector
 from exporter import clients, framing
 from exporter.analysis import Analysis
 from exporter.cardinality import FeedFilter
+from exporter.channel import Channel
 from exporter.codec import Decoder
 from exporter.config import Config
-from exporter.events import EventFactory
-from exporter.feeds import Feed, FeedTable
+from exporter.events import Event, EventFactory, utc_text
+from exporter.feeds import FeedTable
 from exporter.logs import LogCounter
 from exporter.loop import Loop, SystemClock
 from exporter.metrics import SidecarMetrics
 from exporter.notation import host_and_port
-from exporter.publisher import Channel, Publisher
+from exporter.publisher import Publisher
 from exporter.sink import CountingProducer, Frames, IdempotentChannel, NullChannel, TransactionalChannel
 from exporter.source import KafkaSource
 from exporter.store import NullStore, RedisStore, Store, StoreMetrics
 from exporter.version import version
 from exporter.views import SidecarViews
+from exporter.watch import watches
 from exporter.web import WebMetrics, WebServer
 
 log = logging.getLogger("exporter.app")
@@ -45,11 +47,13 @@ class App:
         clock = SystemClock()
         source = KafkaSource(config.input, partial(clients.consumer, config))
         channel = _channel(config, source, registry)
+        output = config.output
+        events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
         self.store = _store(config, registry)
         self.loop = Loop(
             source,
-            _analysis(config),
-            Publisher(channel, source, config.output.backlog, config.output.commit_interval, clock.monotonic),
+            _analysis(config, events),
+            _publisher(config, channel, source, clock, events),
             self.store,
             summary_interval=config.output.summary_interval,
             until_caught_up=until_caught_up,
@@ -87,18 +91,30 @@ class App:
         self.loop.stop()
 
 
-def _analysis(config: Config) -> Analysis:
-    table = FeedTable(config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude))
+def _analysis(config: Config, events: EventFactory) -> Analysis:
+    table = FeedTable(config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude), watches(config))
     for expected in config.feeds.expected:
-        table.keep(Feed(expected.feed))
+        table.expect(expected.feed)
     return Analysis(
         Decoder(config.input.limits, config.input.symbol_field),
         table,
-        EventFactory(framing.encoder(config.output), config.instance, config.output.topic, config.output.error_topic),
+        events,
         batch_events=config.output.batch_events,
         summary_period_seconds=config.output.summary_interval,
+        live_age_seconds=config.input.live_age,
         keep_updates=config.redis.url is not None,
     )
+
+
+def _publisher(
+    config: Config, channel: Channel, source: KafkaSource, clock: SystemClock, events: EventFactory
+) -> Publisher:
+    output = config.output
+
+    def report(event: Event, trouble: str) -> Event | None:
+        return events.given_up(event, trouble, utc_text(clock.now_ms()))
+
+    return Publisher(channel, source, output.backlog, output.commit_interval, clock.monotonic, report)
 
 
 def _store(config: Config, registry: CollectorRegistry) -> Store:
@@ -111,7 +127,8 @@ def _channel(config: Config, source: KafkaSource, registry: CollectorRegistry) -
     prepare = _preparation(config, registry)
     if config.output.delivery == "exactly_once":
         return TransactionalChannel(partial(clients.producer, config), prepare)
-    return IdempotentChannel(lambda: CountingProducer(clients.producer_properties(config)), prepare, source.store)
+    make = partial(CountingProducer, clients.producer_properties(config))
+    return IdempotentChannel(make, prepare, source.store)
 
 
 def _preparation(config: Config, registry: CollectorRegistry) -> Callable[[], Frames]:

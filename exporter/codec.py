@@ -6,8 +6,8 @@ Pure: no clock, no I/O, no log.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -29,15 +29,27 @@ _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NOT_MARKS = bytes(set(range(256)) - set(b'[]{}"\\'))
 _B = TypeVar("_B", bound=msgspec.Struct)
 
+NO_JSON = msgspec.Raw(b"")
+# Kept as JSON, so only JSON gives them.
+_LEVELS = ("asks", "bids", "units")
+
 
 class Message(msgspec.Struct, gc=False):
-    """One row of a batch.
+    """One row of a batch, as far as its kind goes: a ticker has `last`, a trade `price`, an order book its levels.
 
-    `timestamp` is the exchange's stamp in Unix milliseconds, 0 when the row has none.
+    `timestamp` is the exchange's stamp in Unix milliseconds, 0 when the row has none. The levels are JSON as it came,
+    not yet read, and without a byte when the row has none.
     """
 
     symbol: str
     timestamp: int | float | None = 0
+    last: float | None = None
+    high: float | None = None
+    low: float | None = None
+    price: float | None = None
+    asks: msgspec.Raw = NO_JSON
+    bids: msgspec.Raw = NO_JSON
+    units: msgspec.Raw = NO_JSON
 
 
 class Batch(msgspec.Struct, gc=False):
@@ -78,6 +90,7 @@ class Decoder:
         self._symbol_field = symbol_field
         self._full = msgspec.json.Decoder(_named(Batch, Message, symbol_field))
         self._required = msgspec.json.Decoder(_named(_RequiredBatch, _RequiredMessage, symbol_field))
+        self._plain = _named(Batch, Message, symbol_field, _LEVELS)
 
     def decode(self, value: bytes | None) -> Batch:
         """Return the batch in `value`, or raise `Rejected`."""
@@ -97,11 +110,13 @@ class Decoder:
     def convert(self, value: object) -> Batch:
         """Return the batch in plain objects, as `json.loads` makes them, or raise `Rejected`.
 
-        Bytes and depth have no limits here: they are a text's.
+        Bytes and depth have no limits here: they are a text's. Levels of order books are left out.
         """
         try:
-            batch = msgspec.convert(value, self._full.type)
+            batch = msgspec.convert(value, self._plain)
         except msgspec.ValidationError:
+            batch = _partial(lambda: msgspec.convert(value, self._required.type))
+        if any(row.timestamp != row.timestamp for row in batch.data):  # NaN, which no JSON holds
             batch = _partial(lambda: msgspec.convert(value, self._required.type))
         self._rows(batch)
         return batch
@@ -169,10 +184,13 @@ def _brackets(value: bytes) -> bytes:
     return b"".join(marks.replace(b'""', b"").split(b'"')[::2])
 
 
-def _named(batch: type[_B], message: type[msgspec.Struct], symbol_field: str) -> type[_B]:
-    """Return `batch` as a type whose rows call their symbol `symbol_field`."""
-    row = msgspec.defstruct(
-        message.__name__, [("symbol", str)], bases=(message,), rename={"symbol": symbol_field}, gc=False
-    )
+def _named(batch: type[_B], message: type[msgspec.Struct], symbol_field: str, left_out: Iterable[str] = ()) -> type[_B]:
+    """Return `batch` as a type whose rows call their symbol `symbol_field`.
+
+    What is `left_out` is read from names that nobody gives to a field.
+    """
+    fields: list[Any] = [("symbol", str), *((name, msgspec.Raw, NO_JSON) for name in left_out)]
+    names = {"symbol": symbol_field} | {name: f"{name} as JSON" for name in left_out}
+    row = msgspec.defstruct(message.__name__, fields, bases=(message,), rename=names, gc=False)
     named = msgspec.defstruct(batch.__name__, [("data", list[row])], bases=(batch,), gc=False)  # type: ignore[valid-type]
     return named  # type: ignore[return-value]

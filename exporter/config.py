@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from exporter import notation
+from exporter import notation, schedule
 from exporter.model import FeedKey
 from exporter.notation import MASK, Secret, quoted
 
@@ -62,6 +62,10 @@ def _parsed(parse: Callable[[Any], object], expected: str) -> Meta:
 
 def _count(low: int, high: int) -> Meta:
     return Meta(ge=low, le=high, description=f"a whole number from {low} to {high}")
+
+
+def _number(low: float, high: float) -> Meta:
+    return Meta(ge=low, le=high, description=f"a number from {low:g} to {high:g}")
 
 
 def _seconds(low: str, high: str) -> Meta:
@@ -119,9 +123,11 @@ class InputConfig(Section, frozen=True, kw_only=True):
     ] = (r"^(ticker|orderbook|trade)-data\..+$",)
     group: Annotated[str, _NAME] = "marketdata-exporter"
     start: Literal["latest", "earliest"] = "latest"
-    symbol_field: Annotated[str, Meta(min_length=1, max_length=64, description="the name of a field")] = (
-        "target_currency"
-    )
+    symbol_field: Annotated[
+        str, Meta(pattern=r'\A[^\x00-\x1f"\\]{1,64}\Z', description="the name of a field, without quotes")
+    ] = "target_currency"
+    warm_start: Annotated[int, _count(0, 100_000)] = 1000
+    live_age: Annotated[float, _seconds("1s", "1d")] = 60.0
     limits: Limits = Limits()
 
 
@@ -137,8 +143,41 @@ class ExpectedFeed(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+_GLOBS = Annotated[tuple[Annotated[str, _GLOB], ...], _LIST]
+
+
+class CalendarRule(Section, frozen=True, kw_only=True):
+    """When feeds may be silent: in maintenance windows, and outside of their open hours if they have any."""
+
+    feeds: _GLOBS
+    timezone: Annotated[str, _parsed(schedule.zone_name, "an IANA time zone, such as Asia/Seoul")] = "UTC"
+    maintenance: Annotated[
+        tuple[Annotated[str, _parsed(schedule.window_text, "a window, such as sun 02:00-06:00 or FROM/TO")], ...],
+        Meta(max_length=1000, description="a list, such as [sun 02:00-06:00]"),
+    ] = ()
+    open: Annotated[
+        tuple[Annotated[str, _parsed(schedule.hours_text, "hours, such as mon-fri 09:00-15:30")], ...],
+        Meta(max_length=1000, description="a list, such as [mon-fri 09:00-15:30]"),
+    ] = ()
+
+
+class Thresholds(Section, frozen=True, kw_only=True):
+    """From when on feeds are silent, frozen or partial; what is None is learned.
+
+    Learned is `factor` times what is usual, between `floor` and `ceiling`; see `exporter.analyzers.freshness`.
+    """
+
+    feeds: _GLOBS = ("*",)
+    silent: Annotated[float, _seconds("5s", "30d")] | None = None
+    frozen: Annotated[float, _seconds("5s", "30d")] | None = None
+    factor: Annotated[float, _number(1.5, 100)] = 4.0
+    floor: Annotated[float, _seconds("5s", "30d")] = 10.0
+    ceiling: Annotated[float, _seconds("5s", "30d")] = 3600.0
+    coverage: Annotated[float, _number(0, 1)] = 0.8
+
+
 class FeedsConfig(Section, frozen=True, kw_only=True):
-    """Which feeds to analyze, and which of them must exist."""
+    """Which feeds to analyze, which of them must exist, and when they are in order."""
 
     include: Annotated[tuple[Annotated[str, _GLOB], ...], _LIST] = ("*",)
     exclude: Annotated[
@@ -147,6 +186,12 @@ class FeedsConfig(Section, frozen=True, kw_only=True):
     expected: Annotated[
         tuple[ExpectedFeed, ...],
         Meta(max_length=100_000, description="a list, such as [korea:upbit:ticker]"),
+    ] = ()
+    thresholds: Annotated[
+        tuple[Thresholds, ...], Meta(max_length=1000, description="a list of at most 1000 rules")
+    ] = ()
+    calendar: Annotated[
+        tuple[CalendarRule, ...], Meta(max_length=1000, description="a list of at most 1000 rules")
     ] = ()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from exporter.codec import Message
 from exporter.config import Config, shown
 
 PROPERTY_MAPS = ("properties", "consumer_properties", "producer_properties")
@@ -48,6 +49,8 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     """Every contradiction in the configuration."""
     yield from _owned_properties(config)
     yield from _expected_feeds(config)
+    yield from _symbol_field(config)
+    yield from _feed_rules(config)
     yield from _redis(config)
     yield from _web(config)
     if not config.output.enabled:
@@ -57,6 +60,12 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _loops(config)
     if config.output.delivery == "exactly_once":
         yield from _exactly_once(config)
+
+
+def _symbol_field(config: Config) -> Iterator[Conflict]:
+    name = config.input.symbol_field
+    if name in Message.__struct_fields__ and name != "symbol":
+        yield Conflict("rows have a field of this name for something else", ("input.symbol_field",))
 
 
 def _properties(config: Config) -> Iterator[tuple[str, str, str]]:
@@ -140,6 +149,17 @@ def _expected_feeds(config: Config) -> Iterator[Conflict]:
                 f"got {shown(name)}, which include and exclude filter out", (path, "feeds.include", "feeds.exclude")
             )
         yield from _beyond_limits(config, path, (*expected.feed, *expected.symbols), len(expected.symbols))
+
+
+def _feed_rules(config: Config) -> Iterator[Conflict]:
+    for number, thresholds in enumerate(config.feeds.thresholds):
+        if thresholds.floor > thresholds.ceiling:
+            path = f"feeds.thresholds[{number}]"
+            message = f"got {thresholds.floor:g}s, expected at most the ceiling ({thresholds.ceiling:g}s)"
+            yield Conflict(message, (f"{path}.floor", f"{path}.ceiling"))
+    for number, rule in enumerate(config.feeds.calendar):
+        if not (rule.maintenance or rule.open):
+            yield Conflict("says nothing, expected maintenance windows or open hours", (f"feeds.calendar[{number}]",))
 
 
 def _is_included(config: Config, feed: str) -> bool:

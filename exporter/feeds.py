@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 
 from exporter.cardinality import FeedFilter, check_feed, check_symbol
-from exporter.codec import MAX_TIMESTAMP_MS, Batch, PartialBatch
+from exporter.codec import Batch
 from exporter.config import Limits
-from exporter.model import Anomaly, BatchResult, FeedKey, Partition, Reason, Rejected
+from exporter.measured import Measured
+from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
+from exporter.watch import Watch
 
 COUNT_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 EFFICIENCY_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -26,18 +29,6 @@ _EFFICIENCY_BUCKET = (0, *(bisect_left(EFFICIENCY_BOUNDS, 1 / n) for n in range(
 SYMBOL_RETENTION_MS = 3_600_000
 
 
-class Measured:
-    """One batch as measured: its result and the symbols behind it."""
-
-    __slots__ = ("names", "result", "symbols")
-
-    def __init__(self, batch: Batch) -> None:
-        self.names = [message.symbol for message in batch.data]
-        self.symbols = set(self.names)
-        unique = len(self.symbols)
-        self.result = BatchResult(len(self.names), unique, 1 / unique if unique else 0.0, batch.timestamp_ms)
-
-
 class Feed:
     """The counters and last values of one feed since the process started.
 
@@ -45,8 +36,9 @@ class Feed:
     so the last values are not shown. `version` rises with every change of what is shown.
     """
 
-    def __init__(self, key: FeedKey) -> None:
+    def __init__(self, key: FeedKey, watch: Watch) -> None:
         self.key = key
+        self.watch = watch
         self.version = 0
         self.partitions: set[Partition] = set()
         self.batches = 0
@@ -57,6 +49,7 @@ class Feed:
         self.unique_buckets = [0] * (len(COUNT_BOUNDS) + 1)
         self.efficiency_buckets = [0] * (len(EFFICIENCY_BOUNDS) + 1)
         self.anomalies = dict.fromkeys(Anomaly, 0)
+        self.anomaly_places: dict[Anomaly, tuple[Partition, int]] = {}  # where each kind was last met
         self.last: BatchResult | None = None
         self.last_batch_ms = 0
         self.last_message_ms = 0
@@ -64,8 +57,10 @@ class Feed:
         self.symbol_messages: Counter[str] = Counter()
         self.symbol_seen_ms: dict[str, int] = {}
 
-    def hold(self, partition: Partition) -> None:
+    def hold(self, partition: Partition, now_ms: int) -> None:
         """Learn that the feed comes over a partition of ours."""
+        if not self.partitions:
+            self.watch.begin(now_ms)
         self.partitions.add(partition)
         self.version += 1
 
@@ -73,6 +68,8 @@ class Feed:
         """Learn that a partition is not ours any more."""
         self.partitions.discard(partition)
         self.version += 1
+        if not self.partitions:
+            self.watch.end()
 
     def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
         """Make room for the symbols, or raise `Rejected` when one is not allowed or there are too many."""
@@ -87,8 +84,8 @@ class Feed:
             known = f"{len(self.symbol_seen_ms)} symbols are known, at most {limits.symbols_per_feed} are allowed"
             raise Rejected(Reason.TOO_MANY_SYMBOLS, f"{len(new)} new symbols for {self.key}; {known}")
 
-    def count(self, batch: Batch, measured: Measured) -> None:
-        """Add one batch to the counters."""
+    def count(self, batch: Batch, measured: Measured, arrival: Arrival, place: tuple[Partition, int]) -> None:
+        """Add one batch to the counters, and let it be watched; `place` is the partition and offset of its record."""
         size, unique, efficiency, _ = measured.result
         self.version += 1
         self.batches += 1
@@ -100,35 +97,34 @@ class Feed:
         self.unique_buckets[_COUNT_BUCKET[unique_entry]] += 1
         self.efficiency_buckets[_EFFICIENCY_BUCKET[unique_entry]] += 1
         self.symbol_messages.update(measured.names)
-        if batch.batch_size is not None and batch.batch_size != size:
-            self.anomalies[Anomaly.SIZE_MISMATCH] += 1
-        if isinstance(batch, PartialBatch):
-            self.anomalies[Anomaly.UNREADABLE_FIELD] += 1
+        for kind in self.watch.observe(batch, measured, arrival):
+            self.anomalies[kind] += 1
+            self.anomaly_places[kind] = place
 
-    def remember(self, batch: Batch, measured: Measured, received_ms: int) -> None:
-        """Keep what the last batch said, counted or not."""
+    def remember(self, batch: Batch, measured: Measured, heard_ms: int) -> None:
+        """Keep what the last batch said, counted or not; `heard_ms` is when it was sent, as far as we know.
+
+        What is older than what is known already changes nothing: who catches up shows no news.
+        """
+        seen_ms = self.symbol_seen_ms
+        for symbol in measured.symbols:
+            if seen_ms.get(symbol, 0) <= heard_ms:
+                seen_ms[symbol] = heard_ms
+        if heard_ms < self.last_received_ms:
+            return
         self.version += 1
         self.last = measured.result
         self.last_batch_ms = max(self.last_batch_ms, batch.timestamp_ms)
-        self.last_received_ms = received_ms
-        self.symbol_seen_ms.update(dict.fromkeys(measured.symbols, received_ms))
-        latest = latest_stamp(batch)
-        if latest > self.last_message_ms:
-            self.last_message_ms = latest
+        self.last_received_ms = heard_ms
+        if measured.stamps and measured.stamps[-1] > self.last_message_ms:
+            self.last_message_ms = int(measured.stamps[-1])
 
     def _retire_symbols(self, now_ms: int, keep: set[str]) -> None:
         oldest = now_ms - SYMBOL_RETENTION_MS
-        for symbol in [s for s, seen in self.symbol_seen_ms.items() if seen < oldest and s not in keep]:
+        retired = [s for s, seen in self.symbol_seen_ms.items() if seen < oldest and s not in keep]
+        for symbol in retired:
             del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
-
-
-def latest_stamp(batch: Batch) -> int:
-    """Return the newest row's stamp in Unix milliseconds, 0 when no row has one that can be a time."""
-    try:
-        latest = max([message.timestamp for message in batch.data], default=0)  # type: ignore[type-var]
-    except TypeError:  # a row said null
-        latest = max((message.timestamp for message in batch.data if message.timestamp is not None), default=0)
-    return int(latest) if latest is not None and 0 < latest <= MAX_TIMESTAMP_MS else 0
+        self.watch.quality.forget(retired)
 
 
 class Window:
@@ -160,10 +156,11 @@ class Window:
 class FeedTable:
     """All feeds of the process, under the limit on their number."""
 
-    def __init__(self, limits: Limits, wanted: FeedFilter) -> None:
+    def __init__(self, limits: Limits, wanted: FeedFilter, watch: Callable[[FeedKey], Watch]) -> None:
         self.limits = limits
         self.feeds: dict[FeedKey, Feed] = {}
         self._wanted = wanted
+        self._watch = watch
 
     def find(self, key: FeedKey) -> Feed | None:
         """Return the feed, or one that is not kept yet; None when it is filtered out; raise `Rejected` at a limit."""
@@ -174,7 +171,11 @@ class FeedTable:
             return None
         if len(self.feeds) >= self.limits.feeds:
             raise Rejected(Reason.TOO_MANY_FEEDS, f"{key} would be one more than the {self.limits.feeds} allowed")
-        return Feed(key)
+        return Feed(key, self._watch(key))
+
+    def expect(self, key: FeedKey) -> None:
+        """Keep a feed before it is heard: it must exist, so its counters begin at 0 now."""
+        self.keep(Feed(key, self._watch(key)))
 
     def keep(self, feed: Feed) -> None:
         """Remember a feed that `find` has made."""

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from exporter.analysis import Analysis
-from exporter.dispatch import Dispatch, Position
+from exporter.diagnosis import Lookout, Rounds, Sight
+from exporter.dispatch import Dispatch, Start
 from exporter.histogram import Histogram
 from exporter.model import Partition, Record, Status
 from exporter.publisher import Publisher
@@ -40,6 +41,17 @@ class Source(Protocol):
     ends: dict[Partition, int]
     paused: bool
     subscribed: bool
+    is_empty: bool
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether some broker answers."""
+
+    @property
+    def is_sole_reader(self) -> bool:
+        """Whether all partitions that there were at the start are ours."""
+
+    trouble: str
 
     def open(self, handler: Loop) -> None:
         """Begin; the handler learns which partitions come and go."""
@@ -108,6 +120,8 @@ class Loop:
         self._until_caught_up = until_caught_up
         self._clock = clock
         self._stopping = threading.Event()
+        self._lookout = Lookout()
+        self._rounds = Rounds()
         self._behind: dict[Partition, int] = {}  # partitions that were not read to the end they had when they came
         self._was_assigned = False
         self._summary_due = 0.0
@@ -160,15 +174,36 @@ class Loop:
             with self.lock:
                 dispatch = self.analysis.summarize(list(self.analysis.partitions), self._clock.now_ms())
             self.publisher.offer(dispatch)
-        if self._behind or not self._was_assigned:
-            self._catch_up()
+        self._catch_up()
         if now >= self._look_due:
             self._look_due = now + LOOK_SECONDS
             self.high_watermarks = self.source.high_watermarks(self.analysis.partitions)
+            with self.lock:
+                self._judge(self._clock.now_ms())
+
+    def _judge(self, now_ms: int) -> None:
+        """Say how each feed is; see `exporter.diagnosis`."""
+        sights: dict[Partition, Sight] = {}
+        for partition, owned in self.analysis.partitions.items():
+            position, end = self.position(partition), self.high_watermarks.get(partition)
+            was_behind = owned.has_more
+            owned.has_more = partition in self._behind or (end is not None and position < end)
+            owned.is_behind = owned.has_more and was_behind
+            standing = self._lookout.look(partition, position, end, now_ms)
+            sights[partition] = Sight(standing, partition in self._behind)
+        self._rounds.judge(
+            list(self.analysis.table.feeds.values()),
+            sights,
+            now_ms,
+            is_reachable=self.source.is_reachable,
+            is_sole_reader=self.source.is_sole_reader,
+        )
 
     def _catch_up(self) -> None:
-        self._behind = {partition: end for partition, end in self._behind.items() if self.position(partition) < end}
-        if self._until_caught_up and self._was_assigned and not self._behind:
+        if self._behind:
+            self._behind = {partition: end for partition, end in self._behind.items() if self.position(partition) < end}
+        has_begun = self._was_assigned or (self.source.subscribed and self.source.is_empty)
+        if self._until_caught_up and has_begun and not self._behind:
             self.stop()
 
     def _balance(self) -> None:
@@ -191,13 +226,13 @@ class Loop:
 
     # Partitions come and go: called by the source, inside `take` or `close`.
 
-    def assigned(self, starts: Mapping[Partition, tuple[Position, int]]) -> None:
+    def assigned(self, starts: Mapping[Partition, Start]) -> None:
         """Take partitions over, and commit where they begin, so that a successor begins there, too."""
         dispatch = Dispatch()
         with self.lock:
-            for partition, (position, end) in starts.items():
-                self.analysis.assign(partition, position, end)
-                self._behind[partition] = end
+            for partition, start in starts.items():
+                self.analysis.assign(partition, start)
+                self._behind[partition] = start.end
                 dispatch.positions[partition] = self.analysis.partitions[partition].position
         self._was_assigned = self._was_assigned or bool(starts)
         self.publisher.offer(dispatch)
@@ -221,9 +256,10 @@ class Loop:
         self._release(partitions)
         log.warning("partitions lost", extra={"partitions": _listed(partitions)})
 
-    def waiting(self) -> None:
-        """Learn that the source waits for the broker: that is not a stall."""
+    def waiting(self) -> bool:
+        """Learn that the source waits for the broker: that is not a stall. Return whether it shall go on."""
         self.turned_at = self._clock.monotonic()
+        return not self._stopping.is_set()
 
     def _release(self, partitions: list[Partition]) -> None:
         with self.lock:
@@ -231,6 +267,7 @@ class Loop:
         for partition in partitions:
             self._behind.pop(partition, None)
             self.high_watermarks.pop(partition, None)
+            self._lookout.forget(partition)
 
     # What others ask, from their threads.
 
@@ -239,18 +276,26 @@ class Loop:
         owned = self.analysis.partitions.get(partition)
         return max(owned.next_offset if owned else 0, self.source.ends.get(partition, 0))
 
+    def _because(self, text: str) -> str:
+        return f"{text}: {self.source.trouble}" if self.source.trouble else text
+
     def healthy(self) -> Status:
         """Tell whether the loop turns."""
         still = self._clock.monotonic() - self.turned_at
         return Status(still < STALLED_SECONDS, () if still < STALLED_SECONDS else (f"no turn for {still:.0f} s",))
 
+    def stuck_seconds(self) -> float:
+        """Return for how long the same turn, or the same call of the publisher, has been under way."""
+        return max(self._clock.monotonic() - self.turned_at, self.publisher.busy_seconds())
+
     def ready(self) -> Status:
         """Tell whether what is served is up to date."""
         checks: list[tuple[bool, Callable[[], str]]] = [
-            (self.source.subscribed, lambda: "no broker has answered yet"),
-            (bool(self.analysis.partitions), lambda: "no partition is assigned"),
+            (self.source.subscribed, lambda: self._because("no broker has answered yet")),
+            (bool(self.analysis.partitions), lambda: self._because("no partition is assigned")),
             (not self._behind, lambda: f"catching up on {_listed(list(self._behind))}"),
             (not self.source.paused, lambda: f"the backlog is full: {self.publisher.trouble or 'events are slow'}"),
+            (not self.publisher.complaint, lambda: self.publisher.complaint),
             (self.healthy().ok, lambda: "the loop does not turn"),
         ]
         reasons = tuple(reason() for holds, reason in checks if not holds)

@@ -1,7 +1,7 @@
 """Families of metrics from the state of the loop, made anew at each scrape.
 
-What is known of feeds comes as text from `exporter.feed_metrics`, because it is most of a page; the rest are families
-of prometheus_client. The loop's lock is held while a few feeds are rendered, and let go of in between.
+What is known of feeds comes as text, from the rows of `feed_metrics` and `watch_metrics`, because it is most of a page;
+the rest are families of prometheus_client. The loop's lock is held while a few feeds are rendered, not in between.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from prometheus_client.samples import Exemplar
 from exporter.analysis import Analysis
 from exporter.config import Config
 from exporter.exposition import Family, label_text
-from exporter.feed_metrics import feed_families, feed_texts, spelled
+from exporter.feed_metrics import FEED_FAMILIES
+from exporter.feed_text import families, spelled, texts
 from exporter.feeds import Feed
 from exporter.histogram import Histogram
 from exporter.logs import LogCounter
 from exporter.loop import Loop
-from exporter.model import EventType, FeedKey, Reason
+from exporter.model import EventType, Reason
 from exporter.source import SourceCounts
+from exporter.watch_metrics import WATCH_FAMILIES
 
+ANOMALIES = "marketdata_anomalies"
+FEED_ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
 # Feeds that are rendered at once while the loop waits: about two milliseconds.
 RENDERED_FEEDS = 20
 # Long enough for a waiting loop to wake up and take the lock, which is not fair by itself.
@@ -45,7 +49,6 @@ class SidecarMetrics:
     """Collects the families of one running sidecar; any thread may scrape."""
 
     def __init__(self, config: Config, loop: Loop, source: SourceCounts, logs: LogCounter, version: str) -> None:
-        self._expected = [expected.feed for expected in config.feeds.expected]
         self._backlog_events = config.output.backlog.events
         self._loop = loop
         self._source = source
@@ -57,8 +60,8 @@ class SidecarMetrics:
     def collect(self) -> Iterator[Metric | Family]:
         """Yield every family of the core, feeds first."""
         analysis = self._loop.analysis
-        yield from feed_families(self._feed_texts())
-        yield expected_family(self._expected)
+        for family in families(FEED_ROWS, self._feed_texts()):
+            yield family._replace(exemplars=self._anomaly_places(family.name)) if family.name == ANOMALIES else family
         yield from record_families(analysis)
         yield from self._consumer_families()
         yield from self._publisher_families()
@@ -78,9 +81,19 @@ class SidecarMetrics:
         while some := list(islice(changed, RENDERED_FEEDS)):
             with self._loop.lock:
                 for feed in some:
-                    self._texts[feed] = _Text(feed.version, feed_texts(feed, self._label_text(feed)))
+                    self._texts[feed] = _Text(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
             time.sleep(YIELD_SECONDS)
         return [self._texts[feed].blocks for feed in feeds]
+
+    def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
+        """Return where each kind of anomaly was last met, by the line that counts it."""
+        with self._loop.lock:
+            places = [(feed, dict(feed.anomaly_places)) for feed in self._loop.analysis.table.feeds.values()]
+        return {
+            f'{name}_total{{{self._label_text(feed)},kind="{kind}"}}': _place(partition.topic, partition.number, offset)
+            for feed, met in places
+            for kind, (partition, offset) in met.items()
+        }
 
     def _label_text(self, feed: Feed) -> str:
         text = self._labels.get(feed)
@@ -181,16 +194,6 @@ class SidecarMetrics:
             "label",
             overflow,
         )
-
-
-def expected_family(feeds: Iterable[FeedKey]) -> Metric:
-    """Return the family that says which feeds must exist."""
-    family = GaugeMetricFamily(
-        "marketdata_feed_expected", "1 for each feed that must exist, by configuration.", labels=FeedKey._fields
-    )
-    for feed in feeds:
-        family.add_metric(feed, 1)
-    return family
 
 
 def record_families(analysis: Analysis) -> Iterator[Metric]:

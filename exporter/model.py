@@ -56,6 +56,19 @@ class Anomaly(StrEnum):
 
     SIZE_MISMATCH = "size_mismatch"
     UNREADABLE_FIELD = "unreadable_field"
+    INVALID_PRICE = "invalid_price"
+    INVERTED_RANGE = "inverted_range"
+    PRICE_OUT_OF_RANGE = "price_out_of_range"
+    PRICE_JUMP = "price_jump"
+    IMPLAUSIBLE_STAMP = "implausible_stamp"
+    FUTURE_BATCH = "future_batch"
+    FUTURE_MESSAGE = "future_message"
+    BATCH_TIME_BACKWARDS = "batch_time_backwards"
+    MESSAGE_TIME_BACKWARDS = "message_time_backwards"
+    DUPLICATE_MESSAGES = "duplicate_messages"
+    UNCHANGED_BATCH = "unchanged_batch"
+    CROSSED_BOOK = "crossed_book"
+    EMPTY_BOOK = "empty_book"
 
 
 class EventType(StrEnum):

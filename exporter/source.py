@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
 from exporter.config import InputConfig
-from exporter.dispatch import Position
+from exporter.dispatch import Position, Start
 from exporter.model import Partition, Record
 
 log = logging.getLogger("exporter.source")
@@ -24,15 +25,22 @@ log = logging.getLogger("exporter.source")
 TAKE_RECORDS = 500
 ASK_SECONDS = 5.0
 ASK_PAUSE_SECONDS = 0.2
-# A group that does not answer for so long while partitions are handed out ends the consumer; the next one asks again.
+# A group that does not answer for so long while partitions are handed out gets another consumer.
 ASSIGN_SECONDS = 120.0
+# So does a cluster of which no broker is to be found: its addresses may have changed, and librdkafka is told to keep
+# to those that it knows.
+DOWN_SECONDS = 120.0
+# A consumer that broke is replaced after so long; twice as long each time when it breaks again soon.
+REOPEN_SECONDS = 1.0
+LONGEST_REOPEN_SECONDS = 60.0
+_DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 class Handler(Protocol):
     """Whom the source tells that partitions come and go; called inside `take` and `close`."""
 
-    def assigned(self, starts: Mapping[Partition, tuple[Position, int]]) -> None:
-        """Partitions are ours now; each with its position and its end offset at this moment."""
+    def assigned(self, starts: Mapping[Partition, Start]) -> None:
+        """Partitions are ours now, each with where it begins and ends at this moment."""
 
     def revoked(self, partitions: list[Partition]) -> None:
         """Partitions are about to go; what is read of them may still be committed."""
@@ -40,8 +48,8 @@ class Handler(Protocol):
     def lost(self, partitions: list[Partition]) -> None:
         """Partitions are gone already."""
 
-    def waiting(self) -> None:
-        """The broker is being asked and has not answered; this may go on for a while."""
+    def waiting(self) -> bool:
+        """The broker is being asked and has not answered; return whether to go on asking."""
 
 
 class SourceCounts:
@@ -63,6 +71,8 @@ class KafkaSource:
         self.ends: dict[Partition, int] = {}  # position at which a partition was seen to have no more records
         self.paused = False
         self.subscribed = False
+        self.is_empty = False  # there was no topic to read when we subscribed
+        self.trouble = ""  # what the broker last said against our reading
         self._settings = settings
         self._make_consumer = make_consumer
         self._handler: Handler  # set by `open`, as is the consumer
@@ -70,14 +80,33 @@ class KafkaSource:
         self._interned: dict[tuple[str, int], Partition] = {}
         self._at_start: set[Partition] = set()
         self._group_was_new = False
+        self._mine: set[Partition] = set()
+        self._broken = ""  # why the consumer cannot be used any more
+        self._broken_at = float("-inf")
+        self._reopen_seconds = REOPEN_SECONDS
+        self._down_at = float("inf")
 
     def open(self, handler: Handler) -> None:
         """Make the consumer; it subscribes once the broker has answered."""
         self._handler = handler
         self._consumer = self._make_consumer(self._on_error)
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether some broker answers, as far as the client says."""
+        return self._down_at == float("inf")
+
+    @property
+    def is_sole_reader(self) -> bool:
+        """Whether all partitions that there were when we subscribed are ours."""
+        return self.subscribed and self._at_start <= self._mine
+
     def take(self, seconds: float) -> list[Record]:
         """Return the next records, at most `TAKE_RECORDS`; wait at most so long for the first."""
+        if time.monotonic() - self._down_at > DOWN_SECONDS:
+            self._look_for_brokers()
+        if self._broken and not self._reopen(seconds):
+            return []
         if not self.subscribed and not self._subscribe():
             return []
         first = self._consumer.poll(seconds)
@@ -99,9 +128,10 @@ class KafkaSource:
         """Return who we are in the group, for a transaction."""
         return self._consumer.consumer_group_metadata()
 
-    def offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Return the group's committed offsets; raise `TimeoutError` when they are not to be had now."""
-        return {partition: offset for partition, (offset, _) in self._committed(partitions).items()}
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, Position]:
+        """Return what the group has committed, as it was written; raise `TimeoutError` when that is not to be had."""
+        found = self._committed(partitions)
+        return {partition: Position.committed(*commit, now_ms=sys.maxsize) for partition, commit in found.items()}
 
     def store(self, offsets: list[TopicPartition]) -> None:
         """Store offsets for the consumer to commit; those of partitions that are gone are somebody else's now."""
@@ -129,6 +159,43 @@ class KafkaSource:
         closing.join(seconds)
         return not closing.is_alive()
 
+    # A consumer that cannot be used any more.
+
+    def _break(self, why: str) -> None:
+        """Give the consumer up: what it had is somebody else's."""
+        if self._broken:
+            return
+        now = time.monotonic()
+        is_new = now - self._broken_at > 2 * LONGEST_REOPEN_SECONDS
+        self._reopen_seconds = REOPEN_SECONDS if is_new else min(LONGEST_REOPEN_SECONDS, self._reopen_seconds * 2)
+        self._broken = self.trouble = why
+        self._broken_at = now
+        log.error("the consumer is broken", extra={"error": why, "next_try_seconds": self._reopen_seconds})
+
+    def _reopen(self, seconds: float) -> bool:
+        """Replace the broken consumer once it is time; wait at most so long, and return whether there is a new one."""
+        if self.subscribed:
+            self.subscribed, mine = False, sorted(self._mine)
+            self.counts.rebalances["lost"] += 1
+            self._forget(mine)
+            self._handler.lost(mine)
+        wait = self._broken_at + self._reopen_seconds - time.monotonic()
+        if wait > 0:
+            time.sleep(min(seconds, wait))
+            return False
+        # In a thread of its own, see `close`; its callbacks are not listened to any more.
+        threading.Thread(target=self._consumer.close, name="consumer-close", daemon=True).start()
+        self._consumer = self._make_consumer(self._on_error)
+        self._broken = ""
+        return True
+
+    def _look_for_brokers(self) -> None:
+        try:
+            self._consumer.list_topics(timeout=1.0)
+        except KafkaException:
+            self._break(f"no broker was to be found for {DOWN_SECONDS:g} s")
+        self._down_at = float("inf")
+
     # Joining the group.
 
     def _subscribe(self) -> bool:
@@ -137,9 +204,15 @@ class KafkaSource:
             self._at_start = self._matching()
             known = self._committed(self._at_start)
         except (KafkaException, TimeoutError) as error:
-            log.debug("no broker yet", extra={"error": str(error)})
+            # A group that may not be used is silent; its refusal comes as an event of its own.
+            refusal = self._consumer.poll(0)
+            trouble = str(error) if refusal is None else refusal.error().str()
+            if trouble != self.trouble:
+                log.warning("the group cannot be joined yet", extra={"error": trouble})
+            self.trouble = trouble
             return False
         self._group_was_new = not known
+        self.is_empty = not self._at_start
         self._consumer.subscribe(
             list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -159,31 +232,45 @@ class KafkaSource:
         }
 
     def _on_assign(self, consumer: Any, assigned: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return  # one that was given up
         self.counts.rebalances["assigned"] += 1
         starts = self._starts([self._partition(tp.topic, tp.partition) for tp in assigned])
+        if starts is None:
+            consumer.incremental_assign([])
+            return
+        self._mine |= starts.keys()
+        self.trouble = ""
         self._handler.assigned(starts)
-        offsets = [TopicPartition(*partition, position.summarized) for partition, (position, _) in starts.items()]
+        offsets = [TopicPartition(*partition, start.first) for partition, start in starts.items()]
         consumer.incremental_assign(offsets)
         if self.paused:
             consumer.pause(offsets)
 
     def _on_revoke(self, consumer: Any, revoked: list[TopicPartition]) -> None:
-        self.counts.rebalances["revoked"] += 1
-        self._gone(consumer, revoked, self._handler.revoked)
+        self._gone(consumer, revoked, "revoked", self._handler.revoked)
 
     def _on_lost(self, consumer: Any, lost: list[TopicPartition]) -> None:
-        self.counts.rebalances["lost"] += 1
-        self._gone(consumer, lost, self._handler.lost)
+        self._gone(consumer, lost, "lost", self._handler.lost)
 
-    def _gone(self, consumer: Any, gone: list[TopicPartition], tell: Callable[[list[Partition]], None]) -> None:
+    def _gone(
+        self, consumer: Any, gone: list[TopicPartition], event: str, tell: Callable[[list[Partition]], None]
+    ) -> None:
+        if consumer is not self._consumer:
+            return
+        self.counts.rebalances[event] += 1
         partitions = [self._partition(tp.topic, tp.partition) for tp in gone]
         tell(partitions)
-        for partition in partitions:
-            self.ends.pop(partition, None)
+        self._forget(partitions)
         consumer.incremental_unassign(gone)
 
-    def _starts(self, partitions: list[Partition]) -> dict[Partition, tuple[Position, int]]:
-        """Find out where to begin.
+    def _forget(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._mine.discard(partition)
+            self.ends.pop(partition, None)
+
+    def _starts(self, partitions: list[Partition]) -> dict[Partition, Start] | None:
+        """Find out where to begin; None when that is not to be had.
 
         Own questions, asked until they are answered: librdkafka asks once, and when that one fails the partition
         stays silent for ever (librdkafka #5586).
@@ -196,24 +283,30 @@ class KafkaSource:
             except (KafkaException, TimeoutError) as error:
                 log.warning("positions are not to be had yet", extra={"error": str(error)})
                 if time.monotonic() > deadline:
-                    raise
-                self._handler.waiting()
+                    self._break(f"positions were not to be had for {ASSIGN_SECONDS:g} s: {error}")
+                if self._broken or not self._handler.waiting():
+                    return None
                 time.sleep(ASK_PAUSE_SECONDS)
 
-    def _start(self, partition: Partition, committed: tuple[int, str | None] | None) -> tuple[Position, int]:
+    def _start(self, partition: Partition, committed: tuple[int, str | None] | None) -> Start:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_SECONDS)
+        position = self._position(partition, committed, low, high)
+        warm = min(position.summarized, position.offset - self._settings.warm_start)
+        return Start(position, max(low, warm), high)
+
+    def _position(
+        self, partition: Partition, committed: tuple[int, str | None] | None, low: int, high: int
+    ) -> Position:
         now_ms = time.time_ns() // 1_000_000
-        if committed is not None:
-            position = Position.committed(*committed, now_ms)
-            if position.offset > high:
-                log.warning(
-                    "the topic was made anew", extra={"partition": str(partition), "committed": position.offset}
-                )
-                return Position(low, low, now_ms), high
-            return Position(position.offset, max(low, position.summarized), position.since_ms), high
-        is_new = self._group_was_new and partition in self._at_start
-        offset = high if is_new and self._settings.start == "latest" else low
-        return Position(offset, offset, now_ms), high
+        if committed is None:
+            is_new = self._group_was_new and partition in self._at_start
+            offset = high if is_new and self._settings.start == "latest" else low
+            return Position(offset, offset, now_ms)
+        position = Position.committed(*committed, now_ms)
+        if position.offset <= high:
+            return position
+        log.warning("the topic was made anew", extra={"partition": str(partition), "committed": position.offset})
+        return Position(low, low, now_ms)
 
     def _committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str | None]]:
         asked = [TopicPartition(*partition) for partition in partitions]
@@ -236,6 +329,7 @@ class KafkaSource:
 
     def _records(self, messages: list[Any]) -> list[Record]:
         records: list[Record] = []
+        self._down_at = float("inf")
         for message in messages:
             error = message.error()
             if error is not None:
@@ -262,9 +356,13 @@ class KafkaSource:
         name = error.name()
         self.counts.errors[name] = self.counts.errors.get(name, 0) + 1
         log.warning("kafka", extra={"code": name, "error": error.str()})
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._down_at = min(self._down_at, time.monotonic())
+        if error.code() in _DENIED:
+            self.trouble = error.str()
         # As a record the news of a fatal error has a code of its own, and does not call itself fatal.
         if error.fatal() or error.code() == KafkaError._FATAL:
-            raise KafkaException(error)
+            self._break(error.str())
 
     def _partition(self, topic: str, number: int) -> Partition:
         key = (topic, number)

@@ -11,13 +11,26 @@ from exporter.analysis import Analysis
 from exporter.config import Limits
 from exporter.dispatch import Dispatch, Position
 from exporter.model import EventType, Reason, SymbolUpdate
-from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER, SECOND, START, UNWANTED, analysis, record, take, value
+from tests.support.analysis import (
+    FIRST,
+    KEY,
+    NOW_MS,
+    OTHER,
+    SECOND,
+    START,
+    UNWANTED,
+    analysis,
+    record,
+    start,
+    take,
+    value,
+)
 
 
 def owner(position: Position = START, **settings: Any) -> Analysis:
     """An analysis that owns the first partition."""
     made = analysis(**settings)
-    made.assign(FIRST, position, end_offset=100)
+    made.assign(FIRST, start(position, 100))
     return made
 
 
@@ -77,7 +90,7 @@ def test_a_redelivered_record_is_told_again_and_counted_once() -> None:
     here = owner()
     take(here, record(0), record(1, b"{"))
     here.release([FIRST])
-    here.assign(FIRST, START, end_offset=2)
+    here.assign(FIRST, start(START, 2))
     here.take_updates()
     dispatch = take(here, record(0), record(1, b"{"), record(2))
     topic = here.topics[FIRST.topic]
@@ -92,7 +105,7 @@ def test_a_topic_that_was_made_anew_is_counted_from_its_start() -> None:
     here = owner()
     take(here, *map(record, range(10)))
     here.release([FIRST])
-    here.assign(FIRST, START, end_offset=9)
+    here.assign(FIRST, start(START, 9))
     assert places(take(here, record(0))) == [0]
     assert (here.topics[FIRST.topic].records, here.topics[FIRST.topic].redelivered) == (11, 0)
 
@@ -101,7 +114,7 @@ def test_a_topic_that_only_shrank_to_what_was_counted_is_the_same() -> None:
     here = owner()
     take(here, *map(record, range(10)))
     here.release([FIRST])
-    here.assign(FIRST, START, end_offset=10)
+    here.assign(FIRST, start(START, 10))
     take(here, record(0))
     assert here.topics[FIRST.topic].redelivered == 1
 
@@ -183,7 +196,7 @@ def test_without_batch_events_positions_and_summaries_go_on() -> None:
 
 def test_a_summary_covers_a_feed_on_all_its_partitions_once() -> None:
     here = owner()
-    here.assign(SECOND, Position(0, 0, NOW_MS - 20_000), end_offset=1)
+    here.assign(SECOND, start(Position(0, 0, NOW_MS - 20_000), 1))
     take(here, record(0), record(1, value(OTHER)), record(0, partition=SECOND))
     dispatch = here.summarize([FIRST, SECOND], NOW_MS + 30_000)
     assert totals(dispatch) == {"upbit": 2, "bithumb": 1}
@@ -195,7 +208,7 @@ def test_a_summary_covers_a_feed_on_all_its_partitions_once() -> None:
 
 def test_a_feed_shows_last_values_until_its_last_partition_goes() -> None:
     here = owner()
-    here.assign(SECOND, START, end_offset=1)
+    here.assign(SECOND, start(START, 1))
     take(here, record(0), record(0, partition=SECOND))
     feed = here.table.feeds[KEY]
     assert feed.partitions == {FIRST, SECOND}
@@ -210,7 +223,7 @@ def test_a_feed_comes_back_with_its_partition_and_its_next_record() -> None:
     here = owner()
     take(here, record(0))
     here.release([FIRST])
-    here.assign(FIRST, Position(1, 1, NOW_MS), end_offset=1)
+    here.assign(FIRST, start(Position(1, 1, NOW_MS), 1))
     assert here.summarize([FIRST], NOW_MS).events == []
     take(here, record(1))
     assert here.table.feeds[KEY].partitions == {FIRST}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.codec import MAX_TIMESTAMP_MS, Batch, Decoder, PartialBatch, is_deeper_than
+from exporter.codec import MAX_TIMESTAMP_MS, NO_JSON, Batch, Decoder, Message, PartialBatch, is_deeper_than
 from exporter.config import Limits
 from exporter.model import Reason, Rejected
 
@@ -79,6 +79,30 @@ def test_a_batch_is_read_with_the_fields_that_are_needed() -> None:
     assert (batch.timestamp_ms, batch.batch_size) == (1_760_031_213_693, 2)
     assert [(row.symbol, row.timestamp) for row in batch.data] == [("KRW-BTC", 1_760_031_199_778), ("KRW-ETH", 0)]
     assert not isinstance(batch, PartialBatch)
+
+
+def test_a_row_is_read_as_far_as_its_kind_goes() -> None:
+    rows = [
+        {"target_currency": "A", "first": "?", "last": 3, "high": 4.5, "low": 2.5},
+        {"target_currency": "B", "price": 7, "side": "BID", "last": None},
+        {"target_currency": "C", "asks": [["1.5", "2"]], "bids": [], "units": None},
+    ]
+    ticker, trade, book = decode(encoded(data=rows)).data
+    assert (ticker.last, ticker.high, ticker.low, ticker.price) == (3.0, 4.5, 2.5, None)
+    assert (trade.last, trade.price) == (None, 7.0)
+    assert [bytes(side) for side in (book.asks, book.bids, book.units)] == [b'[["1.5", "2"]]', b"[]", b"null"]
+    assert all(side is NO_JSON for row in (ticker, trade) for side in (row.asks, row.bids, row.units))
+
+
+def test_plain_objects_have_no_levels_and_no_stamp_that_is_no_number() -> None:
+    """Levels are kept as JSON, and JSON has no NaN."""
+    rows = [{"target_currency": "A", "timestamp": 5, "price": 1.5, "asks": [[1, 2]], "bids": 3, "units": "x"}]
+    (row,) = Decoder(Limits()).convert(BATCH | {"data": rows}).data
+    assert (row.timestamp, row.price) == (5, 1.5)
+    assert row.asks is row.bids is row.units is NO_JSON
+    partial = Decoder(Limits()).convert(BATCH | {"data": [{"target_currency": "A", "timestamp": float("nan")}]})
+    assert isinstance(partial, PartialBatch)
+    assert partial.data[0].timestamp == 0
 
 
 REJECTED = [
@@ -193,6 +217,10 @@ UNREADABLE = [
         {"data": [{"target_currency": "A"}, {"target_currency": "B", "timestamp": "now"}]}, id="stamp is text"
     ),
     pytest.param({"data": [{"target_currency": "A"}, {"target_currency": "B", "timestamp": []}]}, id="stamp is a list"),
+    *[
+        pytest.param({"data": [{"target_currency": "A", "timestamp": 1, field: "1.5"}]}, id=f"{field} is text")
+        for field in ("last", "high", "low", "price")
+    ],
 ]
 
 
@@ -238,7 +266,7 @@ def test_a_record_cannot_set_what_is_not_its_own(names: dict[str, object]) -> No
     batch = decode(json.dumps(names | BATCH | {"data": [names | {"target_currency": "A"}]}).encode())
     assert [row.symbol for row in batch.data] == ["A"]
     assert set(msgspec.structs.asdict(batch)) == {*BATCH}
-    assert set(msgspec.structs.asdict(batch.data[0])) == {"symbol", "timestamp"}
+    assert set(msgspec.structs.asdict(batch.data[0])) == {*Message.__struct_fields__}
 
 
 @given(value=st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
@@ -248,7 +276,7 @@ def test_any_bytes_are_a_batch_or_rejected(value: bytes) -> None:
 
 @given(
     fields=st.dictionaries(st.sampled_from([*BATCH, "symbol"]), ANY_JSON),
-    row=st.dictionaries(st.sampled_from(["target_currency", "timestamp", "symbol"]), ANY_JSON),
+    row=st.dictionaries(st.sampled_from(["target_currency", "symbol", *Message.__struct_fields__[1:]]), ANY_JSON),
     nan=st.booleans(),
 )
 def test_any_json_is_a_batch_or_rejected(fields: dict[str, object], row: dict[str, object], nan: bool) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from exporter.dispatch import EVENT_OVERHEAD_BYTES, Dispatch, Position
 from exporter.events import Event
 from exporter.model import EventType, Partition
-from tests.support.analysis import FIRST, NOW_MS, SECOND, record, take
+from tests.support.analysis import FIRST, NOW_MS, SECOND, record, start, take
 from tests.support.analysis import analysis as new_analysis
 
 OFFSETS = st.integers(0, 2**63 - 1)
@@ -87,5 +87,5 @@ def test_what_belongs_to_other_owners_is_taken_out(whole: Dispatch, gone: set[Pa
 def test_an_empty_dispatch_is_nothing_and_a_position_alone_is_something() -> None:
     assert not Dispatch()
     here = new_analysis(batch_events=False)
-    here.assign(FIRST, Position(0, 0, NOW_MS), end_offset=1)
+    here.assign(FIRST, start(Position(0, 0, NOW_MS), 1))
     assert take(here, record(0))

@@ -27,7 +27,7 @@ from exporter.app import App
 from exporter.breaker import CircuitBreaker, CircuitState
 from exporter.codec import Decoder
 from exporter.config import Config, Limits
-from exporter.dispatch import Position
+from exporter.dispatch import Position, Start
 from exporter.events import AvroEncoder, EventFactory, Stamp, confluent_frame, load_schema, single_object_frame
 from exporter.exposition import TEXT, render
 from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
@@ -100,7 +100,7 @@ def app() -> Iterator[App]:
     assert isinstance(app.loop.source, KafkaSource)
     app.loop.source.counts.errors["_TRANSPORT"] = 1
     analysis = app.loop.analysis
-    analysis.assign(PARTITION, Position(0, 0, NOW_MS), 2)
+    analysis.assign(PARTITION, Start(Position(0, 0, NOW_MS), 0, 2))
     app.loop.high_watermarks[PARTITION] = 2
     (batch,) = [block for block in blocks("json") if "batch_size" in json.loads(block)]
     records = [Record(PARTITION, 0, NOW_MS, None), Record(PARTITION, 1, NOW_MS, batch.encode())]
@@ -391,7 +391,7 @@ def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:
     app = App(config())
     try:
         assert isinstance(app.loop.source, KafkaSource)
-        app.loop.assigned({PARTITION: (Position(0, 0, NOW_MS), 10)})
+        app.loop.assigned({PARTITION: Start(Position(0, 0, NOW_MS), 0, 10)})
         app.loop.analysis.release([PARTITION])
         app.loop.source.paused = True
         app.loop.turned_at -= 2 * loop.STALLED_SECONDS

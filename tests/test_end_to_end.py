@@ -25,6 +25,17 @@ from tests.support.waiting import eventually
 ROOT = Path(__file__).parents[1]
 OVERVIEW = json.loads((ROOT / "grafana" / "dashboards" / "overview.json").read_text())
 GARBAGE = [b"not JSON", b"{}", b""]
+# A feed of its own, so that it is in nobody's truth.
+SUSPICIOUS = json.dumps(
+    {
+        "region": "x",
+        "exchange": "y",
+        "request_type": "z",
+        "timestamp_ms": 1_760_031_213_693,
+        "batch_size": 2,
+        "data": [],
+    }
+).encode()
 READ_SECONDS = 30.0
 
 
@@ -90,11 +101,11 @@ def run(broker: Broker, _redis: RedisServer, tmp_path_factory: pytest.TempPathFa
 
 def _in_two_parts(deployment: Deployment, sidecar: Sidecar, prometheus: PrometheusServer) -> None:
     """Let Prometheus see counters before and after: a rate needs two samples that differ."""
-    values = [*GARBAGE, *played()]
+    values = [*GARBAGE, SUSPICIOUS, *played()]
     deployment.cluster.produce(deployment.topic, values[: len(values) // 2])
     eventually(lambda: prometheus.query("sum(marketdata_events_total) > 0"), READ_SECONDS, "no event was scraped")
     deployment.cluster.produce(deployment.topic, values[len(values) // 2 :])
-    batches = sum(counted.batches for counted in truth().values())
+    batches = sum(counted.batches for counted in truth().values()) + 1
     counted = f"sum(marketdata_events_total{{event_type='batch_collected'}}) == {batches}"
     eventually(lambda: prometheus.query(counted), READ_SECONDS, f"{sidecar.batches()} of {batches} batches")
 
@@ -107,10 +118,23 @@ def test_metrics_say_of_each_feed_what_an_exact_reader_counts(run: Run) -> None:
     }
 
 
+def test_what_was_rejected_or_suspicious_can_be_found(run: Run) -> None:
+    """OpenMetrics carries the place of the last record of each reason and kind."""
+    page = run.sidecar.get("/metrics", Accept="application/openmetrics-text;version=1.0.0").text
+    places = {
+        tuple(sample.labels.items())[-1]: sample.exemplar.labels["topic"]
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.exemplar is not None and sample.value
+    }
+    assert places[("reason", "invalid_json")] == run.deployment.topic
+    assert places[("kind", "size_mismatch")] == run.deployment.topic
+
+
 def test_every_record_is_accepted_or_rejected(run: Run) -> None:
     """What was read is what was accepted and what was rejected, and nothing else."""
     scrape = run.sidecar.scrape()
-    assert scrape.total("marketdata_records_total") == len(played()) + len(GARBAGE)
+    assert scrape.total("marketdata_records_total") == len(played()) + len([*GARBAGE, SUSPICIOUS])
     rejected = {row["reason"]: row.value for row in scrape.series("marketdata_records_rejected_total") if row.value}
     assert rejected == {"invalid_json": 1, "missing_field": 1, "empty": 1}
 
@@ -151,6 +175,8 @@ def _added(events: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
         feed: dict.fromkeys(("batches", "messages", "sizes", "unique_sum", "efficiency_sum"), 0.0) for feed in truth()
     }
     for event in batches:
+        if _feed(event) not in sums:
+            continue
         of_feed, stats = sums[_feed(event)], event["stats"]
         of_feed["batches"] += 1
         of_feed["sizes"] += 1
@@ -173,7 +199,7 @@ def test_symbols_of_all_replicas_are_counted_in_redis(run: Run) -> None:
             feed = ":".join(row[name] for name in FeedKey._fields)
             symbols, messages = found.get(feed, (0, 0))
             found[feed] = (symbols + 1, messages + row["messages"])
-        return found
+        return {feed: found[feed] for feed in found if feed in truth()}
 
     right = {feed: (counted.symbols, counted.messages) for feed, counted in truth().items()}
     eventually(lambda: _same(rows(), right), READ_SECONDS)

@@ -11,21 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cardinality import FeedFilter
-from exporter.codec import MAX_TIMESTAMP_MS, Batch, Message, PartialBatch
+from exporter.codec import Batch, Message, PartialBatch
 from exporter.config import Limits
-from exporter.feeds import (
-    COUNT_BOUNDS,
-    EFFICIENCY_BOUNDS,
-    SYMBOL_RETENTION_MS,
-    Feed,
-    FeedTable,
-    Measured,
-    Window,
-    latest_stamp,
-)
+from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed, FeedTable, Window
 from exporter.histogram import Histogram
-from exporter.model import Anomaly, BatchResult, FeedKey, Reason, Rejected
+from exporter.measured import Measured
+from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
+from tests.support.analysis import WATCHES
 
+PLACE = (Partition("ticker-data.korea", 0), 0)
 KEY = FeedKey("korea", "upbit", "ticker")
 NOW_MS = 1_760_031_213_693
 ALL = FeedFilter(["*"], [])
@@ -43,10 +37,10 @@ def batch(
 
 def counted(*batches: Batch) -> Feed:
     """A feed that has counted the batches."""
-    feed = Feed(KEY)
+    feed = Feed(KEY, WATCHES(KEY))
     for number, one in enumerate(batches):
         measured = Measured(one)
-        feed.count(one, measured)
+        feed.count(one, measured, Arrival(0, NOW_MS + number, is_live=True), PLACE)
         feed.remember(one, measured, NOW_MS + number)
     return feed
 
@@ -94,7 +88,7 @@ def test_counters_equal_a_recount(batches: list[Batch]) -> None:
     assert feed.unique_buckets == recount(COUNT_BOUNDS, uniques)
     assert feed.efficiency_buckets == recount(EFFICIENCY_BOUNDS, efficiencies)
     assert feed.symbol_messages == Counter(name for some in names for name in some)
-    assert feed.anomalies == {
+    assert {kind: feed.anomalies[kind] for kind in (Anomaly.SIZE_MISMATCH, Anomaly.UNREADABLE_FIELD)} == {
         Anomaly.SIZE_MISMATCH: sum(one.batch_size not in (None, len(one.data)) for one in batches),
         Anomaly.UNREADABLE_FIELD: sum(isinstance(one, PartialBatch) for one in batches),
     }
@@ -129,15 +123,6 @@ def test_windows_that_are_merged_equal_one_window(batches: list[Batch], split: i
 # Stamps.
 
 
-@pytest.mark.parametrize(
-    ("stamps", "latest"),
-    [([], 0), ([5], 5), ([5, 9, 7], 9), ([None], 0), ([None, 5], 5), ([5, None, 9.5], 9), ([-5], 0), ([0], 0),
-     ([MAX_TIMESTAMP_MS], MAX_TIMESTAMP_MS), ([MAX_TIMESTAMP_MS + 1], 0), ([2**64, 5], 0), ([1e300], 0)],
-)  # fmt: skip
-def test_the_latest_stamp_is_a_time_or_zero(stamps: list[float | None], latest: int) -> None:
-    assert latest_stamp(batch(*"ABC"[: len(stamps)], stamps=stamps)) == latest
-
-
 def test_last_values_are_those_of_the_last_batch_and_stamps_never_go_back() -> None:
     late = batch("A", stamps=[NOW_MS - 10])
     late.timestamp_ms -= 1000
@@ -156,7 +141,7 @@ def test_a_feed_has_as_many_symbols_as_it_may_and_no_more() -> None:
     with pytest.raises(Rejected, match="too_many_symbols: 1 new symbols for korea:upbit:ticker; 2 "):
         feed.admit({"A", "C"}, limits, NOW_MS)
     with pytest.raises(Rejected, match="too_many_symbols"):
-        Feed(KEY).admit({"A", "B", "C"}, limits, NOW_MS)
+        Feed(KEY, WATCHES(KEY)).admit({"A", "B", "C"}, limits, NOW_MS)
 
 
 def test_symbols_make_room_once_they_were_not_seen_for_an_hour() -> None:
@@ -178,7 +163,7 @@ def test_a_symbol_that_comes_again_is_kept_however_old_it_is() -> None:
 
 def test_a_symbol_is_checked_before_there_is_room_for_it() -> None:
     with pytest.raises(Rejected) as caught:
-        Feed(KEY).admit({"A\n"}, Limits(), NOW_MS)
+        Feed(KEY, WATCHES(KEY)).admit({"A\n"}, Limits(), NOW_MS)
     assert caught.value.reason is Reason.INVALID_SYMBOL
 
 
@@ -191,7 +176,7 @@ def kept(table: FeedTable, key: FeedKey) -> Feed | None:
 
 
 def test_there_are_as_many_feeds_as_allowed_and_no_more() -> None:
-    table = FeedTable(Limits(feeds=2), ALL)
+    table = FeedTable(Limits(feeds=2), ALL, WATCHES)
     first = kept(table, KEY)
     assert kept(table, KEY._replace(region="us")) is not first
     assert table.find(KEY) is first
@@ -203,7 +188,7 @@ def test_there_are_as_many_feeds_as_allowed_and_no_more() -> None:
 
 
 def test_a_feed_that_is_not_wanted_takes_no_room() -> None:
-    table = FeedTable(Limits(feeds=1), FeedFilter(["korea:*"], ["*:orderbook"]))
+    table = FeedTable(Limits(feeds=1), FeedFilter(["korea:*"], ["*:orderbook"]), WATCHES)
     assert table.find(KEY._replace(request_type="orderbook")) is None
     assert table.find(KEY._replace(region="us")) is None
     assert kept(table, KEY) is not None
@@ -211,6 +196,6 @@ def test_a_feed_that_is_not_wanted_takes_no_room() -> None:
 
 
 def test_a_feed_is_not_remembered_before_a_batch_of_it_is_accepted() -> None:
-    table = FeedTable(Limits(feeds=1), ALL)
+    table = FeedTable(Limits(feeds=1), ALL, WATCHES)
     assert table.find(KEY) is not None
     assert not table.feeds

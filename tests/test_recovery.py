@@ -18,7 +18,7 @@ from exporter.analysis import Analysis
 from exporter.dispatch import Dispatch, Position
 from exporter.events import Event
 from exporter.model import EventType, FeedKey, Partition, Record
-from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER, SECOND, UNWANTED, analysis, record, take, value
+from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER, SECOND, UNWANTED, analysis, record, start, take, value
 
 CONTENTS = [value(), value(OTHER, "C"), value(OTHER, ""), value(UNWANTED), b"{", b"", value(KEY._replace(region="a b"))]
 ACCEPTED: dict[bytes, FeedKey] = {CONTENTS[0]: KEY, CONTENTS[1]: OTHER, CONTENTS[2]: OTHER}
@@ -122,7 +122,7 @@ class Life:
 
     def _assign(self) -> None:
         for partition, log in self.logs.items():
-            self.here.assign(partition, self.position(partition), len(log))
+            self.here.assign(partition, start(self.position(partition), len(log)))
 
 
 @given(logs=st.tuples(LOGS, LOGS), steps=STEPS)
@@ -171,7 +171,7 @@ def test_turns_may_be_cut_anywhere(contents: list[bytes], cuts: set[int]) -> Non
 
 def owner(end: int) -> Analysis:
     here = analysis()
-    here.assign(FIRST, Position(0, 0, NOW_MS), end)
+    here.assign(FIRST, start(Position(0, 0, NOW_MS), end))
     return here
 
 
@@ -183,7 +183,7 @@ def untimed(event: Event) -> tuple[object, ...]:
 
 def numbers(here: Analysis) -> object:
     """All that is counted, in a form that can be compared."""
-    untimed_fields = ("last_received_ms", "symbol_seen_ms", "key")
+    untimed_fields = ("last_received_ms", "symbol_seen_ms", "key", "watch")
     feeds = {
         key: {name: seen for name, seen in vars(feed).items() if name not in untimed_fields}
         for key, feed in here.table.feeds.items()

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from exporter.config import Config, CreateTopics
+from exporter.config import Config, CreateTopics, Thresholds
 from exporter.settings import expected, keys, load
 
 REFERENCE = (files("exporter") / "reference.yml").read_text()
@@ -20,7 +20,8 @@ def loaded(text: str | None) -> Config:
 
 def with_examples() -> str:
     """The reference file with its examples in the place of the empty defaults that they follow."""
-    without = re.sub(r"^  (properties|expected|create_topics):.*\n(?=  #)", "", REFERENCE, flags=re.MULTILINE)
+    with_example = r"^  (properties|expected|thresholds|calendar|create_topics):.*\n(?=  #)"
+    without = re.sub(with_example, "", REFERENCE, flags=re.MULTILINE)
     return re.sub(r"^( *)#(?! |$)", r"\1", without, flags=re.MULTILINE)
 
 
@@ -51,6 +52,8 @@ def test_the_examples_in_the_reference_file_are_valid() -> None:
     config = loaded(with_examples())
     assert config.output.create_topics == CreateTopics()
     assert len(config.feeds.expected) == 2
+    assert config.feeds.thresholds == (Thresholds(feeds=("*:*:trade",), silent=30.0),)
+    assert len(config.feeds.calendar) == 1
     assert config.kafka.properties["sasl.password"] == "hunter2"
 
 

@@ -93,6 +93,12 @@ def test_topic_that_is_created_later_begins_at_its_start(deployment: Deployment)
     eventually_told(deployment, later.batches)
 
 
+def test_job_without_anything_to_read_ends_at_once(deployment: Deployment) -> None:
+    """No topic matches, so every partition is read to its end."""
+    job = deployment.sidecar("one", "--until-caught-up", input__topics=["^nothing-is-called-so$"])
+    assert job.run_to_end() == 0
+
+
 def test_job_ends_at_the_end_and_leaves_nothing_out(deployment: Deployment) -> None:
     """With `--until-caught-up`; when there is nothing more to read it ends at once."""
     deployment.traffic.write(900)

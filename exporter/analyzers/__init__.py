@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from exporter.codec import Batch
-    from exporter.feeds import Measured
+    from exporter.measured import Measured
     from exporter.model import Arrival
 
 

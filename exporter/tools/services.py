@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from exporter.app import App
 from exporter.config import Config, FeedsConfig
 from exporter.connections import ListenError, listen
-from exporter.dispatch import Position
+from exporter.dispatch import Position, Start
 from exporter.events import load_schema
 from exporter.model import EventType, Partition, Record
 from exporter.notation import host_and_port
@@ -164,7 +164,7 @@ def cost(config: Config) -> Cost:
     analysis, counts = app.loop.analysis, [_series(app)]
     analysis.topic(partition.topic)
     counts.append(_series(app))
-    analysis.assign(partition, Position(0, 0, now_ms), 2)
+    analysis.assign(partition, Start(Position(0, 0, now_ms), 0, 2))
     app.loop.high_watermarks[partition] = 2
     for record in (Record(partition, 0, now_ms, None), Record(partition, 1, now_ms, value)):
         analysis.analyze([record], analysis.decode([record]), now_ms)

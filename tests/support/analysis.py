@@ -5,11 +5,12 @@ import json
 from exporter.analysis import Analysis
 from exporter.cardinality import FeedFilter
 from exporter.codec import Decoder
-from exporter.config import Limits
-from exporter.dispatch import Dispatch, Position
+from exporter.config import Config, Limits
+from exporter.dispatch import Dispatch, Position, Start
 from exporter.events import EventFactory, JsonEncoder
 from exporter.feeds import FeedTable
 from exporter.model import FeedKey, Partition, Record
+from exporter.watch import watches
 
 KEY = FeedKey("korea", "upbit", "ticker")
 OTHER = FeedKey("korea", "bithumb", "ticker")
@@ -17,6 +18,12 @@ UNWANTED = FeedKey("us", "upbit", "ticker")
 FIRST, SECOND = Partition("ticker-data.korea", 0), Partition("ticker-data.korea", 1)
 NOW_MS = 1_760_343_000_000
 START = Position(0, 0, NOW_MS)
+WATCHES = watches(Config())
+
+
+def start(position: Position, end: int) -> Start:
+    """A start without anything that is read only to know what was."""
+    return Start(position, position.summarized, end)
 
 
 def value(feed: FeedKey = KEY, symbols: str = "AAB") -> bytes:
@@ -34,10 +41,11 @@ def analysis(*, batch_events: bool = True, limits: Limits = Limits()) -> Analysi
     """An analysis that owns nothing yet; feeds of the region `us` are not wanted."""
     return Analysis(
         Decoder(limits),
-        FeedTable(limits, FeedFilter(["*"], ["us:*"])),
+        FeedTable(limits, FeedFilter(["*"], ["us:*"]), WATCHES),
         EventFactory(JsonEncoder(), "box-1", "events", "errors"),
         batch_events=batch_events,
         summary_period_seconds=60.0,
+        live_age_seconds=60.0,
         keep_updates=True,
     )
 

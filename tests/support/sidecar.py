@@ -53,13 +53,13 @@ class Sidecar(Part):
     def __init__(self, directory: Path, settings: Mapping[str, object], *arguments: str) -> None:
         super().__init__(directory)
         self.port = free_port()
-        self._settings = settings
+        self.settings = settings
         self._arguments = arguments
 
     def command(self) -> list[str]:
         """See Part."""
         file = self.directory / "config.yml"
-        file.write_text(yaml.safe_dump(_nested(self._settings)))
+        file.write_text(yaml.safe_dump(_nested(self.settings)))
         address = f"127.0.0.1:{self.port}"
         return [str(PROGRAM), "run", f"--config.file={file}", f"--web.listen-address={address}", *self._arguments]
 
@@ -141,6 +141,7 @@ class Deployment:
             "input.topics": [self.topic],
             "input.group": self.group,
             "input.start": "earliest",
+            "input.warm_start": 0,  # what is recovered is then for summaries only
             "output.topic": self.events,
             "output.error_topic": self.errors,
             "output.encoding": "json",

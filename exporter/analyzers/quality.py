@@ -1,0 +1,204 @@
+"""What is suspicious in the batches of a feed, and when its prices last moved.
+
+Each kind is raised at most once a batch, so its counter counts batches. What is normal on some exchange is defined so
+that it raises nothing: ranges of 0 (nothing traded), rows that are sent again within a second, books that are changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from exporter.analyzers.books import Books
+from exporter.codec import NO_JSON, PartialBatch
+from exporter.measured import MIN_TIMESTAMP_MS
+from exporter.model import Anomaly
+
+if TYPE_CHECKING:
+    from exporter.codec import Batch, Message
+    from exporter.measured import Measured
+    from exporter.model import Arrival
+
+MEANINGS = {
+    Anomaly.SIZE_MISMATCH: "`batch_size` is not the number of messages",
+    Anomaly.UNREADABLE_FIELD: "an optional field has a type that cannot be read; all of them were left out",
+    Anomaly.INVALID_PRICE: "a price is zero, negative or not finite",
+    Anomaly.INVERTED_RANGE: "`high` is below `low`",
+    Anomaly.PRICE_OUT_OF_RANGE: "`last` is outside `low` to `high`, where `high` is not 0",
+    Anomaly.PRICE_JUMP: "a price changed by more than 5 % and more than 20 times what is usual for its symbol",
+    Anomaly.IMPLAUSIBLE_STAMP: "a stamp is no Unix time in milliseconds since the year 2000",
+    Anomaly.FUTURE_BATCH: "`timestamp_ms` is more than 10 s ahead of our clock",
+    Anomaly.FUTURE_MESSAGE: "the `timestamp` of a message is more than 10 s ahead of our clock",
+    Anomaly.BATCH_TIME_BACKWARDS: "`timestamp_ms` is more than 5 s older than in the record before",
+    Anomaly.MESSAGE_TIME_BACKWARDS: "the `timestamp` of a message is more than 5 s older than its symbol's last",
+    Anomaly.DUPLICATE_MESSAGES: "a batch has two tickers with the same symbol, stamp and price; looked for on request",
+    Anomaly.UNCHANGED_BATCH: "a snapshot has the same messages, stamps and prices as the one before",
+    Anomaly.CROSSED_BOOK: "the best bid of an order book is not below its best ask",
+    Anomaly.EMPTY_BOOK: "an order book has a side without levels, on a feed that sends whole books",
+}
+
+FUTURE_MS = 10_000
+BACKWARDS_MS = 5_000
+
+# A jump is beyond both: so many times the usual change of its symbol, and this ratio.
+JUMP_DEVIATIONS = 20.0
+JUMP_RATIO = 0.05
+# Changes of a price before its next ones are judged; then each moves what is usual by 1/64, none by more than its clip.
+WARM_UP_CHANGES = 30
+_PULL = 1 / 64
+_INFINITY = float("inf")
+_NONE_YET = float("nan")  # equal to no price, so the first one is judged, whatever it is
+
+
+class Known:
+    """What is remembered of one symbol: last price and stamp, and how much the price usually changes (as a ratio)."""
+
+    __slots__ = ("changes", "price", "scale", "stamp")
+
+    def __init__(self) -> None:
+        self.price = _NONE_YET
+        self.stamp = 0.0
+        self.scale = 0.0
+        self.changes = 0
+
+
+class Quality:
+    """Watches the content of one feed; what is remembered is bounded by `limit` symbols.
+
+    `last_price_change_ms` is when any price last was another than before, in Unix milliseconds by the broker's clock
+    (ours where that is unknown); 0 before the first price.
+    """
+
+    def __init__(self, limit: int, *, find_duplicates: bool = False) -> None:
+        self.last_price_change_ms = 0
+        self._limit = limit
+        self._find_duplicates = find_duplicates
+        self._symbols: dict[str, Known] = {}
+        self._books = Books(limit)
+        self._found: set[Anomaly] = set()
+        self._moved = False
+        self._recorded_ms = 0
+        self._collected_ms = 0
+        self._newest = 0.0
+        self._stamp_sum = 0.0
+
+    def examine(self, batch: Batch, measured: Measured, arrival: Arrival) -> Sequence[Anomaly]:
+        """Take one batch into account, and return what is suspicious in it, each kind once."""
+        recorded, received, _ = arrival
+        stamps, messages = measured.stamps, batch.data
+        # Several partitions are read side by side: only what was appended later can be said to go backwards.
+        slack = BACKWARDS_MS if recorded >= self._recorded_ms else _INFINITY
+        self._recorded_ms = recorded
+        self._moved = False
+        newest = stamps[-1] if stamps else 0
+        self._examine_batch(batch, measured, received + FUTURE_MS, slack)
+        if newest > received + FUTURE_MS:
+            self._found.add(Anomaly.FUTURE_MESSAGE)
+        self._examine_messages(messages, len(stamps) == len(messages), slack)
+        if self._moved:
+            changed = min(recorded or received, received)
+            self.last_price_change_ms = max(self.last_price_change_ms, changed)
+        elif newest == self._newest and newest:
+            self._compare(batch, measured)
+        self._newest, self._stamp_sum = newest, measured.stamp_sum
+        if self._find_duplicates:
+            self._compare_messages(messages)
+        return self._take() if self._found else ()
+
+    def _take(self) -> list[Anomaly]:
+        found = sorted(self._found)
+        self._found.clear()
+        return found
+
+    def prices(self) -> dict[str, float]:
+        """The last price of each symbol that has one; order books have none."""
+        return {symbol: known.price for symbol, known in self._symbols.items() if known.price > 0}
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """Forget symbols, to make room for others."""
+        for symbol in symbols:
+            self._symbols.pop(symbol, None)
+            self._books.forget(symbol)
+
+    def _examine_batch(self, batch: Batch, measured: Measured, horizon: int, slack: float) -> None:
+        collected, declared = batch.timestamp_ms, batch.batch_size
+        if declared != len(batch.data) and declared is not None:
+            self._found.add(Anomaly.SIZE_MISMATCH)
+        if isinstance(batch, PartialBatch):
+            self._found.add(Anomaly.UNREADABLE_FIELD)
+        if measured.implausible or 0 < collected < MIN_TIMESTAMP_MS:
+            self._found.add(Anomaly.IMPLAUSIBLE_STAMP)
+        if collected > horizon:
+            self._found.add(Anomaly.FUTURE_BATCH)
+        if collected < self._collected_ms - slack:
+            self._found.add(Anomaly.BATCH_TIME_BACKWARDS)
+        self._collected_ms = collected
+
+    def _examine_messages(self, messages: Sequence[Message], is_stamped: bool, slack: float) -> None:
+        """One pass over the rows. This is where the time goes, so what is rare is elsewhere."""
+        symbols = self._symbols
+        books: dict[str, Message] = {}
+        for message in messages:
+            try:
+                known = symbols[message.symbol]
+            except KeyError:
+                known = self._meet(message.symbol)
+            if is_stamped:
+                stamp: float = message.timestamp  # type: ignore[assignment]
+                if stamp < known.stamp and stamp < known.stamp - slack:
+                    self._found.add(Anomaly.MESSAGE_TIME_BACKWARDS)
+                known.stamp = stamp
+            price = message.last
+            if price is None and (price := message.price) is None:
+                if message.asks is not NO_JSON or message.bids is not NO_JSON or message.units is not NO_JSON:
+                    books[message.symbol] = message
+                continue
+            if price != known.price:
+                self._move(known, price)
+            low, high = message.low, message.high
+            if low is not None and high is not None and not low <= price <= high:
+                self._find_range(low, high)
+        if books:
+            self._moved |= self._books.examine(books, self._found)
+
+    def _meet(self, symbol: str) -> Known:
+        known = Known()
+        if len(self._symbols) < self._limit:
+            self._symbols[symbol] = known
+        return known
+
+    def _move(self, known: Known, price: float) -> None:
+        """Judge a price that is another than before, and remember it."""
+        if not 0 < price < _INFINITY:
+            self._found.add(Anomaly.INVALID_PRICE)
+            return
+        before, known.price = known.price, price
+        self._moved = True
+        if before is _NONE_YET:
+            return
+        change = price / before - 1 if price > before else before / price - 1
+        usual = known.scale
+        if known.changes < WARM_UP_CHANGES:
+            known.changes += 1
+            known.scale = usual + (change - usual) / known.changes
+            return
+        clip = usual * JUMP_DEVIATIONS
+        if change > clip and change > JUMP_RATIO:
+            self._found.add(Anomaly.PRICE_JUMP)
+        known.scale = usual + ((change if change < clip else clip) - usual) * _PULL
+
+    def _find_range(self, low: float, high: float) -> None:
+        if high < low:
+            self._found.add(Anomaly.INVERTED_RANGE)
+        elif high != 0:  # 0: nothing was traded in the time that the range covers
+            self._found.add(Anomaly.PRICE_OUT_OF_RANGE)
+
+    def _compare(self, batch: Batch, measured: Measured) -> None:
+        """Find a snapshot that says what the one before said: no price moved, no stamp did. Trades are no snapshots."""
+        if measured.stamp_sum == self._stamp_sum and batch.data[0].price is None:
+            self._found.add(Anomaly.UNCHANGED_BATCH)
+
+    def _compare_messages(self, messages: Sequence[Message]) -> None:
+        tickers = [(row.symbol, row.timestamp, row.last) for row in messages if row.last is not None]
+        if len(set(tickers)) < len(tickers):
+            self._found.add(Anomaly.DUPLICATE_MESSAGES)

@@ -1,0 +1,254 @@
+"""What is wrong with a feed, and with which box: one pure function of what is known, and a memory that keeps calm.
+
+| state | when | what to look at |
+|---|---|---|
+| maintenance | the calendar says that the feed may be silent | nothing |
+| sidecar_stalled | the partition grows without us: for 30 s, or for 5 s while the feed is overdue | this sidecar |
+| silent | nothing was sent for longer than the limit; `scope`: by this feed, on this topic, anywhere | the collector |
+| frozen | it sends, but for longer than the limit no price has changed | the exchange |
+| delayed | it sends, but the median interval has passed the limit, or all that comes is old | collector, network |
+| partial | less than the wanted share of the expected symbols is active | subscriptions |
+| unknown | the broker does not answer, we catch up, have just begun to listen, or never heard of it | wait |
+| ok | none of these | |
+
+The first that holds is the state. Who enters a worse one does so at once, `partial` and `delayed` after 15 s; a state
+is left for a better one after 60 s in which it did not hold, `unknown` and `maintenance` at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple
+
+STALLED_MS = 30_000
+# A high watermark that is a little ahead of us is no stall.
+STANDING_MS = 5_000
+# After we could not listen for a while, what has waited for us comes within this time.
+GRACE_MS = 15_000
+PATIENCE_MS = 15_000
+CALM_MS = 60_000
+
+
+class FeedState(StrEnum):
+    """What is known of a feed in a word; a closed set."""
+
+    OK = "ok"
+    DELAYED = "delayed"
+    SILENT = "silent"
+    FROZEN = "frozen"
+    PARTIAL = "partial"
+    SIDECAR_STALLED = "sidecar_stalled"
+    MAINTENANCE = "maintenance"
+    UNKNOWN = "unknown"
+
+
+class Scope(StrEnum):
+    """How far a silence reaches."""
+
+    FEED = "feed"
+    TOPIC = "topic"
+    ALL = "all"
+
+
+class Diagnosis(NamedTuple):
+    """A state, why it is thought to hold, and how far it reaches."""
+
+    state: FeedState
+    reasons: tuple[str, ...] = ()
+    scope: Scope = Scope.FEED
+
+
+class Silence(NamedTuple):
+    """Where nothing is heard any more: topics on which all feeds are overdue, and whether that is every topic."""
+
+    topics: frozenset[str] = frozenset()
+    is_everywhere: bool = False
+
+    def scope(self, topic: str) -> Scope:
+        """How far the silence of a feed on the topic reaches."""
+        if self.is_everywhere:
+            return Scope.ALL
+        return Scope.TOPIC if topic in self.topics else Scope.FEED
+
+
+class Facts(NamedTuple):
+    """All that is known of a feed at a moment. Times are Unix milliseconds by our clock, 0 is never or unknown.
+
+    `last_heard_ms`: when the feed is known to have sent. `last_arrival_ms`: when we last read a batch, however old.
+    `expected_since_ms`: when it was last allowed to be silent by the calendar, whose present reason is `planned`.
+    `silent_limit_ms`, `delayed_limit_ms`, `frozen_limit_ms`: limits on silence, `pace_ms` and resting prices; None:
+    not judged. `symbols_active` of `symbols_expected` (0: not judged) are to be a `coverage` or more.
+    `standing_since_ms`: since when a partition of the feed has records that we do not read.
+    `is_expected`: by configuration, and if it were anywhere, it would be here. `silence`: how far one would reach.
+    `listening_since_ms`: since when we read what comes, as the tracker knows it.
+    """
+
+    silent_limit_ms: int
+    last_heard_ms: int = 0
+    last_arrival_ms: int = 0
+    expected_since_ms: int = 0
+    planned: str | None = None
+    pace_ms: int | None = None
+    delayed_limit_ms: int | None = None
+    last_change_ms: int = 0
+    frozen_limit_ms: int | None = None
+    symbols_active: int = 0
+    symbols_expected: int = 0
+    coverage: float = 0.0
+    standing_since_ms: int = 0
+    is_catching_up: bool = False
+    is_reachable: bool = True
+    is_expected: bool = False
+    silence: Scope = Scope.FEED
+    listening_since_ms: int = 0
+
+    def is_deaf(self, now_ms: int) -> bool:
+        """Whether we do not get to read what comes now."""
+        return not self.is_reachable or self.is_catching_up or self.stands(now_ms, STANDING_MS)
+
+    def stands(self, now_ms: int, for_ms: int) -> bool:
+        """Whether a partition has grown without us for so long."""
+        return 0 < self.standing_since_ms <= now_ms - for_ms
+
+
+_OK = Diagnosis(FeedState.OK)
+
+
+def survey(feeds: Iterable[tuple[str, bool]]) -> Silence:
+    """Tell where nothing is heard any more, from the topic of each feed and whether it is overdue.
+
+    Feeds that may be silent are left out. One feed alone is not a topic, nor is one topic everything.
+    """
+    total: dict[str, int] = {}
+    overdue: dict[str, int] = {}
+    for topic, is_overdue in feeds:
+        total[topic] = total.get(topic, 0) + 1
+        overdue[topic] = overdue.get(topic, 0) + is_overdue
+    silent = [topic for topic, count in total.items() if overdue[topic] == count]
+    return Silence(frozenset(topic for topic in silent if total[topic] > 1), len(silent) == len(total) > 1)
+
+
+def diagnose(facts: Facts, now_ms: int) -> Diagnosis:
+    """Return what the facts mean. Time alone never makes a feed better."""
+    if facts.planned is not None:
+        return Diagnosis(FeedState.MAINTENANCE, (facts.planned,))
+    quiet_ms = now_ms - max(facts.last_heard_ms, facts.expected_since_ms)
+    is_overdue = facts.last_heard_ms == 0 or quiet_ms > facts.silent_limit_ms
+    if facts.stands(now_ms, STANDING_MS if is_overdue else STALLED_MS):
+        standing = _for(now_ms - facts.standing_since_ms)
+        return Diagnosis(FeedState.SIDECAR_STALLED, (f"the partition grows, the sidecar has not advanced {standing}",))
+    if is_overdue:
+        return _unheard(facts, now_ms, quiet_ms)
+    return _OK if facts.is_catching_up else _heard(facts)
+
+
+def _unheard(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
+    """Tell apart a feed that does not send and one that we cannot hear."""
+    if not facts.is_reachable:
+        return Diagnosis(FeedState.UNKNOWN, ("the broker does not answer",), Scope.ALL)
+    if facts.is_catching_up:
+        return Diagnosis(FeedState.UNKNOWN, ("the sidecar is catching up",))
+    listening_ms = now_ms - facts.listening_since_ms
+    if listening_ms < GRACE_MS:
+        return Diagnosis(FeedState.UNKNOWN, ("the sidecar has just begun to listen",))
+    if facts.last_heard_ms:
+        return _silent(facts, now_ms, quiet_ms)
+    expected_ms = min(listening_ms, now_ms - facts.expected_since_ms)
+    if facts.is_expected and expected_ms > facts.silent_limit_ms:
+        return Diagnosis(FeedState.SILENT, (f"expected, but not heard {_for(expected_ms)}",), facts.silence)
+    return Diagnosis(FeedState.UNKNOWN, ("not heard yet",))
+
+
+def _silent(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
+    if now_ms - facts.last_arrival_ms <= facts.silent_limit_ms:
+        return Diagnosis(FeedState.DELAYED, (f"all batches are old, nothing newer {_for(quiet_ms)}",))
+    reason = f"no batch {_for(quiet_ms)}, the limit is {_seconds(facts.silent_limit_ms)}"
+    return Diagnosis(FeedState.SILENT, (reason,), facts.silence)
+
+
+def _heard(facts: Facts) -> Diagnosis:
+    """Judge what the feed sends by what was known when it was heard last."""
+    resting_ms = facts.last_heard_ms - max(facts.last_change_ms, facts.expected_since_ms)
+    limit_ms = facts.frozen_limit_ms
+    if limit_ms is not None and facts.last_change_ms and resting_ms > limit_ms:
+        reason = f"it sends, but no price has changed {_for(resting_ms)}, the limit is {_seconds(limit_ms)}"
+        return Diagnosis(FeedState.FROZEN, (reason,))
+    if facts.pace_ms is not None and facts.delayed_limit_ms is not None and facts.pace_ms > facts.delayed_limit_ms:
+        reason = f"a batch every {_seconds(facts.pace_ms)}, the limit is {_seconds(facts.delayed_limit_ms)}"
+        return Diagnosis(FeedState.DELAYED, (reason,))
+    if facts.symbols_active < facts.coverage * facts.symbols_expected:
+        reason = f"{facts.symbols_active} of {facts.symbols_expected} expected symbols are active"
+        return Diagnosis(FeedState.PARTIAL, (reason,))
+    return _OK
+
+
+def _for(milliseconds: int) -> str:
+    return f"for {_seconds(milliseconds)}"
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds // 1000} s" if milliseconds >= 10_000 else f"{milliseconds / 1000:.1f} s"
+
+
+# The worse a state, the higher. What the calendar says is no judgement: it comes and goes at once.
+_RANK = {
+    FeedState.OK: 0,
+    FeedState.UNKNOWN: 1,
+    FeedState.PARTIAL: 2,
+    FeedState.DELAYED: 3,
+    FeedState.FROZEN: 4,
+    FeedState.SILENT: 5,
+    FeedState.SIDECAR_STALLED: 6,
+}
+_PATIENCE_MS = {FeedState.PARTIAL: PATIENCE_MS, FeedState.DELAYED: PATIENCE_MS}
+
+
+class StateTracker:
+    """The state of one feed over time: `diagnosis` holds since `since_ms`, and a feed that flaps does not flap it.
+
+    `listening_since_ms` is for the next facts.
+    """
+
+    __slots__ = ("_better_since_ms", "_worse_since_ms", "diagnosis", "listening_since_ms", "since_ms")
+
+    def __init__(self, now_ms: int) -> None:
+        self.diagnosis = Diagnosis(FeedState.UNKNOWN, ("not heard yet",))
+        self.since_ms = now_ms
+        self.listening_since_ms = now_ms
+        self._better_since_ms: int | None = None
+        self._worse_since_ms: int | None = None
+
+    def step(self, facts: Facts, now_ms: int) -> Diagnosis:
+        """Take the facts of now into account, once a second, and return what holds."""
+        if facts.is_deaf(now_ms):
+            self.listening_since_ms = now_ms
+        seen = diagnose(facts, now_ms)
+        if seen.state is self.diagnosis.state:
+            self._better_since_ms = self._worse_since_ms = None
+            self.diagnosis = seen
+        elif self._is_due(seen.state, now_ms):
+            self._enter(seen, now_ms)
+        elif self._better_since_ms is not None:
+            reason = f"{seen.state} {_for(now_ms - self._better_since_ms)}, believed after {_seconds(CALM_MS)}"
+            self.diagnosis = self.diagnosis._replace(reasons=(reason,))
+        return self.diagnosis
+
+    def _is_due(self, state: FeedState, now_ms: int) -> bool:
+        current = self.diagnosis.state
+        if FeedState.MAINTENANCE in (state, current):
+            return True
+        if _RANK[state] > _RANK[current]:
+            self._better_since_ms = None
+            if self._worse_since_ms is None:
+                self._worse_since_ms = now_ms
+            return now_ms - self._worse_since_ms >= _PATIENCE_MS.get(state, 0)
+        self._worse_since_ms = None
+        if self._better_since_ms is None:
+            self._better_since_ms = now_ms
+        return current is FeedState.UNKNOWN or now_ms - self._better_since_ms >= CALM_MS
+
+    def _enter(self, diagnosis: Diagnosis, now_ms: int) -> None:
+        self.diagnosis = diagnosis
+        self.since_ms = now_ms
+        self._better_since_ms = self._worse_since_ms = None

@@ -1,0 +1,207 @@
+"""The symbols of a feed: how old its messages are, which symbols are there, and which of them are shown by name.
+
+Ages are taken of each batch. The rest looks at when each symbol was last seen, as often as its caller likes to know.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nsmallest
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.measured import MIN_TIMESTAMP_MS
+
+if TYPE_CHECKING:
+    from exporter.codec import Batch
+    from exporter.measured import Measured
+    from exporter.model import Arrival
+
+AGE_BOUNDS_MS = (100, 250, 500, 1000, 2500, 5000, 10_000, 60_000, 300_000, 3_600_000)
+
+# A symbol is learned after it was active in so many windows in a row, and unlearned after a day without it.
+CONFIRMATIONS = 5
+UNLEARN_MS = 86_400_000
+
+# What stands for all symbols that are not named; as long as a symbol may be, no exchange has one of this name.
+OTHER = "__other__"
+
+
+class Ages:
+    """How old the messages of a feed are when their collector sends them, in milliseconds.
+
+    `buckets` and `sum_ms` are a histogram over `AGE_BOUNDS_MS`. `newer` counts messages with a stamp after their
+    batch's: they have no age, and the stage from exchange to collector was negative.
+    """
+
+    __slots__ = ("buckets", "newer", "sum_ms")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(AGE_BOUNDS_MS) + 1)
+        self.sum_ms = 0.0
+        self.newer = 0
+
+    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> None:
+        """Observe each message of a live batch that has a stamp."""
+        stamps, sent = measured.stamps, batch.timestamp_ms
+        if not stamps or sent < MIN_TIMESTAMP_MS or not arrival.is_live:
+            return
+        if stamps[-1] > sent:
+            known = len(stamps)
+            stamps = stamps[: bisect_right(stamps, sent)]
+            self.newer += known - len(stamps)
+            self._add(stamps, sent, sum(stamps))
+        else:
+            self._add(stamps, sent, measured.stamp_sum)
+
+    def _add(self, stamps: Sequence[float], sent: int, stamp_sum: float) -> None:
+        """Count stamps by bucket: they are sorted, so each bucket that they reach takes one search, not each stamp."""
+        if not stamps:
+            return
+        buckets, end = self.buckets, len(stamps)
+        self.sum_ms += end * sent - stamp_sum
+        last = bisect_left(AGE_BOUNDS_MS, sent - stamps[0])
+        for bucket in range(bisect_left(AGE_BOUNDS_MS, sent - stamps[-1]), last):
+            start = bisect_left(stamps, sent - AGE_BOUNDS_MS[bucket])
+            buckets[bucket] += end - start
+            end = start
+        buckets[last] += end
+
+
+class SymbolCounts(NamedTuple):
+    """How many symbols a feed has of each status; every symbol that is seen or expected has exactly one."""
+
+    active: int
+    stale: int
+    missing: int
+    unexpected: int
+    expected: int
+
+
+class Coverage:
+    """The symbols that a feed carries beside those that it should.
+
+    What it should carry is `expected`, or, when that is empty, what it has learned: a symbol that was active in each of
+    `CONFIRMATIONS` windows in a row (each `stale_ms` long) is expected, until it was away for a day in which the feed
+    was there. So a symbol that trades once an hour is never expected by mistake, and a silent feed unlearns nothing.
+
+    An expected symbol is active, stale once not seen for `stale_ms`, missing once not seen for `missing_ms` or never.
+    A symbol that a configured list lacks is unexpected; without such a list it is active or stale.
+    """
+
+    def __init__(self, expected: Iterable[str], stale_ms: int, missing_ms: int) -> None:
+        self.stale_ms = stale_ms
+        self.missing_ms = missing_ms
+        self._configured = frozenset(expected)
+        self._learned: set[str] = set()
+        self._streaks: dict[str, int] = {}
+        self._since_ms: int | None = None
+        self._window_ms = 0
+
+    @property
+    def expected(self) -> frozenset[str] | set[str]:
+        """The symbols that the feed should carry; do not change it."""
+        return self._configured or self._learned
+
+    def look(self, seen_ms: Mapping[str, int], now_ms: int) -> SymbolCounts | None:
+        """Count symbols by status; None while it is too early to call one missing.
+
+        `seen_ms` says when each symbol was last in a batch, by our clock.
+        """
+        if self._since_ms is None:
+            if not seen_ms:
+                return None
+            self._since_ms = self._window_ms = now_ms
+        if not self._configured and now_ms - self._window_ms >= self.stale_ms:
+            self._learn(seen_ms, self._window_ms)
+            self._window_ms = now_ms
+        if now_ms - self._since_ms < self.missing_ms:
+            return None
+        return self._count(seen_ms, now_ms)
+
+    def missing(self, seen_ms: Mapping[str, int], now_ms: int) -> list[str]:
+        """The names of the missing symbols, sorted."""
+        limit = now_ms - self.missing_ms
+        return sorted(symbol for symbol in self.expected if seen_ms.get(symbol, limit) <= limit)
+
+    def unexpected(self, seen_ms: Mapping[str, int]) -> list[str]:
+        """The names of the symbols that contradict the configured list, sorted."""
+        return sorted(seen_ms.keys() - self._configured) if self._configured else []
+
+    def _count(self, seen_ms: Mapping[str, int], now_ms: int) -> SymbolCounts:
+        expected, limit = self.expected, now_ms - self.stale_ms
+        unexpected = seen_ms.keys() - self._configured if self._configured else set()
+        if min(seen_ms.values(), default=0) > limit:  # nearly always, and found out without a look at each symbol
+            absent = len(expected.difference(seen_ms))
+            return SymbolCounts(len(seen_ms) - len(unexpected), 0, absent, len(unexpected), len(expected))
+        missing = self.missing(seen_ms, now_ms)
+        recent = sum(seen > limit for seen in seen_ms.values())
+        active = recent - sum(seen_ms[symbol] > limit for symbol in unexpected)
+        there = len(seen_ms) - len(unexpected) - sum(symbol in seen_ms for symbol in missing)
+        return SymbolCounts(active, there - active, len(missing), len(unexpected), len(expected))
+
+    def _learn(self, seen_ms: Mapping[str, int], window_ms: int) -> None:
+        """End a window: who was active in it comes closer to being expected; a window without any says nothing."""
+        active = [symbol for symbol, seen in seen_ms.items() if seen > window_ms]
+        if not active:
+            return
+        streaks = self._streaks
+        self._streaks = {symbol: streaks.get(symbol, 0) + 1 for symbol in active if symbol not in self._learned}
+        self._learned.update(symbol for symbol, streak in self._streaks.items() if streak >= CONFIRMATIONS)
+        oldest = max(seen_ms.values()) - UNLEARN_MS
+        self._learned = {symbol for symbol in self._learned if seen_ms.get(symbol, oldest) > oldest}
+
+
+class NamedSymbol(NamedTuple):
+    """What is shown of one symbol: when it was last seen, and its messages since it has been shown."""
+
+    symbol: str
+    seen_ms: int
+    messages: int
+
+
+class Named(NamedTuple):
+    """The symbols shown by name; `other_symbols` and `other_messages` are all the rest."""
+
+    symbols: tuple[NamedSymbol, ...]
+    other_symbols: int
+    other_messages: int
+
+
+class SymbolNames:
+    """Chooses which symbols of a feed are shown by name: those of a list, and the `count` stalest.
+
+    A name comes when its symbol was not seen for `stale_ms` and there is room; it goes after the symbol was not among
+    the twice `count` stalest for twice as long, so names do not flap. Messages of a name are those since it came: no
+    counter of a name or of the rest ever falls, and all of them together are always those of the feed.
+    """
+
+    def __init__(self, listed: Iterable[str], count: int, stale_ms: int) -> None:
+        self._listed = frozenset(listed)
+        self._count = count
+        self._stale_ms = stale_ms
+        # Of each name: when its symbol was among the stalest last, and its messages before it came.
+        self._stale_at: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+
+    def look(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int) -> Named:
+        """Choose anew, and return what to show; `messages` of each symbol, and of the feed, are since it is known."""
+        self._choose(seen_ms, messages, now_ms)
+        names = sorted({*self._before, *(symbol for symbol in self._listed if symbol in seen_ms)})
+        shown = tuple(
+            NamedSymbol(name, seen_ms[name], messages.get(name, 0) - self._before.get(name, 0)) for name in names
+        )
+        return Named(shown, len(seen_ms) - len(shown), total_messages - sum(named.messages for named in shown))
+
+    def _choose(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], now_ms: int) -> None:
+        limit = now_ms - self._stale_ms
+        stale = ((seen, symbol) for symbol, seen in seen_ms.items() if seen <= limit and symbol not in self._listed)
+        ranked = {symbol: now_ms for _, symbol in nsmallest(2 * self._count, stale)}
+        kept = {
+            symbol: ranked.get(symbol, stale_at)
+            for symbol, stale_at in self._stale_at.items()
+            if symbol in seen_ms and (symbol in ranked or stale_at > limit - self._stale_ms)
+        }
+        chosen = [*kept, *(symbol for symbol in ranked if symbol not in kept)][: self._count]
+        self._stale_at = {symbol: kept.get(symbol, now_ms) for symbol in chosen}
+        self._before = {symbol: self._before.get(symbol, messages.get(symbol, 0)) for symbol in chosen}

@@ -1,0 +1,88 @@
+"""How all feeds are, once a second: what the loop knows of partitions meets what is watched of each feed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.analyzers.states import Silence, survey
+from exporter.feeds import Feed
+from exporter.model import Partition
+from exporter.watch import Surroundings
+
+# Feeds that one look judges: a few milliseconds. With more of them each is judged every few seconds.
+FEEDS_A_LOOK = 1000
+
+
+class Sight(NamedTuple):
+    """What the loop sees of one partition: since when it has records that we do not read (0: it has none)."""
+
+    standing_since_ms: int = 0
+    is_catching_up: bool = False
+
+
+class Lookout:
+    """Sees whether partitions grow without us, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Partition, tuple[int, int]] = {}  # position, and since when there was more behind it
+
+    def look(self, partition: Partition, position: int, end: int | None, now_ms: int) -> int:
+        """Return since when the partition has had records that we do not read; 0 when it has none."""
+        before, since_ms = self._seen.get(partition, (-1, 0))
+        if end is None or position >= end:
+            since_ms = 0
+        elif position != before or not since_ms:
+            since_ms = now_ms
+        self._seen[partition] = position, since_ms
+        return since_ms
+
+    def forget(self, partition: Partition) -> None:
+        """Forget a partition that is not ours any more."""
+        self._seen.pop(partition, None)
+
+
+class Rounds:
+    """Judges feeds in turn, so that many of them do not cost more at a time than some."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def judge(
+        self,
+        feeds: Sequence[Feed],
+        sights: Mapping[Partition, Sight],
+        now_ms: int,
+        *,
+        is_reachable: bool,
+        is_sole_reader: bool,
+    ) -> None:
+        """Judge the next feeds. `is_sole_reader`: a feed that is anywhere would be here."""
+        ours = [feed for feed in feeds if feed.partitions or is_sole_reader]
+        silence = _survey(ours, now_ms)
+        begin = self._next if self._next < len(ours) else 0
+        self._next = begin + FEEDS_A_LOOK
+        for feed in ours[begin : self._next]:
+            around = Surroundings(
+                standing_since_ms=_earliest(sights.get(partition, Sight()) for partition in feed.partitions),
+                is_catching_up=any(sights.get(partition, Sight()).is_catching_up for partition in feed.partitions),
+                is_reachable=is_reachable,
+                is_sole_reader=is_sole_reader,
+                silence=silence.scope(_topic(feed)),
+            )
+            before = feed.watch.shown
+            feed.watch.look(feed.symbol_seen_ms, around, now_ms)
+            feed.version += feed.watch.shown != before
+
+
+def _survey(feeds: Iterable[Feed], now_ms: int) -> Silence:
+    overdue = ((_topic(feed), feed.watch.is_overdue(now_ms)) for feed in feeds)
+    return survey((topic, is_overdue) for topic, is_overdue in overdue if topic and is_overdue is not None)
+
+
+def _topic(feed: Feed) -> str:
+    return min(feed.partitions).topic if feed.partitions else ""
+
+
+def _earliest(sights: Iterable[Sight]) -> int:
+    return min((sight.standing_since_ms for sight in sights if sight.standing_since_ms), default=0)

@@ -1,0 +1,141 @@
+"""All that is watched of one feed: its analyzers, side by side, and the state that they add up to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.analyzers.calendar import Calendar, Plan, Schedule
+from exporter.analyzers.freshness import Freshness, Movement, frozen_policy, silence_policy, thresholds_of
+from exporter.analyzers.latency import Latency
+from exporter.analyzers.quality import Quality
+from exporter.analyzers.states import Diagnosis, Facts, Scope, StateTracker
+from exporter.analyzers.symbols import Ages, Coverage, SymbolCounts
+from exporter.codec import Batch
+from exporter.config import Config, Thresholds
+from exporter.measured import Measured
+from exporter.model import Anomaly, Arrival, FeedKey
+
+# A symbol is stale when it was in no batch for so long, and missing after so long.
+STALE_SYMBOL_MS = 60_000
+MISSING_SYMBOL_MS = 300_000
+
+
+class Surroundings(NamedTuple):
+    """What is known at a moment beside the feed itself; see `Facts`."""
+
+    standing_since_ms: int = 0
+    is_catching_up: bool = False
+    is_reachable: bool = True
+    is_sole_reader: bool = False
+    silence: Scope = Scope.FEED
+
+
+class Watch:
+    """What is watched of one feed.
+
+    `plan` and `symbols` are those of the last `look`; `symbols` is None while it is too early to call one missing.
+    """
+
+    __slots__ = (
+        "_coverage_wanted",
+        "_looked_ms",
+        "_schedule",
+        "ages",
+        "coverage",
+        "freshness",
+        "is_expected",
+        "latency",
+        "movement",
+        "plan",
+        "quality",
+        "symbols",
+        "tracker",
+    )
+
+    def __init__(self, rule: Thresholds, schedule: Schedule, expected: Sequence[str] | None, symbols: int) -> None:
+        self.latency = Latency()
+        self.ages = Ages()
+        self.quality = Quality(symbols)
+        self.freshness = Freshness(silence_policy(rule))
+        self.movement = Movement(frozen_policy(rule))
+        self.coverage = Coverage(expected or (), STALE_SYMBOL_MS, MISSING_SYMBOL_MS)
+        self.plan = Plan(None, 0)
+        self.symbols: SymbolCounts | None = None
+        self.tracker = StateTracker(0)
+        self._looked_ms = 0
+        self._schedule = schedule
+        self._coverage_wanted = rule.coverage
+        self.is_expected = expected is not None
+
+    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> Sequence[Anomaly]:
+        """Take one counted batch into account, and return what is suspicious in it."""
+        self.latency.observe(batch, measured, arrival)
+        self.ages.observe(batch, measured, arrival)
+        self.freshness.observe(batch, measured, arrival)
+        return self.quality.examine(batch, measured, arrival)
+
+    def begin(self, now_ms: int) -> None:
+        """Watch from now on: the feed has come to us."""
+        self.tracker = StateTracker(now_ms)
+
+    def end(self) -> None:
+        """Somebody else watches the feed now."""
+        self.freshness.forget()
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """What may change without a batch, as it is shown."""
+        return self.tracker.diagnosis.state, self.symbols, self.freshness.silent_limit_ms, self.plan.reason
+
+    def is_overdue(self, now_ms: int) -> bool | None:
+        """Return whether the feed was silent for too long; None while it may be."""
+        self.plan = self._schedule.at(now_ms)
+        return None if self.plan.reason is not None else self.freshness.is_overdue(now_ms, self.plan.since_ms)
+
+    def look(self, seen_ms: Mapping[str, int], around: Surroundings, now_ms: int) -> Diagnosis:
+        """Say how the feed is, once a second; `seen_ms` is when each symbol was last in a batch."""
+        freshness = self.freshness
+        # Judged at the moment when the feed was heard last: a silent feed misses no symbols.
+        if freshness.last_heard_ms != self._looked_ms:
+            self._looked_ms = freshness.last_heard_ms
+            self.symbols = self.coverage.look(seen_ms, freshness.last_heard_ms)
+        diagnosis = self.tracker.step(self._facts(around), now_ms)
+        self.movement.see(self.quality.last_price_change_ms)
+        freshness.settle(diagnosis.state)
+        self.movement.settle(diagnosis.state)
+        return diagnosis
+
+    def _facts(self, around: Surroundings) -> Facts:
+        freshness, symbols = self.freshness, self.symbols
+        return Facts(
+            silent_limit_ms=freshness.silent_limit_ms,
+            last_heard_ms=freshness.last_heard_ms,
+            last_arrival_ms=freshness.last_arrival_ms,
+            expected_since_ms=self.plan.since_ms,
+            planned=self.plan.reason,
+            pace_ms=freshness.pace_ms,
+            delayed_limit_ms=freshness.delayed_limit_ms,
+            last_change_ms=self.quality.last_price_change_ms,
+            frozen_limit_ms=self.movement.limit_ms,
+            symbols_active=symbols.active if symbols else 0,
+            symbols_expected=symbols.expected if symbols else 0,
+            coverage=self._coverage_wanted,
+            standing_since_ms=around.standing_since_ms,
+            is_catching_up=around.is_catching_up,
+            is_reachable=around.is_reachable,
+            is_expected=self.is_expected and around.is_sole_reader,
+            silence=around.silence,
+        )
+
+
+def watches(config: Config) -> Callable[[FeedKey], Watch]:
+    """Return what makes the watch of a feed, as configured."""
+    calendar = Calendar(config.feeds.calendar)
+    expected = {each.feed: each.symbols for each in config.feeds.expected}
+    rules, limit = config.feeds.thresholds, config.input.limits.symbols_per_feed
+
+    def watch(feed: FeedKey) -> Watch:
+        return Watch(thresholds_of(feed, rules, Thresholds()), calendar.of(feed), expected.get(feed), limit)
+
+    return watch

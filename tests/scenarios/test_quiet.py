@@ -1,0 +1,84 @@
+"""Where nothing is wrong, nothing is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.analyzers.freshness import INTERVAL_BOUNDS
+from exporter.analyzers.states import FeedState
+from tests.scenarios.world import SYMBOLS, Collector, World, Written
+from tests.support.recordings import recorded, recordings
+
+HOUR = 3600
+GOOD = [FeedState.UNKNOWN, FeedState.OK]
+
+
+@pytest.mark.parametrize("is_random", [False, True])
+@pytest.mark.parametrize("period_ms", [50, 1000, 7000, 45_000])
+def test_a_quiet_hour_has_only_ok_from_the_first_batch_on(period_ms: int, is_random: bool) -> None:
+    collectors = [Collector(f"korea:x{n}:ticker", period_ms, is_random=is_random) for n in range(3)]
+    world = World(*collectors)
+    world.run(HOUR if period_ms > 50 else HOUR / 4)
+    for collector in collectors:
+        assert world.states(str(collector.feed)) == GOOD
+
+
+def test_a_quiet_day_of_a_feed_that_sends_at_random_has_only_ok() -> None:
+    world = World(Collector("korea:upbit:trade", 20_000, is_random=True), step_ms=5000)
+    world.run(24 * HOUR)
+    assert world.states("korea:upbit:trade") == GOOD
+
+
+def test_a_market_that_calms_down_over_the_evening_is_no_alarm() -> None:
+    collector = Collector("korea:upbit:trade", 5_000, is_random=True)
+    world = World(collector, step_ms=5000)
+    world.run(2 * HOUR)
+
+    def calmer() -> None:
+        collector.period_ms = min(25_000, collector.period_ms + 5)
+
+    world.run(8 * HOUR, calmer)
+    assert world.states("korea:upbit:trade") == GOOD
+
+
+@pytest.mark.parametrize("repeated", [1, 30])
+@pytest.mark.parametrize("name", recordings())
+def test_recorded_traffic_in_its_own_time_raises_no_alarm(name: str, repeated: int) -> None:
+    """`repeated`: over and over, a second apart, so that limits are learned."""
+    records = recorded(name)
+    first_ms, last_ms = records[0].received_ms, records[-1].received_ms
+    world = World(start_ms=first_ms - 1000)
+    waiting = [
+        (record.topic, written(record.value, record.received_ms + turn * (last_ms - first_ms + 1000)))
+        for turn in range(repeated)
+        for record in records
+    ]
+    waiting.reverse()
+    for topic in {topic for topic, _ in waiting}:
+        world.sidecars[0].take(topic)
+
+    def play() -> None:
+        while waiting and waiting[-1][1].record_ms <= world.now_ms:
+            topic, record = waiting.pop()
+            world.write(topic, [record])
+
+    world.run((waiting[0][1].record_ms - first_ms) / 1000 + 3, play)
+    feeds = world.sidecars[0].feeds
+    assert not waiting
+    assert feeds
+    for feed, known in feeds.items():
+        assert world.states(str(feed)) == GOOD
+        assert (
+            sum(known.freshness.intervals.buckets)
+            == sum(feed == written(record.value, 0).feed for record in records) * repeated - 1
+        )
+        assert len(known.freshness.intervals.buckets) == len(INTERVAL_BOUNDS) + 1
+
+
+def written(value: dict[str, object], at_ms: int) -> Written:
+    """A recorded batch; the sum of its last prices stands for its rows."""
+    probe = Collector(f"{value['region']}:{value['exchange']}:{value['request_type']}")
+    rows = value["data"]
+    assert isinstance(rows, list)
+    price = hash(tuple((row["target_currency"], row.get("last")) for row in rows))
+    return Written(probe.feed, at_ms, at_ms, price, SYMBOLS)

@@ -1,0 +1,55 @@
+"""Batches for the analyzers: made up row by row, or as recorded."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from exporter.codec import Batch, Decoder, Message
+from exporter.config import Limits
+from exporter.measured import Measured
+from exporter.model import Arrival, FeedKey
+from tests.support.recordings import recorded, recordings
+
+FEED = FeedKey("korea", "upbit", "ticker")
+NOW_MS = 1_760_031_213_693
+
+
+class Observed(NamedTuple):
+    """What an analyzer is given of one batch."""
+
+    batch: Batch
+    measured: Measured
+    arrival: Arrival
+
+
+def message(symbol: str = "A", stamp: float | None = NOW_MS, **fields: Any) -> Message:
+    """A row; levels of a book are given as plain lists."""
+    for side in {"asks", "bids", "units"} & fields.keys():
+        fields[side] = msgspec.Raw(json.dumps(fields[side]).encode())
+    return Message(symbol, stamp, **fields)
+
+
+def observed(
+    *rows: Message, sent: int = NOW_MS, recorded: int | None = None, received: int | None = None, live: bool = True
+) -> Observed:
+    """A batch of the rows; the broker stamped it 10 ms after it was sent and it was read 20 ms later, unless told."""
+    recorded = sent + 10 if recorded is None else recorded
+    batch = Batch(FEED.exchange, FEED.region, FEED.request_type, sent, list(rows), len(rows))
+    return Observed(batch, Measured(batch), Arrival(recorded, recorded + 20 if received is None else received, live))
+
+
+def stamps_of(batch: Batch) -> Sequence[float]:
+    """The stamps of a batch that are known, in order of its rows."""
+    return [row.timestamp for row in batch.data if row.timestamp]
+
+
+def recorded_batches() -> Iterator[tuple[FeedKey, Observed]]:
+    """All recordings, each batch as if it had been read 30 ms after it was sent."""
+    decoder = Decoder(Limits())
+    for name in recordings():
+        for record in recorded(name):
+            batch = decoder.decode(json.dumps(record.value).encode())
+            arrival = Arrival(record.received_ms + 10, record.received_ms + 30, True)
+            yield FeedKey(batch.region, batch.exchange, batch.request_type), Observed(batch, Measured(batch), arrival)

@@ -1,0 +1,368 @@
+"""What is suspicious is raised under its kind, once a batch; what is normal on some exchange is not."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.analyzers.books import BOOKS_PER_BATCH, WHOLE_BOOKS
+from exporter.analyzers.quality import (
+    BACKWARDS_MS,
+    FUTURE_MS,
+    JUMP_DEVIATIONS,
+    JUMP_RATIO,
+    MEANINGS,
+    WARM_UP_CHANGES,
+    Quality,
+)
+from exporter.codec import Batch, Message, PartialBatch
+from exporter.measured import Measured
+from exporter.model import Anomaly, FeedKey
+from tests.support.batches import FEED, NOW_MS, Observed, message, observed, recorded_batches
+
+LIMIT = 100
+# Books of one level a side: price, size, and what some exchanges add.
+ASK, BID, GONE = ["100.5", "2", "0", "1"], ["100.25", "3", "0", "1"], ["100.5", "0", "0", "0"]
+UNIT = {"ap": 100.5, "bp": 100.25, "as": 2, "bs": 3}
+
+
+def examined(*all_observed: Observed, find_duplicates: bool = False) -> list[list[Anomaly]]:
+    """What was found in each of the batches of one feed."""
+    quality = Quality(LIMIT, find_duplicates=find_duplicates)
+    return [list(quality.examine(*one)) for one in all_observed]
+
+
+def found(*rows: Message, **times: Any) -> list[Anomaly]:
+    """What is found in the first batch of a feed."""
+    return examined(observed(*rows, **times))[0]
+
+
+def ticker(symbol: str = "A", stamp: float | None = NOW_MS, **fields: Any) -> Message:
+    return message(symbol, stamp, **{"last": 100.0, "low": 90.0, "high": 110.0, **fields})
+
+
+def priced(field: str, price: float, stamp: float = NOW_MS) -> Message:
+    """A row with one price."""
+    fields: dict[str, Any] = {field: price}
+    return message("A", stamp, **fields)
+
+
+def book(**sides: Any) -> list[Anomaly]:
+    """What is found in one book, on a feed that sends whole books."""
+    whole = [observed(message(asks=[ASK], bids=[BID]), sent=NOW_MS + n) for n in range(WHOLE_BOOKS)]
+    return examined(*whole, observed(message(stamp=NOW_MS + 1000, **sides), sent=NOW_MS + 1000))[-1]
+
+
+def test_every_kind_has_a_meaning() -> None:
+    assert list(MEANINGS) == list(Anomaly)
+
+
+def test_what_is_all_right_costs_no_list() -> None:
+    assert Quality(LIMIT).examine(*observed(ticker())) == ()
+
+
+# Batches.
+
+
+@pytest.mark.parametrize(("declared", "anomalies"), [(1, 0), (1.0, 0), (None, 0), (0, 1), (2, 1), (1.5, 1)])
+def test_a_declared_size_that_is_not_the_number_of_messages(declared: float | None, anomalies: int) -> None:
+    one = observed(message())
+    one.batch.batch_size = declared
+    assert examined(one)[0] == [Anomaly.SIZE_MISMATCH] * anomalies
+
+
+def test_a_batch_with_an_optional_field_of_a_wrong_type() -> None:
+    batch = PartialBatch(FEED.exchange, FEED.region, FEED.request_type, NOW_MS, [Message("A")])
+    assert examined(Observed(batch, Measured(batch), observed().arrival))[0] == [Anomaly.UNREADABLE_FIELD]
+
+
+def test_each_kind_is_raised_once_a_batch() -> None:
+    assert found(*[ticker(last=-1.0, low=-2.0)] * 5) == [Anomaly.INVALID_PRICE]
+
+
+# Prices.
+
+
+@pytest.mark.parametrize("price", [0.0, -1.0, float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("field", ["last", "price"])
+def test_a_price_that_is_none(field: str, price: float) -> None:
+    """Each time, not just the first."""
+    many = [observed(priced(field, price), sent=NOW_MS + n) for n in range(3)]
+    assert all(Anomaly.INVALID_PRICE in kinds for kinds in examined(*many))
+
+
+@pytest.mark.parametrize(
+    ("fields", "kinds"),
+    [
+        ({"low": 100.0, "high": 100.0}, []),
+        ({"low": 100.5, "high": 110.0}, [Anomaly.PRICE_OUT_OF_RANGE]),
+        ({"low": 90.0, "high": 99.5}, [Anomaly.PRICE_OUT_OF_RANGE]),
+        ({"low": 110.0, "high": 90.0}, [Anomaly.INVERTED_RANGE]),
+        pytest.param({"low": 0.0, "high": 0.0}, [], id="nothing traded in the time of the range"),
+        ({"low": None, "high": 90.0}, []),
+        ({"low": 110.0, "high": None}, []),
+        ({"last": None}, []),
+    ],
+)
+def test_the_last_price_lies_in_its_range(fields: dict[str, Any], kinds: list[Anomaly]) -> None:
+    assert found(ticker(**fields)) == kinds
+
+
+def calm(factor: float, changes: int) -> list[float]:
+    """Prices that go up and down by a factor."""
+    return [100.0 if n % 2 else 100.0 * factor for n in range(changes + 1)]
+
+
+def jumps(prices: Iterable[float], field: str = "price") -> list[bool]:
+    """Which of the prices of one symbol are jumps."""
+    many = [observed(priced(field, p, NOW_MS + n), sent=NOW_MS + n) for n, p in enumerate(prices)]
+    return [Anomaly.PRICE_JUMP in kinds for kinds in examined(*many)]
+
+
+@pytest.mark.parametrize("factor", [1.5, 1 / 1.5])
+def test_a_jump_is_far_beyond_what_is_usual_up_or_down(factor: float) -> None:
+    prices = calm(1.001, WARM_UP_CHANGES)
+    assert jumps([*prices, prices[-1] * factor]) == [False] * len(prices) + [True]
+
+
+def test_no_jump_is_found_before_a_symbol_is_known_nor_where_prices_always_do_so() -> None:
+    assert not any(jumps([*calm(1.001, WARM_UP_CHANGES - 1), 1000.0]))
+    assert not any(jumps(calm(1.5, 200)))
+    assert not any(jumps([*calm(1.00001, WARM_UP_CHANGES), 100 * (1 + JUMP_RATIO * 0.99)]))
+
+
+def test_one_wrong_price_does_not_hide_the_next() -> None:
+    prices = calm(1.001, WARM_UP_CHANGES)
+    found = jumps([*prices, prices[-1] * 1000, *prices, prices[-1] * 1.5])
+    assert [n for n, is_jump in enumerate(found) if is_jump] == [len(prices), len(prices) + 1, 2 * len(prices) + 1]
+
+
+@given(st.lists(st.floats(1e-6, 1e9), max_size=60))
+def test_jumps_are_those_that_a_plain_recomputation_finds(prices: list[float]) -> None:
+    history: list[float] = []
+    scale, expected, before = 0.0, [], None
+    for price in prices:
+        change = 0.0 if before is None else max(price, before) / min(price, before) - 1
+        is_jump = len(history) >= WARM_UP_CHANGES and change > max(scale * JUMP_DEVIATIONS, JUMP_RATIO)
+        expected.append(is_jump)
+        if before is not None and price != before:
+            if len(history) < WARM_UP_CHANGES:
+                history.append(change)
+                scale = sum(history) / len(history)
+            else:
+                scale += (min(change, scale * JUMP_DEVIATIONS) - scale) / 64
+        before = price
+    assert jumps(prices, "last") == expected
+
+
+# Times.
+
+
+@pytest.mark.parametrize(("ahead", "raised"), [(FUTURE_MS, False), (FUTURE_MS + 1, True)])
+def test_stamps_ahead_of_our_clock(ahead: int, raised: bool) -> None:
+    batch = found(message(stamp=NOW_MS), sent=NOW_MS + ahead, recorded=NOW_MS, received=NOW_MS)
+    row = found(message(stamp=NOW_MS + ahead), recorded=NOW_MS, received=NOW_MS)
+    assert (batch, row) == ([Anomaly.FUTURE_BATCH] * raised, [Anomaly.FUTURE_MESSAGE] * raised)
+
+
+@pytest.mark.parametrize("stamp", [-1, 1_760_031_213, 1_760_031_213_693_000])
+def test_a_stamp_that_is_no_time_in_milliseconds(stamp: int) -> None:
+    assert found(message(stamp=stamp)) == [Anomaly.IMPLAUSIBLE_STAMP]
+    assert found(message(stamp=None), message(stamp=0), sent=max(stamp, 1) % 10**12) == [Anomaly.IMPLAUSIBLE_STAMP]
+
+
+@pytest.mark.parametrize(("back", "raised"), [(BACKWARDS_MS, False), (BACKWARDS_MS + 1, True)])
+def test_time_that_goes_back_is_raised_where_it_does(back: int, raised: bool) -> None:
+    """Once: what follows is compared with the new time."""
+    batches = [
+        observed(sent=sent, recorded=NOW_MS + n) for n, sent in enumerate([NOW_MS, NOW_MS - back, NOW_MS - back])
+    ]
+    assert examined(*batches) == [[], [Anomaly.BATCH_TIME_BACKWARDS] * raised, []]
+    stamps = [NOW_MS, NOW_MS - back, NOW_MS - back + 1]
+    rows = [observed(message(stamp=stamp), recorded=NOW_MS + n) for n, stamp in enumerate(stamps)]
+    assert examined(*rows) == [[], [Anomaly.MESSAGE_TIME_BACKWARDS] * raised, []]
+
+
+def test_a_quiet_symbol_beside_a_busy_one_does_not_go_back() -> None:
+    assert found(message("BUSY"), message("QUIET", NOW_MS - 3_600_000), message("BUSY", NOW_MS + 1)) == []
+
+
+def test_partitions_that_are_read_side_by_side_do_not_make_time_go_back() -> None:
+    """What was appended an hour earlier may well be an hour older."""
+    many = [observed(message(stamp=t), sent=t) for t in [NOW_MS, NOW_MS - 3_600_000, NOW_MS + 1, NOW_MS - 3_599_000]]
+    assert examined(*many) == [[]] * 4
+
+
+# Repetition.
+
+
+def test_a_snapshot_that_says_what_the_one_before_said() -> None:
+    rows = [ticker("A"), ticker("B", NOW_MS - 5000)]
+    later = [ticker("A"), ticker("B", NOW_MS - 4999)]
+    moved = [ticker("A", last=100.5), ticker("B", NOW_MS - 4999)]
+    many = [observed(*some, sent=NOW_MS + n) for n, some in enumerate([rows, rows, later, moved, moved, moved[:1]])]
+    assert [bool(kinds) for kinds in examined(*many)] == [False, True, False, False, True, False]
+
+
+def test_trades_and_what_has_no_stamp_are_not_taken_for_snapshots() -> None:
+    trades = [observed(message(price=1.0), sent=NOW_MS + n) for n in range(2)]
+    unstamped = [observed(ticker(stamp=None), sent=NOW_MS + n) for n in range(2)]
+    empty = [observed(sent=NOW_MS + n) for n in range(2)]
+    assert examined(*trades) == examined(*unstamped) == examined(*empty) == [[], []]
+
+
+def test_duplicates_are_looked_for_on_request_and_among_tickers() -> None:
+    """Fills of one order share stamp and price, so trades have none."""
+    twice, different = [ticker("A"), ticker("B"), ticker("A")], [ticker("A"), ticker("A", NOW_MS + 1), ticker("B")]
+    assert examined(observed(*twice)) == [[]]
+    assert examined(observed(*twice), find_duplicates=True) == [[Anomaly.DUPLICATE_MESSAGES]]
+    assert examined(observed(*different), find_duplicates=True) == [[]]
+    assert examined(observed(*[message(price=1.0)] * 2), find_duplicates=True) == [[]]
+
+
+# Order books.
+
+
+@pytest.mark.parametrize(
+    ("sides", "kinds"),
+    [
+        ({"asks": [ASK, ["101", "1"]], "bids": [BID]}, []),
+        ({"asks": [[100.5, 2]], "bids": [[1.0025e2, 3]]}, []),
+        ({"asks": [ASK], "bids": [ASK]}, [Anomaly.CROSSED_BOOK]),
+        ({"asks": [BID], "bids": [ASK]}, [Anomaly.CROSSED_BOOK]),
+        ({"asks": [GONE], "bids": [ASK]}, []),
+        ({"asks": [], "bids": [BID]}, [Anomaly.EMPTY_BOOK]),
+        ({"asks": [ASK], "bids": []}, [Anomaly.EMPTY_BOOK]),
+        ({"asks": [], "bids": []}, [Anomaly.EMPTY_BOOK]),
+        ({"units": [UNIT, UNIT]}, []),
+        ({"units": [{"bp": 100.5, "as": 1, "ap": 100.5}]}, [Anomaly.CROSSED_BOOK]),
+        ({"units": [{"ask_price": 1.5, "bid_price": 2, "ask_size": 1}]}, [Anomaly.CROSSED_BOOK]),
+        ({"units": []}, [Anomaly.EMPTY_BOOK]),
+        ({"asks": [{"price": 1}], "bids": "none", "units": None}, []),
+        ({"units": "KRW"}, []),
+    ],
+)
+def test_the_best_levels_of_a_whole_book(sides: dict[str, Any], kinds: list[Anomaly]) -> None:
+    assert book(**sides) == kinds
+
+
+def test_where_only_changes_are_sent_a_missing_side_is_nothing_special() -> None:
+    changes: list[dict[str, Any]] = [{"asks": [GONE], "bids": [BID]}, *[{"asks": [ASK], "bids": [BID]}] * WHOLE_BOOKS]
+    changes.append({"asks": [], "bids": [BID]})
+    rows = [message(stamp=NOW_MS + n, **sides) for n, sides in enumerate(changes)]
+    assert not any(examined(*(observed(row, sent=NOW_MS + n) for n, row in enumerate(rows))))
+
+
+def test_in_a_large_batch_the_books_take_turns() -> None:
+    """So one that stays crossed is found soon, and a batch costs no more for having many."""
+    names = [f"S{n}" for n in range(3 * BOOKS_PER_BATCH)]
+    many = []
+    for n in range(3):
+        rows = [message(name, NOW_MS + n, asks=[ASK], bids=[BID]) for name in names]
+        rows[-1] = message(names[-1], NOW_MS + n, asks=[BID], bids=[ASK])
+        many.append(observed(*rows, sent=NOW_MS + n))
+    assert [bool(kinds) for kinds in examined(*many)] == [False, False, True]
+
+
+# When prices last moved, and what is remembered.
+
+
+def test_a_price_last_changed_when_the_record_was_written_that_said_so() -> None:
+    quality = Quality(LIMIT)
+    assert quality.last_price_change_ms == 0
+    for n, price in enumerate([1.0, 1.0, 2.0, 2.0]):
+        quality.examine(*observed(ticker(last=price, low=0.5), sent=NOW_MS + 1000 * n))
+    assert quality.last_price_change_ms == NOW_MS + 2000 + 10
+    quality.examine(*observed(ticker(last=3.0), recorded=0, received=NOW_MS + 3000))
+    assert quality.last_price_change_ms == NOW_MS + 3000
+    quality.examine(*observed(ticker(last=4.0), recorded=NOW_MS + 99_000, received=NOW_MS + 4000))
+    assert quality.last_price_change_ms == NOW_MS + 4000
+    quality.examine(*observed(ticker(last=5.0), recorded=NOW_MS - 86_400_000, received=NOW_MS + 5000, live=False))
+    assert quality.last_price_change_ms == NOW_MS + 4000
+
+
+def test_a_book_moves_with_its_best_levels() -> None:
+    quality = Quality(LIMIT)
+    books: Sequence[dict[str, Any]] = [{"units": [UNIT]}] * 2 + [{"units": [UNIT | {"bp": 100.3}]}] * 2
+    moments = []
+    for n, sides in enumerate(books):
+        quality.examine(*observed(message(stamp=NOW_MS + n, **sides), sent=NOW_MS + n))
+        moments.append(quality.last_price_change_ms - NOW_MS - 10)
+    assert moments == [0, 0, 2, 2]
+
+
+def test_prices_are_the_last_valid_ones() -> None:
+    quality = Quality(LIMIT)
+    rows = [ticker("A"), ticker("A", last=101.0), ticker("A", last=-1.0), message("T", price=5.0), message("N")]
+    quality.examine(*observed(*rows, message("B", asks=[ASK], bids=[BID])))
+    assert quality.prices() == {"A": 101.0, "T": 5.0}
+    quality.forget(["A", "B", "unknown"])
+    assert quality.prices() == {"T": 5.0}
+
+
+ROWS = st.builds(
+    lambda symbol, stamp, kind, price, high: message(symbol, stamp, **{kind: price}, high=high, low=price),
+    st.sampled_from([f"S{n}" for n in range(12)]),
+    st.none() | st.integers(NOW_MS - 60_000, NOW_MS + 60_000),
+    st.sampled_from(["last", "price"]),
+    st.none() | st.floats(),
+    st.none() | st.floats(),
+)
+BOOK_ROWS = st.builds(
+    lambda symbol, asks, bids: message(symbol, asks=asks, bids=bids),
+    st.sampled_from([f"S{n}" for n in range(12)]),
+    st.lists(st.sampled_from([ASK, BID, GONE, [], None, "x"]), max_size=2),
+    st.lists(st.sampled_from([ASK, BID, GONE, [1], {}]), max_size=2),
+)
+
+
+@given(st.lists(st.lists(ROWS | BOOK_ROWS, max_size=8), max_size=8))
+def test_whatever_comes_what_is_remembered_is_bounded_and_each_kind_is_raised_once(
+    batches: list[list[Message]],
+) -> None:
+    quality = Quality(5, find_duplicates=True)
+    for rows in batches:
+        kinds = quality.examine(*observed(*rows))
+        assert len(set(kinds)) == len(kinds)
+        assert len(quality._symbols) <= 5
+        assert len(quality._books._best) <= 5
+        valid = [price for row in rows for price in (row.last, row.price) if price is not None]
+        if any(not 0 < price < float("inf") for price in valid):
+            assert Anomaly.INVALID_PRICE in kinds
+
+
+def test_of_more_symbols_than_may_be_remembered_the_first_are() -> None:
+    quality = Quality(5)
+    for n in range(20):
+        quality.examine(*observed(message(f"S{n}", asks=[ASK], bids=[BID]), ticker(f"T{n}")))
+    assert len(quality._books._best) == 5
+    assert len(quality._symbols) == 5
+
+
+def test_recorded_traffic_is_quiet() -> None:
+    feeds: dict[FeedKey, Quality] = defaultdict(lambda: Quality(LIMIT * 10))
+    kinds: Counter[tuple[FeedKey, Anomaly]] = Counter()
+    for feed, one in recorded_batches():
+        kinds.update((feed, kind) for kind in feeds[feed].examine(*one))
+    assert not kinds
+    assert all(quality.last_price_change_ms for quality in feeds.values())
+
+
+def test_the_duplicates_in_recorded_traffic_are_those_of_one_exchange() -> None:
+    """hitbtc sends its rows again within the second, which is why nobody is told unless he asks."""
+    feeds: dict[FeedKey, Quality] = defaultdict(lambda: Quality(LIMIT * 10, find_duplicates=True))
+    found: set[str] = set()
+    for feed, one in recorded_batches():
+        if feeds[feed].examine(*one):
+            found.add(feed.exchange)
+    assert found == {"hitbtc"}
+
+
+def test_a_batch_without_rows_is_nothing_special() -> None:
+    batch = Batch(FEED.exchange, FEED.region, FEED.request_type, NOW_MS, [], 0)
+    assert examined(*[Observed(batch, Measured(batch), observed().arrival)] * 2) == [[], []]
