@@ -21,8 +21,8 @@ from exporter import clients, logs
 from exporter.app import App
 from exporter.config import Config, Section
 from exporter.layers import Problem
-from exporter.settings import ConfigError, keys, load
-from exporter.tools import audit, check, demo, healthcheck
+from exporter.settings import ConfigError, expected, keys, load
+from exporter.tools import audit, check, demo, healthcheck, simulate
 from exporter.version import version
 from exporter.watchdog import Watchdog
 
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.set_defaults(command=lambda args: check.main(_config(args)))
     healthy = _configured(commands, "healthcheck", "ask the sidecar on this machine whether its loop turns")
     healthy.set_defaults(command=lambda args: healthcheck.main(_config(args)))
-    for tool in (demo, audit):
+    for tool in (demo, simulate, audit):
         name = tool.__name__.rpartition(".")[2]
         command = commands.add_parser(name, help=(tool.__doc__ or "").partition("\n")[0], allow_abbrev=False)
         tool.add_arguments(command)
@@ -72,12 +72,17 @@ def _configured(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
 ) -> argparse.ArgumentParser:
     """Add a subcommand that takes the configuration: a file, and a flag for each key that has one value."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    usage = f"marketdata-exporter {name} [--config.file FILE] [--KEY VALUE ...]"
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, usage=usage, allow_abbrev=False
+    )
     parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see exporter/reference.yml")
+    group = parser.add_argument_group("configuration", "every key of the file that has one value or a list")
     for path, kind in keys().items():
         if not (isinstance(kind, type) and issubclass(kind, Section)) and get_origin(kind) is not dict:
             flag = "--" + path.replace("_", "-")
-            parser.add_argument(flag, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            allowed = expected(kind).replace("%", "%%")
+            group.add_argument(flag, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=allowed)
     return parser
 
 

@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import resources
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
@@ -86,13 +87,22 @@ def utc_text(time_ms: int) -> str:
 
 def avro_long(number: int) -> bytes:
     """Return Avro's encoding of a 64-bit integer: zigzag, then seven bits a byte, lowest first."""
-    rest = (number << 1) ^ (number >> 63)
+    zigzag = (number << 1) ^ (number >> 63)
+    # The upper part of a time changes every eight seconds: it is remembered, and the lower part stands in a table.
+    return _varint(zigzag) if zigzag < 1 << 14 else _LOWER[zigzag & 0x3FFF] + _remembered(zigzag >> 14)
+
+
+def _varint(rest: int) -> bytes:
     out = bytearray()
     while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)
         rest >>= 7
     out.append(rest)
     return bytes(out)
+
+
+_remembered = lru_cache(maxsize=4096)(_varint)
+_LOWER = tuple(bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(1 << 14))
 
 
 def avro_text(text: str) -> bytes:
