@@ -12,6 +12,9 @@ from exporter.watch import Surroundings
 
 # Feeds that one look judges: a few milliseconds. With more of them each is judged every few seconds.
 FEEDS_A_LOOK = 1000
+# Looks come every second. After a longer pause (the process was stopped, or waited for Kafka) records may be on their
+# way to us that were sent meanwhile.
+PAUSE_MS = 3_000
 
 
 class Sight(NamedTuple):
@@ -47,6 +50,7 @@ class Rounds:
 
     def __init__(self) -> None:
         self._next = 0
+        self._looked_ms = 0
 
     def judge(
         self,
@@ -59,13 +63,17 @@ class Rounds:
     ) -> None:
         """Judge the next feeds. `is_sole_reader`: a feed that is anywhere would be here."""
         ours = [feed for feed in feeds if feed.partitions or is_sole_reader]
+        self._notice(feeds, ours, now_ms)
         silence = _survey(ours, now_ms)
         begin = self._next if self._next < len(ours) else 0
         self._next = begin + FEEDS_A_LOOK
+        anywhere = _together(sights.values())
         for feed in ours[begin : self._next]:
+            here = _together(sights[each] for each in feed.partitions if each in sights)
+            sight = here if feed.partitions else anywhere
             around = Surroundings(
-                standing_since_ms=_earliest(sights.get(partition, Sight()) for partition in feed.partitions),
-                is_catching_up=any(sights.get(partition, Sight()).is_catching_up for partition in feed.partitions),
+                standing_since_ms=sight.standing_since_ms,
+                is_catching_up=sight.is_catching_up,
                 is_reachable=is_reachable,
                 is_sole_reader=is_sole_reader,
                 silence=silence.scope(_topic(feed)),
@@ -73,6 +81,19 @@ class Rounds:
             before = feed.watch.shown
             feed.watch.look(feed.symbol_seen_ms, around, now_ms)
             feed.version += feed.watch.shown != before
+
+    def _notice(self, feeds: Sequence[Feed], ours: Sequence[Feed], now_ms: int) -> None:
+        """Notice that nobody looked for a while, and that a feed which is nowhere may be somebody else's now."""
+        if now_ms - self._looked_ms > PAUSE_MS:
+            for feed in ours:
+                feed.watch.listen(now_ms)
+        self._looked_ms = now_ms
+        if len(ours) == len(feeds):
+            return
+        for feed in feeds:
+            if feed.watch.is_watching and not feed.partitions:
+                feed.watch.end()
+                feed.version += 1
 
 
 def _survey(feeds: Iterable[Feed], now_ms: int) -> Silence:
@@ -84,5 +105,8 @@ def _topic(feed: Feed) -> str:
     return min(feed.partitions).topic if feed.partitions else ""
 
 
-def _earliest(sights: Iterable[Sight]) -> int:
-    return min((sight.standing_since_ms for sight in sights if sight.standing_since_ms), default=0)
+def _together(sights: Iterable[Sight]) -> Sight:
+    """What is seen of several partitions: whether any stands, and whether any catches up."""
+    seen = list(sights)
+    standing = min((sight.standing_since_ms for sight in seen if sight.standing_since_ms), default=0)
+    return Sight(standing, any(sight.is_catching_up for sight in seen))

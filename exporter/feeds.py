@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 
+from exporter.analyzers.states import FeedState
 from exporter.cardinality import FeedFilter, check_feed, check_symbol
 from exporter.codec import Batch
 from exporter.config import Limits
@@ -70,6 +71,11 @@ class Feed:
         self.version += 1
         if not self.partitions:
             self.watch.end()
+
+    @property
+    def has_state(self) -> bool:
+        """Whether what we think of it may be shown: it is ours, or expected and nowhere."""
+        return bool(self.partitions) or self.watch.tracker.diagnosis.state is FeedState.SILENT
 
     def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
         """Make room for the symbols, or raise `Rejected` when one is not allowed or there are too many."""

@@ -13,7 +13,7 @@ from exporter.model import Status
 
 ROWS_MAX = 1000
 ABSENT = "\N{EN DASH}"
-COLUMNS = 7
+COLUMNS = 8
 
 
 def static(name: str) -> str:
@@ -45,8 +45,8 @@ def _state(word: str, status: Status) -> str:
 
 
 def _row(feed: Mapping[str, object]) -> str:
+    name = ":".join(str(feed.get(part)) for part in ("region", "exchange", "request_type"))
     cells = (
-        ":".join(str(feed.get(part)) for part in ("region", "exchange", "request_type")),
         _number(feed.get("batches")),
         _number(feed.get("messages")),
         _number(feed.get("last_batch_size")),
@@ -54,7 +54,17 @@ def _row(feed: Mapping[str, object]) -> str:
         _number(feed.get("last_batch_cache_efficiency")),
         _moment(feed.get("last_received_ms")),
     )
-    return f"<tr>{''.join(f'<td>{escape(cell)}' for cell in cells)}</tr>"
+    return f"<tr><td>{escape(name)}{_feed_state(feed)}{''.join(f'<td>{escape(cell)}' for cell in cells)}</tr>"
+
+
+def _feed_state(feed: Mapping[str, object]) -> str:
+    """The cell of a feed's state, with the reasons under it; a long one is whole in the tooltip."""
+    state, reasons = feed.get("state"), feed.get("reasons")
+    if state is None:
+        return f"<td>{ABSENT}"
+    said = escape("; ".join(map(str, reasons))) if isinstance(reasons, list | tuple) else ""
+    word = escape(str(state))
+    return f'<td class="feed {word}" title="{said}"><b>{word}</b>' + (f"<small>{said}</small>" if said else "")
 
 
 def _number(value: object) -> str:

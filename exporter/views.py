@@ -14,6 +14,7 @@ from exporter.loop import Loop
 from exporter.metrics import SidecarMetrics
 from exporter.model import FeedKey, Status, Unavailable
 from exporter.store import NullStore, Store, StoreUnavailable
+from exporter.watch import Watch
 
 
 class SidecarViews:
@@ -99,7 +100,20 @@ def _feed_row(feed: Feed) -> dict[str, object]:
             "last_received_ms": feed.last_received_ms,
             "partitions": [str(partition) for partition in sorted(feed.partitions)],
         }
+    if feed.has_state:
+        row |= _state_row(feed.watch)
     return row
+
+
+def _state_row(watch: Watch) -> dict[str, object]:
+    diagnosis = watch.tracker.diagnosis
+    return {
+        "state": diagnosis.state,
+        "reasons": diagnosis.reasons,
+        "scope": diagnosis.scope,
+        "state_since_ms": watch.tracker.since_ms,
+        "silent_limit_seconds": watch.freshness.silent_limit_ms / 1000,
+    }
 
 
 def _symbol_rows(feed: Feed) -> list[dict[str, object]]:

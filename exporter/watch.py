@@ -79,9 +79,19 @@ class Watch:
         """Watch from now on: the feed has come to us."""
         self.tracker = StateTracker(now_ms)
 
+    def listen(self, now_ms: int) -> None:
+        """Learn that nobody listened until now, so that silence until now means nothing."""
+        self.tracker.listening_since_ms = now_ms
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether it has begun, or looked, and not ended since."""
+        return self.tracker.since_ms > 0
+
     def end(self) -> None:
-        """Somebody else watches the feed now."""
+        """Somebody else watches the feed now, and what we thought of it is over."""
         self.freshness.forget()
+        self.tracker = StateTracker(0)
 
     @property
     def shown(self) -> tuple[object, ...]:
@@ -95,6 +105,8 @@ class Watch:
 
     def look(self, seen_ms: Mapping[str, int], around: Surroundings, now_ms: int) -> Diagnosis:
         """Say how the feed is, once a second; `seen_ms` is when each symbol was last in a batch."""
+        if not self.is_watching:
+            self.begin(now_ms)
         freshness = self.freshness
         # Judged at the moment when the feed was heard last: a silent feed misses no symbols.
         if freshness.last_heard_ms != self._looked_ms:
@@ -126,6 +138,7 @@ class Watch:
             is_reachable=around.is_reachable,
             is_expected=self.is_expected and around.is_sole_reader,
             silence=around.silence,
+            listening_since_ms=self.tracker.listening_since_ms,
         )
 
 

@@ -86,9 +86,9 @@ def _expected(name: str, labels: str, feed: Feed) -> str:
 
 
 def _states(name: str, labels: str, feed: Feed) -> str:
-    state = feed.watch.tracker.diagnosis.state
-    if not feed.partitions and state is not FeedState.SILENT:
+    if not feed.has_state:
         return ""
+    state = feed.watch.tracker.diagnosis.state
     return "".join([f'{name}{{{labels},state="{each}"}} {int(each is state)}\n' for each in FeedState])
 
 

@@ -17,14 +17,22 @@ def parts(states: dict[str, Status] | None = None, feeds: list[dict[str, object]
 def test_a_feed_is_a_row_of_readable_figures() -> None:
     """Large numbers are grouped, and moments are in UTC."""
     *_, row = parts(feeds=[FEED])
-    assert row == ("<tr><td>korea:upbit:ticker<td>1,234<td>24,680<td>20<td>16<td>0.0625<td>2025-10-09 17:33:33</tr>")
+    figures = "<td>1,234<td>24,680<td>20<td>16<td>0.0625<td>2025-10-09 17:33:33</tr>"
+    assert row == f'<tr><td>korea:upbit:ticker<td class="feed ok" title=""><b>ok</b>{figures}'
+
+
+def test_a_feed_says_why_it_is_not_ok() -> None:
+    """Under its state, and whole in the tooltip."""
+    *_, row = parts(feeds=[{**FEED, "state": "silent", "reasons": ["no batch for 9.0 s", 'the limit is <"5">']}])
+    reasons = "no batch for 9.0 s; the limit is &lt;&quot;5&quot;&gt;"
+    assert f'<td class="feed silent" title="{reasons}"><b>silent</b><small>{reasons}</small><td>' in row
 
 
 @pytest.mark.parametrize("stamp", [None, 10**30, -(10**18), float("nan"), "soon"])
 def test_what_is_unknown_is_a_dash(stamp: object) -> None:
     """Absent figures, and moments beyond the calendar."""
     *_, row = parts(feeds=[{"region": "a", "exchange": "b", "request_type": "c", "last_received_ms": stamp}])
-    assert row == "<tr><td>a:b:c" + "<td>\N{EN DASH}" * 6 + "</tr>"
+    assert row == "<tr><td>a:b:c" + "<td>\N{EN DASH}" * 7 + "</tr>"
 
 
 def test_a_state_that_does_not_hold_says_why() -> None:

@@ -80,11 +80,12 @@ def test_feeds_do_not_depend_on_each_other() -> None:
 
 @given(markets)
 def test_truth_is_what_an_independent_reader_counts(market: tuple[int, list[Feed]]) -> None:
-    """Batches, messages, symbols, efficiency, wrong sizes and garbage, counted again from the bytes."""
+    """Batches, messages, symbols, efficiency, wrong sizes, repetitions and garbage, counted again from the bytes."""
     simulator, records = run(*market)
     judge = Judge(Config())
     counted: dict[FeedKey, FeedTruth] = {}
     garbage: Counter[tuple[str, Reason]] = Counter()
+    told: dict[FeedKey, Any] = {}
     for record in records:
         try:
             facts = judge.facts(record.value)
@@ -97,7 +98,10 @@ def test_truth_is_what_an_independent_reader_counts(market: tuple[int, list[Feed
         truth.messages += facts.batch_size
         truth.unique_symbols += facts.unique_symbols
         truth.cache_efficiency += facts.cache_efficiency
-        truth.wrong_sizes += json.loads(record.value)["batch_size"] != facts.batch_size
+        batch = json.loads(record.value)
+        truth.wrong_sizes += batch["batch_size"] != facts.batch_size
+        truth.unchanged += batch["data"] == told.get(facts.feed) and facts.feed.request_type != "trade"
+        told[facts.feed] = batch["data"]
     assert counted == simulator.truth.feeds
     assert garbage == simulator.truth.garbage
 

@@ -65,8 +65,8 @@ class Known:
 class Quality:
     """Watches the content of one feed; what is remembered is bounded by `limit` symbols.
 
-    `last_price_change_ms` is when any price last was another than before, in Unix milliseconds by the broker's clock
-    (ours where that is unknown); 0 before the first price.
+    `last_price_change_ms` is when any price last was another than before, in Unix milliseconds: of a live batch by our
+    clock, of an old one by the broker's, as `Freshness.last_heard_ms` with which it is compared; 0 before the first.
     """
 
     def __init__(self, limit: int, *, find_duplicates: bool = False) -> None:
@@ -84,7 +84,7 @@ class Quality:
 
     def examine(self, batch: Batch, measured: Measured, arrival: Arrival) -> Sequence[Anomaly]:
         """Take one batch into account, and return what is suspicious in it, each kind once."""
-        recorded, received, _ = arrival
+        recorded, received, is_live = arrival
         stamps, messages = measured.stamps, batch.data
         # Several partitions are read side by side: only what was appended later can be said to go backwards.
         slack = BACKWARDS_MS if recorded >= self._recorded_ms else _INFINITY
@@ -96,7 +96,7 @@ class Quality:
             self._found.add(Anomaly.FUTURE_MESSAGE)
         self._examine_messages(messages, len(stamps) == len(messages), slack)
         if self._moved:
-            changed = min(recorded or received, received)
+            changed = received if is_live else min(recorded or received, received)
             self.last_price_change_ms = max(self.last_price_change_ms, changed)
         elif newest == self._newest and newest:
             self._compare(batch, measured)

@@ -35,6 +35,8 @@ with what was counted and published; exit 0 when they agree, 1 when they differ.
 _SEED = 1
 # How many times as often as usual the collectors send, so that there is something to see at once.
 _RATE = 4.0
+# What is learned takes minutes; the demo does not.
+_THRESHOLD = "10s"
 _ANSWER_SECONDS = 10.0
 _CATCH_UP_SECONDS = 15.0
 _LOOK_SECONDS = 0.2
@@ -82,6 +84,7 @@ def _config(bootstrap_servers: str, listen_address: str) -> Config:
         "instance": "demo",
         "kafka.bootstrap_servers": bootstrap_servers,
         "input.start": "earliest",
+        "feeds.thresholds": [{"silent": _THRESHOLD, "frozen": _THRESHOLD}],
         "output.delivery": "at_least_once",
         "output.summary_interval": "10s",
         "web.listen_address": listen_address,
@@ -192,7 +195,7 @@ def _greeting(url: str, config: Config) -> Iterator[str]:
     yield f"  {url}/api/v1/feeds"
     yield f"  {metrics}"
     yield f"  curl -s {metrics} | grep marketdata_batches_total"
-    yield "Not everything is as it should be:"
+    yield f"Not everything is as it should be; feeds that are silent or frozen for {_THRESHOLD} are said to be:"
     yield from (f"  {feed.key} {habit}" for feed in FEEDS for habit in _habits(feed))
     yield f"Kafka is inside this process, too, on {config.kafka.bootstrap_servers}: in memory, 4 partitions a topic,"
     yield "of each the last 5 MiB. Its transactions are not real, so delivery here is at_least_once, not exactly_once."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import orjson
 
 from exporter.model import FeedKey, Reason
-from exporter.tools import garbage, prices
+from exporter.tools import garbage, oddities, prices
 
 
 class SimulatedRecord(NamedTuple):
@@ -32,8 +32,10 @@ class SimulatedRecord(NamedTuple):
 class Feed:
     """One collector and how it behaves; the times after which it changes count from the start of the simulation.
 
-    A silent feed sends nothing any more; a frozen one sends the same rows again and again. The two ratios say how
-    many of its records are garbage, and how many declare a `batch_size` that is not the number of their rows.
+    A silent feed sends nothing any more; a frozen one sends the same rows again and again. The ratios say how many of
+    its records are garbage, how many declare a `batch_size` that is not the number of their rows, and how many (of
+    tickers) have something odd in a row. Its clock is `clock_ms` ahead, and all that it sends is `age_ms` old. At
+    each time of `then` it goes over to the behaviour beside it, with no more symbols than it has.
     """
 
     key: FeedKey
@@ -45,11 +47,16 @@ class Feed:
     frozen_after_ms: float = math.inf
     garbage_ratio: float = 0.0
     wrong_size_ratio: float = 0.0
+    odd_ratio: float = 0.0
+    clock_ms: int = 0
+    age_ms: int = 0
+    topic_prefix: str = ""
+    then: tuple[tuple[float, Feed], ...] = ()
 
     @property
     def topic(self) -> str:
         """The topic that collectors of this region and request type write to."""
-        return f"{self.key.request_type}-data.{self.key.region}"
+        return f"{self.topic_prefix}{self.key.request_type}-data.{self.key.region}"
 
 
 FEEDS: tuple[Feed, ...] = (
@@ -64,13 +71,14 @@ FEEDS: tuple[Feed, ...] = (
 
 @dataclass(slots=True)
 class FeedTruth:
-    """What an exact reader counts of one feed; the sums run over its batches."""
+    """What an exact reader counts of one feed; the sums run over its batches. Trades are never unchanged."""
 
     batches: int = 0
     messages: int = 0
     unique_symbols: int = 0
     cache_efficiency: float = 0.0
     wrong_sizes: int = 0
+    unchanged: int = 0
 
 
 @dataclass(slots=True)
@@ -97,20 +105,21 @@ class Simulator:
         while self._due and self._due[0][0] <= until_ms:
             due_ms, number = self._due[0]
             collector = self._collectors[number]
-            if collector.is_silent():
-                heapq.heappop(self._due)
-                continue
             record = collector.send(int(due_ms))
             heapq.heapreplace(self._due, (collector.next_ms, number))
             yield record
 
 
 class _Collector:
-    """One feed with a randomness of its own, so that the other feeds do not change what it sends."""
+    """One feed with a randomness of its own, so that the other feeds do not change what it sends.
+
+    `next_ms` is when its next batch is due; never, when it is silent for good.
+    """
 
     def __init__(self, seed: int, feed: Feed, start_ms: int, truth: Truth) -> None:
         self.feed = feed
         self._rng = Random(f"{seed}/{feed.key}")  # noqa: S311 - made-up prices keep no secret
+        self._habits, self._then = feed, deque(feed.then)
         self._start_ms = start_ms
         self._truth = truth
         self._key = str(feed.key).encode()
@@ -119,33 +128,41 @@ class _Collector:
         ]
         self._row = prices.ROWS[feed.key.request_type]
         self._rows: list[prices.Row] = []
+        self._told_rows: list[prices.Row] = []
         self._previous_ms = start_ms
-        self.next_ms = start_ms + feed.interval_ms * self._rng.random()
+        self.next_ms = 0.0
+        self._schedule(feed.interval_ms * self._rng.random())
 
-    def is_silent(self) -> bool:
-        """Tell whether the collector stopped before its next batch."""
-        return self.next_ms - self._start_ms >= self.feed.silent_after_ms
+    def _schedule(self, elapsed_ms: float) -> None:
+        """Learn when the next batch would be due, and take on the habits of then; they may be to be silent."""
+        while self._then and (self._then[0][0] <= elapsed_ms or elapsed_ms >= self._habits.silent_after_ms):
+            changed_ms, self._habits = self._then.popleft()
+            elapsed_ms = max(elapsed_ms, changed_ms)
+        self.next_ms = self._start_ms + elapsed_ms if elapsed_ms < self._habits.silent_after_ms else math.inf
 
     def send(self, now_ms: int) -> SimulatedRecord:
         """Make the record that is due and count it in the truth."""
-        if not self._rows or self.next_ms - self._start_ms < self.feed.frozen_after_ms:
+        habits, elapsed_ms = self._habits, self.next_ms - self._start_ms
+        if not self._rows or elapsed_ms < habits.frozen_after_ms:
             self._rows = self._fresh_rows(now_ms)
         self._previous_ms = now_ms
-        self.next_ms += self.feed.interval_ms * self._rng.uniform(0.8, 1.2)
-        value = self._garbage(now_ms) if self._happens(self.feed.garbage_ratio) else self._batch(now_ms)
-        return SimulatedRecord(self.feed.topic, self._key, value, now_ms)
+        told_ms = now_ms + habits.clock_ms - habits.age_ms
+        value = self._garbage(told_ms) if self._happens(habits.garbage_ratio) else self._batch(told_ms)
+        self._schedule(elapsed_ms + habits.interval_ms * self._rng.uniform(0.8, 1.2))
+        return SimulatedRecord(self.feed.topic, self._key, value, told_ms)
 
     def _fresh_rows(self, now_ms: int) -> list[prices.Row]:
         """Read the exchange: some instruments more than once, stamped since the last batch, in the order of time."""
-        count = self._rng.randint(*self.feed.batch_messages)
-        stamps = sorted(self._rng.randint(self._previous_ms, now_ms) for _ in range(count))
-        chosen = self._rng.choices(self._instruments, k=count)
+        habits = self._habits
+        count = self._rng.randint(*habits.batch_messages)
+        stamps = sorted(self._rng.randint(self._previous_ms, now_ms) - habits.age_ms for _ in range(count))
+        chosen = self._rng.choices(self._instruments[: habits.symbols], k=count)
         for instrument in chosen:
             instrument.move()
         return [self._row(instrument, stamp) for instrument, stamp in zip(chosen, stamps, strict=True)]
 
-    def _batch(self, now_ms: int) -> bytes:
-        wrong = self._happens(self.feed.wrong_size_ratio)
+    def _batch(self, told_ms: int) -> bytes:
+        wrong = self._happens(self._habits.wrong_size_ratio)
         unique = len({row["target_currency"] for row in self._rows})
         truth = self._truth.feeds.setdefault(self.feed.key, FeedTruth())
         truth.batches += 1
@@ -153,20 +170,25 @@ class _Collector:
         truth.unique_symbols += unique
         truth.cache_efficiency += 1 / unique if unique else 0.0
         truth.wrong_sizes += int(wrong)
-        return orjson.dumps(self._declared(now_ms, len(self._rows) + int(wrong)))
+        truth.unchanged += self._rows is self._told_rows and self.feed.key.request_type != "trade"
+        self._told_rows = self._rows
+        batch = self._declared(told_ms, len(self._rows) + int(wrong))
+        if self._happens(self._habits.odd_ratio):
+            batch = self._rng.choice(oddities.KINDS).spoil(batch)
+        return orjson.dumps(batch)
 
-    def _garbage(self, now_ms: int) -> bytes:
+    def _garbage(self, told_ms: int) -> bytes:
         kind = self._rng.choice(garbage.KINDS)
         self._truth.garbage[self.feed.topic, kind.reason] += 1
-        return kind.spoil(self._declared(now_ms, len(self._rows)))
+        return kind.spoil(self._declared(told_ms, len(self._rows)))
 
-    def _declared(self, now_ms: int, batch_size: int) -> dict[str, object]:
+    def _declared(self, told_ms: int, batch_size: int) -> dict[str, object]:
         key = self.feed.key
         return {
             "exchange": key.exchange,
             "region": key.region,
             "request_type": key.request_type,
-            "timestamp_ms": now_ms,
+            "timestamp_ms": told_ms,
             "batch_size": batch_size,
             "data": self._rows,
         }

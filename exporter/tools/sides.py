@@ -60,6 +60,7 @@ def sent(truth: Truth) -> Figures:
         figures[name, MESSAGES] = feed.messages
         figures[name, SYMBOLS] = feed.unique_symbols
         figures[name, f"{Anomaly.SIZE_MISMATCH} anomalies"] = feed.wrong_sizes
+        figures[name, f"{Anomaly.UNCHANGED_BATCH} anomalies"] = feed.unchanged
     for (topic, reason), count in truth.garbage.items():
         figures[topic, f"{REJECTED} {reason}"] = count
     return figures

@@ -85,7 +85,14 @@ class Collectors:
 
 def faster(feeds: Sequence[Feed], rate: float) -> list[Feed]:
     """Return the feeds with batches that come `rate` times as often."""
-    return [replace(feed, interval_ms=feed.interval_ms / rate) for feed in feeds]
+    return [
+        replace(
+            feed,
+            interval_ms=feed.interval_ms / rate,
+            then=tuple((after_ms, faster([later], rate)[0]) for after_ms, later in feed.then),
+        )
+        for feed in feeds
+    ]
 
 
 def create_topics(kafka: Mapping[str, Any], topics: Sequence[str], partitions: int) -> None:

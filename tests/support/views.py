@@ -23,6 +23,11 @@ FEED: dict[str, object] = {
     "last_batch_unique_symbols": 16,
     "last_batch_cache_efficiency": 0.0625,
     "last_received_ms": 1_760_031_213_693,
+    "state": "ok",
+    "reasons": [],
+    "scope": "feed",
+    "state_since_ms": 1_760_031_000_000,
+    "silent_limit_seconds": 10.0,
 }
 HOST = "127.0.0.1"
 

@@ -1,0 +1,110 @@
+"""Once a second each feed is judged by what the loop knows: nobody is blamed for what we could not have heard."""
+
+from exporter.analyzers.states import GRACE_MS, FeedState
+from exporter.cardinality import FeedFilter
+from exporter.codec import Decoder
+from exporter.config import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
+from exporter.diagnosis import PAUSE_MS, Rounds, Sight
+from exporter.feeds import Feed, FeedTable
+from exporter.measured import Measured
+from exporter.model import Arrival, Partition
+from exporter.watch import watches
+from tests.support.analysis import FIRST, KEY, NOW_MS, value
+
+LIMIT_MS = 20_000
+
+
+class Room:
+    """One feed with a fixed limit on silence that is expected, and who looks at it; `now_ms` goes on as it runs."""
+
+    def __init__(self) -> None:
+        rule = Thresholds(silent=LIMIT_MS / 1000)
+        config = Config(feeds=FeedsConfig(thresholds=(rule,), expected=(ExpectedFeed(feed=KEY),)))
+        self.now_ms = NOW_MS
+        self.is_sole_reader = True
+        self.sights: dict[Partition, Sight] = {}
+        table = FeedTable(Limits(), FeedFilter(["*"], []), watches(config))
+        table.expect(KEY)
+        self.feed: Feed = table.feeds[KEY]
+        self._rounds = Rounds()
+
+    def run(self, milliseconds: int, *, is_sending: bool = False) -> set[FeedState]:
+        """Look every second; return the states that there were."""
+        states: set[FeedState] = set()
+        for _ in range(0, milliseconds, 1000):
+            self.now_ms += 1000
+            if is_sending:
+                self.hear()
+            states.add(self.look())
+        return states
+
+    def hear(self) -> None:
+        """Let a batch come."""
+        if not self.feed.partitions:
+            self.feed.hold(FIRST, self.now_ms)
+        batch = Decoder(Limits()).decode(value())
+        self.feed.count(batch, Measured(batch), Arrival(self.now_ms, self.now_ms, is_live=True), (FIRST, 0))
+
+    def look(self) -> FeedState:
+        """Judge the feed."""
+        self._rounds.judge([self.feed], self.sights, self.now_ms, is_reachable=True, is_sole_reader=self.is_sole_reader)
+        return self.feed.watch.tracker.diagnosis.state
+
+
+def test_an_expected_feed_is_not_silent_before_somebody_has_listened_for_so_long() -> None:
+    """Nothing is known at the first look."""
+    room = Room()
+    assert room.run(LIMIT_MS) == {FeedState.UNKNOWN}
+    assert room.run(3000) >= {FeedState.SILENT}
+    assert room.feed.has_state
+
+
+def test_an_expected_feed_may_be_on_any_partition_that_is_read_late() -> None:
+    """While we catch up on one, we have not listened to it."""
+    room = Room()
+    room.sights = {FIRST: Sight(is_catching_up=True)}
+    assert room.run(3 * LIMIT_MS) == {FeedState.UNKNOWN}
+    room.sights = {}
+    assert room.run(LIMIT_MS) == {FeedState.UNKNOWN}
+    assert room.run(3000) >= {FeedState.SILENT}
+
+
+def test_who_did_not_look_for_a_while_does_not_blame_the_feed() -> None:
+    """It may have sent all the time."""
+    room = Room()
+    assert room.run(5000, is_sending=True) == {FeedState.OK}
+    room.now_ms += 10 * LIMIT_MS
+    assert room.look() is FeedState.UNKNOWN
+    assert room.run(GRACE_MS - 2000, is_sending=True) == {FeedState.OK}
+
+
+def test_a_feed_that_is_still_silent_after_a_pause_is_found() -> None:
+    """The pause is no excuse for ever."""
+    room = Room()
+    room.run(5000, is_sending=True)
+    room.now_ms += PAUSE_MS + 10 * LIMIT_MS
+    assert room.run(GRACE_MS + 2000) == {FeedState.UNKNOWN, FeedState.SILENT}
+
+
+def test_a_feed_that_goes_to_another_replica_takes_its_state_along() -> None:
+    """Only its owner says that it is silent; when it comes back, it is judged anew."""
+    room = Room()
+    room.run(5000, is_sending=True)
+    room.run(2 * LIMIT_MS)
+    assert room.feed.watch.tracker.diagnosis.state is FeedState.SILENT
+    room.is_sole_reader = False
+    room.feed.release(FIRST)
+    assert not room.feed.has_state
+    assert room.run(LIMIT_MS) == {FeedState.UNKNOWN}
+    assert room.run(5000, is_sending=True) == {FeedState.OK}
+
+
+def test_a_feed_that_is_nowhere_is_no_more_ours_once_others_read_too() -> None:
+    """It may be with them; what is shown changes with it."""
+    room = Room()
+    room.run(2 * LIMIT_MS)
+    assert room.feed.has_state
+    version, room.is_sole_reader = room.feed.version, False
+    room.run(1000)
+    assert not room.feed.has_state
+    assert room.feed.version > version

@@ -1,0 +1,157 @@
+"""The real sidecar names what fails, on a real broker: the decisive failures, with small thresholds."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.model import FeedKey
+from exporter.tools.market import Feed, Simulator
+from exporter.tools.simulator import Collectors
+from tests.support.kafka import Broker
+from tests.support.sidecar import Deployment, Scrape, Sidecar
+from tests.support.waiting import eventually
+
+# Twice the thresholds, the time that is given to those who have just begun to listen, and what a busy machine takes.
+NAMED_SECONDS = 40.0
+THRESHOLDS = [{"silent": "5s", "frozen": "5s"}]
+DAY_MS = 86_400_000
+# More than the threshold on silence, at ten batches a second.
+ENOUGH_BATCHES = 90
+HEALTHY, BESIDE, DEAD, FROZEN, PLANNED = "upbit", "bithumb", "okx", "gopax", "coinone"
+
+
+@pytest.fixture
+def deployment(broker: Broker, tmp_path: Path) -> Iterator[Deployment]:
+    """Topics for input and output; no sidecar runs yet."""
+    with Deployment(broker, tmp_path) as deployment:
+        deployment.create_outputs()
+        yield deployment
+
+
+def collector(deployment: Deployment, exchange: str) -> Feed:
+    """One that writes ten small batches a second to the input."""
+    region = deployment.topic.removeprefix("ticker-data.")
+    key = FeedKey(region, exchange, "ticker")
+    return Feed(key, symbols=5, batch_messages=(5, 9), interval_ms=100)
+
+
+@contextmanager
+def collecting(deployment: Deployment, *feeds: Feed) -> Iterator[Collectors]:
+    """The collectors work within this."""
+    simulator = Simulator(1, feeds, time.time_ns() // 1_000_000)
+    collectors = Collectors(simulator, {"bootstrap.servers": deployment.cluster.bootstrap})
+    collectors.start()
+    try:
+        yield collectors
+    finally:
+        collectors.stop()
+
+
+def watcher(deployment: Deployment, instance: str = "one", **settings: object) -> Sidecar:
+    """A sidecar with small thresholds that is not started yet."""
+    return deployment.sidecar(instance, feeds__thresholds=THRESHOLDS, input__warm_start=1000, **settings)
+
+
+def rows(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
+    """What `/api/v1/feeds` says of each exchange."""
+    return {row["exchange"]: row for row in sidecar.get("/api/v1/feeds").json()["data"]}
+
+
+def states(*sidecars: Sidecar) -> dict[str, str]:
+    """The state of each exchange; no two sidecars say one."""
+    said = [(exchange, row["state"]) for each in sidecars for exchange, row in rows(each).items() if "state" in row]
+    assert len(said) == len(dict(said))
+    return dict(said)
+
+
+def scraped(*sidecars: Sidecar) -> dict[str, str]:
+    """The same, from `/metrics`: of all states of a feed one is 1."""
+    scrapes = [sidecar.scrape() for sidecar in sidecars]
+    series = [one for scrape in scrapes for one in scrape.series("marketdata_feed_state") if one.value]
+    assert len(series) == len({one["exchange"] for one in series})
+    return {one["exchange"]: one["state"] for one in series}
+
+
+def eventually_says(sidecars: Sequence[Sidecar], wanted: dict[str, str], *, on_the_way: dict[str, set[str]]) -> None:
+    """Wait until these are the states in both places; until then no feed may have one that is not allowed."""
+
+    def is_said() -> bool:
+        said = states(*sidecars)
+        for exchange, state in said.items():
+            allowed = on_the_way.get(exchange, set()) | {"ok", "unknown", wanted[exchange]}
+            assert state in allowed or pytest.fail(f"{exchange} is {state}: {[rows(each) for each in sidecars]}")
+        return said == scraped(*sidecars) == wanted
+
+    eventually(is_said, NAMED_SECONDS, f"not {wanted}")
+
+
+def test_each_failure_is_named_and_nothing_else(deployment: Deployment) -> None:
+    """A collector dies, an exchange freezes, a market is closed, and somebody replays yesterday; one feed is well."""
+    healthy, dead, frozen, planned = (collector(deployment, name) for name in (HEALTHY, DEAD, FROZEN, PLANNED))
+    replayed = replace(healthy, age_ms=DAY_MS)
+    closed = {"feeds": [str(planned.key)], "maintenance": ["2020-01-01T00:00/2099-01-01T00:00"]}
+    sidecar = watcher(deployment, feeds__calendar=[closed]).start()
+    failing = (replace(dead, silent_after_ms=3000), replace(frozen, frozen_after_ms=3000))
+    with collecting(deployment, healthy, replayed, *failing, replace(planned, silent_after_ms=3000)):
+        wanted = {HEALTHY: "ok", DEAD: "silent", FROZEN: "frozen", PLANNED: "maintenance"}
+        eventually_says([sidecar], wanted, on_the_way={})
+        silent = rows(sidecar)[DEAD]
+    assert silent["scope"] == "feed"
+    assert silent["silent_limit_seconds"] == 5
+    assert silent["reasons"][0].startswith("no batch for ")
+    assert silent["state_since_ms"] > silent["last_received_ms"]
+    scrape = sidecar.scrape()
+    assert scrape.total("marketdata_feed_expected", exchange=PLANNED) == 0
+    assert scrape.total("marketdata_feed_expected", exchange=HEALTHY) == 1
+    _assert_replay_left_no_trace(scrape)
+
+
+def _assert_replay_left_no_trace(scrape: Scrape) -> None:
+    caught_up = scrape.total("marketdata_catch_up_batches_total", exchange=HEALTHY)
+    assert caught_up > 50
+    latency = "marketdata_end_to_end_latency_seconds"
+    live = scrape.total("marketdata_batches_total", exchange=HEALTHY) - caught_up
+    assert scrape.total(f"{latency}_count", exchange=HEALTHY) == live
+    assert scrape.total(f"{latency}_sum", exchange=HEALTHY) / live < 60
+
+
+@pytest.mark.parametrize("session", ["2000", "45000"], ids=["replaced in the group", "still in the group"])
+def test_a_sidecar_that_was_stopped_blames_nobody(deployment: Deployment, session: str) -> None:
+    """When it goes on, it knows that it did not listen."""
+    sidecar = watcher(deployment, kafka__consumer_properties={"session.timeout.ms": session}).start()
+    with collecting(deployment, collector(deployment, HEALTHY), collector(deployment, BESIDE)) as collectors:
+        well = {HEALTHY: "ok", BESIDE: "ok"}
+        eventually_says([sidecar], well, on_the_way={})
+        os.kill(sidecar.pid, signal.SIGSTOP)
+        before = collectors.sent
+        eventually(lambda: collectors.sent > before + 2 * ENOUGH_BATCHES, NAMED_SECONDS)
+        os.kill(sidecar.pid, signal.SIGCONT)
+        counted = sidecar.batches()
+        stalled = {"sidecar_stalled"}
+        eventually_says([sidecar], well, on_the_way={HEALTHY: stalled, BESIDE: stalled})
+        eventually(lambda: sidecar.batches() > counted + ENOUGH_BATCHES, NAMED_SECONDS)
+        eventually_says([sidecar], well, on_the_way={})
+
+
+def test_the_next_owner_of_a_partition_reports_what_was_silent_before_it_came(deployment: Deployment) -> None:
+    """The replica that held it goes; the other reads the tail, without counting it. Then nobody says it twice."""
+    first, second = watcher(deployment, "one"), watcher(deployment, "two")
+    dead = replace(collector(deployment, DEAD), silent_after_ms=2000)
+    wanted = {HEALTHY: "ok", DEAD: "silent"}
+    first.start()
+    with collecting(deployment, collector(deployment, HEALTHY), dead):
+        eventually_says([first], wanted, on_the_way={})
+        counted = rows(first)[DEAD]["batches"]
+        second.start()
+        eventually_says([first, second], wanted, on_the_way={})
+        first.stop()
+        eventually_says([second], wanted, on_the_way={})
+    assert counted > 0
+    assert rows(second)[DEAD]["batches"] == 0
