@@ -1,4 +1,4 @@
-"""Writes grafana/dashboards/overview.json from grafana/overview.yml: `python grafana/generate.py`."""
+"""Writes grafana/dashboards/*.json, one for each of grafana/*.yml: `python grafana/generate.py`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 
 import yaml
 
-SOURCE = Path(__file__).parent / "overview.yml"
-OVERVIEW = Path(__file__).parent / "dashboards" / "overview.json"
+SOURCES = tuple(Path(__file__).parent / f"{name}.yml" for name in ("overview", "feed", "pipeline", "sidecar"))
+DASHBOARDS = Path(__file__).parent / "dashboards"
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 SIDECAR = 'job=~"$job", instance=~"$instance"'
 FEED = f'{SIDECAR}, region=~"$region", exchange=~"$exchange", request_type=~"$request_type"'
-IN_EXPRESSIONS = {"SIDECAR": SIDECAR, "FEED": FEED, "F": "region, exchange, request_type"}
+TOPIC = f'{SIDECAR}, topic=~"$topic"'
+PARTITION = f'{TOPIC}, partition=~"$partition"'
+F = "region, exchange, request_type"
 IN_LEGENDS = {"FEED": "{{region}}:{{exchange}}:{{request_type}}", "PARTITION": "{{topic}}/{{partition}}"}
-# Each variable offers what the ones before it leave.
+# Each variable offers what the ones before it leave. A dashboard has those that its queries name.
 VARIABLES = {
     "job": "label_values(marketdata_exporter_build_info, job)",
     "instance": 'label_values(marketdata_exporter_build_info{job=~"$job"}, instance)',
@@ -27,6 +29,32 @@ VARIABLES = {
     "request_type": (
         f'label_values(marketdata_batches_total{{{SIDECAR}, region=~"$region", exchange=~"$exchange"}}, request_type)'
     ),
+    "stage": f"label_values(marketdata_stage_latency_seconds_bucket{{{FEED}}}, stage)",
+    "kind": f"label_values(marketdata_anomalies_total{{{FEED}}}, kind)",
+    "topic": f"label_values(marketdata_records_total{{{SIDECAR}}}, topic)",
+    "partition": f"label_values(marketdata_consumer_position_offset{{{TOPIC}}}, partition)",
+}
+# The states of feeds as numbers, the worse the higher; a panel of `states` shows them.
+STATES = {
+    "ok": "green",
+    "unknown": "text",
+    "maintenance": "blue",
+    "partial": "yellow",
+    "delayed": "orange",
+    "frozen": "light-blue",
+    "silent": "red",
+    "sidecar_stalled": "purple",
+}
+_NUMBERED = " or ".join(
+    f'marketdata_feed_state{{{FEED}, state="{state}"}} * {number}' for number, state in enumerate(STATES)
+)
+IN_EXPRESSIONS = {
+    "SIDECAR": SIDECAR,
+    "FEED": FEED,
+    "TOPIC": TOPIC,
+    "PARTITION": PARTITION,
+    "F": F,
+    "STATE": f"max by ({F}) ({_NUMBERED})",
 }
 ANNOTATIONS = {
     "Restarts": (
@@ -62,15 +90,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 DRAWING = {"timeseries": {"fillOpacity": 10, "lineWidth": 1, "showPoints": "never", "spanNulls": False}}
 
+# To the other dashboards, with what is chosen on this one.
+LINKS = {
+    "type": "dashboards",
+    "title": "Market data",
+    "tags": ["marketdata"],
+    "asDropdown": False,
+    "includeVars": True,
+    "keepTime": True,
+}
+
 Json = dict[str, Any]
 
 
-def dashboard(rows: list[Json]) -> Json:
-    """The overview in Grafana's classic model."""
+def dashboard(head: Json, rows: list[Json]) -> Json:
+    """A dashboard in Grafana's classic model; `head` is its uid, title and description."""
+    panels = [{"id": number, **panel} for number, panel in enumerate(_laid_out(rows), start=1)]
     return {
-        "uid": "marketdata-overview",
-        "title": "Market data exporter",
-        "description": "Feeds, pipeline, events and the sidecars themselves.",
+        **head,
         "tags": ["marketdata", "kafka", "prometheus"],
         "schemaVersion": 42,
         "version": 1,
@@ -79,16 +116,20 @@ def dashboard(rows: list[Json]) -> Json:
         "refresh": "10s",
         "time": {"from": "now-30m", "to": "now"},
         "timezone": "browser",
-        "templating": {"list": list(_variables())},
+        "templating": {"list": list(_variables(panels))},
         "annotations": {"list": [_annotation(name, *what) for name, what in ANNOTATIONS.items()]},
-        "links": [],
-        "panels": [{"id": number, **panel} for number, panel in enumerate(_laid_out(rows), start=1)],
+        "links": [LINKS],
+        "panels": panels,
     }
 
 
-def _variables() -> Iterator[Json]:
+def _variables(panels: list[Json]) -> Iterator[Json]:
     yield {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "current": {}}
+    expressions = " ".join(target["expr"] for panel in panels for target in panel.get("targets", ()))
+    named = set(re.findall(r"\$(\w+)", expressions))
     for name, query in VARIABLES.items():
+        if name not in named:
+            continue
         yield {
             "type": "query",
             "name": name,
@@ -163,8 +204,8 @@ def _replaced(text: str, words: dict[str, str]) -> str:
 def _field(kind: str, panel: Json) -> Json:
     steps = [{"value": None, "color": "green"}]
     steps += [{"value": value, "color": colour} for value, colour in panel.get("steps", {}).items()]
-    words = zip(panel.get("words", ()), ("red", "green"), strict=False)
-    texts = {str(value): {"text": text, "color": colour} for value, (text, colour) in enumerate(words)}
+    words = STATES if panel.get("words") == "states" else panel.get("words", {})
+    texts = {str(value): {"text": text, "color": colour} for value, (text, colour) in enumerate(words.items())}
     return {
         "unit": panel["unit"],
         "min": 0,
@@ -192,10 +233,17 @@ def _one_table(targets: list[Json]) -> list[Json]:
     ]
 
 
-def generated() -> str:
-    """The text of the overview's file."""
-    return json.dumps(dashboard(yaml.safe_load(SOURCE.read_text())), indent=2) + "\n"
+def generated(source: Path) -> str:
+    """The text of the dashboard that a source describes."""
+    content = yaml.safe_load(source.read_text())
+    return json.dumps(dashboard(content["dashboard"], content["rows"]), indent=2) + "\n"
+
+
+def destination(source: Path) -> Path:
+    """The file of the dashboard that a source describes."""
+    return DASHBOARDS / f"{source.stem}.json"
 
 
 if __name__ == "__main__":
-    OVERVIEW.write_text(generated())
+    for each in SOURCES:
+        destination(each).write_text(generated(each))

@@ -19,23 +19,24 @@ import pytest
 import requests
 import yaml
 from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
 
 import exporter
 from exporter import cli, clients, connections, events, loop, settings
+from exporter.analyzers import freshness, states
+from exporter.analyzers.states import FeedState
 from exporter.app import App
 from exporter.breaker import CircuitBreaker, CircuitState
 from exporter.codec import Decoder
-from exporter.config import Config, Limits
+from exporter.config import Config, Limits, Thresholds
 from exporter.dispatch import Position, Start
 from exporter.events import AvroEncoder, EventFactory, Stamp, confluent_frame, load_schema, single_object_frame
-from exporter.exposition import TEXT, render
 from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
 from exporter.notation import size
 from exporter.producer import NOT_DELIVERED
 from exporter.redis_layout import Keys
 from exporter.source import KafkaSource
 from exporter.tools.services import cost
+from tests.support.families import full_sidecar, parsed
 from tests.support.prometheus import promtool
 from tests.support.views import site
 
@@ -89,31 +90,10 @@ def config(text: str | None = None, **flags: object) -> Config:
 
 
 @pytest.fixture(scope="module")
-def app() -> Iterator[App]:
-    """A sidecar with all optional parts that has read a record of each fate, but never met Kafka."""
-    everything = config(
-        redis__url="redis://127.0.0.1:1/0",
-        output__schema_registry="http://127.0.0.1:1",
-        feeds__expected=[str(FEED)],
-    )
-    app = App(everything)
-    assert isinstance(app.loop.source, KafkaSource)
-    app.loop.source.counts.errors["_TRANSPORT"] = 1
-    analysis = app.loop.analysis
-    analysis.assign(PARTITION, Start(Position(0, 0, NOW_MS), 0, 2))
-    app.loop.high_watermarks[PARTITION] = 2
-    (batch,) = [block for block in blocks("json") if "batch_size" in json.loads(block)]
-    records = [Record(PARTITION, 0, NOW_MS, None), Record(PARTITION, 1, NOW_MS, batch.encode())]
-    analysis.analyze(records, analysis.decode(records), NOW_MS)
-    yield app
-    app.loop.publisher.close(1.0)
-
-
-@pytest.fixture(scope="module")
-def families(app: App) -> dict[str, Metric]:
-    """Every family of a page, by the name that a query uses."""
-    parsed = text_string_to_metric_families(render(app.views.collect(), TEXT).decode())
-    return {f"{family.name}_total" if family.type == "counter" else family.name: family for family in parsed}
+def families() -> Iterator[dict[str, Metric]]:
+    """Every family of a sidecar with all optional parts, by the name that a query uses."""
+    with full_sidecar() as app:
+        yield parsed(app)
 
 
 # Metrics.
@@ -193,6 +173,36 @@ def test_the_reasons_are_those_of_the_code() -> None:
 
 def test_the_kinds_of_anomalies_are_those_of_the_code() -> None:
     assert column("kind", "what it means") == list(Anomaly)
+
+
+# Feed states.
+
+
+def test_the_states_are_those_of_the_code_in_the_order_in_which_they_are_looked_for() -> None:
+    told = column("state", "when", "what to look at")
+    shown = [line.split("|")[1].strip() for line in (states.__doc__ or "").splitlines() if line.startswith("| ")]
+    assert set(told) == set(FeedState)
+    assert told == shown[1:]
+
+
+def test_the_thresholds_of_states_are_those_of_the_code() -> None:
+    assert f"for {states.STALLED_MS // 1000} s, or for {states.STANDING_MS // 1000} s while the feed is overdue" in FLAT
+    assert f"`partial` and `delayed` after {states.PATIENCE_MS // 1000} s; " in FLAT
+    assert f"for a better one after {states.CALM_MS // 1000} s in which it did not hold" in FLAT
+    rule = Thresholds()
+    assert f"`factor` ({rule.factor:g}) times" in FLAT
+    assert f"between `floor` ({rule.floor:g} s) and `ceiling` ({rule.ceiling / 3600:g} h)" in FLAT
+    assert f"prices may rest for {freshness.FROZEN_FLOOR_MS // 60_000} minutes at least" in FLAT
+    learned = f"Until {freshness.LEARNED_INTERVALS} intervals over {freshness.LEARNED_MS // 60_000} minutes are known"
+    assert learned in FLAT
+
+
+def test_each_state_and_each_alert_about_feeds_is_the_answer_to_some_failure() -> None:
+    rows = table("failure", "state", "alert", "what to do")
+    assert set(FeedState) == {state for row in rows for state in re.findall(r"`(\w+)`", row[1])}
+    rules = yaml.safe_load((ROOT / "grafana" / "rules" / "feeds.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    assert alerts <= {alert for row in rows for alert in re.findall(r"\[(\w+)\]", row[2])}
 
 
 # Events.
@@ -504,14 +514,15 @@ def test_the_steps_of_a_record_are_files_of_the_package() -> None:
 
 def test_the_runbook_has_a_part_for_alerts_only() -> None:
     """That every alert has one is a fact about the rules."""
-    rules = yaml.safe_load((ROOT / "grafana" / "rules" / "marketdata-exporter.yml").read_text())
-    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    files = [yaml.safe_load(path.read_text()) for path in (ROOT / "grafana" / "rules").glob("*.yml")]
+    rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
+    alerts = {rule["alert"] for rule in rules if "alert" in rule}
     assert set(re.findall(r"^### (.+)$", section("Runbook"), flags=re.MULTILINE)) == alerts
 
 
 def test_panels_that_the_runbook_names_exist() -> None:
-    dashboard = json.loads((ROOT / "grafana" / "dashboards" / "overview.json").read_text())
-    titles = {panel["title"] for panel in dashboard["panels"]} | {dashboard["title"]}
+    dashboards = [json.loads(path.read_text()) for path in (ROOT / "grafana" / "dashboards").glob("*.json")]
+    titles = {shown["title"] for dashboard in dashboards for shown in (dashboard, *dashboard["panels"])}
     named = set(re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", section("Runbook"))) - {"Status → Targets"}
     assert named <= titles
 

@@ -9,18 +9,38 @@ from typing import Any
 import pytest
 import yaml
 
+from exporter.analyzers.states import FeedState
 from grafana import generate
+from tests.support.families import exported
 from tests.support.panels import panel_queries, panels, substituted
-from tests.support.promql import bare_counters, selectors_without, unknown_names
+from tests.support.promql import bare_counters, families_in, selectors_without, unknown_names
 
 ROOT = Path(__file__).parents[1]
 PROVISIONING = ROOT / "grafana" / "provisioning"
-OVERVIEW: dict[str, Any] = json.loads(generate.OVERVIEW.read_text())
-PANELS = [pytest.param(panel, id=panel["title"]) for panel in panels(OVERVIEW)]
-QUERIES = [
-    pytest.param(query.expr, id=f"{query.panel}-{number}") for number, query in enumerate(panel_queries(OVERVIEW))
+DASHBOARDS: dict[str, Any] = {
+    path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
+}
+PANELS = [
+    pytest.param(panel, id=f"{name}-{panel['title']}")
+    for name, dashboard in DASHBOARDS.items()
+    for panel in panels(dashboard)
 ]
-VARIABLES = {variable["name"]: variable for variable in OVERVIEW["templating"]["list"]}
+QUERIES = [
+    pytest.param(query.expr, id=f"{name}-{query.panel}-{number}")
+    for name, dashboard in DASHBOARDS.items()
+    for number, query in enumerate(panel_queries(dashboard))
+]
+VARIABLES = [
+    pytest.param(variable, id=f"{name}-{variable['name']}")
+    for name, dashboard in DASHBOARDS.items()
+    for variable in dashboard["templating"]["list"]
+    if variable["type"] == "query"
+]
+ANNOTATIONS = [
+    pytest.param(annotation, id=f"{name}-{annotation['name']}")
+    for name, dashboard in DASHBOARDS.items()
+    for annotation in dashboard["annotations"]["list"]
+]
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UNITS = {"short", "s", "bytes", "percentunit", "cps", "mps", "eps", "recps", "ops"}
 KINDS = {"timeseries", "stat", "heatmap", "table", "state-timeline"}
@@ -32,33 +52,71 @@ def provisioned(path: str) -> dict[str, Any]:
     return content
 
 
-def test_the_committed_overview_is_what_the_generator_gives() -> None:
-    assert generate.OVERVIEW.read_text() == generate.generated(), "run: python grafana/generate.py"
+each_dashboard = pytest.mark.parametrize("name", DASHBOARDS)
 
 
-def test_the_overview_can_be_provisioned_as_it_is() -> None:
+@pytest.mark.parametrize("source", generate.SOURCES, ids=lambda source: str(source.stem))
+def test_a_committed_dashboard_is_what_the_generator_gives(source: Path) -> None:
+    assert generate.destination(source).read_text() == generate.generated(source), "run: python grafana/generate.py"
+
+
+def test_every_committed_dashboard_has_a_source() -> None:
+    assert set(DASHBOARDS) == {source.stem for source in generate.SOURCES}
+
+
+@each_dashboard
+def test_a_dashboard_can_be_provisioned_as_it_is(name: str) -> None:
     """Classic model, a fixed uid, read-only, and no inputs that a person would have to fill in."""
-    assert OVERVIEW["schemaVersion"] == 42
-    assert OVERVIEW["uid"] == "marketdata-overview"
-    assert OVERVIEW["editable"] is False
-    assert not {"__inputs", "__requires", "id"} & OVERVIEW.keys()
+    dashboard = DASHBOARDS[name]
+    assert dashboard["schemaVersion"] == 42
+    assert dashboard["uid"] == f"marketdata-{name}"
+    assert dashboard["description"].endswith(".")
+    assert dashboard["editable"] is False
+    assert not {"__inputs", "__requires", "id"} & dashboard.keys()
 
 
-def test_the_data_source_is_chosen_on_the_dashboard() -> None:
-    assert (VARIABLES["datasource"]["type"], VARIABLES["datasource"]["query"]) == ("datasource", "prometheus")
+@each_dashboard
+def test_the_data_source_is_chosen_on_the_dashboard(name: str) -> None:
+    source = DASHBOARDS[name]["templating"]["list"][0]
+    assert (source["name"], source["type"], source["query"]) == ("datasource", "datasource", "prometheus")
 
 
-@pytest.mark.parametrize("name", ["job", "instance", "region", "exchange", "request_type"])
-def test_a_variable_offers_what_there_is_and_all_of_it(name: str) -> None:
-    variable = VARIABLES[name]
+@each_dashboard
+def test_a_dashboard_has_the_variables_that_its_queries_name_after_those_that_they_need(name: str) -> None:
+    dashboard = DASHBOARDS[name]
+    variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+    queries = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
+    named = set(re.findall(r"\$(\w+)", " ".join(queries))) - {"__rate_interval"}
+    assert {"datasource"} | named == set(variables)
+    before = set[str]()
+    for variable in list(variables.values())[1:]:
+        assert set(re.findall(r"\$(\w+)", variable["definition"])) <= before
+        before.add(variable["name"])
+
+
+@each_dashboard
+def test_a_dashboard_leads_to_the_others_with_what_is_chosen(name: str) -> None:
+    (link,) = DASHBOARDS[name]["links"]
+    assert set(link["tags"]) <= set(DASHBOARDS[name]["tags"])
+    assert link["includeVars"]
+    assert link["keepTime"]
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_a_variable_offers_what_there_is_and_all_of_it(variable: dict[str, Any]) -> None:
     assert variable["multi"]
     assert variable["includeAll"]
     assert variable["allValue"] == ".+"
     assert variable["refresh"] == 2
     assert variable["datasource"] == SOURCE
-    found = re.fullmatch(rf"label_values\((.+), {name}\)", variable["query"]["query"])
+    found = re.fullmatch(rf"label_values\((.+), {variable['name']}\)", variable["query"]["query"])
     assert found
     assert unknown_names(substituted(found[1])) == set()
+    assert unknown_names(f"sum by ({variable['name']}) ({substituted(found[1])})") == set()
+
+
+def test_the_states_on_panels_are_those_of_feeds() -> None:
+    assert set(generate.STATES) == set(FeedState)
 
 
 @pytest.mark.parametrize("panel", PANELS)
@@ -71,18 +129,30 @@ def test_a_panel_says_what_it_shows_and_where_it_is_from(panel: dict[str, Any]) 
     assert {json.dumps(part["datasource"]) for part in (panel, *panel["targets"])} == {json.dumps(SOURCE)}
 
 
-def test_no_two_panels_have_one_title_or_number() -> None:
+@each_dashboard
+def test_no_two_panels_have_one_title_or_number(name: str) -> None:
     for key in ("title", "id"):
-        assert max(Counter(panel[key] for panel in OVERVIEW["panels"]).values()) == 1
+        assert max(Counter(panel[key] for panel in DASHBOARDS[name]["panels"]).values()) == 1
 
 
-def test_panels_stay_within_the_page_and_off_each_other() -> None:
+@each_dashboard
+def test_panels_stay_within_the_page_and_off_each_other(name: str) -> None:
     taken: Counter[tuple[int, int]] = Counter()
-    for place in (panel["gridPos"] for panel in OVERVIEW["panels"]):
+    for place in (panel["gridPos"] for panel in DASHBOARDS[name]["panels"]):
         columns = range(place["x"], place["x"] + place["w"])
         taken.update((column, line) for column in columns for line in range(place["y"], place["y"] + place["h"]))
     assert max(taken.values()) == 1
     assert {column for column, _ in taken} == set(range(24))
+
+
+def test_every_family_is_in_some_panel() -> None:
+    shown = {
+        family
+        for dashboard in DASHBOARDS.values()
+        for query in panel_queries(dashboard)
+        for family in families_in(query.expr)
+    }
+    assert exported().keys() - shown == set()
 
 
 @pytest.mark.parametrize("panel", PANELS)
@@ -126,7 +196,7 @@ def test_an_expression_shows_what_counters_gain(expr: str) -> None:
     assert bare_counters(expr) == []
 
 
-@pytest.mark.parametrize("annotation", OVERVIEW["annotations"]["list"], ids=lambda annotation: str(annotation["name"]))
+@pytest.mark.parametrize("annotation", ANNOTATIONS)
 def test_an_annotation_can_be_asked_for(annotation: dict[str, Any]) -> None:
     assert annotation["datasource"] == SOURCE
     assert unknown_names(substituted(annotation["expr"])) == set()

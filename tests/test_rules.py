@@ -1,4 +1,4 @@
-"""The rules for Prometheus, judged by promtool; tests/rules holds the series and what they must lead to."""
+"""The rules for Prometheus, judged by promtool, and an example for Alertmanager; tests/rules says when alerts fire."""
 
 import re
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.families import FAMILIES
-from tests.support.prometheus import promtool
+from tests.support.families import known
+from tests.support.prometheus import amtool, promtool
 from tests.support.promql import bare_counters, unknown_names
 
 ROOT = Path(__file__).parents[1]
 RULE_FILES = sorted((ROOT / "grafana" / "rules").glob("*.yml"))
+ALERTMANAGER = ROOT / "grafana" / "alertmanager.yml"
 TEST_FILES = sorted((ROOT / "tests" / "rules").glob("*.yml"))
 
 
@@ -28,6 +29,7 @@ def _alert_tests() -> list[dict[str, Any]]:
 
 ALERTS = [pytest.param(rule, id=rule["alert"]) for rule in _rules() if "alert" in rule]
 RECORDS = [pytest.param(rule, id=rule["record"]) for rule in _rules() if "record" in rule]
+RECORDED = {rule["record"] for rule in _rules() if "record" in rule}
 
 
 def test_promtool_finds_no_fault_with_the_rules() -> None:
@@ -63,11 +65,34 @@ def test_an_alert_has_its_part_of_the_runbook(rule: dict[str, Any]) -> None:
 def test_a_rule_names_only_families_and_labels_that_there_are(rule: dict[str, Any]) -> None:
     assert unknown_names(rule["expr"]) == set()
     assert bare_counters(rule["expr"]) == []
+    assert set(re.findall(r"\w+:\w+:\w+", rule["expr"])) <= RECORDED
 
 
 @pytest.mark.parametrize("rule", RECORDS)
 def test_a_recorded_name_tells_the_level_the_metric_and_the_operation(rule: dict[str, Any]) -> None:
     level, metric, operation = rule["record"].split(":")
-    assert level == "feed"
-    assert f"{metric}_total" in FAMILIES
-    assert f"[{operation.removeprefix('rate')}]" in rule["expr"]
+    assert level in {"feed", "topic", "job"}
+    assert {metric, f"{metric}_total"} & known().keys()
+    assert re.fullmatch(r"rate5m|min|max|bad_ratio", operation)
+
+
+def test_alertmanager_takes_the_example() -> None:
+    assert "SUCCESS" in amtool("check-config", ALERTMANAGER)
+
+
+@pytest.mark.parametrize("rule", ALERTS)
+def test_an_alert_reaches_who_should_know(rule: dict[str, Any]) -> None:
+    """A page for what is critical; what is not urgent at all is a ticket."""
+    name, severity = rule["alert"], rule["labels"]["severity"]
+    wanted = "pager" if severity == "critical" else "tickets" if name.endswith("Slowly") else "chat"
+    labels = [f"alertname={name}", f"severity={severity}"]
+    assert amtool("config", "routes", "test", f"--config.file={ALERTMANAGER}", *labels).splitlines()[0] == wanted
+
+
+def test_inhibitions_name_alerts_that_there_are_and_labels_that_these_have() -> None:
+    names = [rule["alert"] for rule in _rules() if "alert" in rule]
+    for inhibition in yaml.safe_load(ALERTMANAGER.read_text())["inhibit_rules"]:
+        for matcher in (*inhibition["source_matchers"], *inhibition["target_matchers"]):
+            pattern = re.split(r"\s*!?=~?\s*", matcher, maxsplit=1)[1].strip('"')
+            assert all(any(re.fullmatch(part, name) for name in names) for part in pattern.split("|"))
+        assert set(inhibition["equal"]) <= {"job", "instance", "region", "exchange", "request_type"}

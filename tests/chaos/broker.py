@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from confluent_kafka import KafkaException
+
 from tests.chaos.proxy import Proxy
 from tests.support.kafka import Broker
 from tests.support.process import free_port
+from tests.support.waiting import eventually
 
 
 class ProxiedBroker(Broker):
@@ -28,8 +31,17 @@ class ProxiedBroker(Broker):
 
     def __enter__(self) -> Self:
         self.proxy.__enter__()
-        return self.start()
+        self.start().create_topic("first")
+        eventually(self._knows_groups, self.start_seconds, "no group coordinator")
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.proxy.__exit__()
         self.kill()
+
+    def _knows_groups(self) -> bool:
+        try:
+            self.committed("first", "first")
+        except KafkaException:  # a new broker is no coordinator before the first group has asked for one
+            return False
+        return True

@@ -92,5 +92,4 @@ FAULTS: dict[str, Fault] = {
     "cut after": partial(harmed, Harm.CUT_AFTER),
     "request delayed": partial(harmed, Harm.DELAY),
     "request late": partial(harmed, Harm.LATE),
-    "request repeated": partial(harmed, Harm.REPEAT),
 }

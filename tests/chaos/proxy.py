@@ -70,19 +70,17 @@ class Harm(Enum):
     CUT_AFTER = auto()  # the broker has done it, and the connection ends before the answer
     DELAY = auto()  # it arrives `seconds` later, and so does all that comes behind it
     LATE = auto()  # the connection ends; the broker sees it `seconds` later, when the client has long sent it again
-    REPEAT = auto()  # it arrives, and once more `seconds` later
     REFUSE = auto()  # the broker has done it, and the answer says `error`; only of the kinds in ERROR_AT
     FORGE = auto()  # the broker never sees it, and the answer says `error`; only END_TXN
 
 
 @dataclass
 class Rule:
-    """Harm to the next `times` requests of a kind, once `after` of them have passed; `done` tells when."""
+    """Harm to the next `times` requests of a kind; `done` tells when."""
 
     api: Api
     harm: Harm
     times: int = 1
-    after: int = 0
     seconds: float = 0.0
     error: int = 0
     done: list[float] = field(default_factory=list)
@@ -90,10 +88,7 @@ class Rule:
 
     def applies(self, api: int) -> bool:
         """Whether this request is meant."""
-        if api != self.api or len(self.done) == self.times:
-            return False
-        self.after -= 1
-        return self.after < 0
+        return api == self.api and len(self.done) < self.times
 
 
 class Proxy:
@@ -249,7 +244,7 @@ class _Link:
             self._expected[number] = rule, version
         elif rule.harm is Harm.DELAY:
             await asyncio.sleep(rule.seconds)
-        elif rule.harm in (Harm.LATE, Harm.REPEAT):
+        elif rule.harm is Harm.LATE:
             self._later(frame, rule)
         elif rule.harm is Harm.FORGE:
             self._client[1].write(FORGED.pack(FORGED.size - LENGTH.size, number, 0, rule.error))

@@ -1,16 +1,34 @@
-"""A sidecar whose commits never return, and whose watchdog loses patience after two seconds."""
+"""A sidecar one of whose calls never returns: `commit`, with a watchdog that waits two seconds, or `close`."""
 
 import sys
 import threading
+
+from confluent_kafka import Consumer
 
 from exporter import cli, clients
 from exporter.sink import TransactionalChannel
 
 
+def wait(*_: object) -> None:
+    """Never return."""
+    threading.Event().wait()
+
+
+class StuckConsumer(Consumer):
+    """Cannot be closed."""
+
+    def close(self) -> None:
+        """Never return."""
+        wait()
+
+
 def main() -> int:
-    """Run `marketdata-exporter` like that."""
-    clients.SHORTEST_STUCK_SECONDS = 2.0
-    TransactionalChannel.seal = lambda *_: threading.Event().wait()  # type: ignore[assignment,method-assign]
+    """Run `marketdata-exporter` like that; the first argument says which call it is."""
+    if sys.argv.pop(1) == "commit":
+        clients.SHORTEST_STUCK_SECONDS = 2.0
+        TransactionalChannel.seal = wait  # type: ignore[assignment,method-assign]
+    else:
+        clients.Consumer = StuckConsumer  # type: ignore[attr-defined]
     return cli.main()
 
 

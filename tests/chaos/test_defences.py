@@ -20,6 +20,18 @@ IMPATIENT = {"socket.timeout.ms": "2000", "transaction.timeout.ms": "8000"}
 ENDED_SECONDS = 30.0
 
 
+class StuckSidecar(Sidecar):
+    """See `tests.chaos.stuck`; otherwise like the sidecar that it is made of."""
+
+    def __init__(self, usual: Sidecar, call: str) -> None:
+        super().__init__(usual.directory, usual.settings)
+        self._call = call
+
+    def command(self) -> list[str]:
+        """See Part."""
+        return [sys.executable, "-m", "tests.chaos.stuck", self._call, *super().command()[1:]]
+
+
 class Behind(Deployment):
     """A deployment whose sidecars reach the broker through its proxy."""
 
@@ -35,6 +47,12 @@ class Behind(Deployment):
             "kafka__producer_properties": IMPATIENT,
         }
         return super().sidecar(instance, *arguments, **(usual | settings))
+
+    def stuck(self, usual: Sidecar, call: str) -> StuckSidecar:
+        """A sidecar like the usual one, but for a call that never returns."""
+        stuck = StuckSidecar(usual, call)
+        self._sidecars.append(stuck)
+        return stuck
 
     def all_told_once(self, *running: Sidecar) -> None:
         """Wait until all is committed, stop what runs, and look at what was published."""
@@ -74,18 +92,25 @@ def test_successor_waits_for_a_commit_that_still_travels(deployment: Behind) -> 
 def test_offsets_are_asked_for_until_they_are_answered(deployment: Behind) -> None:
     """librdkafka asks once, and when that fails its partitions stay silent."""
     deployment.traffic.write(90)
-    refused = deployment.proxy.add(Rule(Api.OFFSET_FETCH, Harm.REFUSE, times=2, after=1, error=NOT_COORDINATOR))
+    joining = deployment.proxy.add(Rule(Api.JOIN_GROUP, Harm.DELAY, seconds=1))
     one = deployment.sidecar().start()
+    eventually(lambda: joining.done)
+    refused = deployment.proxy.add(Rule(Api.OFFSET_FETCH, Harm.REFUSE, times=2, error=NOT_COORDINATOR))
     deployment.all_told_once(one)
     assert len(refused.done) == 2
 
 
 def test_all_connections_may_break_at_once(deployment: Behind) -> None:
-    """Again and again, at moments that have nothing to do with what is under way."""
+    """Again and again, also after nothing came through for so long that requests timed out."""
     one = deployment.sidecar().start()
     with deployment.traffic.flowing():
-        for times in range(1, 9):
-            eventually(lambda least=300 * times: one.batches() >= least, 30)  # type: ignore[misc]
+        for _ in range(5):
+            before = one.batches(), one.log.count("REQTMOUT")
+            deployment.proxy.stall()
+            eventually(lambda before=before: one.log.count("REQTMOUT") > before[1], 30)  # type: ignore[misc]
+            deployment.proxy.cut()
+            deployment.proxy.resume()
+            eventually(lambda before=before: one.batches() > before[0], 30)  # type: ignore[misc]
             eventually(deployment.proxy.cut)
     deployment.all_told_once(one)
 
@@ -224,22 +249,26 @@ def test_event_larger_than_its_topic_takes_holds_up_nobody(deployment: Behind, p
     assert sorted(deployment.told().batches) == sorted(deployment.traffic.batches)
 
 
-class StuckSidecar(Sidecar):
-    """See `tests.chaos.stuck`."""
-
-    def command(self) -> list[str]:
-        """See Part."""
-        return [sys.executable, "-m", "tests.chaos.stuck", *super().command()[1:]]
-
-
 def test_process_that_is_stuck_while_the_broker_answers_is_ended(deployment: Behind) -> None:
     """Its stacks are in the log, and the next process does what it left."""
     usual = deployment.sidecar(kafka__producer_properties={"transaction.timeout.ms": "1000"})
-    stuck = StuckSidecar(usual.directory, usual.settings).start()
+    stuck = deployment.stuck(usual, "commit").start()
     deployment.traffic.write(90)
     assert eventually(stuck.exit_code) == 70
     assert "Thread" in stuck.log
     assert "tests/chaos/stuck.py" in stuck.log
+    deployment.all_told_once(usual.start())
+
+
+def test_process_ends_in_time_when_its_consumer_cannot_be_closed(deployment: Behind) -> None:
+    """Nothing is left that was not published: the next process does it."""
+    usual = deployment.sidecar()
+    stuck = deployment.stuck(usual, "close").start()
+    deployment.traffic.write(90)
+    deployment.eventually_committed()
+    stuck.signal(signal.SIGTERM)
+    eventually(lambda: stuck.exit_code() is not None, ENDED_SECONDS, "it is still there")
+    deployment.traffic.write(90)
     deployment.all_told_once(usual.start())
 
 

@@ -1,74 +1,97 @@
-"""The metric families that dashboards and rules may name, and their labels."""
+"""The metric families that dashboards and rules may name, and their labels: those of a sidecar with everything on."""
 
-FEED = frozenset({"region", "exchange", "request_type"})
-PARTITION = frozenset({"topic", "partition"})
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter import settings
+from exporter.analysis import Analysis
+from exporter.app import App
+from exporter.diagnosis import Rounds
+from exporter.dispatch import Position, Start
+from exporter.exposition import TEXT, render
+from exporter.model import FeedKey, Partition, Record
+from exporter.source import KafkaSource
+
 TARGET = frozenset({"job", "instance"})  # Prometheus gives these to whatever it scrapes
+OF_PROMETHEUS = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "alertstate", "severity"})}
 
-FAMILIES: dict[str, frozenset[str]] = {
-    "marketdata_records_total": frozenset({"topic"}),
-    "marketdata_records_rejected_total": frozenset({"topic", "reason"}),
-    "marketdata_records_redelivered_total": frozenset({"topic"}),
-    "marketdata_records_recovered_total": frozenset({"topic"}),
-    "marketdata_records_filtered_total": frozenset({"topic"}),
-    "marketdata_batches_total": FEED,
-    "marketdata_messages_total": FEED,
-    "marketdata_batch_size": FEED | {"le"},
-    "marketdata_batch_unique_symbols": FEED | {"le"},
-    "marketdata_batch_cache_efficiency_ratio": FEED | {"le"},
-    "marketdata_last_batch_size": FEED,
-    "marketdata_last_batch_unique_symbols": FEED,
-    "marketdata_last_batch_cache_efficiency_ratio": FEED,
-    "marketdata_anomalies_total": FEED | {"kind"},
-    "marketdata_feed_last_batch_timestamp_seconds": FEED,
-    "marketdata_feed_last_message_timestamp_seconds": FEED,
-    "marketdata_feed_last_received_timestamp_seconds": FEED,
-    "marketdata_feed_expected": FEED,
-    "marketdata_consumer_lag_records": PARTITION,
-    "marketdata_consumer_position_offset": PARTITION,
-    "marketdata_consumer_high_watermark_offset": PARTITION,
-    "marketdata_consumer_last_record_timestamp_seconds": PARTITION,
-    "marketdata_consumer_rebalances_total": frozenset({"event"}),
-    "marketdata_consumer_commits_total": frozenset(),
-    "marketdata_consumer_commit_failures_total": frozenset({"reason"}),
-    "marketdata_consumer_kafka_errors_total": frozenset({"code"}),
-    "marketdata_processing_seconds": frozenset({"stage", "le"}),
-    "marketdata_events_total": frozenset({"event_type"}),
-    "marketdata_events_failed_total": frozenset({"event_type"}),
-    "marketdata_event_delivery_seconds": frozenset({"event_type", "le"}),
-    "marketdata_event_backlog": frozenset(),
-    "marketdata_event_backlog_limit": frozenset(),
-    "marketdata_event_backlog_ratio": frozenset(),
-    "marketdata_redis_operations_total": frozenset({"operation"}),
-    "marketdata_redis_failures_total": frozenset({"operation"}),
-    "marketdata_redis_operation_seconds": frozenset({"operation", "le"}),
-    "marketdata_redis_up": frozenset(),
-    "marketdata_redis_circuit_state": frozenset({"state"}),
-    "marketdata_redis_dropped_records_total": frozenset(),
-    "marketdata_redis_queue": frozenset(),
-    "marketdata_schema_registry_operations_total": frozenset({"operation"}),
-    "marketdata_schema_registry_failures_total": frozenset({"operation"}),
-    "marketdata_schema_registry_operation_seconds": frozenset({"operation", "le"}),
-    "marketdata_schema_registry_up": frozenset(),
-    "marketdata_exporter_build_info": frozenset({"version", "python", "librdkafka"}),
-    "marketdata_exporter_ready": frozenset(),
-    "marketdata_exporter_series": frozenset(),
-    "marketdata_exporter_label_overflow_total": frozenset({"label"}),
-    "marketdata_exporter_log_messages_total": frozenset({"level"}),
-    "marketdata_exporter_scrape_render_seconds": frozenset(),
-    "marketdata_exporter_http_responses_total": frozenset({"code"}),
-    "marketdata_exporter_http_evictions_total": frozenset({"reason"}),
-    "process_cpu_seconds_total": frozenset(),
-    "process_resident_memory_bytes": frozenset(),
-    "process_start_time_seconds": frozenset(),
-    # What Prometheus itself makes.
-    "up": frozenset(),
-    "ALERTS": frozenset({"alertname", "alertstate", "severity"}),
-}
+NOW_MS = 1_760_031_213_693
+FEED = FeedKey("korea", "upbit", "ticker")
+PARTITION = Partition("ticker-data.korea", 0)
+LATER_MS = NOW_MS + 300_000
+
+
+@contextmanager
+def full_sidecar() -> Iterator[App]:
+    """A sidecar with all optional parts that has read a record of each fate, but never met Kafka."""
+    switched_on = {
+        "redis.url": "redis://127.0.0.1:1/0",
+        "output.schema_registry": "http://127.0.0.1:1",
+        "feeds.expected": [str(FEED)],
+    }
+    app = App(settings.load(None, {}, switched_on, hostname="box-1", read_file=str))
+    assert isinstance(app.loop.source, KafkaSource)
+    app.loop.source.counts.errors["_TRANSPORT"] = 1
+    app.loop.high_watermarks[PARTITION] = 3
+    try:
+        _read(app.loop.analysis)
+        yield app
+    finally:
+        app.loop.publisher.close(1.0)
+
+
+def _read(analysis: Analysis) -> None:
+    """Something that is no batch, and the same feed twice: its symbols are judged from the fifth minute on."""
+    analysis.assign(PARTITION, Start(Position(0, 0, NOW_MS), 0, 3))
+    for offset, value, now_ms in ((0, None, NOW_MS), (1, _batch(NOW_MS), NOW_MS), (2, _batch(LATER_MS), LATER_MS)):
+        records = [Record(PARTITION, offset, now_ms, value)]
+        analysis.analyze(records, analysis.decode(records), now_ms)
+        Rounds().judge(list(analysis.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=True)
+
+
+def _batch(now_ms: int) -> bytes:
+    message = {"target_currency": "KRW-BTC", "timestamp": now_ms, "last": 1.0}
+    return json.dumps({**FEED._asdict(), "timestamp_ms": now_ms, "data": [message]}).encode()
+
+
+def parsed(app: App) -> dict[str, Metric]:
+    """Every family of a page, by the name that a query uses."""
+    page = render(app.views.collect(), TEXT).decode()
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name: family
+        for family in text_string_to_metric_families(page)
+    }
+
+
+@cache
+def exported() -> dict[str, frozenset[str]]:
+    """The families of a full sidecar, each with its labels, `le` included."""
+    with full_sidecar() as app:
+        return {
+            name: frozenset().union(*(sample.labels for sample in family.samples))
+            for name, family in parsed(app).items()
+        }
+
+
+@cache
+def known() -> dict[str, frozenset[str]]:
+    """What an expression may name: what is exported, and what Prometheus itself makes."""
+    return exported() | OF_PROMETHEUS
 
 
 def family_of(series: str) -> str:
-    """The family of a series: those of histograms and summaries have their family's name and a suffix."""
+    """The family of a series: histograms and summaries add a suffix to its name, rules what they made of it."""
+    if ":" in series:
+        metric = series.split(":")[1]
+        return metric if metric in known() else f"{metric}_total"
     for suffix in ("_bucket", "_sum", "_count"):
-        if series not in FAMILIES and series.removesuffix(suffix) in FAMILIES:
+        if series not in known() and series.removesuffix(suffix) in known():
             return series.removesuffix(suffix)
     return series

@@ -1,4 +1,4 @@
-"""A real Prometheus, and its promtool."""
+"""A real Prometheus, its promtool, and the amtool of its Alertmanager."""
 
 import subprocess
 from collections.abc import Sequence
@@ -75,8 +75,17 @@ class PrometheusServer(Part):
 
 def promtool(*arguments: str | Path, input: str | None = None) -> str:
     """What promtool prints; AssertionError with it when promtool finds fault."""
-    command = [program("promtool", "prometheus"), *map(str, arguments)]
+    return _judged("promtool", "prometheus", arguments, input)
+
+
+def amtool(*arguments: str | Path) -> str:
+    """What Alertmanager's amtool prints; AssertionError with it when amtool finds fault."""
+    return _judged("amtool", "prometheus-alertmanager", arguments)
+
+
+def _judged(tool: str, package: str, arguments: Sequence[str | Path], input: str | None = None) -> str:
+    command = [program(tool, package), *map(str, arguments)]
     done = subprocess.run(command, input=input, text=True, capture_output=True, timeout=60, check=False)
     printed = done.stdout + done.stderr
-    assert done.returncode == 0, f"promtool ended with {done.returncode}:\n{printed}"
+    assert done.returncode == 0, f"{tool} ended with {done.returncode}:\n{printed}"
     return printed

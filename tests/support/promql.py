@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import promql_parser as promql
 
-from tests.support.families import FAMILIES, TARGET, family_of
+from tests.support.families import TARGET, family_of, known
 
 _COUNTERS = ("_total", "_bucket", "_sum", "_count")
 _OF_COUNTERS = {"rate", "increase", "irate", "changes", "resets"}
@@ -14,13 +14,18 @@ _OF_COUNTERS = {"rate", "increase", "irate", "changes", "resets"}
 
 def unknown_names(expr: str) -> set[str]:
     """The families, and the labels by which is matched and grouped, that no family in the expression has."""
-    families = {family_of(str(selector.name)) for selector in _selectors(expr)}
+    families = families_in(expr)
     labels: set[str] = {matcher.name for selector in _selectors(expr) for matcher in selector.matchers.matchers}
     for node in _nodes(expr):
         if isinstance(node, promql.AggregateExpr) and node.modifier is not None:
             labels.update(node.modifier.labels)
-    known = TARGET.union(*(FAMILIES.get(family, frozenset()) for family in families))
-    return (families - FAMILIES.keys()) | (labels - known)
+    theirs = TARGET.union(*(known().get(family, frozenset()) for family in families))
+    return (families - known().keys()) | (labels - theirs)
+
+
+def families_in(expr: str) -> set[str]:
+    """The families that the expression names."""
+    return {family_of(str(selector.name)) for selector in _selectors(expr)}
 
 
 def selectors_without(expr: str, labels: set[str]) -> list[str]:
