@@ -24,7 +24,8 @@ from exporter.loop import Loop, SystemClock
 from exporter.metrics import SidecarMetrics
 from exporter.notation import host_and_port
 from exporter.publisher import Publisher
-from exporter.sink import CountingProducer, Frames, IdempotentChannel, NullChannel, TransactionalChannel
+from exporter.sending import Frames
+from exporter.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
 from exporter.source import KafkaSource
 from exporter.store import NullStore, RedisStore, Store, StoreMetrics
 from exporter.version import version
