@@ -35,7 +35,8 @@ demo: install  ## broker, collectors and sidecar in one command (ARGS='--seconds
 bench: install parts  ## measure against the figures to reach
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-chaos: install parts  ## faults at random against real parts, for 30 minutes (ARGS='--seconds 300 --seed 7')
+chaos: install parts  ## directed faults, then faults at random for 30 minutes (ARGS='--seconds 300 --seed 7')
+	@$(BIN)/python -m pytest -m chaos
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean:  ## remove .venv and caches

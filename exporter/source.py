@@ -6,24 +6,23 @@ confluent-kafka makes a call from another thread wait for the poll in progress; 
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from exporter.config import InputConfig
 from exporter.dispatch import Position, Start
 from exporter.model import Partition, Record
+from exporter.offsets import Offsets, committed
 
 log = logging.getLogger("exporter.source")
 
 # Records a turn at most: the state's lock is held for about so many times ten microseconds.
 TAKE_RECORDS = 500
-ASK_SECONDS = 5.0
 ASK_PAUSE_SECONDS = 0.2
 # A group that does not answer for so long while partitions are handed out gets another consumer.
 ASSIGN_SECONDS = 120.0
@@ -78,8 +77,7 @@ class KafkaSource:
         self._handler: Handler  # set by `open`, as is the consumer
         self._consumer: Any = None
         self._interned: dict[tuple[str, int], Partition] = {}
-        self._at_start: set[Partition] = set()
-        self._group_was_new = False
+        self._offsets = Offsets(settings)
         self._mine: set[Partition] = set()
         self._broken = ""  # why the consumer cannot be used any more
         self._broken_at = float("-inf")
@@ -99,7 +97,7 @@ class KafkaSource:
     @property
     def is_sole_reader(self) -> bool:
         """Whether all partitions that there were when we subscribed are ours."""
-        return self.subscribed and self._at_start <= self._mine
+        return self.subscribed and self._offsets.at_start <= self._mine
 
     def take(self, seconds: float) -> list[Record]:
         """Return the next records, at most `TAKE_RECORDS`; wait at most so long for the first."""
@@ -130,7 +128,7 @@ class KafkaSource:
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, Position]:
         """Return what the group has committed, as it was written; raise `TimeoutError` when that is not to be had."""
-        found = self._committed(partitions)
+        found = committed(self._consumer, partitions)
         return {partition: Position.committed(*commit, now_ms=sys.maxsize) for partition, commit in found.items()}
 
     def store(self, offsets: list[TopicPartition]) -> None:
@@ -201,8 +199,7 @@ class KafkaSource:
     def _subscribe(self) -> bool:
         """Look at topics and offsets before joining: only so a later partition can be told from a new group."""
         try:
-            self._at_start = self._matching()
-            known = self._committed(self._at_start)
+            self._offsets.look_around(self._consumer)
         except (KafkaException, TimeoutError) as error:
             # A group that may not be used is silent; its refusal comes as an event of its own.
             refusal = self._consumer.poll(0)
@@ -211,25 +208,12 @@ class KafkaSource:
                 log.warning("the group cannot be joined yet", extra={"error": trouble})
             self.trouble = trouble
             return False
-        self._group_was_new = not known
-        self.is_empty = not self._at_start
+        self.is_empty = not self._offsets.at_start
         self._consumer.subscribe(
             list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
         self.subscribed = True
         return True
-
-    def _matching(self) -> set[Partition]:
-        """Return the partitions of all topics that the subscription means."""
-        patterns = [re.compile(topic) for topic in self._settings.topics if topic.startswith("^")]
-        names = set(self._settings.topics)
-        topics = self._consumer.list_topics(timeout=1.0).topics
-        return {
-            Partition(name, number)
-            for name, topic in topics.items()
-            if name in names or any(pattern.match(name) for pattern in patterns)
-            for number in topic.partitions
-        }
 
     def _on_assign(self, consumer: Any, assigned: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
@@ -278,8 +262,7 @@ class KafkaSource:
         deadline = time.monotonic() + ASSIGN_SECONDS
         while True:
             try:
-                committed = self._committed(partitions)
-                return {partition: self._start(partition, committed.get(partition)) for partition in partitions}
+                return self._offsets.starts(self._consumer, partitions)
             except (KafkaException, TimeoutError) as error:
                 log.warning("positions are not to be had yet", extra={"error": str(error)})
                 if time.monotonic() > deadline:
@@ -287,43 +270,6 @@ class KafkaSource:
                 if self._broken or not self._handler.waiting():
                     return None
                 time.sleep(ASK_PAUSE_SECONDS)
-
-    def _start(self, partition: Partition, committed: tuple[int, str | None] | None) -> Start:
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_SECONDS)
-        position = self._position(partition, committed, low, high)
-        warm = min(position.summarized, position.offset - self._settings.warm_start)
-        return Start(position, max(low, warm), high)
-
-    def _position(
-        self, partition: Partition, committed: tuple[int, str | None] | None, low: int, high: int
-    ) -> Position:
-        now_ms = time.time_ns() // 1_000_000
-        if committed is None:
-            is_new = self._group_was_new and partition in self._at_start
-            offset = high if is_new and self._settings.start == "latest" else low
-            return Position(offset, offset, now_ms)
-        position = Position.committed(*committed, now_ms)
-        if position.offset <= high:
-            return position
-        log.warning("the topic was made anew", extra={"partition": str(partition), "committed": position.offset})
-        return Position(low, low, now_ms)
-
-    def _committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str | None]]:
-        asked = [TopicPartition(*partition) for partition in partitions]
-        if not asked:
-            return {}
-        try:
-            answers = self._consumer.committed(asked, timeout=ASK_SECONDS)
-        except KafkaException as error:
-            raise TimeoutError(str(error.args[0])) from error
-        failed = next((tp.error for tp in answers if tp.error is not None), None)
-        if failed is not None:
-            raise TimeoutError(str(failed))
-        return {
-            self._partition(tp.topic, tp.partition): (tp.offset, tp.metadata)
-            for tp in answers
-            if tp.offset > OFFSET_INVALID
-        }
 
     # Records.
 

@@ -122,6 +122,7 @@ def _assert_replay_left_no_trace(scrape: Scrape) -> None:
     assert scrape.total(f"{latency}_sum", exchange=HEALTHY) / live < 60
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("session", ["2000", "45000"], ids=["replaced in the group", "still in the group"])
 def test_a_sidecar_that_was_stopped_blames_nobody(deployment: Deployment, session: str) -> None:
     """When it goes on, it knows that it did not listen."""
@@ -140,6 +141,7 @@ def test_a_sidecar_that_was_stopped_blames_nobody(deployment: Deployment, sessio
         eventually_says([sidecar], well, on_the_way={})
 
 
+@pytest.mark.chaos
 def test_the_next_owner_of_a_partition_reports_what_was_silent_before_it_came(deployment: Deployment) -> None:
     """The replica that held it goes; the other reads the tail, without counting it. Then nobody says it twice."""
     first, second = watcher(deployment, "one"), watcher(deployment, "two")

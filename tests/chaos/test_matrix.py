@@ -16,8 +16,8 @@ FIRST = ("killed", "terminated", "asleep", "broker killed", "connections cut", "
     ("plan", "faults"),
     [
         pytest.param(Plan("exactly_once", "classic", 1), FIRST, id="exactly_once"),
-        pytest.param(Plan("exactly_once", "consumer", 2), ("killed",), id="KIP-848"),
-        pytest.param(Plan("at_least_once", "classic", 3), ("killed",), id="at_least_once"),
+        pytest.param(Plan("exactly_once", "consumer", 2), ("killed",), id="KIP-848", marks=pytest.mark.chaos),
+        pytest.param(Plan("at_least_once", "classic", 3), ("killed",), id="at_least_once", marks=pytest.mark.chaos),
     ],
 )
 def test_nothing_is_lost_through_any_fault(tmp_path: Path, plan: Plan, faults: Sequence[str]) -> None:

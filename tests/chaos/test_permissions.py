@@ -13,6 +13,8 @@ from tests.support.process import free_port
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.chaos
+
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required user_sidecar=secret;"
 CREDENTIALS = {
     "security.protocol": "SASL_PLAINTEXT",
