@@ -21,7 +21,7 @@ import yaml
 from prometheus_client import Metric
 
 import exporter
-from exporter import cli, clients, connections, events, loop, settings
+from exporter import cli, clients, connections, events, loop, settings, watchdog
 from exporter.analyzers import freshness, states
 from exporter.analyzers.states import FeedState
 from exporter.app import App
@@ -312,7 +312,7 @@ def test_the_flags_of_a_command_exist(row: list[str], capsys: pytest.CaptureFixt
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
-    assert column("exit code", "meaning") == [str(code) for code in (cli.OK, cli.FATAL, cli.USAGE)]
+    assert column("exit code", "meaning") == [str(code) for code in (cli.OK, cli.FATAL, cli.USAGE, watchdog.STUCK)]
 
 
 def command_lines() -> list[str]:
