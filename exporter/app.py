@@ -16,7 +16,9 @@ from exporter.analysis import Analysis
 from exporter.cardinality import FeedFilter
 from exporter.channel import Channel
 from exporter.codec import Decoder
+from exporter.comparison import comparison
 from exporter.config import Config
+from exporter.diagnosis import Rounds
 from exporter.events import Event, EventFactory, utc_text
 from exporter.feeds import FeedTable
 from exporter.logs import LogCounter
@@ -56,6 +58,7 @@ class App:
             _analysis(config, events),
             _publisher(config, channel, source, clock, events),
             self.store,
+            Rounds(comparison(config)),
             summary_interval=config.output.summary_interval,
             until_caught_up=until_caught_up,
             clock=clock,

@@ -82,6 +82,7 @@ def _bytes(low: str, high: str) -> Meta:
 _NAME = Meta(pattern=r"\A[!-~](?:[ -~]{0,198}[!-~])?\Z", description="a name of 1 to 200 printable ASCII characters")
 _TOPIC = _parsed(notation.topic, "the name of a topic")
 _GLOB = _parsed(notation.feed_glob, "a glob over region:exchange:request_type, such as korea:*:ticker")
+_SYMBOL = Meta(min_length=1, max_length=256, description="the name of a symbol")
 _LIST = Meta(min_length=1, max_length=1000, description="a list of 1 to 1000 entries, such as [a, b]")
 
 
@@ -138,7 +139,7 @@ class ExpectedFeed(Section, frozen=True, kw_only=True):
 
     feed: Annotated[FeedKey, _parsed(notation.feed_key, "a feed, such as korea:upbit:ticker")]
     symbols: Annotated[
-        tuple[Annotated[str, Meta(min_length=1, max_length=256, description="the name of a symbol")], ...],
+        tuple[Annotated[str, _SYMBOL], ...],
         Meta(max_length=1_000_000, description="a list, such as [KRW-BTC, KRW-ETH]"),
     ] = ()
 
@@ -176,8 +177,17 @@ class Thresholds(Section, frozen=True, kw_only=True):
     coverage: Annotated[float, _number(0, 1)] = 0.8
 
 
+class ShownSymbols(Section, frozen=True, kw_only=True):
+    """Which symbols have series of their own: those of a list, and so many of the stalest of each feed."""
+
+    shown: Annotated[
+        tuple[Annotated[str, _SYMBOL], ...], Meta(max_length=1000, description="a list of at most 1000 symbols")
+    ] = ()
+    stalest: Annotated[int, _count(0, 1000)] = 0
+
+
 class FeedsConfig(Section, frozen=True, kw_only=True):
-    """Which feeds to analyze, which of them must exist, and when they are in order."""
+    """Which feeds to analyze, which of them must exist, when they are in order, and what else to look at."""
 
     include: Annotated[tuple[Annotated[str, _GLOB], ...], _LIST] = ("*",)
     exclude: Annotated[
@@ -193,6 +203,12 @@ class FeedsConfig(Section, frozen=True, kw_only=True):
     calendar: Annotated[
         tuple[CalendarRule, ...], Meta(max_length=1000, description="a list of at most 1000 rules")
     ] = ()
+    symbols: ShownSymbols = ShownSymbols()
+    pairs: Annotated[
+        tuple[Annotated[str, _parsed(notation.pair_pattern, "a regular expression for a pair")], ...],
+        Meta(max_length=100, description="a list of at most 100 regular expressions"),
+    ] = ()
+    find_duplicates: bool = False
 
 
 class BacklogLimits(Section, frozen=True, kw_only=True):

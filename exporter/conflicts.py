@@ -149,6 +149,7 @@ def _expected_feeds(config: Config) -> Iterator[Conflict]:
                 f"got {shown(name)}, which include and exclude filter out", (path, "feeds.include", "feeds.exclude")
             )
         yield from _beyond_limits(config, path, (*expected.feed, *expected.symbols), len(expected.symbols))
+    yield from _beyond_limits(config, "feeds.symbols.shown", config.feeds.symbols.shown)
 
 
 def _feed_rules(config: Config) -> Iterator[Conflict]:
@@ -168,7 +169,7 @@ def _is_included(config: Config, feed: str) -> bool:
     )
 
 
-def _beyond_limits(config: Config, path: str, names: tuple[str, ...], symbols: int) -> Iterator[Conflict]:
+def _beyond_limits(config: Config, path: str, names: tuple[str, ...], symbols: int = 0) -> Iterator[Conflict]:
     limits = config.input.limits
     if symbols > limits.symbols_per_feed:
         message = f"got {symbols} symbols, expected at most input.limits.symbols_per_feed ({limits.symbols_per_feed})"

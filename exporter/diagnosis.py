@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.analyzers.states import Silence, survey
+from exporter.comparison import Comparison, NoComparison
 from exporter.feeds import Feed
 from exporter.model import Partition
 from exporter.watch import Surroundings
@@ -48,7 +49,8 @@ class Lookout:
 class Rounds:
     """Judges feeds in turn, so that many of them do not cost more at a time than some."""
 
-    def __init__(self) -> None:
+    def __init__(self, comparison: Comparison | NoComparison) -> None:
+        self._comparison = comparison
         self._next = 0
         self._looked_ms = 0
 
@@ -80,7 +82,9 @@ class Rounds:
             )
             before = feed.watch.shown
             feed.watch.look(feed.symbol_seen_ms, around, now_ms)
+            feed.watch.name_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
             feed.version += feed.watch.shown != before
+        self._comparison.look(feeds, now_ms)
 
     def _notice(self, feeds: Sequence[Feed], ours: Sequence[Feed], now_ms: int) -> None:
         """Notice that nobody looked for a while, and that a feed which is nowhere may be somebody else's now."""

@@ -103,6 +103,7 @@ class Loop:
         analysis: Analysis,
         publisher: Publisher,
         store: Store,
+        rounds: Rounds,
         *,
         summary_interval: float,
         until_caught_up: bool = False,
@@ -121,7 +122,7 @@ class Loop:
         self._clock = clock
         self._stopping = threading.Event()
         self._lookout = Lookout()
-        self._rounds = Rounds()
+        self._rounds = rounds
         self._behind: dict[Partition, int] = {}  # partitions that were not read to the end they had when they came
         self._was_assigned = False
         self._summary_due = 0.0

@@ -111,6 +111,17 @@ def topic_or_pattern(text: str) -> str:
     return text
 
 
+def pair_pattern(text: str) -> str:
+    """The text, when it is a regular expression with the groups `base` and `quote`."""
+    try:
+        groups = re.compile(text).groupindex
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not groups.keys() >= {"base", "quote"}:
+        raise ValueError("it needs the groups (?P<base>...) and (?P<quote>...)")
+    return text
+
+
 def brokers(text: str) -> str:
     """The text, when it is a list of brokers such as `one:9092,two:9092`."""
     for broker in text.split(","):

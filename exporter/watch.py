@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.analyzers.calendar import Calendar, Plan, Schedule
+from exporter.analyzers.divergence import Divergence
 from exporter.analyzers.freshness import Freshness, Movement, frozen_policy, silence_policy, thresholds_of
 from exporter.analyzers.latency import Latency
 from exporter.analyzers.quality import Quality
 from exporter.analyzers.states import Diagnosis, Facts, Scope, StateTracker
-from exporter.analyzers.symbols import Ages, Coverage, SymbolCounts
+from exporter.analyzers.symbols import Ages, Coverage, Named, NoSymbolNames, SymbolCounts, SymbolNames
 from exporter.codec import Batch
-from exporter.config import Config, Thresholds
+from exporter.config import Config, ShownSymbols, Thresholds
 from exporter.measured import Measured
 from exporter.model import Anomaly, Arrival, FeedKey
 
@@ -35,35 +36,49 @@ class Watch:
     """What is watched of one feed.
 
     `plan` and `symbols` are those of the last `look`; `symbols` is None while it is too early to call one missing.
+    `named` and `divergence` are None while nobody asked for them, or nothing is known.
     """
 
     __slots__ = (
         "_coverage_wanted",
         "_looked_ms",
+        "_names",
         "_schedule",
         "ages",
         "coverage",
+        "divergence",
         "freshness",
         "is_expected",
         "latency",
         "movement",
+        "named",
         "plan",
         "quality",
         "symbols",
         "tracker",
     )
 
-    def __init__(self, rule: Thresholds, schedule: Schedule, expected: Sequence[str] | None, symbols: int) -> None:
+    def __init__(
+        self,
+        rule: Thresholds,
+        schedule: Schedule,
+        expected: Sequence[str] | None,
+        quality: Quality,
+        names: SymbolNames | NoSymbolNames,
+    ) -> None:
         self.latency = Latency()
         self.ages = Ages()
-        self.quality = Quality(symbols)
+        self.quality = quality
         self.freshness = Freshness(silence_policy(rule))
         self.movement = Movement(frozen_policy(rule))
         self.coverage = Coverage(expected or (), STALE_SYMBOL_MS, MISSING_SYMBOL_MS)
         self.plan = Plan(None, 0)
         self.symbols: SymbolCounts | None = None
+        self.named: Named | None = None
+        self.divergence: Divergence | None = None
         self.tracker = StateTracker(0)
         self._looked_ms = 0
+        self._names = names
         self._schedule = schedule
         self._coverage_wanted = rule.coverage
         self.is_expected = expected is not None
@@ -96,7 +111,8 @@ class Watch:
     @property
     def shown(self) -> tuple[object, ...]:
         """What may change without a batch, as it is shown."""
-        return self.tracker.diagnosis.state, self.symbols, self.freshness.silent_limit_ms, self.plan.reason
+        state, limit_ms = self.tracker.diagnosis.state, self.freshness.silent_limit_ms
+        return state, self.symbols, limit_ms, self.plan.reason, self.named
 
     def is_overdue(self, now_ms: int) -> bool | None:
         """Return whether the feed was silent for too long; None while it may be."""
@@ -117,6 +133,12 @@ class Watch:
         freshness.settle(diagnosis.state)
         self.movement.settle(diagnosis.state)
         return diagnosis
+
+    def name_symbols(
+        self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int
+    ) -> None:
+        """Choose which symbols are shown by name, once a second; see `SymbolNames.look`."""
+        self.named = self._names.look(seen_ms, messages, total_messages, now_ms)
 
     def _facts(self, around: Surroundings) -> Facts:
         freshness, symbols = self.freshness, self.symbols
@@ -146,9 +168,17 @@ def watches(config: Config) -> Callable[[FeedKey], Watch]:
     """Return what makes the watch of a feed, as configured."""
     calendar = Calendar(config.feeds.calendar)
     expected = {each.feed: each.symbols for each in config.feeds.expected}
-    rules, limit = config.feeds.thresholds, config.input.limits.symbols_per_feed
+    feeds, limit = config.feeds, config.input.limits.symbols_per_feed
 
     def watch(feed: FeedKey) -> Watch:
-        return Watch(thresholds_of(feed, rules, Thresholds()), calendar.of(feed), expected.get(feed), limit)
+        rule = thresholds_of(feed, feeds.thresholds, Thresholds())
+        quality = Quality(limit, find_duplicates=feeds.find_duplicates)
+        return Watch(rule, calendar.of(feed), expected.get(feed), quality, _names(feeds.symbols))
 
     return watch
+
+
+def _names(symbols: ShownSymbols) -> SymbolNames | NoSymbolNames:
+    if symbols.shown or symbols.stalest:
+        return SymbolNames(symbols.shown, symbols.stalest, STALE_SYMBOL_MS)
+    return NoSymbolNames()

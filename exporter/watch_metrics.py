@@ -10,7 +10,8 @@ from collections.abc import Callable
 from exporter.analyzers.freshness import INTERVAL_BOUNDS
 from exporter.analyzers.latency import LATENCY_BOUNDS_MS, Stage
 from exporter.analyzers.states import FeedState
-from exporter.analyzers.symbols import AGE_BOUNDS_MS
+from exporter.analyzers.symbols import AGE_BOUNDS_MS, OTHER
+from exporter.exposition import label_text
 from exporter.feed_text import FeedFamily, Lines, buckets, counter, spelled, stamp
 from exporter.feeds import Feed
 
@@ -76,6 +77,36 @@ def _symbols(name: str, labels: str, feed: Feed) -> str:
 def _expected_symbols(feed: Feed) -> float | None:
     counts = feed.watch.symbols
     return None if counts is None else counts.expected
+
+
+def _symbol_messages(name: str, labels: str, feed: Feed) -> str:
+    named = feed.watch.named
+    if named is None:
+        return ""
+    counts = [(each.symbol, each.messages) for each in named.symbols]
+    counts.append((OTHER, named.other_messages))
+    return "".join([f"{name}_total{{{labels},{_symbol(symbol)}}} {number}\n" for symbol, number in counts])
+
+
+def _symbols_seen(name: str, labels: str, feed: Feed) -> str:
+    named = feed.watch.named
+    if named is None or not feed.partitions:
+        return ""
+    return "".join([f"{name}{{{labels},{_symbol(each.symbol)}}} {each.seen_ms / 1000}\n" for each in named.symbols])
+
+
+def _symbol(name: str) -> str:
+    return label_text({"symbol": name})
+
+
+def _typical_divergence(feed: Feed) -> float | None:
+    found = feed.watch.divergence
+    return None if found is None else found.typical
+
+
+def _widest_divergence(feed: Feed) -> float | None:
+    found = feed.watch.divergence
+    return None if found is None else found.widest
 
 
 def _expected(name: str, labels: str, feed: Feed) -> str:
@@ -148,6 +179,33 @@ WATCH_FAMILIES = (
         "gauge",
         "Symbols that the feed should carry: configured, or learned.",
         _gauge(_expected_symbols),
+    ),
+    FeedFamily(
+        "marketdata_symbol_messages",
+        "counter",
+        "Messages of a symbol since it is shown by name; __other__ has all the rest.",
+        _symbol_messages,
+    ),
+    FeedFamily(
+        "marketdata_symbol_last_seen_timestamp_seconds",
+        "gauge",
+        "When a symbol that is shown by name was last in a batch, Unix time.",
+        _symbols_seen,
+        "seconds",
+    ),
+    FeedFamily(
+        "marketdata_feed_price_divergence_ratio",
+        "gauge",
+        "Prices beside the median of all feeds, less 1: the median over the pairs of the feed.",
+        _gauge(_typical_divergence),
+        "ratio",
+    ),
+    FeedFamily(
+        "marketdata_feed_price_divergence_max_ratio",
+        "gauge",
+        "Prices beside the median of all feeds, less 1: that of the pair which is farthest off.",
+        _gauge(_widest_divergence),
+        "ratio",
     ),
     FeedFamily(
         "marketdata_feed_stale_threshold_seconds",

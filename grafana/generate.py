@@ -31,6 +31,7 @@ VARIABLES = {
     ),
     "stage": f"label_values(marketdata_stage_latency_seconds_bucket{{{FEED}}}, stage)",
     "kind": f"label_values(marketdata_anomalies_total{{{FEED}}}, kind)",
+    "symbol": f"label_values(marketdata_symbol_messages_total{{{FEED}}}, symbol)",
     "topic": f"label_values(marketdata_records_total{{{SIDECAR}}}, topic)",
     "partition": f"label_values(marketdata_consumer_position_offset{{{TOPIC}}}, partition)",
 }

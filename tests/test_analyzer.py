@@ -151,7 +151,9 @@ def _outcome(read: Any, value: object) -> tuple[str, object]:
         batch = read(value)
     except Rejected as rejected:
         return "rejected", rejected.reason
-    return type(batch).__name__, msgspec.to_builtins(batch)
+    rows = [(row.symbol, row.timestamp, row.last, row.high, row.low, row.price) for row in batch.data]
+    head = (batch.exchange, batch.region, batch.request_type, batch.timestamp_ms, batch.batch_size)
+    return type(batch).__name__, (head, rows)
 
 
 def stored(server: RedisServer) -> list[SymbolStatistics]:

@@ -16,6 +16,7 @@ PATTERNS = [
     r"(?P<quote>KRW)-(?P<base>\w+)",
     r"(?P<base>\w+)[-_](?P<quote>\w+)",
     r"(?P<base>\w+?)(?P<quote>USDT?|BTC|KRW)",
+    r"(?P<quote>KRW)\.(?P<base>\w+)?",
 ]
 BTC = Pair("BTC", "KRW")
 
@@ -35,6 +36,7 @@ def names(limit: int = 100) -> PairNames:
         ("BTC", None),
         ("BTC/KRW", None),
         ("KRW-BTC:1", None),
+        ("KRW.", None),
     ],
 )
 def test_a_pair_is_read_by_the_first_pattern_that_fits_the_whole_symbol(symbol: str, pair: Pair | None) -> None:

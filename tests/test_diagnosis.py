@@ -3,6 +3,7 @@
 from exporter.analyzers.states import GRACE_MS, FeedState
 from exporter.cardinality import FeedFilter
 from exporter.codec import Decoder
+from exporter.comparison import NoComparison
 from exporter.config import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
 from exporter.diagnosis import PAUSE_MS, Rounds, Sight
 from exporter.feeds import Feed, FeedTable
@@ -26,7 +27,7 @@ class Room:
         table = FeedTable(Limits(), FeedFilter(["*"], []), watches(config))
         table.expect(KEY)
         self.feed: Feed = table.feeds[KEY]
-        self._rounds = Rounds()
+        self._rounds = Rounds(NoComparison())
 
     def run(self, milliseconds: int, *, is_sending: bool = False) -> set[FeedState]:
         """Look every second; return the states that there were."""

@@ -13,6 +13,7 @@ import yaml
 
 from exporter.analyzers.latency import Stage
 from exporter.analyzers.states import FeedState
+from exporter.comparison import NoComparison
 from exporter.diagnosis import Rounds
 from exporter.feeds import Feed
 from exporter.model import Anomaly, FeedKey, Partition, Reason, Record
@@ -63,7 +64,7 @@ class Seen:
 
     def __init__(self, name: str) -> None:
         self._analysis = analysis(batch_events=False)
-        self._rounds = Rounds()
+        self._rounds = Rounds(NoComparison())
         self._offsets: dict[Partition, int] = defaultdict(int)
         self.timelines: dict[FeedKey, list[tuple[int, FeedState]]] = defaultdict(list)
         due: dict[float, list[SimulatedRecord]] = defaultdict(list)

@@ -55,7 +55,8 @@ class PairNames:
 
     def _read(self, symbol: str) -> Pair | None:
         for pattern in self._patterns:
-            if match := pattern.fullmatch(symbol):
+            match = pattern.fullmatch(symbol)
+            if match and match["base"] and match["quote"]:
                 return Pair(match["base"].upper(), match["quote"].upper())
         return None
 

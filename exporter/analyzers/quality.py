@@ -31,7 +31,7 @@ MEANINGS = {
     Anomaly.FUTURE_MESSAGE: "the `timestamp` of a message is more than 10 s ahead of our clock",
     Anomaly.BATCH_TIME_BACKWARDS: "`timestamp_ms` is more than 5 s older than in the record before",
     Anomaly.MESSAGE_TIME_BACKWARDS: "the `timestamp` of a message is more than 5 s older than its symbol's last",
-    Anomaly.DUPLICATE_MESSAGES: "a batch has two tickers with the same symbol, stamp and price; looked for on request",
+    Anomaly.DUPLICATE_MESSAGES: "two tickers of a batch have one symbol, stamp and price (`feeds.find_duplicates`)",
     Anomaly.UNCHANGED_BATCH: "a snapshot has the same messages, stamps and prices as the one before",
     Anomaly.CROSSED_BOOK: "the best bid of an order book is not below its best ask",
     Anomaly.EMPTY_BOOK: "an order book has a side without levels, on a feed that sends whole books",

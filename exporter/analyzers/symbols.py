@@ -23,7 +23,7 @@ AGE_BOUNDS_MS = (100, 250, 500, 1000, 2500, 5000, 10_000, 60_000, 300_000, 3_600
 CONFIRMATIONS = 5
 UNLEARN_MS = 86_400_000
 
-# What stands for all symbols that are not named; as long as a symbol may be, no exchange has one of this name.
+# What stands for all symbols that are not named, and for a symbol of this name should some exchange have one.
 OTHER = "__other__"
 
 
@@ -177,7 +177,7 @@ class SymbolNames:
     """
 
     def __init__(self, listed: Iterable[str], count: int, stale_ms: int) -> None:
-        self._listed = frozenset(listed)
+        self._listed = frozenset(listed) - {OTHER}
         self._count = count
         self._stale_ms = stale_ms
         # Of each name: when its symbol was among the stalest last, and its messages before it came.
@@ -195,7 +195,8 @@ class SymbolNames:
 
     def _choose(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], now_ms: int) -> None:
         limit = now_ms - self._stale_ms
-        stale = ((seen, symbol) for symbol, seen in seen_ms.items() if seen <= limit and symbol not in self._listed)
+        unranked = {*self._listed, OTHER}
+        stale = ((seen, symbol) for symbol, seen in seen_ms.items() if seen <= limit and symbol not in unranked)
         ranked = {symbol: now_ms for _, symbol in nsmallest(2 * self._count, stale)}
         kept = {
             symbol: ranked.get(symbol, stale_at)
@@ -205,3 +206,10 @@ class SymbolNames:
         chosen = [*kept, *(symbol for symbol in ranked if symbol not in kept)][: self._count]
         self._stale_at = {symbol: kept.get(symbol, now_ms) for symbol in chosen}
         self._before = {symbol: self._before.get(symbol, messages.get(symbol, 0)) for symbol in chosen}
+
+
+class NoSymbolNames:
+    """Shows no symbol by name, and does not say how many there are."""
+
+    def look(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int) -> None:
+        """See SymbolNames."""

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter import settings
 from exporter.analysis import Analysis
 from exporter.app import App
+from exporter.comparison import Comparison
 from exporter.diagnosis import Rounds
 from exporter.dispatch import Position, Start
 from exporter.exposition import TEXT, render
@@ -24,6 +25,8 @@ OF_PROMETHEUS = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "aler
 
 NOW_MS = 1_760_031_213_693
 FEED = FeedKey("korea", "upbit", "ticker")
+BESIDE = (FeedKey("korea", "bithumb", "ticker"), FeedKey("korea", "gopax", "ticker"))
+PAIRS = r"(?P<quote>\w+)-(?P<base>\w+)"
 PARTITION = Partition("ticker-data.korea", 0)
 LATER_MS = NOW_MS + 300_000
 
@@ -35,11 +38,13 @@ def full_sidecar() -> Iterator[App]:
         "redis.url": "redis://127.0.0.1:1/0",
         "output.schema_registry": "http://127.0.0.1:1",
         "feeds.expected": [str(FEED)],
+        "feeds.symbols": {"shown": ["KRW-BTC"]},
+        "feeds.pairs": [PAIRS],
     }
     app = App(settings.load(None, {}, switched_on, hostname="box-1", read_file=str))
     assert isinstance(app.loop.source, KafkaSource)
     app.loop.source.counts.errors["_TRANSPORT"] = 1
-    app.loop.high_watermarks[PARTITION] = 3
+    app.loop.high_watermarks[PARTITION] = 5
     try:
         _read(app.loop.analysis)
         yield app
@@ -48,17 +53,19 @@ def full_sidecar() -> Iterator[App]:
 
 
 def _read(analysis: Analysis) -> None:
-    """Something that is no batch, and the same feed twice: its symbols are judged from the fifth minute on."""
-    analysis.assign(PARTITION, Start(Position(0, 0, NOW_MS), 0, 3))
-    for offset, value, now_ms in ((0, None, NOW_MS), (1, _batch(NOW_MS), NOW_MS), (2, _batch(LATER_MS), LATER_MS)):
+    """Something that is no batch, the same feed twice, as symbols are judged from the fifth minute on, and others."""
+    analysis.assign(PARTITION, Start(Position(0, 0, NOW_MS), 0, 5))
+    later = [(_batch(feed, LATER_MS), LATER_MS) for feed in (FEED, *BESIDE)]
+    for offset, (value, now_ms) in enumerate([(None, NOW_MS), (_batch(FEED, NOW_MS), NOW_MS), *later]):
         records = [Record(PARTITION, offset, now_ms, value)]
         analysis.analyze(records, analysis.decode(records), now_ms)
-        Rounds().judge(list(analysis.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=True)
+        rounds = Rounds(Comparison([PAIRS], limit=1))
+        rounds.judge(list(analysis.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=True)
 
 
-def _batch(now_ms: int) -> bytes:
+def _batch(feed: FeedKey, now_ms: int) -> bytes:
     message = {"target_currency": "KRW-BTC", "timestamp": now_ms, "last": 1.0}
-    return json.dumps({**FEED._asdict(), "timestamp_ms": now_ms, "data": [message]}).encode()
+    return json.dumps({**feed._asdict(), "timestamp_ms": now_ms, "data": [message]}).encode()
 
 
 def parsed(app: App) -> dict[str, Metric]:
