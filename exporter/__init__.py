@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exporter.analyzer import BatchAnalyzer
+    from exporter.api.analyzer import BatchAnalyzer
+    from exporter.api.monitor import BatchPerformanceMonitor
+    from exporter.api.outbox import SendError
+    from exporter.api.producer import BatchMonitoringProducer
+    from exporter.configuration.settings import ConfigError
     from exporter.model import BatchResult, Rejected
-    from exporter.monitor import BatchPerformanceMonitor
-    from exporter.outbox import SendError
-    from exporter.producer import BatchMonitoringProducer
-    from exporter.settings import ConfigError
 
 __all__ = [
     "BatchAnalyzer",
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BatchAnalyzer": "exporter.analyzer",
-    "BatchMonitoringProducer": "exporter.producer",
-    "BatchPerformanceMonitor": "exporter.monitor",
+    "BatchAnalyzer": "exporter.api.analyzer",
+    "BatchMonitoringProducer": "exporter.api.producer",
+    "BatchPerformanceMonitor": "exporter.api.monitor",
     "BatchResult": "exporter.model",
-    "ConfigError": "exporter.settings",
+    "ConfigError": "exporter.configuration.settings",
     "Rejected": "exporter.model",
-    "SendError": "exporter.outbox",
+    "SendError": "exporter.api.outbox",
 }
 
 

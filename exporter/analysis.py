@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from exporter.codec import Batch, Decoder
-from exporter.dispatch import Dispatch, Position, Start
-from exporter.events import EventFactory, Stamp
+from exporter.delivery.dispatch import Dispatch, Position, Start
+from exporter.events.encoding import Stamp
+from exporter.events.factory import EventFactory
 from exporter.feeds import Feed, FeedTable, Window
 from exporter.limiter import RateLimiter
 from exporter.measured import Measured

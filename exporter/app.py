@@ -11,29 +11,31 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from exporter import clients, framing
+from exporter import clients
 from exporter.analysis import Analysis
 from exporter.cardinality import FeedFilter
-from exporter.channel import Channel
 from exporter.codec import Decoder
-from exporter.comparison import comparison
-from exporter.config import Config
-from exporter.diagnosis import Rounds
-from exporter.events import Event, EventFactory, utc_text
+from exporter.configuration.config import Config
+from exporter.configuration.notation import host_and_port
+from exporter.delivery.channel import Channel
+from exporter.delivery.publisher import Publisher
+from exporter.delivery.sending import Frames
+from exporter.delivery.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
+from exporter.events import framing
+from exporter.events.factory import Event, EventFactory
+from exporter.events.values import utc_text
 from exporter.feeds import FeedTable
 from exporter.logs import LogCounter
 from exporter.loop import Loop, SystemClock
-from exporter.metrics import SidecarMetrics
-from exporter.notation import host_and_port
-from exporter.publisher import Publisher
-from exporter.sending import Frames
-from exporter.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
+from exporter.metrics.sidecar import SidecarMetrics
 from exporter.source import KafkaSource
-from exporter.store import NullStore, RedisStore, Store, StoreMetrics
+from exporter.store.store import NullStore, RedisStore, Store, StoreMetrics
 from exporter.version import version
-from exporter.views import SidecarViews
-from exporter.watch import watches
-from exporter.web import WebMetrics, WebServer
+from exporter.watching.comparison import comparison
+from exporter.watching.diagnosis import Rounds
+from exporter.watching.watch import watches
+from exporter.web.server import WebMetrics, WebServer
+from exporter.web.views import SidecarViews
 
 log = logging.getLogger("exporter.app")
 

@@ -19,9 +19,9 @@ from confluent_kafka import KafkaException
 
 from exporter import clients, logs
 from exporter.app import App
-from exporter.config import Config, Section
-from exporter.layers import Problem
-from exporter.settings import ConfigError, expected, keys, load
+from exporter.configuration.config import Config, Section
+from exporter.configuration.layers import Problem
+from exporter.configuration.settings import ConfigError, expected, keys, load
 from exporter.tools import audit, check, demo, healthcheck, simulate
 from exporter.version import version
 from exporter.watchdog import Watchdog
@@ -76,7 +76,7 @@ def _configured(
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text, usage=usage, allow_abbrev=False
     )
-    parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see exporter/reference.yml")
+    parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see reference.yml")
     group = parser.add_argument_group("configuration", "every key of the file that has one value or a list")
     for path, kind in keys().items():
         if not (isinstance(kind, type) and issubclass(kind, Section)) and get_origin(kind) is not dict:

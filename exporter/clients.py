@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from exporter.config import Config
+from exporter.configuration.config import Config
 
 log = logging.getLogger("exporter.kafka")
 

@@ -14,7 +14,7 @@ import msgspec
 from exporter.model import Reason, Rejected
 
 if TYPE_CHECKING:
-    from exporter.config import Limits
+    from exporter.configuration.config import Limits
 
 # Year 9999: beyond it neither ISO 8601 with four digits nor a sensible collector goes.
 MAX_TIMESTAMP_MS = 253_402_300_799_999

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from exporter.analyzers.states import FeedState
 from exporter.cardinality import FeedFilter, check_feed, check_symbol
 from exporter.codec import Batch
-from exporter.config import Limits
+from exporter.configuration.config import Limits
 from exporter.measured import Measured
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
-from exporter.watch import Watch
+from exporter.watching.watch import Watch
 
 COUNT_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 EFFICIENCY_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from exporter.analysis import Analysis
-from exporter.diagnosis import Lookout, Rounds, Sight
-from exporter.dispatch import Dispatch, Start
-from exporter.histogram import Histogram
+from exporter.delivery.dispatch import Dispatch, Start
+from exporter.delivery.publisher import Publisher
+from exporter.metrics.histogram import Histogram
 from exporter.model import Partition, Record, Status
-from exporter.publisher import Publisher
-from exporter.store import Store
+from exporter.store.store import Store
+from exporter.watching.diagnosis import Lookout, Rounds, Sight
 
 log = logging.getLogger("exporter.loop")
 
@@ -183,7 +183,7 @@ class Loop:
                 self._judge(self._clock.now_ms())
 
     def _judge(self, now_ms: int) -> None:
-        """Say how each feed is; see `exporter.diagnosis`."""
+        """Say how each feed is; see `exporter.watching.diagnosis`."""
         sights: dict[Partition, Sight] = {}
         for partition, owned in self.analysis.partitions.items():
             position, end = self.position(partition), self.high_watermarks.get(partition)

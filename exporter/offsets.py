@@ -13,8 +13,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 
-from exporter.config import InputConfig
-from exporter.dispatch import Position, Start
+from exporter.configuration.config import InputConfig
+from exporter.delivery.dispatch import Position, Start
 from exporter.model import Partition
 
 log = logging.getLogger("exporter.source")

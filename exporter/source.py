@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from exporter.config import InputConfig
-from exporter.dispatch import Position, Start
+from exporter.configuration.config import InputConfig
+from exporter.delivery.dispatch import Position, Start
 from exporter.model import Partition, Record
 from exporter.offsets import Offsets, committed
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import TypeVar
 
-from exporter.channel import ChannelError, Outcome
-from exporter.dispatch import Position
-from exporter.events import Event
+from exporter.delivery.channel import ChannelError, Outcome
+from exporter.delivery.dispatch import Position
+from exporter.delivery.worker import Task
+from exporter.events.factory import Event
 from exporter.model import Partition
-from exporter.worker import Task
 
 T = TypeVar("T")
 

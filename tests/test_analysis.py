@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from exporter.analysis import Analysis
-from exporter.config import Limits
-from exporter.dispatch import Dispatch, Position
+from exporter.configuration.config import Limits
+from exporter.delivery.dispatch import Dispatch, Position
 from exporter.model import EventType, Reason, SymbolUpdate
 from tests.support.analysis import (
     FIRST,

@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 
 from exporter import BatchAnalyzer, BatchResult, ConfigError, Rejected
 from exporter.codec import Decoder
-from exporter.config import Limits, RedisConfig
+from exporter.configuration.config import Limits, RedisConfig
 from exporter.model import FeedKey, Reason
-from exporter.store import RedisStore, StoreMetrics, SymbolStatistics
+from exporter.store.store import RedisStore, StoreMetrics, SymbolStatistics
 from tests.support.process import free_port
 from tests.support.recordings import recorded, recordings, truth
 from tests.support.redis import RedisServer

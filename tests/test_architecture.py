@@ -16,18 +16,20 @@ PURE = {
     "exporter.cardinality",
     "exporter.feeds",
     "exporter.analysis",
-    "exporter.events",
-    "exporter.dispatch",
+    "exporter.events.encoding",
+    "exporter.events.factory",
+    "exporter.events.values",
+    "exporter.delivery.dispatch",
     "exporter.limiter",
-    "exporter.histogram",
-    "exporter.exposition",
-    "exporter.breaker",
-    "exporter.redis_layout",
-    "exporter.notation",
-    "exporter.config",
-    "exporter.conflicts",
-    "exporter.layers",
-    "exporter.settings",
+    "exporter.metrics.histogram",
+    "exporter.metrics.exposition",
+    "exporter.store.breaker",
+    "exporter.store.layout",
+    "exporter.configuration.notation",
+    "exporter.configuration.config",
+    "exporter.configuration.conflicts",
+    "exporter.configuration.layers",
+    "exporter.configuration.settings",
     "exporter.tools.ledger",
 }
 # Clocks, sockets, threads, logs, other processes, and libraries that have them.
@@ -36,7 +38,14 @@ IMPURE = {
     "requests", "select", "signal", "socket", "ssl", "subprocess", "threading", "time", "urllib3",
 }  # fmt: skip
 # Whoever is named first may not know whoever is named later.
-LAYERS = ("exporter.model", "exporter.config", "exporter.analysis", "exporter.loop", "exporter.app", "exporter.cli")
+LAYERS = (
+    "exporter.model",
+    "exporter.configuration.config",
+    "exporter.analysis",
+    "exporter.loop",
+    "exporter.app",
+    "exporter.cli",
+)
 
 
 def modules() -> dict[str, Path]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from exporter.config import Config
+from exporter.configuration.config import Config
 from exporter.model import Rejected
 from exporter.tools import audit
 from exporter.tools.evidence import Judge

@@ -7,7 +7,7 @@ from itertools import takewhile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.breaker import CircuitBreaker, CircuitState
+from exporter.store.breaker import CircuitBreaker, CircuitState
 
 LIMIT = 3
 OPEN_SECONDS = 10

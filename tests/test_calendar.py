@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.analyzers.calendar import Calendar, Plan, Schedule
-from exporter.config import CalendarRule
+from exporter.configuration.config import CalendarRule
+from exporter.configuration.schedule import Weekly, once, weekly, window, zone
 from exporter.model import FeedKey
-from exporter.schedule import Weekly, once, weekly, window, zone
 
 FEED = FeedKey("korea", "krx", "ticker")
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import admin as kafka_admin
 
-from exporter.config import (
+from exporter.configuration.config import (
     Config,
     CreateTopics,
     ExpectedFeed,
@@ -25,7 +25,7 @@ from exporter.config import (
     RedisConfig,
     WebConfig,
 )
-from exporter.feed_metrics import FEED_FAMILIES
+from exporter.metrics.feed_metrics import FEED_FAMILIES
 from exporter.model import FeedKey, Partition
 from exporter.tools import check, findings, services
 from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic

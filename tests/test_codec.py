@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.codec import MAX_TIMESTAMP_MS, NO_JSON, Batch, Decoder, Message, PartialBatch, is_deeper_than
-from exporter.config import Limits
+from exporter.configuration.config import Limits
 from exporter.model import Reason, Rejected
 
 BATCH: dict[str, Any] = {

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import (
+from exporter.configuration.config import (
     BacklogLimits,
     Config,
     CreateTopics,
@@ -22,8 +22,8 @@ from exporter.config import (
     RedisConfig,
     redacted,
 )
+from exporter.configuration.settings import ConfigError, keys, load
 from exporter.model import FeedKey
-from exporter.settings import ConfigError, keys, load
 
 INVALID = Path(__file__).parent / "data" / "invalid-configs"
 SECRETS = {"/run/secrets/password": "hunter2\n", "/run/secrets/empty": " \n"}

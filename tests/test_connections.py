@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from exporter.connections import Limits
-from exporter.exposition import Family
+from exporter.metrics.exposition import Family
+from exporter.web.connections import Limits
 from tests.support.views import Site, site
 from tests.support.waiting import eventually
 

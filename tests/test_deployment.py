@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter import settings
+from exporter.configuration import settings
 from tests.support.dockerfile import arguments, build, stages
 from tests.support.missing import missing
 from tests.support.prometheus import promtool

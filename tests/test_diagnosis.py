@@ -3,13 +3,13 @@
 from exporter.analyzers.states import GRACE_MS, FeedState
 from exporter.cardinality import FeedFilter
 from exporter.codec import Decoder
-from exporter.comparison import NoComparison
-from exporter.config import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
-from exporter.diagnosis import PAUSE_MS, Rounds, Sight
+from exporter.configuration.config import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
 from exporter.feeds import Feed, FeedTable
 from exporter.measured import Measured
 from exporter.model import Arrival, Partition
-from exporter.watch import watches
+from exporter.watching.comparison import NoComparison
+from exporter.watching.diagnosis import PAUSE_MS, Rounds, Sight
+from exporter.watching.watch import watches
 from tests.support.analysis import FIRST, KEY, NOW_MS, value
 
 LIMIT_MS = 20_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.dispatch import EVENT_OVERHEAD_BYTES, Dispatch, Position
-from exporter.events import Event
+from exporter.delivery.dispatch import EVENT_OVERHEAD_BYTES, Dispatch, Position
+from exporter.events.factory import Event
 from exporter.model import EventType, Partition
 from tests.support.analysis import FIRST, NOW_MS, SECOND, record, start, take
 from tests.support.analysis import analysis as new_analysis

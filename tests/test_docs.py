@@ -21,21 +21,26 @@ import yaml
 from prometheus_client import Metric
 
 import exporter
-from exporter import cli, clients, connections, events, loop, settings, watchdog
+from exporter import cli, clients, loop, watchdog
 from exporter.analyzers import freshness, states
 from exporter.analyzers.states import FeedState
+from exporter.api.producer import NOT_DELIVERED
 from exporter.app import App
-from exporter.breaker import CircuitBreaker, CircuitState
 from exporter.codec import Decoder
-from exporter.config import Config, Limits, Thresholds
-from exporter.dispatch import Position, Start
-from exporter.events import AvroEncoder, EventFactory, Stamp, confluent_frame, load_schema, single_object_frame
+from exporter.configuration import settings
+from exporter.configuration.config import Config, Limits, Thresholds
+from exporter.configuration.notation import size
+from exporter.delivery.dispatch import Position, Start
+from exporter.events import values
+from exporter.events.encoding import AvroEncoder, Stamp, confluent_frame, single_object_frame
+from exporter.events.factory import Event, EventFactory
+from exporter.events.values import load_schema
 from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
-from exporter.notation import size
-from exporter.producer import NOT_DELIVERED
-from exporter.redis_layout import Keys
 from exporter.source import KafkaSource
+from exporter.store.breaker import CircuitBreaker, CircuitState
+from exporter.store.layout import Keys
 from exporter.tools.services import cost
+from exporter.web import connections
 from tests.support.families import full_sidecar, parsed
 from tests.support.prometheus import promtool
 from tests.support.views import site
@@ -245,12 +250,12 @@ def test_the_keys_of_events_are_as_told() -> None:
     assert error_event().key == b"ticker-data.korea/0/7"
 
 
-def batch_event() -> events.Event:
+def batch_event() -> Event:
     record = Record(PARTITION, 7, NOW_MS, b"{}", traceparent=b"00-1-2-01")
     return factory().batch(record, FEED, BatchResult(150, 25, 0.04, NOW_MS), Stamp.at(NOW_MS))
 
 
-def error_event() -> events.Event:
+def error_event() -> Event:
     rejected = Rejected(Reason.EMPTY, "the record has no value")
     return factory().rejected(Record(PARTITION, 7, NOW_MS, None), rejected, 0, "2025-10-13T08:10:00.123Z")
 
@@ -347,7 +352,7 @@ def test_keys_that_are_named_in_the_text_exist() -> None:
     named = {
         found[0] for code in CODE if (found := re.match(r"([a-z]+)\.[a-z_.]+[a-z]", code)) and found[1] in sections
     }
-    files = {f"{path.stem}.py" for path in (ROOT / "exporter").glob("*.py")}
+    files = {f"{path.stem}.py" for path in (ROOT / "exporter").rglob("*.py")}
     assert named - files <= known
 
 
@@ -430,7 +435,7 @@ def test_figures_in_sentences_are_those_of_the_code() -> None:
     limits = connections.Limits()
     clients_may = f"at most {limits.connections} connections, {limits.request_seconds:g} s for a request, "
     assert f"{clients_may}{limits.reply_seconds:g} s for an answer" in FLAT
-    assert f"the first {events.EXCERPT_BYTES} bytes of the record" in FLAT
+    assert f"the first {values.EXCERPT_BYTES} bytes of the record" in FLAT
     assert f"by the broker after {clients.TRANSACTIONAL['transaction.timeout.ms'] // 1000} s" in FLAT
     assert f"for {loop.STALLED_SECONDS:g} s; `/-/healthy`" in FLAT
 

@@ -13,15 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.codec import MAX_TIMESTAMP_MS
-from exporter.events import (
+from exporter.events.encoding import AvroEncoder, JsonEncoder, Stamp, avro_long, avro_text
+from exporter.events.factory import TRACEPARENT_BYTES, EventFactory
+from exporter.events.values import (
     EXCERPT_BYTES,
-    TRACEPARENT_BYTES,
-    AvroEncoder,
-    EventFactory,
-    JsonEncoder,
-    Stamp,
-    avro_long,
-    avro_text,
     batch_value,
     error_value,
     excerpt,

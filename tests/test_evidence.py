@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import Config, FeedsConfig
+from exporter.configuration.config import Config, FeedsConfig
 from exporter.model import FeedKey, Partition, Reason, Rejected
 from exporter.tools.evidence import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
 from exporter.tools.ledger import Facts, MetricsTruth
 
-SCHEMAS = Path(__file__).parents[1] / "exporter" / "schemas"
+SCHEMAS = Path(__file__).parents[1] / "exporter" / "events" / "schemas"
 UPBIT = FeedKey("korea", "upbit", "ticker")
 STATS = {"batch_size": 150, "unique_symbols": 25, "cache_efficiency": 0.04, "collection_timestamp_ms": 1760031213693}
 

@@ -20,7 +20,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar, Sample, Timestamp
 
-from exporter.exposition import AnyFamily, Family, Format, accepts_gzip, label_text, negotiate, render, select
+from exporter.metrics.exposition import AnyFamily, Family, Format, accepts_gzip, label_text, negotiate, render, select
 from tests.support.prometheus import promtool
 
 TEXT_0_0_4 = "text/plain; version=0.0.4; charset=utf-8"

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from exporter.cardinality import FeedFilter
 from exporter.codec import Batch, Message, PartialBatch
-from exporter.config import Limits
+from exporter.configuration.config import Limits
 from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed, FeedTable, Window
-from exporter.histogram import Histogram
 from exporter.measured import Measured
+from exporter.metrics.histogram import Histogram
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
 from tests.support.analysis import WATCHES
 

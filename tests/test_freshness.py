@@ -24,7 +24,7 @@ from exporter.analyzers.freshness import (
 )
 from exporter.analyzers.states import FeedState
 from exporter.codec import Batch, Message
-from exporter.config import Thresholds
+from exporter.configuration.config import Thresholds
 from exporter.measured import Measured
 from exporter.model import Arrival, FeedKey
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 from confluent_kafka import KafkaException
 
-import exporter.monitor
+import exporter.api.monitor
 from exporter import BatchMonitoringProducer, BatchPerformanceMonitor, ConfigError
 from exporter.model import FeedKey
 from tests.support.cluster import Record
@@ -197,7 +197,7 @@ def test_summaries_come_as_often_as_asked(desk: Desk) -> None:
 def test_a_broker_that_is_away_neither_holds_the_program_up_nor_blinds_it(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter.monitor, "JOIN_SECONDS", 0.2)
+    monkeypatch.setattr(exporter.api.monitor, "JOIN_SECONDS", 0.2)
 
     async def program() -> requests.Response:
         nowhere = f"127.0.0.1:{free_port()}"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import notation
+from exporter.configuration import notation
 from exporter.model import FeedKey
 
 

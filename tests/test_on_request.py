@@ -10,15 +10,15 @@ from exporter.analyzers.divergence import Divergence, Pair
 from exporter.analyzers.states import FeedState
 from exporter.cardinality import FeedFilter
 from exporter.codec import Decoder
-from exporter.comparison import COMPARE_MS, comparison
-from exporter.config import Config, FeedsConfig, Limits, ShownSymbols
-from exporter.diagnosis import Rounds
-from exporter.feed_text import texts
+from exporter.configuration.config import Config, FeedsConfig, Limits, ShownSymbols
 from exporter.feeds import Feed, FeedTable
 from exporter.measured import Measured
+from exporter.metrics.feed_text import texts
+from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from exporter.model import Anomaly, Arrival, FeedKey
-from exporter.watch import STALE_SYMBOL_MS, watches
-from exporter.watch_metrics import WATCH_FAMILIES
+from exporter.watching.comparison import COMPARE_MS, comparison
+from exporter.watching.diagnosis import Rounds
+from exporter.watching.watch import STALE_SYMBOL_MS, watches
 from tests.support.analysis import FIRST, NOW_MS
 
 ON_REQUEST = ("marketdata_symbol_", "marketdata_feed_price_divergence_")

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.model import Status
-from exporter.page import ROWS_MAX, page
+from exporter.web.page import ROWS_MAX, page
 from tests.support.views import FEED
 
 TEMPLATE = "$version|$links|$states|$count|$rows"

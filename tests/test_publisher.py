@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from exporter.config import BacklogLimits
-from exporter.dispatch import Dispatch, Position
-from exporter.events import Event
+from exporter.configuration.config import BacklogLimits
+from exporter.delivery.dispatch import Dispatch, Position
+from exporter.delivery.publisher import Publisher
+from exporter.events.factory import Event
 from exporter.model import EventType, Partition
-from exporter.publisher import Publisher
 from tests.fakes import LARGEST_BODY, FakeChannel, FakeGroup, Fate, ManualWorker
 
 PARTITIONS = [Partition("ticker-data.korea", number) for number in range(3)]
@@ -30,8 +30,8 @@ class Stage:
         self.channel = FakeChannel(self.group)
         self.worker = ManualWorker(self.elapse)
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr("exporter.publisher.Worker", lambda _name: self.worker)
-        self._patch.setattr("exporter.publisher.time", SimpleNamespace(sleep=self.elapse))
+        self._patch.setattr("exporter.delivery.publisher.Worker", lambda _name: self.worker)
+        self._patch.setattr("exporter.delivery.publisher.time", SimpleNamespace(sleep=self.elapse))
         self.publisher = Publisher(self.channel, self.group, LIMITS, COMMIT_INTERVAL, lambda: self.now)
 
     def close(self) -> None:

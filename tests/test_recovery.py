@@ -15,8 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.analysis import Analysis
-from exporter.dispatch import Dispatch, Position
-from exporter.events import Event
+from exporter.delivery.dispatch import Dispatch, Position
+from exporter.events.factory import Event
 from exporter.model import EventType, FeedKey, Partition, Record
 from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER, SECOND, UNWANTED, analysis, record, start, take, value
 

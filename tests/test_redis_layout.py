@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import redis_layout as layout
 from exporter.model import FeedKey, Partition, SymbolUpdate
+from exporter.store import layout
 
 FEEDS = [FeedKey("korea", "upbit", "ticker"), FeedKey("asia", "okx", "trade")]
 PARTITIONS = [Partition("ticker-data.korea", 0), Partition("ticker-data.korea", 1)]

@@ -8,10 +8,10 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from exporter.config import Config, CreateTopics, Thresholds
-from exporter.settings import expected, keys, load
+from exporter.configuration.config import Config, CreateTopics, Thresholds
+from exporter.configuration.settings import expected, keys, load
 
-REFERENCE = (files("exporter") / "reference.yml").read_text()
+REFERENCE = (files("exporter.configuration") / "reference.yml").read_text()
 
 
 def loaded(text: str | None) -> Config:

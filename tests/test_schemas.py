@@ -11,15 +11,8 @@ from typing import Any
 import fastavro
 import pytest
 
-from exporter.events import (
-    AvroEncoder,
-    batch_value,
-    confluent_frame,
-    error_value,
-    load_schema,
-    single_object_frame,
-    summary_value,
-)
+from exporter.events.encoding import AvroEncoder, confluent_frame, single_object_frame
+from exporter.events.values import batch_value, error_value, load_schema, summary_value
 from exporter.feeds import Window
 from exporter.model import BatchResult, EventType, FeedKey
 

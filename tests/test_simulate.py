@@ -13,13 +13,13 @@ import yaml
 
 from exporter.analyzers.latency import Stage
 from exporter.analyzers.states import FeedState
-from exporter.comparison import NoComparison
-from exporter.diagnosis import Rounds
 from exporter.feeds import Feed
 from exporter.model import Anomaly, FeedKey, Partition, Reason, Record
 from exporter.tools import oddities
 from exporter.tools.market import SimulatedRecord, Simulator
 from exporter.tools.simulate import OTHERS, SCENARIOS, SUBJECT, feeds, story
+from exporter.watching.comparison import NoComparison
+from exporter.watching.diagnosis import Rounds
 from tests.support.analysis import START, analysis, start, take
 from tests.support.kafka import Broker
 from tests.support.sidecar import PROGRAM

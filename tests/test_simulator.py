@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import Config
+from exporter.configuration.config import Config
 from exporter.model import FeedKey, Reason, Rejected
 from exporter.tools.embedded import EmbeddedBroker
 from exporter.tools.evidence import Judge

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from exporter.channel import Channel, ChannelError, Outcome
-from exporter.dispatch import Position
-from exporter.events import Event
+from exporter.delivery.channel import Channel, ChannelError, Outcome
+from exporter.delivery.dispatch import Position
+from exporter.delivery.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
+from exporter.events.factory import Event
 from exporter.model import EventType, Partition
-from exporter.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
 from tests.fakes import FakeChannel, FakeGroup
 from tests.support.kafka import Broker
 

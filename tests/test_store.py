@@ -21,11 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from exporter import redis_counts, store
-from exporter.breaker import CircuitBreaker, CircuitState
-from exporter.config import RedisConfig
+from exporter.configuration.config import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
-from exporter.store import NullStore, RedisStore, Store, StoreMetrics, StoreUnavailable, SymbolStatistics
+from exporter.store import counts as redis_counts
+from exporter.store import store
+from exporter.store.breaker import CircuitBreaker, CircuitState
+from exporter.store.store import NullStore, RedisStore, Store, StoreMetrics, StoreUnavailable, SymbolStatistics
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually

@@ -13,10 +13,10 @@ import requests
 import yaml
 from prometheus_client.samples import Exemplar
 
-from exporter.connections import ListenError
-from exporter.exposition import OPENMETRICS, TEXT, Family
+from exporter.metrics.exposition import OPENMETRICS, TEXT, Family
 from exporter.model import Status, Unavailable
-from exporter.web import WebServer
+from exporter.web.connections import ListenError
+from exporter.web.server import WebServer
 from tests.support.prometheus import PrometheusServer
 from tests.support.views import HOST, Shown, Site, site
 from tests.support.waiting import eventually

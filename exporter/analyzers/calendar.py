@@ -13,10 +13,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
-from exporter.schedule import Once, Weekly, weekly, window, zone
+from exporter.configuration.schedule import Once, Weekly, weekly, window, zone
 
 if TYPE_CHECKING:
-    from exporter.config import CalendarRule
+    from exporter.configuration.config import CalendarRule
     from exporter.model import FeedKey
 
 # A window that recurs does so within a week, and it may have begun the day before.

@@ -20,11 +20,11 @@ from statistics import median_high
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.analyzers.states import FeedState
-from exporter.histogram import Histogram
+from exporter.metrics.histogram import Histogram
 
 if TYPE_CHECKING:
     from exporter.codec import Batch
-    from exporter.config import Thresholds
+    from exporter.configuration.config import Thresholds
     from exporter.measured import Measured
     from exporter.model import Arrival, FeedKey
 

@@ -22,9 +22,9 @@ from typing import Any
 import requests
 from confluent_kafka import KafkaException
 
-from exporter.config import Config
+from exporter.configuration.config import Config
+from exporter.configuration.settings import ConfigError, load
 from exporter.model import FeedKey, Partition, Rejected
-from exporter.settings import ConfigError, load
 from exporter.tools.evidence import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
 from exporter.tools.ledger import Difference, EventTruth, InputTruth, Kind, MetricsTruth, Span, compare
 from exporter.tools.topics import TopicReader

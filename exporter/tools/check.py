@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 
 from confluent_kafka import KafkaException
 
-from exporter.config import Config
+from exporter.configuration.config import Config
 from exporter.tools import cluster, findings, services
 from exporter.tools.facts import Cluster, Finding, Level
 

@@ -19,7 +19,7 @@ from confluent_kafka import admin as kafka_admin
 from msgspec.structs import replace
 
 from exporter import clients
-from exporter.config import Config
+from exporter.configuration.config import Config
 from exporter.model import Partition
 from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
 from exporter.tools.findings import GROUP_LOG, TRANSACTION_LOG, input_names

@@ -17,16 +17,16 @@ from confluent_kafka import Producer
 
 from exporter import logs
 from exporter.app import App
-from exporter.config import Config
-from exporter.connections import ListenError
-from exporter.notation import host_and_port
-from exporter.settings import load
+from exporter.configuration.config import Config
+from exporter.configuration.notation import host_and_port
+from exporter.configuration.settings import load
 from exporter.tools import sides
 from exporter.tools.embedded import EmbeddedBroker
 from exporter.tools.evidence import EventReader, UnreadableError
 from exporter.tools.ledger import Span
 from exporter.tools.simulator import FEEDS, Collectors, Feed, Simulator, faster
 from exporter.tools.topics import TopicReader
+from exporter.web.connections import ListenError
 
 _DESCRIPTION = """Show the sidecar at work, in one process and with nothing to install: a Kafka broker, simulated
 collectors (one stops, one freezes, some records are garbage) and the real sidecar. At the end, compare what was sent

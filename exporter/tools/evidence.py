@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cardinality import FeedFilter, check_feed, check_symbol
 from exporter.codec import Decoder
-from exporter.config import Config
+from exporter.configuration.config import Config
 from exporter.model import EventType, FeedKey, Partition
 from exporter.tools.ledger import Facts, MetricsTruth
 
@@ -140,7 +140,7 @@ def _read_avro(stream: BytesIO, schema: Any) -> Any:
 
 
 def _schema(name: str) -> Any:
-    text = resources.files("exporter").joinpath("schemas", f"{name}.avsc").read_text(encoding="utf-8")
+    text = resources.files("exporter.events").joinpath("schemas", f"{name}.avsc").read_text(encoding="utf-8")
     return parse_schema(json.loads(text))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from exporter.config import redacted
+from exporter.configuration.config import redacted
 from exporter.model import Partition
 
 # What others say may be long, and may hold a password in a URL.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from exporter import clients
-from exporter.config import Config, InputConfig
+from exporter.configuration.config import Config, InputConfig
 from exporter.tools.facts import Cluster, Finding, Group, Level, Refusal, Server, Topic, counted, number
 
 NAMES_SHOWN = 3

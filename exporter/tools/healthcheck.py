@@ -6,8 +6,8 @@ import sys
 
 import requests
 
-from exporter.config import Config
-from exporter.notation import host_and_port
+from exporter.configuration.config import Config
+from exporter.configuration.notation import host_and_port
 
 TIMEOUT_SECONDS = 3.0
 

@@ -14,16 +14,16 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from exporter.app import App
-from exporter.config import Config, FeedsConfig
-from exporter.connections import ListenError, listen
-from exporter.dispatch import Position, Start
-from exporter.events import load_schema
+from exporter.configuration.config import Config, FeedsConfig
+from exporter.configuration.notation import host_and_port
+from exporter.delivery.dispatch import Position, Start
+from exporter.events.registry import TIMEOUT_SECONDS, subject
+from exporter.events.values import load_schema
 from exporter.model import EventType, Partition, Record
-from exporter.notation import host_and_port
-from exporter.redis_counts import RedisCounts, StoreMetrics, StoreUnavailable
-from exporter.registry import TIMEOUT_SECONDS, subject
+from exporter.store.counts import RedisCounts, StoreMetrics, StoreUnavailable
 from exporter.tools.facts import Cluster, Finding, Level, counted
 from exporter.tools.findings import input_names
+from exporter.web.connections import ListenError, listen
 
 SERIES_MAX = 100_000
 WEB_SECONDS = 1.0

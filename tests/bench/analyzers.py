@@ -18,7 +18,7 @@ from exporter.analyzers.latency import Latency
 from exporter.analyzers.quality import Quality
 from exporter.analyzers.symbols import Ages
 from exporter.codec import Batch, Decoder
-from exporter.config import Limits
+from exporter.configuration.config import Limits
 from exporter.measured import Measured
 from exporter.model import Arrival, BatchResult
 from tests.bench.load import batches

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from exporter.events import AvroEncoder, Stamp
+from exporter.events.encoding import AvroEncoder, Stamp
 from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS
 from exporter.model import BatchResult, FeedKey
 from tests.bench.result import Stopwatch, report

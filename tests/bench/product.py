@@ -8,7 +8,7 @@ import threading
 import time
 
 from exporter.app import App
-from exporter.settings import load
+from exporter.configuration.settings import load
 from tests.bench.result import Stopwatch, report
 
 

@@ -6,7 +6,7 @@ import threading
 from confluent_kafka import Consumer
 
 from exporter import cli, clients
-from exporter.sink import TransactionalChannel
+from exporter.delivery.sink import TransactionalChannel
 
 
 def wait(*_: object) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.analyzers.freshness import NEW_RHYTHM_MS
 from exporter.analyzers.states import CALM_MS, STALLED_MS, FeedState, Scope
-from exporter.config import CalendarRule, Thresholds
+from exporter.configuration.config import CalendarRule, Thresholds
 from tests.scenarios.world import START_MS, Collector, World
 
 OK, DELAYED, SILENT, FROZEN, PARTIAL, UNKNOWN = (

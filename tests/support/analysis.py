@@ -5,12 +5,13 @@ import json
 from exporter.analysis import Analysis
 from exporter.cardinality import FeedFilter
 from exporter.codec import Decoder
-from exporter.config import Config, Limits
-from exporter.dispatch import Dispatch, Position, Start
-from exporter.events import EventFactory, JsonEncoder
+from exporter.configuration.config import Config, Limits
+from exporter.delivery.dispatch import Dispatch, Position, Start
+from exporter.events.encoding import JsonEncoder
+from exporter.events.factory import EventFactory
 from exporter.feeds import FeedTable
 from exporter.model import FeedKey, Partition, Record
-from exporter.watch import watches
+from exporter.watching.watch import watches
 
 KEY = FeedKey("korea", "upbit", "ticker")
 OTHER = FeedKey("korea", "bithumb", "ticker")

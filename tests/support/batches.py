@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from exporter.codec import Batch, Decoder, Message
-from exporter.config import Limits
+from exporter.configuration.config import Limits
 from exporter.measured import Measured
 from exporter.model import Arrival, FeedKey
 from tests.support.recordings import recorded, recordings

@@ -7,7 +7,8 @@ from typing import Any
 
 import fastavro
 
-from exporter.events import load_schema, single_object_frame
+from exporter.events.encoding import single_object_frame
+from exporter.events.values import load_schema
 from exporter.model import EventType
 from tests.support.cluster import Record
 

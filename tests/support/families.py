@@ -10,15 +10,15 @@ from functools import cache
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter import settings
 from exporter.analysis import Analysis
 from exporter.app import App
-from exporter.comparison import Comparison
-from exporter.diagnosis import Rounds
-from exporter.dispatch import Position, Start
-from exporter.exposition import TEXT, render
+from exporter.configuration import settings
+from exporter.delivery.dispatch import Position, Start
+from exporter.metrics.exposition import TEXT, render
 from exporter.model import FeedKey, Partition, Record
 from exporter.source import KafkaSource
+from exporter.watching.comparison import Comparison
+from exporter.watching.diagnosis import Rounds
 
 TARGET = frozenset({"job", "instance"})  # Prometheus gives these to whatever it scrapes
 OF_PROMETHEUS = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "alertstate", "severity"})}

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from exporter.connections import Limits
-from exporter.exposition import AnyFamily, Family
+from exporter.metrics.exposition import AnyFamily, Family
 from exporter.model import FeedKey, Status
-from exporter.web import WebMetrics, WebServer
+from exporter.web.connections import Limits
+from exporter.web.server import WebMetrics, WebServer
 
 FEED: dict[str, object] = {
     "region": "korea",

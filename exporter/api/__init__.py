@@ -1,0 +1,1 @@
+"""The classes that other programs use; `exporter` itself hands them on."""

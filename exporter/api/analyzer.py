@@ -1,0 +1,105 @@
+"""Batches that are at hand, counted as the sidecar counts those that it reads from Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+
+from exporter.api.arguments import configure
+from exporter.cardinality import FeedFilter
+from exporter.codec import Batch, Decoder
+from exporter.feeds import Feed, FeedTable
+from exporter.measured import Measured
+from exporter.metrics.exposition import TEXT, label_text, render
+from exporter.metrics.feed_metrics import FEED_FAMILIES
+from exporter.metrics.feed_text import families, texts
+from exporter.model import Arrival, BatchResult, FeedKey, Partition
+from exporter.store.store import NullStore, RedisStore, Store, StoreMetrics
+from exporter.watching.watch import watches
+
+STORE_STOP_SECONDS = 2.0
+
+# Last values are shown while a feed has a partition of ours; here every feed is ours for good.
+_HERE = Partition("analyze_batch", 0)
+
+
+class BatchAnalyzer:
+    """Analyzes batches by the rules and limits of the sidecar, and keeps the same counters; any thread may use it.
+
+    `symbol_field` is the name that rows give their symbol. `config` has the keys of the YAML file; of these, `input`
+    and `redis` matter. Raises ConfigError.
+    """
+
+    def __init__(self, *, symbol_field: str = "target_currency", config: Mapping[str, object] | None = None) -> None:
+        self._given = config or {}
+        self._config = configure({"input.symbol_field": symbol_field}, config)
+        self._decoder = Decoder(self._config.input.limits, self._config.input.symbol_field)
+        self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []), watches(self._config))
+        self._lock = threading.Lock()
+        self._registry = CollectorRegistry()
+        self._store: Store = NullStore()
+
+    async def setup_redis(self, url: str) -> None:
+        """Add up symbols in Redis, too, from now on: `redis://localhost:6379`.
+
+        Nothing waits for Redis; while it is away the analysis goes on, and updates beyond a limit are dropped and
+        counted. Raises ConfigError when the URL cannot be one.
+        """
+        config = configure({}, {**self._given, "redis.url": url}).redis
+        await self.close()
+        registry = CollectorRegistry()
+        store = RedisStore(config, StoreMetrics(registry))
+        store.start()
+        self._registry, self._store = registry, store
+
+    async def close(self) -> None:
+        """Write what waits for Redis, as far as two seconds allow, and leave Redis; the counters stay."""
+        store, self._store = self._store, NullStore()
+        await asyncio.to_thread(store.stop, STORE_STOP_SECONDS)
+
+    def analyze_batch(
+        self,
+        batch_data: Sequence[Mapping[str, Any]],
+        region: str,
+        exchange: str,
+        request_type: str,
+        timestamp_ms: int | None = None,
+    ) -> BatchResult:
+        """Count one batch, and return what was counted.
+
+        `batch_data` are rows as in a record's `data`: `{"target_currency": "KRW-BTC", "timestamp": 1760031199778}`,
+        the stamp being optional. `timestamp_ms` is when the batch was collected, in Unix milliseconds; now, when it is
+        not given. Raises Rejected, and counts nothing, when the batch breaks a rule or limit.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        feed = FeedKey(region, exchange, request_type)
+        stamp = now_ms if timestamp_ms is None else timestamp_ms
+        batch = self._decoder.convert({**feed._asdict(), "timestamp_ms": stamp, "data": batch_data})
+        measured = Measured(batch)
+        with self._lock:
+            self._count(feed, batch, measured, now_ms)
+        self._store.add(feed, batch.timestamp_ms, measured.names)
+        return measured.result
+
+    def _count(self, key: FeedKey, batch: Batch, measured: Measured, now_ms: int) -> None:
+        feed = cast(Feed, self._table.find(key))  # never None: all feeds are wanted
+        feed.admit(measured.symbols, self._table.limits, now_ms)
+        self._table.keep(feed)
+        feed.hold(_HERE, now_ms)
+        feed.count(batch, measured, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))
+        feed.remember(batch, measured, now_ms)
+
+    def metrics(self) -> bytes:
+        """Return the page of all feeds, and of Redis when it is set up, in Prometheus' text format 0.0.4.
+
+        Its type is `text/plain; version=0.0.4; charset=utf-8`. Families and labels are those of the sidecar.
+        """
+        with self._lock:
+            feeds = self._table.feeds.values()
+            shown = [texts(FEED_FAMILIES, label_text(feed.key._asdict()), feed) for feed in feeds]
+        return render([*families(FEED_FAMILIES, shown), *self._registry.collect()], TEXT)

@@ -1,0 +1,45 @@
+"""The arguments of the Python API as a `Config` and a `FeedKey`: same keys, same rules, same messages as in YAML."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from exporter.cardinality import check_feed
+from exporter.configuration.config import Config, Limits, shown
+from exporter.configuration.settings import load
+from exporter.model import FeedKey, Rejected
+
+
+def configure(arguments: Mapping[str, object], config: Mapping[str, object] | None) -> Config:
+    """Return the configuration of arguments by dotted path, None for the default; what `config` says wins.
+
+    `config` has the keys of the YAML file, nested or dotted. The environment has no say, so that programs may run
+    several parts of different configuration. Raises ConfigError.
+    """
+    # Text in JSON's quotes is text in YAML, too, whatever it looks like.
+    given = {
+        path: json.dumps(value) if isinstance(value, str) else value
+        for path, value in arguments.items()
+        if value is not None
+    }
+    return load(None, {}, {**given, **(config or {})}, hostname=socket.gethostname(), read_file=_read)
+
+
+def feed_key(region: str, exchange: str, request_type: str, limits: Limits) -> FeedKey:
+    """Return the feed, or raise `ValueError` when the sidecar would reject its batches."""
+    feed = FeedKey(region, exchange, request_type)
+    for name, value in feed._asdict().items():
+        if not isinstance(value, str):
+            raise ValueError(f"{name} is {shown(value)}, expected text")
+    try:
+        check_feed(feed, limits.name_length)
+    except Rejected as rejected:
+        raise ValueError(rejected.detail) from None
+    return feed
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")

@@ -1,0 +1,117 @@
+"""Events on their way to Kafka, for asyncio: each call returns when the broker has acknowledged its event."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from prometheus_client import CollectorRegistry
+
+from exporter import clients
+from exporter.configuration.config import Config
+from exporter.events import framing
+from exporter.events.factory import Event
+from exporter.events.registry import RegistryError
+from exporter.model import EventType
+
+POLL_SECONDS = 0.2
+
+_Report = Callable[[KafkaError | None, object], None]
+
+
+class SendError(Exception):
+    """The broker did not acknowledge an event: it was not delivered, or nobody knows."""
+
+
+class Outbox:
+    """A producer whose reports of delivery come from a thread that does nothing else.
+
+    `send`, `post` and `close` belong to one event loop. Raises KafkaException for a property that librdkafka refuses.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._find_frames = framing.frames(config.output, CollectorRegistry())
+        self._frames: Mapping[EventType, bytes] = {}
+        self._preparing: asyncio.Future[None] | None = None
+        self._producer: Any = clients.producer(config)
+        self._closed = False
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="deliveries", daemon=True)
+        self._thread.start()
+
+    async def send(self, event: Event) -> None:
+        """Return once the event is delivered; raise SendError when it is not, or not in time."""
+        if not self._frames:
+            await self._prepared()
+        loop = asyncio.get_running_loop()
+        delivered: asyncio.Future[None] = loop.create_future()
+
+        def report(error: KafkaError | None, _message: object) -> None:
+            with suppress(RuntimeError):  # the program has ended without waiting
+                loop.call_soon_threadsafe(_settle, delivered, error)
+
+        self._produce(event, report)
+        await delivered
+
+    def post(self, event: Event) -> None:
+        """Put an event on its way, if that is possible now; whether it arrives is nobody's concern."""
+        if self._frames:
+            with suppress(SendError):
+                self._produce(event, None)
+
+    async def close(self, seconds: float) -> None:
+        """Accept nothing more, wait for what is on its way, at most so long, and give the rest up."""
+        self._closed = True
+        await asyncio.to_thread(self._finish, seconds)
+
+    async def _prepared(self) -> None:
+        """Wait for the preparation; all who wait share one attempt, and after a failure the next send makes another."""
+        if self._preparing is None or self._preparing.done():
+            self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare))
+        await asyncio.shield(self._preparing)
+
+    def _prepare(self) -> None:
+        """Create topics and register schemas, as configured; blocks."""
+        try:
+            clients.create_topics(self._config)
+            self._frames = self._find_frames()
+        except KafkaException as error:
+            raise SendError(error.args[0].str()) from error
+        except RegistryError as error:
+            raise SendError(str(error)) from error
+
+    def _finish(self, seconds: float) -> None:
+        if self._producer.flush(seconds):
+            self._producer.purge()
+            self._producer.flush(POLL_SECONDS)
+        self._finished.set()
+        self._thread.join()
+
+    def _produce(self, event: Event, report: _Report | None) -> None:
+        if self._closed:
+            raise SendError("the producer was stopped")
+        body = self._frames[event.type] + event.body
+        try:
+            self._producer.produce(event.topic, body, event.key, headers=event.headers, on_delivery=report)
+        except BufferError:
+            raise SendError("too many events are on their way") from None
+        except KafkaException as error:
+            raise SendError(error.args[0].str()) from error
+
+    def _poll(self) -> None:
+        while not self._finished.is_set():
+            self._producer.poll(POLL_SECONDS)
+
+
+def _settle(delivered: asyncio.Future[None], error: KafkaError | None) -> None:
+    if delivered.done():
+        return  # whoever waited was cancelled
+    if error is None:
+        delivered.set_result(None)
+    else:
+        delivered.set_exception(SendError(error.str()))

@@ -1,0 +1,233 @@
+"""Monitoring events from programs that count by themselves: the same events as the sidecar's, each acknowledged."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from itertools import count
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from exporter.api.arguments import configure, feed_key
+from exporter.api.outbox import Outbox, SendError
+from exporter.codec import MAX_TIMESTAMP_MS
+from exporter.configuration.config import Config
+from exporter.configuration.layers import Problem
+from exporter.configuration.settings import ConfigError
+from exporter.events import framing
+from exporter.events.factory import Event, EventFactory
+from exporter.events.values import batch_value, error_value, utc_text
+from exporter.limiter import RateLimiter
+from exporter.model import BatchResult, EventType, FeedKey, Partition
+
+SEND_SECONDS = 10.0
+POLL_SECONDS = 0.2
+NOT_DELIVERED = "not_delivered"
+
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Number = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
+_Ratio = Annotated[float, Meta(ge=0, le=1)]
+_T = TypeVar("_T", bound=msgspec.Struct)
+
+
+class _BatchStats(msgspec.Struct):
+    batch_size: _Count
+    unique_symbols: _Count
+    cache_efficiency: _Ratio
+    timestamp_ms: Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
+
+
+class _Summary(msgspec.Struct):
+    total_batches: _Count
+    total_messages: _Count
+    avg_batch_size: _Number
+    avg_symbols_per_batch: _Number
+    avg_cache_efficiency: _Ratio
+    messages_per_second: _Number
+    batches_per_minute: _Number
+    elapsed_seconds: _Number
+    summary_period_seconds: _Count
+
+
+class BatchMonitoringProducer:
+    """Sends batch and summary events; each call returns when the broker has acknowledged its event.
+
+    - `encoding`: `"avro"`, or `"json"` for people without Avro tools.
+    - `schema_registry`: a URL; with it Avro goes in Confluent's wire format, else in single-object encoding.
+    - `instance`: the `ce_source` of the events, by default the name of the host.
+    - `timeout_seconds`: how long an event may take to be delivered, retries included.
+    - `config`: anything else, by the keys of the YAML file, such as `kafka.properties`; it wins over the arguments.
+
+    Use it in one asyncio program, as `async with BatchMonitoringProducer() as producer:` or with `start_producer` and
+    `stop_producer`. Nothing in it blocks the program. Raises ConfigError when an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap_servers: str = "localhost:9092",
+        topic: str = "monitoring.batch.performance",
+        error_topic: str = "ws.error",
+        encoding: Literal["avro", "json"] = "avro",
+        schema_registry: str | None = None,
+        instance: str | None = None,
+        timeout_seconds: float = SEND_SECONDS,
+        config: Mapping[str, object] | None = None,
+    ) -> None:
+        if not 0.1 <= timeout_seconds <= 86_400:
+            raise ConfigError((Problem("timeout_seconds", f"got {timeout_seconds}, expected 0.1 to 86400"),))
+        arguments: dict[str, object] = {
+            "instance": instance,
+            "kafka.bootstrap_servers": bootstrap_servers,
+            "kafka.producer_properties": {"message.timeout.ms": str(round(timeout_seconds * 1000))},
+            "output.topic": topic,
+            "output.error_topic": error_topic,
+            "output.encoding": encoding,
+            "output.schema_registry": schema_registry,
+        }
+        # There are no input offsets to commit with the events, whatever a sidecar's configuration asks for.
+        self._config = configure(arguments, {**(config or {}), "output.delivery": "at_least_once"})
+        self._timeout_seconds = timeout_seconds
+        self._events = _Events(self._config)
+        self._limiter = RateLimiter(burst=10, per_second=1.0)
+        self._outbox: Outbox | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start_producer()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop_producer()
+
+    async def start_producer(self) -> None:
+        """Make ready to send. A broker that is away is no error here: sending waits for it, as long as it may.
+
+        Raises KafkaException for a property that librdkafka refuses.
+        """
+        if self._outbox is None:
+            self._outbox = Outbox(self._config)
+
+    async def stop_producer(self) -> None:
+        """Wait until all is delivered that is on its way, as long as it may take, and let go of the broker."""
+        outbox, self._outbox = self._outbox, None
+        if outbox is not None:
+            await outbox.close(self._timeout_seconds)
+
+    async def send_batch_event(
+        self,
+        *,
+        region: str,
+        exchange: str,
+        request_type: str,
+        batch_size: int,
+        unique_symbols: int,
+        cache_efficiency: float,
+        timestamp_ms: int,
+    ) -> None:
+        """Send the `batch_collected` event of one batch, collected at `timestamp_ms` (Unix milliseconds).
+
+        `cache_efficiency` is a ratio from 0 to 1. Raises ValueError for values that no batch has, SendError when the
+        broker did not acknowledge the event, RuntimeError when the producer is not started.
+        """
+        feed = feed_key(region, exchange, request_type, self._config.input.limits)
+        stats = _checked(_BatchStats(batch_size, unique_symbols, cache_efficiency, timestamp_ms))
+        value = batch_value(feed, BatchResult(*msgspec.structs.astuple(stats)), _now_utc())
+        await self._send(EventType.BATCH, feed, value)
+
+    async def send_summary_event(
+        self,
+        *,
+        region: str,
+        exchange: str,
+        request_type: str,
+        total_batches: int,
+        total_messages: int,
+        avg_batch_size: float,
+        avg_symbols_per_batch: float,
+        avg_cache_efficiency: float,
+        messages_per_second: float,
+        batches_per_minute: float,
+        elapsed_seconds: float,
+        summary_period_seconds: int,
+    ) -> None:
+        """Send the `performance_summary` event of one interval.
+
+        `elapsed_seconds` is its length as measured, `summary_period_seconds` as configured. Raises as
+        `send_batch_event` does.
+        """
+        feed = feed_key(region, exchange, request_type, self._config.input.limits)
+        summary = _Summary(
+            total_batches=total_batches,
+            total_messages=total_messages,
+            avg_batch_size=avg_batch_size,
+            avg_symbols_per_batch=avg_symbols_per_batch,
+            avg_cache_efficiency=avg_cache_efficiency,
+            messages_per_second=messages_per_second,
+            batches_per_minute=batches_per_minute,
+            elapsed_seconds=elapsed_seconds,
+            summary_period_seconds=summary_period_seconds,
+        )
+        stats = msgspec.structs.asdict(_checked(summary))
+        period = stats.pop("summary_period_seconds")
+        value = {
+            "event_type": EventType.SUMMARY.value,
+            "event_timestamp_utc": _now_utc(),
+            **feed._asdict(),
+            "aggregated_stats": stats,
+            "summary_period_seconds": period,
+        }
+        await self._send(EventType.SUMMARY, feed, value)
+
+    async def _send(self, event_type: EventType, feed: FeedKey, value: Mapping[str, Any]) -> None:
+        if self._outbox is None:
+            raise RuntimeError("the producer is not started")
+        try:
+            await self._outbox.send(self._events.about(feed, event_type, value))
+        except SendError as error:
+            self._tell(f"{event_type} of {feed}: {error}")
+            raise
+
+    def _tell(self, message: str) -> None:
+        """Put an error event on its way, not too often; nobody waits for it."""
+        suppressed = self._limiter.admit(NOT_DELIVERED, time.time_ns() // 1_000_000)
+        if suppressed is not None and self._outbox is not None:
+            self._outbox.post(self._events.failure(message, suppressed))
+
+
+class _Events(EventFactory):
+    """Makes events that are about no record: they get a place, and so a `ce_id`, that no other event has."""
+
+    def __init__(self, config: Config) -> None:
+        output = config.output
+        super().__init__(framing.encoder(output), config.instance, output.topic, output.error_topic)
+        self._place = Partition(f"{config.instance}-{uuid.uuid4().hex}", 0)
+        self._numbers = count()
+
+    def about(self, feed: FeedKey, event_type: EventType, value: Mapping[str, Any]) -> Event:
+        """Return an event of a feed."""
+        return self._other(event_type, self._topic, str(feed).encode(), self._identity(), value, self._place)
+
+    def failure(self, message: str, suppressed: int) -> Event:
+        """Return the event that says that another one could not be sent."""
+        identity = self._identity()
+        value = error_value(NOT_DELIVERED, message, _now_utc(), topic=self._topic, suppressed=suppressed)
+        return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, self._place)
+
+    def _identity(self) -> str:
+        return f"{self._place}/{next(self._numbers)}"
+
+
+def _checked(given: _T) -> _T:
+    """Return the values as their types want them, or raise `ValueError` that names the first one that is wrong."""
+    try:
+        return msgspec.convert(msgspec.structs.asdict(given), type(given))
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error).replace("`$.", "`")) from None
+
+
+def _now_utc() -> str:
+    return utc_text(time.time_ns() // 1_000_000)

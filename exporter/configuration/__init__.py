@@ -1,0 +1,1 @@
+"""From files, environment and flags to one `Config`; what is wrong is said with its place."""

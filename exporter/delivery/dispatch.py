@@ -1,0 +1,105 @@
+"""What waits to be published: events, and how far the input has been read to make them.
+
+A `Dispatch` merges with what comes next and is offered until it sticks, so an outage of the event topic neither stops
+the metrics nor counts anything twice. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import NamedTuple
+
+from exporter.events.factory import Event
+from exporter.model import EventType, Partition
+
+# What an event takes in memory beside its body: the struct, its headers and their texts.
+EVENT_OVERHEAD_BYTES = 600
+
+
+class Position(NamedTuple):
+    """How far a partition has been read; committed as the offset of the group and its metadata.
+
+    `offset` is the next record to read. `summarized` is the next record that no published summary covers: whoever
+    takes the partition over reads on from there, so that no batch is missing from the summaries. `since_ms` is when
+    the summary that will cover it began.
+    """
+
+    offset: int
+    summarized: int
+    since_ms: int
+
+    @property
+    def metadata(self) -> str:
+        """The text that is committed beside the offset."""
+        return f"summarized={self.summarized} since={self.since_ms}"
+
+    @classmethod
+    def committed(cls, offset: int, metadata: str | None, now_ms: int) -> Position:
+        """Return the position that a commit stands for; metadata of somebody else counts as fully summarized."""
+        fields = dict(word.partition("=")[::2] for word in (metadata or "").split())
+        try:
+            summarized, since_ms = int(fields["summarized"]), int(fields["since"])
+        except (KeyError, ValueError):
+            return cls(offset, offset, now_ms)
+        return cls(offset, min(offset, max(0, summarized)), min(now_ms, since_ms))
+
+
+class Start(NamedTuple):
+    """Where a partition is taken over.
+
+    `first` is the offset from which it is read, at or before what is committed: what lies between is read again to
+    complete a summary, and to know when each feed was last heard. `end` is where the partition ended then.
+    """
+
+    position: Position
+    first: int
+    end: int
+
+
+class Dispatch:
+    """Events in order, and the positions that are reached once they are published.
+
+    `counts` says how many events of each type there are; `offered_at` is the publisher's clock in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.offered_at = 0.0
+        self.events: list[Event] = []
+        self.counts = dict.fromkeys(EventType, 0)
+        self.positions: dict[Partition, Position] = {}
+        self.bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.positions)
+
+    def add(self, event: Event) -> None:
+        """Append one event."""
+        self.events.append(event)
+        self.counts[event.type] += 1
+        self.bytes += len(event.body) + EVENT_OVERHEAD_BYTES
+
+    def give_up(self, event: Event, instead: Event | None) -> None:
+        """Take an event out, and put another at the end in its place."""
+        self.events = [each for each in self.events if each is not event]
+        self.counts[event.type] -= 1
+        self.bytes -= len(event.body) + EVENT_OVERHEAD_BYTES
+        if instead is not None:
+            self.add(instead)
+
+    def merge(self, later: Dispatch) -> None:
+        """Append all that `later` holds; where both know a partition, the later position counts."""
+        self.events += later.events
+        self.positions |= later.positions
+        self.bytes += later.bytes
+        for event_type, count in later.counts.items():
+            self.counts[event_type] += count
+
+    def without(self, partitions: Container[Partition]) -> Dispatch:
+        """Return what is left when the partitions are somebody else's now."""
+        left = Dispatch()
+        left.offered_at = self.offered_at
+        for event in self.events:
+            if (kept := event.without(partitions)) is not None:
+                left.add(kept)
+        left.positions = {p: position for p, position in self.positions.items() if p not in partitions}
+        return left

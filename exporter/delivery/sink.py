@@ -1,0 +1,194 @@
+"""Channels: how events reach Kafka, and when they count as published.
+
+`TransactionalChannel` commits events and input offsets in one Kafka transaction (exactly once). `IdempotentChannel`
+stores offsets once their events are delivered (at least once). `NullChannel` only stores offsets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from exporter.delivery.channel import Cause, ChannelError, Ending, Outcome
+from exporter.delivery.dispatch import Position
+from exporter.delivery.sending import LOOK_SECONDS, SEAL_SECONDS, Frames, KafkaChannel, channel_error, topic_partitions
+from exporter.events.factory import Event
+from exporter.model import Partition
+
+# How long one transactional call may take before it is made again; they may all be made again.
+CALL_SECONDS = 10.0
+# librdkafka sends nothing again before `retry.backoff.ms`, less a fifth. A seal that took less was sent once.
+SLOW_SECONDS = 0.75
+
+
+class TransactionalChannel(KafkaChannel):
+    """Events and positions in one Kafka transaction."""
+
+    _is_in_doubt = False  # whether a request may have been sent twice, or the producer cannot go on
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        if self._producer is None:
+            raise ChannelError("the producer was lost")
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            raise self._lost(error) from error
+
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+        """Commit the transaction with the positions, or abort it; a producer in doubt is replaced.
+
+        A request that was sent twice may still arrive during the next transaction, end it half-way (KAFKA-17754), or
+        put old offsets into it. It bounces off a new producer, whose epoch is higher.
+        """
+        started, self._is_in_doubt = time.monotonic(), False
+        outcome = self._commit(positions, group) if commit else self._abort(Outcome.ABORTED, Ending.ABORTED)
+        if outcome.cause in (Cause.FENCED, Cause.DENIED):
+            self.close()  # a new one at once would throw the other out, or be refused as this one was
+        elif self._is_in_doubt or self._is_outdated() or time.monotonic() - started >= SLOW_SECONDS:
+            self._renew()
+        return outcome
+
+    def committed(self, positions: Mapping[Partition, Position]) -> None:
+        """The transaction has committed the offsets already."""
+
+    def _introduce(self, producer: Any) -> None:
+        """End what a predecessor of the same transactional.id left open."""
+        producer.init_transactions(CALL_SECONDS)
+
+    def _lost(self, error: KafkaException) -> ChannelError:
+        """Return what an error says; `produce` says no more than that the producer is broken, other calls say why."""
+        try:
+            if error.args[0].code() == KafkaError._FATAL:
+                self._producer.abort_transaction(LOOK_SECONDS)
+        except KafkaException as fatal:
+            error = fatal
+        return channel_error(error)
+
+    def _commit(self, positions: Mapping[Partition, Position], group: object) -> Outcome:
+        offsets, deadline = topic_partitions(positions), time.monotonic() + SEAL_SECONDS
+        if self._is_careful and not self._flush(deadline):
+            # librdkafka would wait for the rest until its time-out.
+            cause = Cause.TOO_LARGE if self._refused else Cause.ABORTED
+            return self._abort(Outcome(Ending.ABORTED, cause, "not all events were delivered"), Ending.ABORTED)
+        try:
+            if offsets:
+                self._insist(lambda: self._producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS), deadline)
+        except KafkaException as error:
+            return self._undo(error.args[0], Ending.ABORTED)
+        try:
+            self._insist(lambda: self._producer.commit_transaction(CALL_SECONDS), deadline)
+        except KafkaException as error:
+            return self._undo(error.args[0], Ending.UNCLEAR)
+        return Outcome.COMMITTED
+
+    def _undo(self, error: KafkaError, otherwise: Ending) -> Outcome:
+        """Abort after an error; `otherwise` is how the transaction ended when that cannot be done."""
+        failure = self._failure(error)
+        if error.txn_requires_abort():
+            return self._abort(failure, otherwise)
+        self._is_in_doubt = True
+        return replace(failure, ending=otherwise)
+
+    def _abort(self, failure: Outcome, otherwise: Ending) -> Outcome:
+        try:
+            self._insist(lambda: self._producer.abort_transaction(CALL_SECONDS), time.monotonic() + SEAL_SECONDS)
+        except KafkaException:
+            self._is_in_doubt = True
+            return replace(failure, ending=otherwise)
+        self._producer.poll(0)
+        return replace(failure, refused=self._take_refused())
+
+    def _insist(self, call: Callable[[], None], deadline: float) -> None:
+        """Make a call again as long as librdkafka says that it may be."""
+        while True:
+            self.alive_at = time.monotonic()
+            try:
+                call()
+                return
+            except KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise
+                self._is_in_doubt = True
+
+
+class IdempotentChannel(KafkaChannel):
+    """Events first, their positions once all of them are delivered."""
+
+    def __init__(
+        self,
+        make_producer: Callable[..., CountingProducer],
+        prepare: Callable[[], Frames],
+        store: Callable[[list[TopicPartition]], None],
+    ) -> None:
+        super().__init__(make_producer, prepare)
+        self._store = store
+
+    def begin(self) -> None:
+        """Make sure that there is a producer."""
+        if self._producer is None:
+            raise ChannelError("the producer was lost")
+
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+        """Wait until everything sent is delivered; anything that failed makes all of it be sent again."""
+        delivered = self._flush(time.monotonic() + SEAL_SECONDS)
+        failure = self._producer.failure or self._undelivered
+        self._producer.failure = self._undelivered = None
+        outcome = Outcome.COMMITTED if delivered and commit else Outcome.ABORTED
+        if failure is not None:
+            outcome = self._failure(failure)
+        if self._refused:
+            outcome = Outcome(Ending.ABORTED, Cause.TOO_LARGE, "events are too large", self._take_refused())
+        if self._is_outdated() or not delivered:
+            self._renew()
+        return outcome
+
+    def committed(self, positions: Mapping[Partition, Position]) -> None:
+        """Store the offsets; the consumer commits what is stored."""
+        self._store(topic_partitions(positions))
+
+
+class NullChannel:
+    """Publishes nothing; the positions are stored as if it had."""
+
+    alive_at = 0.0
+
+    def __init__(self, store: Callable[[list[TopicPartition]], None]) -> None:
+        self._store = store
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def begin(self) -> None:
+        """Nothing to begin."""
+
+    def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
+        """Take everything."""
+        return len(events), []
+
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+        """Nothing can fail."""
+        return Outcome.COMMITTED if commit else Outcome.ABORTED
+
+    def committed(self, positions: Mapping[Partition, Position]) -> None:
+        """Store the offsets; the consumer commits what is stored."""
+        self._store(topic_partitions(positions))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class CountingProducer(Producer):
+    """A producer that keeps the last error of an event that it could not deliver."""
+
+    def __init__(self, properties: Mapping[str, Any], **more: Any) -> None:
+        self.failure: KafkaError | None = None
+        super().__init__({**properties, **more, "delivery.report.only.error": True, "on_delivery": self._not_delivered})
+
+    def _not_delivered(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self.failure = error

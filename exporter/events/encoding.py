@@ -1,0 +1,139 @@
+"""Bodies of events, in Avro or JSON, and the frames before them. Pure: time is an argument.
+
+The body of a batch event is the hot path: an Avro record is its fields one after another, so what is constant for a
+feed is encoded once, and a batch adds four numbers. It equals what fastavro writes; a property test says so.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, NamedTuple, Protocol
+
+import fastavro
+import orjson
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+
+from exporter.events.values import batch_value, load_schema, utc_text
+from exporter.model import BatchResult, EventType, FeedKey
+
+_DOUBLE = struct.Struct("<d")
+
+
+def single_object_frame(schema: dict[str, Any]) -> bytes:
+    """Return the ten bytes before a body in Avro's single-object encoding: a marker and the schema's fingerprint.
+
+    Avro 1.12 specification, "Single-object encoding": `C3 01`, then CRC-64-AVRO of the canonical form, little-endian.
+    """
+    canonical = to_parsing_canonical_form(parse_schema(schema))
+    # fastavro prints the fingerprint's bytes in the order in which the frame wants them.
+    return b"\xc3\x01" + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
+
+
+def confluent_frame(schema_id: int) -> bytes:
+    """Return the five bytes before a body in Confluent's wire format: zero and the registry's id, big-endian."""
+    return struct.pack(">bI", 0, schema_id)
+
+
+def avro_long(number: int) -> bytes:
+    """Return Avro's encoding of a 64-bit integer: zigzag, then seven bits a byte, lowest first."""
+    zigzag = (number << 1) ^ (number >> 63)
+    # The upper part of a time changes every eight seconds: it is remembered, and the lower part stands in a table.
+    return _varint(zigzag) if zigzag < 1 << 14 else _LOWER[zigzag & 0x3FFF] + _remembered(zigzag >> 14)
+
+
+def _varint(rest: int) -> bytes:
+    out = bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+_remembered = lru_cache(maxsize=4096)(_varint)
+_LOWER = tuple(bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(1 << 14))
+
+
+def avro_text(text: str) -> bytes:
+    """Return Avro's encoding of a string: its length in bytes, then UTF-8."""
+    data = text.encode()
+    return avro_long(len(data)) + data
+
+
+_SMALL = tuple(avro_long(number) for number in range(4096))
+
+
+class Stamp(NamedTuple):
+    """A moment as events need it, made once a turn: as text, in a header, and in Avro."""
+
+    text: str
+    header: bytes
+    avro: bytes
+
+    @classmethod
+    def at(cls, time_ms: int) -> Stamp:
+        """Return the stamp of a moment in Unix milliseconds."""
+        text = utc_text(time_ms)
+        return cls(text, text.encode(), avro_text(text))
+
+
+class Encoder(Protocol):
+    """Turns what an event says into its body."""
+
+    content_type: bytes
+
+    def batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
+        """Return the body of a batch event."""
+
+    def other(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
+        """Return the body of a rarer event, given as the record its schema describes."""
+
+
+class AvroEncoder:
+    """Bodies in Avro binary, without a frame."""
+
+    content_type = b"application/avro"
+
+    def __init__(self) -> None:
+        self._schemas = {event_type: parse_schema(load_schema(event_type)) for event_type in EventType}
+        self._type = avro_text(EventType.BATCH)
+        self._feeds: dict[FeedKey, bytes] = {}
+
+    def batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
+        """Return the body of a batch event; see the head of this file."""
+        names = self._feeds.get(feed)
+        if names is None:
+            names = self._feeds[feed] = b"".join(map(avro_text, feed))
+        size, unique, efficiency, collected_ms = result
+        return b"".join((
+            self._type,
+            stamp.avro,
+            names,
+            _SMALL[size] if size < 4096 else avro_long(size),
+            _SMALL[unique] if unique < 4096 else avro_long(unique),
+            _DOUBLE.pack(efficiency),
+            avro_long(collected_ms),
+        ))  # fmt: skip
+
+    def other(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
+        """Return the body of a rarer event as fastavro writes it."""
+        out = BytesIO()
+        fastavro.schemaless_writer(out, self._schemas[event_type], value)
+        return out.getvalue()
+
+
+class JsonEncoder:
+    """Bodies in JSON, for people without Avro tools."""
+
+    content_type = b"application/json"
+
+    def batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
+        """Return the body of a batch event."""
+        return self.other(EventType.BATCH, batch_value(feed, result, stamp.text))
+
+    def other(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
+        """Return the value as JSON; its fields are those of the schema."""
+        return orjson.dumps(value)

@@ -1,0 +1,123 @@
+"""Events ready for Kafka: where each goes, its key and its CloudEvents headers. Pure: time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any
+
+import msgspec
+
+from exporter.events.encoding import Encoder, Stamp
+from exporter.events.values import error_value, excerpt, summary_value, utc_text
+from exporter.feeds import Window
+from exporter.model import BatchResult, EventType, FeedKey, Partition, Record, Rejected
+
+# A traceparent has 55 bytes, in later versions perhaps more. Whoever wrote the record may have written anything.
+TRACEPARENT_BYTES = 128
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event, ready for Kafka but for the frame before its body.
+
+    `source` is the partition whose record it is about: the event goes where that partition goes. A summary is about
+    several; `rest` makes it anew when some of them are gone.
+    """
+
+    type: EventType
+    topic: str
+    key: bytes
+    body: bytes
+    headers: list[tuple[str, bytes]]
+    source: Partition
+    rest: Callable[[Container[Partition]], Event | None] | None = None
+
+    def without(self, partitions: Container[Partition]) -> Event | None:
+        """Return what is left of the event when the partitions are somebody else's."""
+        if self.rest is not None:
+            return self.rest(partitions)
+        return None if self.source in partitions else self
+
+
+class EventFactory:
+    """Makes the events of one sidecar: where they go, their keys and CloudEvents headers (binary mode).
+
+    `instance` is the `ce_source`. An event's `ce_id` is the place of the record that it is about, so a consumer
+    can drop what it has seen; a summary's names instance, feed and the moment its interval ended.
+    """
+
+    def __init__(self, encoder: Encoder, instance: str, topic: str, error_topic: str) -> None:
+        self._encoder = encoder
+        self._instance = instance
+        self._topic = topic
+        self._error_topic = error_topic
+        common = [("ce_specversion", b"1.0"), ("ce_source", instance.encode()), ("content-type", encoder.content_type)]
+        self._common = {
+            event_type: [*common, ("ce_type", f"marketdata.monitoring.{event_type}".encode())]
+            for event_type in EventType
+        }
+        self._keys: dict[FeedKey, bytes] = {}
+
+    def batch(self, record: Record, feed: FeedKey, result: BatchResult, stamp: Stamp) -> Event:
+        """Return the event of one accepted batch."""
+        key = self._keys.get(feed)
+        if key is None:
+            key = self._keys[feed] = str(feed).encode()
+        topic, number = record.partition
+        headers = [
+            *self._common[EventType.BATCH],
+            ("ce_id", b"%b/%d/%d" % (topic.encode(), number, record.offset)),
+            ("ce_time", stamp.header),
+        ]
+        if record.traceparent is not None and len(record.traceparent) <= TRACEPARENT_BYTES:
+            headers.append(("traceparent", record.traceparent))
+        body = self._encoder.batch(feed, result, stamp)
+        return Event(EventType.BATCH, self._topic, key, body, headers, record.partition)
+
+    def summary(
+        self, feed: FeedKey, parts: Mapping[Partition, tuple[Window, int]], now_ms: int, period_seconds: int
+    ) -> Event:
+        """Return the summary of a feed: of all its partitions, each with its window and when that began."""
+        window = Window()
+        for part, _ in parts.values():
+            window.merge(part)
+        elapsed = (now_ms - min(since_ms for _, since_ms in parts.values())) / 1000
+        value = summary_value(feed, window, elapsed, period_seconds, utc_text(now_ms))
+        identity = f"{self._instance}/{feed}/{value['event_timestamp_utc']}"
+
+        def rest(gone: Container[Partition]) -> Event | None:
+            kept = {partition: part for partition, part in parts.items() if partition not in gone}
+            return self.summary(feed, kept, now_ms, period_seconds) if kept else None
+
+        event = self._other(EventType.SUMMARY, self._topic, str(feed).encode(), identity, value, min(parts))
+        return msgspec.structs.replace(event, rest=rest)
+
+    def rejected(self, record: Record, rejected: Rejected, suppressed: int, time_utc: str) -> Event:
+        """Return the error event of a record that is no valid batch."""
+        topic, number = record.partition
+        place: dict[str, str | int | None] = {"topic": topic, "partition": number, "offset": record.offset}
+        value = error_value(
+            rejected.reason, rejected.detail, time_utc, **place, excerpt=excerpt(record.value), suppressed=suppressed
+        )
+        identity = f"{record.partition}/{record.offset}"
+        return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, record.partition)
+
+    def given_up(self, event: Event, trouble: str, time_utc: str) -> Event | None:
+        """Return the error event that tells of an event which can never be sent; of an error event, nothing tells."""
+        if event.type is EventType.ERROR:
+            return None
+        identity = dict(event.headers)["ce_id"].decode()
+        place: dict[str, str | int | None] = {"topic": event.source.topic, "partition": event.source.number}
+        if event.type is EventType.BATCH:
+            place["offset"] = int(identity.rpartition("/")[2])
+        value = error_value("event_too_large", f"{event.type} {identity}: {trouble}", time_utc, **place)
+        return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, event.source)
+
+    def _other(
+        self, event_type: EventType, topic: str, key: bytes, identity: str, value: Mapping[str, Any], source: Partition
+    ) -> Event:
+        headers = [
+            *self._common[event_type],
+            ("ce_id", identity.encode()),
+            ("ce_time", value["event_timestamp_utc"].encode()),
+        ]
+        return Event(event_type, topic, key, self._encoder.other(event_type, value), headers, source)

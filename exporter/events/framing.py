@@ -1,0 +1,29 @@
+"""How events are written: the encoder of their bodies, and the frames before these, as configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+
+from exporter.configuration.config import OutputConfig
+from exporter.events.encoding import AvroEncoder, Encoder, JsonEncoder, single_object_frame
+from exporter.events.registry import RegistryMetrics, SchemaRegistry
+from exporter.events.values import load_schema
+from exporter.model import EventType
+
+
+def encoder(output: OutputConfig) -> Encoder:
+    """Return the encoder of bodies."""
+    return JsonEncoder() if output.encoding == "json" else AvroEncoder()
+
+
+def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], Mapping[EventType, bytes]]:
+    """Return what gives the frame of each kind of event; it may ask a schema registry, and raise `RegistryError`."""
+    if output.schema_registry is not None:
+        topics = dict.fromkeys(EventType, output.topic) | {EventType.ERROR: output.error_topic}
+        return partial(SchemaRegistry(output.schema_registry, RegistryMetrics(registry)).frames, topics)
+    if output.encoding == "json":
+        return lambda: dict.fromkeys(EventType, b"")
+    return lambda: {event_type: single_object_frame(load_schema(event_type)) for event_type in EventType}

@@ -1,0 +1,94 @@
+"""What events say, as the records that their schemas describe. Pure: time is an argument."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from exporter.feeds import Window
+from exporter.model import BatchResult, EventType, FeedKey
+
+EXCERPT_BYTES = 200
+
+_SCHEMA_FILES = {
+    EventType.BATCH: "batch_collected.avsc",
+    EventType.SUMMARY: "performance_summary.avsc",
+    EventType.ERROR: "error.avsc",
+}
+
+
+def load_schema(event_type: EventType) -> dict[str, Any]:
+    """Return the Avro schema of an event as its file says it."""
+    text = resources.files("exporter.events").joinpath("schemas", _SCHEMA_FILES[event_type]).read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def utc_text(time_ms: int) -> str:
+    """Return Unix milliseconds as ISO 8601 in UTC: `2025-10-13T08:10:00.123Z`."""
+    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+
+
+def batch_value(feed: FeedKey, result: BatchResult, time_utc: str) -> dict[str, Any]:
+    """Return a batch event as the record that `batch_collected.avsc` describes."""
+    return {
+        "event_type": EventType.BATCH.value,
+        "event_timestamp_utc": time_utc,
+        **feed._asdict(),
+        "stats": {
+            "batch_size": result.batch_size,
+            "unique_symbols": result.unique_symbols,
+            "cache_efficiency": result.cache_efficiency,
+            "collection_timestamp_ms": result.timestamp_ms,
+        },
+    }
+
+
+def summary_value(
+    feed: FeedKey, window: Window, elapsed_seconds: float, period_seconds: int, time_utc: str
+) -> dict[str, Any]:
+    """Return a summary as the record that `performance_summary.avsc` describes; a silent window gives zeros."""
+    batches = window.batches
+    elapsed = max(elapsed_seconds, 0.001)
+    return {
+        "event_type": EventType.SUMMARY.value,
+        "event_timestamp_utc": time_utc,
+        **feed._asdict(),
+        "aggregated_stats": {
+            "total_batches": batches,
+            "total_messages": window.messages,
+            "avg_batch_size": window.messages / batches if batches else 0.0,
+            "avg_symbols_per_batch": window.unique_sum / batches if batches else 0.0,
+            "avg_cache_efficiency": window.efficiency_sum / batches if batches else 0.0,
+            "messages_per_second": window.messages / elapsed,
+            "batches_per_minute": batches * 60 / elapsed,
+            "elapsed_seconds": elapsed,
+        },
+        "summary_period_seconds": period_seconds,
+    }
+
+
+def error_value(reason: str, message: str, time_utc: str, **place: str | int | None) -> dict[str, Any]:
+    """Return an error as the record that `error.avsc` describes; `place` fills its optional fields."""
+    return {
+        "event_type": EventType.ERROR.value,
+        "event_timestamp_utc": time_utc,
+        "error_domain": "monitoring",
+        "error_code": "monitoring_error",
+        "reason": reason,
+        "message": message[:500],
+        "topic": None,
+        "partition": None,
+        "offset": None,
+        "excerpt": None,
+        "suppressed": 0,
+        **place,
+    }
+
+
+def excerpt(value: bytes | None) -> str:
+    """Return the start of a record as text that is safe anywhere: bytes that are not printable ASCII are escaped."""
+    return (value or b"")[:EXCERPT_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii")

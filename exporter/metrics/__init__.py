@@ -1,0 +1,1 @@
+"""Families from what is known, and the text that Prometheus reads."""

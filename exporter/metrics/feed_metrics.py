@@ -1,0 +1,90 @@
+"""The families of what is counted of each feed. Pure; `exporter.metrics.watch_metrics` has those of what is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS, Feed
+from exporter.metrics.feed_text import FeedFamily, Lines, buckets, counter, spelled, stamp
+from exporter.model import BatchResult
+
+_COUNT_LE = spelled(COUNT_BOUNDS)
+_EFFICIENCY_LE = spelled(EFFICIENCY_BOUNDS)
+
+
+def _last(value: Callable[[BatchResult], float]) -> Lines:
+    """Lines of a last value: none while the feed is not ours, so that no two replicas claim it."""
+
+    def lines(name: str, labels: str, feed: Feed) -> str:
+        return f"{name}{{{labels}}} {value(feed.last)}\n" if feed.last is not None and feed.partitions else ""
+
+    return lines
+
+
+def _sizes(name: str, labels: str, feed: Feed) -> str:
+    return buckets(name, labels, _COUNT_LE, feed.size_buckets, feed.messages)
+
+
+def _uniques(name: str, labels: str, feed: Feed) -> str:
+    return buckets(name, labels, _COUNT_LE, feed.unique_buckets, feed.unique_sum)
+
+
+def _efficiencies(name: str, labels: str, feed: Feed) -> str:
+    return buckets(name, labels, _EFFICIENCY_LE, feed.efficiency_buckets, feed.efficiency_sum)
+
+
+def _anomalies(name: str, labels: str, feed: Feed) -> str:
+    return "".join([f'{name}_total{{{labels},kind="{kind}"}} {n}\n' for kind, n in feed.anomalies.items()])
+
+
+FEED_FAMILIES = (
+    FeedFamily("marketdata_batches", "counter", "Batches accepted.", counter(lambda feed: feed.batches)),
+    FeedFamily("marketdata_messages", "counter", "Messages in accepted batches.", counter(lambda feed: feed.messages)),
+    FeedFamily("marketdata_batch_size", "histogram", "Messages in a batch.", _sizes),
+    FeedFamily("marketdata_batch_unique_symbols", "histogram", "Different symbols in a batch.", _uniques),
+    FeedFamily(
+        "marketdata_batch_cache_efficiency_ratio",
+        "histogram",
+        "1 / unique symbols of a batch; 0 when empty.",
+        _efficiencies,
+        "ratio",
+    ),
+    FeedFamily("marketdata_anomalies", "counter", "Suspicious things in valid batches, by kind.", _anomalies),
+    FeedFamily(
+        "marketdata_last_batch_size", "gauge", "Messages in the last batch.", _last(lambda last: last.batch_size)
+    ),
+    FeedFamily(
+        "marketdata_last_batch_unique_symbols",
+        "gauge",
+        "Different symbols in the last batch.",
+        _last(lambda last: last.unique_symbols),
+    ),
+    FeedFamily(
+        "marketdata_last_batch_cache_efficiency_ratio",
+        "gauge",
+        "1 / unique symbols of the last batch; 0 when empty.",
+        _last(lambda last: last.cache_efficiency),
+        "ratio",
+    ),
+    FeedFamily(
+        "marketdata_feed_last_batch_timestamp_seconds",
+        "gauge",
+        "Newest timestamp_ms of a batch, Unix time.",
+        stamp(lambda feed: feed.last_batch_ms),
+        "seconds",
+    ),
+    FeedFamily(
+        "marketdata_feed_last_message_timestamp_seconds",
+        "gauge",
+        "Newest stamp of a message, Unix time.",
+        stamp(lambda feed: feed.last_message_ms),
+        "seconds",
+    ),
+    FeedFamily(
+        "marketdata_feed_last_received_timestamp_seconds",
+        "gauge",
+        "When the sidecar last analyzed a batch, Unix time.",
+        stamp(lambda feed: feed.last_received_ms),
+        "seconds",
+    ),
+)

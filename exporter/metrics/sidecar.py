@@ -1,0 +1,240 @@
+"""Families of metrics from the state of the loop, made anew at each scrape.
+
+What is known of feeds comes as text, from the rows of `feed_metrics` and `watch_metrics`, because it is most of a page;
+the rest are families of prometheus_client. The loop's lock is held while a few feeds are rendered, not in between.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, islice
+from typing import NamedTuple
+
+import confluent_kafka
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.samples import Exemplar
+
+from exporter.analysis import Analysis
+from exporter.configuration.config import Config
+from exporter.feeds import Feed
+from exporter.logs import LogCounter
+from exporter.loop import Loop
+from exporter.metrics.exposition import Family, label_text
+from exporter.metrics.feed_metrics import FEED_FAMILIES
+from exporter.metrics.feed_text import families, spelled, texts
+from exporter.metrics.histogram import Histogram
+from exporter.metrics.watch_metrics import WATCH_FAMILIES
+from exporter.model import EventType, Reason
+from exporter.source import SourceCounts
+
+ANOMALIES = "marketdata_anomalies"
+FEED_ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
+# Feeds that are rendered at once while the loop waits: about two milliseconds.
+RENDERED_FEEDS = 20
+# Long enough for a waiting loop to wake up and take the lock, which is not fair by itself.
+YIELD_SECONDS = 0.0002
+
+
+class _Text(NamedTuple):
+    """The lines of a feed, and the version of the feed that they show."""
+
+    version: int
+    blocks: tuple[str, ...]
+
+
+class SidecarMetrics:
+    """Collects the families of one running sidecar; any thread may scrape."""
+
+    def __init__(self, config: Config, loop: Loop, source: SourceCounts, logs: LogCounter, version: str) -> None:
+        self._backlog_events = config.output.backlog.events
+        self._loop = loop
+        self._source = source
+        self._logs = logs
+        self._version = version
+        self._labels: dict[Feed, str] = {}
+        self._texts: dict[Feed, _Text] = {}
+
+    def collect(self) -> Iterator[Metric | Family]:
+        """Yield every family of the core, feeds first."""
+        analysis = self._loop.analysis
+        for family in families(FEED_ROWS, self._feed_texts()):
+            yield family._replace(exemplars=self._anomaly_places(family.name)) if family.name == ANOMALIES else family
+        yield from record_families(analysis)
+        yield from self._consumer_families()
+        yield from self._publisher_families()
+        yield histograms(
+            "marketdata_processing_seconds",
+            "Where the time of a turn of the loop goes.",
+            "stage",
+            self._loop.stages.items(),
+        )
+        yield from self._own_families()
+
+    def _feed_texts(self) -> list[tuple[str, ...]]:
+        """Render the feeds that have changed, some at a time, and let the loop have the lock in between."""
+        with self._loop.lock:
+            feeds = list(self._loop.analysis.table.feeds.values())
+        changed = (feed for feed in feeds if feed not in self._texts or self._texts[feed].version != feed.version)
+        while some := list(islice(changed, RENDERED_FEEDS)):
+            with self._loop.lock:
+                for feed in some:
+                    self._texts[feed] = _Text(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
+            time.sleep(YIELD_SECONDS)
+        return [self._texts[feed].blocks for feed in feeds]
+
+    def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
+        """Return where each kind of anomaly was last met, by the line that counts it."""
+        with self._loop.lock:
+            places = [(feed, dict(feed.anomaly_places)) for feed in self._loop.analysis.table.feeds.values()]
+        return {
+            f'{name}_total{{{self._label_text(feed)},kind="{kind}"}}': _place(partition.topic, partition.number, offset)
+            for feed, met in places
+            for kind, (partition, offset) in met.items()
+        }
+
+    def _label_text(self, feed: Feed) -> str:
+        text = self._labels.get(feed)
+        if text is None:
+            text = self._labels[feed] = label_text(feed.key._asdict())
+        return text
+
+    def _consumer_families(self) -> Iterator[Metric]:
+        loop = self._loop
+        with loop.lock:
+            owned = {
+                partition: (loop.position(partition), state) for partition, state in loop.analysis.partitions.items()
+            }
+        labels = ("topic", "partition")
+        lag = GaugeMetricFamily(
+            "marketdata_consumer_lag_records",
+            "Records between our position and the end of the partition.",
+            labels=labels,
+        )
+        position = GaugeMetricFamily("marketdata_consumer_position_offset", "Next offset to read.", labels=labels)
+        high = GaugeMetricFamily(
+            "marketdata_consumer_high_watermark_offset", "End of the partition, as last fetched.", labels=labels
+        )
+        last = GaugeMetricFamily(
+            "marketdata_consumer_last_record_timestamp_seconds",
+            "Kafka's timestamp of the last record read, Unix time.",
+            labels=labels,
+        )
+        for partition, (offset, state) in owned.items():
+            values = (partition.topic, str(partition.number))
+            position.add_metric(values, offset)
+            if state.last_record_ms > 0:
+                last.add_metric(values, state.last_record_ms / 1000)
+            if (mark := loop.high_watermarks.get(partition)) is not None:
+                high.add_metric(values, mark)
+                lag.add_metric(values, max(0, mark - offset))
+        yield from (lag, position, high, last)
+        yield counters(
+            "marketdata_consumer_rebalances", "Rebalances, by what happened to us.", "event", self._source.rebalances
+        )
+        yield counters(
+            "marketdata_consumer_kafka_errors", "Errors of librdkafka, by code.", "code", self._source.errors
+        )
+
+    def _publisher_families(self) -> Iterator[Metric]:
+        publisher = self._loop.publisher
+        counts = publisher.counts
+        yield CounterMetricFamily(
+            "marketdata_consumer_commits", "Commits of input offsets, with their events.", counts.commits
+        )
+        yield counters(
+            "marketdata_consumer_commit_failures", "Commits that did not take place.", "reason", counts.commit_failures
+        )
+        yield counters("marketdata_events", "Events published for good.", "event_type", counts.events)
+        yield counters("marketdata_events_failed", "Events that can never be published.", "event_type", counts.failed)
+        yield histograms(
+            "marketdata_event_delivery_seconds",
+            "From the analysis of a batch to its event being published for good.",
+            "event_type",
+            counts.delivery.items(),
+        )
+        with self._loop.lock:
+            waiting, _, _ = publisher.backlog_size()
+            fullness = publisher.fullness()
+        yield GaugeMetricFamily("marketdata_event_backlog", "Events not yet published for good.", waiting)
+        yield GaugeMetricFamily(
+            "marketdata_event_backlog_limit", "Events that may wait before reading pauses.", self._backlog_events
+        )
+        yield GaugeMetricFamily(
+            "marketdata_event_backlog_ratio",
+            "How full the backlog is, by events, bytes or age, whichever is nearest to its limit; at 1 reading pauses.",
+            fullness,
+            unit="ratio",
+        )
+
+    def _own_families(self) -> Iterator[Metric]:
+        versions = {
+            "version": self._version,
+            "python": platform.python_version(),
+            "librdkafka": confluent_kafka.libversion()[0],
+        }
+        build = GaugeMetricFamily(
+            "marketdata_exporter_build_info", "1; the labels say what runs.", labels=list(versions)
+        )
+        build.add_metric(list(versions.values()), 1)
+        yield build
+        ready = self._loop.ready().ok
+        yield GaugeMetricFamily("marketdata_exporter_ready", "Whether /-/ready says yes.", float(ready))
+        yield counters("marketdata_exporter_log_messages", "Lines logged, by level.", "level", self._logs.lines)
+        topics = list(self._loop.analysis.topics.values())
+        overflow = {
+            "feed": sum(topic.rejected[Reason.TOO_MANY_FEEDS] for topic in topics),
+            "symbol": sum(topic.rejected[Reason.TOO_MANY_SYMBOLS] for topic in topics),
+        }
+        yield counters(
+            "marketdata_exporter_label_overflow",
+            "Records rejected because a limit on names was hit.",
+            "label",
+            overflow,
+        )
+
+
+def record_families(analysis: Analysis) -> Iterator[Metric]:
+    """Yield what became of the records of each topic."""
+    topics = dict(analysis.topics)
+    texts = {
+        "records": "Records read for the first time: accepted, filtered or rejected.",
+        "redelivered": "Records read again after this process had counted them.",
+        "recovered": "Records read again after a start, to complete a summary; counted nowhere else.",
+        "filtered": "Records of feeds that are not wanted here.",
+    }
+    for field, text in texts.items():
+        name = "marketdata_records" if field == "records" else f"marketdata_records_{field}"
+        yield counters(name, text, "topic", {topic: getattr(counts, field) for topic, counts in topics.items()})
+    rejected = CounterMetricFamily(
+        "marketdata_records_rejected", "Records that are no valid batch, by reason.", labels=("topic", "reason")
+    )
+    for topic, counts in topics.items():
+        for reason, number in counts.rejected.items():
+            place = counts.places.get(reason)
+            exemplar = None if place is None else _place(topic, *place)
+            rejected.add_metric((topic, reason.value), number, exemplar=exemplar)
+    yield rejected
+
+
+def _place(topic: str, partition: int, offset: int) -> Exemplar:
+    return Exemplar({"topic": topic, "partition": str(partition), "offset": str(offset)}, 1)
+
+
+def counters(name: str, text: str, label: str, values: dict[str, int] | dict[EventType, int]) -> CounterMetricFamily:
+    """Return a family of counters with one label."""
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, number in list(values.items()):
+        family.add_metric((str(value),), number)
+    return family
+
+
+def histograms(name: str, text: str, label: str, values: Iterable[tuple[str, Histogram]]) -> HistogramMetricFamily:
+    """Return a family of histograms with one label."""
+    family = HistogramMetricFamily(name, text, labels=(label,), unit="seconds")
+    for value, histogram in values:
+        counts = list(accumulate(histogram.buckets))
+        family.add_metric((str(value),), list(zip(spelled(histogram.bounds), counts, strict=True)), histogram.sum)
+    return family

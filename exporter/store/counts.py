@@ -1,0 +1,212 @@
+"""The only place that talks to Redis: blocking calls with time-outs, counted and timed, foreign errors translated.
+
+StoreUnavailable     Redis does not answer, or not in time: what was to be written can be written later
+  StoreRefused       Redis answers, but not this: drop it
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import redis
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from exporter.configuration.config import RedisConfig
+from exporter.model import FeedKey, Partition, SymbolUpdate
+from exporter.store import layout
+from exporter.store.breaker import CircuitState
+
+OPERATIONS = ("ping", "read", "write")
+
+SOCKET_SECONDS = 0.3
+READ_SECONDS = 5.0
+SCAN_NAMES = 1000
+
+
+class StoreUnavailable(Exception):
+    """Redis does not answer, or not in time; the text is fit for logs and people."""
+
+
+class StoreRefused(StoreUnavailable):
+    """Redis answered, but accepted only what `fences` tells."""
+
+    def __init__(self, error: Exception, fences: dict[Partition, int]) -> None:
+        super().__init__(f"refused: {error}")
+        self.fences = fences
+
+
+class SymbolStatistics(NamedTuple):
+    """What all replicas together have seen of a symbol."""
+
+    feed: FeedKey
+    symbol: str
+    messages: int
+    last_seen_ms: int
+
+
+class StoreMetrics:
+    """What a RedisStore tells about itself; without one, these series do not exist."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.operations = Counter(
+            "marketdata_redis_operations_total", "Operations on Redis.", ["operation"], registry=registry
+        )
+        self.failures = Counter(
+            "marketdata_redis_failures_total", "Operations on Redis that failed.", ["operation"], registry=registry
+        )
+        self.seconds = Histogram(
+            "marketdata_redis_operation_seconds",
+            "How long operations on Redis took.",
+            ["operation"],
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+            registry=registry,
+        )
+        self.up = Gauge("marketdata_redis_up", "Whether the last write or ping succeeded.", registry=registry)
+        self.circuit = Gauge(
+            "marketdata_redis_circuit_state", "1 for the state of the circuit breaker.", ["state"], registry=registry
+        )
+        self.dropped = Counter(
+            "marketdata_redis_dropped_records_total", "Records whose symbols never came to Redis.", registry=registry
+        )
+        self.queue = Gauge("marketdata_redis_queue", "Rounds that wait to be written to Redis.", registry=registry)
+        for operation in OPERATIONS:
+            for family in (self.operations, self.failures, self.seconds):
+                family.labels(operation)
+        self.show(CircuitState.CLOSED)
+
+    def show(self, state: CircuitState) -> None:
+        """Set the one state to 1 and the others to 0."""
+        for known in CircuitState:
+            self.circuit.labels(known).set(known is state)
+
+    @contextmanager
+    def operation(self, name: str) -> Iterator[None]:
+        """Count and time what happens within."""
+        self.operations.labels(name).inc()
+        with self.failures.labels(name).count_exceptions(), self.seconds.labels(name).time():
+            yield
+
+
+class RedisCounts:
+    """The counts in Redis; nothing is contacted before the first call.
+
+    One thread writes, on one connection; readers are rare, come from any thread, and each brings its own.
+    """
+
+    def __init__(self, config: RedisConfig, metrics: StoreMetrics) -> None:
+        self._url = config.url or ""
+        self._client = _client(self._url)
+        self._keys = layout.Keys(config.prefix)
+        self._window_ms = int(config.window * 1000)
+        self._ttl_seconds = int(config.ttl)
+        self._metrics = metrics
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        with self._operation("ping"):
+            self._client.ping()
+
+    def write(self, waiting: Mapping[Partition, list[SymbolUpdate]], now_ms: int) -> dict[Partition, int]:
+        """Apply the next delta of each partition and return its fence."""
+        deltas = {partition: layout.delta(updates, self._window_ms) for partition, updates in waiting.items()}
+        with self._operation("write"), self._client.pipeline(transaction=False) as pipe:
+            for partition, delta in deltas.items():
+                keys = self._keys.messages(str(partition)), self._keys.seen(str(partition))
+                pipe.eval(layout.APPLY, len(keys), *keys, *delta.arguments(self._ttl_seconds))
+            for delta in deltas.values():
+                self._sketch(pipe, delta)
+            self._index(pipe, deltas, now_ms)
+            return _accepted(deltas, pipe.execute(raise_on_error=False))
+
+    def _sketch(self, pipe: redis.client.Pipeline, delta: layout.Delta) -> None:
+        for (feed, window), tally in delta.tallies.items():
+            key = self._keys.distinct(feed, window)
+            pipe.pfadd(key, *map(layout.encoded, tally.messages))
+            pipe.pexpire(key, 2 * self._window_ms)
+
+    def _index(self, pipe: redis.client.Pipeline, partitions: Iterable[Partition], now_ms: int) -> None:
+        pipe.zadd(self._keys.partitions, {str(partition): now_ms for partition in partitions})
+        pipe.zremrangebyscore(self._keys.partitions, "-inf", now_ms - self._ttl_seconds * 1000)
+        pipe.expire(self._keys.partitions, self._ttl_seconds)
+
+    def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:
+        """See Store."""
+        messages: collections.Counter[bytes] = collections.Counter()
+        seen: dict[bytes, int] = {}
+        deadline = time.monotonic() + READ_SECONDS
+        match = None if feed is None else layout.pattern(feed)
+        with self._reader() as client:
+            partitions: list[Any] = client.zrange(self._keys.partitions, 0, -1)
+            for partition in map(bytes.decode, partitions):
+                counts = client.hscan_iter(self._keys.messages(partition), match, SCAN_NAMES)
+                messages.update(_numbers(counts, deadline))
+                stamps = client.zscan_iter(self._keys.seen(partition), match, SCAN_NAMES)
+                for name, stamp in _numbers(stamps, deadline).items():
+                    seen[name] = max(seen.get(name, stamp), stamp)
+        # A symbol may come or go between the two readings, and the fence has no stamp.
+        names = messages.keys() & seen.keys()
+        return sorted(SymbolStatistics(*layout.parsed(name), messages[name], seen[name]) for name in names)
+
+    def distinct(self, feed: FeedKey, now_ms: int) -> int:
+        """See Store."""
+        window = now_ms // self._window_ms
+        with self._reader() as client:
+            return client.pfcount(self._keys.distinct(feed, window - 1), self._keys.distinct(feed, window))
+
+    def close(self) -> None:
+        """Give up the writer's connection."""
+        self._client.close()
+
+    @contextmanager
+    def _reader(self) -> Iterator[redis.Redis]:
+        with self._operation("read"), _client(self._url) as client:
+            yield client
+
+    @contextmanager
+    def _operation(self, name: str) -> Iterator[None]:
+        with self._metrics.operation(name):
+            try:
+                yield
+            # The driver lets through what comes from sockets, TLS and the encoding of host names.
+            except (redis.RedisError, OSError, ValueError) as error:
+                raise StoreUnavailable(f"Redis: {error}") from error
+
+
+def _client(url: str) -> redis.Redis:
+    """A client that fails soon and once; the driver's own defaults would block for up to a minute."""
+    try:
+        return redis.Redis.from_url(
+            url,
+            protocol=2,
+            socket_timeout=SOCKET_SECONDS,
+            socket_connect_timeout=SOCKET_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        # The cause would show parts of the URL, and there may be a password in them.
+        raise ValueError("the URL of Redis cannot be understood") from None
+
+
+def _accepted(deltas: Iterable[Partition], results: Sequence[Any]) -> dict[Partition, int]:
+    """The fences of what was accepted; raises StoreRefused if anything was not."""
+    fences = {partition: fence for partition, fence in zip(deltas, results, strict=False) if isinstance(fence, int)}
+    for result in results:
+        if isinstance(result, Exception):
+            raise StoreRefused(result, fences)
+    return fences
+
+
+def _numbers(scan: Iterable[tuple[bytes, Any]], deadline: float) -> dict[bytes, int]:
+    """What a scan tells, which may be the same more than once."""
+    found: dict[bytes, int] = {}
+    for name, number in scan:
+        found[name] = int(number)
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(f"Redis: a read took longer than {READ_SECONDS:g} s")
+    return found

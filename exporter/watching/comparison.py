@@ -1,0 +1,55 @@
+"""The prices of all feeds beside each other: which are compared, how often, and which prices are current. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from exporter.analyzers.divergence import PairNames, divergences
+from exporter.analyzers.states import FeedState
+from exporter.configuration.config import Config
+from exporter.feeds import Feed
+from exporter.watching.watch import STALE_SYMBOL_MS
+
+COMPARE_MS = 10_000
+
+
+class NoComparison:
+    """Compares nothing."""
+
+    def look(self, feeds: Sequence[Feed], now_ms: int) -> None:
+        """See Comparison."""
+
+
+class Comparison:
+    """Compares the current prices of those feeds of ours that are ok, every `COMPARE_MS`."""
+
+    def __init__(self, patterns: Iterable[str], limit: int) -> None:
+        self._names = PairNames(patterns, limit)
+        self._looked_ms = 0
+
+    def look(self, feeds: Sequence[Feed], now_ms: int) -> None:
+        """Compare, if it is time to, and let each feed know how it stands to the others."""
+        if 0 <= now_ms - self._looked_ms < COMPARE_MS:
+            return
+        self._looked_ms = now_ms
+        prices = {feed.key: _current(feed, now_ms) for feed in feeds if _is_compared(feed)}
+        found = {each.feed: each for each in divergences(prices, self._names)}
+        for feed in feeds:
+            before, feed.watch.divergence = feed.watch.divergence, found.get(feed.key)
+            feed.version += feed.watch.divergence != before
+
+
+def comparison(config: Config) -> Comparison | NoComparison:
+    """Return what compares feeds, as configured."""
+    pairs = config.feeds.pairs
+    return Comparison(pairs, config.input.limits.symbols_per_feed) if pairs else NoComparison()
+
+
+def _is_compared(feed: Feed) -> bool:
+    return bool(feed.partitions) and feed.watch.tracker.diagnosis.state is FeedState.OK
+
+
+def _current(feed: Feed, now_ms: int) -> dict[str, float]:
+    """The prices of the symbols that are not stale."""
+    seen_ms, limit = feed.symbol_seen_ms, now_ms - STALE_SYMBOL_MS
+    return {symbol: price for symbol, price in feed.watch.quality.prices().items() if seen_ms.get(symbol, 0) > limit}

@@ -1,0 +1,116 @@
+"""How all feeds are, once a second: what the loop knows of partitions meets what is watched of each feed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.analyzers.states import Silence, survey
+from exporter.feeds import Feed
+from exporter.model import Partition
+from exporter.watching.comparison import Comparison, NoComparison
+from exporter.watching.watch import Surroundings
+
+# Feeds that one look judges: a few milliseconds. With more of them each is judged every few seconds.
+FEEDS_A_LOOK = 1000
+# Looks come every second. After a longer pause (the process was stopped, or waited for Kafka) records may be on their
+# way to us that were sent meanwhile.
+PAUSE_MS = 3_000
+
+
+class Sight(NamedTuple):
+    """What the loop sees of one partition: since when it has records that we do not read (0: it has none)."""
+
+    standing_since_ms: int = 0
+    is_catching_up: bool = False
+
+
+class Lookout:
+    """Sees whether partitions grow without us, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Partition, tuple[int, int]] = {}  # position, and since when there was more behind it
+
+    def look(self, partition: Partition, position: int, end: int | None, now_ms: int) -> int:
+        """Return since when the partition has had records that we do not read; 0 when it has none."""
+        before, since_ms = self._seen.get(partition, (-1, 0))
+        if end is None or position >= end:
+            since_ms = 0
+        elif position != before or not since_ms:
+            since_ms = now_ms
+        self._seen[partition] = position, since_ms
+        return since_ms
+
+    def forget(self, partition: Partition) -> None:
+        """Forget a partition that is not ours any more."""
+        self._seen.pop(partition, None)
+
+
+class Rounds:
+    """Judges feeds in turn, so that many of them do not cost more at a time than some."""
+
+    def __init__(self, comparison: Comparison | NoComparison) -> None:
+        self._comparison = comparison
+        self._next = 0
+        self._looked_ms = 0
+
+    def judge(
+        self,
+        feeds: Sequence[Feed],
+        sights: Mapping[Partition, Sight],
+        now_ms: int,
+        *,
+        is_reachable: bool,
+        is_sole_reader: bool,
+    ) -> None:
+        """Judge the next feeds. `is_sole_reader`: a feed that is anywhere would be here."""
+        ours = [feed for feed in feeds if feed.partitions or is_sole_reader]
+        self._notice(feeds, ours, now_ms)
+        silence = _survey(ours, now_ms)
+        begin = self._next if self._next < len(ours) else 0
+        self._next = begin + FEEDS_A_LOOK
+        anywhere = _together(sights.values())
+        for feed in ours[begin : self._next]:
+            here = _together(sights[each] for each in feed.partitions if each in sights)
+            sight = here if feed.partitions else anywhere
+            around = Surroundings(
+                standing_since_ms=sight.standing_since_ms,
+                is_catching_up=sight.is_catching_up,
+                is_reachable=is_reachable,
+                is_sole_reader=is_sole_reader,
+                silence=silence.scope(_topic(feed)),
+            )
+            before = feed.watch.shown
+            feed.watch.look(feed.symbol_seen_ms, around, now_ms)
+            feed.watch.name_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
+            feed.version += feed.watch.shown != before
+        self._comparison.look(feeds, now_ms)
+
+    def _notice(self, feeds: Sequence[Feed], ours: Sequence[Feed], now_ms: int) -> None:
+        """Notice that nobody looked for a while, and that a feed which is nowhere may be somebody else's now."""
+        if now_ms - self._looked_ms > PAUSE_MS:
+            for feed in ours:
+                feed.watch.listen(now_ms)
+        self._looked_ms = now_ms
+        if len(ours) == len(feeds):
+            return
+        for feed in feeds:
+            if feed.watch.is_watching and not feed.partitions:
+                feed.watch.end()
+                feed.version += 1
+
+
+def _survey(feeds: Iterable[Feed], now_ms: int) -> Silence:
+    overdue = ((_topic(feed), feed.watch.is_overdue(now_ms)) for feed in feeds)
+    return survey((topic, is_overdue) for topic, is_overdue in overdue if topic and is_overdue is not None)
+
+
+def _topic(feed: Feed) -> str:
+    return min(feed.partitions).topic if feed.partitions else ""
+
+
+def _together(sights: Iterable[Sight]) -> Sight:
+    """What is seen of several partitions: whether any stands, and whether any catches up."""
+    seen = list(sights)
+    standing = min((sight.standing_since_ms for sight in seen if sight.standing_since_ms), default=0)
+    return Sight(standing, any(sight.is_catching_up for sight in seen))

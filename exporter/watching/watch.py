@@ -1,0 +1,184 @@
+"""All that is watched of one feed: its analyzers, side by side, and the state that they add up to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.analyzers.calendar import Calendar, Plan, Schedule
+from exporter.analyzers.divergence import Divergence
+from exporter.analyzers.freshness import Freshness, Movement, frozen_policy, silence_policy, thresholds_of
+from exporter.analyzers.latency import Latency
+from exporter.analyzers.quality import Quality
+from exporter.analyzers.states import Diagnosis, Facts, Scope, StateTracker
+from exporter.analyzers.symbols import Ages, Coverage, Named, NoSymbolNames, SymbolCounts, SymbolNames
+from exporter.codec import Batch
+from exporter.configuration.config import Config, ShownSymbols, Thresholds
+from exporter.measured import Measured
+from exporter.model import Anomaly, Arrival, FeedKey
+
+# A symbol is stale when it was in no batch for so long, and missing after so long.
+STALE_SYMBOL_MS = 60_000
+MISSING_SYMBOL_MS = 300_000
+
+
+class Surroundings(NamedTuple):
+    """What is known at a moment beside the feed itself; see `Facts`."""
+
+    standing_since_ms: int = 0
+    is_catching_up: bool = False
+    is_reachable: bool = True
+    is_sole_reader: bool = False
+    silence: Scope = Scope.FEED
+
+
+class Watch:
+    """What is watched of one feed.
+
+    `plan` and `symbols` are those of the last `look`; `symbols` is None while it is too early to call one missing.
+    `named` and `divergence` are None while nobody asked for them, or nothing is known.
+    """
+
+    __slots__ = (
+        "_coverage_wanted",
+        "_looked_ms",
+        "_names",
+        "_schedule",
+        "ages",
+        "coverage",
+        "divergence",
+        "freshness",
+        "is_expected",
+        "latency",
+        "movement",
+        "named",
+        "plan",
+        "quality",
+        "symbols",
+        "tracker",
+    )
+
+    def __init__(
+        self,
+        rule: Thresholds,
+        schedule: Schedule,
+        expected: Sequence[str] | None,
+        quality: Quality,
+        names: SymbolNames | NoSymbolNames,
+    ) -> None:
+        self.latency = Latency()
+        self.ages = Ages()
+        self.quality = quality
+        self.freshness = Freshness(silence_policy(rule))
+        self.movement = Movement(frozen_policy(rule))
+        self.coverage = Coverage(expected or (), STALE_SYMBOL_MS, MISSING_SYMBOL_MS)
+        self.plan = Plan(None, 0)
+        self.symbols: SymbolCounts | None = None
+        self.named: Named | None = None
+        self.divergence: Divergence | None = None
+        self.tracker = StateTracker(0)
+        self._looked_ms = 0
+        self._names = names
+        self._schedule = schedule
+        self._coverage_wanted = rule.coverage
+        self.is_expected = expected is not None
+
+    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> Sequence[Anomaly]:
+        """Take one counted batch into account, and return what is suspicious in it."""
+        self.latency.observe(batch, measured, arrival)
+        self.ages.observe(batch, measured, arrival)
+        self.freshness.observe(batch, measured, arrival)
+        return self.quality.examine(batch, measured, arrival)
+
+    def begin(self, now_ms: int) -> None:
+        """Watch from now on: the feed has come to us."""
+        self.tracker = StateTracker(now_ms)
+
+    def listen(self, now_ms: int) -> None:
+        """Learn that nobody listened until now, so that silence until now means nothing."""
+        self.tracker.listening_since_ms = now_ms
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether it has begun, or looked, and not ended since."""
+        return self.tracker.since_ms > 0
+
+    def end(self) -> None:
+        """Somebody else watches the feed now, and what we thought of it is over."""
+        self.freshness.forget()
+        self.tracker = StateTracker(0)
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """What may change without a batch, as it is shown."""
+        state, limit_ms = self.tracker.diagnosis.state, self.freshness.silent_limit_ms
+        return state, self.symbols, limit_ms, self.plan.reason, self.named
+
+    def is_overdue(self, now_ms: int) -> bool | None:
+        """Return whether the feed was silent for too long; None while it may be."""
+        self.plan = self._schedule.at(now_ms)
+        return None if self.plan.reason is not None else self.freshness.is_overdue(now_ms, self.plan.since_ms)
+
+    def look(self, seen_ms: Mapping[str, int], around: Surroundings, now_ms: int) -> Diagnosis:
+        """Say how the feed is, once a second; `seen_ms` is when each symbol was last in a batch."""
+        if not self.is_watching:
+            self.begin(now_ms)
+        freshness = self.freshness
+        # Judged at the moment when the feed was heard last: a silent feed misses no symbols.
+        if freshness.last_heard_ms != self._looked_ms:
+            self._looked_ms = freshness.last_heard_ms
+            self.symbols = self.coverage.look(seen_ms, freshness.last_heard_ms)
+        diagnosis = self.tracker.step(self._facts(around), now_ms)
+        self.movement.see(self.quality.last_price_change_ms)
+        freshness.settle(diagnosis.state)
+        self.movement.settle(diagnosis.state)
+        return diagnosis
+
+    def name_symbols(
+        self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int
+    ) -> None:
+        """Choose which symbols are shown by name, once a second; see `SymbolNames.look`."""
+        self.named = self._names.look(seen_ms, messages, total_messages, now_ms)
+
+    def _facts(self, around: Surroundings) -> Facts:
+        freshness, symbols = self.freshness, self.symbols
+        return Facts(
+            silent_limit_ms=freshness.silent_limit_ms,
+            last_heard_ms=freshness.last_heard_ms,
+            last_arrival_ms=freshness.last_arrival_ms,
+            expected_since_ms=self.plan.since_ms,
+            planned=self.plan.reason,
+            pace_ms=freshness.pace_ms,
+            delayed_limit_ms=freshness.delayed_limit_ms,
+            last_change_ms=self.quality.last_price_change_ms,
+            frozen_limit_ms=self.movement.limit_ms,
+            symbols_active=symbols.active if symbols else 0,
+            symbols_expected=symbols.expected if symbols else 0,
+            coverage=self._coverage_wanted,
+            standing_since_ms=around.standing_since_ms,
+            is_catching_up=around.is_catching_up,
+            is_reachable=around.is_reachable,
+            is_expected=self.is_expected and around.is_sole_reader,
+            silence=around.silence,
+            listening_since_ms=self.tracker.listening_since_ms,
+        )
+
+
+def watches(config: Config) -> Callable[[FeedKey], Watch]:
+    """Return what makes the watch of a feed, as configured."""
+    calendar = Calendar(config.feeds.calendar)
+    expected = {each.feed: each.symbols for each in config.feeds.expected}
+    feeds, limit = config.feeds, config.input.limits.symbols_per_feed
+
+    def watch(feed: FeedKey) -> Watch:
+        rule = thresholds_of(feed, feeds.thresholds, Thresholds())
+        quality = Quality(limit, find_duplicates=feeds.find_duplicates)
+        return Watch(rule, calendar.of(feed), expected.get(feed), quality, _names(feeds.symbols))
+
+    return watch
+
+
+def _names(symbols: ShownSymbols) -> SymbolNames | NoSymbolNames:
+    if symbols.shown or symbols.stalest:
+        return SymbolNames(symbols.shown, symbols.stalest, STALE_SYMBOL_MS)
+    return NoSymbolNames()

@@ -1,0 +1,83 @@
+"""The page at `/`: text from values, with everything in them escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
+from itertools import islice
+from string import Template
+
+from exporter.model import Status
+
+ROWS_MAX = 1000
+ABSENT = "\N{EN DASH}"
+COLUMNS = 8
+
+
+def static(name: str) -> str:
+    """The text of a file in `static/`."""
+    return files("exporter.web").joinpath("static", name).read_text("utf-8")
+
+
+def page(
+    template: str,
+    version: str,
+    links: Iterable[str],
+    states: Mapping[str, Status],
+    feeds: Sequence[Mapping[str, object]],
+) -> str:
+    """The page, with the first feeds of a long list; `states` has one for each word such as `ready`."""
+    return Template(template).substitute(
+        version=escape(version),
+        links="\n".join(f'<a href="{escape(link)}">{escape(link)}</a>' for link in links),
+        states="\n".join(_state(word, status) for word, status in states.items()),
+        count=f"{len(feeds):,}" if len(feeds) <= ROWS_MAX else f"{ROWS_MAX:,} of {len(feeds):,}",
+        rows="\n".join(map(_row, islice(feeds, ROWS_MAX))) or f'<tr><td class="none" colspan="{COLUMNS}">none yet</tr>',
+    )
+
+
+def _state(word: str, status: Status) -> str:
+    reasons = "".join(f"<li>{escape(reason)}" for reason in status.reasons)
+    said = f"<b>{escape(word)}</b>" if status.ok else f"<b>not {escape(word)}</b>"
+    return f'<div class="state{" ok" if status.ok else ""}">{said}{f"<ul>{reasons}</ul>" if reasons else ""}</div>'
+
+
+def _row(feed: Mapping[str, object]) -> str:
+    name = ":".join(str(feed.get(part)) for part in ("region", "exchange", "request_type"))
+    cells = (
+        _number(feed.get("batches")),
+        _number(feed.get("messages")),
+        _number(feed.get("last_batch_size")),
+        _number(feed.get("last_batch_unique_symbols")),
+        _number(feed.get("last_batch_cache_efficiency")),
+        _moment(feed.get("last_received_ms")),
+    )
+    return f"<tr><td>{escape(name)}{_feed_state(feed)}{''.join(f'<td>{escape(cell)}' for cell in cells)}</tr>"
+
+
+def _feed_state(feed: Mapping[str, object]) -> str:
+    """The cell of a feed's state, with the reasons under it; a long one is whole in the tooltip."""
+    state, reasons = feed.get("state"), feed.get("reasons")
+    if state is None:
+        return f"<td>{ABSENT}"
+    said = escape("; ".join(map(str, reasons))) if isinstance(reasons, list | tuple) else ""
+    word = escape(str(state))
+    return f'<td class="feed {word}" title="{said}"><b>{word}</b>' + (f"<small>{said}</small>" if said else "")
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4f}"
+    return f"{value:,}" if isinstance(value, int) else ABSENT
+
+
+def _moment(milliseconds: object) -> str:
+    """A time as people read it; that of a stamp beyond the calendar is unknown."""
+    if not isinstance(milliseconds, int | float):
+        return ABSENT
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return ABSENT
