@@ -1,4 +1,4 @@
-"""What a batch costs: the sidecar beside a bare loop and an ordinary good one, on a real broker in one run.
+"""What the sidecar costs, on real parts: rate, low load, latency, scrapes, memory, replicas.
 
 `make bench` runs `python -m tests.bench`; nothing here is a test that can fail.
 """

@@ -1,87 +1,109 @@
-"""`python -m tests.bench [BATCHES] [REPEATS]`: a table of what a batch costs, and the same as JSON in .cache/bench."""
+"""`python -m tests.bench [SUBJECT] [options]`: tables on stdout, progress on stderr, and a file in .cache/bench.
+
+Without a subject all of them, each in its short version. Every run begins with the bare loop, the yardstick by which
+`compare` divides.
+"""
 
 from __future__ import annotations
 
-import json
-import platform
-import statistics
-import subprocess
+import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.load import batches, fill
-from tests.bench.result import Result
+import pytest
+
+from tests.bench.bench import Bench, Subject
+from tests.bench.figures import FOLDER, Cases, commit, compare, keep, machine, table
+from tests.bench.low import LOW
+from tests.bench.memory import MEMORY, SOAK
+from tests.bench.rate import MATRIX, RATE, yardstick
+from tests.bench.scale import SCALE
+from tests.bench.scrape import SCRAPE
+from tests.bench.sizing import sizing
 from tests.support.kafka import Broker
 
-ROOT = Path(__file__).parents[2]
-PARTITIONS = 6
-SIZE = 20
-CONTESTANTS = ("bare", "ordinary", "product")
+SUBJECTS = {
+    "rate": RATE,
+    "matrix": MATRIX,
+    "low": LOW,
+    "scrape": SCRAPE,
+    "memory": MEMORY,
+    "soak": SOAK,
+    "scale": SCALE,
+}
+SIZES = (20, 150, 1000)
+# A busy machine is no reason to give up.
+BROKER_SECONDS = 120.0
+BROKER = {"log.segment.bytes": str(256 * 1024**2)}
 
 
-def main(count: int = 200_000, repeats: int = 3) -> None:
-    """Measure, print and keep."""
-    values = batches(SIZE)
-    mean = statistics.mean(map(len, values))
-    print(f"{count} batches of {SIZE} messages, {mean:.0f} bytes, {repeats} repeats, {_machine()}")
-    with tempfile.TemporaryDirectory() as directory:
-        broker = Broker(Path(directory), {"log.segment.bytes": str(256 * 1024**2)}, heap="1g").start()
+def main() -> None:
+    """Run with the arguments of the command line."""
+    options = _parser().parse_args()
+    if options.subject == "compare":
+        print(compare(options.old, options.new))
+        return
+    if options.subject == "sizing":
+        print(sizing(dict(zip(SIZES, options.costs, strict=True))))
+        return
+    chosen = {options.subject: options} if options.subject else {name: _short(name) for name in SUBJECTS}
+    try:
+        _run(chosen, options.out)
+    except (pytest.skip.Exception, pytest.fail.Exception) as missing:
+        sys.exit(str(missing))
+
+
+def _run(chosen: dict[str, argparse.Namespace], out: Path | None) -> None:
+    at = time.localtime()
+    file = out or FOLDER / f"{time.strftime('%Y%m%dT%H%M%S', at)}.json"
+    subjects: dict[str, object] = {}
+    run: dict[str, object] = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z", at), "commit": commit(), "machine": machine()}
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        broker = Broker(Path(directory) / "kafka", BROKER, heap="1g")
+        broker.start_seconds = BROKER_SECONDS
+        broker.start()
         try:
-            measured = [_round(broker, values, count, number) for number in range(repeats)]
+            bench = Bench(Path(directory), broker)
+            run |= {"bare_us": yardstick(bench), "subjects": subjects}
+            for name, options in chosen.items():
+                cases = SUBJECTS[name].measure(bench, options)
+                _show(name, SUBJECTS[name], cases)
+                subjects[name] = {"options": _plain(options), "cases": cases}
+                keep(run, file)
         finally:
             broker.kill()
-    _print(measured)
-    folder = ROOT / ".cache" / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = [{name: result._asdict() for name, result in measurement.items()} for measurement in measured]
-    (folder / f"{time.strftime('%Y%m%dT%H%M%S')}.json").write_text(json.dumps({"machine": _machine(), "rounds": kept}))
+    print(f"\nkept in {file}")
 
 
-def _round(broker: Broker, values: list[bytes], count: int, number: int) -> dict[str, Result]:
-    topic = f"ticker-data.bench-{number}"
-    broker.create_topic(topic, PARTITIONS)
-    broker.create_topic(f"{topic}-events", PARTITIONS)
-    broker.create_topic(f"{topic}-errors", 1)
-    fill(broker.bootstrap, topic, PARTITIONS, values, count)
-    results = {}
-    # Each round begins with another contestant, so that none always meets the warmest broker.
-    for name in (*CONTESTANTS[number % 3 :], *CONTESTANTS[: number % 3]):
-        arguments = [broker.bootstrap, topic] + ([] if name == "product" else [str(count)])
-        results[name] = _run(name, arguments)
-        cost = results[name].processor_seconds / count * 1e6
-        print(f"  round {number + 1}: {name:9} {cost:6.1f} µs a batch", flush=True)
-    return results
+def _show(name: str, subject: Subject, cases: Cases) -> None:
+    print(f"\n{name}: {subject.summary}\n{table(cases)}", flush=True)
 
 
-def _run(name: str, arguments: list[str]) -> Result:
-    command = [sys.executable, "-m", f"tests.bench.{name}", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=True)
-    return Result(**json.loads(done.stdout.splitlines()[-1]))
+def _plain(options: argparse.Namespace) -> dict[str, object]:
+    return {name: value for name, value in vars(options).items() if name not in ("subject", "out")}
 
 
-def _print(measured: list[dict[str, Result]]) -> None:
-    columns: dict[str, Callable[[Result], float]] = {
-        "processor µs": lambda result: result.processor_seconds / result.batches * 1e6,
-        "wall µs": lambda result: result.wall_seconds / result.batches * 1e6,
-        "batches/s a core": lambda result: result.batches / result.processor_seconds,
-        "memory MB": lambda result: result.memory_bytes / 1e6,
-    }
-    print(
-        f"\n{'median of rounds':18}" + "".join(f"{column:>18}" for column in columns) + f"{'rate / bare (spread)':>24}"
-    )
-    for name in CONTESTANTS:
-        figures = [statistics.median(value(each[name]) for each in measured) for value in columns.values()]
-        ratios = [each["bare"].processor_seconds / each[name].processor_seconds for each in measured]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-        print(f"{name:18}" + "".join(f"{figure:18.1f}" for figure in figures) + f"{spread:>24}")
+def _short(name: str) -> argparse.Namespace:
+    return _parser().parse_args([name])
 
 
-def _machine() -> str:
-    return f"{platform.machine()}, Python {platform.python_version()}"
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.set_defaults(out=None)
+    subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT")
+    for name, subject in SUBJECTS.items():
+        options = subjects.add_parser(name, help=subject.summary)
+        subject.add_options(options)
+        options.add_argument("--out", type=Path, help="the file for the figures (one in .cache/bench)")
+    files = subjects.add_parser("compare", help="two files of figures beside each other")
+    files.add_argument("old", type=Path)
+    files.add_argument("new", type=Path)
+    paper = subjects.add_parser("sizing", help="what a load needs, from what a batch costs")
+    paper.add_argument("costs", type=float, nargs=len(SIZES), help=f"µs for batches of {SIZES}")
+    return parser
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

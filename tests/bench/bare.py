@@ -36,8 +36,8 @@ class Batch(msgspec.Struct, gc=False):
     data: list[Row]
 
 
-def main(bootstrap: str, topic: str, count: int) -> None:
-    """Process `count` batches of a topic and report."""
+def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
+    """Process `count` batches of a topic and report what those after the first `warm` cost."""
     consumer = Consumer({
         "bootstrap.servers": bootstrap, "group.id": f"bare-{topic}", "auto.offset.reset": "earliest",
         "enable.auto.commit": False, "isolation.level": "read_committed", "fetch.queue.backoff.ms": 10,
@@ -64,7 +64,8 @@ def main(bootstrap: str, topic: str, count: int) -> None:
         messages: list[Any] = consumer.consume(1000, 0.1)
         if not messages:
             continue
-        watch = watch or Stopwatch()
+        if watch is None and done >= warm:
+            watch = Stopwatch(done)
         if not open_:
             producer.begin_transaction()
         for message in messages:
@@ -95,4 +96,4 @@ def main(bootstrap: str, topic: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

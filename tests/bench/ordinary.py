@@ -17,8 +17,8 @@ from exporter.model import BatchResult, EventType, FeedKey
 from tests.bench.result import Stopwatch, report
 
 
-def main(bootstrap: str, topic: str, count: int) -> None:
-    """Process `count` batches of a topic and report."""
+def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
+    """Process `count` batches of a topic and report what those after the first `warm` cost."""
     registry = CollectorRegistry()
     labels = FeedKey._fields
     batches = Counter("batches", "-", labels, registry=registry)
@@ -38,7 +38,8 @@ def main(bootstrap: str, topic: str, count: int) -> None:
         messages: list[Any] = consumer.consume(1000, 0.1)
         if not messages:
             continue
-        watch = watch or Stopwatch()
+        if watch is None and done >= warm:
+            watch = Stopwatch(done)
         for message in messages:
             value = orjson.loads(message.value())
             feed = FeedKey(value["region"], value["exchange"], value["request_type"])
@@ -64,4 +65,4 @@ def main(bootstrap: str, topic: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from tests.bench.process import memory
 
 
 class Result(NamedTuple):
-    """Cost of `batches` batches; seconds of wall and processor time (all threads), and the most memory held."""
+    """Cost of `batches` batches: seconds of wall and processor time, of all threads and of the one that loops, bytes.
+
+    `stages` are seconds of wall time, where the contestant knows them.
+    """
 
     batches: int
     wall_seconds: float
     processor_seconds: float
+    loop_seconds: float
     memory_bytes: int
+    stages: Mapping[str, float] = {}
 
 
 class Stopwatch:
-    """Measures from the first batch on, so that starting up does not count."""
+    """Measures from when it is made, `done` batches having been processed before; the main thread is the loop."""
 
-    def __init__(self) -> None:
-        self._wall = time.perf_counter()
-        self._processor = time.process_time()
+    def __init__(self, done: int) -> None:
+        self._done = done
+        self._loop_clock = time.pthread_getcpuclockid(threading.main_thread().ident or 0)
+        self._begin = self._now()
 
-    def result(self, batches: int) -> Result:
+    def result(self, done: int) -> Result:
         """Return what it took since then."""
-        wall, processor = time.perf_counter() - self._wall, time.process_time() - self._processor
-        return Result(batches, wall, processor, _most_memory())
+        wall, processor, loop = (now - begin for now, begin in zip(self._now(), self._begin, strict=True))
+        return Result(done - self._done, wall, processor, loop, memory("self").most)
 
-
-def _most_memory() -> int:
-    # Not getrusage: there a child begins with the most that its parent held.
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    def _now(self) -> tuple[float, float, float]:
+        return time.perf_counter(), time.process_time(), time.clock_gettime(self._loop_clock)
 
 
 def report(result: Result) -> None:
