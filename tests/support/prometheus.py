@@ -11,10 +11,10 @@ from tests.support.missing import program
 from tests.support.process import Part, accepts_connections, free_port
 
 CONFIG = """
-global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}
+global: {{scrape_interval: {interval}, evaluation_interval: {interval}}}
 rule_files: {rule_files}
 scrape_configs:
-  - job_name: marketdata
+  - job_name: marketdata-exporter
     static_configs: [{{targets: {targets}}}]
 """
 
@@ -26,9 +26,10 @@ class Sample(NamedTuple):
     value: float
 
 
-def scrape_config(targets: Sequence[str], rule_files: Sequence[Path] = ()) -> str:
-    """A configuration that scrapes `host:port` targets five times a second."""
-    return CONFIG.format(targets=list(targets), rule_files=[str(path) for path in rule_files])
+def scrape_config(targets: Sequence[str], rule_files: Sequence[Path] = (), interval: str = "200ms") -> str:
+    """A configuration that scrapes `host:port` targets and evaluates rules every `interval`, as the job they expect."""
+    files = [str(path) for path in rule_files]
+    return CONFIG.format(targets=list(targets), rule_files=files, interval=interval)
 
 
 class PrometheusServer(Part):
