@@ -8,7 +8,7 @@ its event is made again, its numbers are not. Otherwise it is new. Owned by the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from exporter.codec import Batch, Decoder
 from exporter.delivery.dispatch import Dispatch, Position, Start
@@ -17,14 +17,27 @@ from exporter.events.factory import EventFactory
 from exporter.feeds import Feed, FeedTable, Window
 from exporter.limiter import RateLimiter
 from exporter.measured import Measured
-from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
+from exporter.model import (
+    Arrival,
+    FeedKey,
+    Partition,
+    Reason,
+    Record,
+    Rejected,
+    Reset,
+    ResetCause,
+    SymbolUpdate,
+)
 
 # So many times the age of what is live no clock is off: that is a replay.
 OLD_AGES = 10
 
 
 class TopicCounts:
-    """What became of the records of one topic. `places` holds where each reason was last met."""
+    """What became of the records of one topic.
+
+    `places` holds where each reason was last met, `reset_ms` when each cause of a reset last was.
+    """
 
     def __init__(self) -> None:
         self.records = 0
@@ -33,6 +46,9 @@ class TopicCounts:
         self.filtered = 0
         self.rejected = dict.fromkeys(Reason, 0)
         self.places: dict[Reason, tuple[int, int]] = {}
+        self.lost = 0
+        self.resets = dict.fromkeys(ResetCause, 0)
+        self.reset_ms: dict[ResetCause, int] = {}
 
 
 class Seat:
@@ -56,15 +72,16 @@ class Ownership:
         self.is_behind = True  # it had more twice in a row
         self.summarized = position.summarized
         self.since_ms = position.since_ms
+        self.topic_id = position.topic_id
         self.counted = counted
         self.topic = topic
-        self.seats: dict[FeedKey, Seat] = {}
+        self.seats: dict[tuple[str, str, str], Seat] = {}  # by the names of the feed
         self.last_record_ms = 0
 
     @property
     def position(self) -> Position:
         """What to commit once all that was read is published."""
-        return Position(max(self.next_offset, self.published), self.summarized, self.since_ms)
+        return Position(max(self.next_offset, self.published), self.summarized, self.since_ms, self.topic_id)
 
 
 class _Turn:
@@ -105,12 +122,40 @@ class Analysis:
         self._counted: dict[Partition, int] = {}
         self._updates: list[SymbolUpdate] | None = [] if keep_updates else None
 
+    def begin(self, starts: Mapping[Partition, Start], now_ms: int) -> Dispatch:
+        """Take partitions over; return where they begin, so that a successor begins there, too, and what was reset."""
+        turn = _Turn(now_ms)
+        for partition, start in starts.items():
+            self.assign(partition, start)
+            turn.dispatch.positions[partition] = self.partitions[partition].position
+            if start.reset is not None:
+                self._reset(turn, partition, start.reset)
+        return turn.dispatch
+
     def assign(self, partition: Partition, start: Start) -> None:
-        """Take a partition over. One that ends before what was counted of it was made anew."""
+        """Take a partition over. Of one that ends before what was counted of it, or was made anew, nothing counted."""
         counted = self._counted.get(partition, 0)
-        if start.end < counted:
+        is_new = start.reset is not None and start.reset.cause is not ResetCause.RECORDS_DELETED
+        if start.end < counted or is_new:
             counted = self._counted[partition] = 0
         self.partitions[partition] = Ownership(start, counted, self.topic(partition.topic))
+
+    def vanished(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
+        """Note that partitions are gone with their topics; return what is told of it."""
+        turn = _Turn(now_ms)
+        for partition in partitions:
+            offset = self._counted.get(partition, 0)
+            self._reset(turn, partition, Reset(ResetCause.TOPIC_DELETED, offset, 0))
+        return turn.dispatch
+
+    def _reset(self, turn: _Turn, partition: Partition, reset: Reset) -> None:
+        topic = self.topic(partition.topic)
+        topic.resets[reset.cause] += 1
+        topic.reset_ms[reset.cause] = turn.now_ms
+        topic.lost += reset.lost
+        suppressed = self._limiter.admit(reset.cause, turn.now_ms)
+        if suppressed is not None:
+            turn.dispatch.add(self._factory.reset(partition, reset, suppressed, turn.stamp.text))
 
     def topic(self, name: str) -> TopicCounts:
         """Return the counts of a topic, made when it is new."""
@@ -159,9 +204,9 @@ class Analysis:
         return turn.dispatch
 
     def _accept(self, turn: _Turn, owned: Ownership, record: Record, batch: Batch) -> None:
-        key = FeedKey(batch.region, batch.exchange, batch.request_type)
-        seat = owned.seats.get(key)
-        feed = self.table.find(key) if seat is None else seat.feed
+        names = batch.region, batch.exchange, batch.request_type
+        seat = owned.seats.get(names)
+        feed = self.table.find(FeedKey(*names)) if seat is None else seat.feed
         if feed is None:
             if self._tally(owned, record.offset):
                 owned.topic.filtered += 1
@@ -169,20 +214,20 @@ class Analysis:
         measured = Measured(batch)
         feed.admit(measured.symbols, self.table.limits, turn.now_ms)
         seat = seat or self._seat(turn, owned, record.partition, feed)
-        is_live = self._is_live(owned, record, turn.now_ms)
+        arrival = Arrival(record.timestamp_ms, turn.now_ms, self._is_live(owned, record, turn.now_ms))
+        heard_ms = arrival.heard_ms
         if self._tally(owned, record.offset):
-            arrival = Arrival(record.timestamp_ms, turn.now_ms, is_live)
-            feed.count(batch, measured, arrival, (record.partition, record.offset))
+            heard_ms = feed.count(batch, measured, arrival, (record.partition, record.offset))
             if self._updates is not None:
-                update = SymbolUpdate(record.partition, record.offset, key, turn.now_ms, measured.names)
+                update = SymbolUpdate(record.partition, record.offset, feed.key, turn.now_ms, measured.names)
                 self._updates.append(update)
         elif record.offset < owned.published:
             feed.watch.freshness.recall(record.timestamp_ms)
-        feed.remember(batch, measured, turn.now_ms if is_live else record.timestamp_ms)
+        feed.remember(batch, measured, heard_ms)
         if record.offset >= owned.summarized:
             seat.window.add(measured.result)
         if self._batch_events and record.offset >= owned.published:
-            turn.dispatch.add(self._factory.batch(record, key, measured.result, turn.stamp))
+            turn.dispatch.add(self._factory.batch(record, feed.key, measured.result, turn.stamp))
 
     def _is_live(self, owned: Ownership, record: Record, now_ms: int) -> bool:
         """Tell whether a record is news.
@@ -236,8 +281,8 @@ class Analysis:
         parts: dict[FeedKey, dict[Partition, tuple[Window, int]]] = defaultdict(dict)
         for partition in partitions:
             owned = self.partitions[partition]
-            for key, seat in owned.seats.items():
-                parts[key][partition] = seat.window, owned.since_ms
+            for seat in owned.seats.values():
+                parts[seat.feed.key][partition] = seat.window, owned.since_ms
                 seat.window = Window()
             owned.summarized, owned.since_ms = max(owned.next_offset, owned.summarized), now_ms
             dispatch.positions[partition] = owned.position

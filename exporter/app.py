@@ -14,22 +14,26 @@ from prometheus_client.process_collector import ProcessCollector
 from exporter import clients
 from exporter.analysis import Analysis
 from exporter.cardinality import FeedFilter
+from exporter.clock import Clock, SystemClock
 from exporter.codec import Decoder
 from exporter.configuration.config import Config
 from exporter.configuration.notation import host_and_port
+from exporter.delivery.backlog import Backlog
 from exporter.delivery.channel import Channel
 from exporter.delivery.publisher import Publisher
 from exporter.delivery.sending import Frames
 from exporter.delivery.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
+from exporter.delivery.worker import ThreadWorker
 from exporter.events import framing
 from exporter.events.factory import Event, EventFactory
 from exporter.events.values import utc_text
 from exporter.feeds import FeedTable
 from exporter.logs import LogCounter
-from exporter.loop import Loop, SystemClock
+from exporter.loop import Loop
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.source import KafkaSource
-from exporter.store.store import NullStore, RedisStore, Store, StoreMetrics
+from exporter.store.store import NullStore, Store
+from exporter.unreachable import Unreachable
 from exporter.version import version
 from exporter.watching.comparison import comparison
 from exporter.watching.diagnosis import Rounds
@@ -50,7 +54,13 @@ class App:
         self._logs = LogCounter()
         registry = CollectorRegistry()
         clock = SystemClock()
-        source = KafkaSource(config.input, partial(clients.consumer, config))
+        self._unreachable = Unreachable({**config.kafka.properties, **config.kafka.consumer_properties})
+        source = KafkaSource(
+            config.input,
+            partial(clients.consumer, config),
+            partial(clients.admin, config),
+            self._unreachable.explained,
+        )
         channel = _channel(config, source, registry)
         output = config.output
         events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
@@ -80,6 +90,7 @@ class App:
         a client is broken for good.
         """
         logging.getLogger("exporter").addHandler(self._logs)
+        clients.log.addFilter(self._unreachable)
         try:
             self.port = self._web.start()
             self.store.start()
@@ -90,6 +101,7 @@ class App:
         finally:
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()
+            clients.log.removeFilter(self._unreachable)
             logging.getLogger("exporter").removeHandler(self._logs)
 
     def stop(self) -> None:
@@ -112,19 +124,23 @@ def _analysis(config: Config, events: EventFactory) -> Analysis:
     )
 
 
-def _publisher(
-    config: Config, channel: Channel, source: KafkaSource, clock: SystemClock, events: EventFactory
-) -> Publisher:
-    output = config.output
+def _publisher(config: Config, channel: Channel, source: KafkaSource, clock: Clock, events: EventFactory) -> Publisher:
+    backlog, interval = Backlog(config.output.backlog), config.output.commit_interval
 
     def report(event: Event, trouble: str) -> Event | None:
         return events.given_up(event, trouble, utc_text(clock.now_ms()))
 
-    return Publisher(channel, source, output.backlog, output.commit_interval, clock.monotonic, report)
+    return Publisher(channel, source, backlog, interval, clock, ThreadWorker("publisher"), report)
 
 
 def _store(config: Config, registry: CollectorRegistry) -> Store:
-    return NullStore() if config.redis.url is None else RedisStore(config.redis, StoreMetrics(registry))
+    if config.redis.url is None:
+        return NullStore()
+    # Loaded when it is asked for: the client of Redis takes 7 MB.
+    from exporter.store.counts import StoreMetrics
+    from exporter.store.redis_store import RedisStore
+
+    return RedisStore(config.redis, StoreMetrics(registry))
 
 
 def _channel(config: Config, source: KafkaSource, registry: CollectorRegistry) -> Channel:
@@ -132,7 +148,7 @@ def _channel(config: Config, source: KafkaSource, registry: CollectorRegistry) -
         return NullChannel(source.store)
     prepare = _preparation(config, registry)
     if config.output.delivery == "exactly_once":
-        return TransactionalChannel(partial(clients.producer, config), prepare)
+        return TransactionalChannel(partial(clients.producer, config), prepare, clients.transaction_seconds(config))
     make = partial(CountingProducer, clients.producer_properties(config))
     return IdempotentChannel(make, prepare, source.store)
 

@@ -12,23 +12,30 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import get_origin
+from typing import Any, get_origin
 
 from confluent_kafka import KafkaException
 
-from exporter import clients, logs
+from exporter import clients, garbage, logs
 from exporter.app import App
 from exporter.configuration.config import Config, Section
 from exporter.configuration.layers import Problem
 from exporter.configuration.settings import ConfigError, expected, keys, load
-from exporter.tools import audit, check, demo, healthcheck, simulate
+from exporter.unreachable import said
 from exporter.version import version
 from exporter.watchdog import Watchdog
 
 OK, FATAL, USAGE = 0, 1, 2
 # Clients have 20 of them to say goodbye; a supervisor usually waits 30 before it kills.
 STOP_SECONDS = 25.0
+
+_TOOLS = {
+    "demo": "show the sidecar at work: embedded broker, simulated collectors, the real sidecar",
+    "simulate": "play a failure against a broker, to see states and alerts work",
+    "audit": "compare the input topics, the event topic and /metrics",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"the configuration is wrong:\n{error}", file=sys.stderr)
         return USAGE
     except (KafkaException, OSError) as error:
-        print(f"marketdata-exporter: {error}", file=sys.stderr)
+        print(f"marketdata-exporter: {said(error)}", file=sys.stderr)
         return FATAL
 
 
@@ -49,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="marketdata-exporter", description="Metrics and events about market-data feeds."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Command)
     run = _configured(commands, "run", "consume, serve metrics and publish events")
     run.add_argument(
         "--until-caught-up", action="store_true", help="stop at the end that each partition has at the start"
@@ -57,20 +64,36 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--create-topics", action="store_true", help="create output topics that are missing")
     run.set_defaults(command=_run)
     checking = _configured(commands, "check", "look for mistakes before `run` would meet them; changes nothing")
-    checking.set_defaults(command=lambda args: check.main(_config(args)))
+    checking.set_defaults(command=lambda args: _tool("check").main(_config(args)))
     healthy = _configured(commands, "healthcheck", "ask the sidecar on this machine whether its loop turns")
-    healthy.set_defaults(command=lambda args: healthcheck.main(_config(args)))
-    for tool in (demo, simulate, audit):
-        name = tool.__name__.rpartition(".")[2]
-        command = commands.add_parser(name, help=(tool.__doc__ or "").partition("\n")[0], allow_abbrev=False)
-        tool.add_arguments(command)
-        command.set_defaults(command=tool.main)
+    healthy.set_defaults(command=lambda args: _tool("healthcheck").main(_config(args)))
+    for name, text in _TOOLS.items():
+        commands.add_parser(name, help=text, allow_abbrev=False, tool=name)
     return parser
 
 
-def _configured(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
-) -> argparse.ArgumentParser:
+class _Command(argparse.ArgumentParser):
+    """The parser of a subcommand; that of a `tool` learns its arguments from the tool once it is asked for."""
+
+    def __init__(self, *, tool: str | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._tool = tool
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See ArgumentParser."""
+        if self._tool is not None:
+            tool, self._tool = _tool(self._tool), None
+            tool.add_arguments(self)
+            self.set_defaults(command=tool.main)
+        return super().parse_known_args(args, namespace)
+
+
+def _tool(name: str) -> Any:
+    # `run` needs no tool, nor the clients that tools bring, which would take memory as long as it runs.
+    return import_module(f"exporter.tools.{name}")
+
+
+def _configured(commands: argparse._SubParsersAction[_Command], name: str, text: str) -> argparse.ArgumentParser:
     """Add a subcommand that takes the configuration: a file, and a flag for each key that has one value."""
     usage = f"marketdata-exporter {name} [--config.file FILE] [--KEY VALUE ...]"
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -108,6 +131,7 @@ def _run(args: argparse.Namespace) -> int:
     app = App(config, until_caught_up=args.until_caught_up)
     dog = Watchdog(app.loop.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
     dog.start()
+    garbage.settle()
 
     def stop(*_: object) -> None:
         app.stop()
@@ -118,7 +142,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         clean = app.run()
     except (KafkaException, OSError) as error:
-        print(f"marketdata-exporter: {error}", file=sys.stderr)
+        print(f"marketdata-exporter: {said(error)}", file=sys.stderr)
         clean = False
     if not clean:
         # Some client is stuck or broken; the end of the interpreter would wait for it.

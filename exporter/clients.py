@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -32,7 +32,8 @@ CONSUMER = {
     "enable.auto.offset.store": False,
     # Also what makes a successor wait until the offsets of a dead predecessor's transaction are decided (KIP-447).
     "isolation.level": "read_committed",
-    "auto.offset.reset": "earliest",
+    # An offset that is not to be had any more is an error, so that what was lost is counted; see `source._retake`.
+    "auto.offset.reset": "error",
     "enable.partition.eof": True,
     "topic.metadata.refresh.interval.ms": 10_000,
     # A full-speed reader must not be throttled, an idle one must not fetch every record by itself.
@@ -94,16 +95,20 @@ def producer(config: Config, **more: Any) -> Producer:
     return Producer({**producer_properties(config), **more})
 
 
-def admin(config: Config) -> AdminClient:
-    """Make a client that creates and describes topics."""
+def admin(config: Config, **more: Any) -> AdminClient:
+    """Make a client that creates and describes topics; `more` stands above what is configured."""
     properties: dict[str, Any] = {**COMMON, **config.kafka.properties, "logger": log}
-    return AdminClient(properties | {"bootstrap.servers": config.kafka.bootstrap_servers})
+    return AdminClient(properties | {"bootstrap.servers": config.kafka.bootstrap_servers} | more)
+
+
+def transaction_seconds(config: Config) -> float:
+    """Return after how long the broker ends a transaction by itself, 0 without transactions."""
+    return int(producer_properties(config).get("transaction.timeout.ms", 0)) / 1000
 
 
 def stuck_seconds(config: Config) -> float:
     """Return how long a call may take before it is taken for stuck; no transaction lives half as long."""
-    transaction_ms = int(producer_properties(config).get("transaction.timeout.ms", 0))
-    return max(SHORTEST_STUCK_SECONDS, 2 * transaction_ms / 1000)
+    return max(SHORTEST_STUCK_SECONDS, 2 * transaction_seconds(config))
 
 
 def answers(config: Config) -> bool:
@@ -114,14 +119,12 @@ def answers(config: Config) -> bool:
         return False
 
 
-def create_topics(config: Config) -> None:
-    """Create the output topics that are missing, as configured; raise `KafkaException` when that fails."""
+def missing_topics(config: Config, existing: Container[str]) -> list[NewTopic]:
+    """Return the output topics that are to be created, as configured."""
     wanted = config.output.create_topics
     if wanted is None:
-        return
-    client = admin(config)
-    existing = client.list_topics(timeout=ADMIN_SECONDS).topics
-    missing = [
+        return []
+    return [
         NewTopic(
             topic,
             num_partitions=wanted.partitions,
@@ -131,6 +134,14 @@ def create_topics(config: Config) -> None:
         for topic in (config.output.topic, config.output.error_topic)
         if topic not in existing
     ]
+
+
+def create_topics(config: Config) -> None:
+    """Create the output topics that are missing, as configured; raise `KafkaException` when that fails."""
+    if config.output.create_topics is None:
+        return
+    client = admin(config)
+    missing = missing_topics(config, client.list_topics(timeout=ADMIN_SECONDS).topics)
     for topic, created in (client.create_topics(missing, request_timeout=ADMIN_SECONDS) if missing else {}).items():
         try:
             created.result()

@@ -28,6 +28,7 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueEr
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NOT_MARKS = bytes(set(range(256)) - set(b'[]{}"\\'))
 _B = TypeVar("_B", bound=msgspec.Struct)
+_M = TypeVar("_M", bound=msgspec.Struct)
 
 NO_JSON = msgspec.Raw(b"")
 # Kept as JSON, so only JSON gives them.
@@ -37,6 +38,7 @@ _LEVELS = ("asks", "bids", "units")
 class Message(msgspec.Struct, gc=False):
     """One row of a batch, as far as its kind goes: a ticker has `last`, a trade `price`, an order book its levels.
 
+    Numbers may be written as text, as many exchanges do to keep all digits: `"last": "176695000.0"`.
     `timestamp` is the exchange's stamp in Unix milliseconds, 0 when the row has none. The levels are JSON as it came,
     not yet read, and without a byte when the row has none.
     """
@@ -67,6 +69,21 @@ class PartialBatch(Batch, gc=False):
     """A batch whose optional fields were left out because one of them had a type that cannot be read."""
 
 
+class _Outer(msgspec.Struct, gc=False):
+    """A batch whose rows are not yet read: JSON, or an object when it was none."""
+
+    exchange: str
+    region: str
+    request_type: str
+    timestamp_ms: int
+    data: msgspec.Raw
+    batch_size: int | float | None = None
+
+
+class _OuterObject(_Outer, gc=False):
+    data: Any
+
+
 class _RequiredMessage(msgspec.Struct, gc=False):
     symbol: str
 
@@ -88,9 +105,12 @@ class Decoder:
     def __init__(self, limits: Limits, symbol_field: str = "target_currency") -> None:
         self._limits = limits
         self._symbol_field = symbol_field
-        self._full = msgspec.json.Decoder(_named(Batch, Message, symbol_field))
-        self._required = msgspec.json.Decoder(_named(_RequiredBatch, _RequiredMessage, symbol_field))
-        self._plain = _named(Batch, Message, symbol_field, _LEVELS)
+        row, self._plain_row = _row(Message, symbol_field), _row(Message, symbol_field, _LEVELS)
+        self._full = msgspec.json.Decoder(_of_rows(Batch, row))
+        self._outer = msgspec.json.Decoder(_Outer)
+        self._text_rows = msgspec.json.Decoder(list[row], strict=False)  # type: ignore[valid-type]
+        self._required = msgspec.json.Decoder(_of_rows(_RequiredBatch, _row(_RequiredMessage, symbol_field)))
+        self._plain = _of_rows(Batch, self._plain_row)
 
     def decode(self, value: bytes | None) -> Batch:
         """Return the batch in `value`, or raise `Rejected`."""
@@ -114,10 +134,9 @@ class Decoder:
         """
         try:
             batch = msgspec.convert(value, self._plain)
-        except msgspec.ValidationError:
-            batch = _partial(lambda: msgspec.convert(value, self._required.type))
-        if any(row.timestamp != row.timestamp for row in batch.data):  # NaN, which no JSON holds
-            batch = _partial(lambda: msgspec.convert(value, self._required.type))
+            _refuse_nan(batch.data)
+        except (msgspec.ValidationError, ValueError):
+            batch = _second(lambda: self._text_of_object(value), lambda: msgspec.convert(value, self._required.type))
         self._rows(batch)
         return batch
 
@@ -125,9 +144,17 @@ class Decoder:
         try:
             return self._full.decode(value)
         except msgspec.ValidationError:
-            return _partial(lambda: self._required.decode(value))
+            return _second(lambda: self._text_of_json(value), lambda: self._required.decode(value))
         except _UNREADABLE as error:
             raise _rejected(error) from None
+
+    def _text_of_json(self, value: bytes) -> Batch:
+        outer = self._outer.decode(value)
+        return _joined(outer, self._text_rows.decode(outer.data))
+
+    def _text_of_object(self, value: object) -> Batch:
+        outer = msgspec.convert(value, _OuterObject)
+        return _joined(outer, msgspec.convert(outer.data, list[self._plain_row], strict=False))  # type: ignore[name-defined]
 
     def _rows(self, batch: Batch) -> int:
         """Return how many messages there are, or raise `Rejected` when those or the stamp break a limit."""
@@ -137,6 +164,25 @@ class Decoder:
         if not 0 <= batch.timestamp_ms <= MAX_TIMESTAMP_MS:
             raise Rejected(Reason.INVALID_TIMESTAMP, f"timestamp_ms is {batch.timestamp_ms}, not Unix milliseconds")
         return rows
+
+
+def _second(read: Callable[[], Batch], least: Callable[[], _RequiredBatch]) -> Batch:
+    """Read what could not be read at first with numbers as text, or else without optional fields."""
+    try:
+        return read()
+    except _UNREADABLE:
+        return _partial(least)
+
+
+def _joined(outer: _Outer, rows: list[Message]) -> Batch:
+    _refuse_nan(rows)
+    return Batch(outer.exchange, outer.region, outer.request_type, outer.timestamp_ms, rows, outer.batch_size)
+
+
+def _refuse_nan(rows: Iterable[Message]) -> None:
+    """Raise ValueError when a stamp is NaN, which no JSON holds, but texts and objects do."""
+    if any(row.timestamp != row.timestamp for row in rows):
+        raise ValueError("a stamp is not a number")
 
 
 def _partial(read: Callable[[], _RequiredBatch]) -> PartialBatch:
@@ -189,13 +235,16 @@ def _brackets(value: bytes) -> bytes:
     return b"".join(marks.replace(b'""', b"").split(b'"')[::2])
 
 
-def _named(batch: type[_B], message: type[msgspec.Struct], symbol_field: str, left_out: Iterable[str] = ()) -> type[_B]:
-    """Return `batch` as a type whose rows call their symbol `symbol_field`.
+def _row(message: type[_M], symbol_field: str, left_out: Iterable[str] = ()) -> type[_M]:
+    """Return `message` as a type that calls its symbol `symbol_field`.
 
     What is `left_out` is read from names that nobody gives to a field.
     """
     fields: list[Any] = [("symbol", str), *((name, msgspec.Raw, NO_JSON) for name in left_out)]
     names = {"symbol": symbol_field} | {name: f"{name} as JSON" for name in left_out}
-    row = msgspec.defstruct(message.__name__, fields, bases=(message,), rename=names, gc=False)
-    named = msgspec.defstruct(batch.__name__, [("data", list[row])], bases=(batch,), gc=False)  # type: ignore[valid-type]
-    return named  # type: ignore[return-value]
+    return msgspec.defstruct(message.__name__, fields, bases=(message,), rename=names, gc=False)  # type: ignore[return-value]
+
+
+def _of_rows(batch: type[_B], row: type[msgspec.Struct]) -> type[_B]:
+    """Return `batch` as a type with such rows."""
+    return msgspec.defstruct(batch.__name__, [("data", list[row])], bases=(batch,), gc=False)  # type: ignore[return-value, valid-type]

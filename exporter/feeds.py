@@ -90,8 +90,11 @@ class Feed:
             known = f"{len(self.symbol_seen_ms)} symbols are known, at most {limits.symbols_per_feed} are allowed"
             raise Rejected(Reason.TOO_MANY_SYMBOLS, f"{len(new)} new symbols for {self.key}; {known}")
 
-    def count(self, batch: Batch, measured: Measured, arrival: Arrival, place: tuple[Partition, int]) -> None:
-        """Add one batch to the counters, and let it be watched; `place` is the partition and offset of its record."""
+    def count(self, batch: Batch, measured: Measured, arrival: Arrival, place: tuple[Partition, int]) -> int:
+        """Add one batch to the counters, and let it be watched; `place` is the partition and offset of its record.
+
+        Return when it was sent, as far as we know.
+        """
         size, unique, efficiency, _ = measured.result
         self.version += 1
         self.batches += 1
@@ -103,9 +106,11 @@ class Feed:
         self.unique_buckets[_COUNT_BUCKET[unique_entry]] += 1
         self.efficiency_buckets[_EFFICIENCY_BUCKET[unique_entry]] += 1
         self.symbol_messages.update(measured.names)
-        for kind in self.watch.observe(batch, measured, arrival):
+        arrival, anomalies = self.watch.observe(batch, measured, arrival)
+        for kind in anomalies:
             self.anomalies[kind] += 1
             self.anomaly_places[kind] = place
+        return arrival.heard_ms
 
     def remember(self, batch: Batch, measured: Measured, heard_ms: int) -> None:
         """Keep what the last batch said, counted or not; `heard_ms` is when it was sent, as far as we know.

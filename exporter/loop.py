@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from exporter.analysis import Analysis
-from exporter.delivery.dispatch import Dispatch, Start
+from exporter.clock import Clock
+from exporter.delivery.dispatch import Start
 from exporter.delivery.publisher import Publisher
 from exporter.metrics.histogram import Histogram
 from exporter.model import Partition, Record, Status
@@ -70,28 +70,6 @@ class Source(Protocol):
 
     def close(self, seconds: float) -> bool:
         """Leave the group."""
-
-
-class Clock(Protocol):
-    """What time it is."""
-
-    def now_ms(self) -> int:
-        """Return Unix milliseconds."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def now_ms(self) -> int:
-        """Return Unix milliseconds."""
-        return time.time_ns() // 1_000_000
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        return time.monotonic()
 
 
 class Loop:
@@ -170,8 +148,9 @@ class Loop:
 
     def _look(self, now: float) -> None:
         """Do what goes by the clock: summaries, end offsets, and whether partitions have caught up."""
-        if now >= self._summary_due:
-            self._summary_due = max(self._summary_due + self._summary_interval, now)
+        # Of a pause summaries would say that the feeds were silent, and they would fill the backlog beyond its limits.
+        if now >= self._summary_due and not self.source.paused:
+            self._summary_due += self._summary_interval * (1 + (now - self._summary_due) // self._summary_interval)
             with self.lock:
                 dispatch = self.analysis.summarize(list(self.analysis.partitions), self._clock.now_ms())
             self.publisher.offer(dispatch)
@@ -188,9 +167,11 @@ class Loop:
         for partition, owned in self.analysis.partitions.items():
             position, end = self.position(partition), self.high_watermarks.get(partition)
             was_behind = owned.has_more
-            owned.has_more = partition in self._behind or (end is not None and position < end)
+            # Who does not fetch does not learn of what comes either: then there may be more.
+            is_short = self.source.paused or (end is not None and position < end)
+            owned.has_more = is_short or partition in self._behind
             owned.is_behind = owned.has_more and was_behind
-            standing = self._lookout.look(partition, position, end, now_ms)
+            standing = self._lookout.look(partition, position, is_short, now_ms)
             sights[partition] = Sight(standing, partition in self._behind)
         self._rounds.judge(
             list(self.analysis.table.feeds.values()),
@@ -229,15 +210,17 @@ class Loop:
 
     def assigned(self, starts: Mapping[Partition, Start]) -> None:
         """Take partitions over, and commit where they begin, so that a successor begins there, too."""
-        dispatch = Dispatch()
         with self.lock:
-            for partition, start in starts.items():
-                self.analysis.assign(partition, start)
-                self._behind[partition] = start.end
-                dispatch.positions[partition] = self.analysis.partitions[partition].position
+            dispatch = self.analysis.begin(starts, self._clock.now_ms())
+            self._behind |= {partition: start.end for partition, start in starts.items()}
         self._was_assigned = self._was_assigned or bool(starts)
         self.publisher.offer(dispatch)
         log.info("partitions assigned", extra={"partitions": _listed(starts)})
+        for partition, start in starts.items():
+            if start.reset is not None:
+                cause, left, lost = start.reset
+                where = {"partition": str(partition), "from": left, "to": start.position.offset, "lost": lost}
+                log.warning("a partition is not read on where it was left", extra={"cause": cause.value, **where})
 
     def revoked(self, partitions: list[Partition]) -> None:
         """Publish what is read of the partitions, with their last summaries, before they go."""
@@ -256,6 +239,13 @@ class Loop:
         self.publisher.drop(set(partitions))
         self._release(partitions)
         log.warning("partitions lost", extra={"partitions": _listed(partitions)})
+
+    def vanished(self, partitions: list[Partition]) -> None:
+        """Tell that partitions which we had are gone with their topics."""
+        with self.lock:
+            dispatch = self.analysis.vanished(partitions, self._clock.now_ms())
+        self.publisher.offer(dispatch)
+        log.warning("topics were deleted", extra={"partitions": _listed(partitions)})
 
     def waiting(self) -> bool:
         """Learn that the source waits for the broker: that is not a stall. Return whether it shall go on."""

@@ -71,6 +71,15 @@ class Anomaly(StrEnum):
     EMPTY_BOOK = "empty_book"
 
 
+class ResetCause(StrEnum):
+    """Why a partition is not read on where it was left; a closed set."""
+
+    RECORDS_DELETED = "records_deleted"
+    TOPIC_RECREATED = "topic_recreated"
+    LOG_TRUNCATED = "log_truncated"
+    TOPIC_DELETED = "topic_deleted"
+
+
 class EventType(StrEnum):
     """The kinds of events that leave the sidecar."""
 
@@ -91,6 +100,18 @@ class Rejected(Exception):
         self.detail = detail
 
 
+class Reset(NamedTuple):
+    """A partition is not read on where it was left: why not, where that was, and how many records are known lost."""
+
+    cause: ResetCause
+    offset: int
+    lost: int
+
+
+class RegistryError(Exception):
+    """The registry cannot be reached, or does not accept a schema; the text carries no secret."""
+
+
 class Unavailable(Exception):
     """What was asked for is not to be had now; the text says why, and may be shown to anybody."""
 
@@ -105,16 +126,21 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     traceparent: bytes | None = None
 
 
-class Arrival(NamedTuple):
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """When a batch came by; Unix milliseconds.
 
     `record_ms` is Kafka's stamp, 0 when it has none. `received_ms` is our clock when it was analyzed. It `is_live`
-    unless the record was old already when it was read: then we catch up, and that is no news.
+    unless the record was old already when it was read, or its messages replay the past: that is no news.
     """
 
     record_ms: int
     received_ms: int
     is_live: bool
+
+    @property
+    def heard_ms(self) -> int:
+        """When the batch was sent, as far as we know."""
+        return self.received_ms if self.is_live else self.record_ms
 
 
 class BatchResult(NamedTuple):

@@ -5,7 +5,6 @@ Every question blocks for some seconds at most; `TimeoutError` and `KafkaExcepti
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Iterable
@@ -14,10 +13,9 @@ from typing import Any
 from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 
 from exporter.configuration.config import InputConfig
-from exporter.delivery.dispatch import Position, Start
-from exporter.model import Partition
-
-log = logging.getLogger("exporter.source")
+from exporter.delivery.dispatch import Extent, Position, Start, is_another, resumed
+from exporter.model import Partition, Reset, ResetCause
+from exporter.topics import Topics
 
 ASK_SECONDS = 5.0
 LOOK_SECONDS = 1.0
@@ -41,12 +39,21 @@ def committed(consumer: Any, partitions: Iterable[Partition]) -> dict[Partition,
     return {Partition(tp.topic, tp.partition): (tp.offset, tp.metadata) for tp in answers if tp.offset > OFFSET_INVALID}
 
 
+def watermarks(consumer: Any, partition: Partition) -> tuple[int, int]:
+    """Return the first offset that a partition holds and the one after its last; raise when the broker does not say."""
+    low, high = consumer.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_SECONDS)
+    return low, high
+
+
 class Offsets:
     """Where partitions are begun. `at_start` are those that there were before we joined the group."""
 
-    def __init__(self, settings: InputConfig) -> None:
+    def __init__(self, settings: InputConfig, topics: Topics) -> None:
         self.at_start: set[Partition] = set()
         self._settings = settings
+        self._topics = topics
+        self._ids: dict[Partition, str] = {}  # of which topic each partition was that we had
+        self._absent: set[Partition] = set()  # those of them whose topic is not there
         self._group_was_new = False
 
     def look_around(self, consumer: Any) -> None:
@@ -56,8 +63,25 @@ class Offsets:
 
     def starts(self, consumer: Any, partitions: Iterable[Partition]) -> dict[Partition, Start]:
         """Return where each partition is begun and where it ends now."""
+        ids = self._topics.ids({partition.topic for partition in partitions})
         known = committed(consumer, partitions)
-        return {partition: self._start(consumer, partition, known.get(partition)) for partition in partitions}
+        starts: dict[Partition, Start] = {}
+        for partition in partitions:
+            extent = Extent(*watermarks(consumer, partition), ids[partition.topic])
+            starts[partition] = self._start(partition, known.get(partition), extent)
+        self._ids |= {partition: start.position.topic_id for partition, start in starts.items()}
+        return starts
+
+    def look(self, now: float) -> tuple[set[Partition], set[Partition]]:
+        """Return which partitions that we had are of another topic now, and which have become of none; never wait."""
+        told = self._topics.look({partition.topic for partition in self._ids}, now)
+        had = {partition: topic_id for partition, topic_id in self._ids.items() if partition.topic in told}
+        self._ids |= {partition: told[partition.topic] or "" for partition, topic_id in had.items() if not topic_id}
+        others = {partition for partition, topic_id in had.items() if is_another(topic_id, told[partition.topic] or "")}
+        absent = {partition for partition in had if told[partition.topic] is None}
+        gone = absent - self._absent
+        self._absent = absent | (self._absent - had.keys())
+        return others, gone
 
     def _matching(self, consumer: Any) -> set[Partition]:
         """Return the partitions of all topics that the subscription means."""
@@ -70,20 +94,20 @@ class Offsets:
             for number in topic.partitions
         }
 
-    def _start(self, consumer: Any, partition: Partition, known: tuple[int, str | None] | None) -> Start:
-        low, high = consumer.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_SECONDS)
-        position = self._position(partition, known, low, high)
+    def _start(self, partition: Partition, known: tuple[int, str | None] | None, extent: Extent) -> Start:
+        position, reset = self._position(partition, known, extent)
         warm = min(position.summarized, position.offset - self._settings.warm_start)
-        return Start(position, max(low, warm), high)
+        return Start(position, max(extent.low, warm), extent.high, reset)
 
-    def _position(self, partition: Partition, known: tuple[int, str | None] | None, low: int, high: int) -> Position:
+    def _position(
+        self, partition: Partition, known: tuple[int, str | None] | None, extent: Extent
+    ) -> tuple[Position, Reset | None]:
         now_ms = time.time_ns() // 1_000_000
-        if known is None:
-            is_new = self._group_was_new and partition in self.at_start
-            offset = high if is_new and self._settings.start == "latest" else low
-            return Position(offset, offset, now_ms)
-        position = Position.committed(*known, now_ms)
-        if position.offset <= high:
-            return position
-        log.warning("the topic was made anew", extra={"partition": str(partition), "committed": position.offset})
-        return Position(low, low, now_ms)
+        if known is not None:
+            return resumed(Position.committed(*known, now_ms), extent, now_ms)
+        low, high, topic_id = extent
+        if is_another(self._ids.get(partition, ""), topic_id):
+            return Position(low, low, now_ms, topic_id), Reset(ResetCause.TOPIC_RECREATED, 0, low)
+        is_new = self._group_was_new and partition in self.at_start
+        offset = high if is_new and self._settings.start == "latest" else low
+        return Position(offset, offset, now_ms, topic_id), None

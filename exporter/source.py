@@ -17,7 +17,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from exporter.configuration.config import InputConfig
 from exporter.delivery.dispatch import Position, Start
 from exporter.model import Partition, Record
-from exporter.offsets import Offsets, committed
+from exporter.offsets import Offsets, committed, watermarks
+from exporter.topics import Topics
+from exporter.unreachable import Trouble, said
 
 log = logging.getLogger("exporter.source")
 
@@ -33,6 +35,9 @@ DOWN_SECONDS = 120.0
 REOPEN_SECONDS = 1.0
 LONGEST_REOPEN_SECONDS = 60.0
 _DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+_ASTRAY = (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION)
+# No connection came about; librdkafka logs why.
+_UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError._RESOLVE)
 
 
 class Handler(Protocol):
@@ -46,6 +51,9 @@ class Handler(Protocol):
 
     def lost(self, partitions: list[Partition]) -> None:
         """Partitions are gone already."""
+
+    def vanished(self, partitions: list[Partition]) -> None:
+        """Partitions that we have, or had, are gone with their topics."""
 
     def waiting(self) -> bool:
         """The broker is being asked and has not answered; return whether to go on asking."""
@@ -64,7 +72,13 @@ class KafkaSource:
     """Reads the input topics as a member of the group."""
 
     def __init__(
-        self, settings: InputConfig, make_consumer: Callable[[Callable[[KafkaError], None]], Consumer]
+        self,
+        settings: InputConfig,
+        make_consumer: Callable[[Callable[[KafkaError], None]], Consumer],
+        make_admin: Callable[[], Any],
+        explained: Callable[[str], Trouble | None],
+        *,
+        down_seconds: float = DOWN_SECONDS,
     ) -> None:
         self.counts = SourceCounts()
         self.ends: dict[Partition, int] = {}  # position at which a partition was seen to have no more records
@@ -74,15 +88,20 @@ class KafkaSource:
         self.trouble = ""  # what the broker last said against our reading
         self._settings = settings
         self._make_consumer = make_consumer
+        self._down_seconds = down_seconds
+        self._explained = explained
         self._handler: Handler  # set by `open`, as is the consumer
         self._consumer: Any = None
         self._interned: dict[tuple[str, int], Partition] = {}
-        self._offsets = Offsets(settings)
+        self._topics = Topics(make_admin)
+        self._offsets = Offsets(settings, self._topics)
         self._mine: set[Partition] = set()
+        self._astray: set[Partition] = set()  # those of ours whose place in the log is gone
         self._broken = ""  # why the consumer cannot be used any more
         self._broken_at = float("-inf")
         self._reopen_seconds = REOPEN_SECONDS
         self._down_at = float("inf")
+        self._unreachable = ""  # why the last connection failed
 
     def open(self, handler: Handler) -> None:
         """Make the consumer; it subscribes once the broker has answered."""
@@ -101,12 +120,15 @@ class KafkaSource:
 
     def take(self, seconds: float) -> list[Record]:
         """Return the next records, at most `TAKE_RECORDS`; wait at most so long for the first."""
-        if time.monotonic() - self._down_at > DOWN_SECONDS:
+        if time.monotonic() - self._down_at > self._down_seconds:
             self._look_for_brokers()
         if self._broken and not self._reopen(seconds):
             return []
         if not self.subscribed and not self._subscribe():
             return []
+        self._look_at_topics()
+        if self._astray:
+            self._retake()
         first = self._consumer.poll(seconds)
         if first is None:
             return []
@@ -184,6 +206,7 @@ class KafkaSource:
         # In a thread of its own, see `close`; its callbacks are not listened to any more.
         threading.Thread(target=self._consumer.close, name="consumer-close", daemon=True).start()
         self._consumer = self._make_consumer(self._on_error)
+        self._topics.renew()
         self._broken = ""
         return True
 
@@ -191,7 +214,7 @@ class KafkaSource:
         try:
             self._consumer.list_topics(timeout=1.0)
         except KafkaException:
-            self._break(f"no broker was to be found for {DOWN_SECONDS:g} s")
+            self._break(f"no broker was to be found for {self._down_seconds:g} s")
         self._down_at = float("inf")
 
     # Joining the group.
@@ -203,11 +226,12 @@ class KafkaSource:
         except (KafkaException, TimeoutError) as error:
             # A group that may not be used is silent; its refusal comes as an event of its own.
             refusal = self._consumer.poll(0)
-            trouble = str(error) if refusal is None else refusal.error().str()
+            trouble = self._unreachable or said(error) if refusal is None else refusal.error().str()
             if trouble != self.trouble:
                 log.warning("the group cannot be joined yet", extra={"error": trouble})
             self.trouble = trouble
             return False
+        self._unreachable = ""
         self.is_empty = not self._offsets.at_start
         self._consumer.subscribe(
             list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -219,7 +243,10 @@ class KafkaSource:
         if consumer is not self._consumer:
             return  # one that was given up
         self.counts.rebalances["assigned"] += 1
-        starts = self._starts([self._partition(tp.topic, tp.partition) for tp in assigned])
+        self._begin(consumer, [self._partition(tp.topic, tp.partition) for tp in assigned])
+
+    def _begin(self, consumer: Any, partitions: list[Partition]) -> None:
+        starts = self._starts(partitions)
         if starts is None:
             consumer.incremental_assign([])
             return
@@ -251,6 +278,7 @@ class KafkaSource:
     def _forget(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._mine.discard(partition)
+            self._astray.discard(partition)
             self.ends.pop(partition, None)
 
     def _starts(self, partitions: list[Partition]) -> dict[Partition, Start] | None:
@@ -270,6 +298,30 @@ class KafkaSource:
                 if self._broken or not self._handler.waiting():
                     return None
                 time.sleep(ASK_PAUSE_SECONDS)
+
+    # Partitions whose place in the log is gone.
+
+    def _look_at_topics(self) -> None:
+        others, gone = self._offsets.look(time.monotonic())
+        self._astray |= others & self._mine
+        if gone:
+            self.trouble = f"deleted: {' '.join(sorted({partition.topic for partition in gone}))}"
+            self._handler.vanished(sorted(gone))
+
+    def _retake(self) -> None:
+        """Let go of partitions and take them anew, as in a rebalance: so what was read is published before."""
+        partitions = sorted(self._astray)
+        try:
+            for partition in partitions:
+                watermarks(self._consumer, partition)
+        except KafkaException as error:
+            # Perhaps its topic is being deleted: then the group will take it from us.
+            log.debug("a partition is not to be had", extra={"error": str(error)})
+            return
+        self._handler.revoked(partitions)
+        self._forget(partitions)
+        self._consumer.incremental_unassign([TopicPartition(*partition) for partition in partitions])
+        self._begin(self._consumer, partitions)
 
     # Records.
 
@@ -295,13 +347,18 @@ class KafkaSource:
     def _on_record_error(self, message: Any, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
             self.ends[self._partition(message.topic(), message.partition())] = message.offset()
-        else:
-            self._on_error(error)
+            return
+        if error.code() in _ASTRAY:
+            self._astray |= {self._partition(message.topic(), message.partition())} & self._mine
+        self._on_error(error)
 
     def _on_error(self, error: KafkaError) -> None:
         name = error.name()
         self.counts.errors[name] = self.counts.errors.get(name, 0) + 1
-        log.warning("kafka", extra={"code": name, "error": error.str()})
+        if error.code() in _UNREACHABLE:
+            self.trouble = self._unreachable = str(self._explained(error.str()) or error.str())
+        else:
+            log.warning("kafka", extra={"code": name, "error": error.str()})
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._down_at = min(self._down_at, time.monotonic())
         if error.code() in _DENIED:

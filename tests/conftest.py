@@ -13,6 +13,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from tests.support.kafka import Broker
 from tests.support.prometheus import PrometheusServer, scrape_config
 from tests.support.redis import RedisServer
+from tests.support.sidecar import Deployment
 
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
 # No deadline: a slow machine is no failure. In CI the same examples every time.
@@ -44,6 +45,13 @@ def topic(broker: Broker) -> Callable[..., str]:
         return broker.create_topic(f"{stem}-{uuid.uuid4().hex[:8]}", partitions, **config)
 
     return create
+
+
+@pytest.fixture
+def deployment(broker: Broker, tmp_path: Path) -> Iterator[Deployment]:
+    """Topics in `broker` for input and output; no sidecar runs yet."""
+    with Deployment(broker, tmp_path).create_outputs() as deployment:
+        yield deployment
 
 
 @pytest.fixture(scope="session")

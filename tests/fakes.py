@@ -1,11 +1,16 @@
-"""Stand-ins for what is behind the publisher; `tests/test_sink.py` holds the channel to what the real ones do."""
+"""Stand-ins for what is behind the publisher.
+
+`tests/test_sink.py` holds the channel to what the real ones do, `tests/test_worker.py` the worker.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import TypeVar
 
+from exporter.clock import Clock
 from exporter.delivery.channel import ChannelError, Outcome
 from exporter.delivery.dispatch import Position
 from exporter.delivery.worker import Task
@@ -103,30 +108,49 @@ class FakeChannel:
             raise ChannelError("the producer was lost")
 
 
-class _Deferred(Task[T]):
-    """A call that is made when somebody waits for it."""
+class ManualClock:
+    """A clock that only the test moves, and whoever sleeps."""
 
-    def __init__(self, call: Callable[[], T], elapse: Callable[[float], None]) -> None:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now_ms(self) -> int:
+        """See Clock."""
+        return round(self.seconds * 1000)
+
+    def monotonic(self) -> float:
+        """See Clock."""
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        """See Clock."""
+        self.seconds += seconds
+
+
+class _Deferred(Task[T]):
+    """A call that is made when somebody waits for it; waiting takes as long as it may."""
+
+    def __init__(self, call: Callable[[], T], worker: ManualWorker) -> None:
         super().__init__(call)
-        self._elapse = elapse
+        self._worker = worker
 
     def wait(self, seconds: float) -> bool:
-        self._elapse(seconds)
         if not self.done():
-            self.run()
-        return True
+            self._worker.clock.sleep(seconds)
+            self._worker.work()
+        return self.done()
 
 
 class ManualWorker:
-    """A worker whose calls are made when the test says so, or when somebody waits for them, which takes time."""
+    """A worker whose calls are made in the thread of the test: when it says so, or when somebody waits for one."""
 
-    def __init__(self, elapse: Callable[[float], None]) -> None:
-        self._elapse = elapse
-        self._tasks: list[Task[object]] = []
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._tasks: deque[Task[object]] = deque()
 
     def submit(self, call: Callable[[], T]) -> Task[T]:
         """See Worker."""
-        task = _Deferred(call, self._elapse)
+        task = _Deferred(call, self)
         self._tasks.append(task)  # type: ignore[arg-type]
         return task
 
@@ -135,7 +159,5 @@ class ManualWorker:
 
     def work(self) -> None:
         """Make the calls that were submitted."""
-        for task in self._tasks:
-            if not task.done():
-                task.run()
-        self._tasks.clear()
+        while self._tasks:
+            self._tasks.popleft().run()

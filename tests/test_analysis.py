@@ -10,7 +10,7 @@ import pytest
 from exporter.analysis import Analysis
 from exporter.configuration.config import Limits
 from exporter.delivery.dispatch import Dispatch, Position
-from exporter.model import EventType, Reason, SymbolUpdate
+from exporter.model import EventType, Reason, Reset, ResetCause, SymbolUpdate
 from tests.support.analysis import (
     FIRST,
     KEY,
@@ -108,6 +108,52 @@ def test_a_topic_that_was_made_anew_is_counted_from_its_start() -> None:
     here.assign(FIRST, start(START, 9))
     assert places(take(here, record(0))) == [0]
     assert (here.topics[FIRST.topic].records, here.topics[FIRST.topic].redelivered) == (11, 0)
+
+
+def test_a_topic_that_was_made_anew_and_grew_is_counted_from_its_start() -> None:
+    """However many records it has by now."""
+    here = owner()
+    take(here, *map(record, range(10)))
+    here.release([FIRST])
+    reset = Reset(ResetCause.TOPIC_RECREATED, 10, 0)
+    here.begin({FIRST: start(START, 20)._replace(reset=reset)}, NOW_MS)
+    assert places(take(here, record(0))) == [0]
+    assert (here.topics[FIRST.topic].records, here.topics[FIRST.topic].redelivered) == (11, 0)
+
+
+def test_a_reset_is_counted_and_told_together_with_where_reading_goes_on() -> None:
+    here = analysis()
+    reset = Reset(ResetCause.RECORDS_DELETED, 50, 30)
+    dispatch = here.begin({FIRST: start(Position(80, 80, NOW_MS), 90)._replace(reset=reset)}, NOW_MS)
+    topic = here.topics[FIRST.topic]
+    assert (topic.lost, topic.resets[ResetCause.RECORDS_DELETED], sum(topic.resets.values())) == (30, 1, 1)
+    assert topic.reset_ms == {ResetCause.RECORDS_DELETED: NOW_MS}
+    assert dispatch.positions == {FIRST: Position(80, 80, NOW_MS)}
+    (error,) = told(dispatch, EventType.ERROR)
+    assert (error["reason"], error["topic"], error["partition"], error["offset"]) == ("records_deleted", *FIRST, 50)
+    assert "records lost: 30" in error["message"]
+    assert dict(dispatch.events[0].headers)["ce_id"] == f"{FIRST}/50/records_deleted".encode()
+
+
+def test_after_records_were_deleted_what_was_counted_stays_counted() -> None:
+    """What is read again of the rest is no news."""
+    here = owner()
+    take(here, *map(record, range(10)))
+    here.release([FIRST])
+    reset = Reset(ResetCause.RECORDS_DELETED, 0, 8)
+    here.begin({FIRST: start(Position(8, 8, NOW_MS), 20)._replace(reset=reset)}, NOW_MS)
+    take(here, record(8), record(9), record(10))
+    assert (here.topics[FIRST.topic].records, here.topics[FIRST.topic].redelivered) == (11, 2)
+
+
+def test_partitions_that_are_gone_with_their_topic_are_counted_and_told() -> None:
+    here = owner()
+    take(here, record(0))
+    here.release([FIRST])
+    dispatch = here.vanished([FIRST, SECOND], NOW_MS)
+    assert here.topics[FIRST.topic].resets[ResetCause.TOPIC_DELETED] == 2
+    assert [(e["partition"], e["offset"]) for e in told(dispatch, EventType.ERROR)] == [(0, 1), (1, 0)]
+    assert dispatch.positions == {}
 
 
 def test_a_topic_that_only_shrank_to_what_was_counted_is_the_same() -> None:

@@ -19,7 +19,9 @@ from exporter import BatchAnalyzer, BatchResult, ConfigError, Rejected
 from exporter.codec import Decoder
 from exporter.configuration.config import Limits, RedisConfig
 from exporter.model import FeedKey, Reason
-from exporter.store.store import RedisStore, StoreMetrics, SymbolStatistics
+from exporter.store.counts import StoreMetrics
+from exporter.store.redis_store import RedisStore
+from exporter.store.store import SymbolStatistics
 from tests.support.process import free_port
 from tests.support.recordings import recorded, recordings, truth
 from tests.support.redis import RedisServer

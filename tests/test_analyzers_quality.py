@@ -198,6 +198,49 @@ def test_partitions_that_are_read_side_by_side_do_not_make_time_go_back() -> Non
     assert examined(*many) == [[]] * 4
 
 
+def test_out_of_order_time_is_not_found_in_what_was_appended_before() -> None:
+    """Two batches of one partition after one of another that is ahead; what follows there is not behind itself."""
+    rows = [("A", 0), ("B", -20_000), ("A", -19_000), ("A", 1)]
+    batches = [observed(message(symbol, NOW_MS + ms), sent=NOW_MS + ms) for symbol, ms in rows]
+    last = observed(message("A", NOW_MS - 6_000), sent=NOW_MS, recorded=NOW_MS + 20, received=NOW_MS + 30)
+    assert examined(*batches, last) == [[]] * 4 + [[Anomaly.MESSAGE_TIME_BACKWARDS]]
+
+
+def test_a_record_of_the_future_does_not_end_the_search_for_times_that_go_back() -> None:
+    ahead = observed(recorded=NOW_MS + 3_600_000, received=NOW_MS)
+    later = observed(message(stamp=NOW_MS), recorded=NOW_MS + 10, received=NOW_MS + 20)
+    back = observed(message(stamp=NOW_MS - 6_000), recorded=NOW_MS + 20, received=NOW_MS + 30)
+    assert examined(ahead, later, back) == [[], [], [Anomaly.MESSAGE_TIME_BACKWARDS]]
+
+
+def test_who_knows_nothing_remembers_nothing_for_others() -> None:
+    quality = Quality(LIMIT, find_duplicates=True)
+    quality.examine(*observed(ticker(stamp=NOW_MS)))
+    forgetful = quality.without_memory()
+    assert list(forgetful.examine(*observed(*[ticker(stamp=NOW_MS - 9_000, last=-1.0)] * 2))) == [
+        Anomaly.DUPLICATE_MESSAGES,
+        Anomaly.INVALID_PRICE,
+        Anomaly.PRICE_OUT_OF_RANGE,
+    ]
+    assert quality.prices() == {"A": 100.0}
+
+
+@pytest.mark.parametrize(
+    ("stamps", "newer"),
+    [
+        ([NOW_MS - BACKWARDS_MS - 1], True),
+        ([NOW_MS - BACKWARDS_MS], False),
+        ([NOW_MS, NOW_MS - 86_400_000], True),
+        ([None, 0], False),
+    ],
+)
+def test_newer_is_known_of_messages_that_go_back(stamps: list[float | None], newer: bool) -> None:
+    quality = Quality(LIMIT)
+    quality.examine(*observed(message(stamp=NOW_MS)))
+    assert quality.knows_newer([message(stamp=stamp) for stamp in stamps]) == newer
+    assert not quality.knows_newer([message("UNKNOWN", 1)])
+
+
 # Repetition.
 
 
@@ -289,6 +332,19 @@ def test_a_price_last_changed_when_the_batch_was_heard_that_said_so() -> None:
     assert quality.last_price_change_ms == NOW_MS + 4500
     quality.examine(*observed(ticker(last=7.0), recorded=NOW_MS - 90_000, received=NOW_MS + 5000))
     assert quality.last_price_change_ms == NOW_MS + 5000
+
+
+def test_a_trade_moves_the_market_at_whatever_price() -> None:
+    """Trades at one price, and the last of them said again: the third batch has nothing new, the fifth no stamps."""
+    quality, moments = Quality(LIMIT), []
+    for n, stamp in enumerate([NOW_MS, NOW_MS + 1, NOW_MS + 1, NOW_MS + 2, None]):
+        quality.examine(*observed(message(stamp=stamp, price=1.0), sent=NOW_MS + n))
+        moments.append(quality.last_price_change_ms - NOW_MS - 30)
+    assert moments == [0, 1, 1, 3, 3]
+    tickers = Quality(LIMIT)
+    for n in range(2):
+        tickers.examine(*observed(ticker(stamp=NOW_MS + n), sent=NOW_MS + n))
+    assert tickers.last_price_change_ms == NOW_MS + 30
 
 
 def test_a_book_moves_with_its_best_levels() -> None:

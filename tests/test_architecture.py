@@ -19,6 +19,7 @@ PURE = {
     "exporter.events.encoding",
     "exporter.events.factory",
     "exporter.events.values",
+    "exporter.delivery.backlog",
     "exporter.delivery.dispatch",
     "exporter.limiter",
     "exporter.metrics.histogram",
@@ -48,6 +49,7 @@ LAYERS = (
 )
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every module of the package, by its name."""
     return {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}

@@ -23,6 +23,7 @@ from exporter.configuration.config import (
     Limits,
     OutputConfig,
     RedisConfig,
+    ShownSymbols,
     WebConfig,
 )
 from exporter.metrics.feed_metrics import FEED_FAMILIES
@@ -361,6 +362,34 @@ def test_a_registry_and_redis_cost_series_of_their_own() -> None:
 def test_feeds_are_those_that_are_told_or_as_many_as_are_allowed(feeds: FeedsConfig, expected: int) -> None:
     config = Config(feeds=feeds, input=InputConfig(limits=Limits(feeds=300)))
     assert services.expected_feeds(config)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("symbols", "names"),
+    [
+        (ShownSymbols(), 0),
+        (ShownSymbols(shown=("A", "B")), 2),
+        (ShownSymbols(stalest=3), 3),
+        (ShownSymbols(shown=("A", "B"), stalest=3), 5),
+        pytest.param(ShownSymbols(stalest=100), 10, id="as many as a feed may have"),
+    ],
+)
+def test_symbols_that_are_shown_by_name_cost_two_series_each_and_the_rest_one(
+    symbols: ShownSymbols, names: int
+) -> None:
+    feeds = FeedsConfig(include=("a:b:c", "a:b:d"), symbols=symbols)
+    config = Config(feeds=feeds, input=InputConfig(limits=Limits(symbols_per_feed=10)))
+    cost = services.cost(config)
+    of_feed = cost.feed + (1 + 2 * names if names else 0)
+    text = next(services.series(config, None)).text
+    assert text.startswith(f"about {cost.fixed + 2 * of_feed}: 2 feeds (feeds.include) with {of_feed} series")
+
+
+def test_who_shows_too_many_symbols_is_told_so() -> None:
+    feeds = FeedsConfig(include=("a:b:c",) * 100, symbols=ShownSymbols(stalest=1000))
+    (finding,) = services.series(Config(feeds=feeds), None)
+    assert finding.level is Level.WARN
+    assert "feeds.symbols" in finding.advice
 
 
 @pytest.mark.parametrize(("feeds", "level"), [(100, Level.OK), (10_000, Level.WARN)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -218,10 +219,46 @@ UNREADABLE = [
     ),
     pytest.param({"data": [{"target_currency": "A"}, {"target_currency": "B", "timestamp": []}]}, id="stamp is a list"),
     *[
-        pytest.param({"data": [{"target_currency": "A", "timestamp": 1, field: "1.5"}]}, id=f"{field} is text")
+        pytest.param({"data": [{"target_currency": "A", "timestamp": 1, field: content}]}, id=f"{field} is {content!r}")
         for field in ("last", "high", "low", "price")
+        for content in ("", "1,5", "1_000", " 1", "1e400", "true", True)
     ],
+    pytest.param({"data": [{"target_currency": "A", "timestamp": "nan", "last": "1"}]}, id="stamp is no number"),
+    pytest.param({"batch_size": "1", "data": [{"target_currency": "A", "last": "1"}]}, id="batch_size is text, too"),
 ]
+
+
+NUMBERS = {"timestamp": 1_760_031_199_778, "last": 1.5, "high": 2.0, "low": 1e-8, "price": -0.25}
+
+
+@given(
+    as_text=st.sets(st.sampled_from([*NUMBERS])),
+    numbers=st.fixed_dictionaries(
+        dict.fromkeys(NUMBERS, st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False))
+    ),
+)
+@example(as_text={*NUMBERS}, numbers=NUMBERS)
+def test_numbers_of_a_row_that_are_written_as_text_are_the_same_numbers(
+    as_text: set[str], numbers: dict[str, float]
+) -> None:
+    """Also beside some that are not; levels are kept as they are."""
+    texts = {name: json.dumps(number) if name in as_text else number for name, number in numbers.items()}
+    rows = [{"target_currency": "A", "asks": [["1", "2"]], **texts}, {"target_currency": "B", "last": 3}]
+    batch = decode(encoded(data=rows))
+    assert not isinstance(batch, PartialBatch)
+    assert {name: getattr(batch.data[0], name) for name in NUMBERS} == numbers
+    assert (bytes(batch.data[0].asks), batch.data[1].last) == (b'[["1", "2"]]', 3.0)
+    assert (batch.region, batch.timestamp_ms, batch.batch_size) == ("korea", BATCH["timestamp_ms"], 2)
+    assert Decoder(Limits()).convert(BATCH | {"data": rows}).data[0].last == numbers["last"]
+
+
+def test_a_price_that_is_no_number_is_read_as_such_and_a_missing_one_as_none() -> None:
+    """Whoever looks at prices finds it invalid."""
+    rows = [{"target_currency": "A", "last": text} for text in ("nan", "inf", "null")]
+    nan, infinite, none = (row.last for row in decode(encoded(data=rows)).data)
+    assert nan is not None
+    assert math.isnan(nan)
+    assert (infinite, none) == (math.inf, None)
 
 
 @pytest.mark.parametrize("fields", UNREADABLE)

@@ -1,7 +1,6 @@
 """Every batch has its event, and only one, whatever happens to the sidecar; Kafka and the sidecar are real."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,6 @@ from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.traffic import FEEDS, disordered, missing, surplus
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def deployment(broker: Broker, tmp_path: Path) -> Iterator[Deployment]:
-    """Topics for input and output; no sidecar runs yet."""
-    with Deployment(broker, tmp_path) as deployment:
-        deployment.create_outputs()
-        yield deployment
 
 
 def counted(sidecar: Sidecar, batches: int) -> None:

@@ -13,13 +13,14 @@ from exporter.watching.watch import watches
 from tests.support.analysis import FIRST, KEY, NOW_MS, value
 
 LIMIT_MS = 20_000
+PRICED = value().replace(b'"A"', b'"A", "last": 7.0')
 
 
 class Room:
     """One feed with a fixed limit on silence that is expected, and who looks at it; `now_ms` goes on as it runs."""
 
-    def __init__(self) -> None:
-        rule = Thresholds(silent=LIMIT_MS / 1000)
+    def __init__(self, frozen: float | None = None) -> None:
+        rule = Thresholds(silent=LIMIT_MS / 1000, frozen=frozen)
         config = Config(feeds=FeedsConfig(thresholds=(rule,), expected=(ExpectedFeed(feed=KEY),)))
         self.now_ms = NOW_MS
         self.is_sole_reader = True
@@ -43,7 +44,7 @@ class Room:
         """Let a batch come."""
         if not self.feed.partitions:
             self.feed.hold(FIRST, self.now_ms)
-        batch = Decoder(Limits()).decode(value())
+        batch = Decoder(Limits()).decode(PRICED)
         self.feed.count(batch, Measured(batch), Arrival(self.now_ms, self.now_ms, is_live=True), (FIRST, 0))
 
     def look(self) -> FeedState:
@@ -98,6 +99,19 @@ def test_a_feed_that_goes_to_another_replica_takes_its_state_along() -> None:
     assert not room.feed.has_state
     assert room.run(LIMIT_MS) == {FeedState.UNKNOWN}
     assert room.run(5000, is_sending=True) == {FeedState.OK}
+
+
+def test_a_feed_that_comes_back_from_another_replica_is_not_frozen_for_what_was_not_seen() -> None:
+    """The tail of its partition tells that it was there meanwhile, but not whether prices changed."""
+    room = Room(frozen=30.0)
+    room.run(5000, is_sending=True)
+    room.is_sole_reader = False
+    room.feed.release(FIRST)
+    room.run(60_000)
+    room.feed.hold(FIRST, room.now_ms)
+    room.feed.watch.freshness.recall(room.now_ms)
+    assert room.run(30_000, is_sending=True) == {FeedState.OK}
+    assert room.run(5000, is_sending=True) >= {FeedState.FROZEN}
 
 
 def test_a_feed_that_is_nowhere_is_no_more_ours_once_others_read_too() -> None:

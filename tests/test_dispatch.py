@@ -5,18 +5,21 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.delivery.dispatch import EVENT_OVERHEAD_BYTES, Dispatch, Position
+from exporter.delivery.dispatch import EVENT_OVERHEAD_BYTES, Dispatch, Extent, Position, resumed
 from exporter.events.factory import Event
-from exporter.model import EventType, Partition
+from exporter.model import EventType, Partition, Reset, ResetCause
 from tests.support.analysis import FIRST, NOW_MS, SECOND, record, start, take
 from tests.support.analysis import analysis as new_analysis
 
 OFFSETS = st.integers(0, 2**63 - 1)
 
 
-@given(offsets=st.tuples(OFFSETS, OFFSETS), since_ms=st.integers(0, NOW_MS))
-def test_a_position_comes_back_from_its_commit(offsets: tuple[int, int], since_ms: int) -> None:
-    position = Position(max(offsets), min(offsets), since_ms)
+IDS = st.sampled_from(["", "81y1uwv4TP6H1S0N1pMsag", "CB/GaOBOQRqnr+PoDpSBhQ"])
+
+
+@given(offsets=st.tuples(OFFSETS, OFFSETS), since_ms=st.integers(0, NOW_MS), topic_id=IDS)
+def test_a_position_comes_back_from_its_commit(offsets: tuple[int, int], since_ms: int, topic_id: str) -> None:
+    position = Position(max(offsets), min(offsets), since_ms, topic_id)
     assert Position.committed(position.offset, position.metadata, NOW_MS) == position
 
 
@@ -36,6 +39,48 @@ def test_whatever_stands_beside_a_commit_the_position_is_possible(metadata: str 
 def test_a_commit_without_metadata_is_fully_summarized() -> None:
     for metadata in (None, "", "written by hand"):
         assert Position.committed(10, metadata, NOW_MS) == Position(10, 10, NOW_MS)
+
+
+LEFT = Position(50, 40, NOW_MS - 1000, "first")
+
+
+def test_a_partition_that_holds_the_position_is_read_on_there() -> None:
+    for extent in (Extent(0, 100, "first"), Extent(50, 50, "first"), Extent(0, 50, "")):
+        assert resumed(LEFT, extent, NOW_MS) == (LEFT, None)
+    assert resumed(LEFT._replace(topic_id=""), Extent(0, 100, "first"), NOW_MS) == (LEFT, None)
+
+
+def test_what_was_deleted_before_it_was_read_is_known_to_the_record() -> None:
+    """The summary goes on from there, and tells of the whole time."""
+    reset = Reset(ResetCause.RECORDS_DELETED, 50, 30)
+    assert resumed(LEFT, Extent(80, 100, "first"), NOW_MS) == (Position(80, 80, NOW_MS - 1000, "first"), reset)
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning() -> None:
+    """Its id says so; where there is none, that it ends before the position. What it does not hold any more is lost."""
+    reset = Reset(ResetCause.TOPIC_RECREATED, 50, 5)
+    for extent in (Extent(5, 100, "second"), Extent(5, 10, "second"), Extent(5, 10, "")):
+        assert resumed(LEFT, extent, NOW_MS) == (Position(5, 5, NOW_MS, extent.topic_id), reset)
+
+
+def test_a_topic_that_lost_what_was_read_is_read_on_at_its_end() -> None:
+    """What came before was told already; summaries do not wait for what is not to be had."""
+    reset = Reset(ResetCause.LOG_TRUNCATED, 50, 0)
+    for high, summarized in ((45, 40), (30, 30)):
+        begun = LEFT._replace(offset=high, summarized=summarized)
+        assert resumed(LEFT, Extent(0, high, "first"), NOW_MS) == (begun, reset)
+
+
+@given(offset=OFFSETS, extent=st.tuples(OFFSETS, OFFSETS), ids=st.tuples(IDS, IDS))
+def test_wherever_a_partition_was_left_it_is_read_on_where_it_has_records(
+    offset: int, extent: tuple[int, int], ids: tuple[str, str]
+) -> None:
+    """A reset is told exactly where that is not the place where it was left, or not the same topic."""
+    low, high = sorted(extent)
+    begun, reset = resumed(Position(offset, offset, 0, ids[0]), Extent(low, high, ids[1]), NOW_MS)
+    assert low <= begun.offset <= high
+    assert begun.summarized <= begun.offset
+    assert (reset is None) == (begun.offset == offset and (ids[0] == ids[1] or not all(ids)))
 
 
 def event(source: Partition, number: int) -> Event:

@@ -23,10 +23,20 @@ def test_what_is_not_allowed_is_said_until_it_is() -> None:
 
 
 def test_to_be_thrown_out_once_is_no_complaint() -> None:
-    """An outage that outlasts a transaction looks the same; so does one tomorrow."""
+    """A predecessor that was given up too early does that; so does one tomorrow."""
     patience = Patience()
     for day in range(3):
         assert patience.failed(Cause.FENCED, "fenced", day * 86_400.0) <= 1.0
+        assert patience.complaint == ""
+
+
+@pytest.mark.parametrize("cause", [Cause.ABORTED, Cause.NOT_OPEN])
+def test_to_be_thrown_out_after_an_outage_is_no_other_process(cause: Cause) -> None:
+    """What our own producers asked before they were given up arrives late, and throws out their successor."""
+    patience = Patience()
+    for minute in range(0, 300, 60):
+        patience.failed(cause, "timed out", minute)
+        assert patience.failed(Cause.FENCED, "fenced", minute + 20.0) <= 1.0
         assert patience.complaint == ""
 
 

@@ -1,8 +1,6 @@
 """Whatever happens to the channel, what was offered is published once, in order, and positions never run ahead."""
 
-from collections.abc import Iterator
 from itertools import count
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -10,11 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from exporter.configuration.config import BacklogLimits
+from exporter.delivery.backlog import Backlog
 from exporter.delivery.dispatch import Dispatch, Position
 from exporter.delivery.publisher import Publisher
 from exporter.events.factory import Event
 from exporter.model import EventType, Partition
-from tests.fakes import LARGEST_BODY, FakeChannel, FakeGroup, Fate, ManualWorker
+from tests.fakes import LARGEST_BODY, FakeChannel, FakeGroup, Fate, ManualClock, ManualWorker
 
 PARTITIONS = [Partition("ticker-data.korea", number) for number in range(3)]
 LIMITS = BacklogLimits(events=5, bytes=100_000, age=10.0)
@@ -25,26 +24,15 @@ class Stage:
     """A publisher whose time, threads, channel and group are in the hands of the test."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.clock = ManualClock()
         self.group = FakeGroup()
         self.channel = FakeChannel(self.group)
-        self.worker = ManualWorker(self.elapse)
-        self._patch = pytest.MonkeyPatch()
-        self._patch.setattr("exporter.delivery.publisher.Worker", lambda _name: self.worker)
-        self._patch.setattr("exporter.delivery.publisher.time", SimpleNamespace(sleep=self.elapse))
-        self.publisher = Publisher(self.channel, self.group, LIMITS, COMMIT_INTERVAL, lambda: self.now)
-
-    def close(self) -> None:
-        """Give time and threads back."""
-        self._patch.undo()
-
-    def elapse(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
+        self.worker = ManualWorker(self.clock)
+        self.publisher = Publisher(self.channel, self.group, Backlog(LIMITS), COMMIT_INTERVAL, self.clock, self.worker)
 
     def turn(self, seconds: float = COMMIT_INTERVAL) -> None:
         """Advance once after so much time, and let the calls that this began end."""
-        self.elapse(seconds)
+        self.clock.sleep(seconds)
         self.publisher.advance()
         self.worker.work()
 
@@ -98,7 +86,7 @@ class Publishing(RuleBasedStateMachine):
         """What the loop does; blocking calls end one way or another, or stay under way."""
         for records, elapsed, fate in turns:
             self._offer_batches(records)
-            self.stage.elapse(elapsed)
+            self.stage.clock.sleep(elapsed)
             self.stage.publisher.advance()
             if fate is not None:
                 self._work(fate)
@@ -108,7 +96,7 @@ class Publishing(RuleBasedStateMachine):
         """Events and positions whose offsets may be committed already."""
         made = Dispatch()
         for partition in sorted(partitions):
-            offset, _, since = self._reached(partition)
+            offset, _, since, _ = self._reached(partition)
             made.add(event(partition, next(self.numbers), EventType.SUMMARY))
             made.positions[partition] = Position(offset, offset, since + 1)
         self._offer(made)
@@ -156,7 +144,6 @@ class Publishing(RuleBasedStateMachine):
         reached = {partition: self._reached(partition) for partition in PARTITIONS if self.offered[partition]}
         assert self.stage.group.positions == reached
         assert self.stage.publisher.backlog_size()[:2] == (0, 0)
-        self.stage.close()
 
     def _offer_batches(self, records: list[tuple[Partition, int]]) -> None:
         """Offer what a turn of the loop brings; some events are too large to be sent."""
@@ -186,12 +173,11 @@ TestPublishing.settings = settings(max_examples=250, stateful_step_count=30)
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage() -> Stage:
     """A publisher that is open."""
     stage = Stage()
     stage.turns(2)
-    yield stage
-    stage.close()
+    return stage
 
 
 def test_nothing_is_sealed_before_the_commit_interval_ends(stage: Stage) -> None:
@@ -264,6 +250,20 @@ def test_fullness_is_that_of_the_nearest_limit(stage: Stage) -> None:
     assert stage.publisher.fullness() == 1
 
 
+def test_what_is_lost_with_its_partition_does_not_wait_any_more(stage: Stage) -> None:
+    """Neither to be sent nor to be told of: a backlog that holds nothing has no age."""
+    stage.channel.breaks = True
+    for number, partition in enumerate(PARTITIONS[:2]):
+        stage.publisher.offer(dispatch(event(partition, number), **{f"p{number}": Position(1, 0, 0)}))
+    stage.turn(LIMITS.age)
+    stage.publisher.drop({PARTITIONS[0]})
+    assert stage.publisher.backlog_size()[0] == 1
+    stage.publisher.drop({PARTITIONS[1]})
+    assert stage.publisher.backlog_size() == (0, 0, 0.0)
+    assert stage.publisher.fullness() == 0
+    assert stage.publisher.settle(0.0)
+
+
 def test_trouble_is_told_until_something_is_committed(stage: Stage) -> None:
     """A channel that opens and then fails again is still in trouble."""
     stage.channel.breaks = True
@@ -281,9 +281,9 @@ def test_settling_ends_at_its_deadline(stage: Stage) -> None:
     """And says that not all is published."""
     stage.group.is_silent, stage.channel.fate = True, Fate.COMMITTED_IN_DOUBT
     stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
-    began = stage.now
+    began = stage.clock.seconds
     assert not stage.publisher.settle(2.0)
-    assert 2.0 <= stage.now - began < 2.5
+    assert 2.0 <= stage.clock.seconds - began < 2.5
     stage.group.is_silent = False
     assert stage.publisher.settle(2.0)
     assert [each.body for each in stage.channel.published] == [b"1"]

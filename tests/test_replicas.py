@@ -2,25 +2,12 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.traffic import FEEDS, SPREAD
 from tests.support.waiting import eventually
 
-PARTITIONS = {"0", "1", "2", "3"}
-
-
-@pytest.fixture
-def deployment(broker: Broker, tmp_path: Path) -> Iterator[Deployment]:
-    """Topics for input and output; no sidecar runs yet."""
-    with Deployment(broker, tmp_path, partitions=len(PARTITIONS)) as deployment:
-        deployment.create_outputs()
-        yield deployment
+PARTITIONS = {"0", "1", "2", "3"}  # those of a Deployment
 
 
 def replica(deployment: Deployment, instance: str) -> Sidecar:

@@ -17,6 +17,7 @@ from tests.fakes import FakeChannel, FakeGroup
 from tests.support.kafka import Broker
 
 FRAME = b"frame:"
+TRANSACTION_SECONDS = 60.0  # what librdkafka asks for unless it is told
 
 
 class Stage(NamedTuple):
@@ -75,7 +76,7 @@ def transactional(broker: Broker, topic: Callable[..., str]) -> Iterator[Stage]:
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group})
 
     def make() -> TransactionalChannel:
-        return TransactionalChannel(partial(Producer, properties), frames)
+        return TransactionalChannel(partial(Producer, properties), frames, TRANSACTION_SECONDS)
 
     yield Stage(
         make(),

@@ -1,9 +1,7 @@
 """Where reading begins, goes on and ends; Kafka and the sidecar are real."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions  # confluent_kafka.admin has it too, but does not tell mypy
 
@@ -11,14 +9,6 @@ from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.traffic import Batch, Traffic
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def deployment(broker: Broker, tmp_path: Path) -> Iterator[Deployment]:
-    """Topics for input and output; no sidecar runs yet."""
-    with Deployment(broker, tmp_path, partitions=2) as deployment:
-        deployment.create_outputs()
-        yield deployment
 
 
 def ready(sidecar: Sidecar) -> None:
@@ -35,10 +25,9 @@ def eventually_told(deployment: Deployment, batches: list[Batch]) -> None:
 def add_partition(deployment: Deployment) -> Traffic:
     """Add a partition to the input; returns what writes into it."""
     admin = AdminClient({"bootstrap.servers": deployment.cluster.bootstrap})
-    admin.create_partitions([NewPartitions(deployment.topic, 3)])[deployment.topic].result(10)
-    topics = eventually(lambda: admin.list_topics(deployment.topic, timeout=10).topics)
-    eventually(lambda: len(topics[deployment.topic].partitions) == 3)
-    return Traffic(deployment.cluster, deployment.topic, 3)
+    admin.create_partitions([NewPartitions(deployment.topic, 5)])[deployment.topic].result(10)
+    eventually(lambda: len(admin.list_topics(deployment.topic, timeout=10).topics[deployment.topic].partitions) == 5)
+    return Traffic(deployment.cluster, deployment.topic, 5)
 
 
 def test_new_group_begins_at_the_end_when_that_is_asked(deployment: Deployment) -> None:

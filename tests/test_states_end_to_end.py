@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ import pytest
 from exporter.model import FeedKey
 from exporter.tools.market import Feed, Simulator
 from exporter.tools.simulator import Collectors
-from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
 
@@ -25,14 +23,6 @@ DAY_MS = 86_400_000
 # More than the threshold on silence, at ten batches a second.
 ENOUGH_BATCHES = 90
 HEALTHY, BESIDE, DEAD, FROZEN, PLANNED = "upbit", "bithumb", "okx", "gopax", "coinone"
-
-
-@pytest.fixture
-def deployment(broker: Broker, tmp_path: Path) -> Iterator[Deployment]:
-    """Topics for input and output; no sidecar runs yet."""
-    with Deployment(broker, tmp_path) as deployment:
-        deployment.create_outputs()
-        yield deployment
 
 
 def collector(deployment: Deployment, exchange: str) -> Feed:

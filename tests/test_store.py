@@ -24,9 +24,11 @@ from prometheus_client import CollectorRegistry
 from exporter.configuration.config import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import counts as redis_counts
-from exporter.store import store
+from exporter.store import redis_store as store
 from exporter.store.breaker import CircuitBreaker, CircuitState
-from exporter.store.store import NullStore, RedisStore, Store, StoreMetrics, StoreUnavailable, SymbolStatistics
+from exporter.store.counts import StoreMetrics
+from exporter.store.redis_store import RedisStore
+from exporter.store.store import NullStore, Store, StoreUnavailable, SymbolStatistics
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually

@@ -96,7 +96,7 @@ def test_prometheus_scrapes_a_target(prometheus: Callable[..., PrometheusServer]
             sample = eventually(lambda: server.query("marketdata_records_total"), message="no sample")[0]
         finally:
             target.shutdown()
-    assert (sample.labels["job"], sample.value) == ("marketdata", 3.0)
+    assert (sample.labels["job"], sample.value) == ("marketdata-exporter", 3.0)
 
 
 def test_promtool_tells_good_from_bad_metrics() -> None:

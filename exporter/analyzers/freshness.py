@@ -220,7 +220,7 @@ class Freshness:
 
     def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> None:
         """See Analyzer."""
-        record_ms, received_ms, is_live = arrival
+        record_ms, received_ms, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
         self.last_arrival_ms = received_ms
         if not is_live:
             self.last_heard_ms = max(self.last_heard_ms, min(record_ms, received_ms))
@@ -272,10 +272,11 @@ class Freshness:
 class Movement:
     """How long the prices of one feed usually rest. `last_ms` is the newest change; 0: none yet."""
 
-    __slots__ = ("_limit", "last_ms")
+    __slots__ = ("_ceiling_ms", "_limit", "last_ms")
 
     def __init__(self, policy: Policy) -> None:
         self.last_ms = 0
+        self._ceiling_ms = policy.ceiling_ms
         self._limit = Limit(policy)
 
     def see(self, changed_ms: int) -> None:
@@ -291,5 +292,9 @@ class Movement:
 
     @property
     def limit_ms(self) -> int | None:
-        """How long prices may rest; None while that is unknown."""
-        return self._limit.limit_ms if self._limit.is_known else None
+        """How long prices may rest; None while that is unknown, or learned to be more than the ceiling.
+
+        A rest of an hour says nothing of a market that often has one: it is not cut short to be judged.
+        """
+        limit = self._limit
+        return limit.limit_ms if limit.is_known and limit.usual_ms <= self._ceiling_ms else None

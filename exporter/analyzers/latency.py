@@ -75,7 +75,8 @@ class Hop:
 class Latency:
     """The stages of one feed.
 
-    Only live batches are observed: one that we catch up on would measure our absence; those are counted in `catch_up`.
+    Only live batches are observed: one that we catch up on would measure our absence, and a replay its own age; those
+    are counted in `catch_up`.
     `skipped` counts the stamps that cannot be times.
     """
 
@@ -89,7 +90,7 @@ class Latency:
 
     def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> None:
         """Observe each stage of which both ends are known; the exchange's stamp is the newest message's."""
-        recorded, received, is_live = arrival
+        recorded, received, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
         if not is_live:
             self.catch_up += 1
             return

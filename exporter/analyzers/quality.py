@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MEANINGS = {
     Anomaly.SIZE_MISMATCH: "`batch_size` is not the number of messages",
-    Anomaly.UNREADABLE_FIELD: "an optional field has a type that cannot be read; all of them were left out",
+    Anomaly.UNREADABLE_FIELD: "an optional field cannot be read as what it should be; all of them were left out",
     Anomaly.INVALID_PRICE: "a price is zero, negative or not finite",
     Anomaly.INVERTED_RANGE: "`high` is below `low`",
     Anomaly.PRICE_OUT_OF_RANGE: "`last` is outside `low` to `high`, where `high` is not 0",
@@ -65,8 +65,9 @@ class Known:
 class Quality:
     """Watches the content of one feed; what is remembered is bounded by `limit` symbols.
 
-    `last_price_change_ms` is when any price last was another than before, in Unix milliseconds: of a live batch by our
-    clock, of an old one by the broker's, as `Freshness.last_heard_ms` with which it is compared; 0 before the first.
+    `last_price_change_ms` is when any price last was another than before, or a newer trade came, in Unix milliseconds:
+    of a live batch by our clock, of an old one by the broker's, as `Freshness.last_heard_ms` with which it is compared;
+    0 before the first.
     """
 
     def __init__(self, limit: int, *, find_duplicates: bool = False) -> None:
@@ -84,18 +85,20 @@ class Quality:
 
     def examine(self, batch: Batch, measured: Measured, arrival: Arrival) -> Sequence[Anomaly]:
         """Take one batch into account, and return what is suspicious in it, each kind once."""
-        recorded, received, is_live = arrival
+        recorded, received, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
         stamps, messages = measured.stamps, batch.data
-        # Several partitions are read side by side: only what was appended later can be said to go backwards.
-        slack = BACKWARDS_MS if recorded >= self._recorded_ms else _INFINITY
-        self._recorded_ms = recorded
+        # Several partitions are read side by side: only what was appended last can be said to go backwards.
+        slack: float = _INFINITY
+        if recorded >= self._recorded_ms:
+            slack, self._recorded_ms = BACKWARDS_MS, recorded if recorded < received else received
         self._moved = False
         newest = stamps[-1] if stamps else 0
         self._examine_batch(batch, measured, received + FUTURE_MS, slack)
         if newest > received + FUTURE_MS:
             self._found.add(Anomaly.FUTURE_MESSAGE)
         self._examine_messages(messages, len(stamps) == len(messages), slack)
-        if self._moved:
+        # A trade moves the market at whatever price; a stable coin may have one price for hours.
+        if self._moved or (newest > self._newest and messages[0].price is not None):
             changed = received if is_live else min(recorded or received, received)
             self.last_price_change_ms = max(self.last_price_change_ms, changed)
         elif newest == self._newest and newest:
@@ -109,6 +112,16 @@ class Quality:
         found = sorted(self._found)
         self._found.clear()
         return found
+
+    def without_memory(self) -> Quality:
+        """One that knows nothing of the feed, for a batch that is neither to be compared nor to be remembered."""
+        return Quality(self._limit, find_duplicates=self._find_duplicates)
+
+    def knows_newer(self, messages: Iterable[Message]) -> bool:
+        """Whether one of the messages goes backwards for its symbol."""
+        symbols, nothing = self._symbols, Known()
+        stamped = ((message.timestamp, symbols.get(message.symbol, nothing)) for message in messages)
+        return any(0 < stamp < known.stamp - BACKWARDS_MS for stamp, known in stamped if stamp)
 
     def prices(self) -> dict[str, float]:
         """The last price of each symbol that has one; order books have none."""

@@ -5,7 +5,7 @@
 | maintenance | the calendar says that the feed may be silent | nothing |
 | sidecar_stalled | the partition grows without us: for 30 s, or for 5 s while the feed is overdue | this sidecar |
 | silent | nothing was sent for longer than the limit; `scope`: by this feed, on this topic, anywhere | the collector |
-| frozen | it sends, but for longer than the limit no price has changed | the exchange |
+| frozen | it sends, but for longer than the limit no price has changed and nobody traded | the exchange |
 | delayed | it sends, but the median interval has passed the limit, or all that comes is old | collector, network |
 | partial | less than the wanted share of the expected symbols is active | subscriptions |
 | unknown | the broker does not answer, we catch up, have just begun to listen, or never heard of it | wait |

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from heapq import nsmallest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,6 +69,15 @@ class Ages:
         buckets[last] += end
 
 
+class SymbolStatus(StrEnum):
+    """What is thought of a symbol; a closed set."""
+
+    ACTIVE = "active"
+    STALE = "stale"
+    MISSING = "missing"
+    UNEXPECTED = "unexpected"
+
+
 class SymbolCounts(NamedTuple):
     """How many symbols a feed has of each status; every symbol that is seen or expected has exactly one."""
 
@@ -118,6 +128,15 @@ class Coverage:
         if now_ms - self._since_ms < self.missing_ms:
             return None
         return self._count(seen_ms, now_ms)
+
+    def statuses(self, seen_ms: Mapping[str, int], now_ms: int) -> dict[str, SymbolStatus]:
+        """The status of each symbol that is seen or expected, as `look` counts them; empty while that is too early."""
+        if self._since_ms is None or now_ms - self._since_ms < self.missing_ms:
+            return {}
+        statuses, limit = dict.fromkeys(seen_ms, SymbolStatus.ACTIVE), now_ms - self.stale_ms
+        statuses |= {symbol: SymbolStatus.STALE for symbol, seen in seen_ms.items() if seen <= limit}
+        statuses |= dict.fromkeys(self.missing(seen_ms, now_ms), SymbolStatus.MISSING)
+        return statuses | dict.fromkeys(self.unexpected(seen_ms), SymbolStatus.UNEXPECTED)
 
     def missing(self, seen_ms: Mapping[str, int], now_ms: int) -> list[str]:
         """The names of the missing symbols, sorted."""

@@ -19,7 +19,9 @@ from exporter.metrics.exposition import TEXT, label_text, render
 from exporter.metrics.feed_metrics import FEED_FAMILIES
 from exporter.metrics.feed_text import families, texts
 from exporter.model import Arrival, BatchResult, FeedKey, Partition
-from exporter.store.store import NullStore, RedisStore, Store, StoreMetrics
+from exporter.store.counts import StoreMetrics
+from exporter.store.redis_store import RedisStore
+from exporter.store.store import NullStore, Store
 from exporter.watching.watch import watches
 
 STORE_STOP_SECONDS = 2.0
@@ -31,8 +33,8 @@ _HERE = Partition("analyze_batch", 0)
 class BatchAnalyzer:
     """Analyzes batches by the rules and limits of the sidecar, and keeps the same counters; any thread may use it.
 
-    `symbol_field` is the name that rows give their symbol. `config` has the keys of the YAML file; of these, `input`
-    and `redis` matter. Raises ConfigError.
+    `symbol_field` is the name that rows give their symbol. `config` has the keys of the YAML file; of these, `input`,
+    `redis` and `feeds.find_duplicates` (tickers that a batch has twice are an anomaly) matter. Raises ConfigError.
     """
 
     def __init__(self, *, symbol_field: str = "target_currency", config: Mapping[str, object] | None = None) -> None:
@@ -91,8 +93,8 @@ class BatchAnalyzer:
         feed.admit(measured.symbols, self._table.limits, now_ms)
         self._table.keep(feed)
         feed.hold(_HERE, now_ms)
-        feed.count(batch, measured, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))
-        feed.remember(batch, measured, now_ms)
+        heard_ms = feed.count(batch, measured, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))
+        feed.remember(batch, measured, heard_ms)
 
     def metrics(self) -> bytes:
         """Return the page of all feeds, and of Redis when it is set up, in Prometheus' text format 0.0.4.

@@ -15,8 +15,7 @@ from exporter import clients
 from exporter.configuration.config import Config
 from exporter.events import framing
 from exporter.events.factory import Event
-from exporter.events.registry import RegistryError
-from exporter.model import EventType
+from exporter.model import EventType, RegistryError
 
 POLL_SECONDS = 0.2
 

@@ -20,7 +20,7 @@ from exporter.configuration.layers import Problem
 from exporter.configuration.settings import ConfigError
 from exporter.events import framing
 from exporter.events.factory import Event, EventFactory
-from exporter.events.values import batch_value, error_value, utc_text
+from exporter.events.values import aggregated_value, batch_value, error_value, utc_text
 from exporter.limiter import RateLimiter
 from exporter.model import BatchResult, EventType, FeedKey, Partition
 
@@ -171,16 +171,12 @@ class BatchMonitoringProducer:
             elapsed_seconds=elapsed_seconds,
             summary_period_seconds=summary_period_seconds,
         )
-        stats = msgspec.structs.asdict(_checked(summary))
+        await self._send_summary(feed, _checked(summary))
+
+    async def _send_summary(self, feed: FeedKey, summary: _Summary) -> None:
+        stats = msgspec.structs.asdict(summary)
         period = stats.pop("summary_period_seconds")
-        value = {
-            "event_type": EventType.SUMMARY.value,
-            "event_timestamp_utc": _now_utc(),
-            **feed._asdict(),
-            "aggregated_stats": stats,
-            "summary_period_seconds": period,
-        }
-        await self._send(EventType.SUMMARY, feed, value)
+        await self._send(EventType.SUMMARY, feed, aggregated_value(feed, stats, period, _now_utc()))
 
     async def _send(self, event_type: EventType, feed: FeedKey, value: Mapping[str, Any]) -> None:
         if self._outbox is None:

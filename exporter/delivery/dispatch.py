@@ -10,7 +10,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from exporter.events.factory import Event
-from exporter.model import EventType, Partition
+from exporter.model import EventType, Partition, Reset, ResetCause
 
 # What an event takes in memory beside its body: the struct, its headers and their texts.
 EVENT_OVERHEAD_BYTES = 600
@@ -21,17 +21,20 @@ class Position(NamedTuple):
 
     `offset` is the next record to read. `summarized` is the next record that no published summary covers: whoever
     takes the partition over reads on from there, so that no batch is missing from the summaries. `since_ms` is when
-    the summary that will cover it began.
+    the summary that will cover it began. `topic_id` is the topic's, by which one that was made anew is told; empty
+    where brokers tell none.
     """
 
     offset: int
     summarized: int
     since_ms: int
+    topic_id: str = ""
 
     @property
     def metadata(self) -> str:
         """The text that is committed beside the offset."""
-        return f"summarized={self.summarized} since={self.since_ms}"
+        text = f"summarized={self.summarized} since={self.since_ms}"
+        return f"{text} topic={self.topic_id}" if self.topic_id else text
 
     @classmethod
     def committed(cls, offset: int, metadata: str | None, now_ms: int) -> Position:
@@ -41,19 +44,54 @@ class Position(NamedTuple):
             summarized, since_ms = int(fields["summarized"]), int(fields["since"])
         except (KeyError, ValueError):
             return cls(offset, offset, now_ms)
-        return cls(offset, min(offset, max(0, summarized)), min(now_ms, since_ms))
+        return cls(offset, min(offset, max(0, summarized)), min(now_ms, since_ms), fields.get("topic", ""))
 
 
 class Start(NamedTuple):
     """Where a partition is taken over.
 
     `first` is the offset from which it is read, at or before what is committed: what lies between is read again to
-    complete a summary, and to know when each feed was last heard. `end` is where the partition ended then.
+    complete a summary, and to know when each feed was last heard. `end` is where the partition ended then. `reset`
+    says why it is not the place where it was left, if it is not.
     """
 
     position: Position
     first: int
     end: int
+    reset: Reset | None = None
+
+
+class Extent(NamedTuple):
+    """What a partition holds: the records from `low` to before `high`; of which topic, where brokers tell that."""
+
+    low: int
+    high: int
+    topic_id: str = ""
+
+
+def is_another(topic_id: str, later: str) -> bool:
+    """Tell whether two ids of topics of one name are known to differ."""
+    return bool(topic_id and later) and topic_id != later
+
+
+def resumed(left: Position, extent: Extent, now_ms: int) -> tuple[Position, Reset | None]:
+    """Return where to go on with a partition that was left at a position, and why that is somewhere else, if it is.
+
+    Where ids are not known, a topic that ends before the position was made anew. Where they are, and are the same,
+    brokers have lost records that were read already; the end is then the only place that tells nothing twice.
+    """
+    low, high, topic_id = extent
+    is_short = left.offset > high
+    if is_another(left.topic_id, topic_id) or (is_short and not (left.topic_id and topic_id)):
+        return Position(low, low, now_ms, topic_id), Reset(ResetCause.TOPIC_RECREATED, left.offset, low)
+    here = left._replace(topic_id=topic_id or left.topic_id)
+    if is_short:
+        truncated = here._replace(offset=high, summarized=min(left.summarized, high))
+        return truncated, Reset(ResetCause.LOG_TRUNCATED, left.offset, 0)
+    if left.offset < low:
+        begun = here._replace(offset=low, summarized=low)
+        return begun, Reset(ResetCause.RECORDS_DELETED, left.offset, low - left.offset)
+    return here, None
 
 
 class Dispatch:

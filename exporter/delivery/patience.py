@@ -12,8 +12,10 @@ PAUSE_SECONDS = {
     Cause.FENCED: 1.0,
     Cause.DENIED: 10.0,
 }
-# An outage that outlasts a transaction looks like one process that throws us out. Twice in so long is another process.
+# A predecessor that was given up too early may throw us out once. Twice in so long is another process.
 FENCED_AGAIN_SECONDS = 120.0
+# After other failures so long ago at most it may be what our own producers asked before they were given up.
+OUTAGE_SECONDS = 60.0
 DUPLICATE_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 300.0
 DUPLICATE = "another process publishes as this instance: each needs an `instance` of its own"
@@ -26,6 +28,7 @@ class Patience:
         self.complaint = ""
         self._fenced_at = float("-inf")
         self._fences = 0
+        self._out_at = float("-inf")
 
     def failed(self, cause: Cause, trouble: str, now: float) -> float:
         """Return the seconds to wait."""
@@ -33,6 +36,8 @@ class Patience:
             return self._fenced(now)
         if cause is Cause.DENIED:
             self.complaint = f"not allowed: {trouble}"
+        if cause in (Cause.ABORTED, Cause.NOT_OPEN):
+            self._out_at = now
         return PAUSE_SECONDS[cause]
 
     def succeeded(self, now: float) -> None:
@@ -43,6 +48,8 @@ class Patience:
             self.complaint = ""
 
     def _fenced(self, now: float) -> float:
+        if now - self._out_at < OUTAGE_SECONDS:
+            return PAUSE_SECONDS[Cause.FENCED]
         self._fences = 1 if self._has_been_alone(now) else self._fences + 1
         self._fenced_at = now
         if self._fences > 1:

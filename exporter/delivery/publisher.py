@@ -8,13 +8,12 @@ its dispatches back in front. All methods belong to the loop thread.
 from __future__ import annotations
 
 import logging
-import time
-from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-from exporter.configuration.config import BacklogLimits
+from exporter.clock import Clock
+from exporter.delivery.backlog import Backlog
 from exporter.delivery.channel import Cause, Channel, ChannelError, Ending, Outcome
 from exporter.delivery.dispatch import Dispatch, Position
 from exporter.delivery.patience import Patience
@@ -51,6 +50,12 @@ class PublisherCounts:
         self.commits = 0
         self.commit_failures = dict.fromkeys((*Cause, "unclear"), 0)
 
+    def published(self, dispatch: Dispatch, now: float) -> None:
+        """Count the events of a dispatch that is published for good."""
+        for event_type, count in dispatch.counts.items():
+            self.events[event_type] += count
+            self.delivery[event_type].add(now - dispatch.offered_at, count)
+
 
 DELIVERY_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -75,28 +80,26 @@ class Publisher:
         self,
         channel: Channel,
         group: Group,
-        limits: BacklogLimits,
+        backlog: Backlog,
         commit_interval: float,
-        clock: Callable[[], float],
+        clock: Clock,
+        worker: Worker,
         report: Report = lambda _event, _trouble: None,
     ) -> None:
         self.counts = PublisherCounts()
         self.trouble = "not opened yet"
         self._channel = channel
         self._group = group
-        self._limits = limits
+        self._backlog = backlog
         self._commit_interval = commit_interval
         self._clock = clock
         self._report = report
         self._patience = Patience()
-        self._worker = Worker("publisher")
+        self._worker = worker
         self._opening: Task[None] | None = None
         self._sealing: Task[Outcome] | None = None
         self._state = _State.CLOSED
-        self._waiting: deque[Dispatch] = deque()
-        self._cursor = 0  # how many events of the first waiting dispatch are sent
-        self._sent: list[Dispatch] = []
-        self._spoiled = False
+        self._spoiled = False  # what was sent belongs in part to partitions that are lost: it must not be committed
         self._called_at = 0.0
         self._due = 0.0  # when to act next: open, begin or seal
 
@@ -104,32 +107,26 @@ class Publisher:
 
     def backlog_size(self) -> tuple[int, int, float]:
         """Return events, bytes and the age in seconds of the oldest, of all that is not known to be published."""
-        waiting = [*self._sent, *self._waiting]
-        oldest = waiting[0].offered_at if waiting else self._clock()
-        events = sum(len(dispatch.events) for dispatch in waiting)
-        return events, sum(dispatch.bytes for dispatch in waiting), max(0.0, self._clock() - oldest)
+        return self._backlog.size(self._clock.monotonic())
 
     def fullness(self) -> float:
         """Return how full the backlog is, by the limit that is nearest: from 1.0 on reading has to pause."""
-        events, size, age = self.backlog_size()
-        return max(events / self._limits.events, size / self._limits.bytes, age / self._limits.age)
+        return self._backlog.fullness(self._clock.monotonic())
 
     # What the loop does.
 
     def offer(self, dispatch: Dispatch) -> None:
         """Take a dispatch over; it is published in the order of offers."""
-        if dispatch:
-            dispatch.offered_at = self._clock()
-            self._waiting.append(dispatch)
+        self._backlog.offer(dispatch, self._clock.monotonic())
 
     def advance(self) -> None:
         """Go as far as is possible without waiting."""
-        now = self._clock()
+        now = self._clock.monotonic()
         if self._state in (_State.CLOSED, _State.OPENING):
             self._open(now)
         if self._state in (_State.SEALING, _State.RESOLVING):
             self._finish_seal(now)
-        if self._state is _State.IDLE and self._waiting and now >= self._due:
+        if self._state is _State.IDLE and self._backlog.waiting and now >= self._due:
             self._attempt(self._channel.begin)
             if self._state is _State.IDLE:
                 self._state, self._due = _State.FILLING, now + self._commit_interval
@@ -138,25 +135,22 @@ class Publisher:
 
     def settle(self, seconds: float) -> bool:
         """Publish all that waits, now; wait for it at most so long, and return whether it is done."""
-        deadline = self._clock() + seconds
-        while (self._waiting or self._sent) and self._clock() < deadline:
+        deadline = self._clock.monotonic() + seconds
+        while self._backlog and self._clock.monotonic() < deadline:
             if self._state is _State.FILLING:
                 self._due = 0.0
             self.advance()
-            task = self._sealing or self._opening
-            if task is not None:
-                task.wait(SETTLE_LOOK_SECONDS)
-            elif self._waiting:
-                time.sleep(SETTLE_LOOK_SECONDS)
-        return not (self._waiting or self._sent)
+            call = self._sealing or self._opening
+            if call is not None and not call.done():
+                call.wait(SETTLE_LOOK_SECONDS)
+            elif call is not None or self._backlog.waiting:  # in doubt, or the channel takes nothing yet
+                self._clock.sleep(SETTLE_LOOK_SECONDS)
+        return not self._backlog
 
     def drop(self, partitions: Container[Partition]) -> None:
         """Forget what belongs to partitions that are lost: their next owner publishes it."""
-        self._waiting = deque(dispatch.without(partitions) for dispatch in self._waiting)
-        self._cursor = 0
-        if self._sent or self._state is _State.FILLING:
-            self._sent = [dispatch.without(partitions) for dispatch in self._sent]
-            self._spoiled = self._state is _State.FILLING
+        self._backlog.drop(partitions)
+        self._spoiled = self._state is _State.FILLING
 
     def close(self, seconds: float) -> bool:
         """Let go of the channel; wait at most so long and return whether it went."""
@@ -168,7 +162,7 @@ class Publisher:
         """Return for how long one call has been blocking, 0 when none is; from any thread."""
         if self._sealing is None and self._opening is None:
             return 0.0
-        return self._clock() - max(self._called_at, self._channel.alive_at)
+        return self._clock.monotonic() - max(self._called_at, self._channel.alive_at)
 
     @property
     def complaint(self) -> str:
@@ -187,7 +181,7 @@ class Publisher:
 
     def _failed(self, cause: Cause, trouble: str) -> None:
         """Count and tell what went wrong, and wait for a while."""
-        now, complaint = self._clock(), self.complaint
+        now, complaint = self._clock.monotonic(), self.complaint
         self.counts.commit_failures[cause] += 1
         self._due = now + self._patience.failed(cause, trouble, now)
         if self.complaint and self.complaint != complaint:
@@ -207,7 +201,7 @@ class Publisher:
         opening, self._opening = self._opening, None
         self._state, self._due = _State.IDLE, 0.0
         self._attempt(opening.result)
-        if self._state is _State.IDLE and not self._waiting:
+        if self._state is _State.IDLE and not self._backlog.waiting:
             self._succeeded(now)
 
     def _succeeded(self, now: float) -> None:
@@ -215,25 +209,25 @@ class Publisher:
         self._patience.succeeded(now)
 
     def _fill(self, now: float) -> None:
-        while self._waiting and not self._spoiled:
-            head = self._waiting[0]
-            size = len(head.events)
-            self._cursor, hopeless = self._channel.send(head.events, self._cursor)
-            is_whole = self._cursor == size
-            self._cursor -= len(hopeless)
-            self._give_up(head, hopeless, "larger than the producer takes")
+        backlog = self._backlog
+        while backlog.waiting and not self._spoiled:
+            first = backlog.waiting[0]
+            size = len(first.events)
+            backlog.cursor, hopeless = self._channel.send(first.events, backlog.cursor)
+            is_whole = backlog.cursor == size
+            backlog.cursor -= len(hopeless)
+            self._give_up(first, hopeless, "larger than the producer takes")
             if not is_whole:
                 break
             if hopeless:
                 continue  # the reports are at its end now
-            self._sent.append(self._waiting.popleft())
-            self._cursor = 0
-            if sum(len(dispatch.events) for dispatch in self._sent) >= MAX_SEALED_EVENTS:
+            backlog.first_is_sent()
+            if backlog.sent_events() >= MAX_SEALED_EVENTS:
                 self._due = now
                 break
         # A dispatch that is only half sent cannot be sealed: its positions would not cover its events.
-        if now >= self._due and (self._cursor == 0 or now >= self._due + REOPEN_SECONDS):
-            self._seal(commit=self._cursor == 0 and not self._spoiled)
+        if now >= self._due and (backlog.cursor == 0 or now >= self._due + REOPEN_SECONDS):
+            self._seal(commit=backlog.cursor == 0 and not self._spoiled)
 
     def _give_up(self, dispatch: Dispatch, events: Sequence[Event], trouble: str) -> None:
         """Go on without events that can never be sent, and tell of them."""
@@ -244,8 +238,8 @@ class Publisher:
             dispatch.give_up(event, self._report(event, trouble))
 
     def _seal(self, commit: bool) -> None:
-        positions, group = self._reached(), self._group.metadata()
-        self._called_at = self._clock()
+        positions, group = self._backlog.reached(), self._group.metadata()
+        self._called_at = self._clock.monotonic()
         self._sealing = self._worker.submit(lambda: self._channel.seal(positions, group, commit))
         self._state, self._spoiled = _State.SEALING, False
 
@@ -265,7 +259,7 @@ class Publisher:
         if ending is Ending.COMMITTED:
             self._confirm(now)
         else:
-            for dispatch in self._sent:
+            for dispatch in self._backlog.sent:
                 refused = [event for event in dispatch.events if any(event is other for other in outcome.refused)]
                 self._give_up(dispatch, refused, outcome.trouble)
             self._restore()
@@ -275,7 +269,7 @@ class Publisher:
 
     def _resolve(self) -> Ending:
         """Ask the group whether an unclear commit took place: its positions are part of it."""
-        positions = self._reached()
+        positions = self._backlog.reached()
         committed = self._group.committed(positions)
         self.counts.commit_failures["unclear"] += 1
         reached = all(committed.get(partition) == position for partition, position in positions.items())
@@ -284,21 +278,11 @@ class Publisher:
     def _confirm(self, now: float) -> None:
         self.counts.commits += 1
         self._succeeded(now)
-        for dispatch in self._sent:
-            for event_type, count in dispatch.counts.items():
-                self.counts.events[event_type] += count
-                self.counts.delivery[event_type].add(now - dispatch.offered_at, count)
-        self._channel.committed(self._reached())
-        self._sent = []
-
-    def _reached(self) -> dict[Partition, Position]:
-        """Return the positions that publishing what is sent brings."""
-        positions: dict[Partition, Position] = {}
-        for dispatch in self._sent:
-            positions |= dispatch.positions
-        return positions
+        self._channel.committed(self._backlog.reached())
+        for dispatch in self._backlog.published():
+            self.counts.published(dispatch, now)
 
     def _restore(self) -> None:
         """Offer again what was sent."""
-        self._waiting.extendleft(reversed(self._sent))
-        self._sent, self._cursor, self._spoiled = [], 0, False
+        self._backlog.restore()
+        self._spoiled = False

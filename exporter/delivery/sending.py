@@ -13,8 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from exporter.delivery.channel import Cause, ChannelError, Ending, Outcome
 from exporter.delivery.dispatch import Position
 from exporter.events.factory import Event
-from exporter.events.registry import RegistryError
-from exporter.model import EventType, Partition
+from exporter.model import EventType, Partition, RegistryError
 
 log = logging.getLogger("exporter.sending")
 

@@ -26,14 +26,21 @@ SLOW_SECONDS = 0.75
 
 
 class TransactionalChannel(KafkaChannel):
-    """Events and positions in one Kafka transaction."""
+    """Events and positions in one Kafka transaction, which the broker ends when it lives for `transaction_seconds`."""
 
-    _is_in_doubt = False  # whether a request may have been sent twice, or the producer cannot go on
+    def __init__(
+        self, make_producer: Callable[..., Producer], prepare: Callable[[], Frames], transaction_seconds: float
+    ) -> None:
+        super().__init__(make_producer, prepare)
+        self._transaction_seconds = transaction_seconds
+        self._begun_at = 0.0
+        self._is_in_doubt = False  # whether a request may have been sent twice, or the producer cannot go on
 
     def begin(self) -> None:
         """Begin a transaction."""
         if self._producer is None:
             raise ChannelError("the producer was lost")
+        self._begun_at = time.monotonic()
         try:
             self._producer.begin_transaction()
         except KafkaException as error:
@@ -67,7 +74,17 @@ class TransactionalChannel(KafkaChannel):
                 self._producer.abort_transaction(LOOK_SECONDS)
         except KafkaException as fatal:
             error = fatal
-        return channel_error(error)
+        lost = channel_error(error)
+        return ChannelError(str(lost)) if self._has_expired(lost.cause) else lost
+
+    def _failure(self, error: KafkaError) -> Outcome:
+        """Return what an error means; one that has expired was undone by the broker, and nobody threw us out."""
+        failure = super()._failure(error)
+        return replace(failure, cause=Cause.ABORTED) if self._has_expired(failure.cause) else failure
+
+    def _has_expired(self, cause: Cause) -> bool:
+        """Tell whether the broker fenced the producer because it ended the transaction: that looks like another's."""
+        return cause is Cause.FENCED and time.monotonic() - self._begun_at >= self._transaction_seconds
 
     def _commit(self, positions: Mapping[Partition, Position], group: object) -> Outcome:
         offsets, deadline = topic_partitions(positions), time.monotonic() + SEAL_SECONDS

@@ -1,11 +1,11 @@
-"""One daemon thread for calls that may block without bound, so that nobody else has to wait for them."""
+"""Calls that may block without bound are made by a worker, so that nobody else has to wait for them."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Task(Generic[T]):
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Make the call; on the worker's thread."""
+        """Make the call; the worker does."""
         try:
             self._value = self._call()
         except BaseException as error:
@@ -36,27 +36,45 @@ class Task(Generic[T]):
         return self._finished.wait(seconds)
 
     def result(self) -> T:
-        """Return what the call returned, or raise what it raised. Only once it is done."""
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
+        """Return what the call returned, or raise what it raised: only once it is done, and an error only once.
+
+        An error has the frames that it comes through, and all that they hold: perhaps a producer, with its threads. If
+        the task kept it, it would have itself, and only the garbage collector would ever let go of all that.
+        """
+        error, self._error = self._error, None
+        if error is None:
+            return self._value  # type: ignore[return-value]
+        try:
+            raise error
+        finally:
+            del error
 
 
-class Worker:
-    """Makes calls in order on a thread of its own. The thread is a daemon: a call that never ends holds up nobody."""
+class Worker(Protocol):
+    """Makes calls one after another, in the order in which they were submitted."""
+
+    def submit(self, call: Callable[[], T]) -> Task[T]:
+        """Queue a call."""
+
+    def stop(self) -> None:
+        """End after what is queued; does not wait for it."""
+
+
+class ThreadWorker:
+    """Makes them on a thread of its own, which is a daemon: a call that never ends holds up nobody."""
 
     def __init__(self, name: str) -> None:
         self._tasks: queue.SimpleQueue[Task[object] | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def submit(self, call: Callable[[], T]) -> Task[T]:
-        """Queue a call."""
+        """See Worker."""
         task = Task(call)
         self._tasks.put(task)  # type: ignore[arg-type]
         return task
 
     def stop(self) -> None:
-        """Let the thread end after what is queued; does not wait for it."""
+        """See Worker."""
         self._tasks.put(None)
 
     def _work(self) -> None:

@@ -10,10 +10,19 @@ import msgspec
 from exporter.events.encoding import Encoder, Stamp
 from exporter.events.values import error_value, excerpt, summary_value, utc_text
 from exporter.feeds import Window
-from exporter.model import BatchResult, EventType, FeedKey, Partition, Record, Rejected
+from exporter.model import BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
 
 # A traceparent has 55 bytes, in later versions perhaps more. Whoever wrote the record may have written anything.
 TRACEPARENT_BYTES = 128
+
+# To name a member of an enum costs more than all the headers of an event.
+_BATCH = EventType.BATCH
+RESETS = {
+    ResetCause.RECORDS_DELETED: "records from this offset on were deleted before they were read",
+    ResetCause.TOPIC_RECREATED: "the topic was deleted and made anew, and is read from its beginning",
+    ResetCause.LOG_TRUNCATED: "the brokers lost records that had been read; those that follow are read",
+    ResetCause.TOPIC_DELETED: "the topic was deleted",
+}
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -64,14 +73,14 @@ class EventFactory:
             key = self._keys[feed] = str(feed).encode()
         topic, number = record.partition
         headers = [
-            *self._common[EventType.BATCH],
+            *self._common[_BATCH],
             ("ce_id", b"%b/%d/%d" % (topic.encode(), number, record.offset)),
             ("ce_time", stamp.header),
         ]
         if record.traceparent is not None and len(record.traceparent) <= TRACEPARENT_BYTES:
             headers.append(("traceparent", record.traceparent))
         body = self._encoder.batch(feed, result, stamp)
-        return Event(EventType.BATCH, self._topic, key, body, headers, record.partition)
+        return Event(_BATCH, self._topic, key, body, headers, record.partition)
 
     def summary(
         self, feed: FeedKey, parts: Mapping[Partition, tuple[Window, int]], now_ms: int, period_seconds: int
@@ -100,6 +109,14 @@ class EventFactory:
         )
         identity = f"{record.partition}/{record.offset}"
         return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, record.partition)
+
+    def reset(self, partition: Partition, reset: Reset, suppressed: int, time_utc: str) -> Event:
+        """Return the error event of a partition that is not read on where it was left."""
+        place: dict[str, str | int | None] = {"topic": partition.topic, "partition": partition.number}
+        message = f"{RESETS[reset.cause]}; records lost: {reset.lost}"
+        value = error_value(reset.cause, message, time_utc, **place, offset=reset.offset, suppressed=suppressed)
+        identity = f"{partition}/{reset.offset}/{reset.cause}"
+        return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, partition)
 
     def given_up(self, event: Event, trouble: str, time_utc: str) -> Event | None:
         """Return the error event that tells of an event which can never be sent; of an error event, nothing tells."""

@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 
 from exporter.configuration.config import OutputConfig
 from exporter.events.encoding import AvroEncoder, Encoder, JsonEncoder, single_object_frame
-from exporter.events.registry import RegistryMetrics, SchemaRegistry
 from exporter.events.values import load_schema
 from exporter.model import EventType
 
@@ -22,6 +21,9 @@ def encoder(output: OutputConfig) -> Encoder:
 def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], Mapping[EventType, bytes]]:
     """Return what gives the frame of each kind of event; it may ask a schema registry, and raise `RegistryError`."""
     if output.schema_registry is not None:
+        # Loaded when it is asked for: the client of the registry takes 6 MB.
+        from exporter.events.registry import RegistryMetrics, SchemaRegistry
+
         topics = dict.fromkeys(EventType, output.topic) | {EventType.ERROR: output.error_topic}
         return partial(SchemaRegistry(output.schema_registry, RegistryMetrics(registry)).frames, topics)
     if output.encoding == "json":

@@ -16,14 +16,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from exporter.events.encoding import confluent_frame
 from exporter.events.values import load_schema
-from exporter.model import EventType
+from exporter.model import EventType, RegistryError
 
 TIMEOUT_SECONDS = (2.0, 5.0)
 OPERATION = "register"
-
-
-class RegistryError(Exception):
-    """The registry cannot be reached, or does not accept a schema; the text carries no secret."""
 
 
 class RegistryMetrics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
@@ -53,20 +54,26 @@ def summary_value(
     """Return a summary as the record that `performance_summary.avsc` describes; a silent window gives zeros."""
     batches = window.batches
     elapsed = max(elapsed_seconds, 0.001)
+    stats = {
+        "total_batches": batches,
+        "total_messages": window.messages,
+        "avg_batch_size": window.messages / batches if batches else 0.0,
+        "avg_symbols_per_batch": window.unique_sum / batches if batches else 0.0,
+        "avg_cache_efficiency": window.efficiency_sum / batches if batches else 0.0,
+        "messages_per_second": window.messages / elapsed,
+        "batches_per_minute": batches * 60 / elapsed,
+        "elapsed_seconds": elapsed,
+    }
+    return aggregated_value(feed, stats, period_seconds, time_utc)
+
+
+def aggregated_value(feed: FeedKey, stats: Mapping[str, float], period_seconds: int, time_utc: str) -> dict[str, Any]:
+    """Return a summary whose `aggregated_stats` are known, as the same record."""
     return {
         "event_type": EventType.SUMMARY.value,
         "event_timestamp_utc": time_utc,
         **feed._asdict(),
-        "aggregated_stats": {
-            "total_batches": batches,
-            "total_messages": window.messages,
-            "avg_batch_size": window.messages / batches if batches else 0.0,
-            "avg_symbols_per_batch": window.unique_sum / batches if batches else 0.0,
-            "avg_cache_efficiency": window.efficiency_sum / batches if batches else 0.0,
-            "messages_per_second": window.messages / elapsed,
-            "batches_per_minute": batches * 60 / elapsed,
-            "elapsed_seconds": elapsed,
-        },
+        "aggregated_stats": stats,
         "summary_period_seconds": period_seconds,
     }
 

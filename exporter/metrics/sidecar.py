@@ -63,6 +63,8 @@ class SidecarMetrics:
         for family in families(FEED_ROWS, self._feed_texts()):
             yield family._replace(exemplars=self._anomaly_places(family.name)) if family.name == ANOMALIES else family
         yield from record_families(analysis)
+        yield from self._partition_families()
+        yield from reset_families(analysis)
         yield from self._consumer_families()
         yield from self._publisher_families()
         yield histograms(
@@ -101,7 +103,7 @@ class SidecarMetrics:
             text = self._labels[feed] = label_text(feed.key._asdict())
         return text
 
-    def _consumer_families(self) -> Iterator[Metric]:
+    def _partition_families(self) -> Iterator[Metric]:
         loop = self._loop
         with loop.lock:
             owned = {
@@ -131,6 +133,8 @@ class SidecarMetrics:
                 high.add_metric(values, mark)
                 lag.add_metric(values, max(0, mark - offset))
         yield from (lag, position, high, last)
+
+    def _consumer_families(self) -> Iterator[Metric]:
         yield counters(
             "marketdata_consumer_rebalances", "Rebalances, by what happened to us.", "event", self._source.rebalances
         )
@@ -204,6 +208,7 @@ def record_families(analysis: Analysis) -> Iterator[Metric]:
         "redelivered": "Records read again after this process had counted them.",
         "recovered": "Records read again after a start, to complete a summary; counted nowhere else.",
         "filtered": "Records of feeds that are not wanted here.",
+        "lost": "Records known to be deleted before they were read.",
     }
     for field, text in texts.items():
         name = "marketdata_records" if field == "records" else f"marketdata_records_{field}"
@@ -217,6 +222,25 @@ def record_families(analysis: Analysis) -> Iterator[Metric]:
             exemplar = None if place is None else _place(topic, *place)
             rejected.add_metric((topic, reason.value), number, exemplar=exemplar)
     yield rejected
+
+
+def reset_families(analysis: Analysis) -> Iterator[Metric]:
+    """Yield how often partitions of each topic were not read on where they were left, and when that last was."""
+    labels = ("topic", "cause")
+    resets = CounterMetricFamily(
+        "marketdata_partition_resets", "Partitions that were not read on where they were left, by cause.", labels=labels
+    )
+    last = GaugeMetricFamily(
+        "marketdata_partition_last_reset_timestamp_seconds",
+        "When a partition was last not read on where it was left, Unix time.",
+        labels=labels,
+    )
+    for topic, counts in dict(analysis.topics).items():
+        for cause, number in counts.resets.items():
+            resets.add_metric((topic, cause.value), number)
+        for cause, moment_ms in dict(counts.reset_ms).items():
+            last.add_metric((topic, cause.value), moment_ms / 1000)
+    yield from (resets, last)
 
 
 def _place(topic: str, partition: int, offset: int) -> Exemplar:

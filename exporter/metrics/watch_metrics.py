@@ -10,7 +10,7 @@ from collections.abc import Callable
 from exporter.analyzers.freshness import INTERVAL_BOUNDS
 from exporter.analyzers.latency import LATENCY_BOUNDS_MS, Stage
 from exporter.analyzers.states import FeedState
-from exporter.analyzers.symbols import AGE_BOUNDS_MS, OTHER
+from exporter.analyzers.symbols import AGE_BOUNDS_MS, OTHER, SymbolStatus
 from exporter.feeds import Feed
 from exporter.metrics.exposition import label_text
 from exporter.metrics.feed_text import FeedFamily, Lines, buckets, counter, spelled, stamp
@@ -70,8 +70,7 @@ def _symbols(name: str, labels: str, feed: Feed) -> str:
     counts = feed.watch.symbols
     if counts is None or not feed.partitions:
         return ""
-    statuses = ("active", "stale", "missing", "unexpected")
-    return "".join([f'{name}{{{labels},status="{status}"}} {getattr(counts, status)}\n' for status in statuses])
+    return "".join([f'{name}{{{labels},status="{status}"}} {getattr(counts, status)}\n' for status in SymbolStatus])
 
 
 def _expected_symbols(feed: Feed) -> float | None:
@@ -163,13 +162,13 @@ WATCH_FAMILIES = (
     FeedFamily(
         "marketdata_catch_up_batches",
         "counter",
-        "Batches that were old when they were read; kept out of latencies, intervals and states.",
+        "Batches that were old when they were read, or replayed; kept out of latencies, intervals and states.",
         counter(lambda feed: feed.watch.latency.catch_up),
     ),
     FeedFamily(
         "marketdata_feed_last_price_change_timestamp_seconds",
         "gauge",
-        "When any price was last another than before, Unix time.",
+        "When any price was last another than before, or a newer trade came, Unix time.",
         stamp(lambda feed: feed.watch.quality.last_price_change_ms),
         "seconds",
     ),

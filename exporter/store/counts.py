@@ -10,7 +10,7 @@ import collections
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -21,6 +21,7 @@ from exporter.configuration.config import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import layout
 from exporter.store.breaker import CircuitState
+from exporter.store.store import StoreUnavailable, SymbolStatistics
 
 OPERATIONS = ("ping", "read", "write")
 
@@ -29,25 +30,12 @@ READ_SECONDS = 5.0
 SCAN_NAMES = 1000
 
 
-class StoreUnavailable(Exception):
-    """Redis does not answer, or not in time; the text is fit for logs and people."""
-
-
 class StoreRefused(StoreUnavailable):
     """Redis answered, but accepted only what `fences` tells."""
 
     def __init__(self, error: Exception, fences: dict[Partition, int]) -> None:
         super().__init__(f"refused: {error}")
         self.fences = fences
-
-
-class SymbolStatistics(NamedTuple):
-    """What all replicas together have seen of a symbol."""
-
-    feed: FeedKey
-    symbol: str
-    messages: int
-    last_seen_ms: int
 
 
 class StoreMetrics:

@@ -1,35 +1,24 @@
-"""The store adds up symbols over all replicas, in Redis; `exporter.store.layout` tells what it keeps there and how.
-
-The loop offers updates, a thread writes them. What waits is offered to Redis again until it answers, up to a limit;
-beyond that updates are dropped and counted. Readers may ask from other threads, and may have to wait.
-"""
+"""The store adds up symbols over all replicas. Whoever has no Redis has the one that keeps nothing."""
 
 from __future__ import annotations
 
-import logging
-import math
-import threading
-import time
-import uuid
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
-from exporter.configuration.config import RedisConfig
-from exporter.model import FeedKey, Partition, SymbolUpdate
-from exporter.store import layout
-from exporter.store.breaker import CircuitBreaker, CircuitState
-from exporter.store.counts import RedisCounts, StoreMetrics, StoreRefused, StoreUnavailable, SymbolStatistics
+from exporter.model import FeedKey, SymbolUpdate
 
-__all__ = ["NullStore", "RedisStore", "Store", "StoreMetrics", "StoreUnavailable", "SymbolStatistics"]
 
-PING_SECONDS = 5.0
-# Rounds differ: one of a reader that catches up holds thousands of records. 100 bytes a message: 25 MB.
-MESSAGES_WAITING = 250_000
-RECORDS_PER_WRITE = 5000
+class StoreUnavailable(Exception):
+    """Redis does not answer, or not in time; the text is fit for logs and people."""
 
-log = logging.getLogger(__name__)
+
+class SymbolStatistics(NamedTuple):
+    """What all replicas together have seen of a symbol."""
+
+    feed: FeedKey
+    symbol: str
+    messages: int
+    last_seen_ms: int
 
 
 class Store(Protocol):
@@ -76,165 +65,3 @@ class NullStore:
     def distinct(self, feed: FeedKey) -> int | None:
         """See Store."""
         return None
-
-
-class _Waiting:
-    """Rounds that wait, at most so many, and at most as many as it takes to exceed MESSAGES_WAITING."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._rounds: deque[tuple[Sequence[SymbolUpdate], int]] = deque()
-        self._messages = 0
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def __len__(self) -> int:
-        return len(self._rounds)
-
-    def put(self, updates: Sequence[SymbolUpdate]) -> bool:
-        """Whether there was room."""
-        messages = sum([len(update.symbols) for update in updates])
-        with self._changed:
-            if self._closed or len(self._rounds) >= self._limit or self._messages >= MESSAGES_WAITING:
-                return False
-            self._rounds.append((updates, messages))
-            self._messages += messages
-            self._changed.notify()
-            return True
-
-    def take(self, timeout_seconds: float) -> list[SymbolUpdate]:
-        """The next rounds, as many as make up a write; waits for the first."""
-        taken: list[SymbolUpdate] = []
-        with self._changed:
-            self._changed.wait_for(lambda: self._rounds or self._closed, timeout_seconds)
-            while self._rounds and len(taken) < RECORDS_PER_WRITE:
-                updates, messages = self._rounds.popleft()
-                self._messages -= messages
-                taken += updates
-        return taken
-
-    def close(self) -> None:
-        """Accept nothing more, and wait for nothing more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-
-class RedisStore:
-    """The store that lives in Redis; nothing is contacted before `start`.
-
-    `offer` and `add` are for any thread, `symbols` and `distinct` for threads that may wait; everything else
-    happens in a thread of the store's own.
-    """
-
-    def __init__(self, config: RedisConfig, metrics: StoreMetrics, breaker: CircuitBreaker | None = None) -> None:
-        self._metrics = metrics
-        self._redis = RedisCounts(config, metrics)
-        self._breaker = breaker or CircuitBreaker()
-        self._waiting = _Waiting(config.queue)
-        self._pending: dict[Partition, list[SymbolUpdate]] = {}
-        # Batches without a place in Kafka get one that nobody else has, so that they too count once.
-        self._place = Partition(f"process-{uuid.uuid4().hex}", 0)
-        self._offsets = count()
-        self._adding = threading.Lock()
-        self._stopping = threading.Event()
-        self._deadline = math.inf
-        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
-        metrics.queue.set_function(lambda: len(self._waiting))
-
-    def start(self) -> None:
-        """See Store."""
-        self._thread.start()
-
-    def offer(self, updates: Sequence[SymbolUpdate]) -> None:
-        """See Store."""
-        if updates and not self._waiting.put(updates):
-            self._metrics.dropped.inc(len(updates))
-
-    def add(self, feed: FeedKey, timestamp_ms: int, symbols: Iterable[str]) -> None:
-        """See Store."""
-        messages = list(symbols)
-        with self._adding:  # offsets have to be offered in order
-            self.offer([SymbolUpdate(self._place, next(self._offsets), feed, timestamp_ms, messages)])
-
-    def stop(self, deadline_seconds: float) -> None:
-        """See Store."""
-        self._deadline = time.monotonic() + deadline_seconds
-        self._stopping.set()
-        self._waiting.close()
-        if self._thread.is_alive():
-            self._thread.join(deadline_seconds)
-
-    def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:
-        """See Store."""
-        self._refuse_if_open()
-        return self._redis.symbols(feed)
-
-    def distinct(self, feed: FeedKey) -> int | None:
-        """See Store."""
-        self._refuse_if_open()
-        return self._redis.distinct(feed, _now_ms())
-
-    def _refuse_if_open(self) -> None:
-        if self._breaker.state is CircuitState.OPEN:
-            raise StoreUnavailable("Redis: did not answer lately, and is left alone for a while")
-
-    def _run(self) -> None:
-        while not self._is_finished():
-            if self._breaker.allows(time.monotonic()):
-                self._attempt()
-            else:
-                self._stopping.wait(self._breaker.retry_in(time.monotonic()))
-            self._pending = self._pending or layout.in_order(self._waiting.take(PING_SECONDS))
-        self._drop_all()
-        self._redis.close()
-
-    def _is_finished(self) -> bool:
-        """Whether the store is to stop and has nothing more to write, or no way or time to do it."""
-        return self._stopping.is_set() and (
-            not (self._pending or len(self._waiting))
-            or self._breaker.state is CircuitState.OPEN
-            or time.monotonic() >= self._deadline
-        )
-
-    def _attempt(self) -> None:
-        """Write what is pending, or ping, so that `up` is true of now; and tell breaker and metrics how it went."""
-        before = self._breaker.state
-        self._metrics.show(before)
-        try:
-            self._write() if self._pending else self._redis.ping()
-        except StoreUnavailable as error:
-            self._breaker.failed(time.monotonic())
-            self._metrics.up.set(0)
-            if before is CircuitState.CLOSED and self._breaker.state is CircuitState.OPEN:
-                log.warning("symbols are not written for a while: %s", error)
-        else:
-            self._breaker.succeeded()
-            self._metrics.up.set(1)
-            if before is not CircuitState.CLOSED:
-                log.info("symbols are written to Redis again")
-        self._metrics.show(self._breaker.state)
-
-    def _write(self) -> None:
-        """Bring every partition one call further; what lies below its fence is done with, by us or by others."""
-        try:
-            fences = self._redis.write(self._pending, _now_ms())
-        except StoreRefused as refusal:
-            self._forget(refusal.fences)
-            raise
-        self._forget(fences)
-
-    def _forget(self, fences: Mapping[Partition, int]) -> None:
-        refused = self._pending.keys() - fences.keys()
-        self._metrics.dropped.inc(sum(len(self._pending[partition]) for partition in refused))
-        left = {partition: layout.from_fence(self._pending[partition], fence) for partition, fence in fences.items()}
-        self._pending = {partition: updates for partition, updates in left.items() if updates}
-
-    def _drop_all(self) -> None:
-        self._metrics.dropped.inc(sum(map(len, self._pending.values())))
-        while left := self._waiting.take(0):
-            self._metrics.dropped.inc(len(left))
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -7,9 +7,7 @@ consumer asks by itself; so there is no consumer here, and only groups that are 
 from __future__ import annotations
 
 import logging
-import re
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -23,6 +21,7 @@ from exporter.configuration.config import Config
 from exporter.model import Partition
 from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
 from exporter.tools.findings import GROUP_LOG, TRANSACTION_LOG, input_names
+from exporter.unreachable import Trouble, examined, said, understood
 
 SERVER_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
@@ -31,8 +30,6 @@ SERVERS_ASKED = 64
 
 # The library's types leave much of its admin part out.
 _kafka: Any = kafka_admin
-# What librdkafka says of a connection that failed: who, why, and after how long.
-_FAILED = re.compile(r"^FAIL .*?/(?:bootstrap|\d+): (?P<why>.*?)(?: \(after \d.*)?$", re.DOTALL)
 
 
 def refused_properties(config: Config) -> list[Finding]:
@@ -70,38 +67,32 @@ def ask_servers(config: Config) -> tuple[list[Server], list[Server]]:
 
 def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
     """Return whether the server answers, and the addresses that it gives its cluster's brokers."""
-    client: Any = clients.admin(_with_servers(config, address))
+    heard = _Heard()
+    # A listener with TLS just ends a connection without; in the sidecar that line would be noise.
+    more = {"logger": heard.logger, "log.connection.close": True}
+    client: Any = clients.admin(_with_servers(config, address), **more)
     try:
         brokers = client.list_topics(timeout=SERVER_SECONDS).brokers.values()
     except KafkaException as error:
-        return Server(address, _last_words(client) or error.args[0].str()), []
+        client.poll(0)  # what was logged is handed out now
+        last = heard.troubles[-1:]
+        return Server(address, examined(last[0], config.kafka.properties).trouble if last else said(error)), []
     return Server(address), [f"[{b.host}]:{b.port}" if ":" in b.host else f"{b.host}:{b.port}" for b in brokers]
 
 
 class _Heard(logging.Handler):
-    """Keeps why connections failed, as librdkafka told the thread that made this."""
+    """Keeps why connections of one client failed, as librdkafka tells its logger: an exception tells only that."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.reasons: list[str] = []
-        self._thread = threading.get_ident()
+        self.troubles: list[Trouble] = []
+        self.logger = logging.Logger("librdkafka")
+        self.logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
-        found = _FAILED.search(record.getMessage())
-        if found is not None and record.thread == self._thread:
-            self.reasons.append(found["why"])
-
-
-def _last_words(client: Any) -> str:
-    """Return why the last connection failed: an exception tells only that none came about."""
-    heard = _Heard()
-    clients.log.addHandler(heard)
-    try:
-        client.poll(0)  # what was logged is handed out now, in this thread
-    finally:
-        clients.log.removeHandler(heard)
-    return heard.reasons[-1] if heard.reasons else ""
+        if trouble := understood(record.getMessage()):
+            self.troubles.append(trouble)
 
 
 def _with_servers(config: Config, servers: str) -> Config:
@@ -182,17 +173,9 @@ def _settings(client: Any, kind: Any, names: Sequence[str]) -> dict[str, dict[st
     return found
 
 
-def _creation(client: Any, config: Config, names: Iterable[str]) -> dict[str, Refusal | None]:
+def _creation(client: Any, config: Config, names: Container[str]) -> dict[str, Refusal | None]:
     """Ask whether the missing output topics could be created; the broker only validates the request."""
-    wanted = config.output.create_topics
-    if wanted is None:
-        return {}
-    settings = {"retention.ms": str(round(wanted.retention * 1000))}
-    missing = [
-        _kafka.NewTopic(name, wanted.partitions, wanted.replication or -1, config=settings)
-        for name in (config.output.topic, config.output.error_topic)
-        if name not in names
-    ]
+    missing = clients.missing_topics(config, names)
     asked = client.create_topics(missing, validate_only=True, request_timeout=ANSWER_SECONDS) if missing else {}
     return {name: _answer(future) for name, future in asked.items()}
 

@@ -24,7 +24,7 @@ from exporter.tools import sides
 from exporter.tools.embedded import EmbeddedBroker
 from exporter.tools.evidence import EventReader, UnreadableError
 from exporter.tools.ledger import Span
-from exporter.tools.simulator import FEEDS, Collectors, Feed, Simulator, faster
+from exporter.tools.simulator import FEEDS, Collectors, Feed, Simulator, faster, positive
 from exporter.tools.topics import TopicReader
 from exporter.web.connections import ListenError
 
@@ -45,7 +45,7 @@ _LOOK_SECONDS = 0.2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the description and the options of the demo to a parser."""
     parser.description = _DESCRIPTION
-    parser.add_argument("--seconds", type=_seconds, metavar="N", help="how long (default: until it is interrupted)")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="how long (default: until it is interrupted)")
     parser.add_argument(
         "--web.listen-address",
         dest="listen_address",
@@ -53,13 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="where the sidecar serves HTTP (default: %(default)s)",
     )
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError("must be greater than 0")
-    return value
 
 
 def main(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from exporter import clients
+from exporter import clients, unreachable
 from exporter.configuration.config import Config, InputConfig
 from exporter.tools.facts import Cluster, Finding, Group, Level, Refusal, Server, Topic, counted, number
 
@@ -26,7 +26,7 @@ def servers(bootstrap: Sequence[Server], advertised: Sequence[Server]) -> Iterat
     bad = Level.FAIL if all(server.trouble for server in bootstrap) else Level.WARN
     for address, trouble in bootstrap:
         if trouble:
-            yield Finding(bad, subject, f"{address} does not answer: {trouble}", _remedy(trouble))
+            yield Finding(bad, subject, f"{address} does not answer: {trouble}", unreachable.advice(trouble))
         else:
             yield Finding(Level.OK, subject, f"{address} answers")
     for address, trouble in advertised:
@@ -34,14 +34,6 @@ def servers(bootstrap: Sequence[Server], advertised: Sequence[Server]) -> Iterat
             advice = "make advertised.listeners of that broker an address that can be reached from here"
             text = f"the cluster calls one of its brokers {address}, which does not answer: {trouble}"
             yield Finding(Level.FAIL, subject, text, advice)
-
-
-def _remedy(trouble: str) -> str:
-    if re.search(r"sasl|authentic", trouble, re.IGNORECASE):
-        return "see sasl.* and security.protocol in kafka.properties"
-    if re.search(r"ssl|tls|certificate", trouble, re.IGNORECASE):
-        return "see ssl.* and security.protocol in kafka.properties"
-    return "see that it runs, and that its name and port are right"
 
 
 def split_connections(config: Config) -> Iterator[Finding]:

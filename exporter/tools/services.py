@@ -13,6 +13,7 @@ import requests
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from exporter.analyzers.symbols import Named, NamedSymbol
 from exporter.app import App
 from exporter.configuration.config import Config, FeedsConfig
 from exporter.configuration.notation import host_and_port
@@ -20,7 +21,9 @@ from exporter.delivery.dispatch import Position, Start
 from exporter.events.registry import TIMEOUT_SECONDS, subject
 from exporter.events.values import load_schema
 from exporter.model import EventType, Partition, Record
-from exporter.store.counts import RedisCounts, StoreMetrics, StoreUnavailable
+from exporter.store.counts import RedisCounts, StoreMetrics
+from exporter.store.store import StoreUnavailable
+from exporter.tools import healthcheck
 from exporter.tools.facts import Cluster, Finding, Level, counted
 from exporter.tools.findings import input_names
 from exporter.web.connections import ListenError, listen
@@ -127,7 +130,7 @@ def web(config: Config) -> Iterator[Finding]:
     try:
         listen(host, port).close()
     except ListenError as error:
-        if getattr(error.__cause__, "errno", None) == errno.EADDRINUSE and _is_sidecar(host, port):
+        if getattr(error.__cause__, "errno", None) == errno.EADDRINUSE and _is_sidecar(address):
             text = f"a sidecar serves on {address} already"
             yield Finding(Level.WARN, key, text, "a second one on this machine needs an address of its own")
         else:
@@ -136,11 +139,9 @@ def web(config: Config) -> Iterator[Finding]:
         yield Finding(Level.OK, key, f"{address} is free")
 
 
-def _is_sidecar(host: str, port: int) -> bool:
-    # Who listens on all interfaces listens on loopback, too.
-    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+def _is_sidecar(address: str) -> bool:
     try:
-        return requests.get(f"http://{name}:{port}/-/healthy", timeout=WEB_SECONDS).headers.get("Server") == SERVER
+        return healthcheck.ask(address, WEB_SECONDS).headers.get("Server") == SERVER
     except requests.RequestException:
         return False
 
@@ -149,12 +150,17 @@ def _is_sidecar(host: str, port: int) -> bool:
 
 
 class Cost(NamedTuple):
-    """How many series a sidecar has, and how many come with each topic, partition and feed."""
+    """How many series a sidecar has, and how many come with each topic, partition and feed.
+
+    With symbols shown by name, each feed has `rest` more for those that are not, and each name costs `name`.
+    """
 
     fixed: int
     topic: int
     partition: int
     feed: int
+    rest: int
+    name: int
 
 
 def cost(config: Config) -> Cost:
@@ -168,6 +174,10 @@ def cost(config: Config) -> Cost:
     app.loop.high_watermarks[partition] = 2
     for record in (Record(partition, 0, now_ms, None), Record(partition, 1, now_ms, value)):
         analysis.analyze([record], analysis.decode([record]), now_ms)
+        counts.append(_series(app))
+    (feed,) = analysis.table.feeds.values()
+    for shown in ((), (NamedSymbol("symbol", now_ms, 1),)):
+        feed.watch.named, feed.version = Named(shown, 0, 0), feed.version + 1
         counts.append(_series(app))
     return Cost(counts[0], *(after - before for before, after in pairwise(counts)))
 
@@ -192,11 +202,18 @@ def expected_feeds(config: Config) -> tuple[int, str]:
     return config.input.limits.feeds, "input.limits.feeds"
 
 
+def names_of_a_feed(config: Config) -> int:
+    """Return how many symbols a feed may show by name."""
+    symbols = config.feeds.symbols
+    return min(len(symbols.shown) + symbols.stalest, config.input.limits.symbols_per_feed)
+
+
 def series(config: Config, cluster: Cluster | None) -> Iterator[Finding]:
     """Estimate what a scrape has to carry when one sidecar reads everything."""
-    each, (feeds, source) = cost(config), expected_feeds(config)
-    total = each.fixed + feeds * each.feed
-    parts = [f"{counted(feeds, 'feed')} ({source}) with {each.feed} series"]
+    each, (feeds, source), shown = cost(config), expected_feeds(config), names_of_a_feed(config)
+    of_feed = each.feed + (each.rest + shown * each.name if shown else 0)
+    total = each.fixed + feeds * of_feed
+    parts = [f"{counted(feeds, 'feed')} ({source}) with {of_feed} series"]
     if cluster is not None:
         names = input_names(config.input, cluster.names)
         partitions = cluster.partitions(names)
@@ -205,7 +222,8 @@ def series(config: Config, cluster: Cluster | None) -> Iterator[Finding]:
         parts.append(f"{counted(len(names), 'topic')} with {each.topic}")
     text = f"about {total}: {', '.join(parts)}, and {each.fixed} others"
     if total > SERIES_MAX:
-        advice = "lower input.limits.feeds, or tell in feeds.expected or feeds.include which feeds there are"
+        fewer = ", or show fewer feeds.symbols" if shown else ""
+        advice = f"lower input.limits.feeds, or tell in feeds.expected or feeds.include which feeds there are{fewer}"
         yield Finding(Level.WARN, "series", text, advice)
     else:
         yield Finding(Level.OK, "series", text)

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from exporter.analyzers.states import FeedState
 from exporter.model import FeedKey
 from exporter.tools.market import Feed
-from exporter.tools.simulator import Collectors, Simulator, create_topics, faster
+from exporter.tools.simulator import Collectors, Simulator, create_topics, faster, positive
 
 _DESCRIPTION = """Play a failure against a broker that a sidecar reads, and say what the sidecar should show when. Four
 feeds of the region `simulated` send; after a while, in which the sidecar learns their rhythm, simulated:upbit:ticker
@@ -199,9 +199,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action=_List, help="say what scenarios there are, and end")
     parser.add_argument("--bootstrap-servers", default="localhost:9092", help="brokers (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=_positive, help="how long (default: 300; partial 600, anomalies 720, delayed and garbage 960)"
+        "--seconds", type=positive, help="how long (default: 300; partial 600, anomalies 720, delayed and garbage 960)"
     )
-    parser.add_argument("--rate", type=_positive, default=1.0, help="how many times as often feeds send (default: 1)")
+    parser.add_argument("--rate", type=positive, default=1.0, help="how many times as often feeds send (default: 1)")
     parser.add_argument("--topic-prefix", default="", help="of topics such as ticker-data.simulated (default: none)")
 
 
@@ -215,13 +215,6 @@ class _List(argparse.Action):
         """See Action."""
         _say(f"{name:<12} {one.text} -> {one.state} {one.alert}".rstrip() for name, one in SCENARIOS.items())
         parser.exit()
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError("must be greater than 0")
-    return value
 
 
 def main(args: argparse.Namespace) -> int:

@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m exporter.tools.simulator", description=__doc__)
     parser.add_argument("--bootstrap-servers", default="localhost:9092", help="brokers (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="how long (default: until it is interrupted)")
-    parser.add_argument("--rate", type=_positive, default=1.0, help="how many times as fast as usual (default: 1)")
+    parser.add_argument("--rate", type=positive, default=1.0, help="how many times as fast as usual (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same market (default: 1)")
     parser.add_argument(
         "--partitions",
@@ -154,9 +154,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """Return a number of the command line that is greater than 0, and that seconds to wait may have."""
     value = float(text)
-    if not value > 0:
+    if not 0 < value <= threading.TIMEOUT_MAX:
         raise argparse.ArgumentTypeError("must be greater than 0")
     return value
 

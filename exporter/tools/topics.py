@@ -12,6 +12,7 @@ from confluent_kafka import admin as kafka_admin
 
 from exporter.model import Partition
 from exporter.tools.ledger import Span
+from exporter.unreachable import Unreachable
 
 # The library's types leave it out.
 _OffsetSpec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]
@@ -32,8 +33,10 @@ class TopicReader:
 
     def __init__(self, kafka: Mapping[str, Any], group: str, timeout_seconds: float) -> None:
         self._timeout = timeout_seconds
+        self._explained = Unreachable(kafka).explained
+        self._trouble = ""  # why the last connection failed
         # The clients would print what they think of an unreachable broker; what matters of it is raised.
-        quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda error: None}
+        quiet: dict[str, Any] = {"log_level": 0, "error_cb": self._hear}
         self._admin = kafka_admin.AdminClient({**kafka, **quiet})
         self._consumer = Consumer({**kafka, **_READER, **quiet, "group.id": group})
 
@@ -47,7 +50,7 @@ class TopicReader:
 
     def partitions(self, patterns: Sequence[str]) -> list[Partition]:
         """Return the partitions of the topics that exist; what begins with ^ is a regular expression."""
-        topics = self._consumer.list_topics(timeout=self._timeout).topics
+        topics = self._topics()
         wanted = [name for name in sorted(topics) if any(_matches(pattern, name) for pattern in patterns)]
         return [Partition(name, number) for name in wanted for number in sorted(topics[name].partitions)]
 
@@ -93,6 +96,18 @@ class TopicReader:
             if offset + is_record >= end:
                 unread.pop(partition, None)
                 self._consumer.pause([TopicPartition(*partition)])
+
+    def _topics(self) -> Mapping[str, Any]:
+        try:
+            topics: Mapping[str, Any] = self._consumer.list_topics(timeout=self._timeout).topics
+            return topics
+        except KafkaException as error:
+            self._consumer.poll(0)  # only now the client tells why
+            raise KafkaException(KafkaError(error.args[0].code(), self._trouble or error.args[0].str())) from error
+
+    def _hear(self, error: KafkaError) -> None:
+        if trouble := self._explained(error.str()):
+            self._trouble = str(trouble)
 
     def _next(self, unread: Iterable[Partition]) -> Message:
         """Return the next record, or the news that a partition has been read to its end."""

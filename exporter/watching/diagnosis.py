@@ -31,10 +31,10 @@ class Lookout:
     def __init__(self) -> None:
         self._seen: dict[Partition, tuple[int, int]] = {}  # position, and since when there was more behind it
 
-    def look(self, partition: Partition, position: int, end: int | None, now_ms: int) -> int:
+    def look(self, partition: Partition, position: int, has_more: bool, now_ms: int) -> int:
         """Return since when the partition has had records that we do not read; 0 when it has none."""
         before, since_ms = self._seen.get(partition, (-1, 0))
-        if end is None or position >= end:
+        if not has_more:
             since_ms = 0
         elif position != before or not since_ms:
             since_ms = now_ms

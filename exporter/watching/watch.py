@@ -9,6 +9,7 @@ from exporter.analyzers.calendar import Calendar, Plan, Schedule
 from exporter.analyzers.divergence import Divergence
 from exporter.analyzers.freshness import Freshness, Movement, frozen_policy, silence_policy, thresholds_of
 from exporter.analyzers.latency import Latency
+from exporter.analyzers.order import Order
 from exporter.analyzers.quality import Quality
 from exporter.analyzers.states import Diagnosis, Facts, Scope, StateTracker
 from exporter.analyzers.symbols import Ages, Coverage, Named, NoSymbolNames, SymbolCounts, SymbolNames
@@ -40,9 +41,11 @@ class Watch:
     """
 
     __slots__ = (
+        "_began_ms",
         "_coverage_wanted",
         "_looked_ms",
         "_names",
+        "_order",
         "_schedule",
         "ages",
         "coverage",
@@ -65,6 +68,7 @@ class Watch:
         expected: Sequence[str] | None,
         quality: Quality,
         names: SymbolNames | NoSymbolNames,
+        order: Order,
     ) -> None:
         self.latency = Latency()
         self.ages = Ages()
@@ -77,22 +81,39 @@ class Watch:
         self.named: Named | None = None
         self.divergence: Divergence | None = None
         self.tracker = StateTracker(0)
+        self._began_ms = 0
         self._looked_ms = 0
         self._names = names
+        self._order = order
         self._schedule = schedule
         self._coverage_wanted = rule.coverage
         self.is_expected = expected is not None
 
-    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> Sequence[Anomaly]:
-        """Take one counted batch into account, and return what is suspicious in it."""
+    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> tuple[Arrival, Sequence[Anomaly]]:
+        """Take one counted batch into account, and return what is suspicious in it.
+
+        The arrival that is returned is that of old data when the batch replays what is past.
+        """
+        told_ms = measured.stamps[-1] if measured.stamps else batch.timestamp_ms
+        quality = self.quality
+        if not self._order.is_news(told_ms, arrival.received_ms) and self._is_past(told_ms, batch, measured, arrival):
+            recorded_ms = min(arrival.record_ms or told_ms, told_ms)
+            arrival, quality = Arrival(int(recorded_ms), arrival.received_ms, is_live=False), quality.without_memory()
         self.latency.observe(batch, measured, arrival)
         self.ages.observe(batch, measured, arrival)
         self.freshness.observe(batch, measured, arrival)
-        return self.quality.examine(batch, measured, arrival)
+        return arrival, quality.examine(batch, measured, arrival)
+
+    def _is_past(self, told_ms: float, batch: Batch, measured: Measured, arrival: Arrival) -> bool:
+        """Tell a batch that replays what is past from one whose symbols are merely quiet, and from a turn back."""
+        if measured.stamps and not self.quality.knows_newer(batch.data):
+            return False
+        return not self._order.turns_back(told_ms, arrival.received_ms, self.freshness.silent_limit_ms)
 
     def begin(self, now_ms: int) -> None:
         """Watch from now on: the feed has come to us."""
         self.tracker = StateTracker(now_ms)
+        self._began_ms = now_ms
 
     def listen(self, now_ms: int) -> None:
         """Learn that nobody listened until now, so that silence until now means nothing."""
@@ -140,6 +161,12 @@ class Watch:
         """Choose which symbols are shown by name, once a second; see `SymbolNames.look`."""
         self.named = self._names.look(seen_ms, messages, total_messages, now_ms)
 
+    @property
+    def _last_change_ms(self) -> int:
+        """When a price was last another than before; none is known to have rested while somebody else watched."""
+        changed_ms = self.quality.last_price_change_ms
+        return max(changed_ms, self._began_ms) if changed_ms else 0
+
     def _facts(self, around: Surroundings) -> Facts:
         freshness, symbols = self.freshness, self.symbols
         return Facts(
@@ -150,7 +177,7 @@ class Watch:
             planned=self.plan.reason,
             pace_ms=freshness.pace_ms,
             delayed_limit_ms=freshness.delayed_limit_ms,
-            last_change_ms=self.quality.last_price_change_ms,
+            last_change_ms=self._last_change_ms,
             frozen_limit_ms=self.movement.limit_ms,
             symbols_active=symbols.active if symbols else 0,
             symbols_expected=symbols.expected if symbols else 0,
@@ -169,11 +196,12 @@ def watches(config: Config) -> Callable[[FeedKey], Watch]:
     calendar = Calendar(config.feeds.calendar)
     expected = {each.feed: each.symbols for each in config.feeds.expected}
     feeds, limit = config.feeds, config.input.limits.symbols_per_feed
+    past_ms = round(config.input.live_age * 1000)
 
     def watch(feed: FeedKey) -> Watch:
         rule = thresholds_of(feed, feeds.thresholds, Thresholds())
         quality = Quality(limit, find_duplicates=feeds.find_duplicates)
-        return Watch(rule, calendar.of(feed), expected.get(feed), quality, _names(feeds.symbols))
+        return Watch(rule, calendar.of(feed), expected.get(feed), quality, _names(feeds.symbols), Order(past_ms))
 
     return watch
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 
+from exporter.analyzers.symbols import SymbolStatus
 from exporter.configuration.config import Config, redacted
 from exporter.feeds import Feed
 from exporter.loop import Loop
@@ -15,6 +18,13 @@ from exporter.metrics.sidecar import SidecarMetrics
 from exporter.model import FeedKey, Status, Unavailable
 from exporter.store.store import NullStore, Store, StoreUnavailable
 from exporter.watching.watch import Watch
+
+
+class Seen(NamedTuple):
+    """The symbols of one feed: how many messages each had, and when it was last in a batch, in Unix milliseconds."""
+
+    messages: Mapping[str, int]
+    last_ms: Mapping[str, int]
 
 
 class SidecarViews:
@@ -58,11 +68,8 @@ class SidecarViews:
 
     def symbols(self, feed: FeedKey | None) -> list[dict[str, object]]:
         """Return a row for each symbol: of all replicas when there is Redis, else what this process has seen."""
-        if not isinstance(self._store, NullStore):
-            return self._symbols_of_all(self._store, feed)
-        with self._loop.lock:
-            known = self._loop.analysis.table.feeds
-            return [row for key in sorted(known) if feed in (None, key) for row in _symbol_rows(known[key])]
+        seen = self._seen_here(feed) if isinstance(self._store, NullStore) else self._seen_by_all(feed)
+        return [row for key in sorted(seen) for row in self._symbol_rows(key, seen[key])]
 
     def distinct(self, feed: FeedKey) -> int | None:
         """Return about how many symbols the feed had lately over all replicas; None without Redis."""
@@ -71,16 +78,36 @@ class SidecarViews:
         except StoreUnavailable as error:
             raise Unavailable(f"Redis: {error}") from None
 
-    @staticmethod
-    def _symbols_of_all(store: Store, feed: FeedKey | None) -> list[dict[str, object]]:
+    def _seen_here(self, feed: FeedKey | None) -> dict[FeedKey, Seen]:
+        with self._loop.lock:
+            known = self._loop.analysis.table.feeds
+            keys = known if feed is None else known.keys() & {feed}
+            return {key: Seen(dict(known[key].symbol_messages), dict(known[key].symbol_seen_ms)) for key in keys}
+
+    def _seen_by_all(self, feed: FeedKey | None) -> dict[FeedKey, Seen]:
         try:
-            rows = store.symbols(feed)
+            rows = self._store.symbols(feed)
         except StoreUnavailable as error:
             raise Unavailable(f"Redis: {error}") from None
-        return [
-            {**row.feed._asdict(), "symbol": row.symbol, "messages": row.messages, "last_seen_ms": row.last_seen_ms}
-            for row in rows
-        ]
+        messages: dict[FeedKey, dict[str, int]] = defaultdict(dict)
+        last_ms: dict[FeedKey, dict[str, int]] = defaultdict(dict)
+        for row in rows:
+            messages[row.feed][row.symbol] = row.messages
+            last_ms[row.feed][row.symbol] = row.last_seen_ms
+        return {key: Seen(messages[key], last_ms[key]) for key in messages}
+
+    def _symbol_rows(self, key: FeedKey, seen: Seen) -> Iterator[dict[str, object]]:
+        """Rows of one feed; each that is known to be expected but never came is among them."""
+        with self._loop.lock:
+            feed = self._loop.analysis.table.feeds.get(key)
+            statuses = _statuses(feed, seen.last_ms) if feed is not None and feed.partitions else {}
+        for symbol in sorted(seen.last_ms.keys() | statuses.keys()):
+            row: dict[str, object] = {**key._asdict(), "symbol": symbol, "messages": seen.messages.get(symbol, 0)}
+            if symbol in seen.last_ms:
+                row["last_seen_ms"] = seen.last_ms[symbol]
+            if symbol in statuses:
+                row["status"] = statuses[symbol]
+            yield row
 
 
 def _series(family: Metric | Family) -> int:
@@ -116,13 +143,7 @@ def _state_row(watch: Watch) -> dict[str, object]:
     }
 
 
-def _symbol_rows(feed: Feed) -> list[dict[str, object]]:
-    return [
-        {
-            **feed.key._asdict(),
-            "symbol": symbol,
-            "messages": feed.symbol_messages[symbol],
-            "last_seen_ms": feed.symbol_seen_ms[symbol],
-        }
-        for symbol in sorted(feed.symbol_seen_ms)
-    ]
+def _statuses(feed: Feed, seen_ms: Mapping[str, int]) -> Mapping[str, SymbolStatus]:
+    """Judge at the moment when the feed was heard last, by any replica: a silent feed misses no symbols."""
+    heard_ms = max(feed.watch.freshness.last_heard_ms, max(seen_ms.values(), default=0))
+    return feed.watch.coverage.statuses(seen_ms, heard_ms)

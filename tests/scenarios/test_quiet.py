@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from exporter.analyzers.freshness import INTERVAL_BOUNDS
@@ -39,6 +41,20 @@ def test_a_market_that_calms_down_over_the_evening_is_no_alarm() -> None:
 
     world.run(8 * HOUR, calmer)
     assert world.states("korea:upbit:trade") == GOOD
+
+
+@pytest.mark.parametrize("gap_seconds", [5, 60, 300, 1200, 3600])
+def test_who_sends_the_last_trades_again_while_nobody_trades_is_not_frozen(gap_seconds: int) -> None:
+    """Trades come at random, so long apart on average, and their collector polls every few seconds."""
+    feed, random = "korea:upbit:trade", Random(gap_seconds)
+    collector = Collector(feed, 5000)
+    world = World(collector, step_ms=5000)
+
+    def trade() -> None:
+        collector.is_market_moving = random.random() < 5 / gap_seconds
+
+    world.run(24 * HOUR, trade)
+    assert world.states(feed) == GOOD
 
 
 @pytest.mark.parametrize("repeated", [1, 30])

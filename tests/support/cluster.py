@@ -36,7 +36,7 @@ class Cluster:
         """Create a topic, with settings such as `retention_ms=1000`; returns its name once it can be written to."""
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
         admin = AdminClient(self._client())
-        topic = NewTopic(name, partitions, replication_factor=1, config=settings)
+        topic = NewTopic(name, partitions, replication_factor=-1, config=settings)  # as many as the brokers think right
         admin.create_topics([topic], request_timeout=ANSWER_SECONDS)[name].result(ANSWER_SECONDS)
         eventually(lambda: _led_partitions(admin, name) == partitions, ANSWER_SECONDS, f"{name} has no leaders")
         return name
@@ -70,7 +70,7 @@ class Cluster:
         """The offsets that a consumer group has committed, by partition; a partition without one is left out."""
         consumer = Consumer(self._client(group_id=group))
         try:
-            positions = consumer.committed(_partitions(consumer, topic), timeout=ANSWER_SECONDS)
+            positions = eventually(lambda: _committed(consumer, topic), ANSWER_SECONDS, "the group has no coordinator")
         finally:
             consumer.close()
         return {position.partition: position.offset for position in positions if position.offset >= 0}
@@ -123,6 +123,15 @@ def _read_to_end(consumer: Consumer, topic: str) -> list[Record]:
         else:
             raise KafkaException(error)
     return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def _committed(consumer: Consumer, topic: str) -> list[TopicPartition]:
+    try:
+        return consumer.committed(_partitions(consumer, topic), timeout=ANSWER_SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS):
+            return []  # the first group of a new broker is being prepared for
+        raise
 
 
 def _partitions(consumer: Consumer, topic: str) -> list[TopicPartition]:

@@ -15,7 +15,7 @@ from exporter.app import App
 from exporter.configuration import settings
 from exporter.delivery.dispatch import Position, Start
 from exporter.metrics.exposition import TEXT, render
-from exporter.model import FeedKey, Partition, Record
+from exporter.model import FeedKey, Partition, Record, ResetCause
 from exporter.source import KafkaSource
 from exporter.watching.comparison import Comparison
 from exporter.watching.diagnosis import Rounds
@@ -45,6 +45,7 @@ def full_sidecar() -> Iterator[App]:
     assert isinstance(app.loop.source, KafkaSource)
     app.loop.source.counts.errors["_TRANSPORT"] = 1
     app.loop.high_watermarks[PARTITION] = 5
+    app.loop.analysis.topic(PARTITION.topic).reset_ms = dict.fromkeys(ResetCause, NOW_MS)
     try:
         _read(app.loop.analysis)
         yield app

@@ -45,25 +45,30 @@ class Broker(Part, Cluster):
 
     def __init__(self, directory: Path, properties: Mapping[str, str] | None = None, heap: str = "768m") -> None:
         Part.__init__(self, directory)
-        self.port, controller = free_port(), free_port()
+        self.port, self.controller = free_port(), free_port()
         Cluster.__init__(self, f"127.0.0.1:{self.port}")
         self._java = program("java", "default-jre-headless")
         if not JARS.is_dir():
             missing("Apache Kafka", "`make parts` did not bring its jars")
         self._heap = heap
+        self.data = directory / "data"
         self._properties = PROPERTIES | {
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self.controller}",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
-            "log.dirs": str(directory / "data"),
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller}",
+            "log.dirs": str(self.data),
             **(properties or {}),
         }
+
+    def become(self, number: int, voters: str) -> None:
+        """Make it one of several that form a cluster; the voters are all of them, as `number@host:port`."""
+        self._properties |= {"node.id": str(number), "controller.quorum.voters": voters}
 
     def command(self) -> Sequence[str]:
         """See Part; formats the data folder the first time."""
         file = self.directory / "server.properties"
         file.write_text("".join(f"{key}={value}\n" for key, value in self._properties.items()))
-        if not (self.directory / "data").exists():
+        if not (self.data / "meta.properties").exists():
             self._format(file)
         return [*self._jvm(f"-Xmx{self._heap}"), "kafka.Kafka", str(file)]
 
@@ -78,7 +83,7 @@ class Broker(Part, Cluster):
 
     def _format(self, properties: Path) -> None:
         tool = [*self._jvm("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool"]
-        arguments = ["format", "--standalone", "-t", CLUSTER_ID, "-c", str(properties)]
+        arguments = ["format", "-t", CLUSTER_ID, "-c", str(properties)]
         done = subprocess.run([*tool, *arguments], capture_output=True, text=True, timeout=30, check=False)
         if done.returncode:
             raise RuntimeError(f"the data folder cannot be formatted:\n{done.stdout}{done.stderr}")

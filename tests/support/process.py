@@ -1,5 +1,6 @@
 """A program that a test starts, kills and starts again."""
 
+import os
 import random
 import socket
 import subprocess
@@ -10,20 +11,27 @@ from typing import Self
 from tests.support.waiting import eventually
 
 # Below the range from which the kernel takes the ports of outgoing connections: there a client that tries to reconnect
-# to a part that is down could be given the part's own port, and keep it.
-PORTS = range(15_000, 32_000)
+# to a part that is down could be given the part's own port, and keep it. Each process of a parallel run has ports of
+# its own: a port is free until its part listens, which takes a broker seconds.
+PROCESSES = 8
+PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = range(15_000 + PROCESS, 32_000, PROCESSES)
+_given: set[int] = set()  # a part asks for several before it listens on any
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
+    """A loopback port that nobody listens on, and that was not given before."""
     while True:
         port = random.choice(PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
 
 
@@ -68,6 +76,12 @@ class Part:
         """How it has ended by itself; None while it runs."""
         assert self._process, f"{self._name} was not started"
         return self._process.poll()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended, by itself or otherwise; from any thread."""
+        process = self._process
+        return process is not None and process.poll() is None
 
     def start(self) -> Self:
         """Start it and wait until it answers."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import unquote
@@ -16,17 +17,20 @@ import fastavro
 
 
 class RegistryServer:
-    """A registry on a free loopback port, as a context; `refuse` makes it answer 503."""
+    """A registry on a free loopback port, as a context; `refuse` makes it answer 503, a cleared `go_on` wait."""
 
     def __init__(self) -> None:
         self.subjects: dict[str, list[int]] = {}
         self.schemas: list[dict[str, Any]] = []
         self.refuse = False
+        self.go_on = threading.Event()
+        self.go_on.set()
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                registry.go_on.wait()
                 self._answer(*registry.register(unquote(self.path), body))
 
             def do_GET(self) -> None:
@@ -37,10 +41,11 @@ class RegistryServer:
 
             def _answer(self, status: int, value: object) -> None:
                 body = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # who asked may have lost patience
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -50,6 +55,7 @@ class RegistryServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.go_on.set()
         self._server.shutdown()
         self._server.server_close()
 

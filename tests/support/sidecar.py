@@ -97,12 +97,15 @@ class Sidecar(Part):
 
 
 class Deployment:
-    """Sidecars that share one group and nothing with other tests: input, events and errors have topics of their own."""
+    """Sidecars that share one group and nothing with other tests: input, events and errors have topics of their own.
 
-    def __init__(self, cluster: Cluster, directory: Path, partitions: int = 4) -> None:
+    `config` has settings of the input topic, see `Cluster.create_topic`.
+    """
+
+    def __init__(self, cluster: Cluster, directory: Path, partitions: int = 4, **config: str | int) -> None:
         name = uuid.uuid4().hex[:8]
         self.cluster = cluster
-        self.topic = cluster.create_topic(f"ticker-data.{name}", partitions)
+        self.topic = cluster.create_topic(f"ticker-data.{name}", partitions, **config)
         self.events, self.errors, self.group = f"events-{name}", f"errors-{name}", f"group-{name}"
         self.traffic = Traffic(cluster, self.topic, partitions)
         self._directory = directory
@@ -115,10 +118,11 @@ class Deployment:
         for sidecar in self._sidecars:
             sidecar.kill()
 
-    def create_outputs(self) -> None:
+    def create_outputs(self) -> Self:
         """Create the topics of events and errors."""
         for topic in (self.events, self.errors):
             self.cluster.create_topic(topic, 2)
+        return self
 
     def sidecar(self, instance: str = "one", *arguments: str, **settings: object) -> Sidecar:
         """A sidecar that is not started yet; settings are written with two underscores for the dot."""

@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exporter.model import FeedKey
 from tests.support.cluster import Cluster, Record
@@ -33,6 +33,7 @@ class Traffic:
     def __init__(self, cluster: Cluster, topic: str, partitions: int) -> None:
         self.topic = topic
         self.batches: list[Batch] = []
+        self.clocks: Sequence[int] = ()  # what collectors' clocks show, in turn, when they are wrong
         self._cluster = cluster
         self._partitions = partitions
         self._number = 0
@@ -75,8 +76,10 @@ class Traffic:
         feed = FEEDS[index] if index < len(FEEDS) else SPREAD
         place = index if feed is not SPREAD else number // (len(FEEDS) + 1)
         size = 1 + number % 7
-        batch = Batch("", feed, size, min(size, 3), FIRST_STAMP_MS + number)
-        return batch, Record(_value(batch), str(feed).encode(), partition=place % self._partitions)
+        wrong = self.clocks[number % len(self.clocks)] if self.clocks else None
+        stamp_ms = FIRST_STAMP_MS + number if wrong is None else max(wrong, 0)  # a batch before 1970 is rejected
+        batch = Batch("", feed, size, min(size, 3), stamp_ms)
+        return batch, Record(_value(batch), str(feed).encode(), {}, wrong or 0, partition=place % self._partitions)
 
 
 def _value(batch: Batch) -> bytes:
@@ -87,16 +90,22 @@ def _value(batch: Batch) -> bytes:
     return json.dumps(value).encode()
 
 
+def read_json(event: Record) -> Mapping[str, Any]:
+    """What an event says when `output.encoding` is json."""
+    value: Mapping[str, Any] = json.loads(event.value)
+    return value
+
+
 class Told:
     """What the event topic says: events of batches in the order in which they lie there, and totals of summaries."""
 
-    def __init__(self, events: Iterable[Record]) -> None:
+    def __init__(self, events: Iterable[Record], read: Callable[[Record], Mapping[str, Any]] = read_json) -> None:
         self.batches: list[Batch] = []
         self.summaries: dict[FeedKey, tuple[int, int]] = defaultdict(lambda: (0, 0))
         for event in events:
-            self._read(json.loads(event.value), event.headers["ce_id"].decode())
+            self._read(read(event), event.headers["ce_id"].decode())
 
-    def _read(self, value: Mapping[str, object], identity: str) -> None:
+    def _read(self, value: Mapping[str, Any], identity: str) -> None:
         feed = FeedKey(*(str(value[name]) for name in FeedKey._fields))
         if isinstance(stats := value.get("stats"), dict):
             told = (stats["batch_size"], stats["unique_symbols"], stats["collection_timestamp_ms"])

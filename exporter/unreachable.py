@@ -1,0 +1,141 @@
+"""Why a broker cannot be used, in words for whoever runs the sidecar, and not over and over."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from confluent_kafka import KafkaException
+
+from exporter.certificates import fault_of_broker, fault_of_ours
+
+# The same of the same broker is looked into, and told, once in so long.
+LOOK_SECONDS = 60.0
+TELL_SECONDS = 300.0
+
+# "FAIL [client] [thread]: ssl://host:port/bootstrap: why (after 5ms in state ...)" as a line, and so without its
+# beginning as an error.
+_FAILED = re.compile(
+    r"^(?:FAIL \[.*?\] \[.*?\]: )?(?:\w+Coordinator(?:/\d+)?: )?(?:\w+://)?(?P<broker>\S+?)(?:/(?:bootstrap|\d+))?: "
+    r"(?P<why>.*?)(?: \(after \d.*? in state (?P<state>\w+).*)?$",
+    re.DOTALL,
+)
+# What librdkafka says, and what it means.
+_UNTRUSTED = "the broker's certificate is not accepted"
+_REFUSED = "the broker does not accept our certificate"
+MEANINGS = (
+    (re.compile("certificate verify failed"), _UNTRUSTED),
+    (re.compile("alert (?:certificate|bad certificate|unknown ca)"), _REFUSED),
+    (
+        re.compile("SSL connection closed by peer"),
+        "the broker ends the connection in the TLS handshake: perhaps it listens without TLS there",
+    ),
+    (
+        re.compile("^Disconnected.*APIVERSION_QUERY"),
+        "the broker ends the connection at once: perhaps it listens with TLS there",
+    ),
+)
+# What to look at, by the first that is found in the words.
+_ADVICE = (
+    ("broker's certificate.*(?:expired|not yet valid)", "renew it, or that of who signed it, at the broker"),
+    (
+        "broker's certificate.*mismatch",
+        "call the broker in kafka.bootstrap_servers and advertised.listeners by a name that its certificate has",
+    ),
+    ("broker's certificate", "see ssl.ca.location in kafka.properties"),
+    ("our certificate", "see ssl.certificate.location and ssl.key.location in kafka.properties"),
+    ("listens with", "see security.protocol in kafka.properties"),
+    ("sasl|authentic", "see sasl.* and security.protocol in kafka.properties"),
+    ("ssl|tls|certificate", "see ssl.* and security.protocol in kafka.properties"),
+    ("", "see that it runs, and that its name and port are right"),
+)
+
+
+class Trouble(NamedTuple):
+    """Why a broker, by its `host:port`, cannot be used."""
+
+    broker: str
+    trouble: str
+
+    @property
+    def advice(self) -> str:
+        """What to look at."""
+        return advice(self.trouble)
+
+    def __str__(self) -> str:
+        return f"{self.broker}: {self.trouble}; {self.advice}"
+
+
+def understood(text: str) -> Trouble | None:
+    """Return what librdkafka means by an error of a connection, or by the line about it; None when it is no such."""
+    found = _FAILED.match(text)
+    if found is None:
+        return None
+    why = found["why"]
+    told = f"{why} {found['state'] or ''}"
+    return Trouble(found["broker"], next((words for pattern, words in MEANINGS if pattern.search(told)), why))
+
+
+def advice(trouble: str) -> str:
+    """Return what to look at when a broker cannot be used for this reason."""
+    return next(text for pattern, text in _ADVICE if re.search(pattern, trouble, re.IGNORECASE))
+
+
+def examined(trouble: Trouble, properties: Mapping[str, str]) -> Trouble:
+    """Return what is wrong in more detail where a look at the certificates tells; that may take some seconds."""
+    fault = ""
+    if trouble.trouble == _UNTRUSTED:
+        fault = fault_of_broker(trouble.broker, properties)
+    elif trouble.trouble == _REFUSED:
+        fault = fault_of_ours(properties, datetime.now(UTC))
+    return trouble._replace(trouble=f"{trouble.trouble}: {fault}") if fault else trouble
+
+
+def said(error: Exception) -> str:
+    """Return what an error says, of one of Kafka's only its text."""
+    return str(error.args[0].str()) if isinstance(error, KafkaException) else str(error)
+
+
+class Unreachable(logging.Filter):
+    """Explains librdkafka's errors; as a filter its lines, and lets one through in some minutes for each trouble.
+
+    `properties` are those by which the clients connect. From any thread: at worst a line is told twice.
+    """
+
+    def __init__(self, properties: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._properties = properties
+        self._clock = clock
+        self._examined: dict[Trouble, tuple[float, Trouble]] = {}
+        self._told: dict[Trouble, float] = {}
+
+    def explained(self, text: str) -> Trouble | None:
+        """Return what an error of a connection means; None when it is no such."""
+        trouble = understood(text)
+        if trouble is None:
+            return None
+        now = self._clock()
+        at, known = self._examined.get(trouble, (float("-inf"), trouble))
+        if now - at >= LOOK_SECONDS:
+            known = examined(trouble, self._properties)
+            self._examined = {each: (at, of) for each, (at, of) in self._examined.items() if now - at < LOOK_SECONDS}
+            self._examined[trouble] = now, known
+        return known
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter; a line about a connection says what `explained` says."""
+        text = record.getMessage()
+        trouble = self.explained(text) if text.startswith("FAIL ") else None
+        if trouble is None:
+            return True
+        now = self._clock()
+        if now - self._told.get(trouble, float("-inf")) < TELL_SECONDS:
+            return False
+        self._told = {each: at for each, at in self._told.items() if now - at < TELL_SECONDS} | {trouble: now}
+        record.msg, record.args = "a broker cannot be used", ()
+        vars(record).update(broker=trouble.broker, trouble=trouble.trouble, advice=trouble.advice)
+        return True

@@ -1,0 +1,174 @@
+"""librdkafka's errors in words, each told once in a while; certificates are looked at where it does not say enough."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from exporter import certificates
+from exporter.unreachable import MEANINGS, TELL_SECONDS, Unreachable, understood
+from tests.support.secure import Authority
+
+REFUSED = "Connect to ipv4#127.0.0.1:9092 failed: Connection refused"
+LINE = "FAIL [marketdata-exporter#consumer-1] [thrd:{0}]: {0}: {1} (after 5ms in state {2})"
+
+
+def line(why: str, broker: str = "kafka-1:9092/bootstrap", state: str = "CONNECT") -> str:
+    """A line of librdkafka's log."""
+    return LINE.format(broker, why, state)
+
+
+@pytest.mark.parametrize(
+    ("text", "broker"),
+    [
+        (f"kafka-1:9092/bootstrap: {REFUSED} (after 0ms in state CONNECT)", "kafka-1:9092"),
+        (
+            f"ssl://kafka-1:9092/3: {REFUSED} (after 3ms in state CONNECT, 2 identical error(s) suppressed)",
+            "kafka-1:9092",
+        ),
+        (f"sasl_ssl://[::1]:9092/bootstrap: {REFUSED}", "[::1]:9092"),
+        (f"TxnCoordinator: kafka-1:9092: {REFUSED} (after 0ms in state CONNECT)", "kafka-1:9092"),
+        (line(REFUSED, "sasl_ssl://kafka-1:9092/bootstrap"), "kafka-1:9092"),
+    ],
+)
+def test_errors_and_lines_name_the_broker_and_the_reason(text: str, broker: str) -> None:
+    trouble = understood(text)
+    assert trouble is not None
+    assert trouble.broker == broker
+    assert trouble.trouble == REFUSED
+
+
+@pytest.mark.parametrize(
+    "text", ["1/1 brokers are down", "REQTMOUT [c#consumer-1] [thrd:kafka:9092/1]: kafka:9092/1: Timed out", ""]
+)
+def test_what_is_no_failed_connection_is_left_alone(text: str) -> None:
+    assert understood(text) is None
+
+
+@pytest.mark.parametrize(
+    ("why", "state", "words", "advice"),
+    [
+        ("SASL authentication error: Authentication failed", "AUTH_REQ", "Authentication failed", "sasl.*"),
+        ("SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate could not "
+         "be verified, verify that ssl.ca.location is correctly configured", "SSL_HANDSHAKE",
+         "the broker's certificate is not accepted", "ssl.ca.location"),
+        ("error:0A000086:SSL routines::certificate verify failed", "SSL_HANDSHAKE",
+         "the broker's certificate is not accepted", "ssl.ca.location"),
+        ("Receive failed: error:0A000416:SSL routines::ssl/tls alert certificate unknown: SSL alert number 46",
+         "APIVERSION_QUERY", "the broker does not accept our certificate", "ssl.certificate.location"),
+        ("SSL handshake failed: Disconnected: SSL connection closed by peer: connecting to a PLAINTEXT broker "
+         "listener?", "SSL_HANDSHAKE", "listens without TLS", "security.protocol"),
+        ("Disconnected: connection closed by peer: receive 0 after POLLIN", "APIVERSION_QUERY", "listens with TLS",
+         "security.protocol"),
+        ("SSL handshake failed: error:0A00010B:SSL routines::wrong version number", "SSL_HANDSHAKE", "wrong version",
+         "ssl.*"),
+        (REFUSED, "CONNECT", REFUSED, "name and port"),
+    ],
+)  # fmt: skip
+def test_each_reason_is_told_in_words_and_with_what_to_look_at(why: str, state: str, words: str, advice: str) -> None:
+    trouble = understood(line(why, state=state))
+    assert trouble is not None
+    assert words in trouble.trouble
+    assert advice in trouble.advice
+
+
+class Lines(logging.Handler):
+    """What comes through a logger with the filter, and the time that the filter sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.records: list[logging.LogRecord] = []
+        self._logger = logging.Logger("librdkafka")
+        self._logger.addFilter(Unreachable({}, lambda: self.now))
+        self._logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        self.records.append(record)
+
+    def log(self, *texts: str) -> None:
+        """Log as librdkafka does."""
+        for text in texts:
+            self._logger.error("%s", text)
+
+    def texts(self) -> list[str]:
+        """What came through."""
+        return [record.getMessage() for record in self.records]
+
+
+def test_a_trouble_is_told_once_by_whichever_client_and_in_whichever_words() -> None:
+    lines = Lines()
+    closed = "Disconnected: SSL connection closed by peer"
+    lines.log(line(closed), line(f"SSL handshake failed: {closed}: connecting to a PLAINTEXT broker listener?"))
+    lines.log(line(closed).replace("consumer-1", "producer-2"))
+    (record,) = lines.records
+    assert record.getMessage() == "a broker cannot be used"
+    assert vars(record)["broker"] == "kafka-1:9092"
+    assert "without TLS" in vars(record)["trouble"]
+    assert "security.protocol" in vars(record)["advice"]
+
+
+def test_a_trouble_that_lasts_is_told_again_after_a_while() -> None:
+    lines = Lines()
+    for now in (0.0, TELL_SECONDS - 1, TELL_SECONDS + 1, TELL_SECONDS + 2):
+        lines.now = now
+        lines.log(line(REFUSED))
+    assert len(lines.records) == 2
+
+
+def test_other_brokers_other_troubles_and_other_lines_are_told() -> None:
+    lines = Lines()
+    lines.log(line(REFUSED), line(REFUSED, "kafka-2:9092/bootstrap"), line("Failed to resolve"), "GETPID [a] [b]: c: d")
+    assert lines.texts() == ["a broker cannot be used"] * 3 + ["GETPID [a] [b]: c: d"]
+
+
+def test_the_readme_knows_what_may_be_said() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert [words for _, words in MEANINGS if words not in readme] == []
+    assert TELL_SECONDS == 5 * 60
+    assert "again every five minutes" in readme
+
+
+# Certificates.
+
+
+def test_a_certificate_says_how_long_it_is_valid(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    begins, ends = certificates.validity(Authority(tmp_path).issue("any", days=3).certificate.read_text())
+    assert begins <= now < begins + timedelta(minutes=5)
+    assert ends - begins == timedelta(days=3)
+
+
+def test_times_after_2049_are_written_with_four_digits_and_read_as_such(tmp_path: Path) -> None:
+    _, ends = certificates.validity(Authority(tmp_path).issue("any", days=20_000).certificate.read_text())
+    assert ends.year > 2050
+
+
+@pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"])
+def test_what_is_no_certificate_has_no_fault_of_time(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "any.pem"
+    file.write_text(text)
+    assert certificates.fault_of_ours({"ssl.certificate.location": str(file)}, datetime.now(UTC)) == ""
+
+
+def test_our_certificate_is_out_of_its_time_before_and_after(tmp_path: Path) -> None:
+    shown = Authority(tmp_path).issue("any").properties()
+    now = datetime.now(UTC)
+    assert certificates.fault_of_ours(shown, now) == ""
+    assert "has expired" in certificates.fault_of_ours(shown, now + timedelta(days=2))
+    assert "not yet valid" in certificates.fault_of_ours(shown, now - timedelta(days=2))
+
+
+@pytest.mark.parametrize(
+    ("properties", "fault"),
+    [({}, "none is configured"), ({"ssl.keystore.location": "a.p12"}, ""), ({"ssl.certificate.location": "no"}, "")],
+)
+def test_what_cannot_be_looked_at_has_no_fault(properties: dict[str, str], fault: str) -> None:
+    assert certificates.fault_of_ours(properties, datetime.now(UTC)) == fault
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nobody.invalid:9092", "no address"])
+def test_a_broker_that_does_not_answer_has_no_fault_in_its_certificate(address: str) -> None:
+    assert certificates.fault_of_broker(address, {}) == ""

@@ -1,0 +1,136 @@
+"""What the web shows of a sidecar that has read some batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import count
+
+import pytest
+
+from exporter.analyzers.symbols import CONFIRMATIONS, SymbolStatus
+from exporter.app import App
+from exporter.configuration.config import Config, ExpectedFeed, FeedsConfig, RedisConfig
+from exporter.feeds import Feed
+from exporter.metrics.feed_text import texts
+from exporter.metrics.watch_metrics import WATCH_FAMILIES
+from exporter.model import FeedKey, Record
+from exporter.watching.watch import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, Surroundings
+from tests.support.analysis import FIRST, KEY, NOW_MS, START, start
+from tests.support.redis import RedisServer
+from tests.support.waiting import eventually
+
+EXPECTED = FeedsConfig(expected=(ExpectedFeed(feed=KEY, symbols=("A", "B", "C", "NEVER")),))
+
+
+class Sidecar:
+    """One that does not run; batches are read by hand, and the feed is looked at after each."""
+
+    def __init__(self, feeds: FeedsConfig, redis: RedisConfig = RedisConfig()) -> None:  # noqa: B008 - frozen
+        self.app = App(Config(feeds=feeds, redis=redis))
+        self.now_ms = NOW_MS
+        self._analysis = self.app.loop.analysis
+        self._analysis.assign(FIRST, start(START, 0))
+        self._offsets = count()
+
+    @property
+    def feed(self) -> Feed:
+        return self._analysis.table.feeds[KEY]
+
+    def read(self, symbols: str, after_ms: int = 0) -> None:
+        """Read a batch with one message a letter, so much later."""
+        self.now_ms += after_ms
+        rows = [{"target_currency": symbol} for symbol in symbols]
+        value = json.dumps({**KEY._asdict(), "timestamp_ms": self.now_ms, "data": rows}).encode()
+        record = Record(FIRST, next(self._offsets), self.now_ms, value)
+        self._analysis.analyze([record], self._analysis.decode([record]), self.now_ms)
+        self.feed.watch.look(self.feed.symbol_seen_ms, Surroundings(), self.now_ms)
+
+    def run(self, symbols: str, for_ms: int) -> None:
+        """Read such a batch every second."""
+        for _ in range(0, for_ms, 1000):
+            self.read(symbols, 1000)
+
+    def statuses(self) -> dict[str, object]:
+        """The status of each symbol, as the rows tell."""
+        return {str(row["symbol"]): row.get("status") for row in self.app.views.symbols(KEY)}
+
+    def counted(self) -> Iterator[tuple[SymbolStatus, int]]:
+        """How many symbols have each status, as the metrics tell."""
+        lines = "".join(texts(WATCH_FAMILIES, "F", self.feed)).splitlines()
+        for status in SymbolStatus:
+            series = f'marketdata_feed_symbols{{F,status="{status}"}} '
+            yield status, next(int(line.removeprefix(series)) for line in lines if line.startswith(series))
+
+
+@pytest.fixture
+def sidecar() -> Sidecar:
+    """One that expects four symbols, of which one never came, and that has read for more than the missing take."""
+    sidecar = Sidecar(EXPECTED)
+    sidecar.read("ABCX")
+    sidecar.run("AB", MISSING_SYMBOL_MS)
+    sidecar.run("A", STALE_SYMBOL_MS)
+    return sidecar
+
+
+def test_each_symbol_has_a_status_the_missing_among_them(sidecar: Sidecar) -> None:
+    """B stopped a minute ago, C six minutes ago; X is not on the list."""
+    active, stale, missing, unexpected = SymbolStatus
+    expected = {"A": active, "B": stale, "C": missing, "NEVER": missing, "X": unexpected}
+    assert sidecar.statuses() == expected
+    (never,) = (row for row in sidecar.app.views.symbols(None) if row["symbol"] == "NEVER")
+    assert never == {**KEY._asdict(), "symbol": "NEVER", "messages": 0, "status": missing}
+
+
+def test_rows_and_metrics_tell_the_same(sidecar: Sidecar) -> None:
+    statuses = list(sidecar.statuses().values())
+    assert {status: statuses.count(status) for status in SymbolStatus} == dict(sidecar.counted())
+
+
+def test_a_silent_feed_misses_no_symbols(sidecar: Sidecar) -> None:
+    before = sidecar.statuses()
+    sidecar.now_ms += 86_400_000
+    sidecar.feed.watch.look(sidecar.feed.symbol_seen_ms, Surroundings(), sidecar.now_ms)
+    assert sidecar.statuses() == before
+
+
+def test_without_a_list_symbols_that_are_there_for_long_are_missed() -> None:
+    sidecar = Sidecar(FeedsConfig())
+    sidecar.run("AB", CONFIRMATIONS * STALE_SYMBOL_MS + 1000)
+    sidecar.run("AN", 1000)
+    sidecar.run("A", MISSING_SYMBOL_MS)
+    active, stale, missing, _ = SymbolStatus
+    assert sidecar.statuses() == {"A": active, "B": missing, "N": stale}
+
+
+def test_a_status_that_is_not_known_is_absent(sidecar: Sidecar) -> None:
+    """While it is too early to call a symbol missing, and once the feed is somebody else's."""
+    early = Sidecar(EXPECTED)
+    early.run("A", MISSING_SYMBOL_MS)
+    assert early.statuses() == {"A": None}
+    sidecar.feed.release(FIRST)
+    assert set(sidecar.statuses().values()) == {None}
+
+
+def test_symbols_of_all_replicas_have_a_status_by_when_any_saw_them(redis_server: RedisServer) -> None:
+    """Here B stopped long ago, but another replica has just read it."""
+    sidecar = Sidecar(EXPECTED, RedisConfig(url=redis_server.url, prefix="views"))
+    store, other = sidecar.app.store, FeedKey("asia", "okx", "ticker")
+    store.start()
+    try:
+        sidecar.read("AB")
+        sidecar.run("A", 2 * MISSING_SYMBOL_MS)
+        store.add(KEY, sidecar.now_ms, ["A", "B"])
+        store.add(other, sidecar.now_ms, ["A"])
+        eventually(lambda: len(list(sidecar.app.views.symbols(None))) == 5, 10)
+        found = {(row["exchange"], row["symbol"]): row.get("status") for row in sidecar.app.views.symbols(None)}
+    finally:
+        store.stop(5)
+    wanted: Mapping[tuple[str, str], object] = {
+        ("okx", "A"): None,
+        ("upbit", "A"): SymbolStatus.ACTIVE,
+        ("upbit", "B"): SymbolStatus.ACTIVE,
+        ("upbit", "C"): SymbolStatus.MISSING,
+        ("upbit", "NEVER"): SymbolStatus.MISSING,
+    }
+    assert found == wanted
