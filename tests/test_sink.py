@@ -1,14 +1,16 @@
 """The channels keep the contract that the publisher relies on: the fake one, and the real ones on a real broker."""
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from exporter.delivery.channel import Channel, ChannelError, Outcome
+from exporter.delivery.channel import Channel, ChannelError, Ending, Outcome
 from exporter.delivery.dispatch import Position
 from exporter.delivery.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
 from exporter.events.factory import Event
@@ -68,26 +70,35 @@ def frames() -> dict[EventType, bytes]:
     return dict.fromkeys(EventType, FRAME)
 
 
-@pytest.fixture
-def transactional(broker: Broker, topic: Callable[..., str]) -> Iterator[Stage]:
-    """The channel of exactly_once."""
+@contextmanager
+def exactly_once_stage(
+    broker: Broker, topic: Callable[..., str], make: Callable[[dict[str, Any]], TransactionalChannel]
+) -> Iterator[Stage]:
+    """A channel that is made with these properties, and a group beside it."""
     source, output, group = Partition(topic(), 0), topic(), f"group-{uuid.uuid4().hex[:8]}"
-    properties = {"bootstrap.servers": broker.bootstrap, "transactional.id": group, "log_level": 0}
+    again = partial(make, {"bootstrap.servers": broker.bootstrap, "transactional.id": group, "log_level": 0})
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group})
-
-    def make() -> TransactionalChannel:
-        return TransactionalChannel(partial(Producer, properties), frames, TRANSACTION_SECONDS)
-
     yield Stage(
-        make(),
+        again(),
         consumer.consumer_group_metadata(),
         source,
         output,
         lambda: [record.value for record in broker.read_all(output)],
         lambda: broker.committed(group, source.topic),
-        make,
+        again,
     )
     consumer.close()
+
+
+@pytest.fixture
+def transactional(broker: Broker, topic: Callable[..., str]) -> Iterator[Stage]:
+    """The channel of exactly_once."""
+
+    def make(properties: dict[str, Any]) -> TransactionalChannel:
+        return TransactionalChannel(partial(Producer, properties), frames, TRANSACTION_SECONDS)
+
+    with exactly_once_stage(broker, topic, make) as stage:
+        yield stage
 
 
 @pytest.fixture
@@ -212,6 +223,36 @@ def test_successor_ends_what_its_predecessor_left_open(transactional: Stage) -> 
     assert transactional.offsets() == {}
     assert transactional.published() == []
     successor.close()
+
+
+class StuckProducer(Producer):
+    """A producer with the fault of librdkafka #5456: a call outlives its time-out, until somebody lets it go."""
+
+    def __init__(self, properties: dict[str, Any], released: threading.Event) -> None:
+        super().__init__(properties)
+        self._released = released
+
+    def send_offsets_to_transaction(self, *arguments: Any) -> None:
+        """Wait, for much longer than is allowed."""
+        self._released.wait(60)
+        super().send_offsets_to_transaction(*arguments)
+
+
+def test_call_that_does_not_return_is_left_to_itself(broker: Broker, topic: Callable[..., str]) -> None:
+    """What it was to seal was never committed, the next producer goes on, and its late end changes nothing."""
+    released = threading.Event()
+
+    def make(properties: dict[str, Any]) -> TransactionalChannel:
+        producers = iter([StuckProducer(properties, released), Producer(properties)])
+        return TransactionalChannel(lambda: next(producers), frames, TRANSACTION_SECONDS, stuck_seconds=1.0)
+
+    with exactly_once_stage(broker, topic, make) as stage:
+        stage.channel.open()
+        assert stage.publish(True, 1, b"stuck").ending is Ending.ABORTED
+        released.set()
+        assert stage.publish(True, 2, b"1") == Outcome.COMMITTED
+        assert (stage.published(), stage.offsets()) == ([b"frame:1"], {0: 2})
+        stage.channel.close()
 
 
 def test_null_channel_publishes_nothing_and_stores_positions() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -16,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from exporter.delivery.channel import Cause, ChannelError, Ending, Outcome
 from exporter.delivery.dispatch import Position
 from exporter.delivery.sending import LOOK_SECONDS, SEAL_SECONDS, Frames, KafkaChannel, channel_error, topic_partitions
+from exporter.delivery.worker import ThreadWorker
 from exporter.events.factory import Event
 from exporter.model import Partition
 
@@ -23,16 +25,27 @@ from exporter.model import Partition
 CALL_SECONDS = 10.0
 # librdkafka sends nothing again before `retry.backoff.ms`, less a fifth. A seal that took less was sent once.
 SLOW_SECONDS = 0.75
+# A call that has not returned after so long may never do so: some ignore their time-out (librdkafka #5456).
+STUCK_SECONDS = 15.0
 
 
 class TransactionalChannel(KafkaChannel):
-    """Events and positions in one Kafka transaction, which the broker ends when it lives for `transaction_seconds`."""
+    """Events and positions in one Kafka transaction, which the broker ends when it lives for `transaction_seconds`.
+
+    A call that has not returned after `stuck_seconds` is left to itself, with its producer.
+    """
 
     def __init__(
-        self, make_producer: Callable[..., Producer], prepare: Callable[[], Frames], transaction_seconds: float
+        self,
+        make_producer: Callable[..., Producer],
+        prepare: Callable[[], Frames],
+        transaction_seconds: float,
+        stuck_seconds: float = STUCK_SECONDS,
     ) -> None:
         super().__init__(make_producer, prepare)
         self._transaction_seconds = transaction_seconds
+        self._stuck_seconds = stuck_seconds
+        self._caller = ThreadWorker("transaction")
         self._begun_at = 0.0
         self._is_in_doubt = False  # whether a request may have been sent twice, or the producer cannot go on
 
@@ -65,7 +78,7 @@ class TransactionalChannel(KafkaChannel):
 
     def _introduce(self, producer: Any) -> None:
         """End what a predecessor of the same transactional.id left open."""
-        producer.init_transactions(CALL_SECONDS)
+        self._call(partial(producer.init_transactions, CALL_SECONDS))
 
     def _lost(self, error: KafkaException) -> ChannelError:
         """Return what an error says; `produce` says no more than that the producer is broken, other calls say why."""
@@ -94,11 +107,12 @@ class TransactionalChannel(KafkaChannel):
             return self._abort(Outcome(Ending.ABORTED, cause, "not all events were delivered"), Ending.ABORTED)
         try:
             if offsets:
-                self._insist(lambda: self._producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS), deadline)
+                send = partial(self._producer.send_offsets_to_transaction, offsets, group, CALL_SECONDS)
+                self._insist(send, deadline)
         except KafkaException as error:
             return self._undo(error.args[0], Ending.ABORTED)
         try:
-            self._insist(lambda: self._producer.commit_transaction(CALL_SECONDS), deadline)
+            self._insist(partial(self._producer.commit_transaction, CALL_SECONDS), deadline)
         except KafkaException as error:
             return self._undo(error.args[0], Ending.UNCLEAR)
         return Outcome.COMMITTED
@@ -113,7 +127,7 @@ class TransactionalChannel(KafkaChannel):
 
     def _abort(self, failure: Outcome, otherwise: Ending) -> Outcome:
         try:
-            self._insist(lambda: self._producer.abort_transaction(CALL_SECONDS), time.monotonic() + SEAL_SECONDS)
+            self._insist(partial(self._producer.abort_transaction, CALL_SECONDS), time.monotonic() + SEAL_SECONDS)
         except KafkaException:
             self._is_in_doubt = True
             return replace(failure, ending=otherwise)
@@ -125,12 +139,28 @@ class TransactionalChannel(KafkaChannel):
         while True:
             self.alive_at = time.monotonic()
             try:
-                call()
+                self._call(call)
                 return
             except KafkaException as error:
                 if not error.args[0].retriable() or time.monotonic() > deadline:
                     raise
                 self._is_in_doubt = True
+
+    def _call(self, call: Callable[[], None]) -> None:
+        """Make a call and wait for its end; one that does not return keeps its thread and its producer to itself.
+
+        Should it return after all, nobody listens, and the producer that comes next has ended its transaction.
+        """
+        task = self._caller.submit(call)
+        if task.wait(self._stuck_seconds):
+            task.result()
+            return
+        self._caller.stop()
+        self._caller = ThreadWorker("transaction")
+        self._producer = None
+        raise KafkaException(
+            KafkaError(KafkaError._TIMED_OUT, f"a call did not return within {self._stuck_seconds:g} s")
+        )
 
 
 class IdempotentChannel(KafkaChannel):
