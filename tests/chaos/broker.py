@@ -7,6 +7,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 
 from tests.chaos.proxy import Proxy
+from tests.support.cluster import Cluster
 from tests.support.kafka import Broker
 from tests.support.process import free_port
 from tests.support.waiting import eventually
@@ -15,16 +16,24 @@ from tests.support.waiting import eventually
 class ProxiedBroker(Broker):
     """`bootstrap` is the direct way, `proxied` the other one; whoever begins with one stays with it."""
 
-    def __init__(self, directory: Path, properties: Mapping[str, str] | None = None) -> None:
-        super().__init__(directory)
+    start_seconds = 180.0  # as one of three, on a machine that is busy
+
+    def __init__(
+        self,
+        directory: Path,
+        properties: Mapping[str, str] | None = None,
+        protocol: str = "PLAINTEXT",
+        heap: str = "768m",
+    ) -> None:
+        super().__init__(directory, heap=heap)
         behind = free_port()
-        self.proxy = Proxy(free_port(), behind)
+        self.proxy = Proxy(free_port(), behind, self.port)
         self.proxied = f"127.0.0.1:{self.proxy.port}"
         plain = self._properties["listener.security.protocol.map"]
         self._properties |= {
             "listeners": f"{self._properties['listeners']},PROXIED://127.0.0.1:{behind}",
             "advertised.listeners": f"{self._properties['advertised.listeners']},PROXIED://{self.proxied}",
-            "listener.security.protocol.map": f"{plain},PROXIED:PLAINTEXT",
+            "listener.security.protocol.map": f"{plain},PROXIED:{protocol}",
             "inter.broker.listener.name": "PLAINTEXT",
             **(properties or {}),
         }
@@ -32,16 +41,18 @@ class ProxiedBroker(Broker):
     def __enter__(self) -> Self:
         self.proxy.__enter__()
         self.start().create_topic("first")
-        eventually(self._knows_groups, self.start_seconds, "no group coordinator")
+        eventually(lambda: knows_groups(self), self.start_seconds, "no group coordinator")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.proxy.__exit__()
         self.kill()
 
-    def _knows_groups(self) -> bool:
-        try:
-            self.committed("first", "first")
-        except KafkaException:  # a new broker is no coordinator before the first group has asked for one
-            return False
-        return True
+
+def knows_groups(cluster: Cluster) -> bool:
+    """Whether groups have a coordinator; in a new cluster, not before the first group has asked for one."""
+    try:
+        cluster.committed("first", "first")
+    except KafkaException:
+        return False
+    return True

@@ -8,7 +8,7 @@ import asyncio
 import struct
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
 from threading import Thread
@@ -92,10 +92,14 @@ class Rule:
 
 
 class Proxy:
-    """Listens on `port` and speaks to the broker on `behind`. All methods may be called from any thread."""
+    """Listens on `port` and speaks to the broker on `behind`. All methods may be called from any thread.
 
-    def __init__(self, port: int, behind: int) -> None:
+    On `direct` the broker asks nobody who he is: late requests come without the greetings of their connection.
+    """
+
+    def __init__(self, port: int, behind: int, direct: int) -> None:
         self.port = port
+        self._direct = direct
         self.seen: Counter[int] = Counter()
         self._behind = behind
         self._rules: deque[Rule] = deque()
@@ -153,11 +157,11 @@ class Proxy:
         """Send one request late, by a connection of its own, and wait for the answer."""
         await asyncio.sleep(rule.seconds)
         with suppress(OSError, asyncio.IncompleteReadError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._behind)
-            writer.write(frame)
-            await _frame(reader)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._direct)
+            with closing(writer):
+                writer.write(frame)
+                await _frame(reader)
             rule.delivered.append(self._loop.time())
-            writer.close()
 
     async def _listen(self) -> None:
         self._flowing = asyncio.Event()
@@ -189,6 +193,7 @@ class Proxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the turn in which what was closed goes
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result(10)

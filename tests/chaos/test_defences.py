@@ -67,8 +67,7 @@ class Behind(Deployment):
 @pytest.fixture
 def deployment(proxied: ProxiedBroker, tmp_path: Path) -> Iterator[Behind]:
     """Topics for input and output; no sidecar runs yet."""
-    with Behind(proxied, tmp_path) as deployment:
-        deployment.create_outputs()
+    with Behind(proxied, tmp_path).create_outputs() as deployment:
         yield deployment
 
 
@@ -210,6 +209,23 @@ def test_producer_that_was_thrown_out_is_replaced(deployment: Behind) -> None:
     eventually(lambda: "another process publishes as this instance" in one.get("/-/ready").text)
     assert "another process publishes as this instance" in one.log
     assert eventually(lambda: failures(one, "fenced")) == 2
+
+
+def test_outages_that_outlast_transactions_are_no_other_process(deployment: Behind) -> None:
+    """Though the broker says the same: it has ended the transaction. Nobody is accused, and nothing waits for him."""
+    short = {"socket.timeout.ms": "2000", "transaction.timeout.ms": "2000"}
+    one = deployment.sidecar(kafka__producer_properties=short).start()
+    for _ in range(3):
+        deployment.traffic.write(90)
+        deployment.eventually_committed()
+        late = deployment.proxy.add(Rule(Api.END_TXN, Harm.DELAY, times=3, seconds=6))
+        deployment.traffic.write(90)
+        eventually(lambda late=late: late.done)  # type: ignore[misc]
+        deployment.eventually_committed()
+        deployment.proxy.heal()
+    assert "another process" not in one.log
+    assert one.scrape().total("marketdata_consumer_commit_failures_total", reason="aborted") >= 3
+    deployment.all_told_once(one)
 
 
 def test_two_sidecars_of_one_name_say_so(deployment: Behind) -> None:

@@ -62,6 +62,7 @@ class Reader(Watcher):
             "group.id": "watcher",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
+            "reconnect.backoff.max.ms": 500,  # what is measured is how soon the sidecars are back
             "log_level": 0,
         })  # fmt: skip
         self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
