@@ -36,6 +36,7 @@ ABSENT = {
     "marketdata_feed_symbols_expected",
     "marketdata_feed_price_divergence_ratio",
     "marketdata_feed_price_divergence_max_ratio",
+    "marketdata_partition_last_reset_timestamp_seconds",  # nothing was deleted
 }
 GARBAGE = [b"not JSON", b"{}", b""]
 # A feed of its own, so that it is in nobody's truth.
