@@ -39,6 +39,9 @@ _CAUSES = {
     for code in codes
 }
 
+# Kafka calls it a concurrent operation. The end of a transaction is written where its events are.
+UNENDED = "the brokers have not ended our last transaction: perhaps too few replicas of the event topic are in sync"
+
 
 def topic_partitions(positions: Mapping[Partition, Position]) -> list[TopicPartition]:
     """Return the positions as confluent-kafka wants them: the offset, and what a successor needs as metadata."""
@@ -47,7 +50,8 @@ def topic_partitions(positions: Mapping[Partition, Position]) -> list[TopicParti
 
 def channel_error(error: KafkaException) -> ChannelError:
     kafka: KafkaError = error.args[0]
-    return ChannelError(kafka.str(), _CAUSES.get(kafka.code(), Cause.NOT_OPEN))
+    trouble = UNENDED if kafka.code() == KafkaError.CONCURRENT_TRANSACTIONS else kafka.str()
+    return ChannelError(trouble, _CAUSES.get(kafka.code(), Cause.NOT_OPEN))
 
 
 class KafkaChannel:

@@ -279,6 +279,7 @@ def suffer(one: Sidecar, memory: Memory) -> None:
     paused = monotonic()
     eventually(lambda: len(memory.samples) > OUTAGE_SECONDS, OUTAGE_SECONDS + 30)
     assert is_full(one)
+    assert "too few replicas of the event topic" in one.get("/-/ready").text
     assert_never_left(one)
     print(f"\nwhile reading paused, {memory.report(paused)}; {memory.threads()} threads, {threads} before")
     assert memory.threads() <= threads + MOST_THREADS

@@ -14,6 +14,7 @@ need promtool prometheus
 need amtool prometheus-alertmanager
 need chromium chromium
 need java default-jre-headless
+need openssl openssl
 [ -d "$libs" ] || need mvn maven
 
 # shellcheck disable=SC2086  # a list of words
