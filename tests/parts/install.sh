@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the real parts that tests start: Redis, Prometheus, Alertmanager's amtool and Chromium from Debian, Apache Kafka's jars through Maven.
+# Brings the real parts that tests start: Redis, Prometheus, Alertmanager's amtool, Chromium and openssl from Debian, Apache Kafka's jars through Maven.
 # Does nothing when all are there. What cannot be had is named in one line, and the tests that need it say so themselves.
 set -eu
 cd "$(dirname "$0")"
