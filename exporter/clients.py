@@ -43,6 +43,9 @@ CONSUMER = {
     "queued.max.messages.kbytes": 4096,
     "max.partition.fetch.bytes": 1_048_576,
 }
+# A group waits so long for members that do not join again, at most; by a broker that has just been started even for
+# those that are dead (seen with Kafka 4.3). The loop polls ten times a second.
+POLL_INTERVAL_MS = 60_000
 CLASSIC_GROUP = {"partition.assignment.strategy": "cooperative-sticky"}
 PRODUCER = {
     "enable.idempotence": True,
@@ -68,6 +71,7 @@ def consumer_properties(config: Config) -> dict[str, Any]:
     return {
         **COMMON,
         **CONSUMER,
+        "max.poll.interval.ms": _poll_interval_ms(str(users.get("session.timeout.ms", ""))),
         **({} if users.get("group.protocol") == "consumer" else CLASSIC_GROUP),
         **users,
         "bootstrap.servers": config.kafka.bootstrap_servers,
@@ -76,6 +80,11 @@ def consumer_properties(config: Config) -> dict[str, Any]:
         "enable.auto.commit": not transactional,
         "auto.commit.interval.ms": round(config.output.commit_interval * 1000),
     }
+
+
+def _poll_interval_ms(session_ms: str) -> int:
+    # librdkafka wants it to be no shorter than the session, and says itself when that is no number.
+    return max(POLL_INTERVAL_MS, int(session_ms)) if session_ms.isdecimal() else POLL_INTERVAL_MS
 
 
 def producer_properties(config: Config) -> dict[str, Any]:

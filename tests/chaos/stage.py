@@ -30,7 +30,8 @@ RECOVERY_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
 PRODUCER = {"socket.timeout.ms": "3000", "transaction.timeout.ms": "8000"}
 GROUPS = {
-    "classic": {"session.timeout.ms": "2000", "heartbeat.interval.ms": "300"},
+    # A broker that was killed and started waits for members that were dead before as long as for a slow poll.
+    "classic": {"session.timeout.ms": "2000", "heartbeat.interval.ms": "300", "max.poll.interval.ms": "15000"},
     "consumer": {"group.protocol": "consumer"},
 }
 FETCH = {"fetch.wait.max.ms": "20", "topic.metadata.refresh.interval.ms": "500", "socket.timeout.ms": "3000"}
