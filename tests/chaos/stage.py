@@ -4,9 +4,8 @@ import json
 import random
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any, Self, cast
 
 import fastavro
@@ -15,6 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from exporter.model import FeedKey
 from tests.chaos.brokers import CREDENTIALS, Brokers
 from tests.chaos.watch import Reader, Scraper
+from tests.support.background import repeating
 from tests.support.events import read_framed
 from tests.support.redis import RedisServer
 from tests.support.registry import RegistryServer
@@ -126,22 +126,13 @@ class Stage:
     @contextmanager
     def flowing(self) -> Iterator[None]:
         """Batches keep coming within this, some hundred a second; what lies in the topic is what was written."""
-        stopped = Event()
 
-        def flow() -> None:
-            while not stopped.wait(WRITE_SECONDS):
-                try:
-                    self.deployment.traffic.write(WRITE_RECORDS)
-                except (KafkaException, AssertionError):
-                    continue  # the brokers are away
+        def write() -> None:
+            with suppress(KafkaException, AssertionError):  # the brokers are away
+                self.deployment.traffic.write(WRITE_RECORDS)
 
-        thread = Thread(target=flow)
-        thread.start()
-        try:
+        with repeating(write, WRITE_SECONDS):
             yield
-        finally:
-            stopped.set()
-            thread.join()
 
     def ends(self) -> dict[int, int]:
         """How many records each partition of the input has."""

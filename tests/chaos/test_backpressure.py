@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Event, Thread
 from time import monotonic
 
 import pytest
@@ -17,6 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from tests.chaos.broker import ProxiedBroker, knows_groups
 from tests.chaos.proxy import Api, Harm, Rule
 from tests.chaos.watch import Scraper, Watcher
+from tests.support.background import repeating
 from tests.support.cluster import ANSWER_SECONDS
 from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Scrape, Sidecar
@@ -75,19 +75,8 @@ def assert_never_left(sidecar: Sidecar) -> None:
 @contextmanager
 def collecting(traffic: Traffic) -> Iterator[None]:
     """Collectors write at a steady rate within this."""
-    stopped = Event()
-
-    def collect() -> None:
-        while not stopped.wait(1 / WRITES_A_SECOND):
-            traffic.write(BATCHES_A_SECOND // WRITES_A_SECOND)
-
-    thread = Thread(target=collect)
-    thread.start()
-    try:
+    with repeating(lambda: traffic.write(BATCHES_A_SECOND // WRITES_A_SECOND), 1 / WRITES_A_SECOND):
         yield
-    finally:
-        stopped.set()
-        thread.join()
 
 
 @pytest.fixture

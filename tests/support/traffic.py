@@ -4,10 +4,10 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import Event, Thread
 from typing import Any, NamedTuple
 
 from exporter.model import FeedKey
+from tests.support.background import repeating
 from tests.support.cluster import Cluster, Record
 
 FEEDS = tuple(FeedKey("korea", f"exchange{number}", "ticker") for number in range(8))
@@ -48,19 +48,8 @@ class Traffic:
     @contextmanager
     def flowing(self) -> Iterator[None]:
         """Batches keep coming within this, a thousand or so a second."""
-        stopped = Event()
-
-        def flow() -> None:
-            while not stopped.is_set():
-                self.write(WRITE_RECORDS)
-
-        thread = Thread(target=flow)
-        thread.start()
-        try:
+        with repeating(lambda: self.write(WRITE_RECORDS)):
             yield
-        finally:
-            stopped.set()
-            thread.join()
 
     def ends(self) -> dict[int, int]:
         """The offset after the last record of each partition that has records."""
