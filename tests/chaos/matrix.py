@@ -71,7 +71,10 @@ def run(directory: Path, plan: Plan, faults: Sequence[str], seconds: float = 0.0
             with stage.flowing():
                 for names in _order(stage, faults, monotonic() + seconds):
                     _suffer(stage, names, report)
-            stage.recovered()
+            try:
+                stage.recovered()
+            except AssertionError as error:
+                report.problems.append(str(error))
             _judge_redis(stage, report)
             _judge_audit(report, plan, "the witness's events and /metrics", audit_witness(stage))
             stage.scale(0)
