@@ -5,7 +5,6 @@ an alert waits takes 12 s. What the sidecar waits for (a minute of calm, five mi
 """
 
 import re
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -210,9 +209,9 @@ def test_a_replica_that_stands_still_is_the_only_one_to_blame(
             ready(one, two)
             told = one.batches()
             eventually(lambda: one.batches() > told + 20, 60, "it reads nothing")
-            one.signal(signal.SIGSTOP)
+            one.freeze()
             alerts.eventually_are(down, FIRING_SECONDS)
-            one.signal(signal.SIGCONT)
+            one.resume()
             alerts.eventually_are(set(), RESOLVED_SECONDS)
             told = one.batches() + two.batches()
             eventually(lambda: one.batches() + two.batches() > told + 200, 120, "they read nothing")
@@ -233,9 +232,9 @@ def test_a_sidecar_alone_that_stands_still_leaves_all_unwatched(
         with collecting(deployment, well(deployment)):
             ready(sidecar)
             eventually(lambda: sidecar.batches() > 20, 60, "it reads nothing")
-            sidecar.signal(signal.SIGSTOP)
+            sidecar.freeze()
             alerts.eventually_are(unwatched, FIRING_SECONDS)
-            sidecar.signal(signal.SIGCONT)
+            sidecar.resume()
             alerts.eventually_are(set(), RESOLVED_SECONDS)
             told = sidecar.batches()
             eventually(lambda: sidecar.batches() > told + 200, 120, "it reads nothing")

@@ -1,8 +1,5 @@
 """Several sidecars share the work of one group; Kafka and the sidecars are real."""
 
-import os
-import signal
-
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.traffic import FEEDS, SPREAD
 from tests.support.waiting import eventually
@@ -78,10 +75,10 @@ def test_replica_that_was_frozen_and_replaced_tells_nothing_twice(deployment: De
         frozen.start()
         other.start()
         settled(frozen, other)
-        os.kill(frozen.pid, signal.SIGSTOP)
+        frozen.freeze()
         eventually(lambda: shown(other)[0] == PARTITIONS, 30, "the frozen replica's partitions were not taken over")
         progress(other)
-        os.kill(frozen.pid, signal.SIGCONT)
+        frozen.resume()
         settled(frozen, other)
     deployment.eventually_committed()
     frozen.stop()

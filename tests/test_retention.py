@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,11 +135,12 @@ def test_records_deleted_under_a_reader_are_counted(deployment: Deployment) -> N
     traffic, sidecar = deployment.traffic, deployment.sidecar().start()
     traffic.write(90)
     deployment.eventually_committed()
-    sidecar.signal(signal.SIGSTOP)
+    sidecar.freeze()
+    traffic.write(20)  # all that the fetch under way can bring
     traffic.write(400)
     ends = traffic.ends()
     Input(deployment).delete_before({partition: end - 5 for partition, end in ends.items()})
-    sidecar.signal(signal.SIGCONT)
+    sidecar.resume()
 
     there = [batch for batch in traffic.batches if place(batch)[1] >= ends[place(batch)[0]] - 5]
     eventually(lambda: not missing(deployment.told().batches, there), 30, "events are missing")
@@ -192,10 +192,10 @@ def test_topic_made_anew_that_grew_beyond_our_position_is_noticed(deployment: De
     traffic, sidecar = deployment.traffic, deployment.sidecar(kafka__consumer_properties=PATIENT).start()
     traffic.write(20)
     deployment.eventually_committed()
-    sidecar.signal(signal.SIGSTOP)
+    sidecar.freeze()
     Input(deployment).make_anew()
     traffic.write(400)
-    sidecar.signal(signal.SIGCONT)
+    sidecar.resume()
     eventually_reset(sidecar, "topic_recreated")
     eventually(lambda: not missing(deployment.told().batches, traffic.batches), 30, "events are missing")
 

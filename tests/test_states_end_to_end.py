@@ -1,7 +1,5 @@
 """The real sidecar names what fails, on a real broker: the decisive failures, with small thresholds."""
 
-import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -120,10 +118,10 @@ def test_a_sidecar_that_was_stopped_blames_nobody(deployment: Deployment, sessio
     with collecting(deployment, collector(deployment, HEALTHY), collector(deployment, BESIDE)) as collectors:
         well = {HEALTHY: "ok", BESIDE: "ok"}
         eventually_says([sidecar], well, on_the_way={})
-        os.kill(sidecar.pid, signal.SIGSTOP)
+        sidecar.freeze()
         before = collectors.sent
         eventually(lambda: collectors.sent > before + 2 * ENOUGH_BATCHES, NAMED_SECONDS)
-        os.kill(sidecar.pid, signal.SIGCONT)
+        sidecar.resume()
         counted = sidecar.batches()
         stalled = {"sidecar_stalled"}
         eventually_says([sidecar], well, on_the_way={HEALTHY: stalled, BESIDE: stalled})

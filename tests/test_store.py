@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import socket
 import sys
 import threading
@@ -263,10 +261,10 @@ def test_a_write_whose_answer_was_lost_counts_once(own_server: RedisServer, repl
     """The server is stopped while it is asked, and answers when nobody listens any more."""
     made = replica(own_server.url).start()
     eventually(lambda: made.metric("up") == 1)
-    os.kill(own_server.pid, signal.SIGSTOP)
+    own_server.freeze()
     made.store.offer([update(0, "KRW-BTC")])
     eventually(lambda: made.metric("failures_total", operation="write"))
-    os.kill(own_server.pid, signal.SIGCONT)
+    own_server.resume()
     eventually(lambda: made.metric("up") == 1)
     made.stop()
     assert (made.counts(), made.dropped) == ({"KRW-BTC": 1}, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -33,7 +32,8 @@ def _measure(bench: Bench, number: int, batches: int) -> Case:
         sidecars = [running.enter_context(bench.sidecar(topics, f"sidecar-{place}")) for place in range(number)]
         _hold(bench, topics, sidecars, batches)
         begin, spent = time.monotonic(), [processor_seconds(sidecar.pid) for sidecar in sidecars]
-        _signal(sidecars, signal.SIGCONT)
+        for sidecar in sidecars:
+            sidecar.resume()
         _until_read(sidecars, batches)
         took = time.monotonic() - begin
         spent = [processor_seconds(sidecar.pid) - before for sidecar, before in zip(sidecars, spent, strict=True)]
@@ -50,7 +50,8 @@ def _measure(bench: Bench, number: int, batches: int) -> Case:
 def _hold(bench: Bench, topics: Topics, sidecars: Sequence[Sidecar], batches: int) -> None:
     """Write batches while the sidecars are stopped, each with its share of the partitions: so all begin together."""
     eventually(lambda: _owned(sidecars) == _shares(len(sidecars)), JOIN_SECONDS, "the partitions are not shared out")
-    _signal(sidecars, signal.SIGSTOP)
+    for sidecar in sidecars:
+        sidecar.freeze()
     fill(bench.broker.bootstrap, topics.input, PARTITIONS, SHAPE, batches)
 
 
@@ -68,11 +69,6 @@ def _until_read(sidecars: Sequence[Sidecar], batches: int) -> None:
         if time.monotonic() > end:
             raise RuntimeError(f"{read} of {batches} batches were read in {READ_SECONDS:g} s")
         time.sleep(POLL_SECONDS)
-
-
-def _signal(sidecars: Sequence[Sidecar], number: int) -> None:
-    for sidecar in sidecars:
-        sidecar.signal(number)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

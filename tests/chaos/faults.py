@@ -1,6 +1,5 @@
 """What can go wrong: each fault begins, lasts some seconds at most, and is over when its function returns."""
 
-import signal
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -47,9 +46,9 @@ def ended(stage: Stage) -> None:
 def asleep(stage: Stage) -> None:
     """SIGSTOP, for less or more than a session, and SIGCONT."""
     with stage.away() as sidecar:
-        sidecar.signal(signal.SIGSTOP)
+        sidecar.freeze()
         last(stage, 0.5, 5)
-        sidecar.signal(signal.SIGCONT)
+        sidecar.resume()
 
 
 def scaled(stage: Stage) -> None:
@@ -154,9 +153,9 @@ def redis_killed(stage: Stage) -> None:
 
 def redis_asleep(stage: Stage) -> None:
     """It accepts everything and answers nothing."""
-    stage.redis.signal(signal.SIGSTOP)
+    stage.redis.freeze()
     last(stage, 0.5, 5)
-    stage.redis.signal(signal.SIGCONT)
+    stage.redis.resume()
 
 
 def registry_refuses(stage: Stage) -> None:

@@ -180,10 +180,10 @@ def test_sidecar_that_slept_through_its_session_publishes_nothing_of_what_it_had
     one.start()
     with deployment.traffic.flowing():
         eventually(lambda: one.batches() >= 1000, 30)
-        one.signal(signal.SIGSTOP)
+        one.freeze()
         two.start()
     deployment.eventually_committed()
-    one.signal(signal.SIGCONT)
+    one.resume()
     eventually(lambda: one.scrape().total("marketdata_consumer_rebalances_total", event="lost"), 30)
     deployment.traffic.write(900)
     deployment.all_told_once(one, two)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
@@ -68,9 +69,18 @@ class Part:
         return self._process.pid
 
     def signal(self, number: int) -> None:
-        """Send it a signal, such as SIGSTOP."""
+        """Send it a signal, such as SIGHUP."""
         assert self._process, f"{self._name} does not run"
         self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        """Stop it until `resume`; no thread of it runs any more when this returns."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """Let it go on after `freeze`."""
+        self.signal(signal.SIGCONT)
 
     def exit_code(self) -> int | None:
         """How it has ended by itself; None while it runs."""
@@ -116,11 +126,11 @@ class Part:
             raise RuntimeError(f"{self._name} ended with {self._process.returncode}:\n{self.log[-3000:]}")
         return self.ready()
 
-    def _end(self, signal: Callable[[subprocess.Popen[bytes]], None]) -> None:
+    def _end(self, ask: Callable[[subprocess.Popen[bytes]], None]) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        signal(process)
+        ask(process)
         try:
             process.wait(self.stop_seconds)
         except subprocess.TimeoutExpired:
