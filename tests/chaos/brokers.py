@@ -135,10 +135,10 @@ class Brokers(Cluster):
             list(pool.map(ProxiedBroker.start, nodes))
 
     def coordinator(self, chance: random.Random) -> ProxiedBroker:
-        """The broker that coordinates the groups, or the transactions."""
-        topic = chance.choice(COORDINATORS)
-        metadata = AdminClient(self._client()).list_topics(topic, timeout=ANSWER_SECONDS)
-        return self.nodes[metadata.topics[topic].partitions[0].leader - 1]
+        """The broker that coordinates the groups, or the transactions once there was one."""
+        topics = AdminClient(self._client()).list_topics(timeout=ANSWER_SECONDS).topics
+        leaders = [topics[topic].partitions[0].leader for topic in COORDINATORS if topic in topics]
+        return self.nodes[chance.choice(leaders) - 1]
 
     def elect(self) -> None:
         """Give every partition the leader that it had at first; those who lead now are alive."""
