@@ -18,6 +18,8 @@ from exporter.configuration.config import InputConfig
 from exporter.delivery.dispatch import Position, Start
 from exporter.model import Partition, Record
 from exporter.offsets import Offsets, committed, watermarks
+from exporter.outage import Outage
+from exporter.records import Reader
 from exporter.topics import Topics
 from exporter.unreachable import Trouble, said
 
@@ -31,9 +33,6 @@ ASSIGN_SECONDS = 120.0
 # So does a cluster of which no broker is to be found: its addresses may have changed, and librdkafka is told to keep
 # to those that it knows.
 DOWN_SECONDS = 120.0
-# A consumer that broke is replaced after so long; twice as long each time when it breaks again soon.
-REOPEN_SECONDS = 1.0
-LONGEST_REOPEN_SECONDS = 60.0
 _DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 _ASTRAY = (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION)
 # No connection came about; librdkafka logs why.
@@ -88,19 +87,15 @@ class KafkaSource:
         self.trouble = ""  # what the broker last said against our reading
         self._settings = settings
         self._make_consumer = make_consumer
-        self._down_seconds = down_seconds
         self._explained = explained
         self._handler: Handler  # set by `open`, as is the consumer
         self._consumer: Any = None
-        self._interned: dict[tuple[str, int], Partition] = {}
+        self._reader = Reader()
         self._topics = Topics(make_admin)
         self._offsets = Offsets(settings, self._topics)
         self._mine: set[Partition] = set()
         self._astray: set[Partition] = set()  # those of ours whose place in the log is gone
-        self._broken = ""  # why the consumer cannot be used any more
-        self._broken_at = float("-inf")
-        self._reopen_seconds = REOPEN_SECONDS
-        self._down_at = float("inf")
+        self._outage = Outage(down_seconds)
         self._unreachable = ""  # why the last connection failed
 
     def open(self, handler: Handler) -> None:
@@ -111,7 +106,7 @@ class KafkaSource:
     @property
     def is_reachable(self) -> bool:
         """Whether some broker answers, as far as the client says."""
-        return self._down_at == float("inf")
+        return self._outage.is_reachable
 
     @property
     def is_sole_reader(self) -> bool:
@@ -120,9 +115,9 @@ class KafkaSource:
 
     def take(self, seconds: float) -> list[Record]:
         """Return the next records, at most `TAKE_RECORDS`; wait at most so long for the first."""
-        if time.monotonic() - self._down_at > self._down_seconds:
+        if self._outage.is_long(time.monotonic()):
             self._look_for_brokers()
-        if self._broken and not self._reopen(seconds):
+        if self._outage.broken and not self._reopen(seconds):
             return []
         if not self.subscribed and not self._subscribe():
             return []
@@ -183,14 +178,11 @@ class KafkaSource:
 
     def _break(self, why: str) -> None:
         """Give the consumer up: what it had is somebody else's."""
-        if self._broken:
+        if self._outage.broken:
             return
-        now = time.monotonic()
-        is_new = now - self._broken_at > 2 * LONGEST_REOPEN_SECONDS
-        self._reopen_seconds = REOPEN_SECONDS if is_new else min(LONGEST_REOPEN_SECONDS, self._reopen_seconds * 2)
-        self._broken = self.trouble = why
-        self._broken_at = now
-        log.error("the consumer is broken", extra={"error": why, "next_try_seconds": self._reopen_seconds})
+        self.trouble = why
+        wait = self._outage.breaks(why, time.monotonic())
+        log.error("the consumer is broken", extra={"error": why, "next_try_seconds": wait})
 
     def _reopen(self, seconds: float) -> bool:
         """Replace the broken consumer once it is time; wait at most so long, and return whether there is a new one."""
@@ -199,7 +191,7 @@ class KafkaSource:
             self.counts.rebalances["lost"] += 1
             self._forget(mine)
             self._handler.lost(mine)
-        wait = self._broken_at + self._reopen_seconds - time.monotonic()
+        wait = self._outage.wait_seconds(time.monotonic())
         if wait > 0:
             time.sleep(min(seconds, wait))
             return False
@@ -207,15 +199,15 @@ class KafkaSource:
         threading.Thread(target=self._consumer.close, name="consumer-close", daemon=True).start()
         self._consumer = self._make_consumer(self._on_error)
         self._topics.renew()
-        self._broken = ""
+        self._outage.ends()
         return True
 
     def _look_for_brokers(self) -> None:
         try:
             self._consumer.list_topics(timeout=1.0)
         except KafkaException:
-            self._break(f"no broker was to be found for {self._down_seconds:g} s")
-        self._down_at = float("inf")
+            self._break(f"no broker was to be found for {self._outage.down_seconds:g} s")
+        self._outage.some_broker()
 
     # Joining the group.
 
@@ -243,7 +235,7 @@ class KafkaSource:
         if consumer is not self._consumer:
             return  # one that was given up
         self.counts.rebalances["assigned"] += 1
-        self._begin(consumer, [self._partition(tp.topic, tp.partition) for tp in assigned])
+        self._begin(consumer, [self._reader.partition(tp.topic, tp.partition) for tp in assigned])
 
     def _begin(self, consumer: Any, partitions: list[Partition]) -> None:
         starts = self._starts(partitions)
@@ -270,7 +262,7 @@ class KafkaSource:
         if consumer is not self._consumer:
             return
         self.counts.rebalances[event] += 1
-        partitions = [self._partition(tp.topic, tp.partition) for tp in gone]
+        partitions = [self._reader.partition(tp.topic, tp.partition) for tp in gone]
         tell(partitions)
         self._forget(partitions)
         consumer.incremental_unassign(gone)
@@ -295,7 +287,7 @@ class KafkaSource:
                 log.warning("positions are not to be had yet", extra={"error": str(error)})
                 if time.monotonic() > deadline:
                     self._break(f"positions were not to be had for {ASSIGN_SECONDS:g} s: {error}")
-                if self._broken or not self._handler.waiting():
+                if self._outage.broken or not self._handler.waiting():
                     return None
                 time.sleep(ASK_PAUSE_SECONDS)
 
@@ -326,30 +318,18 @@ class KafkaSource:
     # Records.
 
     def _records(self, messages: list[Any]) -> list[Record]:
-        records: list[Record] = []
-        self._down_at = float("inf")
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                self._on_record_error(message, error)
-                continue
-            records.append(
-                Record(
-                    self._partition(message.topic(), message.partition()),
-                    message.offset(),
-                    message.timestamp()[1],
-                    message.value(),
-                    _traceparent(message),
-                )
-            )
+        self._outage.some_broker()
+        records, errors = self._reader.read(messages)
+        for message in errors:
+            self._on_record_error(message, message.error())
         return records
 
     def _on_record_error(self, message: Any, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            self.ends[self._partition(message.topic(), message.partition())] = message.offset()
+            self.ends[self._reader.partition(message.topic(), message.partition())] = message.offset()
             return
         if error.code() in _ASTRAY:
-            self._astray |= {self._partition(message.topic(), message.partition())} & self._mine
+            self._astray |= {self._reader.partition(message.topic(), message.partition())} & self._mine
         self._on_error(error)
 
     def _on_error(self, error: KafkaError) -> None:
@@ -360,24 +340,9 @@ class KafkaSource:
         else:
             log.warning("kafka", extra={"code": name, "error": error.str()})
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._down_at = min(self._down_at, time.monotonic())
+            self._outage.no_broker(time.monotonic())
         if error.code() in _DENIED:
             self.trouble = error.str()
         # As a record the news of a fatal error has a code of its own, and does not call itself fatal.
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._break(error.str())
-
-    def _partition(self, topic: str, number: int) -> Partition:
-        key = (topic, number)
-        partition = self._interned.get(key)
-        if partition is None:
-            partition = self._interned[key] = Partition(topic, number)
-        return partition
-
-
-def _traceparent(message: Any) -> bytes | None:
-    try:
-        headers = message.headers()
-    except SystemError:  # what confluent-kafka makes of a header whose name is not UTF-8
-        return None
-    return next((value for name, value in headers if name == "traceparent"), None) if headers else None

@@ -1,0 +1,50 @@
+"""What confluent-kafka hands out, as records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from exporter.model import Partition, Record
+
+
+class Reader:
+    """Makes records of messages. There is one object for each partition, which makes it cheap to look up by."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[tuple[str, int], Partition] = {}
+
+    def read(self, messages: Iterable[Any]) -> tuple[list[Record], list[Any]]:
+        """Return the records, and apart from them the messages that are errors, each in order."""
+        records: list[Record] = []
+        errors: list[Any] = []
+        for message in messages:
+            if message.error() is not None:
+                errors.append(message)
+                continue
+            records.append(
+                Record(
+                    self.partition(message.topic(), message.partition()),
+                    message.offset(),
+                    message.timestamp()[1],
+                    message.value(),
+                    _traceparent(message),
+                )
+            )
+        return records, errors
+
+    def partition(self, topic: str, number: int) -> Partition:
+        """Return the partition, the same object each time."""
+        key = (topic, number)
+        partition = self._partitions.get(key)
+        if partition is None:
+            partition = self._partitions[key] = Partition(topic, number)
+        return partition
+
+
+def _traceparent(message: Any) -> bytes | None:
+    try:
+        headers = message.headers()
+    except SystemError:  # what confluent-kafka makes of a header whose name is not UTF-8
+        return None
+    return next((value for name, value in headers if name == "traceparent"), None) if headers else None
