@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer
 
+from exporter.model import EventType
 from tests.bench.bench import MESSAGES_PER_SECOND, SCRAPE_SECONDS, Bench, Subject, every
 from tests.bench.collectors import Collectors
 from tests.bench.figures import Case, Cases, quantile
@@ -56,10 +57,9 @@ class EventReader:
         while not self._stopping.is_set():
             messages, at_ms = self._consumer.consume(1000, 0.01), now_ms()
             for message in messages:
-                identity = dict(message.headers() or ()).get("ce_id", b"").decode()
-                _, _, place = identity.partition("/")
-                partition, _, offset = place.partition("/")
-                if offset:
+                headers = dict(message.headers())
+                if headers["ce_type"].decode().endswith(EventType.BATCH):  # others are about no record
+                    _, partition, offset = headers["ce_id"].decode().rsplit("/", 2)
                     self.arrived[int(partition), int(offset)] = at_ms
 
 
