@@ -22,7 +22,7 @@ parts:
 	@tests/parts/install.sh
 
 test: install parts  ## run the tests, with real Kafka, Redis and Prometheus (ARGS='-k word' to choose)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install  ## ruff and mypy
 	@$(BIN)/ruff check

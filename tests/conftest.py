@@ -21,6 +21,12 @@ settings.register_profile("marketdata", deadline=None, derandomize="CI" in os.en
 settings.load_profile("marketdata")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start programs go first: towards the end of a parallel run, those that only compute fill the gaps."""
+    starting = {item.path for item in items if "tmp_path_factory" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in starting)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of whoever runs the tests configures nothing."""
