@@ -18,7 +18,7 @@ from typing import Any, get_origin
 
 from confluent_kafka import KafkaException
 
-from exporter import clients, garbage, logs
+from exporter import clients, interpreter, logs
 from exporter.app import App
 from exporter.configuration.config import Config, Section
 from exporter.configuration.layers import Problem
@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace) -> int:
     app = App(config, until_caught_up=args.until_caught_up)
     dog = Watchdog(app.loop.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
     dog.start()
-    garbage.settle()
+    interpreter.settle()
 
     def stop(*_: object) -> None:
         app.stop()

@@ -25,7 +25,7 @@ from exporter.unreachable import Trouble, said
 
 log = logging.getLogger("exporter.source")
 
-# Records a turn at most: the state's lock is held for about so many times ten microseconds.
+# Records a turn at most.
 TAKE_RECORDS = 500
 ASK_PAUSE_SECONDS = 0.2
 # A group that does not answer for so long while partitions are handed out gets another consumer.

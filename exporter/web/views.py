@@ -1,4 +1,4 @@
-"""What the web shows of a sidecar: families, states and rows, read under the loop's lock or from Redis."""
+"""What the web shows of a sidecar: families, states and rows, read while the loop rests or from Redis."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SidecarViews:
 
     def feeds(self) -> list[dict[str, object]]:
         """Return a row for each feed, in order."""
-        with self._loop.lock:
+        with self._loop.visits:
             feeds = self._loop.analysis.table.feeds
             return [_feed_row(feeds[key]) for key in sorted(feeds)]
 
@@ -79,7 +79,7 @@ class SidecarViews:
             raise Unavailable(f"Redis: {error}") from None
 
     def _seen_here(self, feed: FeedKey | None) -> dict[FeedKey, Seen]:
-        with self._loop.lock:
+        with self._loop.visits:
             known = self._loop.analysis.table.feeds
             keys = known if feed is None else known.keys() & {feed}
             return {key: Seen(dict(known[key].symbol_messages), dict(known[key].symbol_seen_ms)) for key in keys}
@@ -98,7 +98,7 @@ class SidecarViews:
 
     def _symbol_rows(self, key: FeedKey, seen: Seen) -> Iterator[dict[str, object]]:
         """Rows of one feed; each that is known to be expected but never came is among them."""
-        with self._loop.lock:
+        with self._loop.visits:
             feed = self._loop.analysis.table.feeds.get(key)
             statuses = _statuses(feed, seen.last_ms) if feed is not None and feed.partitions else {}
         for symbol in sorted(seen.last_ms.keys() | statuses.keys()):
