@@ -36,12 +36,13 @@ CONSUMER = {
     "auto.offset.reset": "error",
     "enable.partition.eof": True,
     "topic.metadata.refresh.interval.ms": 10_000,
-    # A full-speed reader must not be throttled, an idle one must not fetch every record by itself.
+    # A full-speed reader must not be throttled, an idle one must not fetch every record by itself. What a fetch brings
+    # may be compressed to a tenth; and no partition could ever bring the least that is waited for if that were more.
     "fetch.queue.backoff.ms": 10,
-    "fetch.min.bytes": 1_000_000,
+    "fetch.min.bytes": 131_072,
     "fetch.wait.max.ms": 200,
-    "queued.max.messages.kbytes": 4096,
-    "max.partition.fetch.bytes": 1_048_576,
+    "queued.max.messages.kbytes": 2048,
+    "max.partition.fetch.bytes": 131_072,
 }
 # A group waits so long for members that do not join again, at most; by a broker that has just been started even for
 # those that are dead (seen with Kafka 4.3). The loop polls ten times a second.

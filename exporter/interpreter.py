@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 
@@ -11,11 +12,18 @@ YOUNG_OBJECTS = 50_000
 # For so long a thread that wants to run waits for one that computes. A scrape changes threads some ten times, and at
 # full rate the loop always computes; by default it would wait for 5 ms each time.
 SWITCH_SECONDS = 0.0005
+# What is larger (what a fetch brings, a page) is given back to the system once it is freed. By default glibc keeps ever
+# larger pieces for later, after catching up some fifty megabytes.
+KEPT_BYTES = 131_072
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 def settle() -> None:
-    """Leave out of garbage collection what lives already, look for cycles more rarely, and let threads take turns."""
+    """Look for garbage rarely and never among what lives already, let threads take turns often, give memory back."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     sys.setswitchinterval(SWITCH_SECONDS)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, others need not
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
