@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-# Long enough for a thread that waits to wake up and take a lock, which is not fair by itself.
-GIVE_WAY_SECONDS = 0.0002
+# A lock is not fair by itself: whoever waits for it has to wake up first.
+WAKE_SECONDS = 0.0002
 
 
 class Visits:
@@ -19,11 +19,13 @@ class Visits:
         self._lock = lock
         self._queue = threading.Lock()
         self._is_awaited = False
+        self._visits = 0
 
     def __enter__(self) -> None:
         self._queue.acquire()
         self._is_awaited = True
         self._lock.acquire()
+        self._visits += 1
         self._is_awaited = False
 
     def __exit__(self, *_: object) -> None:
@@ -31,6 +33,7 @@ class Visits:
         self._queue.release()
 
     def give_way(self) -> None:
-        """Let a visitor in who waits; costs nothing when none does."""
-        if self._is_awaited:
-            time.sleep(GIVE_WAY_SECONDS)
+        """Let one visitor in who waits; costs nothing when none does."""
+        before = self._visits
+        while self._is_awaited and self._visits == before:
+            time.sleep(WAKE_SECONDS)
