@@ -12,7 +12,8 @@ WAKE_SECONDS = 0.0002
 class Visits:
     """A context for those who visit: they get the owner's `lock` as soon as a piece of its work is done.
 
-    One visitor at a time; the owner takes the lock itself, and calls `give_way` after each piece.
+    One visitor at a time; the owner takes the lock itself, and calls `give_way` after each piece. Who visits again and
+    again leaves time for the owner in between.
     """
 
     def __init__(self, lock: threading.Lock) -> None:
@@ -30,6 +31,7 @@ class Visits:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+        time.sleep(WAKE_SECONDS)
         self._queue.release()
 
     def give_way(self) -> None:

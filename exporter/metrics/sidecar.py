@@ -8,7 +8,6 @@ by `list` and `dict`, which no other thread can interrupt.
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, islice
 from typing import NamedTuple
@@ -35,8 +34,6 @@ ANOMALIES = "marketdata_anomalies"
 FEED_ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
 # Feeds that are rendered at once while the loop waits: about three milliseconds.
 RENDERED_FEEDS = 60
-# Long enough for a waiting loop to wake up and take the lock, which is not fair by itself.
-YIELD_SECONDS = 0.0002
 
 
 class _Text(NamedTuple):
@@ -77,14 +74,13 @@ class SidecarMetrics:
         yield from self._own_families()
 
     def _feed_texts(self) -> list[tuple[str, ...]]:
-        """Render the feeds that have changed, some at a time, and let the loop have the lock in between."""
+        """Render the feeds that have changed, some in each visit."""
         feeds = list(self._loop.analysis.table.feeds.values())
         changed = (feed for feed in feeds if feed not in self._texts or self._texts[feed].version != feed.version)
         while some := list(islice(changed, RENDERED_FEEDS)):
             with self._loop.visits:
                 for feed in some:
                     self._texts[feed] = _Text(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
-            time.sleep(YIELD_SECONDS)
         return [self._texts[feed].blocks for feed in feeds]
 
     def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
