@@ -32,7 +32,7 @@ class Outage:
             self._down_at = now
 
     def some_broker(self) -> None:
-        """Learn that one answers, or that the next answer counts."""
+        """Learn that one answers, or forget that none did."""
         self._down_at = None
 
     def is_long(self, now: float) -> bool:
@@ -50,6 +50,6 @@ class Outage:
         """Return how long it still takes until the broken consumer is replaced; not more than 0 when it is time."""
         return self._broken_at + self._reopen_seconds - now
 
-    def ends(self) -> None:
+    def replaced(self) -> None:
         """Learn that there is another consumer."""
         self.broken = ""

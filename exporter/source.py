@@ -199,7 +199,7 @@ class KafkaSource:
         threading.Thread(target=self._consumer.close, name="consumer-close", daemon=True).start()
         self._consumer = self._make_consumer(self._on_error)
         self._topics.renew()
-        self._outage.ends()
+        self._outage.replaced()
         return True
 
     def _look_for_brokers(self) -> None:

@@ -31,7 +31,7 @@ def test_what_breaks_is_replaced_after_a_second() -> None:
     assert outage.breaks("fenced", 1000) == REOPEN_SECONDS
     assert outage.broken == "fenced"
     assert [outage.wait_seconds(now) for now in (1000, 1000.5, 1001)] == [1, 0.5, 0]
-    outage.ends()
+    outage.replaced()
     assert not outage.broken
 
 
