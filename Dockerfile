@@ -1,13 +1,20 @@
-FROM python:3.13.14-slim AS builder
+FROM python:3.13.14-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6 AS builder
 WORKDIR /build
-COPY .constraints/constraints.txt pyproject.toml README.md LICENSE ./
-COPY exporter exporter
-# pip stays outside the environment that is shipped.
+COPY .constraints/build.txt .constraints/runtime.txt ./
+# Every downloaded file is compared with its hash. Pip and what builds stay outside the environment that is shipped.
 RUN python -m venv --without-pip /opt/marketdata-exporter
 RUN python -m pip --python /opt/marketdata-exporter install \
-    --no-cache-dir --disable-pip-version-check --constraint constraints.txt .
+    --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r runtime.txt
+RUN python -m venv build && build/bin/python -m pip install \
+    --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY exporter exporter
+RUN build/bin/python -m pip wheel \
+    --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir wheels .
+RUN python -m pip --python /opt/marketdata-exporter install \
+    --no-cache-dir --disable-pip-version-check --no-index --no-deps wheels/*.whl
 
-FROM python:3.13.14-slim
+FROM python:3.13.14-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown

@@ -3,19 +3,23 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CONSTRAINTS := .constraints/constraints.txt
+# Every file is compared with its hash; what the project asks for stands in the pins, whole.
+QUIET := install --quiet --disable-pip-version-check --no-deps
+PINS := .constraints/build.txt .constraints/test.txt
+TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts test lint demo bench chaos clean
+.PHONY: help install parts test lint demo bench chaos constraints sbom pip-audit clean
 
 help:  ## tell what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
 install: $(STAMP)  ## make .venv with the package and what tests need
 
-$(STAMP): pyproject.toml $(CONSTRAINTS)
+$(STAMP): pyproject.toml $(PINS)
 	@tests/parts/venv.sh $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[test]'
+	@$(BIN)/python -m pip $(QUIET) --require-hashes $(PINS:%=-r %)
+	@$(BIN)/python -m pip $(QUIET) --no-build-isolation -e .
 	@touch $@
 
 parts:
@@ -38,6 +42,20 @@ bench: install parts  ## measure against the figures to reach
 chaos: install parts  ## directed faults, then faults at random for 30 minutes (ARGS='--seconds 300 --seed 7')
 	@$(BIN)/python -m pytest -m chaos
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+$(TOOLS)/.installed: .constraints/tools.txt
+	@tests/parts/venv.sh $(TOOLS)
+	@$(TOOLS)/bin/python -m pip $(QUIET) --require-hashes -r $<
+	@touch $@
+
+constraints: $(TOOLS)/.installed  ## pin what pyproject.toml asks for, with hashes (ARGS=--upgrade to move the pins)
+	@.constraints/compile.sh $(ARGS)
+
+sbom: $(TOOLS)/.installed  ## write the bill of materials of what is shipped: dist/sbom.cdx.json
+	@.constraints/sbom.sh dist/sbom.cdx.json
+
+pip-audit: $(TOOLS)/.installed  ## look for known vulnerabilities in what is shipped; exit 3 when there is no data
+	@$(TOOLS)/bin/python .constraints/audit.py .constraints/runtime.txt
 
 clean:  ## remove .venv and caches
 	@rm -rf $(VENV) .cache build dist

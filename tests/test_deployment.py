@@ -29,8 +29,9 @@ each_service = pytest.mark.parametrize("service", SERVICES)
 
 
 def _pinned(image: str) -> bool:
-    """Whether an image has a tag that names a full version, or is the one that is built here."""
-    return image == "marketdata-exporter:local" or re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*", image) is not None
+    """Whether an image has a tag that names a full version, with its digest, or is the one that is built here."""
+    pinned = r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}"
+    return image == "marketdata-exporter:local" or re.fullmatch(pinned, image) is not None
 
 
 def _refuse_files(path: str) -> str:
@@ -56,7 +57,9 @@ def test_prometheus_scrapes_every_sidecar_of_the_compose_file() -> None:
 def test_the_compose_file_follows_the_compose_specification() -> None:
     if find_spec("compose_spec") is None:
         missing("compose-spec", "`make install` did not install it")
-    read = import_module("compose_spec").PyCompose.from_json(json.dumps(COMPOSE))
+    # The library takes a tag or a digest; Docker takes both, and then only the digest counts.
+    text = re.sub(r":v?[\d.]+[\w.-]*@sha256:", "@sha256:", json.dumps(COMPOSE))
+    read = import_module("compose_spec").PyCompose.from_json(text)
     assert set(read.to_dict()["services"]) == set(SERVICES)
 
 
@@ -74,6 +77,11 @@ def test_a_service_is_confined(service: str) -> None:
     assert SERVICES[service]["read_only"] is (service not in WRITES_TO_ITS_ROOT)
     assert SERVICES[service]["cap_drop"] == ["ALL"]
     assert SERVICES[service]["security_opt"] == ["no-new-privileges:true"]
+
+
+@each_service
+def test_a_service_has_limits(service: str) -> None:
+    assert SERVICES[service].keys() >= {"mem_limit", "cpus", "pids_limit"}
 
 
 @each_service
@@ -138,6 +146,53 @@ def test_both_stages_begin_with_the_same_pinned_python() -> None:
     bases = {arguments(stage, "FROM")[0].split()[0] for stage in (BUILDER, IMAGE)}
     assert len(bases) == 1
     assert _pinned(bases.pop())
+
+
+def test_the_image_installs_only_what_has_the_right_hash() -> None:
+    installed = [run for run in arguments(BUILDER, "RUN") if " install " in run]
+    assert all("--require-hashes" in run or "--no-index" in run for run in installed)
+    assert all("--no-deps" in run for run in installed)
+
+
+def _manifests() -> dict[str, Any]:
+    documents = yaml.safe_load_all((ROOT / "kubernetes" / "marketdata-exporter.yml").read_text())
+    return {document["kind"]: document for document in documents}
+
+
+def _pod() -> Any:
+    return _manifests()["StatefulSet"]["spec"]["template"]["spec"]
+
+
+def test_a_pod_is_confined_as_a_service_is() -> None:
+    (container,) = _pod()["containers"]
+    security = container["securityContext"]
+    assert (security["readOnlyRootFilesystem"], security["capabilities"]) == (True, {"drop": ["ALL"]})
+    assert container["resources"]["limits"].keys() == {"cpu", "memory"}
+    (user,) = arguments(IMAGE, "USER")
+    assert f"{_pod()['securityContext']['runAsUser']}:{_pod()['securityContext']['runAsGroup']}" == user
+
+
+def test_a_pod_is_not_configured_by_the_names_of_services() -> None:
+    """Kubernetes would set MARKETDATA_EXPORTER_SERVICE_HOST, which is no key."""
+    assert _pod()["enableServiceLinks"] is False
+
+
+def test_a_pod_is_configured_by_keys_that_there_are() -> None:
+    text = _manifests()["ConfigMap"]["data"]["sidecar.yml"]
+    with_password = text.replace("# ", "")
+    for each in (text, with_password):
+        settings.load(each, {}, {}, hostname="pod-0", read_file=lambda path: "secret")
+
+
+def test_a_pod_is_asked_on_paths_that_there_are() -> None:
+    (container,) = _pod()["containers"]
+    probes = {name: probe["httpGet"]["path"] for name, probe in container.items() if name.endswith("Probe")}
+    assert probes == {"livenessProbe": "/-/healthy", "readinessProbe": "/-/ready", "startupProbe": "/-/healthy"}
+
+
+def test_a_pod_monitor_keeps_our_labels() -> None:
+    monitor = yaml.safe_load((ROOT / "kubernetes" / "podmonitor.yml").read_text())
+    assert [endpoint["honorLabels"] for endpoint in monitor["spec"]["podMetricsEndpoints"]] == [True]
 
 
 def test_the_image_runs_as_nobody_in_particular() -> None:

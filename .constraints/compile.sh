@@ -1,0 +1,20 @@
+#!/bin/sh
+# Writes the pinned requirements with the hashes of all their files, from pyproject.toml: `make constraints`.
+# Without arguments pins that are there stay; `--upgrade` or `--upgrade-package NAME` moves them. No address of an index is written.
+set -eu
+cd "$(dirname "$0")/.."
+compile=$PWD/.cache/tools/bin/pip-compile
+options="--quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header
+    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links"
+
+# shellcheck disable=SC2086  # a list of words
+requirements() {  # FILE ARGUMENT...
+    file=.constraints/$1
+    shift
+    echo "writing $file"
+    "$compile" $options --output-file "$file" "$@"
+}
+requirements test.txt --extra test "$@" pyproject.toml
+requirements runtime.txt --constraint .constraints/test.txt pyproject.toml
+requirements build.txt --only-build-deps --build-deps-for wheel --build-deps-for editable --constraint .constraints/test.txt "$@" pyproject.toml
+requirements tools.txt "$@" .constraints/tools.in
