@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from exporter.configuration.config import Config
+from exporter.subscription import INTERNAL
 
 log = logging.getLogger("exporter.kafka")
 
@@ -47,7 +48,11 @@ CONSUMER = {
 # A group waits so long for members that do not join again, at most; by a broker that has just been started even for
 # those that are dead (seen with Kafka 4.3). The loop polls ten times a second.
 POLL_INTERVAL_MS = 60_000
-CLASSIC_GROUP = {"partition.assignment.strategy": "cooperative-sticky"}
+CLASSIC_GROUP = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    # They are not read, so they may not count as a member's share either.
+    "topic.blacklist": f"^{INTERNAL}",
+}
 PRODUCER = {
     "enable.idempotence": True,
     "linger.ms": 5,

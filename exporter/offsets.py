@@ -5,7 +5,6 @@ Every question blocks for some seconds at most; `TimeoutError` and `KafkaExcepti
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +14,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 from exporter.configuration.config import InputConfig
 from exporter.delivery.dispatch import Extent, Position, Start, is_another, resumed
 from exporter.model import Partition, Reset, ResetCause
+from exporter.subscription import Subscription
 from exporter.topics import Topics
 
 ASK_SECONDS = 5.0
@@ -48,9 +48,10 @@ def watermarks(consumer: Any, partition: Partition) -> tuple[int, int]:
 class Offsets:
     """Where partitions are begun. `at_start` are those that there were before we joined the group."""
 
-    def __init__(self, settings: InputConfig, topics: Topics) -> None:
+    def __init__(self, settings: InputConfig, subscription: Subscription, topics: Topics) -> None:
         self.at_start: set[Partition] = set()
         self._settings = settings
+        self._subscription = subscription
         self._topics = topics
         self._ids: dict[Partition, str] = {}  # of which topic each partition was that we had
         self._absent: set[Partition] = set()  # those of them whose topic is not there
@@ -85,14 +86,9 @@ class Offsets:
 
     def _matching(self, consumer: Any) -> set[Partition]:
         """Return the partitions of all topics that the subscription means."""
-        patterns = [re.compile(topic) for topic in self._settings.topics if topic.startswith("^")]
-        names = set(self._settings.topics)
-        return {
-            Partition(name, number)
-            for name, topic in consumer.list_topics(timeout=LOOK_SECONDS).topics.items()
-            if name in names or any(pattern.match(name) for pattern in patterns)
-            for number in topic.partitions
-        }
+        topics = consumer.list_topics(timeout=LOOK_SECONDS).topics
+        names = self._subscription.among(topics)
+        return {Partition(name, number) for name in names for number in topics[name].partitions}
 
     def _start(self, partition: Partition, known: tuple[int, str | None] | None, extent: Extent) -> Start:
         position, reset = self._position(partition, known, extent)

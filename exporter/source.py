@@ -20,6 +20,7 @@ from exporter.model import Partition, Record
 from exporter.offsets import Offsets, committed, watermarks
 from exporter.outage import Outage
 from exporter.records import Reader
+from exporter.subscription import Subscription
 from exporter.topics import Topics
 from exporter.unreachable import Trouble, said
 
@@ -85,14 +86,14 @@ class KafkaSource:
         self.subscribed = False
         self.is_empty = False  # there was no topic to read when we subscribed
         self.trouble = ""  # what the broker last said against our reading
-        self._settings = settings
         self._make_consumer = make_consumer
         self._explained = explained
         self._handler: Handler  # set by `open`, as is the consumer
         self._consumer: Any = None
         self._reader = Reader()
         self._topics = Topics(make_admin)
-        self._offsets = Offsets(settings, self._topics)
+        self._subscription = Subscription(settings.topics)
+        self._offsets = Offsets(settings, self._subscription, self._topics)
         self._mine: set[Partition] = set()
         self._astray: set[Partition] = set()  # those of ours whose place in the log is gone
         self._outage = Outage(down_seconds)
@@ -226,7 +227,7 @@ class KafkaSource:
         self._unreachable = ""
         self.is_empty = not self._offsets.at_start
         self._consumer.subscribe(
-            list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            self._subscription.subscribed, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
         self.subscribed = True
         return True
@@ -235,7 +236,7 @@ class KafkaSource:
         if consumer is not self._consumer:
             return  # one that was given up
         self.counts.rebalances["assigned"] += 1
-        self._begin(consumer, [self._reader.partition(tp.topic, tp.partition) for tp in assigned])
+        self._begin(consumer, self._meant(assigned))
 
     def _begin(self, consumer: Any, partitions: list[Partition]) -> None:
         starts = self._starts(partitions)
@@ -262,10 +263,16 @@ class KafkaSource:
         if consumer is not self._consumer:
             return
         self.counts.rebalances[event] += 1
-        partitions = [self._reader.partition(tp.topic, tp.partition) for tp in gone]
+        partitions = self._meant(gone)
         tell(partitions)
         self._forget(partitions)
-        consumer.incremental_unassign(gone)
+        consumer.incremental_unassign([TopicPartition(*partition) for partition in partitions])
+
+    def _meant(self, partitions: Iterable[TopicPartition]) -> list[Partition]:
+        """Return the partitions that are to be read; brokers that match patterns also hand out internal topics."""
+        return [
+            self._reader.partition(tp.topic, tp.partition) for tp in partitions if self._subscription.means(tp.topic)
+        ]
 
     def _forget(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:

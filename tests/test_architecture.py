@@ -14,6 +14,8 @@ PURE = {
     "exporter.model",
     "exporter.codec",
     "exporter.cardinality",
+    "exporter.topic_pattern",
+    "exporter.subscription",
     "exporter.feeds",
     "exporter.analysis",
     "exporter.events.encoding",
@@ -32,6 +34,7 @@ PURE = {
     "exporter.configuration.layers",
     "exporter.configuration.settings",
     "exporter.tools.ledger",
+    "exporter.tools.near",
 }
 # Clocks, sockets, threads, logs, other processes, and libraries that have them.
 IMPURE = {

@@ -38,6 +38,7 @@ from tests.support.views import site
 
 kafka: Any = kafka_admin  # its types leave much of it out
 
+DEFAULT = InputConfig().topics[0]
 ALL = frozenset({"READ", "WRITE", "DESCRIBE"})
 OUTPUTS = {"monitoring.batch.performance": Topic(4, operations=ALL), "ws.error": Topic(4, operations=ALL)}
 DENIED = Refusal("TOPIC_AUTHORIZATION_FAILED", "Broker: Topic authorization failed")
@@ -136,21 +137,6 @@ def test_credentials_of_one_client_only_are_pointed_out() -> None:
     assert "sesame" not in found
 
 
-@pytest.mark.parametrize(
-    ("topic", "name", "meant"),
-    [
-        ("ticker", "ticker", True),
-        ("ticker", "ticker-data", False),
-        ("^ticker", "ticker-data", True),
-        ("^ticker$", "ticker-data", False),
-        ("^data", "ticker-data", False),
-        (".icker", "ticker", False),
-    ],
-)
-def test_only_what_begins_with_a_caret_is_an_expression(topic: str, name: str, meant: bool) -> None:
-    assert findings.is_meant(topic, name) is meant
-
-
 def test_an_expression_tells_how_many_topics_and_partitions_it_means() -> None:
     topics = {f"ticker-data.{n}": Topic(3, operations=ALL) for n in range(5)} | {"other": Topic(1)}
     first, *_ = findings.input_topics(Config(), cluster(topics))
@@ -160,6 +146,38 @@ def test_an_expression_tells_how_many_topics_and_partitions_it_means() -> None:
 
 def test_an_expression_that_matches_nothing_is_a_warning() -> None:
     assert levels(findings.input_topics(Config(), cluster())) == ["warn"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        (DEFAULT, "ticker_data.korea"),
+        (DEFAULT, "trade.data.korea"),
+        ("^((ticker|trade)s?-)+data$", "trades_data"),
+        (r"^ticker-data\.", "prod.ticker-data.korea"),
+        (r"^tikcer-data\..+$", "ticker-data.korea"),
+        ("^ticker-data[.]korea$", "Ticker-Data.Korea"),
+        ("ticker-data.korea", "ticker-data.japan"),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_an_entry_that_means_nothing_names_what_is_near_it(entry: str, name: str, protocol: str) -> None:
+    kafka = KafkaConfig(consumer_properties={"group.protocol": protocol})
+    there: dict[str, Topic | Refusal] = {name: Topic(1), "connect-offsets": Topic(1), "__consumer_offsets": Topic(50)}
+    there[entry] = UNKNOWN
+    found = list(findings.input_topics(Config(kafka=kafka, input=InputConfig(topics=(entry,))), cluster(there)))
+    assert f"near it is {name}" in found[0].text
+    assert "offsets" not in found[0].text
+
+
+@pytest.mark.parametrize(("protocol", "told"), [("classic", []), ("consumer", ["warn"])])
+def test_internal_topics_that_brokers_hand_out_are_a_warning(protocol: str, told: list[str]) -> None:
+    kafka = KafkaConfig(consumer_properties={"group.protocol": protocol})
+    config = Config(kafka=kafka, input=InputConfig(topics=("^.*",)), output=OutputConfig(enabled=False))
+    facts = cluster({"ticker-data.korea": Topic(1, operations=ALL), "__consumer_offsets": Topic(50)})
+    found = list(findings.input_topics(config, facts))
+    assert [finding.level for finding in found if "__consumer_offsets" in finding.text] == told
+    assert "1 topic with 1 partition: ticker-data.korea" in found[0].text
 
 
 @pytest.mark.parametrize(("refusal", "said"), [(UNKNOWN, "does not exist"), (DENIED, "hidden"), (SILENT, "no answer")])

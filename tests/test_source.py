@@ -73,7 +73,7 @@ def test_partition_that_is_added_while_nobody_runs_begins_at_its_start(deploymen
 
 
 def test_topic_that_is_created_later_begins_at_its_start(deployment: Deployment) -> None:
-    """When the regular expression covers it."""
+    """When a pattern covers it."""
     pattern = f"^{deployment.topic.replace('.', '[.]')}"
     sidecar = deployment.sidecar(input__start="latest", input__topics=[pattern]).start()
     ready(sidecar)

@@ -116,10 +116,10 @@ class Limits(Section, frozen=True, kw_only=True):
 
 
 class InputConfig(Section, frozen=True, kw_only=True):
-    """What to read, as whom, and from where; topics that begin with ^ are regular expressions."""
+    """What to read, as whom, and from where; topics that begin with ^ are patterns, see `exporter.topic_pattern`."""
 
     topics: Annotated[
-        tuple[Annotated[str, _parsed(notation.topic_or_pattern, "a topic, or a regular expression after ^")], ...],
+        tuple[Annotated[str, _parsed(notation.topic_or_pattern, "a topic, or a pattern after ^")], ...],
         _LIST,
     ] = (r"^(ticker|orderbook|trade)-data\..+$",)
     group: Annotated[str, _NAME] = "marketdata-exporter"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from exporter.codec import Message
 from exporter.configuration.config import Config, shown
+from exporter.subscription import Subscription
 
 PROPERTY_MAPS = ("properties", "consumer_properties", "producer_properties")
 _COMMITS = "the sidecar commits offsets itself, leave it out"
@@ -21,6 +21,7 @@ _OWNED = {
     "auto.commit.enable": _COMMITS,
     "auto.commit.interval.ms": "use output.commit_interval instead",
     "enable.auto.offset.store": _COMMITS,
+    "topic.blacklist": "use input.topics instead",
     "partition.assignment.strategy": "the sidecar needs cooperative-sticky and sets it, leave it out",
     "isolation.level": "the sidecar reads committed records only, leave it out",
     "transactional.id": "the sidecar makes it from instance, leave it out",
@@ -113,13 +114,9 @@ def _loops(config: Config) -> Iterator[Conflict]:
     for number, topic in enumerate(config.input.topics):
         for key in ("topic", "error_topic"):
             published = getattr(config.output, key)
-            if _matches(topic, published):
+            if Subscription([topic]).means(published):
                 message = f"got {shown(topic)}, which reads what output.{key} publishes, an endless loop"
                 yield Conflict(message, (f"input.topics[{number}]", f"output.{key}"))
-
-
-def _matches(topic: str, name: str) -> bool:
-    return re.search(topic, name) is not None if topic.startswith("^") else topic == name
 
 
 def _redis(config: Config) -> Iterator[Conflict]:

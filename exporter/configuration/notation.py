@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from exporter.model import FeedKey
+from exporter.subscription import INTERNAL, is_pattern
+from exporter.topic_pattern import TopicPattern
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*(?:ms|[smhdw])\s*)+", re.ASCII)
@@ -16,8 +18,6 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
 _EXPONENT = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-# Brokers' clients match with POSIX extended expressions, where these mean something else or nothing.
-_NOT_POSIX = re.compile(r"\\[dDbBAZ]|\(\?|[*+?}][?+]")
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([^{}]*)\})?")
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)
 MASK = "<secret>"
@@ -99,16 +99,12 @@ def topic(text: str) -> str:
 
 
 def topic_or_pattern(text: str) -> str:
-    """The text, when it is a topic, or begins with ^ and is a regular expression."""
-    if not text.startswith("^"):
-        return topic(text)
-    if found := _NOT_POSIX.search(text):
-        raise ValueError(f"{found[0]} is not part of POSIX extended expressions")
-    try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    return text
+    """The text, when it is a topic that may be read, or begins with ^ and is a pattern of topics."""
+    if is_pattern(text):
+        return TopicPattern(text).text
+    if text.startswith(INTERNAL):
+        raise ValueError(f"what begins with {INTERNAL} is internal to Kafka and is not read")
+    return topic(text)
 
 
 def pair_pattern(text: str) -> str:

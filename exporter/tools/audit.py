@@ -25,6 +25,7 @@ from confluent_kafka import KafkaException
 from exporter.configuration.config import Config
 from exporter.configuration.settings import ConfigError, load
 from exporter.model import FeedKey, Partition, Rejected
+from exporter.subscription import Subscription
 from exporter.tools.evidence import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
 from exporter.tools.ledger import Difference, EventTruth, InputTruth, Kind, MetricsTruth, Span, compare
 from exporter.tools.topics import TopicReader
@@ -160,10 +161,10 @@ def _whole(reader: TopicReader, partitions: Sequence[Partition]) -> Spans:
     return {partition: Span(first[partition], written[partition], written[partition]) for partition in partitions}
 
 
-def _existing(reader: TopicReader, patterns: Sequence[str]) -> list[Partition]:
-    partitions = reader.partitions(patterns)
+def _existing(reader: TopicReader, entries: Sequence[str]) -> list[Partition]:
+    partitions = reader.partitions(Subscription(entries))
     if not partitions:
-        raise UnusableError(f"there is no topic {' or '.join(patterns)}")
+        raise UnusableError(f"there is no topic {' or '.join(entries)}")
     return partitions
 
 

@@ -19,8 +19,9 @@ from msgspec.structs import replace
 from exporter import clients
 from exporter.configuration.config import Config
 from exporter.model import Partition
+from exporter.subscription import Subscription, is_pattern
 from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
-from exporter.tools.findings import GROUP_LOG, TRANSACTION_LOG, input_names
+from exporter.tools.findings import GROUP_LOG, TRANSACTION_LOG
 from exporter.unreachable import Trouble, examined, said, understood
 
 SERVER_SECONDS = 3.0
@@ -130,10 +131,11 @@ def _answer(future: Future[Any]) -> Any:
 
 
 def _topics(client: Any, config: Config, metadata: Any) -> dict[str, Topic | Refusal]:
-    plain = [topic for topic in config.input.topics if not topic.startswith("^")]
+    plain = [topic for topic in config.input.topics if not is_pattern(topic)]
     published = [config.output.topic, config.output.error_topic] if config.output.enabled else []
     internal = [topic for topic in (TRANSACTION_LOG, GROUP_LOG) if topic in metadata.topics]
-    wanted = list(dict.fromkeys([*input_names(config.input, metadata.topics), *plain, *published, *internal]))
+    read = Subscription(config.input.topics).among(metadata.topics)
+    wanted = list(dict.fromkeys([*read, *plain, *published, *internal]))
     asked = client.describe_topics(
         TopicCollection(wanted), include_authorized_operations=True, request_timeout=ANSWER_SECONDS
     )
@@ -200,7 +202,7 @@ def _group(client: Any, config: Config, topics: Mapping[str, Topic | Refusal], h
         assignor=found.partition_assignor,
         members=len(found.members),
         operations=_operations(found),
-        progress=_progress(client, name, input_names(config.input, topics)),
+        progress=_progress(client, name, Subscription(config.input.topics).among(topics)),
     )
 
 

@@ -20,6 +20,7 @@ from exporter.app import App
 from exporter.configuration.config import Config
 from exporter.configuration.notation import host_and_port
 from exporter.configuration.settings import load
+from exporter.subscription import Subscription
 from exporter.tools import sides
 from exporter.tools.embedded import EmbeddedBroker
 from exporter.tools.evidence import EventReader, UnreadableError
@@ -166,7 +167,7 @@ def _published(kafka: Mapping[str, str], topic: str) -> tuple[sides.Figures, int
     told = sides.Figures()
     events = EventReader()
     with TopicReader(kafka, "demo", _ANSWER_SECONDS) as reader:
-        partitions = reader.partitions([topic])
+        partitions = reader.partitions(Subscription([topic]))
         first, written = reader.first(partitions), reader.written(partitions)
         spans = {place: Span(first[place], written[place], written[place]) for place in partitions}
         for message in reader.read(spans):

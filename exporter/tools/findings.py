@@ -5,12 +5,13 @@ Each function judges one part and yields its findings in the order in which they
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from exporter import clients, unreachable
-from exporter.configuration.config import Config, InputConfig
+from exporter.configuration.config import Config
+from exporter.subscription import Subscription, is_pattern
 from exporter.tools.facts import Cluster, Finding, Group, Level, Refusal, Server, Topic, counted, number
+from exporter.tools.near import near
 
 NAMES_SHOWN = 3
 NO_TOPIC = "UNKNOWN_TOPIC_OR_PART"
@@ -49,21 +50,12 @@ def split_connections(config: Config) -> Iterator[Finding]:
 # Input.
 
 
-def is_meant(topic: str, name: str) -> bool:
-    """Whether an entry of input.topics means the topic of that name; as the sidecar's source matches."""
-    return re.match(topic, name) is not None if topic.startswith("^") else topic == name
-
-
-def input_names(settings: InputConfig, names: Iterable[str]) -> list[str]:
-    """The topics that input.topics means, in order."""
-    return sorted(name for name in names if any(is_meant(topic, name) for topic in settings.topics))
-
-
 def input_topics(config: Config, cluster: Cluster) -> Iterator[Finding]:
     """What each entry of input.topics means now, and whether it can be read."""
     for topic in config.input.topics:
-        yield _entry(topic, [name for name in sorted(cluster.names) if is_meant(topic, name)], cluster)
-    described = {name: cluster.topics[name] for name in input_names(config.input, cluster.names)}
+        yield _entry(topic, Subscription([topic]).among(cluster.names), cluster)
+    yield from _internal(config, cluster.names)
+    described = {name: cluster.topics[name] for name in Subscription(config.input.topics).among(cluster.names)}
     for name, why in described.items():
         if isinstance(why, Refusal):
             yield _undescribed("input.topics", name, why, "READ")
@@ -77,13 +69,29 @@ def _entry(topic: str, names: Sequence[str], cluster: Cluster) -> Finding:
         partitions = counted(cluster.partitions(names), "partition")
         text = f"{topic} is {counted(len(names), 'topic')} with {partitions}: {_some(names)}"
         return Finding(Level.OK, subject, text)
-    if topic.startswith("^"):
+    if is_pattern(topic):
         advice = "what appears later is read from its beginning; if there should be some, allow DESCRIBE on them"
-        return Finding(Level.WARN, subject, f"{topic} matches no topic", advice)
+        return Finding(Level.WARN, subject, f"{topic} matches no topic{_near(topic, cluster.names)}", advice)
     refusal = cluster.topics.get(topic)
     if isinstance(refusal, Refusal) and refusal.code != NO_TOPIC:
         return _undescribed(subject, topic, refusal, "READ")
-    return Finding(Level.FAIL, subject, f"{topic} does not exist", "create it, or correct its name")
+    text = f"{topic} does not exist{_near(topic, cluster.names)}"
+    return Finding(Level.FAIL, subject, text, "create it, or correct its name")
+
+
+def _near(topic: str, names: Iterable[str]) -> str:
+    """Tell the topics whose names are most like that one, or like the letters of that pattern."""
+    found = near(topic, names, NAMES_SHOWN)
+    return f", near it is {_some(found)}" if found else ""
+
+
+def _internal(config: Config, names: Iterable[str]) -> Iterator[Finding]:
+    """Tell what the brokers share out in vain: a member of a classic group leaves it out of its subscription."""
+    internal = Subscription(config.input.topics).internal(names)
+    if internal and _protocol(config) == "consumer":
+        text = f"the brokers also hand out {_some(internal)}: internal topics, covered by a pattern and not read"
+        advice = "begin the pattern with [^_], or with more of what its topics have in common"
+        yield Finding(Level.WARN, "input.topics", text, advice)
 
 
 def _unreadable(topics: Mapping[str, Topic], record_bytes: int) -> Iterator[Finding]:
@@ -246,8 +254,7 @@ def _existing(config: Config, group: Group) -> Iterator[Finding]:
 
 
 def _strangers(config: Config, group: Group) -> Iterator[Finding]:
-    properties = clients.consumer_properties(config)
-    ours = str(properties.get("group.protocol", "classic"))
+    properties, ours = clients.consumer_properties(config), _protocol(config)
     strategies = [each.strip() for each in str(properties.get("partition.assignment.strategy", "")).split(",")]
     advice = "choose another input.group, or stop those members"
     if group.kind != ours:
@@ -259,6 +266,11 @@ def _strangers(config: Config, group: Group) -> Iterator[Finding]:
 
 
 # What they share.
+
+
+def _protocol(config: Config) -> str:
+    """The protocol of the group: classic, or consumer when the brokers share partitions out."""
+    return str(clients.consumer_properties(config).get("group.protocol", "classic"))
 
 
 def _undescribed(subject: str, topic: str, why: Refusal, operation: str) -> Finding:

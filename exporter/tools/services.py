@@ -23,9 +23,9 @@ from exporter.events.values import load_schema
 from exporter.model import EventType, Partition, Record
 from exporter.store.counts import RedisCounts, StoreMetrics
 from exporter.store.store import StoreUnavailable
+from exporter.subscription import Subscription
 from exporter.tools import healthcheck
 from exporter.tools.facts import Cluster, Finding, Level, counted
-from exporter.tools.findings import input_names
 from exporter.web.connections import ListenError, listen
 
 SERIES_MAX = 100_000
@@ -215,7 +215,7 @@ def series(config: Config, cluster: Cluster | None) -> Iterator[Finding]:
     total = each.fixed + feeds * of_feed
     parts = [f"{counted(feeds, 'feed')} ({source}) with {of_feed} series"]
     if cluster is not None:
-        names = input_names(config.input, cluster.names)
+        names = Subscription(config.input.topics).among(cluster.names)
         partitions = cluster.partitions(names)
         total += len(names) * each.topic + partitions * each.partition
         parts.append(f"{counted(partitions, 'partition')} with {each.partition}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +10,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import admin as kafka_admin
 
 from exporter.model import Partition
+from exporter.subscription import Subscription
 from exporter.tools.ledger import Span
 from exporter.unreachable import Unreachable
 
@@ -48,11 +48,11 @@ class TopicReader:
     ) -> None:
         self._consumer.close()
 
-    def partitions(self, patterns: Sequence[str]) -> list[Partition]:
-        """Return the partitions of the topics that exist; what begins with ^ is a regular expression."""
+    def partitions(self, subscription: Subscription) -> list[Partition]:
+        """Return the partitions of the topics that are meant and exist."""
         topics = self._topics()
-        wanted = [name for name in sorted(topics) if any(_matches(pattern, name) for pattern in patterns)]
-        return [Partition(name, number) for name in wanted for number in sorted(topics[name].partitions)]
+        names = subscription.among(topics)
+        return [Partition(name, number) for name in names for number in sorted(topics[name].partitions)]
 
     def first(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return the first offset that is still there."""
@@ -135,7 +135,3 @@ class TopicReader:
             if offset >= 0:
                 found[Partition(position.topic, position.partition)] = offset
         return found
-
-
-def _matches(pattern: str, topic: str) -> bool:
-    return bool(re.match(pattern, topic)) if pattern.startswith("^") else pattern == topic

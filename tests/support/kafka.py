@@ -30,6 +30,9 @@ PROPERTIES = {
     # Tests wait for rebalances, for the sessions of dead members and for time-outs of transactions.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "100",
+    # In groups whose partitions the broker shares out, it answers heartbeats only.
+    "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.heartbeat.interval.ms": "200",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
     # A broker that was killed may return only when its session has run out.
     "broker.session.timeout.ms": "2000",

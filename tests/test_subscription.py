@@ -1,0 +1,130 @@
+"""Which topics are read: what `Subscription` tells, librdkafka and the broker do, in groups of both protocols."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer
+
+from exporter.subscription import Subscription
+from tests.support.kafka import Broker
+from tests.support.sidecar import Deployment, Sidecar
+from tests.support.traffic import Traffic
+from tests.support.waiting import eventually
+
+CLASSIC, CONSUMER = "classic", "consumer"
+both = pytest.mark.parametrize("protocol", [CLASSIC, CONSUMER])
+
+SUFFIXES = "x -data.korea -data. -data -dataXkorea 1 12 123 -b _c .b b bb B".split()  # noqa: SIM905 - one line
+# Each after a stem that no other topic has.
+PATTERNS = [
+    r"^{}-data\.", r"^{}-data\..+$", "^{}[[:digit:]]+$", "^{}[0-9]{{2}}", "^{}(-|[.])b$", "^{}[^-]", "^{}b{{1,2}}$",
+    "^{}.?$", "^{}(b|-data[.].*)$", "^{}[A-z]$", "^{}(-[a-z]+)*$", "^{}[[:upper:]b]", "^{}([.-]?[a-z]+)+$",
+    r"^{}\-[^d]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "is_meant"),
+    [
+        ("ticker", "ticker", True),
+        ("ticker", "ticker-data", False),
+        ("^ticker", "ticker-data", True),
+        ("^ticker$", "ticker-data", False),
+        ("^data", "ticker-data", False),
+        (".icker", "ticker", False),
+        ("^.*", "__consumer_offsets", False),
+        ("^_", "__anything", False),
+        ("^_", "_schemas", True),
+    ],
+)
+def test_names_are_names_patterns_begin_with_a_caret_and_internal_topics_are_never_meant(
+    entry: str, name: str, is_meant: bool
+) -> None:
+    assert Subscription(["other", entry, "^nothing$"]).means(name) is is_meant
+
+
+@contextmanager
+def member(broker: Broker, subscribed: list[str], protocol: str) -> Iterator[Callable[[], set[str]]]:
+    """A consumer in a group of its own; tells the topics that it was given first."""
+    settings = {"partition.assignment.strategy": "cooperative-sticky"} if protocol == CLASSIC else {}
+    common = {"bootstrap.servers": broker.bootstrap, "group.id": uuid.uuid4().hex, "group.protocol": protocol}
+    consumer: Any = Consumer({**common, **settings, "log_level": 0})
+    given: list[set[str]] = []
+    consumer.subscribe(subscribed, on_assign=lambda _, partitions: given.append({tp.topic for tp in partitions}))
+
+    def first() -> set[str]:
+        consumer.poll(0.1)
+        return next(filter(None, given), set())
+
+    try:
+        yield first
+    finally:
+        consumer.close()
+
+
+@both
+def test_client_and_broker_find_the_topics_that_the_subscription_tells(broker: Broker, protocol: str) -> None:
+    stem = f"s{uuid.uuid4().hex[:8]}"
+    names = [broker.create_topic(stem + suffix) for suffix in ("", *SUFFIXES)]
+
+    def given(pattern: str) -> list[str]:
+        with member(broker, Subscription([pattern]).subscribed, protocol) as first:
+            return sorted(eventually(first, 20, f"nothing was given for {pattern}"))
+
+    patterns = [pattern.format(stem) for pattern in PATTERNS]
+    with ThreadPoolExecutor(len(patterns)) as pool:
+        found = dict(zip(patterns, pool.map(given, patterns), strict=True))
+    assert found == {pattern: Subscription([pattern]).among(names) for pattern in patterns}
+
+
+def sidecar(deployment: Deployment, protocol: str, name: str = "one", **settings: Any) -> Sidecar:
+    """A sidecar in a group of that protocol."""
+    usual = deployment.sidecar().settings["kafka.consumer_properties"]
+    properties = {"group.protocol": CONSUMER, "fetch.wait.max.ms": "20"} if protocol == CONSUMER else usual
+    return deployment.sidecar(name, kafka__consumer_properties=properties, **settings)
+
+
+@both
+def test_new_group_begins_at_the_end_of_what_a_pattern_covers(deployment: Deployment, protocol: str) -> None:
+    """A class by name, and a name that goes on: all that exists before is known, so only what comes later is read."""
+    deployment.traffic.write(90)
+    topics = [f"^[[:lower:]]+-data[.]{deployment.topic.partition('.')[2][:-2]}"]
+    running = sidecar(deployment, protocol, input__start="latest", input__topics=topics).start()
+    eventually(lambda: running.get("/-/ready").ok, 30, "not ready")
+    deployment.traffic.write(50)
+    eventually(lambda: len(deployment.told().batches) >= 50, 30, "too few events")
+    assert sorted(deployment.told().batches) == sorted(deployment.traffic.batches[90:])
+
+
+def test_topic_that_a_broker_finds_later_begins_at_its_start(deployment: Deployment) -> None:
+    """In a group of the consumer protocol the broker looks for new topics."""
+    running = sidecar(deployment, CONSUMER, input__start="latest", input__topics=[f"^{deployment.topic}"]).start()
+    eventually(lambda: running.get("/-/ready").ok, 30, "not ready")
+    later = Traffic(deployment.cluster, deployment.cluster.create_topic(f"{deployment.topic}-later"), 1)
+    later.write(90)
+    eventually(lambda: len(deployment.told().batches) >= 90, 30, "too few events")
+    assert sorted(deployment.told().batches) == sorted(later.batches)
+
+
+@both
+def test_internal_topics_are_never_read(deployment: Deployment, protocol: str) -> None:
+    """Though a broker hands them out when a pattern covers them."""
+    deployment.traffic.write(90)
+    name = deployment.topic.replace(".", "[.]")
+    pattern = f"^(__consumer_offsets|{name})"
+    first, second = (sidecar(deployment, protocol, name, input__topics=[pattern]).start() for name in ("one", "two"))
+    eventually(lambda: first.batches() + second.batches() == 90, 30, "not all was read")
+    deployment.traffic.write(90)
+    eventually(lambda: first.batches() + second.batches() == 180, 30, "not all was read")
+    second.stop()
+    deployment.traffic.write(90)
+    deployment.eventually_committed()
+    topics = {sample["topic"] for sample in first.scrape().series("marketdata_consumer_position_offset")}
+    assert topics == {deployment.topic}
+    assert first.scrape().total("marketdata_records_total", topic="__consumer_offsets") == 0
+    first.stop()
+    deployment.assert_told_once()
