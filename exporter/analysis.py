@@ -171,17 +171,23 @@ class Analysis:
             for seat in owned.seats.values():
                 seat.feed.release(partition)
 
-    def decode(self, records: Iterable[Record]) -> list[Batch | Rejected]:
-        """Decode each record; what is no valid batch becomes its rejection."""
-        decoded: list[Batch | Rejected] = []
+    def decode(self, records: Iterable[Record]) -> list[Batch | Rejected | None]:
+        """Decode each record; what is no valid batch becomes its rejection, and what a sidecar published, None.
+
+        An error event about an error event would be about the next one, and so on, without end.
+        """
+        decoded: list[Batch | Rejected | None] = []
         for record in records:
+            if record.is_event:
+                decoded.append(None)
+                continue
             try:
                 decoded.append(self._decoder.decode(record.value))
             except Rejected as rejected:
                 decoded.append(rejected)
         return decoded
 
-    def analyze(self, records: Iterable[Record], decoded: Iterable[Batch | Rejected], now_ms: int) -> Dispatch:
+    def analyze(self, records: Iterable[Record], decoded: Iterable[Batch | Rejected | None], now_ms: int) -> Dispatch:
         """Apply the records in order, and return their events and the positions reached."""
         turn = _Turn(now_ms)
         touched: dict[Partition, Ownership] = {}
@@ -192,7 +198,10 @@ class Analysis:
             try:
                 if isinstance(batch, Rejected):
                     raise batch
-                self._accept(turn, owned, record, batch)
+                if batch is None:
+                    self._filter(owned, record)
+                else:
+                    self._accept(turn, owned, record, batch)
             except Rejected as rejected:
                 self._reject(turn, owned, record, rejected)
             owned.next_offset = record.offset + 1
@@ -208,8 +217,7 @@ class Analysis:
         seat = owned.seats.get(names)
         feed = self.table.find(FeedKey(*names)) if seat is None else seat.feed
         if feed is None:
-            if self._tally(owned, record.offset):
-                owned.topic.filtered += 1
+            self._filter(owned, record)
             return
         measured = Measured(batch)
         feed.admit(measured.symbols, self.table.limits, turn.now_ms)
@@ -228,6 +236,10 @@ class Analysis:
             seat.window.add(measured.result)
         if self._batch_events and record.offset >= owned.published:
             turn.dispatch.add(self._factory.batch(record, feed.key, measured.result, turn.stamp))
+
+    def _filter(self, owned: Ownership, record: Record) -> None:
+        if self._tally(owned, record.offset):
+            owned.topic.filtered += 1
 
     def _is_live(self, owned: Ownership, record: Record, now_ms: int) -> bool:
         """Tell whether a record is news.

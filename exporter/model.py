@@ -80,6 +80,10 @@ class ResetCause(StrEnum):
     TOPIC_DELETED = "topic_deleted"
 
 
+# Of the header ce_type of all events, whichever sidecar published them.
+EVENT_PREFIX = b"marketdata.monitoring."
+
+
 class EventType(StrEnum):
     """The kinds of events that leave the sidecar."""
 
@@ -117,13 +121,14 @@ class Unavailable(Exception):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One Kafka record as it was read: bytes and where they lay."""
+    """One Kafka record as it was read: bytes and where they lay; `is_event` marks what a sidecar published."""
 
     partition: Partition
     offset: int
     timestamp_ms: int
     value: bytes | None
     traceparent: bytes | None = None
+    is_event: bool = False
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from exporter.model import Partition, Record
+from exporter.model import EVENT_PREFIX, Partition, Record
+
+NO_HEADERS: tuple[bytes | None, bool] = None, False
 
 
 class Reader:
@@ -22,13 +24,15 @@ class Reader:
             if message.error() is not None:
                 errors.append(message)
                 continue
+            traceparent, is_event = from_headers(message)
             records.append(
                 Record(
                     self.partition(message.topic(), message.partition()),
                     message.offset(),
                     message.timestamp()[1],
                     message.value(),
-                    _traceparent(message),
+                    traceparent,
+                    is_event,
                 )
             )
         return records, errors
@@ -42,9 +46,18 @@ class Reader:
         return partition
 
 
-def _traceparent(message: Any) -> bytes | None:
+def from_headers(message: Any) -> tuple[bytes | None, bool]:
+    """Return the first traceparent of a message, and whether a sidecar published it."""
     try:
         headers = message.headers()
     except SystemError:  # what confluent-kafka makes of a header whose name is not UTF-8
-        return None
-    return next((value for name, value in headers if name == "traceparent"), None) if headers else None
+        return NO_HEADERS
+    if not headers:
+        return NO_HEADERS
+    traceparent, is_event = NO_HEADERS
+    for name, value in headers:
+        if name == "traceparent":
+            traceparent = traceparent or value
+        elif name == "ce_type":
+            is_event = is_event or (value or b"").startswith(EVENT_PREFIX)
+    return traceparent, is_event

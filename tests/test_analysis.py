@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from exporter.analysis import Analysis
 from exporter.configuration.config import Limits
@@ -175,6 +176,18 @@ def test_a_record_of_a_partition_that_is_gone_is_left_to_its_next_owner() -> Non
 
 
 # What is not analyzed.
+
+
+@pytest.mark.parametrize("content", [value(), b"no batch"])
+def test_an_event_of_a_sidecar_is_filtered_and_never_the_subject_of_an_event(content: bytes) -> None:
+    """Error events about error events would never end."""
+    here = owner()
+    dispatch = take(here, structs.replace(record(0, content), is_event=True), record(1))
+    topic = here.topics[FIRST.topic]
+    assert (topic.records, topic.filtered, sum(topic.rejected.values())) == (2, 1, 0)
+    assert places(dispatch) == [1]
+    assert not places(dispatch, EventType.ERROR)
+    assert dispatch.positions[FIRST].offset == 2
 
 
 def test_what_is_filtered_is_counted_and_its_offset_advances() -> None:

@@ -1,5 +1,6 @@
 """Which topics are read: what `Subscription` tells, librdkafka and the broker do, in groups of both protocols."""
 
+import argparse
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ import pytest
 from confluent_kafka import Consumer
 
 from exporter.subscription import Subscription
+from exporter.tools import audit
+from tests.support.cluster import Record
 from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.traffic import Traffic
@@ -128,3 +131,39 @@ def test_internal_topics_are_never_read(deployment: Deployment, protocol: str) -
     assert first.scrape().total("marketdata_records_total", topic="__consumer_offsets") == 0
     first.stop()
     deployment.assert_told_once()
+
+
+def test_sidecars_that_read_what_the_other_publishes_answer_nothing(deployment: Deployment) -> None:
+    """What a sidecar published is known by its headers, so no error event is about another, whatever the names."""
+    others = f"other-{uuid.uuid4().hex[:8]}"
+    for kind in ("events", "errors"):
+        deployment.cluster.create_topic(f"{others}-{kind}")
+    outputs = {"output__topic": f"{others}-events", "output__error_topic": f"{others}-errors"}
+    ours = f"^(events|errors)-{deployment.topic.partition('.')[2]}"
+    first = deployment.sidecar("one", input__topics=[deployment.topic, f"^{others}"])
+    second = deployment.sidecar("two", input__topics=[deployment.topic, ours], input__group=others, **outputs)
+    deployment.traffic.write(90)
+    deployment.cluster.produce(deployment.topic, [b"no batch"] * 5)
+    sidecars = [first.start(), second.start()]
+    eventually(lambda: all(one.scrape().total("marketdata_records_filtered_total") >= 95 for one in sidecars), 30)
+    for one in sidecars:
+        assert one.scrape().total("marketdata_records_rejected_total") == 5
+        one.stop()
+    for errors in (deployment.errors, f"{others}-errors"):
+        assert len(deployment.cluster.read_all(errors)) == 5
+
+
+def test_an_audit_counts_what_sidecars_published_as_the_sidecar_does(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment.traffic.write(90)
+    event = Record(b"?", headers={"ce_type": b"marketdata.monitoring.error"})
+    deployment.cluster.produce(deployment.topic, [event] * 5)
+    running = deployment.sidecar().start()
+    eventually(lambda: running.scrape().total("marketdata_records_total") == 95, 30, "not all was read")
+    running.stop()
+    options = ["--topic", f"^{deployment.topic}$", "--event-topic", deployment.events]
+    parser = argparse.ArgumentParser()
+    audit.add_arguments(parser)
+    assert audit.main(parser.parse_args(["--bootstrap-servers", deployment.cluster.bootstrap, *options])) == 0
+    assert "95 records, 0 of them rejected, 5 filtered" in capsys.readouterr().out

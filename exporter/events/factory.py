@@ -10,7 +10,7 @@ import msgspec
 from exporter.events.encoding import Encoder, Stamp
 from exporter.events.values import error_value, excerpt, summary_value, utc_text
 from exporter.feeds import Window
-from exporter.model import BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
+from exporter.model import EVENT_PREFIX, BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
 
 # A traceparent has 55 bytes, in later versions perhaps more. Whoever wrote the record may have written anything.
 TRACEPARENT_BYTES = 128
@@ -61,8 +61,7 @@ class EventFactory:
         self._error_topic = error_topic
         common = [("ce_specversion", b"1.0"), ("ce_source", instance.encode()), ("content-type", encoder.content_type)]
         self._common = {
-            event_type: [*common, ("ce_type", f"marketdata.monitoring.{event_type}".encode())]
-            for event_type in EventType
+            event_type: [*common, ("ce_type", EVENT_PREFIX + event_type.encode())] for event_type in EventType
         }
         self._keys: dict[FeedKey, bytes] = {}
 

@@ -199,7 +199,7 @@ def record_families(analysis: Analysis) -> Iterator[Metric]:
         "records": "Records read for the first time: accepted, filtered or rejected.",
         "redelivered": "Records read again after this process had counted them.",
         "recovered": "Records read again after a start, to complete a summary; counted nowhere else.",
-        "filtered": "Records of feeds that are not wanted here.",
+        "filtered": "Records of feeds that are not wanted here, and events of sidecars.",
         "lost": "Records known to be deleted before they were read.",
     }
     for field, text in texts.items():

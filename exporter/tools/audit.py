@@ -25,6 +25,7 @@ from confluent_kafka import KafkaException
 from exporter.configuration.config import Config
 from exporter.configuration.settings import ConfigError, load
 from exporter.model import FeedKey, Partition, Rejected
+from exporter.records import from_headers
 from exporter.subscription import Subscription
 from exporter.tools.evidence import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
 from exporter.tools.ledger import Difference, EventTruth, InputTruth, Kind, MetricsTruth, Span, compare
@@ -172,8 +173,9 @@ def _read_inputs(reader: TopicReader, judge: Judge, spans: Spans) -> InputTruth:
     truth = InputTruth(spans)
     for message in reader.read(spans):
         place = Partition(message.topic() or "", message.partition() or 0)
+        _, is_event = from_headers(message)
         try:
-            facts = judge.facts(message.value())
+            facts = None if is_event else judge.facts(message.value())
         except Rejected:
             truth.reject(place)
             continue
