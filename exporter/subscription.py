@@ -25,7 +25,7 @@ class Subscription:
 
     @property
     def subscribed(self) -> list[str]:
-        """What a consumer subscribes to, so that client and brokers find the topics that `means` tells."""
+        """The entries as a consumer subscribes to them: clients and brokers then find the topics that `means` tells."""
         return [*sorted(self._names), *(pattern.subscribed for pattern in self._patterns)]
 
     def means(self, name: str) -> bool:
@@ -37,7 +37,7 @@ class Subscription:
         return sorted(filter(self.means, names))
 
     def internal(self, names: Iterable[str]) -> list[str]:
-        """Return the internal topics that a pattern covers and that are not read for all that, in order."""
+        """Return the internal topics that a pattern covers, which are not read all the same, in order."""
         return sorted(name for name in names if name.startswith(INTERNAL) and self._covers(name))
 
     def _covers(self, name: str) -> bool:

@@ -3,10 +3,10 @@ r"""Patterns of topic names, in the dialect that the C library and RE2/J read al
 A classic group matches topics in librdkafka, with the C library's POSIX extended expressions, anywhere in the name; a
 group of the consumer protocol (KIP-848) lets the broker match whole names, with RE2/J. Only what both read alike is
 accepted; for the rest the error says what to write instead. Both get the pattern with its end spelled out, so that
-`^ticker-data\.` means all that begins so to both. Pure.
+`^ticker-data\.` covers the same names for both. Pure.
 
-Matching takes the derivatives of the pattern by each character of the name (Antimirov 1996), so its time grows with
-the length of the name, where `re` would take for ever over some patterns that both others match at once.
+A name is matched by the derivatives of the pattern by each of its characters (Antimirov 1996): in a time that grows
+with the length of the name, as in both engines, while `re` may backtrack for hours, as over `^([a-z]+-?)+x$`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class TopicPattern:
 
 
 def _after(state: State, character: str) -> Iterator[State]:
-    """What must follow in the rest of a name once its first character is matched: one for each way to match that."""
+    """Yield what must match the rest of a name after its first character, for each way to match that one."""
     for place, node in enumerate(state):
         for left in _into(node, character):
             yield left + state[place + 1 :]
@@ -220,7 +220,7 @@ class _Parser:
 
 
 def _listed(text: str) -> frozenset[str]:
-    """The characters that are listed within brackets."""
+    """Return the characters that are listed within brackets."""
     characters: set[str] = set()
     at = 0
     while at < len(text):
@@ -262,7 +262,7 @@ def _repeat(node: Node, found: re.Match[str]) -> Repeat:
 
 
 def _times(node: Node) -> float:
-    """How many copies of something the expression of a node has when its counts are written out."""
+    """Return how many copies of its parts a node has when the counts within it are written out."""
     if isinstance(node, Choice):
         return max(_times(inner) for way in node.ways for inner in way)
     if isinstance(node, Repeat):
