@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
+from exporter.analyzers.rejections import Traffic
 from exporter.codec import Batch, Decoder
-from exporter.delivery.dispatch import Dispatch, Position, Start
+from exporter.delivery.dispatch import Dispatch, Start
 from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
 from exporter.feeds import Feed, FeedTable, Window
@@ -28,60 +30,21 @@ from exporter.model import (
     ResetCause,
     SymbolUpdate,
 )
+from exporter.naming import named_feed
+from exporter.ownership import Ownership, Seat, TopicCounts
 
 # So many times the age of what is live no clock is off: that is a replay.
 OLD_AGES = 10
+# Of the rejections of one topic and reason, the first is logged at once, and then one in so long.
+COMPLAINT_SECONDS = 300
 
 
-class TopicCounts:
-    """What became of the records of one topic.
+class Complaint(NamedTuple):
+    """A rejected record to be logged, and how many of its topic and reason were not since the last that was."""
 
-    `places` holds where each reason was last met, `reset_ms` when each cause of a reset last was.
-    """
-
-    def __init__(self) -> None:
-        self.records = 0
-        self.redelivered = 0
-        self.recovered = 0
-        self.filtered = 0
-        self.rejected = dict.fromkeys(Reason, 0)
-        self.places: dict[Reason, tuple[int, int]] = {}
-        self.lost = 0
-        self.resets = dict.fromkeys(ResetCause, 0)
-        self.reset_ms: dict[ResetCause, int] = {}
-
-
-class Seat:
-    """A feed on one partition: its counters, and what its next summary will say of this partition."""
-
-    __slots__ = ("feed", "window")
-
-    def __init__(self, feed: Feed) -> None:
-        self.feed = feed
-        self.window = Window()
-
-
-class Ownership:
-    """One partition while it is ours."""
-
-    def __init__(self, start: Start, counted: int, topic: TopicCounts) -> None:
-        position = start.position
-        self.published = position.offset
-        self.next_offset = start.first
-        self.has_more = True  # until somebody has looked
-        self.is_behind = True  # it had more twice in a row
-        self.summarized = position.summarized
-        self.since_ms = position.since_ms
-        self.topic_id = position.topic_id
-        self.counted = counted
-        self.topic = topic
-        self.seats: dict[tuple[str, str, str], Seat] = {}  # by the names of the feed
-        self.last_record_ms = 0
-
-    @property
-    def position(self) -> Position:
-        """What to commit once all that was read is published."""
-        return Position(max(self.next_offset, self.published), self.summarized, self.since_ms, self.topic_id)
+    record: Record
+    rejected: Rejected
+    suppressed: int
 
 
 class _Turn:
@@ -118,6 +81,8 @@ class Analysis:
         self._period = round(summary_period_seconds)
         self._live_age_ms = round(live_age_seconds * 1000)
         self._limiter = RateLimiter(burst=10, per_second=1.0)
+        self._complaint_limiter = RateLimiter(burst=1, per_second=1 / COMPLAINT_SECONDS)
+        self._complaints: list[Complaint] = []
         # How far each partition was counted by this process; it outlives the ownership.
         self._counted: dict[Partition, int] = {}
         self._updates: list[SymbolUpdate] | None = [] if keep_updates else None
@@ -168,8 +133,8 @@ class Analysis:
             if owned is None:
                 continue
             self._counted[partition] = owned.counted
-            for seat in owned.seats.values():
-                seat.feed.release(partition)
+            for feed in owned.rejected.union(seat.feed for seat in owned.seats.values()):
+                feed.release(partition)
 
     def decode(self, records: Iterable[Record]) -> list[Batch | Rejected | None]:
         """Decode each record; what is no valid batch becomes its rejection, and what a sidecar published, None.
@@ -184,6 +149,7 @@ class Analysis:
             try:
                 decoded.append(self._decoder.decode(record.value))
             except Rejected as rejected:
+                rejected.feed = named_feed(record.value, self.table.limits)
                 decoded.append(rejected)
         return decoded
 
@@ -203,6 +169,8 @@ class Analysis:
                 else:
                     self._accept(turn, owned, record, batch)
             except Rejected as rejected:
+                if isinstance(batch, Batch) and rejected.reason is not Reason.INVALID_FEED:
+                    rejected.feed = FeedKey(batch.region, batch.exchange, batch.request_type)
                 self._reject(turn, owned, record, rejected)
             owned.next_offset = record.offset + 1
             owned.last_record_ms = record.timestamp_ms
@@ -217,7 +185,8 @@ class Analysis:
         seat = owned.seats.get(names)
         feed = self.table.find(FeedKey(*names)) if seat is None else seat.feed
         if feed is None:
-            self._filter(owned, record)
+            if self._filter(owned, record):
+                owned.topic.traffic.valid_ms = turn.now_ms
             return
         measured = Measured(batch)
         feed.admit(measured.symbols, self.table.limits, turn.now_ms)
@@ -225,6 +194,7 @@ class Analysis:
         arrival = Arrival(record.timestamp_ms, turn.now_ms, self._is_live(owned, record, turn.now_ms))
         heard_ms = arrival.heard_ms
         if self._tally(owned, record.offset):
+            owned.topic.traffic.valid_ms = turn.now_ms
             heard_ms = feed.count(batch, measured, arrival, (record.partition, record.offset))
             if self._updates is not None:
                 update = SymbolUpdate(record.partition, record.offset, feed.key, turn.now_ms, measured.names)
@@ -237,9 +207,11 @@ class Analysis:
         if self._batch_events and record.offset >= owned.published:
             turn.dispatch.add(self._factory.batch(record, feed.key, measured.result, turn.stamp))
 
-    def _filter(self, owned: Ownership, record: Record) -> None:
-        if self._tally(owned, record.offset):
-            owned.topic.filtered += 1
+    def _filter(self, owned: Ownership, record: Record) -> bool:
+        """Count a record that is not analyzed, and return whether it is new."""
+        is_new = self._tally(owned, record.offset)
+        owned.topic.filtered += is_new
+        return is_new
 
     def _is_live(self, owned: Ownership, record: Record, now_ms: int) -> bool:
         """Tell whether a record is news.
@@ -263,11 +235,32 @@ class Analysis:
         if self._tally(owned, record.offset):
             owned.topic.rejected[rejected.reason] += 1
             owned.topic.places[rejected.reason] = (record.partition.number, record.offset)
+            self._complain(record, rejected, turn.now_ms)
+            if self._is_live(owned, record, turn.now_ms):
+                self._blame(owned, record, rejected, turn.now_ms)
         if record.offset < owned.published:
             return
         suppressed = self._limiter.admit(rejected.reason, turn.now_ms)
         if suppressed is not None:
             turn.dispatch.add(self._factory.rejected(record, rejected, suppressed, turn.stamp.text))
+
+    def _complain(self, record: Record, rejected: Rejected, now_ms: int) -> None:
+        suppressed = self._complaint_limiter.admit(f"{record.partition.topic} {rejected.reason}", now_ms)
+        if suppressed is not None:
+            self._complaints.append(Complaint(record, rejected, suppressed))
+
+    def _blame(self, owned: Ownership, record: Record, rejected: Rejected, now_ms: int) -> None:
+        """Note a rejected record that is news, for the feed that it names if that is known, and for its topic.
+
+        It makes no feed, and one that names a feed which is not known is nobody's.
+        """
+        place = record.partition, record.offset, now_ms
+        owned.topic.traffic.rejections.add(rejected, *place)
+        if rejected.feed is None:
+            owned.topic.traffic.strays.add(rejected, *place)
+        elif (feed := self.table.feeds.get(rejected.feed)) is not None:
+            owned.rejected.add(feed)
+            feed.reject(rejected, *place)
 
     @staticmethod
     def _tally(owned: Ownership, offset: int) -> bool:
@@ -281,6 +274,18 @@ class Analysis:
             return False
         topic.records += 1
         return True
+
+    def take_complaints(self) -> list[Complaint]:
+        """Return what there is to log about rejected records since the last call."""
+        complaints, self._complaints = self._complaints, []
+        return complaints
+
+    def traffic(self, now_ms: int) -> dict[str, Traffic]:
+        """Return what comes at present on each topic of which partitions are ours; call it once a second."""
+        counts = {partition.topic: self.topics[partition.topic] for partition in self.partitions}
+        for each in counts.values():
+            each.traffic.look(each.records, now_ms)
+        return {topic: each.traffic for topic, each in counts.items()}
 
     def take_updates(self) -> list[SymbolUpdate]:
         """Return the symbol updates since the last call."""

@@ -26,6 +26,8 @@ _LARGEST = COUNT_BOUNDS[-1] + 1
 _COUNT_BUCKET = tuple(bisect_left(COUNT_BOUNDS, n) for n in range(_LARGEST + 1))
 _EFFICIENCY_BUCKET = (0, *(bisect_left(EFFICIENCY_BOUNDS, 1 / n) for n in range(1, _LARGEST + 1)))
 
+# States that a feed may have of which no batch ever came.
+_WITHOUT_BATCHES = (FeedState.SILENT, FeedState.REJECTED)
 # A symbol that was not in any batch for so long makes room for another when the feed has as many as it may.
 SYMBOL_RETENTION_MS = 3_600_000
 
@@ -34,7 +36,8 @@ class Feed:
     """The counters and last values of one feed since the process started.
 
     `partitions` are those the feed was seen on that are ours now; while it is empty another replica may own the feed,
-    so the last values are not shown. `version` rises with every change of what is shown.
+    so the last values are not shown. `rejected_on` are those of ours that hold rejected records which name it.
+    `version` rises with every change of what is shown.
     """
 
     def __init__(self, key: FeedKey, watch: Watch) -> None:
@@ -42,6 +45,7 @@ class Feed:
         self.watch = watch
         self.version = 0
         self.partitions: set[Partition] = set()
+        self.rejected_on: set[Partition] = set()
         self.batches = 0
         self.messages = 0
         self.unique_sum = 0
@@ -68,14 +72,25 @@ class Feed:
     def release(self, partition: Partition) -> None:
         """Learn that a partition is not ours any more."""
         self.partitions.discard(partition)
+        self.rejected_on.discard(partition)
         self.version += 1
-        if not self.partitions:
+        if not self.is_here:
             self.watch.end()
+
+    def reject(self, rejected: Rejected, partition: Partition, offset: int, now_ms: int) -> None:
+        """Take note of a rejected record that names the feed."""
+        self.rejected_on.add(partition)
+        self.watch.blame.named.add(rejected, partition, offset, now_ms)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether anything of it, valid or not, comes over partitions of ours."""
+        return bool(self.partitions or self.rejected_on)
 
     @property
     def has_state(self) -> bool:
-        """Whether what we think of it may be shown: it is ours, or expected and nowhere."""
-        return bool(self.partitions) or self.watch.tracker.diagnosis.state is FeedState.SILENT
+        """Whether what we think of it may be shown: it is ours, or expected and nowhere, or never valid."""
+        return bool(self.partitions) or self.watch.tracker.diagnosis.state in _WITHOUT_BATCHES
 
     def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
         """Make room for the symbols, or raise `Rejected` when one is not allowed or there are too many."""

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from exporter.analysis import Analysis
+from exporter.analysis import Analysis, Complaint
+from exporter.analyzers.rejections import warnings
 from exporter.clock import Clock
 from exporter.delivery.dispatch import Start
 from exporter.delivery.publisher import Publisher
@@ -105,6 +106,7 @@ class Loop:
         self._lookout = Lookout()
         self._rounds = rounds
         self._behind: dict[Partition, int] = {}  # partitions that were not read to the end they had when they came
+        self._warnings: tuple[str, ...] = ()
         self._was_assigned = False
         self._summary_due = 0.0
         self._look_due = 0.0
@@ -149,6 +151,7 @@ class Loop:
                 dispatch = self.analysis.analyze(records[piece], decoded[piece], now_ms)
             self.publisher.offer(dispatch)
             self.visits.give_way()
+        _log_rejections(self.analysis.take_complaints())
         self._store.offer(self.analysis.take_updates())
         self.stages["decode"].add(read - taken)
         self.stages["analyze"].add(self._clock.monotonic() - read)
@@ -180,13 +183,16 @@ class Loop:
             owned.is_behind = owned.has_more and was_behind
             standing = self._lookout.look(partition, position, is_short, now_ms)
             sights[partition] = Sight(standing, partition in self._behind)
+        topics = self.analysis.traffic(now_ms)
         self._rounds.judge(
             list(self.analysis.table.feeds.values()),
             sights,
             now_ms,
             is_reachable=self.source.is_reachable,
             is_sole_reader=self.source.is_sole_reader,
+            topics=topics,
         )
+        self._warnings = warnings(topics, self._rounds.rejected, now_ms)
 
     def _catch_up(self) -> None:
         if self._behind:
@@ -287,7 +293,7 @@ class Loop:
         return max(self._clock.monotonic() - self.turned_at, self.publisher.busy_seconds())
 
     def ready(self) -> Status:
-        """Tell whether what is served is up to date."""
+        """Tell whether what is served is up to date, and warn of what is rejected."""
         checks: list[tuple[bool, Callable[[], str]]] = [
             (self.source.subscribed, lambda: self._because("no broker has answered yet")),
             (bool(self.analysis.partitions), lambda: self._because("no partition is assigned")),
@@ -297,7 +303,14 @@ class Loop:
             (self.healthy().ok, lambda: "the loop does not turn"),
         ]
         reasons = tuple(reason() for holds, reason in checks if not holds)
-        return Status(not reasons, reasons)
+        return Status(not reasons, reasons, self._warnings)
+
+
+def _log_rejections(complaints: Iterable[Complaint]) -> None:
+    for record, rejected, suppressed in complaints:
+        what = {"topic": record.partition.topic, "reason": rejected.reason.value, "error": rejected.detail}
+        where = {"record": f"{record.partition}/{record.offset}", "feed": str(rejected.feed or "")}
+        log.warning("a record is rejected", extra={**what, **where, "suppressed": suppressed})
 
 
 def _listed(partitions: Iterable[Partition]) -> str:

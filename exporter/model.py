@@ -95,13 +95,15 @@ class EventType(StrEnum):
 class Rejected(Exception):
     """A record is no valid batch: count it under its reason and go on with the next.
 
-    `detail` says in words what was found where; it quotes at most a few characters of the record.
+    `detail` says in words what was found where; it quotes at most a few characters of the record. `feed` is the feed
+    that the record names, where that can be read although the record is no valid batch.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, feed: FeedKey | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.feed = feed
 
 
 class Reset(NamedTuple):
@@ -175,7 +177,8 @@ class SymbolUpdate(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Whether something holds, and if not, why not."""
+    """Whether something holds, and if not, why not; `warnings` are about what is wrong although it holds."""
 
     ok: bool
     reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

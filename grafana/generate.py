@@ -43,6 +43,7 @@ STATES = {
     "partial": "yellow",
     "delayed": "orange",
     "frozen": "light-blue",
+    "rejected": "dark-red",
     "silent": "red",
     "sidecar_stalled": "purple",
 }

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -113,6 +114,19 @@ def test_every_difference_is_told(scene: Scene, capsys: pytest.CaptureFixture[st
     assert places["altered"] == f"{scene.input}/{record.partition}/{record.offset}"
     assert places["unexpected"] == f"{scene.input}/1/99999"
     assert places["unreadable"].startswith(f"{scene.output}/")
+
+
+def test_partitions_that_end_with_rejected_records_are_named(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there are many in a row; that is no difference."""
+    scene.broker.produce(scene.output, scene.right_events())
+    *_, last = scene.broker.produce(scene.input, [Record(b"{}", partition=1)] * 30)
+    assert scene.audit() == 0
+    (told,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("the last "))
+    place = f"{scene.input}/1"
+    pattern = rf"the last 3\d records of {place} are all rejected: .*missing_field, for example {place}/{last.offset}: "
+    assert re.match(pattern, told)
+    assert scene.audit("--json") == 0
+    assert list(json.loads(capsys.readouterr().out)["rejected_at_the_end"]) == [place]
 
 
 def test_only_the_first_differences_are_listed(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,8 +21,8 @@ import yaml
 from prometheus_client import Metric
 
 import exporter
-from exporter import cli, clients, loop, watchdog
-from exporter.analyzers import freshness, states
+from exporter import analysis, cli, clients, loop, watchdog
+from exporter.analyzers import freshness, rejections, states
 from exporter.analyzers.states import FeedState
 from exporter.api.producer import NOT_DELIVERED
 from exporter.app import App
@@ -438,6 +438,10 @@ def test_figures_in_sentences_are_those_of_the_code() -> None:
     assert f"the first {values.EXCERPT_BYTES} bytes of the record" in FLAT
     assert f"by the broker after {clients.TRANSACTIONAL['transaction.timeout.ms'] // 1000} s" in FLAT
     assert f"for {loop.STALLED_SECONDS:g} s; `/-/healthy`" in FLAT
+    assert f"the first at once, then one in {analysis.COMPLAINT_SECONDS // 60} minutes" in FLAT
+    assert f"clearly more often ({rejections.RISEN:g} times) since then" in FLAT
+    assert rejections.WARNED_RATIO == 0.1
+    assert "which share of a topic, from a tenth in the last minute or two on" in FLAT
 
 
 def test_the_breaker_of_redis_is_as_told() -> None:

@@ -26,7 +26,7 @@ from tests.support.sidecar import PROGRAM
 
 START_MS = 1_760_000_000_000
 # How long after the beginning the state is there, with thresholds that are learned.
-WITHIN_SECONDS = {"silent": 15, "frozen": 130, "partial": 80, "delayed": 140, "flapping": 15}
+WITHIN_SECONDS = {"silent": 15, "rejected": 15, "frozen": 130, "partial": 80, "delayed": 140, "flapping": 15}
 
 
 def begin_ms(name: str) -> float:
@@ -85,7 +85,8 @@ class Seen:
 
     def _look(self, now_ms: int) -> None:
         known = list(self._analysis.table.feeds.values())
-        self._rounds.judge(known, {}, now_ms, is_reachable=True, is_sole_reader=True)
+        topics = self._analysis.traffic(now_ms)
+        self._rounds.judge(known, {}, now_ms, is_reachable=True, is_sole_reader=True, topics=topics)
         for feed in known:
             state, timeline = feed.watch.tracker.diagnosis.state, self.timelines[feed.key]
             if not timeline or timeline[-1][1] is not state:
@@ -145,6 +146,13 @@ def test_a_frozen_exchange_sends_the_same_rows() -> None:
     before, after = batches("frozen")
     assert len({json.dumps(batch["data"]) for batch in (before[-1], *after)}) == 1
     assert len({batch["timestamp_ms"] for batch in after}) == len(after) > 100
+
+
+def test_a_collector_that_changes_its_format_goes_on_sending() -> None:
+    """As often as before, and nothing that is a batch."""
+    before, after = values("rejected")
+    assert len(after) == pytest.approx(len(before), rel=0.1)
+    assert seen("rejected").rejected[Reason.MISSING_FIELD] == len(after)
 
 
 def test_half_of_the_symbols_vanish() -> None:

@@ -5,6 +5,7 @@
 | maintenance | the calendar says that the feed may be silent | nothing |
 | sidecar_stalled | the partition grows without us: for 30 s, or for 5 s while the feed is overdue | this sidecar |
 | silent | nothing was sent for longer than the limit; `scope`: by this feed, on this topic, anywhere | the collector |
+| rejected | it sends, but for longer than the limit all that came of it was rejected | the collector's format |
 | frozen | it sends, but for longer than the limit no price has changed and nobody traded | the exchange |
 | delayed | it sends, but the median interval has passed the limit, or all that comes is old | collector, network |
 | partial | less than the wanted share of the expected symbols is active | subscriptions |
@@ -37,6 +38,7 @@ class FeedState(StrEnum):
     DELAYED = "delayed"
     SILENT = "silent"
     FROZEN = "frozen"
+    REJECTED = "rejected"
     PARTIAL = "partial"
     SIDECAR_STALLED = "sidecar_stalled"
     MAINTENANCE = "maintenance"
@@ -82,6 +84,7 @@ class Facts(NamedTuple):
     `standing_since_ms`: since when a partition of the feed has records that we do not read.
     `is_expected`: by configuration, and if it were anywhere, it would be here. `silence`: how far one would reach.
     `listening_since_ms`: since when we read what comes, as the tracker knows it.
+    `rejected`: what was rejected of the feed within `silent_limit_ms`, in words; empty when nothing was.
     """
 
     silent_limit_ms: int
@@ -102,6 +105,7 @@ class Facts(NamedTuple):
     is_expected: bool = False
     silence: Scope = Scope.FEED
     listening_since_ms: int = 0
+    rejected: str = ""
 
     def is_deaf(self, now_ms: int) -> bool:
         """Whether we do not get to read what comes now."""
@@ -154,6 +158,8 @@ def _unheard(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
         return Diagnosis(FeedState.UNKNOWN, ("the sidecar has just begun to listen",))
     if facts.last_heard_ms:
         return _silent(facts, now_ms, quiet_ms)
+    if facts.rejected:
+        return Diagnosis(FeedState.REJECTED, (f"no valid batch yet, {facts.rejected}",))
     expected_ms = min(listening_ms, now_ms - facts.expected_since_ms)
     if facts.is_expected and expected_ms > facts.silent_limit_ms:
         return Diagnosis(FeedState.SILENT, (f"expected, but not heard {_for(expected_ms)}",), facts.silence)
@@ -163,6 +169,8 @@ def _unheard(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
 def _silent(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
     if now_ms - facts.last_arrival_ms <= facts.silent_limit_ms:
         return Diagnosis(FeedState.DELAYED, (f"all batches are old, nothing newer {_for(quiet_ms)}",))
+    if facts.rejected:
+        return Diagnosis(FeedState.REJECTED, (f"no valid batch {_for(quiet_ms)}, {facts.rejected}",))
     reason = f"no batch {_for(quiet_ms)}, the limit is {_seconds(facts.silent_limit_ms)}"
     return Diagnosis(FeedState.SILENT, (reason,), facts.silence)
 
@@ -198,8 +206,9 @@ _RANK = {
     FeedState.PARTIAL: 2,
     FeedState.DELAYED: 3,
     FeedState.FROZEN: 4,
-    FeedState.SILENT: 5,
-    FeedState.SIDECAR_STALLED: 6,
+    FeedState.REJECTED: 5,
+    FeedState.SILENT: 6,
+    FeedState.SIDECAR_STALLED: 7,
 }
 _PATIENCE_MS = {FeedState.PARTIAL: PATIENCE_MS, FeedState.DELAYED: PATIENCE_MS}
 

@@ -27,6 +27,7 @@ from exporter.configuration.settings import ConfigError, load
 from exporter.model import FeedKey, Partition, Rejected
 from exporter.records import from_headers
 from exporter.subscription import Subscription
+from exporter.tools.endings import Endings
 from exporter.tools.evidence import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
 from exporter.tools.ledger import Difference, EventTruth, InputTruth, Kind, MetricsTruth, Span, compare
 from exporter.tools.topics import TopicReader
@@ -49,6 +50,7 @@ class Outcome:
     """What the sides say, how many differences of each kind there are, and the first of them."""
 
     inputs: InputTruth
+    endings: Endings
     events: EventTruth | None
     metrics: MetricsTruth | None
     counts: Counter[Kind]
@@ -128,13 +130,13 @@ def _audit(args: argparse.Namespace, config: Config) -> Outcome:
     has_events = config.output.enabled and config.output.batch_events
     with TopicReader(kafka, args.group or config.input.group, args.timeout) as reader:
         spans, event_spans = _spans(reader, args, config, has_events)
-        inputs = _read_inputs(reader, Judge(config), spans)
+        inputs, endings = _read_inputs(reader, Judge(config), spans)
         events = _read_events(reader, event_spans, spans) if has_events else None
     metrics = _read_metrics(args.metrics, args.timeout) if args.metrics else None
     differences = compare(inputs, events, metrics, args.strict_summaries)
     first = list(islice(differences, max(args.max_differences, 0)))
     counts = Counter(difference.kind for difference in first) + Counter(difference.kind for difference in differences)
-    return Outcome(inputs, events, metrics, counts, first)
+    return Outcome(inputs, endings, events, metrics, counts, first)
 
 
 Spans = Mapping[Partition, Span]
@@ -169,21 +171,24 @@ def _existing(reader: TopicReader, entries: Sequence[str]) -> list[Partition]:
     return partitions
 
 
-def _read_inputs(reader: TopicReader, judge: Judge, spans: Spans) -> InputTruth:
-    truth = InputTruth(spans)
+def _read_inputs(reader: TopicReader, judge: Judge, spans: Spans) -> tuple[InputTruth, Endings]:
+    truth, endings = InputTruth(spans), Endings()
     for message in reader.read(spans):
         place = Partition(message.topic() or "", message.partition() or 0)
         _, is_event = from_headers(message)
         try:
             facts = None if is_event else judge.facts(message.value())
-        except Rejected:
+        except Rejected as rejected:
             truth.reject(place)
+            endings.reject(rejected, place, message.offset() or 0)
             continue
+        if not is_event:
+            endings.accept(place)
         if facts is None:
             truth.filter(place)
         else:
             truth.accept(place, message.offset() or 0, facts)
-    return truth
+    return truth, endings
 
 
 def _read_events(reader: TopicReader, event_spans: Spans, spans: Spans) -> EventTruth:
@@ -223,6 +228,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "feeds": {str(feed): _row(outcome, feed) for feed in _feeds(outcome)},
         "records": dict(sorted(inputs.records.items())),
         "rejected": dict(sorted(inputs.rejected.items())),
+        "rejected_at_the_end": {str(place): run.total for place, run in outcome.endings.all_rejected()},
         "filtered": inputs.filtered,
         "events_outside": sum(tally.batches for tally in outside.values()),
         "differences": {kind.value: count for kind, count in sorted(outcome.counts.items())},
@@ -259,6 +265,10 @@ def as_text(outcome: Outcome) -> str:
         f"{sum(document['records'].values())} records, {sum(document['rejected'].values())} of them rejected, "
         f"{document['filtered']} filtered; {document['events_outside']} events about records outside the audit"
     )
+    lines += [
+        f"the last {run.total} records of {place} are all rejected: {run}"
+        for place, run in islice(outcome.endings.all_rejected(), 20)
+    ]
     if not outcome.counts:
         return "\n".join([*lines, "they agree"])
     counts = ", ".join(f"{count} {kind}" for kind, count in document["differences"].items())

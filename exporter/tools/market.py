@@ -34,8 +34,9 @@ class Feed:
 
     A silent feed sends nothing any more; a frozen one sends the same rows again and again. The ratios say how many of
     its records are garbage, how many declare a `batch_size` that is not the number of their rows, and how many (of
-    tickers) have something odd in a row. Its clock is `clock_ms` ahead, and all that it sends is `age_ms` old. At
-    each time of `then` it goes over to the behaviour beside it, with no more symbols than it has.
+    tickers) have something odd in a row. Garbage is of any kind, or of the one that `garbage_kind` names. Its clock is
+    `clock_ms` ahead, and all that it sends is `age_ms` old. At each time of `then` it goes over to the behaviour
+    beside it, with no more symbols than it has.
     """
 
     key: FeedKey
@@ -46,6 +47,7 @@ class Feed:
     silent_after_ms: float = math.inf
     frozen_after_ms: float = math.inf
     garbage_ratio: float = 0.0
+    garbage_kind: str = ""
     wrong_size_ratio: float = 0.0
     odd_ratio: float = 0.0
     clock_ms: int = 0
@@ -178,7 +180,8 @@ class _Collector:
         return orjson.dumps(batch)
 
     def _garbage(self, told_ms: int) -> bytes:
-        kind = self._rng.choice(garbage.KINDS)
+        wanted = self._habits.garbage_kind
+        kind = self._rng.choice([kind for kind in garbage.KINDS if wanted in ("", kind.name)])
         self._truth.garbage[self.feed.topic, kind.reason] += 1
         return kind.spoil(self._declared(told_ms, len(self._rows)))
 

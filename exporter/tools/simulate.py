@@ -105,6 +105,13 @@ SCENARIOS: dict[str, Scenario] = {
         "10 s later, or after `silent` of feeds.thresholds",
         _from_then_on(silent_after_ms=0),
     ),
+    "rejected": Scenario(
+        "the collector changes its format, and leaves out a field that batches must have",
+        FeedState.REJECTED,
+        "MarketdataFeedRejected",
+        "10 s later, or after `silent` of feeds.thresholds; /-/ready warns, and a line in the log says why",
+        _from_then_on(garbage_ratio=1.0, garbage_kind="no_data"),
+    ),
     "frozen": Scenario(
         "the exchange sends the same prices again and again",
         FeedState.FROZEN,

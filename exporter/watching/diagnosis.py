@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
-from exporter.analyzers.states import Silence, survey
+from exporter.analyzers.rejections import Traffic, likely
+from exporter.analyzers.states import FeedState, Silence, survey
 from exporter.feeds import Feed
-from exporter.model import Partition
+from exporter.model import FeedKey, Partition
 from exporter.watching.comparison import Comparison, NoComparison
 from exporter.watching.watch import Surroundings
 
@@ -53,6 +55,12 @@ class Rounds:
         self._comparison = comparison
         self._next = 0
         self._looked_ms = 0
+        self._rejected: set[Feed] = set()
+
+    @property
+    def rejected(self) -> list[FeedKey]:
+        """The feeds of which all records are rejected, as far as they were judged."""
+        return [feed.key for feed in self._rejected if feed.watch.tracker.diagnosis.state is FeedState.REJECTED]
 
     def judge(
         self,
@@ -62,29 +70,40 @@ class Rounds:
         *,
         is_reachable: bool,
         is_sole_reader: bool,
+        topics: Mapping[str, Traffic] = MappingProxyType({}),
     ) -> None:
-        """Judge the next feeds. `is_sole_reader`: a feed that is anywhere would be here."""
-        ours = [feed for feed in feeds if feed.partitions or is_sole_reader]
+        """Judge the next feeds.
+
+        `is_sole_reader`: a feed that is anywhere would be here. `topics` is what comes on the topics that are read.
+        """
+        ours = [feed for feed in feeds if feed.is_here or is_sole_reader]
         self._notice(feeds, ours, now_ms)
-        silence = _survey(ours, now_ms)
+        silence = _survey(ours, topics, now_ms)
         begin = self._next if self._next < len(ours) else 0
         self._next = begin + FEEDS_A_LOOK
         anywhere = _together(sights.values())
         for feed in ours[begin : self._next]:
-            here = _together(sights[each] for each in feed.partitions if each in sights)
-            sight = here if feed.partitions else anywhere
+            here = _together(sights[each] for each in feed.partitions or feed.rejected_on if each in sights)
+            sight = here if feed.is_here else anywhere
             around = Surroundings(
                 standing_since_ms=sight.standing_since_ms,
                 is_catching_up=sight.is_catching_up,
                 is_reachable=is_reachable,
                 is_sole_reader=is_sole_reader,
                 silence=silence.scope(_topic(feed)),
+                topics=_topics(feed, topics, is_sole_reader),
             )
             before = feed.watch.shown
-            feed.watch.look(feed.symbol_seen_ms, around, now_ms)
+            self._note(feed, feed.watch.look(feed.symbol_seen_ms, around, now_ms).state)
             feed.watch.name_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
             feed.version += feed.watch.shown != before
         self._comparison.look(feeds, now_ms)
+
+    def _note(self, feed: Feed, state: FeedState) -> None:
+        if state is FeedState.REJECTED:
+            self._rejected.add(feed)
+        else:
+            self._rejected.discard(feed)
 
     def _notice(self, feeds: Sequence[Feed], ours: Sequence[Feed], now_ms: int) -> None:
         """Notice that nobody looked for a while, and that a feed which is nowhere may be somebody else's now."""
@@ -95,18 +114,30 @@ class Rounds:
         if len(ours) == len(feeds):
             return
         for feed in feeds:
-            if feed.watch.is_watching and not feed.partitions:
+            if feed.watch.is_watching and not feed.is_here:
                 feed.watch.end()
                 feed.version += 1
 
 
-def _survey(feeds: Iterable[Feed], now_ms: int) -> Silence:
-    overdue = ((_topic(feed), feed.watch.is_overdue(now_ms)) for feed in feeds)
-    return survey((topic, is_overdue) for topic, is_overdue in overdue if topic and is_overdue is not None)
+def _survey(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Silence:
+    overdue = ((feed, feed.watch.is_overdue(now_ms)) for feed in feeds)
+    return survey(
+        (_topic(feed), is_overdue and not feed.watch.rejected(_topics(feed, topics), now_ms))
+        for feed, is_overdue in overdue
+        if feed.partitions and is_overdue is not None
+    )
 
 
 def _topic(feed: Feed) -> str:
     return min(feed.partitions).topic if feed.partitions else ""
+
+
+def _topics(feed: Feed, topics: Mapping[str, Traffic], is_sole_reader: bool = False) -> Sequence[Traffic]:
+    """The topic that the feed is on, or those on which it may be when it was never seen and would be here."""
+    if feed.partitions:
+        here = topics.get(_topic(feed))
+        return () if here is None else (here,)
+    return likely(feed.key, topics) if is_sole_reader and feed.watch.is_expected else ()
 
 
 def _together(sights: Iterable[Sight]) -> Sight:

@@ -11,6 +11,7 @@ from exporter.analyzers.freshness import Freshness, Movement, frozen_policy, sil
 from exporter.analyzers.latency import Latency
 from exporter.analyzers.order import Order
 from exporter.analyzers.quality import Quality
+from exporter.analyzers.rejections import Blame, Traffic
 from exporter.analyzers.states import Diagnosis, Facts, Scope, StateTracker
 from exporter.analyzers.symbols import Ages, Coverage, Named, NoSymbolNames, SymbolCounts, SymbolNames
 from exporter.codec import Batch
@@ -24,13 +25,14 @@ MISSING_SYMBOL_MS = 300_000
 
 
 class Surroundings(NamedTuple):
-    """What is known at a moment beside the feed itself; see `Facts`."""
+    """What is known at a moment beside the feed itself; see `Facts`. `topics` are those on which it is, or may be."""
 
     standing_since_ms: int = 0
     is_catching_up: bool = False
     is_reachable: bool = True
     is_sole_reader: bool = False
     silence: Scope = Scope.FEED
+    topics: Sequence[Traffic] = ()
 
 
 class Watch:
@@ -48,6 +50,7 @@ class Watch:
         "_order",
         "_schedule",
         "ages",
+        "blame",
         "coverage",
         "divergence",
         "freshness",
@@ -80,6 +83,7 @@ class Watch:
         self.symbols: SymbolCounts | None = None
         self.named: Named | None = None
         self.divergence: Divergence | None = None
+        self.blame = Blame()
         self.tracker = StateTracker(0)
         self._began_ms = 0
         self._looked_ms = 0
@@ -127,6 +131,7 @@ class Watch:
     def end(self) -> None:
         """Somebody else watches the feed now, and what we thought of it is over."""
         self.freshness.forget()
+        self.blame = Blame()
         self.tracker = StateTracker(0)
 
     @property
@@ -136,20 +141,29 @@ class Watch:
         return state, self.symbols, limit_ms, self.plan.reason, self.named
 
     def is_overdue(self, now_ms: int) -> bool | None:
-        """Return whether the feed was silent for too long; None while it may be."""
+        """Return whether there was no valid batch for too long; None while the feed may be silent."""
         self.plan = self._schedule.at(now_ms)
         return None if self.plan.reason is not None else self.freshness.is_overdue(now_ms, self.plan.since_ms)
+
+    def rejected(self, topics: Sequence[Traffic], now_ms: int) -> str:
+        """Return what was rejected of an overdue feed within its limit, in words; empty when nothing was."""
+        found = self.blame.found(self.freshness.silent_limit_ms, topics, now_ms)
+        if found is None:
+            return ""
+        whose = "its records" if found is self.blame.named else "records of its topic that name no feed"
+        return f"{whose} are rejected: {found}"
 
     def look(self, seen_ms: Mapping[str, int], around: Surroundings, now_ms: int) -> Diagnosis:
         """Say how the feed is, once a second; `seen_ms` is when each symbol was last in a batch."""
         if not self.is_watching:
             self.begin(now_ms)
         freshness = self.freshness
+        self.blame.hear(freshness.last_heard_ms, around.topics, now_ms)
         # Judged at the moment when the feed was heard last: a silent feed misses no symbols.
         if freshness.last_heard_ms != self._looked_ms:
             self._looked_ms = freshness.last_heard_ms
             self.symbols = self.coverage.look(seen_ms, freshness.last_heard_ms)
-        diagnosis = self.tracker.step(self._facts(around), now_ms)
+        diagnosis = self.tracker.step(self._facts(around, now_ms), now_ms)
         self.movement.see(self.quality.last_price_change_ms)
         freshness.settle(diagnosis.state)
         self.movement.settle(diagnosis.state)
@@ -167,8 +181,9 @@ class Watch:
         changed_ms = self.quality.last_price_change_ms
         return max(changed_ms, self._began_ms) if changed_ms else 0
 
-    def _facts(self, around: Surroundings) -> Facts:
+    def _facts(self, around: Surroundings, now_ms: int) -> Facts:
         freshness, symbols = self.freshness, self.symbols
+        is_heard = freshness.last_heard_ms and not freshness.is_overdue(now_ms, self.plan.since_ms)
         return Facts(
             silent_limit_ms=freshness.silent_limit_ms,
             last_heard_ms=freshness.last_heard_ms,
@@ -188,6 +203,7 @@ class Watch:
             is_expected=self.is_expected and around.is_sole_reader,
             silence=around.silence,
             listening_since_ms=self.tracker.listening_since_ms,
+            rejected="" if is_heard else self.rejected(around.topics, now_ms),
         )
 
 

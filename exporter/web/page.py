@@ -40,6 +40,7 @@ def page(
 
 def _state(word: str, status: Status) -> str:
     reasons = "".join(f"<li>{escape(reason)}" for reason in status.reasons)
+    reasons += "".join(f'<li class="warning">{escape(warning)}' for warning in status.warnings)
     said = f"<b>{escape(word)}</b>" if status.ok else f"<b>not {escape(word)}</b>"
     return f'<div class="state{" ok" if status.ok else ""}">{said}{f"<ul>{reasons}</ul>" if reasons else ""}</div>'
 

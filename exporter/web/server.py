@@ -259,7 +259,9 @@ def _data(rows: list[dict[str, object]], **more: object) -> Answer:
 
 
 def _status_answer(status: Status) -> Answer:
-    lines = status.reasons or (("ok",) if status.ok else ("failing",))
+    said = "ready; warning" if status.ok else "warning"
+    reasons = status.reasons or (() if status.warnings else ("ok",) if status.ok else ("failing",))
+    lines = (*reasons, *(f"{said}: {warning}" for warning in status.warnings))
     return Answer("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"), status=200 if status.ok else 503)
 
 

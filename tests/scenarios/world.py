@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from exporter.analyzers.calendar import Calendar, Plan, Schedule
 from exporter.analyzers.freshness import Freshness, Movement, frozen_policy, silence_policy, thresholds_of
+from exporter.analyzers.rejections import Blame, Traffic
 from exporter.analyzers.states import Diagnosis, Facts, FeedState, Scope, Silence, StateTracker, survey
 from exporter.codec import Batch, Message
 from exporter.configuration.config import CalendarRule, Thresholds
 from exporter.measured import Measured
-from exporter.model import Arrival, FeedKey
+from exporter.model import Arrival, FeedKey, Partition, Reason, Rejected
 
 START_MS = 1_760_000_400_000  # 2025-10-09 09:00:00 UTC, a Thursday
 LIVE_AGE_MS = 60_000
@@ -26,13 +27,18 @@ TAIL = 2000
 
 
 class Written(NamedTuple):
-    """One record of a partition; `price` and `symbols` stand for its rows."""
+    """One record of a partition; `price` and `symbols` stand for its rows.
+
+    A rejected one has a `reason`, and `names` its feed or does not.
+    """
 
     feed: FeedKey
     record_ms: int
     batch_ms: int
     price: int
     symbols: int
+    reason: Reason | None = None
+    names: bool = True
 
 
 class Collector:
@@ -47,6 +53,9 @@ class Collector:
         self.symbols = SYMBOLS
         self.clock_ms = 0  # how far its clock is ahead
         self.stamps_records = True  # false: the broker does
+        self.rejected_for: Reason | None = None  # why what it sends is rejected
+        self.rejected_ratio = 1.0
+        self.names_feed = True  # although what it sends is rejected
         self._is_random = is_random
         self._random = Random(feed)
         self._next_ms = 0
@@ -73,7 +82,16 @@ class Collector:
     def _batch(self, at_ms: int) -> Written:
         self._price += self.is_market_moving
         told_ms = at_ms + self.clock_ms
-        return Written(self.feed, told_ms if self.stamps_records else at_ms, told_ms, self._price, self.symbols)
+        is_rejected = self.rejected_for is not None and self._random.random() < self.rejected_ratio
+        return Written(
+            self.feed,
+            told_ms if self.stamps_records else at_ms,
+            told_ms,
+            self._price,
+            self.symbols,
+            self.rejected_for if is_rejected else None,
+            self.names_feed,
+        )
 
 
 class Watched:
@@ -86,6 +104,7 @@ class Watched:
         self.freshness = Freshness(silence_policy(rule))
         self.movement = Movement(frozen_policy(rule))
         self.schedule = schedule
+        self.blame = Blame()
         self.tracker = StateTracker(now_ms)
         self.symbols = 0
         self.price = 0
@@ -126,6 +145,7 @@ class Sidecar:
         self._calendar = Calendar(calendar)
         self._world = world
         self._rules = rules
+        self._traffic: dict[str, Traffic] = {}
         self._standing_ms: dict[str, int] = {}
         self._is_catching_up: dict[str, bool] = {}
         for topic in topics:
@@ -135,8 +155,10 @@ class Sidecar:
         """Become the owner of a topic, and look at its last records without counting them."""
         records = self._world.topics.setdefault(topic, [])
         self.positions[topic] = len(records)
+        self._traffic[topic] = Traffic()
         for record in records[-TAIL:]:
-            self._feed(topic, record.feed).freshness.recall(record.record_ms)
+            if record.reason is None:
+                self._feed(topic, record.feed).freshness.recall(record.record_ms)
 
     def release(self, topic: str) -> None:
         """Lose a topic, and what is known of its feeds."""
@@ -163,9 +185,22 @@ class Sidecar:
         self.positions[topic] = start + len(records)
         for record in records:
             is_live = now_ms - record.record_ms <= LIVE_AGE_MS
+            if record.reason is not None:
+                self._reject(topic, record, now_ms, is_live)
+                continue
+            self._traffic[topic].valid_ms = now_ms
             self._feed(topic, record.feed).observe(record, Arrival(record.record_ms, now_ms, is_live))
         if records:
             self._standing_ms.pop(topic, None)
+
+    def _reject(self, topic: str, record: Written, now_ms: int, is_live: bool) -> None:
+        if not is_live or record.reason is None:
+            return
+        rejected, place = Rejected(record.reason, "spoiled"), (Partition(topic, 0), 0, now_ms)
+        if not record.names:
+            self._traffic[topic].strays.add(rejected, *place)
+        elif record.feed in self.feeds:
+            self.feeds[record.feed].blame.named.add(rejected, *place)
 
     def _look(self, topic: str, now_ms: int) -> None:
         """Compare our position with the end of the partition."""
@@ -179,14 +214,19 @@ class Sidecar:
     def _diagnose(self, now_ms: int) -> None:
         planned = [(known, known.schedule.at(now_ms)) for known in self.feeds.values()]
         silence = survey(
-            (known.topic, known.freshness.is_overdue(now_ms, plan.since_ms))
+            (known.topic, known.freshness.is_overdue(now_ms, plan.since_ms) and not self._rejected(known, now_ms))
             for known, plan in planned
             if plan.reason is None
         )
         for known, plan in planned:
-            known.settle(self._facts(known, plan, silence), now_ms)
+            known.settle(self._facts(known, plan, silence, now_ms), now_ms)
 
-    def _facts(self, known: Watched, plan: Plan, silence: Silence) -> Facts:
+    def _rejected(self, known: Watched, now_ms: int) -> str:
+        topics = (self._traffic[known.topic],)
+        known.blame.hear(known.freshness.last_heard_ms, topics, now_ms)
+        return str(known.blame.found(known.freshness.silent_limit_ms, topics, now_ms) or "")
+
+    def _facts(self, known: Watched, plan: Plan, silence: Silence, now_ms: int) -> Facts:
         freshness, topic = known.freshness, known.topic
         return Facts(
             silent_limit_ms=freshness.silent_limit_ms,
@@ -206,6 +246,7 @@ class Sidecar:
             is_reachable=self._world.is_broker_up,
             silence=silence.scope(topic),
             listening_since_ms=known.tracker.listening_since_ms,
+            rejected=self._rejected(known, now_ms),
         )
 
     def _feed(self, topic: str, feed: FeedKey) -> Watched:

@@ -1,0 +1,168 @@
+"""What is rejected, of a feed and on a topic: which reason prevails, and whether it is why a feed is not heard. Pure.
+
+Rejected records that name a feed are that feed's. Those that name none may be any feed's on their topic. They are
+counted for a feed when nothing else comes on the topic, or when there are clearly more of them since the feed was
+heard last than there were before: what another feed has always sent in vain says nothing of a feed that died.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from exporter.model import FeedKey, Partition, Reason, Rejected
+
+# About so many of the last rejections decide which reason prevails.
+KEPT = 100
+DETAIL_CHARACTERS = 160
+# How many times as many there are when they are clearly more. Where two collectors send one feed, and only the second
+# of them breaks at last, there are twice as many.
+RISEN = 1.5
+# The share of what is rejected is that of the last one to two minutes in which records came.
+WINDOW_MS = 60_000
+# From this share on there is a warning, as long as the last rejection is not older than this.
+WARNED_RATIO = 0.1
+WARNED_MS = 900_000
+LISTED = 20
+
+
+class Rejections:
+    """Rejected records of one feed or one topic: how many, and when the last came in Unix milliseconds (0: never)."""
+
+    __slots__ = ("_counts", "_examples", "last_ms", "total")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.last_ms = 0
+        self._counts: dict[Reason, int] = {}
+        self._examples: dict[Reason, tuple[Partition, int, str]] = {}
+
+    def add(self, rejected: Rejected, partition: Partition, offset: int, now_ms: int) -> None:
+        """Count a rejected record; what was counted long ago weighs less and less."""
+        reason = rejected.reason
+        self.total += 1
+        self.last_ms = now_ms
+        self._counts[reason] = self._counts.get(reason, 0) + 1
+        self._examples[reason] = partition, offset, rejected.detail
+        if self.total % KEPT == 0:
+            self._counts = {each: count // 2 for each, count in self._counts.items() if count > 1}
+
+    def __str__(self) -> str:
+        """Tell the reason that prevails, where a record was last rejected for it, and what was wrong with it."""
+        reason = max(self._counts, key=lambda each: self._counts[each])
+        partition, offset, detail = self._examples[reason]
+        mostly = "mostly " if len(self._counts) > 1 else ""
+        return f"{mostly}{reason}, for example {partition}/{offset}: {_line(detail)}"
+
+
+def _line(text: str) -> str:
+    """Return the beginning of a text, on one line."""
+    line = "".join(character if character.isprintable() else " " for character in text[: DETAIL_CHARACTERS + 1])
+    return line if len(line) <= DETAIL_CHARACTERS else f"{line[: DETAIL_CHARACTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+class Traffic:
+    """What comes on one topic, as far as it is news.
+
+    `rejections` are all rejected records, `strays` those of them that name no feed. `valid_ms` is when a valid batch
+    last came, of any feed, in Unix milliseconds; 0: never. `rejected_ratio` is the present share of rejected records.
+    """
+
+    __slots__ = ("_before", "_since", "_turned_ms", "rejected_ratio", "rejections", "strays", "valid_ms")
+
+    def __init__(self) -> None:
+        self.rejections = Rejections()
+        self.strays = Rejections()
+        self.valid_ms = 0
+        self.rejected_ratio = 0.0
+        self._turned_ms = 0
+        self._before = self._since = (0, 0)  # records and rejections, as they were when the last windows began
+
+    def look(self, records: int, now_ms: int) -> None:
+        """Find out how much is rejected at present, once a second; `records` is how many have come so far."""
+        if records != self._since[0] and not 0 <= now_ms - self._turned_ms < WINDOW_MS:
+            self._before, self._since = self._since, (records, self.rejections.total)
+            self._turned_ms = now_ms
+        came, rejected = records - self._before[0], self.rejections.total - self._before[1]
+        self.rejected_ratio = rejected / came if came else 0.0
+
+    def is_suspect(self, now_ms: int) -> bool:
+        """Return whether so much is rejected at present that it is worth a warning."""
+        return self.rejected_ratio >= WARNED_RATIO and now_ms - self.rejections.last_ms <= WARNED_MS
+
+
+class Blame:
+    """Finds the rejected records for which one feed is not heard. `named` are those that name it."""
+
+    __slots__ = ("_began_ms", "_heard_ms", "_strays_at_first", "_strays_when_heard", "named")
+
+    def __init__(self) -> None:
+        self.named = Rejections()
+        self._began_ms = 0
+        self._heard_ms = 0
+        self._strays_at_first = 0
+        self._strays_when_heard = 0
+
+    def hear(self, heard_ms: int, topics: Sequence[Traffic], now_ms: int) -> None:
+        """Learn, once a second, when the feed was heard last: what was rejected until then explains no silence."""
+        if heard_ms == self._heard_ms:
+            return
+        self._heard_ms = heard_ms
+        self._strays_when_heard = _strays(topics)
+        if self.named.total:
+            self.named = Rejections()
+        if not self._began_ms:
+            self._began_ms, self._strays_at_first = now_ms, self._strays_when_heard
+
+    def found(self, limit_ms: int, topics: Sequence[Traffic], now_ms: int) -> Rejections | None:
+        """Return what of the last `limit_ms` was rejected and may be the feed's; None when nothing was."""
+        strays = [topic.strays for topic in topics if self._may_be_meant(topic, limit_ms, now_ms)]
+        newest = max((self.named, *strays), key=lambda each: each.last_ms)
+        return newest if newest.last_ms and now_ms - newest.last_ms <= limit_ms else None
+
+    def _may_be_meant(self, topic: Traffic, limit_ms: int, now_ms: int) -> bool:
+        if now_ms - topic.valid_ms > limit_ms:
+            return True
+        if not self._heard_ms:
+            return False
+        since, before = topic.strays.total - self._strays_when_heard, self._strays_when_heard - self._strays_at_first
+        heard_for_ms = max(1, self._heard_ms - self._began_ms)
+        return since * heard_for_ms > RISEN * before * (now_ms - self._heard_ms)
+
+
+def _strays(topics: Iterable[Traffic]) -> int:
+    return sum(topic.strays.total for topic in topics)
+
+
+@lru_cache(maxsize=10_000)
+def is_called_after(topic: str, feed: FeedKey) -> bool:
+    """Return whether the name of a topic holds region and request type of a feed, as `ticker-data.korea` does."""
+    words = (rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])" for word in (feed.region, feed.request_type))
+    return all(re.search(word, topic) for word in words)
+
+
+def likely(feed: FeedKey, topics: Mapping[str, Traffic]) -> Sequence[Traffic]:
+    """Return the topics on which a feed that was never seen may be: those that are called after it, or else all."""
+    if not any(topic.strays.total for topic in topics.values()):
+        return ()
+    return [topic for name, topic in topics.items() if is_called_after(name, feed)] or list(topics.values())
+
+
+def warnings(topics: Mapping[str, Traffic], feeds: Iterable[FeedKey], now_ms: int) -> tuple[str, ...]:
+    """Return a line for each topic of which much is rejected, and one that lists the `feeds` of which all is."""
+    lines = [
+        f"{int(100 * topic.rejected_ratio)} % of the records of {name} are rejected: {topic.rejections}"
+        for name, topic in sorted(topics.items())
+        if topic.is_suspect(now_ms)
+    ]
+    if len(lines) > LISTED:
+        lines = [*lines[:LISTED], f"so are many records of {len(lines) - LISTED} more topics"]
+    if names := sorted(map(str, feeds)):
+        lines.append(f"all records of these feeds are rejected: {_listed(names)}")
+    return tuple(lines)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

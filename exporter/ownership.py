@@ -1,0 +1,62 @@
+"""What is kept of the topics and partitions that are ours. Pure; owned by the loop thread."""
+
+from __future__ import annotations
+
+from exporter.analyzers.rejections import Traffic
+from exporter.delivery.dispatch import Position, Start
+from exporter.feeds import Feed, Window
+from exporter.model import Reason, ResetCause
+
+
+class TopicCounts:
+    """What became of the records of one topic.
+
+    `places` holds where each reason was last met, `reset_ms` when each cause of a reset last was. `traffic` is what
+    comes at present.
+    """
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.redelivered = 0
+        self.recovered = 0
+        self.filtered = 0
+        self.rejected = dict.fromkeys(Reason, 0)
+        self.places: dict[Reason, tuple[int, int]] = {}
+        self.traffic = Traffic()
+        self.lost = 0
+        self.resets = dict.fromkeys(ResetCause, 0)
+        self.reset_ms: dict[ResetCause, int] = {}
+
+
+class Seat:
+    """A feed on one partition: its counters, and what its next summary will say of this partition."""
+
+    __slots__ = ("feed", "window")
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.window = Window()
+
+
+class Ownership:
+    """One partition while it is ours."""
+
+    def __init__(self, start: Start, counted: int, topic: TopicCounts) -> None:
+        position = start.position
+        self.published = position.offset
+        self.next_offset = start.first
+        self.has_more = True  # until somebody has looked
+        self.is_behind = True  # it had more twice in a row
+        self.summarized = position.summarized
+        self.since_ms = position.since_ms
+        self.topic_id = position.topic_id
+        self.counted = counted
+        self.topic = topic
+        self.seats: dict[tuple[str, str, str], Seat] = {}  # by the names of the feed
+        self.rejected: set[Feed] = set()  # the feeds that rejected records named
+        self.last_record_ms = 0
+
+    @property
+    def position(self) -> Position:
+        """What to commit once all that was read is published."""
+        return Position(max(self.next_offset, self.published), self.summarized, self.since_ms, self.topic_id)
