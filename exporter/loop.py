@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from exporter.analysis import Analysis, Complaint
-from exporter.analyzers.rejections import warnings
+from exporter.analyzers.rejections import in_a_line, warnings
 from exporter.clock import Clock
 from exporter.delivery.dispatch import Start
 from exporter.delivery.publisher import Publisher
@@ -308,7 +308,7 @@ class Loop:
 
 def _log_rejections(complaints: Iterable[Complaint]) -> None:
     for record, rejected, suppressed in complaints:
-        what = {"topic": record.partition.topic, "reason": rejected.reason.value, "error": rejected.detail}
+        what = {"topic": record.partition.topic, "reason": rejected.reason.value, "error": in_a_line(rejected.detail)}
         where = {"record": f"{record.partition}/{record.offset}", "feed": str(rejected.feed or "")}
         log.warning("a record is rejected", extra={**what, **where, "suppressed": suppressed})
 

@@ -242,6 +242,100 @@ def test_a_rejection_that_was_published_is_not_told_again() -> None:
     assert here.topics[FIRST.topic].rejected[Reason.INVALID_JSON] == 1
 
 
+def rejected_of(here: Analysis) -> tuple[int, int, int]:
+    """How many rejections count for the feed, for its topic, and for whoever is on it."""
+    traffic, feed = here.topics[FIRST.topic].traffic, here.table.feeds.get(KEY)
+    return feed.watch.blame.named.total if feed else 0, traffic.rejections.total, traffic.strays.total
+
+
+@pytest.mark.parametrize(
+    ("content", "counted"),
+    [
+        (value()[:-1], (1, 1, 0)),
+        (value().replace(b'"A"', b"7"), (1, 1, 0)),
+        (value(symbols="A\n"), (1, 1, 0)),
+        (value(symbols="ABCDE"), (1, 1, 0)),
+        (value(OTHER)[:-1], (0, 1, 0)),
+        (value(OTHER), (0, 1, 0)),
+        (value(UNWANTED)[:-1], (0, 1, 0)),
+        (value(KEY._replace(region="a b")), (0, 1, 1)),
+        (b"\x1f\x8b\x08", (0, 1, 1)),
+        (b"", (0, 1, 1)),
+    ],
+)
+def test_a_rejection_counts_for_the_feed_that_it_names_or_else_for_its_topic(
+    content: bytes, counted: tuple[int, int, int]
+) -> None:
+    """What names a feed that is not known makes none, and is nobody's."""
+    here = owner(limits=Limits(feeds=1, symbols_per_feed=4))
+    take(here, record(0), record(1, content))
+    assert rejected_of(here) == counted
+    assert list(here.table.feeds) == [KEY]
+
+
+def test_rejections_make_no_feed_and_are_few_in_memory() -> None:
+    here = owner()
+    take(here, *[record(n, value(KEY._replace(exchange=f"e{n}"))[:-1]) for n in range(500)])
+    assert here.table.feeds == {}
+    assert (rejected_of(here), here.partitions[FIRST].rejected) == ((0, 500, 0), set())
+
+
+@pytest.mark.parametrize(
+    ("position", "old_ms"), [(Position(1, 0, NOW_MS), 0), (START, 61_000)], ids=["published before", "old"]
+)
+def test_a_rejection_that_is_no_news_counts_for_nobody(position: Position, old_ms: int) -> None:
+    """It was published before, or lay there for longer than the live age."""
+    here = owner(position)
+    here.table.expect(KEY)
+    take(here, record(0, value()[:-1]), now_ms=NOW_MS + old_ms)
+    assert rejected_of(here) == (0, 0, 0)
+
+
+def test_a_redelivered_rejection_counts_once() -> None:
+    here = owner()
+    here.table.expect(KEY)
+    take(here, record(0, value()[:-1]), record(1))
+    here.release([FIRST])
+    here.assign(FIRST, start(START, 2))
+    take(here, record(0, value()[:-1]))
+    assert rejected_of(here) == (0, 1, 0)
+
+
+def test_with_its_partition_goes_what_was_rejected_of_a_feed_that_never_had_a_batch() -> None:
+    here = owner()
+    here.table.expect(KEY)
+    feed = here.table.feeds[KEY]
+    take(here, record(0, value()[:-1]))
+    assert (feed.is_here, feed.partitions, feed.rejected_on) == (True, set(), {FIRST})
+    here.release([FIRST])
+    assert not feed.is_here
+    assert rejected_of(here)[0] == 0
+
+
+def test_of_each_topic_and_reason_one_rejection_is_to_be_logged_in_five_minutes() -> None:
+    """With how many were not; also those that are old, but none that was published before."""
+    here = owner(Position(1, 0, NOW_MS))
+    take(here, *[record(offset, value()[:-1]) for offset in range(4)], record(4, b""))
+    first = here.take_complaints()
+    assert [(each.record.offset, each.rejected.reason, each.suppressed) for each in first] == [
+        (1, Reason.INVALID_JSON, 0),
+        (4, Reason.EMPTY, 0),
+    ]
+    assert [each.rejected.feed for each in first] == [KEY, None]
+    take(here, record(5, b"{"), now_ms=NOW_MS + 299_000)
+    assert here.take_complaints() == []
+    take(here, record(6, b"{"), now_ms=NOW_MS + 300_000)
+    assert [(each.record.offset, each.suppressed) for each in here.take_complaints()] == [(6, 3)]
+
+
+def test_what_comes_is_told_of_topics_of_ours_only() -> None:
+    here = owner()
+    take(here, record(0), record(1, b"{"))
+    assert {topic: traffic.rejected_ratio for topic, traffic in here.traffic(NOW_MS).items()} == {FIRST.topic: 0.5}
+    here.release([FIRST])
+    assert here.traffic(NOW_MS) == {}
+
+
 def test_without_batch_events_positions_and_summaries_go_on() -> None:
     here = owner(batch_events=False)
     dispatch = take(here, record(0), record(1, b"{"))

@@ -44,6 +44,12 @@ def test_a_state_that_does_not_hold_says_why() -> None:
     ]
 
 
+def test_a_state_that_holds_may_come_with_warnings() -> None:
+    """They are told from reasons."""
+    (line,) = parts({"ready": Status(True, (), ("a < b",))})[2].splitlines()
+    assert line == '<div class="state ok"><b>ready</b><ul><li class="warning">a &lt; b</ul></div>'
+
+
 def test_a_long_list_is_cut_and_says_so() -> None:
     """The page stays readable; the rest is in the JSON."""
     *_, count, rows = parts(feeds=[FEED] * (ROWS_MAX + 1))

@@ -38,6 +38,7 @@ FINE = Facts(
 GONE = FINE._replace(last_heard_ms=NOW_MS - 41_000, last_arrival_ms=NOW_MS - 41_000)
 NEVER = Facts(silent_limit_ms=40_000)
 SILENCE = "no batch for 41 s, the limit is 40 s"
+REJECTED = "its records are rejected: empty"
 LISTENING = "the sidecar has just begun to listen"
 
 
@@ -62,6 +63,15 @@ LISTENING = "the sidecar has just begun to listen"
         (FINE._replace(standing_since_ms=NOW_MS - STALLED_MS), FeedState.SIDECAR_STALLED,
          "the partition grows, the sidecar has not advanced for 30 s"),
         (GONE._replace(last_arrival_ms=NOW_MS), FeedState.DELAYED, "all batches are old, nothing newer for 41 s"),
+        (GONE._replace(rejected=REJECTED), FeedState.REJECTED, f"no valid batch for 41 s, {REJECTED}"),
+        (GONE._replace(rejected=REJECTED, planned="closed"), FeedState.MAINTENANCE, "closed"),
+        (GONE._replace(rejected=REJECTED, is_catching_up=True), FeedState.UNKNOWN, "the sidecar is catching up"),
+        (GONE._replace(rejected=REJECTED, is_reachable=False), FeedState.UNKNOWN, "the broker does not answer"),
+        (GONE._replace(rejected=REJECTED, last_arrival_ms=NOW_MS), FeedState.DELAYED,
+         "all batches are old, nothing newer for 41 s"),
+        (FINE._replace(rejected=REJECTED), FeedState.OK, ""),
+        (NEVER._replace(rejected=REJECTED), FeedState.REJECTED, f"no valid batch yet, {REJECTED}"),
+        (NEVER._replace(rejected=REJECTED, listening_since_ms=NOW_MS - GRACE_MS + 1), FeedState.UNKNOWN, LISTENING),
         (NEVER, FeedState.UNKNOWN, "not heard yet"),
         (NEVER._replace(is_expected=True, listening_since_ms=NOW_MS - 40_000), FeedState.UNKNOWN, "not heard yet"),
         (NEVER._replace(is_expected=True, listening_since_ms=NOW_MS - 50_000), FeedState.SILENT,
@@ -136,6 +146,7 @@ FACTS = st.builds(
     is_expected=st.booleans(),
     silence=st.sampled_from(Scope),
     listening_since_ms=TIMES,
+    rejected=st.sampled_from(["", REJECTED]),
 )
 
 
@@ -151,6 +162,7 @@ def test_time_alone_never_makes_a_feed_better(facts: Facts, later_ms: int) -> No
     before, after = diagnose(facts, NOW_MS), diagnose(facts, NOW_MS + later_ms)
     assert before.state is FeedState.OK or after.state is not FeedState.OK
     assert before.state is not FeedState.SILENT or after.state in (FeedState.SILENT, FeedState.SIDECAR_STALLED)
+    assert before.state is not FeedState.REJECTED or after.state in (FeedState.REJECTED, FeedState.SIDECAR_STALLED)
 
 
 # Over time.
@@ -207,6 +219,16 @@ def test_a_worse_state_comes_at_once_and_a_lesser_one_after_a_calm() -> None:
     found = tracked((50, FINE), (50, partial), (50, GONE), (100, partial))
     assert [state for _, state in found[2:]] == [FeedState.PARTIAL, FeedState.SILENT, FeedState.PARTIAL]
     assert [when for when, _ in found[3:]] == [100, 150 + CALM_MS // 1000]
+
+
+def test_rejected_is_worse_than_frozen_and_less_than_silent() -> None:
+    """So a collector that stops altogether is silent at once, and one that comes back is not for a calm."""
+    rejected, frozen = GONE._replace(rejected=REJECTED), FINE._replace(last_change_ms=NOW_MS - 200_000)
+    found = tracked((50, FINE), (50, frozen), (50, rejected), (50, GONE), (100, rejected), (100, FINE))
+    assert [state for _, state in found[2:]] == [
+        FeedState.FROZEN, FeedState.REJECTED, FeedState.SILENT, FeedState.REJECTED, FeedState.OK
+    ]  # fmt: skip
+    assert [when for when, _ in found[3:]] == [100, 150, 200 + CALM_MS // 1000, 300 + CALM_MS // 1000]
 
 
 def test_maintenance_comes_and_goes_at_once() -> None:

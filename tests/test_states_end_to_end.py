@@ -1,9 +1,11 @@
 """The real sidecar names what fails, on a real broker: the decisive failures, with small thresholds."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ DAY_MS = 86_400_000
 # More than the threshold on silence, at ten batches a second.
 ENOUGH_BATCHES = 90
 HEALTHY, BESIDE, DEAD, FROZEN, PLANNED = "upbit", "bithumb", "okx", "gopax", "coinone"
+CHANGED, NEVER_VALID = "korbit", "probit"
 
 
 def collector(deployment: Deployment, exchange: str) -> Feed:
@@ -110,6 +113,41 @@ def _assert_replay_left_no_trace(scrape: Scrape) -> None:
     assert scrape.total(f"{latency}_sum", exchange=HEALTHY) / live < 60
 
 
+def test_a_collector_that_changes_its_format_is_told_from_one_that_stops(deployment: Deployment) -> None:
+    """By state, page, readiness and log; so is one of which nothing was ever valid."""
+    dead = replace(collector(deployment, DEAD), silent_after_ms=3000)
+    never = replace(collector(deployment, NEVER_VALID), garbage_ratio=1.0, garbage_kind="timestamp_is_text")
+    sidecar = watcher(deployment, feeds__expected=[str(never.key)]).start()
+    wanted = {HEALTHY: "ok", DEAD: "silent", CHANGED: "rejected", NEVER_VALID: "rejected"}
+    with collecting(deployment, collector(deployment, HEALTHY), dead, changing(deployment), never):
+        eventually_says([sidecar], wanted, on_the_way={})
+        _assert_rejections_are_told(sidecar, deployment.topic)
+
+
+def changing(deployment: Deployment) -> Feed:
+    """A collector that leaves out a field from the third second on."""
+    feed = collector(deployment, CHANGED)
+    return replace(feed, then=((3000, replace(feed, garbage_ratio=1.0, garbage_kind="no_data")),))
+
+
+def _assert_rejections_are_told(sidecar: Sidecar, topic: str) -> None:
+    reasons = {exchange: row["reasons"][0] for exchange, row in rows(sidecar).items() if row["reasons"]}
+    place = rf"for example {topic}/\d/\d+: "
+    assert re.match(rf"no valid batch for .+, its records are rejected: missing_field, {place}", reasons[CHANGED])
+    assert re.match(rf"no valid batch yet, its records are rejected: wrong_type, {place}", reasons[NEVER_VALID])
+    ready = sidecar.get("/-/ready")
+    of_topic, of_feeds = ready.text.splitlines()
+    assert ready.status_code == 200
+    assert re.match(rf"ready; warning: \d+ % of the records of {topic} are rejected: mostly \w+, {place}", of_topic)
+    assert of_feeds.startswith("ready; warning: all records of these feeds are rejected: ")
+    page = sidecar.get("/").text
+    assert escape(of_feeds.removeprefix("ready; warning: ")) in page
+    assert f" % of the records of {topic} are rejected: " in page
+    logged = [line for line in sidecar.log.splitlines() if '"a record is rejected"' in line]
+    assert sorted(re.findall(r"reason=(\w+)", line)[0] for line in logged) == ["missing_field", "wrong_type"]
+    assert all("level=warn" in line and f"topic={topic}" in line and "feed=" in line for line in logged)
+
+
 @pytest.mark.chaos
 @pytest.mark.parametrize("session", ["2000", "45000"], ids=["replaced in the group", "still in the group"])
 def test_a_sidecar_that_was_stopped_blames_nobody(deployment: Deployment, session: str) -> None:
@@ -145,3 +183,22 @@ def test_the_next_owner_of_a_partition_reports_what_was_silent_before_it_came(de
         eventually_says([second], wanted, on_the_way={})
     assert counted > 0
     assert rows(second)[DEAD]["batches"] == 0
+
+
+@pytest.mark.chaos
+def test_the_next_owner_of_a_partition_knows_what_is_rejected_and_so_does_a_sidecar_that_restarts(
+    deployment: Deployment,
+) -> None:
+    """From the valid batches in the tail, and from what is rejected now. No two replicas say it."""
+    first, second = watcher(deployment, "one"), watcher(deployment, "two")
+    wanted = {HEALTHY: "ok", CHANGED: "rejected"}
+    first.start()
+    with collecting(deployment, collector(deployment, HEALTHY), changing(deployment)):
+        eventually_says([first], wanted, on_the_way={})
+        first.restart()
+        eventually_says([first], wanted, on_the_way={})
+        second.start()
+        eventually_says([first, second], wanted, on_the_way={})
+        first.stop()
+        eventually_says([second], wanted, on_the_way={})
+    assert rows(second)[CHANGED]["batches"] == 0

@@ -139,6 +139,18 @@ def test_health_and_readiness_say_why_not(shop: Site, path: str) -> None:
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
+def test_readiness_warns_of_what_is_wrong_although_it_is_ready(shop: Site) -> None:
+    """In lines of their own; what is not ready is so for its reasons."""
+    warnings = ("97 % are rejected", "so is another")
+    shop.views.readiness = Status(True, (), warnings)
+    answer = get(shop, "/-/ready")
+    told = "ready; warning: 97 % are rejected\nready; warning: so is another\n"
+    assert (answer.status_code, answer.text) == (200, told)
+    shop.views.readiness = Status(False, ("catching up",), warnings[:1])
+    answer = get(shop, "/-/ready")
+    assert (answer.status_code, answer.text) == (503, "catching up\nwarning: 97 % are rejected\n")
+
+
 def test_the_configuration_is_shown_as_yaml(shop: Site) -> None:
     """In the order in which it is given, and as plain text."""
     shop.views.settings = {

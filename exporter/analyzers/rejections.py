@@ -53,10 +53,10 @@ class Rejections:
         reason = max(self._counts, key=lambda each: self._counts[each])
         partition, offset, detail = self._examples[reason]
         mostly = "mostly " if len(self._counts) > 1 else ""
-        return f"{mostly}{reason}, for example {partition}/{offset}: {_line(detail)}"
+        return f"{mostly}{reason}, for example {partition}/{offset}: {in_a_line(detail)}"
 
 
-def _line(text: str) -> str:
+def in_a_line(text: str) -> str:
     """Return the beginning of a text, on one line."""
     line = "".join(character if character.isprintable() else " " for character in text[: DETAIL_CHARACTERS + 1])
     return line if len(line) <= DETAIL_CHARACTERS else f"{line[: DETAIL_CHARACTERS - 1]}\N{HORIZONTAL ELLIPSIS}"

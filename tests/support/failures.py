@@ -71,7 +71,7 @@ def first_alerts(name: str) -> set[Alert]:
         if (alert := SCENARIOS[scenario].alert) and scenario != "garbage"
     }
     return alerts | {
-        Alert(SCENARIOS["garbage"].alert, f"ticker-data.{name}-garbage"),
+        *(Alert(SCENARIOS["garbage"].alert, f"ticker-data.{name}-{scenario}") for scenario in ("garbage", "rejected")),
         Alert("MarketdataTopicSilent", f"{name}-topic:ticker"),
         Alert("MarketdataFeedMissing", f"{name}-missing:subject:ticker"),
     }
