@@ -2,7 +2,8 @@
 
 JSON that is whole is read by a decoder, which finds the names wherever they stand among the fields. Of anything else
 (cut off, not quite JSON, nested too deep, too large) only both ends are searched: before the first bracket inside the
-record and behind the last one the fields are its own, and not those of a row.
+record and behind the last one the fields are its own, and not those of a row. A short list of batches names their feed
+when it is the same in all.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from exporter.configuration.config import Limits
 
 SEARCHED_BYTES = 2048
+# To read a list takes as long as it has members, however small they are.
+LIST_BYTES = 16_384
 
 # All that a decoder may raise over bytes that are no complete JSON text, or that it cannot follow.
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, MemoryError)
-_OPENING = re.compile(rb"[\s\xef\xbb\xbf[]*\{")
+_OPENING = re.compile(rb"[\s\xef\xbb\xbf]*\{")
 _BRACKET = re.compile(rb"[][{}]")
 _FIELD = re.compile(rb'"(exchange|region|request_type)"\s*:\s*"([\w.-]+)"')
 
@@ -35,7 +38,8 @@ class _Named(msgspec.Struct, gc=False):
     request_type: str
 
 
-_DECODER = msgspec.json.Decoder(_Named | list[_Named])
+_OBJECT = msgspec.json.Decoder(_Named)
+_LIST = msgspec.json.Decoder(list[_Named])
 
 
 def named_feed(value: bytes | None, limits: Limits) -> FeedKey | None:
@@ -56,21 +60,15 @@ def is_feed(feed: FeedKey, limits: Limits) -> bool:
 def _read(value: bytes, largest: int) -> FeedKey | None:
     if len(value) > largest:
         return _searched(value)
+    is_list = len(value) <= LIST_BYTES and value.lstrip().startswith(b"[")
     try:
-        found = _DECODER.decode(value)
+        found = _LIST.decode(value) if is_list else [_OBJECT.decode(value)]
     except msgspec.ValidationError:  # JSON, as far as it was read, in which a name is missing or no text
         return None
     except _NO_JSON:
         return _searched(value)
-    return _only({_key(each) for each in (found if isinstance(found, list) else [found])})
-
-
-def _key(named: _Named) -> FeedKey:
-    return FeedKey(named.region, named.exchange, named.request_type)
-
-
-def _only(feeds: set[FeedKey]) -> FeedKey | None:
-    return next(iter(feeds)) if len(feeds) == 1 else None
+    feeds = {FeedKey(each.region, each.exchange, each.request_type) for each in found}
+    return feeds.pop() if len(feeds) == 1 else None
 
 
 def _searched(value: bytes) -> FeedKey | None:

@@ -17,6 +17,8 @@ PURE = {
     "exporter.topic_pattern",
     "exporter.subscription",
     "exporter.feeds",
+    "exporter.naming",
+    "exporter.ownership",
     "exporter.analysis",
     "exporter.events.encoding",
     "exporter.events.factory",

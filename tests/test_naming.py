@@ -18,6 +18,7 @@ from tests.support.analysis import KEY
 OTHER = FeedKey("asia", "okx", "trade")
 ROWS = [{"target_currency": f"S{n}", "exchange": "row", "region": "row", "request_type": "row"} for n in range(200)]
 BATCH: dict[str, object] = {**KEY._asdict(), "timestamp_ms": 1, "data": ROWS}
+SHORT: dict[str, object] = {**BATCH, "data": ROWS[:3]}
 LAST: dict[str, object] = {"data": ROWS, **KEY._asdict(), "timestamp_ms": 1}
 UNNAMED = {"empty", "not_json", "no_exchange", "endless_exchange"}
 SMALL = Limits(record_bytes=1000)
@@ -43,8 +44,7 @@ def test_garbage_names_its_feed_wherever_that_can_be_read(kind: garbage.Garbage)
         dumped(BATCH)[:1000],
         json.dumps(BATCH, indent=2).encode()[:1000],
         b"\xef\xbb\xbf" + dumped(BATCH),
-        dumped([BATCH, BATCH]),
-        dumped([BATCH, BATCH])[:-10],
+        dumped([SHORT, SHORT]),
         dumped(BATCH) + b"\n" + dumped(BATCH),
         dumped({**BATCH, "exchange": "\u0075pbit"}),
         b'{"extra":' + b"[" * 5000 + b"]" * 5000 + b',"region":"korea","exchange":"upbit","request_type":"ticker"}',
@@ -79,7 +79,10 @@ def test_of_a_record_that_is_too_large_only_the_ends_are_read(batch: dict[str, o
         dumped({**BATCH, "exchange": ""}),
         dumped({**BATCH, "exchange": "x" * 65}),
         dumped([]),
-        dumped([BATCH, {**BATCH, **OTHER._asdict()}]),
+        dumped([SHORT, {**SHORT, **OTHER._asdict()}]),
+        dumped([SHORT, {"data": ROWS}]),
+        dumped([SHORT, SHORT])[:-1],
+        dumped([BATCH, BATCH]),
         dumped(BATCH) + b"\n" + dumped({"data": ROWS, **OTHER._asdict()}),
         dumped({"note": json.dumps(KEY._asdict())})[:-1],
     ],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from exporter.analyzers.rejections import Traffic, likely
-from exporter.analyzers.states import FeedState, Silence, survey
+from exporter.analyzers.states import FeedState, survey
 from exporter.feeds import Feed
 from exporter.model import FeedKey, Partition
 from exporter.watching.comparison import Comparison, NoComparison
@@ -76,9 +76,9 @@ class Rounds:
 
         `is_sole_reader`: a feed that is anywhere would be here. `topics` is what comes on the topics that are read.
         """
-        ours = [feed for feed in feeds if feed.is_here or is_sole_reader]
+        ours = feeds if is_sole_reader else [feed for feed in feeds if feed.is_here]
         self._notice(feeds, ours, now_ms)
-        silence = _survey(ours, topics, now_ms)
+        silence = survey(_silences(ours, topics, now_ms))
         begin = self._next if self._next < len(ours) else 0
         self._next = begin + FEEDS_A_LOOK
         anywhere = _together(sights.values())
@@ -119,13 +119,12 @@ class Rounds:
                 feed.version += 1
 
 
-def _survey(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Silence:
-    overdue = ((feed, feed.watch.is_overdue(now_ms)) for feed in feeds)
-    return survey(
-        (_topic(feed), is_overdue and not feed.watch.rejected(_topics(feed, topics), now_ms))
-        for feed, is_overdue in overdue
-        if feed.partitions and is_overdue is not None
-    )
+def _silences(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Iterator[tuple[str, bool]]:
+    """Yield the topic of each feed that may not be silent, and whether it is: what is rejected is no silence."""
+    for feed in feeds:
+        is_overdue = feed.watch.is_overdue(now_ms)
+        if is_overdue is not None and feed.partitions:
+            yield _topic(feed), is_overdue and not feed.watch.rejected(_topics(feed, topics), now_ms)
 
 
 def _topic(feed: Feed) -> str:

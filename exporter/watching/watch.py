@@ -158,10 +158,10 @@ class Watch:
         if not self.is_watching:
             self.begin(now_ms)
         freshness = self.freshness
-        self.blame.hear(freshness.last_heard_ms, around.topics, now_ms)
         # Judged at the moment when the feed was heard last: a silent feed misses no symbols.
         if freshness.last_heard_ms != self._looked_ms:
             self._looked_ms = freshness.last_heard_ms
+            self.blame.hear(freshness.last_heard_ms, around.topics, now_ms)
             self.symbols = self.coverage.look(seen_ms, freshness.last_heard_ms)
         diagnosis = self.tracker.step(self._facts(around, now_ms), now_ms)
         self.movement.see(self.quality.last_price_change_ms)
@@ -183,10 +183,11 @@ class Watch:
 
     def _facts(self, around: Surroundings, now_ms: int) -> Facts:
         freshness, symbols = self.freshness, self.symbols
-        is_heard = freshness.last_heard_ms and not freshness.is_overdue(now_ms, self.plan.since_ms)
+        limit_ms, heard_ms = freshness.silent_limit_ms, freshness.last_heard_ms
+        is_heard = heard_ms and now_ms - max(heard_ms, self.plan.since_ms) <= limit_ms
         return Facts(
-            silent_limit_ms=freshness.silent_limit_ms,
-            last_heard_ms=freshness.last_heard_ms,
+            silent_limit_ms=limit_ms,
+            last_heard_ms=heard_ms,
             last_arrival_ms=freshness.last_arrival_ms,
             expected_since_ms=self.plan.since_ms,
             planned=self.plan.reason,
