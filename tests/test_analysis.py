@@ -273,6 +273,13 @@ def test_a_rejection_counts_for_the_feed_that_it_names_or_else_for_its_topic(
     assert list(here.table.feeds) == [KEY]
 
 
+def test_batches_that_are_filtered_or_of_any_feed_are_something_valid_on_their_topic() -> None:
+    for content, valid_ms in ((value(UNWANTED), NOW_MS), (value(OTHER), NOW_MS), (value()[:-1], 0)):
+        here = owner()
+        take(here, record(0, content))
+        assert here.topics[FIRST.topic].traffic.valid_ms == valid_ms
+
+
 def test_rejections_make_no_feed_and_are_few_in_memory() -> None:
     here = owner()
     take(here, *[record(n, value(KEY._replace(exchange=f"e{n}"))[:-1]) for n in range(500)])
