@@ -13,7 +13,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any, get_origin
 
 from confluent_kafka import KafkaException
@@ -21,6 +20,7 @@ from confluent_kafka import KafkaException
 from exporter import clients, interpreter, logs
 from exporter.app import App
 from exporter.configuration.config import Config, Section
+from exporter.configuration.files import read_text
 from exporter.configuration.layers import Problem
 from exporter.configuration.settings import ConfigError, expected, keys, load
 from exporter.unreachable import said
@@ -119,10 +119,10 @@ def _config(args: argparse.Namespace) -> Config:
 def load_config(file: str | None, env: Mapping[str, str], flags: Mapping[str, object]) -> Config:
     """Return the configuration of this process; raise `ConfigError`."""
     try:
-        text = None if file is None else Path(file).read_text(encoding="utf-8")
+        text = None if file is None else read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError((Problem("", f"the file cannot be read: {error}", "--config.file"),)) from None
-    return load(text, env, flags, hostname=socket.gethostname(), read_file=lambda path: Path(path).read_text("utf-8"))
+    return load(text, env, flags, hostname=socket.gethostname(), read_file=read_text)
 
 
 def _run(args: argparse.Namespace) -> int:

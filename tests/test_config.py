@@ -12,6 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.api.arguments import configure
+from exporter.cli import load_config
 from exporter.configuration.config import (
     BacklogLimits,
     Config,
@@ -22,6 +24,7 @@ from exporter.configuration.config import (
     RedisConfig,
     redacted,
 )
+from exporter.configuration.files import decoded
 from exporter.configuration.settings import ConfigError, keys, load
 from exporter.model import FeedKey
 
@@ -111,9 +114,108 @@ def test_numbers_in_a_file_are_taken_as_written_where_text_is_wanted() -> None:
 
 @pytest.mark.parametrize("password", ["#a b", "a: b", "*x", "0123", "null", "'q'", "a #b", "{", " "])
 def test_property_variables_are_taken_as_they_stand(password: str) -> None:
-    """A password needs no YAML quoting, whatever it holds."""
+    """A password needs no YAML quoting, whatever it holds; nor by a dotted path."""
     env = {"MARKETDATA_KAFKA__PROPERTIES__SASL_PASSWORD": password}
-    assert configured(None, env).kafka.properties == {"sasl.password": password}
+    for config in (configured(None, env), configured(None, None, {"kafka.properties.sasl.password": password})):
+        assert config.kafka.properties == {"sasl.password": password}
+
+
+CREDENTIALS = ("redis.username", "redis.password", "output.schema_registry_username", "output.schema_registry_password")
+# Base64 as it comes out of a vault, and what YAML, URLs and references would understand otherwise.
+PASSWORDS = (
+    "ab+/cd==",
+    "p@ss:w/rd",
+    "#a b",
+    "a: b",
+    "*x",
+    "0123",
+    "1e5",
+    "null",
+    "'q'",
+    "{",
+    "%2F",
+    "\u00e4\ud55c",
+    "a b",
+)
+
+
+@pytest.mark.parametrize("path", CREDENTIALS)
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_users_and_passwords_are_taken_as_they_stand_and_shown_nowhere(path: str, password: str) -> None:
+    """From a variable, a flag, a file of secrets, the YAML file and Python; a user for HTTP has no colon."""
+    password = password.replace(":", "") if path.endswith("registry_username") else password
+    section, _, key = path.partition(".")
+    found = [
+        configured(None, {f"MARKETDATA_{section.upper()}__{key.upper()}": password}),
+        configured(None, None, {path: password}),
+        configured(None, None, {section: {key: password}}),
+        configured(yaml.safe_dump({section: {key: password}})),
+        configure({path: password}, None),
+        load(f"{section}: {{{key}: '${{file:/x}}'}}", {}, {}, hostname="x", read_file=lambda _: f"{password}\r\n"),
+    ]
+    for config in found:
+        value = getattr(getattr(config, section), key)
+        assert value == password
+        assert repr(value) == redacted(config)[section][key] == "<secret>"
+        assert f"{key}': '<secret>'" in repr(config)
+
+
+def test_a_password_of_python_is_no_reference() -> None:
+    """Nor is one that looks like an escaped one."""
+    for password in ("${HOME}", "$${x}", "${file:/etc/passwd}", "${"):
+        assert configure({"redis.password": password}, None).redis.password == password
+
+
+def test_an_empty_variable_is_no_password() -> None:
+    assert configured("redis: {password: a}", {"MARKETDATA_REDIS__PASSWORD": ""}).redis.password is None
+
+
+def test_user_in_the_url_and_password_beside_it_go_together() -> None:
+    config = configured("redis: {url: 'redis://collector@redis', password: a}")
+    assert (config.redis.url, config.redis.password) == ("redis://collector@redis", "a")
+
+
+# Byte order marks and ends of lines.
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_files_of_any_editor_hold_the_same(encoding: str, end: str, tmp_path: Path) -> None:
+    """The configuration file and a secret in it; white space inside a secret stays."""
+    secret, file = tmp_path / "secret", tmp_path / "sidecar.yml"
+    secret.write_bytes(f"p\u00e4ss w\tord{end}".encode(encoding))
+    file.write_bytes(f"redis: {{password: '${{file:{secret}}}'}}{end}log: {{level: warn}}{end}".encode(encoding))
+    config = load_config(str(file), {}, {}) if end else configure({}, {"redis": {"password": f"${{file:{secret}}}"}})
+    assert config.redis.password == "p\u00e4ss w\tord"
+    assert config.log.level == ("warn" if end else "info")
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\ufeff")))
+def test_a_mark_is_no_part_of_the_text(text: str) -> None:
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+        assert decoded(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("pw".encode("utf-16-le"), "it holds NUL characters"),
+        (b"\xff\xfep", "it is not text"),
+        (b"\xe4", "it is not text"),
+    ],
+)
+def test_files_in_other_encodings_are_refused_in_words(content: bytes, said: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        configure({}, {"redis": {"password": f"${{file:{secret}}}"}})
+
+
+def test_variables_from_a_file_with_mark_and_carriage_returns_are_understood() -> None:
+    """As Windows' editors write environment files, and as a shell puts a secret into a variable."""
+    env = {"\ufeffMARKETDATA_LOG__LEVEL": "warn\r", "MARKETDATA_REDIS__PASSWORD": "\ufeffpass word\r", "NAME": "x\r"}
+    config = configured("input: {group: '${NAME}'}", env)
+    assert (config.log.level, config.redis.password, config.input.group) == ("warn", "pass word", "x")
 
 
 def test_property_maps_of_all_layers_add_up() -> None:

@@ -46,16 +46,17 @@ class BatchAnalyzer:
         self._registry = CollectorRegistry()
         self._store: Store = NullStore()
 
-    async def setup_redis(self, url: str) -> None:
+    async def setup_redis(self, url: str, *, username: str | None = None, password: str | None = None) -> None:
         """Add up symbols in Redis, too, from now on: `redis://localhost:6379`.
 
-        Nothing waits for Redis; while it is away the analysis goes on, and updates beyond a limit are dropped and
-        counted. Raises ConfigError when the URL cannot be one.
+        `username` and `password` are taken as they stand; in the URL they would have to be percent-encoded. Nothing
+        waits for Redis; while it is away the analysis goes on, and updates beyond a limit are dropped and counted.
+        Raises ConfigError when the URL cannot be one, or holds what is given beside it.
         """
-        config = configure({}, {**self._given, "redis.url": url}).redis
+        config = configure({"redis.username": username, "redis.password": password}, {**self._given, "redis.url": url})
         await self.close()
         registry = CollectorRegistry()
-        store = RedisStore(config, StoreMetrics(registry))
+        store = RedisStore(config.redis, StoreMetrics(registry))
         store.start()
         self._registry, self._store = registry, store
 

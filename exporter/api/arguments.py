@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 
 from exporter.cardinality import check_feed
 from exporter.configuration.config import Config, Limits, shown
-from exporter.configuration.settings import load
+from exporter.configuration.files import read_text
+from exporter.configuration.settings import load, secrets
 from exporter.model import FeedKey, Rejected
 
 
@@ -19,13 +19,15 @@ def configure(arguments: Mapping[str, object], config: Mapping[str, object] | No
     `config` has the keys of the YAML file, nested or dotted. The environment has no say, so that programs may run
     several parts of different configuration. Raises ConfigError.
     """
-    # Text in JSON's quotes is text in YAML, too, whatever it looks like.
-    given = {
-        path: json.dumps(value) if isinstance(value, str) else value
-        for path, value in arguments.items()
-        if value is not None
-    }
-    return load(None, {}, {**given, **(config or {})}, hostname=socket.gethostname(), read_file=_read)
+    given = {path: _literal(path, value) for path, value in arguments.items() if value is not None}
+    return load(None, {}, {**given, **(config or {})}, hostname=socket.gethostname(), read_file=read_text)
+
+
+def _literal(path: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    # A password is no reference, whatever is in it; other text in JSON's quotes is text in YAML, too.
+    return value.replace("${", "$${") if path in secrets() else json.dumps(value)
 
 
 def feed_key(region: str, exchange: str, request_type: str, limits: Limits) -> FeedKey:
@@ -39,7 +41,3 @@ def feed_key(region: str, exchange: str, request_type: str, limits: Limits) -> F
     except Rejected as rejected:
         raise ValueError(rejected.detail) from None
     return feed
-
-
-def _read(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8")

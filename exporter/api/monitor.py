@@ -25,7 +25,8 @@ class BatchPerformanceMonitor:
     """Reads the batches of one feed from Kafka, serves its metrics and publishes its events, until it is stopped.
 
     - `summary_interval`: seconds, or text such as `"1m30s"`.
-    - `redis_url`: where replicas add up their symbols; by default nowhere.
+    - `redis_url`: where replicas add up their symbols; by default nowhere. `redis_username` and `redis_password` are
+      taken as they stand; in the URL they would have to be percent-encoded.
     - `listen_address`: where HTTP is served; by default on a free port of this machine only, see `port`.
     - `instance`: the name of this monitor, by default that of the host. Two that monitor the same feed need two names.
     - `config`: anything else, by the keys of the YAML file; it wins over the arguments.
@@ -43,6 +44,8 @@ class BatchPerformanceMonitor:
         summary_interval: float | str = 60,
         redis_url: str | None = None,
         *,
+        redis_username: str | None = None,
+        redis_password: str | None = None,
         bootstrap_servers: str = "localhost:9092",
         listen_address: str = "127.0.0.1:0",
         instance: str | None = None,
@@ -56,6 +59,8 @@ class BatchPerformanceMonitor:
             "feeds": {"include": [str(self.feed)], "expected": [str(self.feed)]},
             "output.summary_interval": summary_interval,
             "redis.url": redis_url,
+            "redis.username": redis_username,
+            "redis.password": redis_password,
             "web.listen_address": listen_address,
         }
         self._config = configure(arguments, config)

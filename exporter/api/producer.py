@@ -58,6 +58,8 @@ class BatchMonitoringProducer:
 
     - `encoding`: `"avro"`, or `"json"` for people without Avro tools.
     - `schema_registry`: a URL; with it Avro goes in Confluent's wire format, else in single-object encoding.
+      `schema_registry_username` and `schema_registry_password` are taken as they stand; in the URL they would have to
+      be percent-encoded.
     - `instance`: the `ce_source` of the events, by default the name of the host.
     - `timeout_seconds`: how long an event may take to be delivered, retries included.
     - `config`: anything else, by the keys of the YAML file, such as `kafka.properties`; it wins over the arguments.
@@ -74,6 +76,8 @@ class BatchMonitoringProducer:
         error_topic: str = "ws.error",
         encoding: Literal["avro", "json"] = "avro",
         schema_registry: str | None = None,
+        schema_registry_username: str | None = None,
+        schema_registry_password: str | None = None,
         instance: str | None = None,
         timeout_seconds: float = SEND_SECONDS,
         config: Mapping[str, object] | None = None,
@@ -88,6 +92,8 @@ class BatchMonitoringProducer:
             "output.error_topic": error_topic,
             "output.encoding": encoding,
             "output.schema_registry": schema_registry,
+            "output.schema_registry_username": schema_registry_username,
+            "output.schema_registry_password": schema_registry_password,
         }
         # There are no input offsets to commit with the events, whatever a sidecar's configuration asks for.
         self._config = configure(arguments, {**(config or {}), "output.delivery": "at_least_once"})

@@ -19,7 +19,8 @@ from exporter.configuration.notation import MASK, Secret, quoted
 from exporter.model import FeedKey
 
 _SECRET_KEY = re.compile(
-    r"password|passphrase|secret|token|key\.pem|ssl\.key|oauth|basic\.auth|sasl\.jaas", re.IGNORECASE
+    r"password|passphrase|secret|token|key\.pem|ssl\.key|oauth|basic\.auth|sasl\.jaas|(?:^|redis\.|registry_)username$",
+    re.IGNORECASE,
 )
 _URL_PASSWORD = re.compile(r"(\w://[^\s:@/]*):\S*@")
 _QUERY_PASSWORD = re.compile(r"([?&][^=&\s]*(?:password|secret|token)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
@@ -60,6 +61,11 @@ def _parsed(parse: Callable[[Any], object], expected: str) -> Meta:
     return Meta(description=expected, extra={"parse": parse})
 
 
+def _secret(expected: str, parse: Callable[[str], Secret] = Secret) -> Meta:
+    """Of a value that is never shown, and that environment and flags give as it stands, not as YAML."""
+    return Meta(description=expected, extra={"parse": parse, "is_secret": True})
+
+
 def _count(low: int, high: int) -> Meta:
     return Meta(ge=low, le=high, description=f"a whole number from {low} to {high}")
 
@@ -84,6 +90,7 @@ _TOPIC = _parsed(notation.topic, "the name of a topic")
 _GLOB = _parsed(notation.feed_glob, "a glob over region:exchange:request_type, such as korea:*:ticker")
 _SYMBOL = Meta(min_length=1, max_length=256, description="the name of a symbol")
 _LIST = Meta(min_length=1, max_length=1000, description="a list of 1 to 1000 entries, such as [a, b]")
+_PASSWORD = _secret("a password")
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -236,6 +243,8 @@ class OutputConfig(Section, frozen=True, kw_only=True):
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     encoding: Literal["avro", "json"] = "avro"
     schema_registry: Annotated[str, _parsed(notation.http_url, "a URL, such as http://registry:8081")] | None = None
+    schema_registry_username: Annotated[str, _secret("a user without colon", notation.http_user)] | None = None
+    schema_registry_password: Annotated[str, _PASSWORD] | None = None
     batch_events: bool = True
     summary_interval: Annotated[float, _seconds("1s", "1d")] = 60.0
     commit_interval: Annotated[float, _seconds("10ms", "30s")] = 0.25
@@ -247,6 +256,8 @@ class RedisConfig(Section, frozen=True, kw_only=True):
     """Where replicas add up their symbols; without a URL, nowhere."""
 
     url: Annotated[str, _parsed(notation.redis_url, "a URL, such as redis://redis:6379/0")] | None = None
+    username: Annotated[str, _secret("a user")] | None = None
+    password: Annotated[str, _PASSWORD] | None = None
     prefix: Annotated[str, Meta(pattern=r"\A[\w.:-]{1,64}\Z", description="1 to 64 of letters, digits, _ . : -")] = (
         "marketdata"
     )

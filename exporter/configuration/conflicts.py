@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from exporter.codec import Message
 from exporter.configuration.config import Config, shown
+from exporter.configuration.notation import credentials
 from exporter.subscription import Subscription
 
 PROPERTY_MAPS = ("properties", "consumer_properties", "producer_properties")
@@ -53,6 +54,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _symbol_field(config)
     yield from _feed_rules(config)
     yield from _redis(config)
+    yield from _credentials(config)
     yield from _web(config)
     if not config.output.enabled:
         yield from _output_off(config)
@@ -123,6 +125,24 @@ def _redis(config: Config) -> Iterator[Conflict]:
     if config.redis.ttl < config.redis.window:
         message = f"got {config.redis.ttl:g}s, expected at least redis.window ({config.redis.window:g}s)"
         yield Conflict(message, ("redis.ttl", "redis.window"))
+
+
+def _credentials(config: Config) -> Iterator[Conflict]:
+    """Which of two passwords, or users, is meant nobody knows."""
+    redis, output = config.redis, config.output
+    places = (
+        ("redis.url", redis.url, "redis.", (redis.username, redis.password)),
+        (
+            "output.schema_registry",
+            output.schema_registry,
+            "output.schema_registry_",
+            (output.schema_registry_username, output.schema_registry_password),
+        ),
+    )
+    for path, url, prefix, given in places:
+        for name, value in zip(("username", "password"), given, strict=True):
+            if value is not None and name in credentials(url or ""):
+                yield Conflict(f"stands in {path}, too, expected one of the two", (f"{prefix}{name}", path))
 
 
 def _web(config: Config) -> Iterator[Conflict]:

@@ -121,8 +121,11 @@ def _scalar(text: str, place: str) -> Given:
     return Given(float(text), place, text) if _NUMBER.fullmatch(text) else Given(text, place)
 
 
-def from_environment(env: Mapping[str, str], maps: Collection[str]) -> Iterator[Given]:
-    """One tree for each MARKETDATA_ variable; `maps` are the paths of the maps with free keys."""
+def from_environment(env: Mapping[str, str], maps: Collection[str], secrets: Collection[str]) -> Iterator[Given]:
+    """One tree for each MARKETDATA_ variable; `maps` are the paths of the maps with free keys.
+
+    What belongs to these, or to one of the paths in `secrets`, is taken as it stands; all else is YAML.
+    """
     for name in sorted(env):
         if not name.startswith(PREFIX) or _SERVICE_LINK.search(name):
             continue
@@ -133,7 +136,8 @@ def from_environment(env: Mapping[str, str], maps: Collection[str]) -> Iterator[
                 yield _nested([*parts[:depth], key], Given(env[name], name))
                 break
         else:
-            yield _nested(parts, _from_variable(env[name], name))
+            is_secret = ".".join(parts) in secrets
+            yield _nested(parts, Given(env[name], name) if is_secret else _from_variable(env[name], name))
 
 
 def _from_variable(text: str, name: str) -> Given:
@@ -147,13 +151,14 @@ def _from_variable(text: str, name: str) -> Given:
     return Given(text, name) if found else given._replace(text=text)
 
 
-def from_flags(flags: Mapping[str, object], maps: Collection[str]) -> Iterator[Given]:
-    """One tree for each flag: a dotted path and its value; text is read by YAML's rules."""
+def from_flags(flags: Mapping[str, object], maps: Collection[str], secrets: Collection[str]) -> Iterator[Given]:
+    """One tree for each flag: a dotted path and its value; see `from_environment`."""
     for path, value in flags.items():
         place = "--" + path.replace("_", "-")
         owner = next((name for name in maps if path.startswith(f"{name}.")), None)
         parts = path.split(".") if owner is None else [*owner.split("."), path.removeprefix(f"{owner}.")]
-        yield _nested(parts, _from_variable(value, place) if isinstance(value, str) else from_object(value, place))
+        is_yaml = isinstance(value, str) and owner is None and path not in secrets
+        yield _nested(parts, _from_variable(str(value), place) if is_yaml else from_object(value, place))
 
 
 def from_object(value: object, place: str) -> Given:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from exporter.model import FeedKey
 from exporter.subscription import INTERNAL, is_pattern
@@ -24,7 +24,7 @@ MASK = "<secret>"
 
 
 class Secret(str):
-    """Text that came from a file of secrets: it is used like any other and shown to nobody."""
+    """A password or a user, or text that came from a file: it is used like any other and shown to nobody."""
 
     __slots__ = ()
 
@@ -149,6 +149,21 @@ def _url(text: str, schemes: set[str]) -> str:
     return text
 
 
+def credentials(url: str) -> dict[str, str]:
+    """The `username` and the `password` in a URL, as far as they are there: before its host, or among its options."""
+    parts = urlsplit(url)
+    before = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
+    options = {name: values[0] for name, values in parse_qs(parts.query).items() if name in before}
+    return {name: value for name, value in (before | options).items() if value}
+
+
+def http_user(text: str) -> Secret:
+    """The text, when HTTP's basic authentication can carry it as a user."""
+    if ":" in text:
+        raise ValueError("HTTP's basic authentication knows no user with a colon")
+    return Secret(text)
+
+
 def feed_key(text: str) -> FeedKey:
     """The feed of `region:exchange:request_type`."""
     parts = text.split(":")
@@ -220,6 +235,8 @@ def _content(path: str, read_file: Callable[[str], str], mistakes: list[str]) ->
         return ""
     if not content:
         mistakes.append(f"cannot use {path}: it is empty")
+    if "\0" in content:
+        mistakes.append(f"cannot use {path}: it holds NUL characters, as UTF-16 without a byte order mark does")
     return content
 
 

@@ -29,6 +29,7 @@ from exporter.configuration.layers import (
 from exporter.configuration.notation import Secret, expanded
 
 _DEFAULTS = {"instance": "${HOSTNAME}"}
+_MARK = "\ufeff"
 
 
 class ConfigError(Exception):
@@ -54,8 +55,9 @@ def load(
     """
     problems: list[Problem] = []
     maps = [path for path, kind in keys().items() if get_origin(kind) is dict]
+    env = _without_marks(env)
     layers = [from_object(_DEFAULTS, "default"), from_file(text or "", problems)]
-    layers += [*from_environment(env, maps), *from_flags(flags, maps)]
+    layers += [*from_environment(env, maps, secrets()), *from_flags(flags, maps, secrets())]
     reader = _Reader({**env, "HOSTNAME": env.get("HOSTNAME") or hostname}, read_file, problems)
     config: Config = reader.section(Config, "", layers)
     wrong = {_without_number(problem.path) for problem in problems}
@@ -63,6 +65,11 @@ def load(
     if problems:
         raise ConfigError(tuple(problems))
     return config
+
+
+def _without_marks(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the byte order mark and the ends of lines that a file leaves at names and values."""
+    return {name.lstrip(_MARK): value.lstrip(_MARK).rstrip("\r\n") for name, value in env.items()}
 
 
 def _without_number(path: str) -> str:
@@ -79,6 +86,12 @@ def _follows(conflict: Conflict, wrong: set[str]) -> bool:
 def keys() -> dict[str, Any]:
     """Every dotted path of the configuration, sections included, and its type."""
     return dict(_keys(Config, ""))
+
+
+@cache
+def secrets() -> frozenset[str]:
+    """The dotted paths of passwords and users, whose text environment and flags give as it stands."""
+    return frozenset(path for path, kind in keys().items() if (_meta(kind).extra or {}).get("is_secret"))
 
 
 def _keys(kind: type[Section], path: str) -> Iterator[tuple[str, Any]]:
@@ -246,8 +259,10 @@ def _converted(value: Any, kind: Any) -> Any:
     bare, parse = _bare(kind), (_meta(kind).extra or {}).get("parse")
     numbers = bare in (int, float)
     if parse is None or isinstance(value, bool) or not isinstance(value, (str, int, float) if numbers else str):
-        plain = str(value) if isinstance(value, str) else value
+        plain: Any = str(value) if isinstance(value, str) else value
         result = msgspec.convert(plain, kind, strict=not isinstance(value, str))
     else:
-        result = msgspec.convert(parse(value), kind)
-    return value if isinstance(value, Secret) and isinstance(result, str) else result
+        plain = parse(value)
+        result = msgspec.convert(plain, kind)
+    is_secret = isinstance(value, Secret) or isinstance(plain, Secret)
+    return Secret(result) if is_secret and isinstance(result, str) else result

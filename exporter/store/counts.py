@@ -88,8 +88,8 @@ class RedisCounts:
     """
 
     def __init__(self, config: RedisConfig, metrics: StoreMetrics) -> None:
-        self._url = config.url or ""
-        self._client = _client(self._url)
+        self._config = config
+        self._client = _client(config)
         self._keys = layout.Keys(config.prefix)
         self._window_ms = int(config.window * 1000)
         self._ttl_seconds = int(config.ttl)
@@ -153,7 +153,7 @@ class RedisCounts:
 
     @contextmanager
     def _reader(self) -> Iterator[redis.Redis]:
-        with self._operation("read"), _client(self._url) as client:
+        with self._operation("read"), _client(self._config) as client:
             yield client
 
     @contextmanager
@@ -166,11 +166,13 @@ class RedisCounts:
                 raise StoreUnavailable(f"Redis: {error}") from error
 
 
-def _client(url: str) -> redis.Redis:
+def _client(config: RedisConfig) -> redis.Redis:
     """A client that fails soon and once; the driver's own defaults would block for up to a minute."""
+    beside_url = {"username": config.username, "password": config.password}
     try:
         return redis.Redis.from_url(
-            url,
+            config.url or "",
+            **{name: value for name, value in beside_url.items() if value is not None},
             protocol=2,
             socket_timeout=SOCKET_SECONDS,
             socket_connect_timeout=SOCKET_SECONDS,

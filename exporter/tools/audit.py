@@ -16,13 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import requests
 from confluent_kafka import KafkaException
 
 from exporter.configuration.config import Config
+from exporter.configuration.files import read_text
 from exporter.configuration.settings import ConfigError, load
 from exporter.model import FeedKey, Partition, Rejected
 from exporter.records import from_headers
@@ -110,15 +110,11 @@ def _config(args: argparse.Namespace) -> Config:
         "output.topic": args.event_topic,
     }
     try:
-        text = Path(args.config_file).read_text(encoding="utf-8") if args.config_file else None
+        text = read_text(args.config_file) if args.config_file else None
     except (OSError, UnicodeDecodeError) as error:
         raise UnusableError(f"cannot read {args.config_file}: {error}") from None
     given = {path: value for path, value in flags.items() if value is not None}
-    return load(text, os.environ, given, hostname=socket.gethostname(), read_file=_text_of)
-
-
-def _text_of(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8")
+    return load(text, os.environ, given, hostname=socket.gethostname(), read_file=read_text)
 
 
 def _audit(args: argparse.Namespace, config: Config) -> Outcome:
