@@ -11,9 +11,11 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.support.kafka import Broker
+from tests.support.process import free_port
 from tests.support.prometheus import PrometheusServer, scrape_config
 from tests.support.redis import RedisServer
 from tests.support.sidecar import Deployment
+from tests.support.waiting import eventually
 
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
 # No deadline: a slow machine is no failure. In CI the same examples every time.
@@ -73,6 +75,23 @@ def redis_server(_redis: RedisServer) -> RedisServer:
     with _redis.client() as client:
         client.flushall()
     return _redis
+
+
+@pytest.fixture
+def redis_cluster(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """Two nodes of a Redis Cluster; the second has all slots, so the first redirects every key."""
+    buses = {name: str(free_port()) for name in ("first", "second")}
+    first, second = (
+        RedisServer(tmp_path / name, "--cluster-enabled", "yes", "--cluster-port", bus) for name, bus in buses.items()
+    )
+    with ExitStack() as running:
+        for node in (first, second):
+            running.callback(node.start().kill)
+        with first.client() as one, second.client() as other:
+            one.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port, buses["second"])
+            other.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            eventually(lambda: one.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 20)
+        yield first, second
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ PURE = {
     "exporter.events.values",
     "exporter.delivery.backlog",
     "exporter.delivery.dispatch",
+    "exporter.foreign",
     "exporter.limiter",
     "exporter.metrics.histogram",
     "exporter.metrics.exposition",

@@ -30,7 +30,6 @@ from exporter.metrics.feed_metrics import FEED_FAMILIES
 from exporter.model import FeedKey, Partition
 from exporter.tools import check, findings, services
 from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
-from exporter.tools.services import Verdict
 from tests.support.kafka import Broker
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
@@ -334,25 +333,6 @@ def test_a_group_that_was_not_asked_about_is_only_in_doubt_where_somebody_may_fo
 def test_offsets_could_not_be_kept_by_fewer_brokers_than_replicas() -> None:
     settings = {"authorizer.class.name": "", "offsets.topic.replication.factor": "4"}
     assert "__consumer_offsets" in trouble(findings.group(Config(), cluster(settings=settings)))
-
-
-@pytest.mark.parametrize(
-    ("verdict", "level", "said"),
-    [
-        (Verdict(200, {"is_compatible": True}), "ok", "is compatible"),
-        (Verdict(200, {"is_compatible": False}), "fail", "not compatible"),
-        (Verdict(200, {}), "fail", "no schema registry"),
-        (Verdict(404, {"error_code": 40401}), "ok", "will be registered"),
-        (Verdict(404, {}), "fail", "no schema registry"),
-        (Verdict(401, {}), "fail", "user and password"),
-        (Verdict(500, {"message": "store is gone"}), "fail", "store is gone"),
-        (Verdict(0, {}, "ConnectTimeout"), "fail", "ConnectTimeout"),
-    ],
-)
-def test_a_registry_is_believed_only_when_it_answers_as_one(verdict: Verdict, level: str, said: str) -> None:
-    finding = services.judged("http://registry:8081", "topic-Schema", verdict)
-    assert finding.level.value == level
-    assert said in finding.text + finding.advice
 
 
 def test_the_cost_of_a_feed_is_that_of_its_families() -> None:
@@ -694,45 +674,6 @@ def registry(answers: Mapping[str, tuple[int, object]]) -> Iterator[tuple[str, l
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def test_a_registry_is_asked_about_each_schema_and_registers_none() -> None:
-    answers: dict[str, tuple[int, object]] = {"BatchCollected": (200, {"is_compatible": True})}
-    with registry(answers) as (address, asked):
-        config = Config(output=OutputConfig(schema_registry=f"http://me:sesame@{address}/"))
-        found = list(services.registry(config))
-    assert [finding.level for finding in found] == [Level.OK] * 3
-    assert "is compatible" in found[0].text
-    assert "will be registered" in found[1].text
-    assert all(line.startswith("POST /compatibility/subjects/") for line in asked)
-    assert all(line.endswith("/versions/latest") for line in asked)
-
-
-def test_a_schema_that_does_not_fit_is_a_failure() -> None:
-    with registry({"ws.error": (200, {"is_compatible": False})}) as (address, _):
-        found = services.registry(Config(output=OutputConfig(schema_registry=f"http://{address}")))
-        assert levels(found) == ["ok", "ok", "fail"]
-
-
-@pytest.mark.parametrize("status", [None, 401])
-def test_a_registry_that_will_not_talk_is_asked_once_and_keeps_the_password(status: int | None) -> None:
-    with registry({"subjects": (status or 0, {})}) as (address, _):
-        place = address if status else f"127.0.0.1:{free_port()}"
-        found = list(services.registry(Config(output=OutputConfig(schema_registry=f"http://me:sesame@{place}"))))
-    assert [finding.level for finding in found] == [Level.FAIL]
-    assert place in found[0].text
-    assert "sesame" not in str(found[0])
-
-
-def test_a_redis_that_is_dead_or_wants_a_password_is_a_failure(redis_server: RedisServer) -> None:
-    for url in (f"redis://me:sesame@127.0.0.1:{free_port()}", redis_server.url.replace("//", "//me:sesame@")):
-        found = list(services.redis(Config(redis=RedisConfig(url=url))))
-        assert [finding.level for finding in found] == [Level.FAIL]
-        assert "sesame" not in str(found[0])
-
-
-def test_a_redis_that_answers_is_ok(redis_server: RedisServer) -> None:
-    assert levels(services.redis(Config(redis=RedisConfig(url=redis_server.url)))) == ["ok"]
 
 
 def test_what_is_not_configured_is_not_mentioned() -> None:

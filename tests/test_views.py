@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from itertools import count
 
@@ -14,9 +15,12 @@ from exporter.configuration.config import Config, ExpectedFeed, FeedsConfig, Red
 from exporter.feeds import Feed
 from exporter.metrics.feed_text import texts
 from exporter.metrics.watch_metrics import WATCH_FAMILIES
-from exporter.model import FeedKey, Record
+from exporter.model import FeedKey, Record, Unavailable
+from exporter.store import redis_store
 from exporter.watching.watch import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, Surroundings
+from exporter.web.views import SidecarViews
 from tests.support.analysis import FIRST, KEY, NOW_MS, START, start
+from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -134,3 +138,25 @@ def test_symbols_of_all_replicas_have_a_status_by_when_any_saw_them(redis_server
         ("upbit", "NEVER"): SymbolStatus.MISSING,
     }
     assert found == wanted
+
+
+def error_of(views: SidecarViews) -> str:
+    """Why there are no symbols."""
+    with pytest.raises(Unavailable) as refused:
+        views.symbols(None)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("trouble", ["dead", "left alone"])
+def test_an_error_of_redis_says_once_whose_it_is(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_store, "PAUSE_SECONDS", 0.0)
+    app = Sidecar(FeedsConfig(), RedisConfig(url=f"redis://127.0.0.1:{free_port()}")).app
+    views, store = app.views, app.store
+    if trouble == "left alone":
+        store.add(KEY, NOW_MS, ["A"])
+        store.start()
+        eventually(lambda: "left alone" in error_of(views))
+    assert re.match(r"Redis: (is left alone for a while: )?Error 111 connecting to 127.0.0.1", error_of(views))
+    with pytest.raises(Unavailable, match=re.escape(error_of(views))):
+        views.distinct(KEY)
+    store.stop(0.0)

@@ -1,7 +1,7 @@
 """The only place that talks to Redis: blocking calls with time-outs, counted and timed, foreign errors translated.
 
-StoreUnavailable     Redis does not answer, or not in time: what was to be written can be written later
-  StoreRefused       Redis answers, but not this: drop it
+StoreUnavailable     Redis does not answer, not in time, or refuses for now: offer it again, by a new connection
+  StoreRefused       Redis will never take a part of it: drop that
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import collections
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import redis
@@ -21,6 +22,7 @@ from exporter.configuration.config import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import layout
 from exporter.store.breaker import CircuitState
+from exporter.store.refusals import is_final, said
 from exporter.store.store import StoreUnavailable, SymbolStatistics
 
 OPERATIONS = ("ping", "read", "write")
@@ -28,14 +30,21 @@ OPERATIONS = ("ping", "read", "write")
 SOCKET_SECONDS = 0.3
 READ_SECONDS = 5.0
 SCAN_NAMES = 1000
+_NONE: Mapping[Partition, int] = MappingProxyType({})
 
 
 class StoreRefused(StoreUnavailable):
-    """Redis answered, but accepted only what `fences` tells."""
+    """Redis will never take the records of a partition below its offset in `lost`; what it took is below `fences`.
 
-    def __init__(self, error: Exception, fences: dict[Partition, int]) -> None:
-        super().__init__(f"refused: {error}")
+    What is in neither is to be offered again.
+    """
+
+    def __init__(
+        self, error: Exception, fences: Mapping[Partition, int] = _NONE, lost: Mapping[Partition, int] = _NONE
+    ) -> None:
+        super().__init__(said(error), is_final=is_final(error))
         self.fences = fences
+        self.lost = lost
 
 
 class StoreMetrics:
@@ -96,21 +105,43 @@ class RedisCounts:
         self._metrics = metrics
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
-        with self._operation("ping"):
-            self._client.ping()
+        """Write what changes nothing: a replica or a full server answers a PING, and refuses this."""
+        with self._writing("ping"):
+            self._client.zadd(self._keys.partitions, {"": 0}, xx=True)
 
-    def write(self, waiting: Mapping[Partition, list[SymbolUpdate]], now_ms: int) -> dict[Partition, int]:
+    def mode(self) -> str:
+        """Return what the server says it is: `standalone`, `cluster` or `sentinel`; empty before Redis 6.0."""
+        with self._writing("ping"):
+            try:
+                told: list[Any] = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+            except redis.ResponseError:
+                return ""
+        return str(dict(zip(told[::2], told[1::2], strict=False)).get(b"mode", b""), "ascii", "replace")
+
+    def forbidden(self) -> dict[str, str]:
+        """Return which commands the user may not run on our keys, and what Redis says to each; changes nothing."""
+        trials = layout.trials(self._keys)
+        with self._writing("ping"), self._client.pipeline(transaction=False) as pipe:
+            for trial in trials:
+                pipe.execute_command(*trial)  # type: ignore[no-untyped-call]
+            results = pipe.execute(raise_on_error=False)
+        return {
+            str(name): said(result)
+            for (name, *_), result in zip(trials, results, strict=True)
+            if isinstance(result, redis.exceptions.NoPermissionError)
+        }
+
+    def write(self, waiting: Mapping[Partition, list[SymbolUpdate]], now_ms: int) -> Mapping[Partition, int]:
         """Apply the next delta of each partition and return its fence."""
         deltas = {partition: layout.delta(updates, self._window_ms) for partition, updates in waiting.items()}
-        with self._operation("write"), self._client.pipeline(transaction=False) as pipe:
+        with self._writing("write"), self._client.pipeline(transaction=False) as pipe:
             for partition, delta in deltas.items():
                 keys = self._keys.messages(str(partition)), self._keys.seen(str(partition))
                 pipe.eval(layout.APPLY, len(keys), *keys, *delta.arguments(self._ttl_seconds))
             for delta in deltas.values():
                 self._sketch(pipe, delta)
             self._index(pipe, deltas, now_ms)
-            return _accepted(deltas, pipe.execute(raise_on_error=False))
+            return _fences(deltas, pipe.execute(raise_on_error=False))
 
     def _sketch(self, pipe: redis.client.Pipeline, delta: layout.Delta) -> None:
         for (feed, window), tally in delta.tallies.items():
@@ -157,13 +188,28 @@ class RedisCounts:
             yield client
 
     @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """An operation of the writer, whose connection goes with a failure.
+
+        A server that was demoted, cut off from its replicas or restarted goes on answering on old connections, while
+        the name, or the address, leads to its successor by now.
+        """
+        try:
+            with self._operation(name):
+                yield
+        except StoreUnavailable as error:
+            if not error.is_final:
+                self._client.connection_pool.disconnect()
+            raise
+
+    @contextmanager
     def _operation(self, name: str) -> Iterator[None]:
         with self._metrics.operation(name):
             try:
                 yield
             # The driver lets through what comes from sockets, TLS and the encoding of host names.
             except (redis.RedisError, OSError, ValueError) as error:
-                raise StoreUnavailable(f"Redis: {error}") from error
+                raise StoreUnavailable(said(error), is_final=is_final(error)) from error
 
 
 def _client(config: RedisConfig) -> redis.Redis:
@@ -183,13 +229,23 @@ def _client(config: RedisConfig) -> redis.Redis:
         raise ValueError("the URL of Redis cannot be understood") from None
 
 
-def _accepted(deltas: Iterable[Partition], results: Sequence[Any]) -> dict[Partition, int]:
+def _fences(deltas: Mapping[Partition, layout.Delta], results: Sequence[Any]) -> Mapping[Partition, int]:
     """The fences of what was accepted; raises StoreRefused if anything was not."""
-    fences = {partition: fence for partition, fence in zip(deltas, results, strict=False) if isinstance(fence, int)}
-    for result in results:
-        if isinstance(result, Exception):
-            raise StoreRefused(result, fences)
-    return fences
+    applied = dict(zip(deltas, results, strict=False))  # what follows are sketches and index
+    fences = {partition: fence for partition, fence in applied.items() if isinstance(fence, int)}
+    errors = [result for result in results if isinstance(result, Exception)]
+    if not errors:
+        return fences
+    lost = {partition: deltas[partition].next for partition, result in applied.items() if _is_lost(result)}
+    for error in errors:
+        if not is_final(error):
+            # All of it is offered again: to repeat a delta is harmless, to leave out a sketch is not.
+            raise StoreRefused(error, lost=lost)
+    raise StoreRefused(errors[0], fences, lost)
+
+
+def _is_lost(result: object) -> bool:
+    return isinstance(result, Exception) and is_final(result)
 
 
 def _numbers(scan: Iterable[tuple[bytes, Any]], deadline: float) -> dict[bytes, int]:
@@ -198,5 +254,5 @@ def _numbers(scan: Iterable[tuple[bytes, Any]], deadline: float) -> dict[bytes, 
     for name, number in scan:
         found[name] = int(number)
         if time.monotonic() > deadline:
-            raise StoreUnavailable(f"Redis: a read took longer than {READ_SECONDS:g} s")
+            raise StoreUnavailable(f"a read took longer than {READ_SECONDS:g} s")
     return found

@@ -1,6 +1,6 @@
 """The store in Redis; `exporter.store.layout` tells what it keeps there and how.
 
-The loop offers updates, a thread writes them. What waits is offered to Redis again until it answers, up to a limit;
+The loop offers updates, a thread writes them. What waits is offered to Redis again until it is accepted, up to a limit;
 beyond that updates are dropped and counted. Readers may ask from other threads, and may have to wait.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
 from exporter.configuration.config import RedisConfig
+from exporter.limiter import RateLimiter
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import layout
 from exporter.store.breaker import CircuitBreaker, CircuitState
@@ -23,6 +24,10 @@ from exporter.store.counts import RedisCounts, StoreMetrics, StoreRefused
 from exporter.store.store import StoreUnavailable, SymbolStatistics
 
 PING_SECONDS = 5.0
+# Between tries that fail, until the breaker opens: a failover or a full moment is over after some of them.
+PAUSE_SECONDS = 0.1
+# What Redis refuses for good is logged once in so long.
+TELL_SECONDS = 300.0
 # Rounds differ: one of a reader that catches up holds thousands of records. 100 bytes a message: 25 MB.
 MESSAGES_WAITING = 250_000
 RECORDS_PER_WRITE = 5000
@@ -89,6 +94,8 @@ class RedisStore:
         self._place = Partition(f"process-{uuid.uuid4().hex}", 0)
         self._offsets = count()
         self._adding = threading.Lock()
+        self._trouble = ""
+        self._refusals = RateLimiter(burst=1, per_second=1 / TELL_SECONDS)
         self._stopping = threading.Event()
         self._deadline = math.inf
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
@@ -129,14 +136,14 @@ class RedisStore:
 
     def _refuse_if_open(self) -> None:
         if self._breaker.state is CircuitState.OPEN:
-            raise StoreUnavailable("Redis: did not answer lately, and is left alone for a while")
+            raise StoreUnavailable(f"is left alone for a while: {self._trouble}")
 
     def _run(self) -> None:
         while not self._is_finished():
-            if self._breaker.allows(time.monotonic()):
-                self._attempt()
-            else:
+            if not self._breaker.allows(time.monotonic()):
                 self._stopping.wait(self._breaker.retry_in(time.monotonic()))
+            elif not self._attempt():
+                self._stopping.wait(PAUSE_SECONDS)
             self._pending = self._pending or layout.in_order(self._waiting.take(PING_SECONDS))
         self._drop_all()
         self._redis.close()
@@ -149,38 +156,49 @@ class RedisStore:
             or time.monotonic() >= self._deadline
         )
 
-    def _attempt(self) -> None:
-        """Write what is pending, or ping, so that `up` is true of now; and tell breaker and metrics how it went."""
-        before = self._breaker.state
+    def _attempt(self) -> bool:
+        """Write what is pending, or ping, so that `up` is true of now; return whether to go on at once."""
+        before, error = self._breaker.state, None
         self._metrics.show(before)
         try:
             self._write() if self._pending else self._redis.ping()
-        except StoreUnavailable as error:
-            self._breaker.failed(time.monotonic())
-            self._metrics.up.set(0)
-            if before is CircuitState.CLOSED and self._breaker.state is CircuitState.OPEN:
-                log.warning("symbols are not written for a while: %s", error)
-        else:
-            self._breaker.succeeded()
-            self._metrics.up.set(1)
-            if before is not CircuitState.CLOSED:
-                log.info("symbols are written to Redis again")
+        except StoreUnavailable as failure:
+            error = failure
+        self._trouble = str(error or "")
+        is_working = error is None or error.is_final
+        self._breaker.succeeded() if is_working else self._breaker.failed(time.monotonic())
+        self._log(before, error)
+        self._metrics.up.set(error is None)
         self._metrics.show(self._breaker.state)
+        return is_working
+
+    def _log(self, before: CircuitState, error: StoreUnavailable | None) -> None:
+        """Tell when writing ends, when it goes on, and, now and then, what is refused for good."""
+        if error is not None and error.is_final and self._refusals.admit("refused", _now_ms()) is not None:
+            log.warning("Redis refuses symbols for good, they are dropped: %s", error)
+        if before is CircuitState.CLOSED and self._breaker.state is CircuitState.OPEN:
+            log.warning("symbols are not written for a while: %s", error)
+        if before is not CircuitState.CLOSED and self._breaker.state is CircuitState.CLOSED:
+            log.info("symbols are written to Redis again")
 
     def _write(self) -> None:
         """Bring every partition one call further; what lies below its fence is done with, by us or by others."""
         try:
-            fences = self._redis.write(self._pending, _now_ms())
+            self._forget(self._redis.write(self._pending, _now_ms()))
         except StoreRefused as refusal:
             self._forget(refusal.fences)
+            self._metrics.dropped.inc(self._forget(refusal.lost))
             raise
-        self._forget(fences)
 
-    def _forget(self, fences: Mapping[Partition, int]) -> None:
-        refused = self._pending.keys() - fences.keys()
-        self._metrics.dropped.inc(sum(len(self._pending[partition]) for partition in refused))
-        left = {partition: layout.from_fence(self._pending[partition], fence) for partition, fence in fences.items()}
+    def _forget(self, reached: Mapping[Partition, int]) -> int:
+        """Forget what lies below an offset of each partition; return how many records that were."""
+        before = sum(map(len, self._pending.values()))
+        left = {
+            partition: layout.from_fence(updates, reached.get(partition, 0))
+            for partition, updates in self._pending.items()
+        }
         self._pending = {partition: updates for partition, updates in left.items() if updates}
+        return before - sum(map(len, self._pending.values()))
 
     def _drop_all(self) -> None:
         self._metrics.dropped.inc(sum(map(len, self._pending.values())))

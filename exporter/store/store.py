@@ -9,7 +9,14 @@ from exporter.model import FeedKey, SymbolUpdate
 
 
 class StoreUnavailable(Exception):
-    """Redis does not answer, or not in time; the text is fit for logs and people."""
+    """Redis does not answer, not in time, or refuses; the text is fit for logs and people.
+
+    `is_final`: the server works, and refuses for what it already holds, so that trying again does not help.
+    """
+
+    def __init__(self, text: str, *, is_final: bool = False) -> None:
+        super().__init__(text)
+        self.is_final = is_final
 
 
 class SymbolStatistics(NamedTuple):

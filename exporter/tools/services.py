@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -22,6 +24,7 @@ from exporter.events.registry import TIMEOUT_SECONDS, subject
 from exporter.events.values import load_schema
 from exporter.model import EventType, Partition, Record
 from exporter.store.counts import RedisCounts, StoreMetrics
+from exporter.store.refusals import NO_CLUSTER
 from exporter.store.store import StoreUnavailable
 from exporter.subscription import Subscription
 from exporter.tools import healthcheck
@@ -33,6 +36,15 @@ WEB_SECONDS = 1.0
 # A registry's own codes for a subject, or a version of it, that does not exist.
 UNKNOWN_CODES = (40401, 40402)
 SERVER = "marketdata-exporter"
+_REDIS_RIGHTS = "allow its user all that README lists under Redis, on the keys of redis.prefix"
+# What to do, by the first that is found in the words of Redis.
+_REDIS_ADVICE = (
+    ("READONLY|MASTERDOWN", "give the address of the master, or one that leads to it"),
+    ("NOREPLICAS|OOM|MISCONF|LOADING|BUSY", "mend the server: until then updates wait, as many as redis.queue allows"),
+    ("WRONGPASS|NOAUTH|AUTH", "see redis.username and redis.password"),
+    ("NOPERM", _REDIS_RIGHTS),
+    ("", "see that it runs and the URL is right"),
+)
 
 # The schema registry.
 
@@ -106,18 +118,33 @@ def _place(url: str) -> str:
 
 
 def redis(config: Config) -> Iterator[Finding]:
-    """Ask Redis for a sign of life, as the sidecar does, when there is to be one."""
+    """Ask Redis what it is and what it allows, and write what changes nothing, when there is to be one."""
     if config.redis.url is None:
         return
-    where = _place(config.redis.url) or urlsplit(config.redis.url).path
+    key, where = "redis.url", _place(config.redis.url) or urlsplit(config.redis.url).path
     try:
-        counts = RedisCounts(config.redis, StoreMetrics(CollectorRegistry()))
-        counts.ping()
-        counts.close()
+        trouble, advice = _redis_trouble(RedisCounts(config.redis, StoreMetrics(CollectorRegistry())))
     except (StoreUnavailable, ValueError) as error:
-        yield Finding(Level.FAIL, "redis.url", f"{where}: {error}", "see that it runs and the URL is right")
+        trouble = str(error)
+        advice = next(text for pattern, text in _REDIS_ADVICE if re.search(pattern, trouble))
+    if trouble:
+        yield Finding(Level.FAIL, key, f"{where}: {trouble}", advice)
     else:
-        yield Finding(Level.OK, "redis.url", f"{where} answers")
+        yield Finding(Level.OK, key, f"{where} answers and takes writes")
+
+
+def _redis_trouble(counts: RedisCounts) -> tuple[str, str]:
+    """Return why a server that answers is of no use, and what to do about it; nothing when it is in order."""
+    with closing(counts):
+        mode = counts.mode()
+        if mode == "cluster":
+            return NO_CLUSTER, "give the URL of a server, or of an address that leads to one, without cluster mode"
+        if mode == "sentinel":
+            return "this is a Sentinel", "give the address of the master, or one that leads to it"
+        if forbidden := counts.forbidden():
+            return f"the user may not run {', '.join(forbidden)}: {next(iter(forbidden.values()))}", _REDIS_RIGHTS
+        counts.ping()
+    return "", ""
 
 
 # HTTP.

@@ -10,18 +10,19 @@ from tests.support.process import Part, accepts_connections, free_port
 
 
 class RedisServer(Part):
-    """A Redis that keeps nothing when it ends."""
+    """A Redis that keeps nothing when it ends; `options` are those of its command line."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         super().__init__(directory)
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._program = program("redis-server", "redis-server")
+        self._options = options
 
     def command(self) -> Sequence[str]:
         """See Part."""
         listen = ["--bind", "127.0.0.1", "--port", str(self.port)]
-        return [self._program, *listen, "--save", "", "--appendonly", "no"]
+        return [self._program, *listen, "--save", "", "--appendonly", "no", *self._options]
 
     def ready(self) -> bool:
         """See Part."""

@@ -1,0 +1,61 @@
+"""A store that tests start, stop and ask."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from exporter.configuration.config import RedisConfig
+from exporter.model import FeedKey, Partition, SymbolUpdate
+from exporter.store.breaker import CircuitBreaker
+from exporter.store.counts import StoreMetrics
+from exporter.store.redis_store import RedisStore
+
+UPBIT = FeedKey("korea", "upbit", "ticker")
+BITHUMB = FeedKey("korea", "bithumb", "ticker")
+PLACE = Partition("ticker-data.korea", 0)
+STOP_SECONDS = 10.0
+
+
+class Replica:
+    """A store with a registry of its own, whose breaker is in a hurry."""
+
+    def __init__(self, url: str, failures: int = 5, **options: str | int | float) -> None:
+        self._registry = CollectorRegistry()
+        config = RedisConfig(url=url, **options)  # type: ignore[arg-type]
+        self.store = RedisStore(config, StoreMetrics(self._registry), CircuitBreaker(failures, open_seconds=0.05))
+
+    def start(self) -> Replica:
+        """Start the store."""
+        self.store.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop the store, with time enough to write what waits."""
+        self.store.stop(STOP_SECONDS)
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """A value of `marketdata_redis_*`."""
+        return self._registry.get_sample_value(f"marketdata_redis_{name}", labels)
+
+    @property
+    def dropped(self) -> float:
+        """How many records never came to Redis."""
+        return self.metric("dropped_records_total") or 0
+
+    def counts(self, feed: FeedKey | None = None) -> dict[str, int]:
+        """Messages by symbol."""
+        return {row.symbol: row.messages for row in self.store.symbols(feed)}
+
+
+def update(
+    offset: int, *symbols: str, partition: Partition = PLACE, feed: FeedKey = UPBIT, stamp: int = 1_000
+) -> SymbolUpdate:
+    """An update."""
+    return SymbolUpdate(partition, offset, feed, stamp, list(symbols))
+
+
+def written(replica: Replica, *updates: SymbolUpdate) -> Replica:
+    """The replica after it has written the updates, stopped."""
+    replica.start().store.offer(updates)
+    replica.stop()
+    return replica
