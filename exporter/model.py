@@ -118,6 +118,10 @@ class RegistryError(Exception):
     """The registry cannot be reached, or does not accept a schema; the text carries no secret."""
 
 
+class RegistryRefused(RegistryError):
+    """The registry will not accept a schema until something is changed there, or in the configuration."""
+
+
 class Unavailable(Exception):
     """What was asked for is not to be had now; the text says why, and may be shown to anybody."""
 

@@ -9,15 +9,130 @@ from typing import Any
 
 import pytest
 
-from exporter.configuration.config import Config, RedisConfig
+from exporter.configuration.config import Config, OutputConfig, RedisConfig
+from exporter.events.registry import subject
+from exporter.events.values import load_schema
+from exporter.model import EventType
 from exporter.store import layout
 from exporter.tools import services
 from exporter.tools.facts import Finding, Level
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
+from tests.support.registry import MOVED, READ, WRITE, RegistryServer
 from tests.support.store import UPBIT, Replica, update, written
 
 README = Path(__file__).parents[1] / "README.md"
+
+
+# The schema registry.
+
+
+def found(url: str, user: str = "") -> list[Finding]:
+    """What is found about a registry, as a `user:password`."""
+    name, _, password = user.partition(":")
+    output = OutputConfig(
+        schema_registry=url, schema_registry_username=name or None, schema_registry_password=password or None
+    )
+    return list(services.registry(Config(output=output)))
+
+
+def subjects() -> dict[str, dict[str, Any]]:
+    """Each subject of the default topics and its schema."""
+    output = OutputConfig()
+    topics = {kind: output.error_topic if kind is EventType.ERROR else output.topic for kind in EventType}
+    schemas = {kind: load_schema(kind) for kind in EventType}
+    return {subject(topics[kind], schemas[kind]): schemas[kind] for kind in EventType}
+
+
+def test_a_registry_is_asked_about_each_schema_and_registers_none() -> None:
+    with RegistryServer() as registry:
+        first, *others = subjects()
+        registry.add(first, {"type": "record", "name": "Older", "fields": []})
+        findings = found(registry.url.replace("//", "//me:sesame@") + "/")
+        assert registry.subjects == {first: [1]}
+    assert [finding.text for finding in findings] == [
+        f"{first} is compatible and will be registered",
+        *(f"{name} is new and will be registered" for name in others),
+    ]
+    assert {finding.level for finding in findings} == {Level.OK}
+
+
+def test_schemas_that_are_registered_are_enough_for_a_user_who_may_only_read() -> None:
+    """As they are, or with other documentation."""
+    with RegistryServer({"reader:sesame": {READ}}) as registry:
+        for (name, schema), change in zip(subjects().items(), ({}, {"doc": "other"}, {}), strict=True):
+            registry.add(name, {**schema, **change})
+        findings = found(registry.url, "reader:sesame")
+    assert [finding.level for finding in findings] == [Level.OK] * 3
+    assert [finding.text.rpartition(" is ")[2] for finding in findings] == [
+        "registered", "registered with the same fields", "registered"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rights", "level", "text"),
+    [
+        ({READ}, Level.FAIL, "the right to register it is missing: 403 User is denied operation Write on Subject: "),
+        (set(), Level.FAIL, "the right to read it is missing (403 User is denied operation Read on Subject: "),
+        ({WRITE}, Level.OK, "is not shown to this user and will be registered"),
+        ({READ, WRITE}, Level.OK, "is new and will be registered"),
+    ],
+)
+def test_the_right_that_is_missing_is_named(rights: set[str], level: Level, text: str) -> None:
+    with RegistryServer({"user:sesame": rights}) as registry:
+        findings = found(registry.url, "user:sesame")
+        assert registry.subjects == {}
+    assert [finding.level for finding in findings] == [level] * 3
+    assert all(text in finding.text for finding in findings)
+    assert not any("sesame" in str(finding) for finding in findings)
+
+
+def test_a_schema_that_does_not_fit_is_a_failure() -> None:
+    with RegistryServer() as registry:
+        *_, last = subjects()
+        registry.add(last, {"type": "record", "name": "Other", "fields": []})
+        registry.is_compatible = False
+        assert [finding.level for finding in found(registry.url)] == [Level.OK, Level.OK, Level.FAIL]
+
+
+def test_a_registry_that_refuses_the_password_is_asked_once_and_keeps_it() -> None:
+    with RegistryServer({}) as registry:
+        (finding,) = found(registry.url, "me:sesame")
+        assert len(registry.asked) == 1
+    assert finding.level is Level.FAIL
+    assert f"{registry.url} does not accept user or password: 401 Unauthorized" in finding.text
+    assert "output.schema_registry_password" in finding.advice
+    assert "sesame" not in str(finding)
+
+
+def test_a_registry_that_is_not_there_is_a_failure_without_the_password() -> None:
+    place = f"127.0.0.1:{free_port()}"
+    (finding,) = found(f"http://me:sesame@{place}")
+    assert (finding.level, finding.text.count(place), "sesame" in str(finding)) == (Level.FAIL, 1, False)
+
+
+@pytest.mark.parametrize(
+    "answer", [(200, {}), (200, b"<html>"), (404, {}), (404, {"error_code": 404}), (500, {"message": "store is gone"})]
+)
+def test_what_does_not_answer_as_a_registry_is_none(answer: tuple[int, object]) -> None:
+    with RegistryServer() as registry:
+        registry.forced["/subjects/"] = answer
+        findings = found(registry.url)
+    assert {finding.level for finding in findings} == {Level.FAIL}
+    assert all(f"does not answer as a schema registry about {name}: {answer[0]}" in finding.text
+               for name, finding in zip(subjects(), findings, strict=True))  # fmt: skip
+
+
+def test_redirects_are_followed_and_told_when_they_end_elsewhere() -> None:
+    with RegistryServer() as registry, RegistryServer({}) as elsewhere:
+        registry.redirect = 301, registry.url + MOVED
+        assert [finding.level for finding in found(registry.url)] == [Level.OK] * 3
+        registry.redirect = 308, elsewhere.url
+        (finding,) = found(registry.url, "me:sesame")
+    assert f"(redirected to {elsewhere.url}, which is not told user and password)" in finding.text
+
+
+# Redis.
 
 
 class Sentinel(RedisServer):

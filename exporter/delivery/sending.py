@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from exporter.delivery.channel import Cause, ChannelError, Ending, Outcome
 from exporter.delivery.dispatch import Position
 from exporter.events.factory import Event
-from exporter.model import EventType, Partition, RegistryError
+from exporter.model import EventType, Partition, RegistryError, RegistryRefused
 
 log = logging.getLogger("exporter.sending")
 
@@ -83,6 +83,8 @@ class KafkaChannel:
             self._introduce(producer)
         except KafkaException as error:
             raise channel_error(error) from error
+        except RegistryRefused as error:
+            raise ChannelError(str(error), Cause.DENIED) from error
         except RegistryError as error:
             raise ChannelError(str(error)) from error
         self._producer = producer

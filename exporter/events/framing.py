@@ -23,9 +23,10 @@ def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], Ma
     if output.schema_registry is not None:
         # Loaded when it is asked for: the client of the registry takes 6 MB.
         from exporter.events.registry import RegistryMetrics, SchemaRegistry
+        from exporter.events.registry_http import RegistryHttp
 
         topics = dict.fromkeys(EventType, output.topic) | {EventType.ERROR: output.error_topic}
-        return partial(SchemaRegistry(output.schema_registry, RegistryMetrics(registry)).frames, topics)
+        return partial(SchemaRegistry(RegistryHttp(output), RegistryMetrics(registry)).frames, topics)
     if output.encoding == "json":
         return lambda: dict.fromkeys(EventType, b"")
     return lambda: {event_type: single_object_frame(load_schema(event_type)) for event_type in EventType}

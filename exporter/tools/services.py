@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from msgspec.structs import replace
@@ -20,9 +20,10 @@ from exporter.app import App
 from exporter.configuration.config import Config, FeedsConfig
 from exporter.configuration.notation import host_and_port
 from exporter.delivery.dispatch import Position, Start
-from exporter.events.registry import TIMEOUT_SECONDS, subject
+from exporter.events.registry import Subject, denial, is_forbidden, is_missing, is_same, subject
+from exporter.events.registry_http import RegistryHttp, Reply
 from exporter.events.values import load_schema
-from exporter.model import EventType, Partition, Record
+from exporter.model import EventType, Partition, Record, RegistryError
 from exporter.store.counts import RedisCounts, StoreMetrics
 from exporter.store.refusals import NO_CLUSTER
 from exporter.store.store import StoreUnavailable
@@ -33,8 +34,6 @@ from exporter.web.connections import ListenError, listen
 
 SERIES_MAX = 100_000
 WEB_SECONDS = 1.0
-# A registry's own codes for a subject, or a version of it, that does not exist.
-UNKNOWN_CODES = (40401, 40402)
 SERVER = "marketdata-exporter"
 _REDIS_RIGHTS = "allow its user all that README lists under Redis, on the keys of redis.prefix"
 # What to do, by the first that is found in the words of Redis.
@@ -48,66 +47,87 @@ _REDIS_ADVICE = (
 
 # The schema registry.
 
+REGISTRY = "output.schema_registry"
 
-class Verdict(NamedTuple):
-    """What a registry answered to the question whether it would take a schema.
 
-    `status` is that of HTTP, 0 when there was no answer; `body` is its JSON, {} when it was something else.
+class Answers(NamedTuple):
+    """What a registry answered about one schema: whether it has it, whether it fits, whether it could be registered.
+
+    `latest` is what it has in its place when it could not; what was not asked is None.
     """
 
-    status: int
-    body: dict[str, object]
-    trouble: str = ""
+    lookup: Reply
+    compatibility: Reply | None = None
+    trial: Reply | None = None
+    latest: Reply | None = None
 
 
 def registry(config: Config) -> Iterator[Finding]:
-    """Ask whether each schema would be accepted, until the first answer that leaves no hope for the others."""
-    url, output = config.output.schema_registry, config.output
-    if url is None or not output.enabled:
+    """Ask whether each schema is there or would be accepted, until the first answer without hope for the others."""
+    output = config.output
+    if output.schema_registry is None or not output.enabled:
         return
+    http = RegistryHttp(output)
     for event_type in EventType:
         topic = output.error_topic if event_type is EventType.ERROR else output.topic
         schema = load_schema(event_type)
-        name = subject(topic, schema)
-        verdict = _ask_registry(url, name, schema)
-        yield judged(f"{urlsplit(url).scheme}://{_place(url)}", name, verdict)
-        if verdict.status in (0, 401):
+        asked = Subject(http, subject(topic, schema), schema)
+        try:
+            answers = _asked(asked)
+        except RegistryError as error:
+            yield Finding(Level.FAIL, REGISTRY, f"{http.place}: {error}", "see that it runs and the URL is right")
+            return
+        yield judged(http.place, asked, answers)
+        if answers.lookup.status == 401:
             return
 
 
-def judged(url: str, subject: str, verdict: Verdict) -> Finding:
-    """Return what the registry's answer means."""
-    key, (status, body, trouble) = "output.schema_registry", verdict
-    if status == 0:
-        return Finding(Level.FAIL, key, f"{url} does not answer: {trouble}", "see that it runs and the URL is right")
-    if status in (401, 403):
-        return Finding(Level.FAIL, key, f"{url} does not let us at {subject}", "see user and password in the URL")
-    if status == 404 and body.get("error_code") in UNKNOWN_CODES:
-        return Finding(Level.OK, key, f"{subject} is new and will be registered")
-    if status != 200 or not isinstance(compatible := body.get("is_compatible"), bool):
-        text = f"{url} answers {status} about {subject}: {body.get('message', 'no schema registry')}"
-        return Finding(Level.FAIL, key, text, "see that the URL is right")
-    if compatible:
-        return Finding(Level.OK, key, f"{subject} is compatible")
-    advice = "somebody else's schema is there: choose another topic, or change the compatibility of the subject"
-    return Finding(Level.FAIL, key, f"{subject} is not compatible with the version that is registered", advice)
+def _asked(subject: Subject) -> Answers:
+    """Ask what `run` depends on; nothing is registered."""
+    lookup = subject.lookup()
+    if lookup.status in (200, 401) or lookup.status >= 500:
+        return Answers(lookup)
+    compatibility, trial = subject.compatibility(), subject.trial()
+    return Answers(lookup, compatibility, trial, subject.latest() if is_forbidden(trial) else None)
 
 
-def _ask_registry(url: str, subject: str, schema: dict[str, object]) -> Verdict:
-    try:
-        answer = requests.post(
-            f"{url.rstrip('/')}/compatibility/subjects/{quote(subject, safe='')}/versions/latest",
-            json={"schema": json.dumps(schema)},
-            headers={"Accept": "application/vnd.schemaregistry.v1+json"},
-            timeout=TIMEOUT_SECONDS,
-        )
-    except requests.RequestException as error:
-        return Verdict(0, {}, type(error).__name__)  # its text may hold the URL, and that a password
-    try:
-        body = answer.json()
-    except requests.JSONDecodeError:
-        body = None
-    return Verdict(answer.status_code, body if isinstance(body, dict) else {})
+def judged(place: str, subject: Subject, answers: Answers) -> Finding:
+    """Return what the registry's answers mean."""
+    name, lookup, latest = subject.name, answers.lookup, answers.latest
+    if lookup.status == 401:
+        text = f"{place} does not accept user or password: {lookup}"
+        advice = "see output.schema_registry_username and output.schema_registry_password, or those in the URL"
+        return Finding(Level.FAIL, REGISTRY, text, advice)
+    if lookup.status == 200:
+        if lookup.id is None:
+            return _no_registry(place, name, lookup)
+        return Finding(Level.OK, REGISTRY, f"{name} is registered")
+    if latest is not None and latest.status == 200 and is_same(latest, subject.schema):
+        return Finding(Level.OK, REGISTRY, f"{name} is registered with the same fields")
+    return _judged_new(place, name, answers)
+
+
+def _judged_new(place: str, name: str, answers: Answers) -> Finding:
+    """Return what becomes of a schema that the registry does not have, or does not show."""
+    lookup, compatibility, trial, _ = answers
+    if compatibility is None or trial is None:
+        return _no_registry(place, name, lookup)
+    is_compatible = compatibility.body.get("is_compatible") if compatibility.status == 200 else None
+    if is_compatible is False:
+        advice = "another schema is there: choose another topic, or change the compatibility of the subject"
+        return Finding(Level.FAIL, REGISTRY, f"{name} is not compatible with the version that is registered", advice)
+    if not (is_compatible or is_missing(compatibility) or compatibility.status == 403):
+        return _no_registry(place, name, compatibility)
+    if is_forbidden(trial):
+        advice = "register the schema beforehand, or allow the user to write to this subject"
+        return Finding(Level.FAIL, REGISTRY, f"{place} refuses {name}: {denial(lookup, trial)}", advice)
+    state = "compatible" if is_compatible else "new" if is_missing(compatibility) else "not shown to this user"
+    return Finding(Level.OK, REGISTRY, f"{name} is {state} and will be registered")
+
+
+def _no_registry(place: str, name: str, reply: Reply) -> Finding:
+    text = f"{place} does not answer as a schema registry about {name}: {reply}"
+    return Finding(Level.FAIL, REGISTRY, text, "see that the URL is right")
 
 
 def _place(url: str) -> str:

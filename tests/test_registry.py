@@ -1,0 +1,285 @@
+"""Schemas get their ids from a registry that allows more or less, and its own words are told."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from exporter.configuration.config import OutputConfig
+from exporter.events.registry import RegistryMetrics, SchemaRegistry, subject
+from exporter.events.registry_http import REDIRECTS_MAX, RegistryHttp
+from exporter.events.values import load_schema
+from exporter.foreign import TEXT_MAX
+from exporter.model import EventType, RegistryError, RegistryRefused
+from tests.support.process import free_port
+from tests.support.registry import MOVED, READ, WRITE, RegistryServer
+from tests.support.sidecar import Deployment
+from tests.support.waiting import eventually
+
+TOPICS = {EventType.BATCH: "events", EventType.SUMMARY: "events", EventType.ERROR: "errors"}
+SCHEMAS = {event_type: load_schema(event_type) for event_type in EventType}
+SUBJECTS = {event_type: subject(TOPICS[event_type], SCHEMAS[event_type]) for event_type in EventType}
+READER, WRITER, BOTH = "reader:sesame", "writer:sesame", "both:sesame"
+RIGHTS = {READER: {READ}, WRITER: {WRITE}, BOTH: {READ, WRITE}}
+
+
+@pytest.fixture
+def registry() -> Iterator[RegistryServer]:
+    """A registry that asks who comes."""
+    with RegistryServer(RIGHTS) as server:
+        yield server
+
+
+@pytest.fixture
+def free_registry() -> Iterator[RegistryServer]:
+    """A registry that lets anybody do everything."""
+    with RegistryServer() as server:
+        yield server
+
+
+def client(url: str, user: str = "", registry: CollectorRegistry | None = None) -> SchemaRegistry:
+    """The sidecar's client, as a `user:password`."""
+    name, _, password = user.partition(":")
+    output = OutputConfig(
+        schema_registry=url, schema_registry_username=name or None, schema_registry_password=password or None
+    )
+    return SchemaRegistry(RegistryHttp(output), RegistryMetrics(registry or CollectorRegistry()))
+
+
+def ids(url: str, user: str = "") -> dict[EventType, int]:
+    """The id of each schema."""
+    frames = client(url, user).frames(TOPICS)
+    return {event_type: struct.unpack(">bI", frame)[1] for event_type, frame in frames.items()}
+
+
+def refusal(url: str, user: str = "") -> str:
+    """What is told of a registry that gives no ids."""
+    with pytest.raises(RegistryError) as refused:
+        ids(url, user)
+    return str(refused.value)
+
+
+def preregister(registry: RegistryServer, **changes: Any) -> dict[EventType, int]:
+    """Register all schemas as an operator does beforehand; return their ids."""
+    return {kind: registry.add(SUBJECTS[kind], {**SCHEMAS[kind], **changes}) for kind in EventType}
+
+
+# Who may do what.
+
+
+@pytest.mark.parametrize("user", [WRITER, BOTH])
+def test_schemas_that_are_missing_are_registered_by_a_user_who_may(registry: RegistryServer, user: str) -> None:
+    """Whether the user may look them up or not."""
+    found = ids(registry.url, user)
+    assert registry.subjects == {SUBJECTS[kind]: [number] for kind, number in found.items()}
+
+
+@pytest.mark.parametrize("user", [READER, BOTH])
+def test_schemas_that_are_there_are_found_and_nothing_is_registered(registry: RegistryServer, user: str) -> None:
+    wanted = preregister(registry)
+    assert ids(registry.url, user) == wanted
+    assert [line.rpartition("/")[2] for line in registry.asked] == [SUBJECTS[kind] for kind in TOPICS]
+
+
+def test_a_schema_with_other_words_and_the_same_fields_will_do(registry: RegistryServer) -> None:
+    """Only documentation differs, so readers read the same."""
+    wanted = preregister(registry, doc="as the platform team words it")
+    assert ids(registry.url, READER) == wanted
+
+
+def test_a_registry_in_read_only_mode_gives_the_ids_that_it_has(registry: RegistryServer) -> None:
+    registry.is_read_only = True
+    assert "read-only mode" in refusal(registry.url, BOTH)
+    wanted = preregister(registry)
+    assert ids(registry.url, BOTH) == wanted
+
+
+@pytest.mark.parametrize(
+    ("user", "text"),
+    [
+        (READER, "is not registered, and the right to register it is missing: 403 User is denied operation Write on"),
+        ("nobody:at all", "the user or the password is refused: 401 Unauthorized"),
+        ("", "the user or the password is refused: 401 Unauthorized"),
+    ],
+)
+def test_a_right_that_is_missing_is_told_in_the_registrys_words(registry: RegistryServer, user: str, text: str) -> None:
+    with pytest.raises(RegistryRefused, match=re.escape(text)):
+        ids(registry.url, user)
+
+
+def test_a_user_without_any_right_is_told_both(registry: RegistryServer) -> None:
+    registry.rights = {"visitor:": set()}
+    assert re.search("right to read it is missing .403 .*operation Read.*register it .403 .*Write",
+                     refusal(registry.url, "visitor:"))  # fmt: skip
+
+
+def test_another_schema_in_its_place_does_not_help_who_may_not_register(registry: RegistryServer) -> None:
+    for kind in EventType:
+        registry.add(SUBJECTS[kind], {"type": "record", "name": "Other", "fields": []})
+    assert "the right to register it is missing: 403" in refusal(registry.url, READER)
+
+
+def test_an_incompatible_schema_is_told_in_the_registrys_words(free_registry: RegistryServer) -> None:
+    free_registry.add(SUBJECTS[EventType.BATCH], {"type": "record", "name": "Other", "fields": []})
+    free_registry.is_compatible = False
+    with pytest.raises(RegistryRefused, match="409 Schema being registered is incompatible with an earlier schema"):
+        ids(free_registry.url)
+
+
+# User and password.
+
+
+@pytest.mark.parametrize("password", ["ab+/c@d:==", "pässwörd", "비밀", "a b%2F"])
+@pytest.mark.parametrize("user", ["collector", "Ünal"])
+def test_user_and_password_of_keys_arrive_as_they_stand(
+    free_registry: RegistryServer, user: str, password: str
+) -> None:
+    ids(free_registry.url, f"{user}:{password}")
+    assert set(free_registry.users) == {f"{user}:{password}"}
+
+
+def test_user_and_password_of_the_url_are_decoded(free_registry: RegistryServer) -> None:
+    ids(free_registry.url.replace("//", "//collector:%EB%B9%84+%2F%40@"))
+    assert set(free_registry.users) == {"collector:비+/@"}
+
+
+# Redirects.
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("place", ["", "absolute"])
+def test_a_redirect_is_followed_with_method_body_and_password(
+    registry: RegistryServer, status: int, place: str
+) -> None:
+    registry.redirect = status, (registry.url if place else "") + MOVED
+    found = ids(registry.url, BOTH)
+    assert registry.subjects == {SUBJECTS[kind]: [number] for kind, number in found.items()}
+    assert set(registry.users) == {BOTH}
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_another_host_or_port_is_not_told_the_password(registry: RegistryServer, status: int) -> None:
+    """Nor what a redirect would have us say there."""
+    with RegistryServer() as elsewhere:
+        registry.redirect = status, elsewhere.url.replace("//", "//thief:guess@")
+        ids(registry.url, BOTH)
+        assert set(elsewhere.users) == {None}
+        elsewhere.rights = {}
+        text = refusal(registry.url, BOTH)
+    assert f"401 Unauthorized (redirected to {elsewhere.url}, which is not told user and password)" in text
+    assert not {"sesame", "guess"} & set(re.findall(r"\w+", text))
+
+
+def test_redirects_end(registry: RegistryServer) -> None:
+    registry.redirect = 301, registry.url
+    assert "TooManyRedirects" in refusal(registry.url)
+    assert len(registry.asked) == REDIRECTS_MAX + 1
+
+
+@pytest.mark.parametrize(
+    "place", ["ftp://127.0.0.1", "http://[", "file:///etc/passwd?", "http://127.0.0.1:99999", "//:"]
+)
+def test_a_redirect_to_nowhere_is_an_error_in_words(registry: RegistryServer, place: str) -> None:
+    registry.redirect = 302, place
+    assert refusal(registry.url).startswith("the schema registry cannot be reached: ")
+
+
+def test_a_redirect_that_asks_for_a_get_is_not_followed(registry: RegistryServer) -> None:
+    registry.redirect = 303, registry.url + MOVED
+    assert (
+        refusal(registry.url, BOTH)
+        == f"the schema registry answered 303 See Other for subject {SUBJECTS[EventType.BATCH]}"
+    )
+
+
+# Answers that are none.
+
+
+@pytest.mark.parametrize(
+    "body", [{}, [], None, {"id": "1"}, {"id": True}, {"id": -1}, {"id": 2**32}, b"<html>", b"[" * 99_999]
+)
+def test_an_answer_without_an_id_is_an_error(free_registry: RegistryServer, body: object) -> None:
+    free_registry.forced["/subjects/"] = 200, body
+    assert refusal(free_registry.url) == f"the schema registry gave no id for subject {SUBJECTS[EventType.BATCH]}"
+
+
+def test_words_of_the_registry_are_one_printable_bounded_line(free_registry: RegistryServer) -> None:
+    message = "\x1b[31mno\r\nlevel=error msg=forged\x00 " + "x" * 10_000
+    free_registry.forced["/subjects/"] = 403, {"message": message}
+    text = refusal(free_registry.url)
+    assert "403 [31mno level=error msg=forged x" in text
+    assert text.isprintable()
+    assert len(text) < 2 * TEXT_MAX + 300
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(500, RegistryError), (503, RegistryError), (429, RegistryError), (422, RegistryRefused)]
+)
+def test_what_may_pass_by_itself_is_no_refusal(free_registry: RegistryServer, status: int, kind: type) -> None:
+    """Those who wait try again sooner, and nobody is called."""
+    free_registry.forced["/subjects/"] = status, {"message": "as it is"}
+    with pytest.raises(RegistryError, match=f"answered {status} as it is for subject") as refused:
+        ids(free_registry.url)
+    assert type(refused.value) is kind
+
+
+def test_a_registry_that_is_not_there_is_told_with_the_systems_words_and_without_the_password() -> None:
+    text = refusal(f"http://collector:sesame@127.0.0.1:{free_port()}")
+    assert text == "the schema registry cannot be reached: ConnectionError, Connection refused"
+
+
+# Metrics.
+
+
+def test_requests_are_counted_by_what_they_ask_and_a_schema_that_is_not_there_is_no_failure(
+    registry: RegistryServer,
+) -> None:
+    metrics = CollectorRegistry()
+    asking = client(registry.url, READER, metrics)
+
+    def counted(name: str) -> Mapping[str, float | None]:
+        sample = f"marketdata_schema_registry_{name}_total"
+        return {kind: metrics.get_sample_value(sample, {"operation": kind}) for kind in ("lookup", "register")}
+
+    assert counted("operations") == {"lookup": 0, "register": 0}
+    with pytest.raises(RegistryError):
+        asking.frames(TOPICS)
+    assert counted("operations") == {"lookup": 2, "register": 1}
+    assert counted("failures") == {"lookup": 0, "register": 1}
+    assert metrics.get_sample_value("marketdata_schema_registry_up") == 0
+    preregister(registry)
+    asking.frames(TOPICS)
+    assert counted("operations") == {"lookup": 5, "register": 1}
+    assert metrics.get_sample_value("marketdata_schema_registry_up") == 1
+
+
+# The sidecar.
+
+
+def test_a_sidecar_that_may_not_register_says_so_and_publishes_once_somebody_has(deployment: Deployment) -> None:
+    """In readiness and in the log, with the registry's own words and without the password."""
+    deployment.traffic.write(100)
+    with RegistryServer(RIGHTS) as registry:
+        name, password = READER.split(":")
+        sidecar = deployment.sidecar(
+            output__encoding="avro",
+            output__schema_registry=registry.url,
+            output__schema_registry_username=name,
+            output__schema_registry_password=password,
+        ).start()
+        words = "User is denied operation Write on Subject: "
+        eventually(lambda: words in sidecar.get("/-/ready").text, 40)
+        assert sidecar.get("/-/ready").status_code == 503
+        assert words in sidecar.log
+        for kind in EventType:
+            topic = deployment.errors if kind is EventType.ERROR else deployment.events
+            registry.add(subject(topic, SCHEMAS[kind]), SCHEMAS[kind])
+        deployment.eventually_committed()
+        eventually(lambda: sidecar.get("/-/ready").ok, 40)
+        assert password not in sidecar.log + sidecar.get("/config").text
+        sidecar.stop()
