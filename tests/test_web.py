@@ -17,6 +17,7 @@ from exporter.metrics.exposition import OPENMETRICS, TEXT, Family
 from exporter.model import Status, Unavailable
 from exporter.web.connections import ListenError
 from exporter.web.server import WebServer
+from tests.support.missing import missing
 from tests.support.prometheus import PrometheusServer
 from tests.support.views import HOST, Shown, Site, site
 from tests.support.waiting import eventually
@@ -308,12 +309,42 @@ def test_an_address_that_is_not_ours_is_named(host: str, shown: str) -> None:
         WebServer(views, host, 1, "/metrics", version="1", metrics=views.metrics).start()
 
 
-def test_without_a_host_both_kinds_of_addresses_are_served() -> None:
-    """IPv4 and, where there is any, IPv6."""
-    hosts = ["127.0.0.1", "[::1]"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
-    with site(host="") as running:
-        answers = [requests.get(f"http://{host}:{running.port}/-/healthy", timeout=10).text for host in hosts]
-    assert set(answers) == {"ok\n"}
+def answer_at(address: str, port: int) -> str:
+    """What a server says at one of this machine's addresses."""
+    return requests.get(f"http://{address}:{port}/-/healthy", timeout=10).text
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
+@pytest.mark.parametrize("host", ["", "::", "0:0:0:0:0:0:0:0"])
+def test_all_interfaces_are_those_of_ipv4_and_of_ipv6(host: str, address: str) -> None:
+    """As of exporters in Go, `:8000` and `[::]:8000` mean the same."""
+    if address == "[::1]" and not socket.has_dualstack_ipv6():
+        missing("IPv6", "this machine has none")
+    with site(host=host) as running:
+        assert answer_at(address, running.port) == "ok\n"
+
+
+@pytest.mark.parametrize("host", ["", "::"])
+def test_a_machine_without_ipv6_serves_ipv4(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sockets know no such family."""
+    monkeypatch.setattr(socket, "has_ipv6", False)
+    with site(host=host) as running:
+        assert answer_at("127.0.0.1", running.port) == "ok\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "silent"), [("0.0.0.0", "[::1]"), ("::1", "127.0.0.1"), ("127.0.0.1", "[::1]"), ("localhost", "127.0.0.2")]
+)
+def test_an_address_of_one_kind_is_not_served_by_the_other(host: str, silent: str) -> None:
+    if host == "::1" and not socket.has_dualstack_ipv6():
+        missing("IPv6", "this machine has none")
+    with site(host=host) as running, pytest.raises(requests.ConnectionError):
+        answer_at(silent, running.port)
+
+
+def test_a_name_with_addresses_of_both_kinds_is_served_by_ipv4() -> None:
+    with site(host="localhost") as running:
+        assert answer_at("127.0.0.1", running.port) == "ok\n"
 
 
 def test_the_telemetry_path_can_be_chosen() -> None:

@@ -8,12 +8,14 @@ to those that send a request and read the answer. Everything here belongs to the
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from aiohttp import web
@@ -25,6 +27,7 @@ WAITING_MAX = 512
 # asyncio accepts this many before it reads from any of them, so that they must be fewer than may be open.
 ACCEPTED_MAX = 64
 YOUNG_SECONDS = 1.0
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -176,15 +179,38 @@ class Connections(web.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; on all interfaces, IPv4 and IPv6, when `host` is empty. ListenError names the address."""
+    """A listening socket; ListenError names the address.
+
+    An empty host and the unspecified address of IPv6 are all interfaces, by IPv6 and IPv4; by IPv4 where the machine
+    has no IPv6. Of a name with several addresses, it is one of IPv4.
+    """
     try:
-        if not host and socket.has_dualstack_ipv6():
-            everywhere = ("", port)
-            return socket.create_server(everywhere, family=socket.AF_INET6, backlog=WAITING_MAX, dualstack_ipv6=True)
-        family, *_, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
-        return socket.create_server(address[:2], family=family, backlog=WAITING_MAX)
+        return _everywhere(port) if not host or _is_unspecified(host) else _at(host, port)
     except OSError as error:
         shown = f"[{host}]" if ":" in host else host
         raise ListenError(f"cannot listen on {shown}:{port}: {error.strerror or error}") from error
+
+
+def _is_unspecified(host: str) -> bool:
+    """Whether this is `::`, however it is written."""
+    try:
+        return IPv6Address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _everywhere(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, backlog=WAITING_MAX, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno not in NO_IPV6:
+                raise
+    return socket.create_server(("", port), backlog=WAITING_MAX)
+
+
+def _at(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+    # Of an address with a zone, the zone is a part.
+    return socket.create_server(address, family=family, backlog=WAITING_MAX)
