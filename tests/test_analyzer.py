@@ -180,6 +180,23 @@ def test_symbols_of_several_programs_add_up_in_redis(redis_server: RedisServer) 
     assert b"marketdata_batches_total" in pages[0]
 
 
+def test_redis_takes_user_and_password_as_they_stand(redis_server: RedisServer) -> None:
+    """Not as parts of a URL, nor as references."""
+    password = "ab+/c@d:${x}=="
+
+    async def program() -> None:
+        analyzer = BatchAnalyzer()
+        await analyzer.setup_redis(redis_server.url, username="program", password=password)
+        analyzer.analyze_batch(batch_data=rows("A"), **UPBIT)
+        await analyzer.close()
+
+    with redis_server.client() as client:
+        client.acl_setuser("program", enabled=True, passwords=[f"+{password}"], keys=["*"], categories=["+@all"])
+        asyncio.run(program())
+        client.acl_deluser("program")
+    assert [(row.symbol, row.messages) for row in stored(redis_server)] == [("A", 1)]
+
+
 def test_analysis_goes_on_while_redis_is_away() -> None:
     async def program() -> Counter[int]:
         analyzer = BatchAnalyzer()
@@ -195,6 +212,8 @@ def test_analysis_goes_on_while_redis_is_away() -> None:
 def test_an_address_that_redis_cannot_have_is_told_at_once() -> None:
     with pytest.raises(ConfigError, match=r"redis\.url"):
         asyncio.run(BatchAnalyzer().setup_redis("http://localhost"))
+    with pytest.raises(ConfigError, match=r"redis\.password: stands in redis.url, too"):
+        asyncio.run(BatchAnalyzer().setup_redis("redis://:one@localhost", password="two"))
 
 
 def test_the_package_alone_brings_no_clients() -> None:

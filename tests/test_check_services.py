@@ -148,6 +148,7 @@ def test_a_redis_that_is_dead_or_wants_a_password_is_a_failure(redis_server: Red
     for url in (f"redis://me:sesame@127.0.0.1:{free_port()}", redis_server.url.replace("//", "//me:sesame@")):
         found = list(services.redis(Config(redis=RedisConfig(url=url))))
         assert [finding.level for finding in found] == [Level.FAIL]
+        assert str(found[0]).count("127.0.0.1:") == 1
         assert "sesame" not in str(found[0])
 
 

@@ -290,6 +290,8 @@ def test_a_monitor_that_was_never_started_is_stopped() -> None:
         ({"request_type": "*"}, "request_type"),
         ({"summary_interval": 0}, "output.summary_interval"),
         ({"redis_url": "http://localhost"}, "redis.url"),
+        ({"redis_url": "redis://me@localhost", "redis_username": "you"}, "redis.username"),
+        ({"redis_url": "redis://:one@localhost", "redis_password": "two"}, "redis.password"),
         ({"listen_address": "here"}, "web.listen_address"),
         ({"instance": ""}, "instance"),
         ({"config": {"outptu": {}}}, "outptu"),

@@ -17,7 +17,7 @@ from tests.support.cluster import Record
 from tests.support.events import HEADERS, read_event
 from tests.support.kafka import Broker
 from tests.support.process import free_port
-from tests.support.registry import RegistryServer
+from tests.support.registry import READ, WRITE, RegistryServer
 
 UPBIT: dict[str, Any] = {"region": "korea", "exchange": "upbit", "request_type": "ticker"}
 BATCH: dict[str, Any] = {
@@ -240,6 +240,18 @@ def test_sending_goes_on_when_the_broker_returns(topics: Topics, topic: Callable
     assert len(topics.broker.read_all(later)) == 1
 
 
+def test_a_registry_is_told_user_and_password_as_they_stand(topics: Topics) -> None:
+    async def program(registry: RegistryServer) -> None:
+        async with topics.producer(
+            schema_registry=registry.url, schema_registry_username="me", schema_registry_password="a+/b@c:=="
+        ) as producer:
+            await producer.send_batch_event(**BATCH)
+
+    with RegistryServer({"me:a+/b@c:==": {READ, WRITE}}) as registry:
+        asyncio.run(program(registry))
+    assert len(topics.told()) == 1
+
+
 def test_a_registry_gives_the_number_of_the_schema_once_it_answers(topics: Topics) -> None:
     """Until then sending is an exception."""
 
@@ -317,6 +329,10 @@ def test_a_producer_that_is_not_started_says_so() -> None:
         ({"topic": "no topic"}, "output.topic"),
         ({"encoding": "xml"}, "output.encoding"),
         ({"schema_registry": "registry"}, "output.schema_registry"),
+        (
+            {"schema_registry": "http://me:one@registry", "schema_registry_password": "two"},
+            "output.schema_registry_password",
+        ),
         ({"timeout_seconds": 0}, "timeout_seconds"),
         ({"timeout_seconds": math.nan}, "timeout_seconds"),
         ({"config": {"output": {"tipoc": "x"}}}, "output.tipoc"),

@@ -148,7 +148,8 @@ def redis(config: Config) -> Iterator[Finding]:
         trouble = str(error)
         advice = next(text for pattern, text in _REDIS_ADVICE if re.search(pattern, trouble))
     if trouble:
-        yield Finding(Level.FAIL, key, f"{where}: {trouble}", advice)
+        # The driver's own errors name the place already.
+        yield Finding(Level.FAIL, key, trouble if where in trouble else f"{where}: {trouble}", advice)
     else:
         yield Finding(Level.OK, key, f"{where} answers and takes writes")
 
