@@ -129,7 +129,7 @@ def test_redirects_are_followed_and_told_when_they_end_elsewhere() -> None:
         assert [finding.level for finding in found(registry.url)] == [Level.OK] * 3
         registry.redirect = 308, elsewhere.url
         (finding,) = found(registry.url, "me:sesame")
-    assert f"(redirected to {elsewhere.url}, which is not told user and password)" in finding.text
+    assert f"(redirected to {elsewhere.url}, where user and password are not sent)" in finding.text
 
 
 # Redis.

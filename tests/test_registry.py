@@ -171,7 +171,7 @@ def test_another_host_or_port_is_not_told_the_password(registry: RegistryServer,
         assert set(elsewhere.users) == {None}
         elsewhere.rights = {}
         text = refusal(registry.url, BOTH)
-    assert f"401 Unauthorized (redirected to {elsewhere.url}, which is not told user and password)" in text
+    assert f"401 Unauthorized (redirected to {elsewhere.url}, where user and password are not sent)" in text
     assert not {"sesame", "guess"} & set(re.findall(r"\w+", text))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socketserver
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -383,3 +384,35 @@ def test_foreign_texts_are_one_printable_bounded_line(text: str, limit: int) -> 
     assert line.isprintable()
     assert len(line) <= limit
     assert printable(line, limit) == line
+
+
+class OddServer(socketserver.ThreadingTCPServer):
+    """A server that gives the same answer to each command, as a context."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: bytes) -> None:
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                with suppress(ConnectionError):
+                    while line := self.rfile.readline():
+                        self.wfile.write(answer if line.startswith(b"*") else b"")
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.port: int = self.server_address[1]
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def server_close(self) -> None:
+        """See BaseServer; its context ends with this."""
+        self.shutdown()
+        super().server_close()
+
+
+def test_a_server_whose_answers_make_no_sense_is_left_alone() -> None:
+    """One that says OK to everything: nothing counts as written, and it is not asked over and over."""
+    with OddServer(b"+OK\r\n") as odd:
+        replica = Replica(f"redis://127.0.0.1:{odd.port}").start()
+        replica.store.offer([update(0, "KRW-BTC")])
+        eventually(lambda: replica.metric("circuit_state", state="closed") == 0)
+        assert (replica.metric("up"), replica.dropped) == (0, 0)
+        replica.store.stop(0.0)

@@ -128,7 +128,7 @@ def _redis(config: Config) -> Iterator[Conflict]:
 
 
 def _credentials(config: Config) -> Iterator[Conflict]:
-    """Which of two passwords, or users, is meant nobody knows."""
+    """Yield users and passwords that stand both in a URL and in a key: one of the two would be ignored."""
     redis, output = config.redis, config.output
     places = (
         ("redis.url", redis.url, "redis.", (redis.username, redis.password)),

@@ -24,7 +24,7 @@ MASK = "<secret>"
 
 
 class Secret(str):
-    """A password or a user, or text that came from a file: it is used like any other and shown to nobody."""
+    """A password or a user, or text that came from a file: used like any other text and never shown."""
 
     __slots__ = ()
 

@@ -66,7 +66,7 @@ def is_missing(reply: Reply) -> bool:
 
 
 def is_forbidden(reply: Reply) -> bool:
-    """Return whether a registry says that registering is not allowed, to this user or to anybody."""
+    """Return whether a registry says that registering is not allowed, to this user or at all."""
     return reply.status in (401, 403, 405) or reply.code == READ_ONLY_CODE
 
 
@@ -105,7 +105,7 @@ class Subject:
         return self._http.ask("POST", self._body, "compatibility", "subjects", self.name, "versions", "latest")
 
     def trial(self) -> Reply:
-        """Ask to register nothing: who may not register is refused for that."""
+        """Ask to register nothing, which is refused as forbidden where the right to register is missing."""
         return self._http.ask("POST", {}, "subjects", self.name, "versions")
 
 

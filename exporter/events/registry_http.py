@@ -105,7 +105,7 @@ class RegistryHttp:
     def _detour(self, url: str) -> str:
         parts = urlsplit(url)
         place = printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
-        silence = "" if self._auth is None or self._is_own(url) else ", which is not told user and password"
+        silence = "" if self._auth is None or self._is_own(url) else ", where user and password are not sent"
         return f" (redirected to {place}{silence})"
 
 

@@ -113,10 +113,10 @@ class RedisCounts:
         """Return what the server says it is: `standalone`, `cluster` or `sentinel`; empty before Redis 6.0."""
         with self._writing("ping"):
             try:
-                told: list[Any] = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+                fields: list[Any] = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
             except redis.ResponseError:
                 return ""
-        return str(dict(zip(told[::2], told[1::2], strict=False)).get(b"mode", b""), "ascii", "replace")
+        return str(dict(zip(fields[::2], fields[1::2], strict=False)).get(b"mode", b""), "ascii", "replace")
 
     def forbidden(self) -> dict[str, str]:
         """Return which commands the user may not run on our keys, and what Redis says to each; changes nothing."""

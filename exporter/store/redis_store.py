@@ -184,11 +184,13 @@ class RedisStore:
     def _write(self) -> None:
         """Bring every partition one call further; what lies below its fence is done with, by us or by others."""
         try:
-            self._forget(self._redis.write(self._pending, _now_ms()))
+            advanced = self._forget(self._redis.write(self._pending, _now_ms()))
         except StoreRefused as refusal:
             self._forget(refusal.fences)
             self._metrics.dropped.inc(self._forget(refusal.lost))
             raise
+        if not advanced:  # or the same would be offered again at once, for ever
+            raise StoreUnavailable("answers writes as no Redis does")
 
     def _forget(self, reached: Mapping[Partition, int]) -> int:
         """Forget what lies below an offset of each partition; return how many records that were."""

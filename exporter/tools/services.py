@@ -138,7 +138,7 @@ def _place(url: str) -> str:
 
 
 def redis(config: Config) -> Iterator[Finding]:
-    """Ask Redis what it is and what it allows, and write what changes nothing, when there is to be one."""
+    """Yield whether the Redis that is configured, if any, is of a supported kind, allows all and takes writes."""
     if config.redis.url is None:
         return
     key, where = "redis.url", _place(config.redis.url) or urlsplit(config.redis.url).path
