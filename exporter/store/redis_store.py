@@ -140,11 +140,14 @@ class RedisStore:
 
     def _run(self) -> None:
         while not self._is_finished():
+            is_working = False
             if not self._breaker.allows(time.monotonic()):
                 self._stopping.wait(self._breaker.retry_in(time.monotonic()))
-            elif not self._attempt():
+            elif not (is_working := self._attempt()):
                 self._stopping.wait(PAUSE_SECONDS)
-            self._pending = self._pending or layout.in_order(self._waiting.take(PING_SECONDS))
+            # While it fails, even an idle store asks again soon.
+            seconds = PING_SECONDS if is_working else 0.0
+            self._pending = self._pending or layout.in_order(self._waiting.take(seconds))
         self._drop_all()
         self._redis.close()
 

@@ -25,7 +25,6 @@ from exporter.events.registry_http import RegistryHttp, Reply
 from exporter.events.values import load_schema
 from exporter.model import EventType, Partition, Record, RegistryError
 from exporter.store.counts import RedisCounts, StoreMetrics
-from exporter.store.refusals import NO_CLUSTER
 from exporter.store.store import StoreUnavailable
 from exporter.subscription import Subscription
 from exporter.tools import healthcheck
@@ -145,7 +144,7 @@ def redis(config: Config) -> Iterator[Finding]:
     try:
         trouble, advice = _redis_trouble(RedisCounts(config.redis, StoreMetrics(CollectorRegistry())))
     except (StoreUnavailable, ValueError) as error:
-        trouble = str(error)
+        trouble = str(error).rstrip(".")
         advice = next(text for pattern, text in _REDIS_ADVICE if re.search(pattern, trouble))
     if trouble:
         # The driver's own errors name the place already.
@@ -159,7 +158,7 @@ def _redis_trouble(counts: RedisCounts) -> tuple[str, str]:
     with closing(counts):
         mode = counts.mode()
         if mode == "cluster":
-            return NO_CLUSTER, "give the URL of a server, or of an address that leads to one, without cluster mode"
+            return "Redis Cluster is not supported, and this is a node of one", "use a server without cluster mode"
         if mode == "sentinel":
             return "this is a Sentinel", "give the address of the master, or one that leads to it"
         if forbidden := counts.forbidden():
