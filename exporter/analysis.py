@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from exporter.analyzers.rejections import Traffic
-from exporter.codec import Batch, Decoder
+from exporter.batch import Batch
+from exporter.codec import Decoder
 from exporter.delivery.dispatch import Dispatch, Start
 from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from exporter.analyzers.states import FeedState
+from exporter.batch import Batch
 from exporter.cardinality import FeedFilter, check_feed, check_symbol
-from exporter.codec import Batch
 from exporter.configuration.config import Limits
 from exporter.measured import Measured
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import cast
 
-from exporter.codec import MAX_TIMESTAMP_MS, Batch
+from exporter.batch import MAX_TIMESTAMP_MS, Batch
 from exporter.model import BatchResult
 
 # Year 2000: what lies before it is no Unix time in milliseconds, but one in seconds, or a default.

@@ -96,14 +96,16 @@ class Rejected(Exception):
     """A record is no valid batch: count it under its reason and go on with the next.
 
     `detail` says in words what was found where; it quotes at most a few characters of the record. `feed` is the feed
-    that the record names, where that can be read although the record is no valid batch.
+    that the record names, where that can be read although the record is no valid batch. `position` is the byte of the
+    record at which the fault is, 0 when that is unknown.
     """
 
-    def __init__(self, reason: Reason, detail: str, feed: FeedKey | None = None) -> None:
+    def __init__(self, reason: Reason, detail: str, feed: FeedKey | None = None, position: int = 0) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
         self.feed = feed
+        self.position = position
 
 
 class Reset(NamedTuple):

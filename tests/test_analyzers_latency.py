@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.analyzers.latency import LATENCY_BOUNDS_MS, RECENT_HOPS, Hop, Latency, Stage
-from exporter.codec import MAX_TIMESTAMP_MS, Batch, Message
+from exporter.batch import MAX_TIMESTAMP_MS, Batch, Message
 from exporter.measured import MIN_TIMESTAMP_MS, Measured
 from exporter.model import FeedKey
 from tests.support.batches import FEED, NOW_MS, Observed, message, observed, recorded_batches, stamps_of

@@ -20,7 +20,7 @@ from exporter.analyzers.quality import (
     WARM_UP_CHANGES,
     Quality,
 )
-from exporter.codec import Batch, Message, PartialBatch
+from exporter.batch import FIELDS, Batch, Message, PartialBatch
 from exporter.measured import Measured
 from exporter.model import Anomaly, FeedKey
 from tests.support.batches import FEED, NOW_MS, Observed, message, observed, recorded_batches
@@ -28,6 +28,7 @@ from tests.support.batches import FEED, NOW_MS, Observed, message, observed, rec
 LIMIT = 100
 # Books of one level a side: price, size, and what some exchanges add.
 ASK, BID, GONE = ["100.5", "2", "0", "1"], ["100.25", "3", "0", "1"], ["100.5", "0", "0", "0"]
+ASK_AND_BID = [ASK], [BID]
 UNIT = {"ap": 100.5, "bp": 100.25, "as": 2, "bs": 3}
 
 
@@ -76,9 +77,54 @@ def test_a_declared_size_that_is_not_the_number_of_messages(declared: float | No
     assert examined(one)[0] == [Anomaly.SIZE_MISMATCH] * anomalies
 
 
-def test_a_batch_with_an_optional_field_of_a_wrong_type() -> None:
-    batch = PartialBatch(FEED.exchange, FEED.region, FEED.request_type, NOW_MS, [Message("A")])
-    assert examined(Observed(batch, Measured(batch), observed().arrival))[0] == [Anomaly.UNREADABLE_FIELD]
+def partial(*rows: Message, sent: int = NOW_MS, **unreadable: int) -> Observed:
+    """A batch of which so many fields of each name could not be read."""
+    batch = PartialBatch(FEED.exchange, FEED.region, FEED.request_type, sent, list(rows), None, unreadable)
+    return Observed(batch, Measured(batch), observed(sent=sent).arrival)
+
+
+def test_fields_that_could_not_be_read_are_counted_by_name() -> None:
+    """Also of a batch that is not remembered."""
+    quality = Quality(LIMIT)
+    assert set(quality.unreadable) == set(FIELDS)
+    assert not any(quality.unreadable.values())
+    assert quality.examine(*partial(Message("A"), last=2, timestamp=1)) == [Anomaly.UNREADABLE_FIELD]
+    assert quality.without_memory().examine(*partial(Message("A"), last=1)) == [Anomaly.UNREADABLE_FIELD]
+    assert {name: number for name, number in quality.unreadable.items() if number} == {"last": 3, "timestamp": 1}
+
+
+def test_a_stamp_that_cannot_be_read_does_not_hide_that_others_go_back() -> None:
+    """Nor does one that is missing or implausible."""
+    for stamp in (None, 0, 5):
+        rows = [message("A", NOW_MS), message("B", NOW_MS)], [message("A", stamp), message("B", NOW_MS - 6_000)]
+        many = [observed(*some, sent=NOW_MS + n) for n, some in enumerate(rows)]
+        assert Anomaly.MESSAGE_TIME_BACKWARDS in examined(*many)[1]
+
+
+def test_a_trade_whose_price_cannot_be_read_does_not_hide_that_others_were_traded() -> None:
+    """At the price that they had before: only the stamps tell."""
+    quality = Quality(LIMIT)
+    for n in range(3):
+        rows = [message("A", NOW_MS + n), message("B", NOW_MS + n, price=5.0)]
+        assert quality.examine(*partial(*rows, sent=NOW_MS + n, price=1)) == [Anomaly.UNREADABLE_FIELD]
+        assert quality.last_price_change_ms == NOW_MS + n + 30
+
+
+def test_prices_of_which_none_can_be_read_any_more_are_not_called_resting() -> None:
+    quality = Quality(LIMIT)
+    quality.examine(*observed(ticker("A"), ticker("B")))
+    rows = [ticker("A", NOW_MS + 1, last=None), ticker("B", NOW_MS + 1, last=None)]
+    quality.examine(*partial(*rows, sent=NOW_MS + 1, last=2))
+    assert quality.last_price_change_ms == NOW_MS + 1 + 30
+
+
+def test_one_price_that_cannot_be_read_does_not_hide_that_the_others_rest() -> None:
+    """Nor do prices that never could."""
+    quality = Quality(LIMIT)
+    quality.examine(*observed(ticker("A"), ticker("B")))
+    for n, rows in enumerate([[ticker("A"), ticker("B", last=None)], [ticker("NEW", last=None)]], start=1):
+        quality.examine(*partial(*rows, sent=NOW_MS + n, last=1))
+        assert quality.last_price_change_ms == NOW_MS + 30
 
 
 def test_each_kind_is_raised_once_a_batch() -> None:
@@ -88,12 +134,50 @@ def test_each_kind_is_raised_once_a_batch() -> None:
 # Prices.
 
 
-@pytest.mark.parametrize("price", [0.0, -1.0, float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("price", [-1.0, float("inf"), float("-inf"), float("nan")])
 @pytest.mark.parametrize("field", ["last", "price"])
 def test_a_price_that_is_none(field: str, price: float) -> None:
     """Each time, not just the first."""
     many = [observed(priced(field, price), sent=NOW_MS + n) for n in range(3)]
     assert all(Anomaly.INVALID_PRICE in kinds for kinds in examined(*many))
+
+
+@pytest.mark.parametrize("field", ["last", "price"])
+def test_a_price_of_zero_is_invalid_once_its_symbol_had_another(field: str) -> None:
+    """Until then it was never traded; a negative price is no other."""
+    prices = [0.0, -0.0, -1.0, 0.0, 5.0, 0.0, 0.0, 5.0]
+    many = [observed(priced(field, price, NOW_MS + n), sent=NOW_MS + n) for n, price in enumerate(prices)]
+    found = [Anomaly.INVALID_PRICE in kinds for kinds in examined(*many)]
+    assert found == [False, False, True, False, False, True, True, False]
+
+
+def test_a_symbol_that_was_never_traded_has_no_jump_no_range_and_no_movement() -> None:
+    """Whatever its range says; another symbol's prices do not make it known."""
+    quality = Quality(LIMIT)
+    ranges: list[dict[str, float]] = [
+        {"low": 0.0, "high": 0.0},
+        {"low": 90.0, "high": 110.0},
+        {"low": 0.0, "high": 9.0},
+    ]
+    for n, fields in enumerate(ranges):
+        rows = [ticker("NEW", NOW_MS + n, last=0.0, **fields), ticker("OLD", NOW_MS + n)]
+        assert quality.examine(*observed(*rows, sent=NOW_MS + n)) == ()
+    changed_ms = quality.last_price_change_ms
+    later = observed(ticker("NEW", NOW_MS + 9, last=0.0), ticker("OLD", NOW_MS + 9), sent=NOW_MS + 9)
+    assert (quality.examine(*later), quality.last_price_change_ms) == ((), changed_ms)
+    assert quality.prices() == {"OLD": 100.0}
+    assert quality.examine(*observed(ticker("NEW", NOW_MS + 10, last=100.0), sent=NOW_MS + 10)) == ()
+    inverted = observed(ticker("NEXT", NOW_MS + 11, last=0.0, low=2.0, high=1.0), sent=NOW_MS + 11)
+    assert quality.examine(*inverted) == [Anomaly.INVERTED_RANGE]
+
+
+def test_kinds_that_are_ignored_are_not_raised_and_the_others_are() -> None:
+    quality = Quality(LIMIT, ignored=["invalid_price", "size_mismatch"])
+    one = observed(ticker(last=-1.0, low=-2.0), ticker("B", last=120.0))
+    one.batch.batch_size = 7
+    assert quality.examine(*one) == [Anomaly.PRICE_OUT_OF_RANGE]
+    assert quality.without_memory().examine(*one) == [Anomaly.PRICE_OUT_OF_RANGE]
+    assert quality.examine(*observed(ticker(last=-1.0, low=-2.0, stamp=NOW_MS + 1))) == []
 
 
 @pytest.mark.parametrize(
@@ -286,12 +370,44 @@ def test_duplicates_are_looked_for_on_request_and_among_tickers() -> None:
         ({"units": [{"bp": 100.5, "as": 1, "ap": 100.5}]}, [Anomaly.CROSSED_BOOK]),
         ({"units": [{"ask_price": 1.5, "bid_price": 2, "ask_size": 1}]}, [Anomaly.CROSSED_BOOK]),
         ({"units": []}, [Anomaly.EMPTY_BOOK]),
-        ({"asks": [{"price": 1}], "bids": "none", "units": None}, []),
-        ({"units": "KRW"}, []),
+        ({"asks": ASK_AND_BID[0], "bids": ASK_AND_BID[1], "units": None}, []),
+        ({"asks": [{"price": 1}], "bids": [[1]], "units": None}, []),
+        ({"asks": None, "bids": [BID]}, []),
+        ({"asks": [["+1,100.5", " 2 "]], "bids": [["1e3", ".5"]]}, []),
+        ({"asks": [["+1,100.5", "2"]], "bids": [["1,100.5", "1"]]}, [Anomaly.CROSSED_BOOK]),
+        ({"units": [{"ap": "1,100", "bp": "+1,200"}]}, [Anomaly.CROSSED_BOOK]),
+        ({"asks": [["1" * 50, "2"]], "bids": [[1e100, 1]]}, [Anomaly.CROSSED_BOOK]),
     ],
 )
 def test_the_best_levels_of_a_whole_book(sides: dict[str, Any], kinds: list[Anomaly]) -> None:
     assert book(**sides) == kinds
+
+
+@pytest.mark.parametrize(
+    ("sides", "names"),
+    [
+        ({"asks": "none", "bids": [BID]}, ["asks"]),
+        ({"asks": [ASK], "bids": {}}, ["bids"]),
+        ({"asks": [ASK], "bids": 5}, ["bids"]),
+        ({"asks": [["", "1"]], "bids": [BID]}, ["asks"]),
+        ({"asks": [[True, "1"]], "bids": [BID]}, ["asks"]),
+        ({"asks": [[10**400, "1"]], "bids": [BID]}, ["asks"]),
+        ({"units": "KRW"}, ["units"]),
+        ({"units": [{"ap": "n/a", "bp": 5}]}, ["units"]),
+    ],
+)
+def test_sides_that_cannot_be_read_are_counted_by_name(sides: dict[str, Any], names: list[str]) -> None:
+    quality = Quality(LIMIT)
+    rows = [message("A", **sides), message("B", asks=[BID], bids=[ASK])]
+    assert quality.examine(*observed(*rows)) == [Anomaly.CROSSED_BOOK, Anomaly.UNREADABLE_FIELD]
+    assert [name for name, number in quality.unreadable.items() if number] == names
+
+
+def test_a_book_that_cannot_be_read_any_more_is_not_called_resting() -> None:
+    quality = Quality(LIMIT)
+    quality.examine(*observed(message("A", asks=[ASK], bids=[BID])))
+    quality.examine(*observed(message("A", NOW_MS + 1, asks=[["", ""]], bids=[BID]), sent=NOW_MS + 1))
+    assert quality.last_price_change_ms == NOW_MS + 1 + 30
 
 
 def test_where_only_changes_are_sent_a_missing_side_is_nothing_special() -> None:
@@ -393,7 +509,7 @@ def test_whatever_comes_what_is_remembered_is_bounded_and_each_kind_is_raised_on
         assert len(quality._symbols) <= 5
         assert len(quality._books._best) <= 5
         valid = [price for row in rows for price in (row.last, row.price) if price is not None]
-        if any(not 0 < price < float("inf") for price in valid):
+        if any(not 0 <= price < float("inf") for price in valid):
             assert Anomaly.INVALID_PRICE in kinds
 
 

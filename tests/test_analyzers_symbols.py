@@ -20,7 +20,7 @@ from exporter.analyzers.symbols import (
     SymbolCounts,
     SymbolNames,
 )
-from exporter.codec import MAX_TIMESTAMP_MS
+from exporter.batch import MAX_TIMESTAMP_MS
 from exporter.measured import MIN_TIMESTAMP_MS
 from exporter.model import FeedKey
 from tests.support.batches import NOW_MS, Observed, message, observed, recorded_batches, stamps_of

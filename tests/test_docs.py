@@ -23,9 +23,11 @@ from prometheus_client import Metric
 import exporter
 from exporter import analysis, cli, clients, loop, watchdog
 from exporter.analyzers import freshness, rejections, states
+from exporter.analyzers.quality import MEANINGS
 from exporter.analyzers.states import FeedState
 from exporter.api.producer import NOT_DELIVERED
 from exporter.app import App
+from exporter.batch import ELSEWHERE, Batch, PartialBatch
 from exporter.codec import Decoder
 from exporter.configuration import settings
 from exporter.configuration.config import Config, Limits, Thresholds
@@ -177,7 +179,47 @@ def test_the_reasons_are_those_of_the_code() -> None:
 
 
 def test_the_kinds_of_anomalies_are_those_of_the_code() -> None:
-    assert column("kind", "what it means") == list(Anomaly)
+    assert {Anomaly(unquoted(row[0])): row[1] for row in table("kind", "what it means")} == MEANINGS
+
+
+def test_unreadable_fields_are_named_as_is_told() -> None:
+    assert f"under `{ELSEWHERE}` anywhere else" in FLAT
+
+
+VALUE_HEAD = ("value", "price", "`timestamp`", "`timestamp_ms`")
+# What the examples say: a time of the table, the same to the second and to the minute, and small numbers.
+SPELLED = (1_795_886_938_056, 1_795_886_938_000, 1_795_886_880_000, 1500, 15)
+
+
+def read_values(column: int) -> Iterator[tuple[bytes, str]]:
+    """Each example of a value in the table, and what the table says of it in that column."""
+    for row in table(*VALUE_HEAD):
+        yield from ((example.encode(), row[column]) for example in re.findall(r"`([^`]+)`", row[0]))
+
+
+def decoded(stamp: bytes = b"1", row: bytes = b"") -> Batch:
+    names = b'"region":"korea","exchange":"upbit","request_type":"ticker"'
+    value = b'{%b,"timestamp_ms":%b,"data":[{"target_currency":"A"%b}]}' % (names, stamp, row)
+    return Decoder(Limits()).decode(value)
+
+
+@pytest.mark.parametrize(("field", "column"), [("last", 1), ("timestamp", 2), ("price", 1)])
+def test_fields_are_read_as_is_told(field: str, column: int) -> None:
+    for example, outcome in read_values(column):
+        batch = decoded(row=b',"%b": %b' % (field.encode(), example))
+        unreadable = dict(batch.unreadable) if isinstance(batch, PartialBatch) else {}
+        is_read = getattr(batch.data[0], field) is not None
+        assert (is_read, unreadable) == (outcome == "read", {field: 1} if outcome == "unreadable" else {}), example
+        assert outcome in ("read", "unreadable", "none")
+
+
+def test_the_stamp_of_a_batch_is_read_as_is_told() -> None:
+    for example, outcome in read_values(3):
+        if outcome == "read":
+            assert decoded(example).timestamp_ms in SPELLED, example
+        else:
+            with pytest.raises(Rejected, match=r"wrong_type.*timestamp_ms"):
+                decoded(example)
 
 
 # Feed states.
@@ -435,7 +477,7 @@ def test_figures_in_sentences_are_those_of_the_code() -> None:
     limits = connections.Limits()
     clients_may = f"at most {limits.connections} connections, {limits.request_seconds:g} s for a request, "
     assert f"{clients_may}{limits.reply_seconds:g} s for an answer" in FLAT
-    assert f"the first {values.EXCERPT_BYTES} bytes of the record" in FLAT
+    assert f"{values.EXCERPT_BYTES} bytes of the record about the byte" in FLAT
     assert f"by the broker after {clients.TRANSACTIONAL['transaction.timeout.ms'] // 1000} s" in FLAT
     assert f"for {loop.STALLED_SECONDS:g} s; `/-/healthy`" in FLAT
     assert f"the first at once, then one in {analysis.COMPLAINT_SECONDS // 60} minutes" in FLAT

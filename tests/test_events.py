@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.codec import MAX_TIMESTAMP_MS
+from exporter.batch import MAX_TIMESTAMP_MS
 from exporter.events.encoding import AvroEncoder, JsonEncoder, Stamp, avro_long, avro_text
 from exporter.events.factory import TRACEPARENT_BYTES, EventFactory
 from exporter.events.values import (

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.batch import Batch, Message, PartialBatch
 from exporter.cardinality import FeedFilter
-from exporter.codec import Batch, Message, PartialBatch
 from exporter.configuration.config import Limits
 from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed, FeedTable, Window
 from exporter.measured import Measured

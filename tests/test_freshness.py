@@ -23,7 +23,7 @@ from exporter.analyzers.freshness import (
     thresholds_of,
 )
 from exporter.analyzers.states import FeedState
-from exporter.codec import Batch, Message
+from exporter.batch import Batch, Message
 from exporter.configuration.config import Thresholds
 from exporter.measured import Measured
 from exporter.model import Arrival, FeedKey

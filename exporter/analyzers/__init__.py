@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from exporter.codec import Batch
+    from exporter.batch import Batch
     from exporter.measured import Measured
     from exporter.model import Arrival
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from itertools import islice
+from re import Pattern
 from typing import TYPE_CHECKING
 
-from exporter.codec import NO_JSON
+from msgspec import MsgspecError, Raw, json
+
+from exporter.batch import NO_JSON
+from exporter.decoding.numbers import number
 from exporter.model import Anomaly
 
 if TYPE_CHECKING:
-    from exporter.codec import Message
+    from exporter.batch import Message
 
 # A book costs about 2 µs, a row of a ticker a tenth; so the books of a large batch take turns.
 BOOKS_PER_BATCH = 4
@@ -18,17 +22,21 @@ BOOKS_PER_BATCH = 4
 # So many books in a row with both sides and no removal: a feed that sends whole books, not what changed in them.
 WHOLE_BOOKS = 100
 
-_NUMBER = rb'"?(-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)"?\s*'
-_LEVEL = re.compile(rb"\s*\[\s*\[\s*" + _NUMBER + rb",\s*" + _NUMBER)
-_UNIT = re.compile(
-    rb'\s*\[\s*\{(?=[^}]*?"(?:ap|ask_price)"\s*:\s*'
-    + _NUMBER
-    + rb')(?=[^}]*?"(?:bp|bid_price)"\s*:\s*'
-    + _NUMBER
-    + rb")"
+# What is read at once: no number of these is beyond a double. What is written otherwise is read with care.
+_NUMBER = rb'"?(-?\d{1,40}(?:\.\d*)?(?:[eE][+-]?\d\d?)?)"?\s*(?=[,\]}])'
+_VALUE = rb'("[^"\\]*"|[^\s,"\[\]{}]+)\s*(?=[,\]}])'
+_LEVEL, _ANY_LEVEL = (re.compile(rb"\s*\[\s*\[\s*%b,\s*%b" % (value, value)) for value in (_NUMBER, _VALUE))
+_UNIT, _ANY_UNIT = (
+    re.compile(
+        rb'\s*\[\s*\{(?=[^}]*?"(?:ap|ask_price)"\s*:\s*%b)(?=[^}]*?"(?:bp|bid_price)"\s*:\s*%b)' % (value, value)
+    )
+    for value in (_NUMBER, _VALUE)
 )
 _EMPTY = re.compile(rb"\s*\[\s*\]")
+_NULL = re.compile(rb"null")
+_NO_LEVELS = re.compile(rb"[^\[n]")
 _INFINITY = float("inf")
+_Level = tuple[float, float]  # price and size; of a unit the prices of both sides
 
 
 class Books:
@@ -46,8 +54,11 @@ class Books:
         self._turn = 0
         self._whole = 0.0
 
-    def examine(self, books: dict[str, Message], found: set[Anomaly]) -> bool:
-        """Add what is wrong to `found`, and tell whether a best price moved; `books` has one row a symbol."""
+    def examine(self, books: dict[str, Message], found: set[Anomaly], unreadable: dict[str, int]) -> bool:
+        """Add what is wrong to `found`, and tell whether a best price moved; `books` has one row a symbol.
+
+        Sides that cannot be read are counted in `unreadable`, by their name.
+        """
         if len(books) <= BOOKS_PER_BATCH:
             rows = list(books.values())
         else:
@@ -56,7 +67,12 @@ class Books:
             self._turn = start + len(rows)
         moved = False
         for row in rows:
-            moved |= self._examine(row, found)
+            try:
+                moved |= self._examine(row, found)
+            except _UnreadableSideError as error:
+                found.add(Anomaly.UNREADABLE_FIELD)
+                unreadable[str(error)] += 1
+                moved |= row.symbol in self._best  # it may have, and is not to be called frozen for that
         return moved
 
     def forget(self, symbol: str) -> None:
@@ -65,21 +81,38 @@ class Books:
 
     def _examine(self, row: Message, found: set[Anomaly]) -> bool:
         if row.units is not NO_JSON:
-            match = _UNIT.match(row.units)
-            if match is not None:
-                return self._judge(row.symbol, float(match[1]), float(match[2]), found)
+            unit = _UNIT.match(row.units)
+            if unit is not None:
+                return self._judge(row.symbol, float(unit[1]), float(unit[2]), found)
+        ask, bid = _LEVEL.match(row.asks), _LEVEL.match(row.bids)
+        if ask is None or bid is None:
+            return self._examine_with_care(row, found)
+        return self._compare(row.symbol, (float(ask[1]), float(ask[2])), (float(bid[1]), float(bid[2])), found)
+
+    def _examine_with_care(self, row: Message, found: set[Anomaly]) -> bool:
+        """Examine a book of which something is missing, or not written as plain numbers are."""
+        if row.units is not NO_JSON and not _NULL.match(row.units):
+            best = _first("units", row.units, _ANY_UNIT)
+            if best is not None:
+                return self._judge(row.symbol, *best, found)
             if _EMPTY.match(row.units):
                 found.add(Anomaly.EMPTY_BOOK)
             return False
-        ask, bid = _LEVEL.match(row.asks), _LEVEL.match(row.bids)
-        if (ask and float(ask[2]) == 0) or (bid and float(bid[2]) == 0):
+        ask, bid = _first("asks", row.asks, _ANY_LEVEL), _first("bids", row.bids, _ANY_LEVEL)
+        if ask and bid:
+            return self._compare(row.symbol, ask, bid, found)
+        if any(side and side[1] == 0 for side in (ask, bid)):
             self._whole = -_INFINITY
-        elif ask and bid:
-            self._whole += 1
-            return self._judge(row.symbol, float(ask[1]), float(bid[1]), found)
         elif _EMPTY.match(row.asks) or _EMPTY.match(row.bids):
             self._one_sided(found)
         return bool(ask or bid)
+
+    def _compare(self, symbol: str, ask: _Level, bid: _Level, found: set[Anomaly]) -> bool:
+        if ask[1] == 0 or bid[1] == 0:  # levels that are removed
+            self._whole = -_INFINITY
+            return True
+        self._whole += 1
+        return self._judge(symbol, ask[0], bid[0], found)
 
     def _one_sided(self, found: set[Anomaly]) -> None:
         if self._whole >= WHOLE_BOOKS:
@@ -96,3 +129,21 @@ class Books:
         if best is not None or len(self._best) < self._limit:
             self._best[symbol] = ask, bid
         return True
+
+
+class _UnreadableSideError(Exception):
+    """The side of this name is no list of levels, or its first one has no numbers."""
+
+
+def _first(name: str, side: Raw, levels: Pattern[bytes]) -> _Level | None:
+    """Return the two numbers of the first level; None when there is none, or none of a form that is known."""
+    match = levels.match(side)
+    if match is None:
+        if side is not NO_JSON and _NO_LEVELS.match(side):
+            raise _UnreadableSideError(name)
+        return None
+    try:
+        first, second = (number(json.decode(value)) for value in match.groups())
+    except (MsgspecError, UnicodeDecodeError, ValueError):
+        raise _UnreadableSideError(name) from None
+    return None if first is None or second is None else (first, second)

@@ -23,7 +23,7 @@ from exporter.analyzers.states import FeedState
 from exporter.metrics.histogram import Histogram
 
 if TYPE_CHECKING:
-    from exporter.codec import Batch
+    from exporter.batch import Batch
     from exporter.configuration.config import Thresholds
     from exporter.measured import Measured
     from exporter.model import Arrival, FeedKey

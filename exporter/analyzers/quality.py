@@ -10,19 +10,19 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from exporter.analyzers.books import Books
-from exporter.codec import NO_JSON, PartialBatch
+from exporter.batch import FIELDS, MAX_TIMESTAMP_MS, NO_JSON, PartialBatch
 from exporter.measured import MIN_TIMESTAMP_MS
 from exporter.model import Anomaly
 
 if TYPE_CHECKING:
-    from exporter.codec import Batch, Message
+    from exporter.batch import Batch, Message
     from exporter.measured import Measured
     from exporter.model import Arrival
 
 MEANINGS = {
     Anomaly.SIZE_MISMATCH: "`batch_size` is not the number of messages",
-    Anomaly.UNREADABLE_FIELD: "an optional field cannot be read as what it should be; all of them were left out",
-    Anomaly.INVALID_PRICE: "a price is zero, negative or not finite",
+    Anomaly.UNREADABLE_FIELD: "an optional field cannot be read and is left out (`marketdata_unreadable_fields_total`)",
+    Anomaly.INVALID_PRICE: "a price is negative, or zero after another",
     Anomaly.INVERTED_RANGE: "`high` is below `low`",
     Anomaly.PRICE_OUT_OF_RANGE: "`last` is outside `low` to `high`, where `high` is not 0",
     Anomaly.PRICE_JUMP: "a price changed by more than 5 % and more than 20 times what is usual for its symbol",
@@ -67,12 +67,15 @@ class Quality:
 
     `last_price_change_ms` is when any price last was another than before, or a newer trade came, in Unix milliseconds:
     of a live batch by our clock, of an old one by the broker's, as `Freshness.last_heard_ms` with which it is compared;
-    0 before the first.
+    0 before the first. `unreadable` counts the fields that could not be read, by name. Kinds that are `ignored` are
+    not raised.
     """
 
-    def __init__(self, limit: int, *, find_duplicates: bool = False) -> None:
+    def __init__(self, limit: int, *, find_duplicates: bool = False, ignored: Iterable[str] = ()) -> None:
         self.last_price_change_ms = 0
+        self.unreadable = dict.fromkeys(FIELDS, 0)
         self._limit = limit
+        self._ignored = frozenset(ignored)
         self._find_duplicates = find_duplicates
         self._symbols: dict[str, Known] = {}
         self._books = Books(limit)
@@ -97,8 +100,10 @@ class Quality:
         if newest > received + FUTURE_MS:
             self._found.add(Anomaly.FUTURE_MESSAGE)
         self._examine_messages(messages, len(stamps) == len(messages), slack)
+        if isinstance(batch, PartialBatch):
+            self._count_unreadable(batch)
         # A trade moves the market at whatever price; a stable coin may have one price for hours.
-        if self._moved or (newest > self._newest and messages[0].price is not None):
+        if self._moved or (newest > self._newest and _has_trades(messages)):
             changed = received if is_live else min(recorded or received, received)
             self.last_price_change_ms = max(self.last_price_change_ms, changed)
         elif newest == self._newest and newest:
@@ -109,13 +114,15 @@ class Quality:
         return self._take() if self._found else ()
 
     def _take(self) -> list[Anomaly]:
-        found = sorted(self._found)
+        found = sorted(self._found - self._ignored)
         self._found.clear()
         return found
 
     def without_memory(self) -> Quality:
         """One that knows nothing of the feed, for a batch that is neither to be compared nor to be remembered."""
-        return Quality(self._limit, find_duplicates=self._find_duplicates)
+        other = Quality(self._limit, find_duplicates=self._find_duplicates, ignored=self._ignored)
+        other.unreadable = self.unreadable
+        return other
 
     def knows_newer(self, messages: Iterable[Message]) -> bool:
         """Whether one of the messages goes backwards for its symbol."""
@@ -137,8 +144,6 @@ class Quality:
         collected, declared = batch.timestamp_ms, batch.batch_size
         if declared != len(batch.data) and declared is not None:
             self._found.add(Anomaly.SIZE_MISMATCH)
-        if isinstance(batch, PartialBatch):
-            self._found.add(Anomaly.UNREADABLE_FIELD)
         if measured.implausible or 0 < collected < MIN_TIMESTAMP_MS:
             self._found.add(Anomaly.IMPLAUSIBLE_STAMP)
         if collected > horizon:
@@ -146,6 +151,14 @@ class Quality:
         if collected < self._collected_ms - slack:
             self._found.add(Anomaly.BATCH_TIME_BACKWARDS)
         self._collected_ms = collected
+
+    def _count_unreadable(self, batch: PartialBatch) -> None:
+        """Count the fields that could not be read; prices of which none can be read any more may have moved."""
+        self._found.add(Anomaly.UNREADABLE_FIELD)
+        for name, number in batch.unreadable.items():
+            self.unreadable[name] += number
+        if not any(row.last is not None or row.price is not None for row in batch.data):
+            self._moved |= any(known.price > 0 for row in batch.data if (known := self._symbols.get(row.symbol)))
 
     def _examine_messages(self, messages: Sequence[Message], is_stamped: bool, slack: float) -> None:
         """One pass over the rows. This is where the time goes, so what is rare is elsewhere."""
@@ -156,8 +169,8 @@ class Quality:
                 known = symbols[message.symbol]
             except KeyError:
                 known = self._meet(message.symbol)
-            if is_stamped:
-                stamp: float = message.timestamp  # type: ignore[assignment]
+            stamp: float = message.timestamp  # type: ignore[assignment] # None is falsy
+            if is_stamped or (stamp and MIN_TIMESTAMP_MS <= stamp <= MAX_TIMESTAMP_MS):
                 if stamp < known.stamp and stamp < known.stamp - slack:
                     self._found.add(Anomaly.MESSAGE_TIME_BACKWARDS)
                 known.stamp = stamp
@@ -170,9 +183,9 @@ class Quality:
                 self._move(known, price)
             low, high = message.low, message.high
             if low is not None and high is not None and not low <= price <= high:
-                self._find_range(low, high)
+                self._find_range(low, high, known, price)
         if books:
-            self._moved |= self._books.examine(books, self._found)
+            self._moved |= self._books.examine(books, self._found, self.unreadable)
 
     def _meet(self, symbol: str) -> Known:
         known = Known()
@@ -183,7 +196,8 @@ class Quality:
     def _move(self, known: Known, price: float) -> None:
         """Judge a price that is another than before, and remember it."""
         if not 0 < price < _INFINITY:
-            self._found.add(Anomaly.INVALID_PRICE)
+            if not _is_none_yet(known, price):
+                self._found.add(Anomaly.INVALID_PRICE)
             return
         before, known.price = known.price, price
         self._moved = True
@@ -200,18 +214,29 @@ class Quality:
             self._found.add(Anomaly.PRICE_JUMP)
         known.scale = usual + ((change if change < clip else clip) - usual) * _PULL
 
-    def _find_range(self, low: float, high: float) -> None:
+    def _find_range(self, low: float, high: float, known: Known, price: float) -> None:
         if high < low:
             self._found.add(Anomaly.INVERTED_RANGE)
-        elif high != 0:  # 0: nothing was traded in the time that the range covers
+        elif high != 0 and not _is_none_yet(known, price):  # 0: nothing was traded in the time that the range covers
             self._found.add(Anomaly.PRICE_OUT_OF_RANGE)
 
     def _compare(self, batch: Batch, measured: Measured) -> None:
         """Find a snapshot that says what the one before said: no price moved, no stamp did. Trades are no snapshots."""
-        if measured.stamp_sum == self._stamp_sum and batch.data[0].price is None:
+        if measured.stamp_sum == self._stamp_sum and not _has_trades(batch.data):
             self._found.add(Anomaly.UNCHANGED_BATCH)
 
     def _compare_messages(self, messages: Sequence[Message]) -> None:
         tickers = [(row.symbol, row.timestamp, row.last) for row in messages if row.last is not None]
         if len(set(tickers)) < len(tickers):
             self._found.add(Anomaly.DUPLICATE_MESSAGES)
+
+
+def _is_none_yet(known: Known, price: float) -> bool:
+    """Whether a price of 0 says that its symbol was never traded: it has had no other."""
+    return price == 0 and known.price is _NONE_YET
+
+
+def _has_trades(messages: Sequence[Message]) -> bool:
+    """Whether the batch has trades, even when the price of the first is unknown."""
+    first = messages[0]
+    return first.price is not None or (first.last is None and any(row.price is not None for row in messages))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.measured import MIN_TIMESTAMP_MS
 
 if TYPE_CHECKING:
-    from exporter.codec import Batch
+    from exporter.batch import Batch
     from exporter.measured import Measured
     from exporter.model import Arrival
 

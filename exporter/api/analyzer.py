@@ -11,8 +11,9 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from exporter.api.arguments import configure
+from exporter.batch import Batch
 from exporter.cardinality import FeedFilter
-from exporter.codec import Batch, Decoder
+from exporter.codec import Decoder
 from exporter.feeds import Feed, FeedTable
 from exporter.measured import Measured
 from exporter.metrics.exposition import TEXT, label_text, render

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from exporter.api.arguments import configure, feed_key
 from exporter.api.outbox import Outbox, SendError
-from exporter.codec import MAX_TIMESTAMP_MS
+from exporter.batch import MAX_TIMESTAMP_MS
 from exporter.configuration.config import Config
 from exporter.configuration.layers import Problem
 from exporter.configuration.settings import ConfigError

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from exporter.configuration import notation, schedule
 from exporter.configuration.notation import MASK, Secret, quoted
-from exporter.model import FeedKey
+from exporter.model import Anomaly, FeedKey
 
 _SECRET_KEY = re.compile(
     r"password|passphrase|secret|token|key\.pem|ssl\.key|oauth|basic\.auth|sasl\.jaas|(?:^|redis\.|registry_)username$",
@@ -169,8 +169,11 @@ class CalendarRule(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+_ANOMALY = Meta(description=f"one of {', '.join(Anomaly)}")
+
+
 class Thresholds(Section, frozen=True, kw_only=True):
-    """From when on feeds are silent, frozen or partial; what is None is learned.
+    """From when on feeds are silent, frozen or partial, and which anomalies they may have; what is None is learned.
 
     Learned is `factor` times what is usual, between `floor` and `ceiling`; see `exporter.analyzers.freshness`.
     """
@@ -182,6 +185,10 @@ class Thresholds(Section, frozen=True, kw_only=True):
     floor: Annotated[float, _seconds("5s", "30d")] = 10.0
     ceiling: Annotated[float, _seconds("5s", "30d")] = 3600.0
     coverage: Annotated[float, _number(0, 1)] = 0.8
+    ignore_anomalies: Annotated[
+        tuple[Annotated[Anomaly, _ANOMALY], ...],
+        Meta(max_length=len(Anomaly), description=f"a list of at most {len(Anomaly)}, such as [invalid_price]"),
+    ] = ()
 
 
 class ShownSymbols(Section, frozen=True, kw_only=True):

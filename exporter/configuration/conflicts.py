@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from exporter.codec import Message
+from exporter.batch import Message
 from exporter.configuration.config import Config, shown
 from exporter.configuration.notation import credentials
 from exporter.subscription import Subscription

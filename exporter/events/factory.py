@@ -103,9 +103,8 @@ class EventFactory:
         """Return the error event of a record that is no valid batch."""
         topic, number = record.partition
         place: dict[str, str | int | None] = {"topic": topic, "partition": number, "offset": record.offset}
-        value = error_value(
-            rejected.reason, rejected.detail, time_utc, **place, excerpt=excerpt(record.value), suppressed=suppressed
-        )
+        quoted = excerpt(record.value, rejected.position)
+        value = error_value(rejected.reason, rejected.detail, time_utc, **place, excerpt=quoted, suppressed=suppressed)
         identity = f"{record.partition}/{record.offset}"
         return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, record.partition)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
+from exporter.decoding.appearance import around
 from exporter.feeds import Window
 from exporter.model import BatchResult, EventType, FeedKey
 
@@ -96,6 +97,6 @@ def error_value(reason: str, message: str, time_utc: str, **place: str | int | N
     }
 
 
-def excerpt(value: bytes | None) -> str:
-    """Return the start of a record as text that is safe anywhere: bytes that are not printable ASCII are escaped."""
-    return (value or b"")[:EXCERPT_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii")
+def excerpt(value: bytes | None, position: int = 0) -> str:
+    """Return what a record has about a position, as text that is safe anywhere; see `around`."""
+    return around(value or b"", position, EXCERPT_BYTES)

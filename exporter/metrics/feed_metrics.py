@@ -37,6 +37,12 @@ def _anomalies(name: str, labels: str, feed: Feed) -> str:
     return "".join([f'{name}_total{{{labels},kind="{kind}"}} {n}\n' for kind, n in feed.anomalies.items()])
 
 
+def _unreadable(name: str, labels: str, feed: Feed) -> str:
+    return "".join(
+        [f'{name}_total{{{labels},field="{field}"}} {n}\n' for field, n in feed.watch.quality.unreadable.items()]
+    )
+
+
 FEED_FAMILIES = (
     FeedFamily("marketdata_batches", "counter", "Batches accepted.", counter(lambda feed: feed.batches)),
     FeedFamily("marketdata_messages", "counter", "Messages in accepted batches.", counter(lambda feed: feed.messages)),
@@ -50,6 +56,12 @@ FEED_FAMILIES = (
         "ratio",
     ),
     FeedFamily("marketdata_anomalies", "counter", "Suspicious things in valid batches, by kind.", _anomalies),
+    FeedFamily(
+        "marketdata_unreadable_fields",
+        "counter",
+        "Optional fields of valid batches that cannot be read and are left out, by name.",
+        _unreadable,
+    ),
     FeedFamily(
         "marketdata_last_batch_size", "gauge", "Messages in the last batch.", _last(lambda last: last.batch_size)
     ),

@@ -1,7 +1,7 @@
 """Bytes to what the sides of an audit say: input records, events, and the text of `/metrics`. Pure.
 
 An auditor does not count with the code that it audits: here generic JSON and Avro readers do. Shared with the sidecar
-are the schemas, the vocabulary and the rules that say which records are valid.
+are the schemas, the vocabulary and the rules that say which records are valid and how numbers are written.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.cardinality import FeedFilter, check_feed, check_symbol
 from exporter.codec import Decoder
 from exporter.configuration.config import Config
+from exporter.decoding.literals import BOM, as_json
+from exporter.decoding.numbers import whole
 from exporter.model import EventType, FeedKey, Partition
 from exporter.tools.ledger import Facts, MetricsTruth
 
@@ -27,6 +29,7 @@ Headers = Mapping[str, bytes | str | None] | Sequence[tuple[str, bytes | str | N
 
 _SINGLE_OBJECT = b"\xc3\x01"
 _CONFLUENT = b"\x00"
+_DIGITS = 4000
 # All that fastavro and the look at what it read may raise over bytes that are something else.
 _NO_EVENT = (ValueError, LookupError, TypeError, EOFError, OverflowError, MemoryError, RecursionError)
 
@@ -62,15 +65,21 @@ class Judge:
         symbols = {row[self._symbol_field] for row in rows}
         feed = FeedKey(document["region"], document["exchange"], document["request_type"])
         efficiency = 1 / len(symbols) if symbols else 0.0
-        return Facts(feed, len(rows), len(symbols), efficiency, document["timestamp_ms"]), symbols
+        return Facts(feed, len(rows), len(symbols), efficiency, whole(document["timestamp_ms"])), symbols
 
 
 def _json(value: bytes) -> Any:
-    """Read JSON that is valid; what orjson is too strict for (endless numbers, wrong UTF-8) goes the slow way."""
+    """Read what the rules call JSON; what orjson is too strict for (endless numbers, wrong UTF-8) goes the slow way."""
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
-        return json.loads(value.decode(errors="replace"))
+        text, _ = as_json(value.removeprefix(BOM))
+        return json.loads(text.decode(errors="replace"), parse_int=_int)
+
+
+def _int(digits: str) -> int | float:
+    """Return the number that the digits are; one that Python does not read is none that matters."""
+    return int(digits) if len(digits) < _DIGITS else float("inf")
 
 
 class BatchEvent(NamedTuple):

@@ -14,7 +14,7 @@ from exporter.analyzers.quality import Quality
 from exporter.analyzers.rejections import Blame, Traffic
 from exporter.analyzers.states import Diagnosis, Facts, Scope, StateTracker
 from exporter.analyzers.symbols import Ages, Coverage, Named, NoSymbolNames, SymbolCounts, SymbolNames
-from exporter.codec import Batch
+from exporter.batch import Batch
 from exporter.configuration.config import Config, ShownSymbols, Thresholds
 from exporter.measured import Measured
 from exporter.model import Anomaly, Arrival, FeedKey
@@ -217,7 +217,7 @@ def watches(config: Config) -> Callable[[FeedKey], Watch]:
 
     def watch(feed: FeedKey) -> Watch:
         rule = thresholds_of(feed, feeds.thresholds, Thresholds())
-        quality = Quality(limit, find_duplicates=feeds.find_duplicates)
+        quality = Quality(limit, find_duplicates=feeds.find_duplicates, ignored=rule.ignore_anomalies)
         return Watch(rule, calendar.of(feed), expected.get(feed), quality, _names(feeds.symbols), Order(past_ms))
 
     return watch

@@ -17,7 +17,8 @@ import msgspec
 from exporter.analyzers.latency import Latency
 from exporter.analyzers.quality import Quality
 from exporter.analyzers.symbols import Ages
-from exporter.codec import Batch, Decoder
+from exporter.batch import Batch
+from exporter.codec import Decoder
 from exporter.configuration.config import Limits
 from exporter.measured import Measured
 from exporter.model import Arrival, BatchResult

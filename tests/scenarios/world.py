@@ -15,7 +15,7 @@ from exporter.analyzers.calendar import Calendar, Plan, Schedule
 from exporter.analyzers.freshness import Freshness, Movement, frozen_policy, silence_policy, thresholds_of
 from exporter.analyzers.rejections import Blame, Traffic
 from exporter.analyzers.states import Diagnosis, Facts, FeedState, Scope, Silence, StateTracker, survey
-from exporter.codec import Batch, Message
+from exporter.batch import Batch, Message
 from exporter.configuration.config import CalendarRule, Thresholds
 from exporter.measured import Measured
 from exporter.model import Arrival, FeedKey, Partition, Reason, Rejected

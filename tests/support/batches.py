@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exporter.codec import Batch, Decoder, Message
+from exporter.batch import Batch, Message
+from exporter.codec import Decoder
 from exporter.configuration.config import Limits
 from exporter.measured import Measured
 from exporter.model import Arrival, FeedKey

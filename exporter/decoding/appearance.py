@@ -1,0 +1,52 @@
+"""What a value that is no JSON looks like, in words, and how a place in it is quoted. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from exporter.decoding.binary import LOOKED_AT, binary_format
+from exporter.decoding.encodings import UNKNOWN, encoding
+from exporter.decoding.literals import BOM
+
+# Of so many bytes the encoding is told.
+_ENCODED = 512
+_PLAIN = "plain text"
+_TEXTS = {
+    re.compile(rb"<(?:!doctype html|html|head|body)", re.IGNORECASE): "HTML",
+    re.compile(rb"<[?!\w]"): "XML",
+    re.compile(rb"[\[{]\s*'"): "Python's repr, with single quotes",
+    re.compile(rb'"\s*[\[{]\s*\\"'): "JSON inside of a JSON text, encoded twice",
+    re.compile(rb"(?:eyJ|W3s|ew[0o])[\w+/-]{8,}"): "JSON in base64",
+    re.compile(rb"\w+=[^&\s]*&\w+="): "a URL-encoded form",
+    re.compile(rb"---\s"): "YAML",
+    re.compile(rb"[\[{]"): "",
+    re.compile(rb"."): _PLAIN,
+}
+
+
+def around(value: bytes, position: int, size: int) -> str:
+    """Return `size` bytes about a place as text that is safe anywhere: what is not printable ASCII is escaped."""
+    start = max(0, min(position - size // 2, len(value) - size))
+    return value[start : start + size].decode("latin-1").encode("unicode_escape").decode("ascii")
+
+
+def looks_like(value: bytes, position: int) -> str:
+    """Return what a value looks like that is no JSON at the byte `position`; empty when it looks like JSON."""
+    value = value.removeprefix(BOM)
+    if name := binary_format(value):
+        return name
+    text = value[:LOOKED_AT].lstrip()
+    name = next((name for pattern, name in _TEXTS.items() if pattern.match(text)), "blanks only")
+    foreign = encoding(_part(value, position))
+    if not foreign:
+        return name
+    if foreign == UNKNOWN and name == _PLAIN:
+        return "binary data"
+    return f"{name or 'JSON'} in {foreign}"
+
+
+def _part(value: bytes, position: int) -> bytes:
+    """Return what is about a place, from a character that is no part of another: a quote, or what is at the place."""
+    start = value.rfind(b'"', max(0, position - _ENCODED // 2), position)
+    start = position if start < 0 and position > _ENCODED // 2 else max(0, start)
+    return value[start : start + _ENCODED]

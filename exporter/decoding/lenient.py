@@ -1,0 +1,185 @@
+"""Batches with a field that is not as it should be: it costs its row that field, and the other rows nothing. Pure.
+
+All rows are read at once as long as texts that spell numbers are all there is, then with numbers of any type, of which
+those that are none are left out. Only numbers that no type can hold, and rows that are none, are looked for row by row.
+Each of these steps is one pass, so the cost is proportional to the length of the record, whatever is in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from exporter.batch import ELSEWHERE, LEVELS, NO_JSON, PRICES, Batch, Message, PartialBatch
+from exporter.decoding.appearance import around
+from exporter.decoding.faults import UNREADABLE, in_row, rejection, too_many_messages
+from exporter.decoding.literals import MARK
+from exporter.decoding.numbers import exact, number, stamp, whole
+from exporter.decoding.rows import FINITE, row_type
+from exporter.model import FeedKey, Reason, Rejected
+
+_SHOWN_BYTES = 40
+# How the numbers of a row are read, and which need no reading because JSON has given them already.
+_NUMBERS: tuple[tuple[str, Callable[[Any], Any], Any], ...] = (
+    ("timestamp", stamp, int),
+    *((name, number, float) for name in PRICES),
+)
+
+
+class Decoding(Protocol):
+    """Makes what reads a type from JSON, or from objects."""
+
+    def __call__(self, kind: Any, *, strict: bool = True) -> Callable[[Any], Any]:
+        """Return a function that reads values of that type, or raises what is in `UNREADABLE`."""
+
+
+class _Found:
+    """The fields that could not be read, by name, and how many of them were a `MARK`."""
+
+    def __init__(self) -> None:
+        self.fields: Counter[str] = Counter()
+        self.marks = 0
+
+
+class Lenient:
+    """Reads batches as far as they can be read; at most `messages` rows.
+
+    `unread` is the type of what is not read yet, and `value_of` reads it.
+    """
+
+    def __init__(
+        self, decoding: Decoding, unread: Any, value_of: Callable[[Any], Any], symbol_field: str, messages: int
+    ) -> None:
+        levels = () if unread is msgspec.Raw else LEVELS  # kept as JSON, so only JSON gives them
+        spelled, loose, tokens = (
+            row_type(symbol_field, numbers, levels) for numbers in (FINITE, _of_type(Any), _of_type(unread))
+        )
+        self._outer = decoding(_outer_type(unread))
+        self._spelled_rows = decoding(list[spelled], strict=False)  # type: ignore[valid-type]
+        self._loose_rows = decoding(list[loose])  # type: ignore[valid-type]
+        self._parts = decoding(list[unread])
+        self._loose = decoding(loose)
+        self._tokens = decoding(tokens)
+        self._value_of = value_of
+        self._messages = messages
+
+    def read(self, value: Any, record: bytes = b"", literals: int = 0) -> Batch:
+        """Return the batch in `value`, or raise `Rejected` or what is in `UNREADABLE`.
+
+        `record` is what a rejection quotes, `literals` the number of `MARK`s that were put into it.
+        """
+        outer = self._outer(value)
+        sent = self._sent(outer.timestamp_ms)
+        found = _Found()
+        size = None if outer.batch_size is NO_JSON else self._read("batch_size", outer.batch_size, exact, found)
+        rows = None if literals else self._at_once(outer.data, found)
+        if rows is None:
+            rows = self._row_by_row(outer.data, record, found)
+        if literals:
+            _place(rows, literals, found)
+        known = (outer.exchange, outer.region, outer.request_type, sent, rows, size)
+        return PartialBatch(*known, dict(found.fields)) if found.fields else Batch(*known)
+
+    def _sent(self, token: Any) -> int:
+        try:
+            return whole(self._value_of(token))
+        except UNREADABLE:
+            expected = "Expected whole Unix milliseconds or an ISO 8601 time with an offset"
+            raise Rejected(Reason.WRONG_TYPE, f"{expected}, got {_shown(token)} - at `$.timestamp_ms`") from None
+
+    def _at_once(self, data: Any, found: _Found) -> list[Message] | None:
+        """Return the rows, None when they have to be looked at one by one."""
+        try:
+            rows: list[Message] = self._spelled_rows(data)
+            return rows
+        except UNREADABLE:
+            pass
+        try:
+            return [_settled(row, found) for row in self._loose_rows(data)]
+        except UNREADABLE:
+            return None
+
+    def _row_by_row(self, data: Any, record: bytes, found: _Found) -> list[Message]:
+        parts = self._parts(data)
+        if len(parts) > self._messages:
+            raise too_many_messages(len(parts), self._messages)
+        rows = []
+        for index, part in enumerate(parts):
+            try:
+                row = self._loose(part)
+            except UNREADABLE:
+                row = self._by_token(part, index, record, found)
+            rows.append(_settled(row, found))
+        return rows
+
+    def _by_token(self, part: Any, index: int, record: bytes, found: _Found) -> Message:
+        try:
+            row: Message = self._tokens(part)
+        except UNREADABLE as error:
+            rejected = rejection(record, error)
+            raise in_row(rejected, index, record.find(bytes(part)) if record else 0) from None
+        for name, _, _ in _NUMBERS:
+            token = getattr(row, name)
+            if isinstance(token, msgspec.Raw):
+                setattr(row, name, self._read(name, token, lambda value: value, found))
+        return row
+
+    def _read(self, name: str, token: Any, read: Callable[[Any], Any], found: _Found) -> Any:
+        try:
+            return read(self._value_of(token))
+        except UNREADABLE:
+            found.fields[name] += 1
+            found.marks += _is_mark(token)
+            return None
+
+
+def _settled(row: Message, found: _Found) -> Message:
+    """Read the numbers of a row in place."""
+    for name, read, usual in _NUMBERS:
+        value = getattr(row, name)
+        # Not so for NaN and Infinity, which objects can be.
+        if value is None or (value.__class__ is usual and value - value == 0):
+            continue
+        try:
+            setattr(row, name, read(value))
+        except ValueError:
+            found.fields[name] += 1
+            setattr(row, name, None)
+    return row
+
+
+def _of_type(kind: Any) -> list[tuple[str, Any, Any]]:
+    """Return the numbers of a row as fields of that type."""
+    return [("timestamp", kind, 0), *((name, kind, None) for name in PRICES)]
+
+
+def _outer_type(unread: Any) -> Any:
+    """Return a batch whose rows and numbers are not yet read."""
+    fields: list[Any] = [(name, str) for name in FeedKey._fields]
+    fields += [("timestamp_ms", unread), ("data", unread), ("batch_size", unread, NO_JSON)]
+    return msgspec.defstruct("Outer", fields, gc=False)
+
+
+def _place(rows: Iterable[Message], literals: int, found: _Found) -> None:
+    """Name where the literals are that are in no number of a row: in its levels, or elsewhere."""
+    left = literals - found.marks
+    for row in rows if left else ():
+        for name in LEVELS:
+            if marks := bytes(getattr(row, name)).count(MARK):
+                found.fields[name] += 1
+                left -= marks
+    if left > 0:
+        found.fields[ELSEWHERE] += left
+
+
+def _is_mark(token: Any) -> bool:
+    return isinstance(token, msgspec.Raw) and bytes(token).removeprefix(b"-") == MARK
+
+
+def _shown(token: Any) -> str:
+    if not isinstance(token, msgspec.Raw):
+        return f"`{type(token).__name__}`"
+    return "NaN or Infinity" if _is_mark(token) else around(bytes(token), 0, _SHOWN_BYTES)

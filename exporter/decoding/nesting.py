@@ -1,0 +1,38 @@
+"""How deep a JSON text is nested, told from its brackets alone. Pure."""
+
+from __future__ import annotations
+
+_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NOT_MARKS = bytes(set(range(256)) - set(b'[]{}"\\'))
+
+
+def brackets(value: bytes) -> int:
+    """Return how many arrays and objects begin in the text, those in its strings included."""
+    return _count(value, b"{") + _count(value, b"[")
+
+
+def _count(value: bytes, mark: bytes) -> int:
+    # bytes.count looks at each byte; replace searches for the mark as memchr does, which is more than twice as fast.
+    return len(value) - len(value.replace(mark, b""))
+
+
+def is_deeper_than(value: bytes, depth: int) -> bool:
+    """Tell whether the valid JSON text `value` nests arrays and objects deeper than `depth` levels.
+
+    Each round takes away the innermost pairs, so what is left after `depth` rounds lies deeper.
+    """
+    left = _outside_strings(value)
+    for _ in range(depth):
+        if not left:
+            return False
+        left = left.replace(b"[]", b"")
+    return bool(left)
+
+
+def _outside_strings(value: bytes) -> bytes:
+    """Return the brackets of a JSON text that stand outside its strings, all of them square."""
+    marks = value.translate(_TO_SQUARE, _NOT_MARKS)
+    if b"\\" in marks:  # then some quotes may not end their strings
+        marks = value.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_TO_SQUARE, _NOT_MARKS)
+    # First the strings without brackets go; of what is left between quotes, every second piece is a string's.
+    return b"".join(marks.replace(b'""', b"").split(b'"')[::2])

@@ -1,0 +1,71 @@
+"""The numbers and times that collectors write, as JSON values to numbers; README.md has the table. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import isfinite
+
+_NUMBER = re.compile(r"[+-]?(?:(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_WHOLE = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)", re.ASCII)
+# Without an offset from UTC a time may be hours off, so it is none.
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)", re.ASCII | re.IGNORECASE
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def number(value: object) -> float | None:
+    """Return the number that a JSON value is or spells, None for null; raise ValueError for anything else.
+
+    Infinity, NaN and what is beyond a double are no numbers.
+    """
+    read = exact(value)
+    return None if read is None else _finite(read)
+
+
+def stamp(value: object) -> int | float | None:
+    """Return Unix milliseconds as a number or an ISO 8601 time says them, None for null; raise ValueError."""
+    if isinstance(value, str) and _TIME.fullmatch(text := value.strip()):
+        return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
+    return exact(value)
+
+
+def whole(value: object) -> int:
+    """Return whole Unix milliseconds, as `stamp` reads them; raise ValueError when they are null or a fraction."""
+    read = stamp(value)
+    if read is None or read != int(read):
+        raise ValueError("not a whole number")
+    return int(read)
+
+
+def exact(value: object) -> int | float | None:
+    """Return the number that a JSON value is or spells, as `number` does, but a whole one as an int, however large."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _spelled(value.strip())
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("not a number")
+    return value if isinstance(value, int) else _finite(value)
+
+
+def _spelled(text: str) -> int | float | None:
+    if text.lower() == "null":
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("not a number")
+    plain = text.replace(",", "")
+    return int(plain) if _WHOLE.fullmatch(text) else _finite(float(plain))
+
+
+def _finite(value: int | float | Decimal) -> float:
+    try:
+        read = float(value)
+    except OverflowError:
+        raise ValueError("beyond a double") from None
+    if not isfinite(read):
+        raise ValueError("not finite")
+    return read

@@ -1,0 +1,35 @@
+"""Types that msgspec reads batches and rows into, made for a name of the symbol's field. Pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from exporter.batch import NO_JSON, PRICES, Batch, Message
+
+_Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+
+# Text and objects can say NaN and Infinity where JSON's numbers cannot; the check costs nothing that can be measured.
+FINITE = (("timestamp", int | _Finite | None, 0), *((name, _Finite | None, None) for name in PRICES))
+
+
+def row_type(
+    symbol_field: str, fields: Iterable[tuple[str, Any, Any]] = (), left_out: Iterable[str] = ()
+) -> type[Message]:
+    """Return rows that call their symbol `symbol_field`; some `fields` have another type and default.
+
+    What is `left_out` is read from names that nobody gives to a field.
+    """
+    hidden = [(name, msgspec.Raw, NO_JSON) for name in left_out]
+    names = {"symbol": symbol_field} | {name: f"{name} as JSON" for name in left_out}
+    named: list[Any] = [("symbol", str), *fields, *hidden]
+    return msgspec.defstruct(Message.__name__, named, bases=(Message,), rename=names, gc=False)  # type: ignore[return-value]
+
+
+def batch_type(row: type[Message]) -> type[Batch]:
+    """Return batches of such rows."""
+    return msgspec.defstruct(Batch.__name__, [("data", list[row])], bases=(Batch,), gc=False)  # type: ignore[return-value, valid-type]
