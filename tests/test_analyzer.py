@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from exporter import BatchAnalyzer, BatchResult, ConfigError, Rejected
+from exporter.batch import FIELDS
 from exporter.codec import Decoder
 from exporter.configuration.config import Limits, RedisConfig
 from exporter.model import FeedKey, Reason
@@ -115,6 +118,35 @@ def test_a_row_whose_optional_stamp_cannot_be_read_makes_an_anomaly() -> None:
     analyzer = BatchAnalyzer()
     analyzer.analyze_batch([{"target_currency": "A", "timestamp": "yesterday"}], **UPBIT)
     assert page(analyzer).total("marketdata_anomalies_total", kind="unreadable_field") == 1
+
+
+def test_what_cannot_be_read_costs_a_row_that_field_and_is_counted_by_name() -> None:
+    """Of objects too, which may be NaN or read-only; numbers are read however they are written."""
+    analyzer = BatchAnalyzer()
+    stamped = [{"target_currency": "A", "timestamp": float(STAMP_MS), "last": Decimal("1.5"), "high": "1,234.5"}]
+    odd = MappingProxyType({"target_currency": "B", "timestamp": "2025-10-09T17:33:19Z", "last": math.nan, "low": ""})
+    for _ in range(2):
+        result = analyzer.analyze_batch([*stamped, odd], timestamp_ms=STAMP_MS, **UPBIT)
+    assert (result.batch_size, result.timestamp_ms) == (2, STAMP_MS)
+    scrape = page(analyzer)
+    fields = {one["field"]: one.value for one in scrape.series("marketdata_unreadable_fields_total")}
+    assert set(fields) == set(FIELDS)
+    assert {name: number for name, number in fields.items() if number} == {"last": 2, "low": 2}
+    assert scrape.total("marketdata_anomalies_total", kind="unreadable_field") == 2
+    assert scrape.total("marketdata_feed_last_message_timestamp_seconds") == STAMP_MS / 1000
+
+
+def test_kinds_of_anomalies_are_switched_off_for_the_feeds_of_a_rule() -> None:
+    """The first rule that matches a feed counts; what is counted by name stays."""
+    rules = [{"feeds": ["korea:upbit:*"], "ignore_anomalies": ["invalid_price", "unreadable_field"]}]
+    analyzer = BatchAnalyzer(config={"feeds": {"thresholds": rules}})
+    bad = [{"target_currency": "A", "last": -1}, {"target_currency": "B", "last": "", "high": 1, "low": 2}]
+    for exchange in ("upbit", "bithumb"):
+        analyzer.analyze_batch(bad, **UPBIT | {"exchange": exchange})
+    scrape = page(analyzer)
+    assert scrape.total("marketdata_anomalies_total", exchange="upbit") == 0
+    assert scrape.total("marketdata_anomalies_total", exchange="bithumb") == 2
+    assert scrape.total("marketdata_unreadable_fields_total", exchange="upbit") == 1
 
 
 def test_the_name_of_the_symbol_field_can_be_chosen() -> None:

@@ -12,7 +12,18 @@ PACKAGE = ROOT / "exporter"
 # The way of a record, and what may be known without anything else: bytes to values to events and text.
 PURE = {
     "exporter.model",
+    "exporter.batch",
     "exporter.codec",
+    "exporter.measured",
+    "exporter.decoding.appearance",
+    "exporter.decoding.binary",
+    "exporter.decoding.encodings",
+    "exporter.decoding.faults",
+    "exporter.decoding.lenient",
+    "exporter.decoding.literals",
+    "exporter.decoding.nesting",
+    "exporter.decoding.numbers",
+    "exporter.decoding.rows",
     "exporter.cardinality",
     "exporter.topic_pattern",
     "exporter.subscription",

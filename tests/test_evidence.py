@@ -1,6 +1,7 @@
 """What an auditor reads from bytes: records by the rules, events in every encoding, counters from text."""
 
 import json
+import math
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.configuration.config import Config, FeedsConfig
+from exporter.codec import Decoder
+from exporter.configuration.config import Config, FeedsConfig, Limits
+from exporter.measured import Measured
 from exporter.model import FeedKey, Partition, Reason, Rejected
 from exporter.tools.evidence import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
 from exporter.tools.ledger import Facts, MetricsTruth
@@ -151,6 +154,76 @@ def test_records_are_judged_by_what_they_hold() -> None:
     assert judge.facts(batch_record(data=[])) == Facts(UPBIT, 0, 0, 0.0, 1000)
     assert judge.facts(batch_record(extra=10**400)) == Facts(UPBIT, 3, 2, 0.5, 1000)
     assert judge.facts(batch_record(extra="@").replace(b"@", b"\xff")) == Facts(UPBIT, 3, 2, 0.5, 1000)
+
+
+@pytest.mark.parametrize(
+    "stamp", [1_760_031_213_693.0, "1760031213693", "+1,760,031,213,693 ", "2025-10-09T17:33:33.693Z"], ids=repr
+)
+def test_records_say_the_same_however_their_stamp_is_written(stamp: object) -> None:
+    """As the sidecar reads it."""
+    facts = Judge(Config()).facts(batch_record(timestamp_ms=stamp))
+    assert facts == Facts(UPBIT, 3, 2, 0.5, 1_760_031_213_693)
+    assert type(facts.timestamp_ms) is int
+
+
+ODD_NUMBERS: list[Any] = ["", "1,234.5", "+1.5", True, None, 10**400, 1e300, math.nan, -math.inf, [], "NaN"]
+NUMBER = st.sampled_from(ODD_NUMBERS) | st.text()
+ROW = st.fixed_dictionaries(
+    {"target_currency": st.sampled_from(["A", "B", 'NaN"', "\\Infinity"])},
+    optional=dict.fromkeys(["timestamp", "last", "price", "note"], NUMBER) | {"asks": st.lists(st.lists(NUMBER))},
+)
+STAMP = st.sampled_from(
+    [0, 1.0, 1.5, "7", " 7e0 ", "1970-01-01T00:00:00.007Z", "1970-01-01", math.nan, None, True, -1, 10**20, "9" * 5000]
+)
+
+
+@given(
+    rows=st.lists(ROW, max_size=4),
+    fields=st.fixed_dictionaries({}, optional={"timestamp_ms": STAMP, "batch_size": NUMBER, "note": NUMBER}),
+    front=st.sampled_from([b"", b"\xef\xbb\xbf", b" "]),
+    end=st.sampled_from([b"", b"x"]),
+)
+def test_the_auditor_and_the_sidecar_agree_on_any_record(
+    rows: list[dict[str, object]], fields: dict[str, object], front: bytes, end: bytes
+) -> None:
+    """On which are batches, and on what is counted of those."""
+    value = front + batch_record(data=rows, **fields).replace(b'"NaN"', b"nan") + end
+    judged, counted = verdicts(value)
+    assert judged == counted
+    if isinstance(judged, Facts):
+        assert type(judged.timestamp_ms) is int
+
+
+def verdicts(value: bytes) -> tuple[Facts | Reason | None, Facts | Reason]:
+    """What the auditor says of a record, and what the sidecar counts."""
+    judged: Facts | Reason | None
+    try:
+        judged = Judge(Config()).facts(value)
+    except Rejected as rejected:
+        judged = rejected.reason
+    try:
+        batch = Decoder(Limits()).decode(value)
+    except Rejected as rejected:
+        return judged, rejected.reason
+    return judged, Facts(FeedKey(batch.region, batch.exchange, batch.request_type), *Measured(batch).result)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b'"note":' + b"9" * 5000,
+        b'"note":1e400',
+        b'"note":NaN',
+        b'"note":[nan,-inf]',
+        b'"data":[{"target_currency":"A","last":' + b"9" * 5000 + b"}]",
+        b'"NaN\xff":"\xff"',
+    ],
+)
+def test_what_generic_readers_refuse_is_judged_as_the_sidecar_counts_it(field: bytes) -> None:
+    """Endless digits, literals that are no JSON, bytes that are no UTF-8."""
+    judged, counted = verdicts(batch_record()[:-1] + b"," + field + b"}")
+    assert isinstance(judged, Facts)
+    assert judged == counted
 
 
 @pytest.mark.parametrize(

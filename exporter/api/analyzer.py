@@ -35,7 +35,8 @@ class BatchAnalyzer:
     """Analyzes batches by the rules and limits of the sidecar, and keeps the same counters; any thread may use it.
 
     `symbol_field` is the name that rows give their symbol. `config` has the keys of the YAML file; of these, `input`,
-    `redis` and `feeds.find_duplicates` (tickers that a batch has twice are an anomaly) matter. Raises ConfigError.
+    `redis`, `feeds.find_duplicates` (tickers that a batch has twice are an anomaly) and the `ignore_anomalies` of
+    `feeds.thresholds` matter. Raises ConfigError.
     """
 
     def __init__(self, *, symbol_field: str = "target_currency", config: Mapping[str, object] | None = None) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from exporter.model import Reason
 
 BIG = 10_000_000
+ODD = [b"last", b"price", b"timestamp", b"high"]
 ROW = b'{"target_currency":"A"}'
 HEAD = b'{"exchange":"upbit","region":"korea","request_type":"ticker","timestamp_ms":1760031213693,"batch_size":1,'
 GOOD = HEAD + b'"data":[' + ROW + b"]}"
@@ -50,10 +51,30 @@ CORPUS = [
     Poison(plus(b'"a":"\xff"'), ACCEPTED),
     Poison(plus(b'"\xff":1'), ACCEPTED),
     *[Poison(GOOD[:length], Reason.INVALID_JSON) for length in range(1, len(GOOD), 4)],
-    Poison(b"\xef\xbb\xbf" + GOOD, Reason.INVALID_JSON),
+    Poison(b"\xef\xbb\xbf" + GOOD, ACCEPTED),
     Poison(GOOD.decode().encode("utf-16"), Reason.INVALID_JSON),
-    Poison(plus(b'"a":NaN'), Reason.INVALID_JSON),
-    Poison(plus(b'"batch_size":Infinity'), Reason.INVALID_JSON),
+    Poison(plus(b'"a":NaN'), ACCEPTED),
+    Poison(plus(b'"batch_size":Infinity'), ACCEPTED),
+    Poison(
+        plus(
+            b'"data":[' + b'{"target_currency":"A","last":NaN,"high":-Infinity,"asks":[[nan,inf]]},' * 999 + ROW + b"]"
+        ),
+        ACCEPTED,
+    ),
+    Poison(plus(b'"a":[' + b"NaN," * 100_000 + b"0]"), ACCEPTED),
+    Poison(plus(b'"region":NaN'), Reason.WRONG_TYPE),
+    Poison(plus(b'"a":1NaN'), Reason.INVALID_JSON),
+    Poison(plus(b'"a":"' + b'\\"NaN' * 100_000), Reason.INVALID_JSON),
+    Poison(plus(b'"timestamp_ms":1760031213693.0'), ACCEPTED),
+    Poison(plus(b'"timestamp_ms":"2025-10-09T17:33:33.693Z"'), ACCEPTED),
+    Poison(plus(b'"timestamp_ms":"2025-10-09T17:33:33.693"'), Reason.WRONG_TYPE),
+    Poison(plus(b'"data":[{"target_currency":"A","last":' + b"9" * 900_000 + b"}]"), ACCEPTED),
+    Poison(plus(b'"data":[{"target_currency":"A","last":"' + b"9," * 450_000 + b'"}]'), ACCEPTED),
+    Poison(
+        plus(b'"data":[' + b",".join(b'{"target_currency":"A","%b":"?"}' % name for name in ODD * 2500) + b"]"),
+        ACCEPTED,
+    ),
+    Poison(plus(b'"data":[' + b'{"target_currency":"A","last":""},' * 9999 + b"{}]"), Reason.MISSING_FIELD),
     Poison(plus(rb'"region":"\ud800"'), Reason.INVALID_JSON),
     Poison(plus(rb'"\ud800":"\udc00"'), Reason.INVALID_JSON),
     Poison(b"{}", Reason.MISSING_FIELD),
