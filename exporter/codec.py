@@ -39,9 +39,8 @@ class Decoder:
         self._limits = limits
         self._full = msgspec.json.Decoder(batch_type(row_type(symbol_field)))
         self._plain = batch_type(row_type(symbol_field, FINITE, LEVELS))
-        value_of = msgspec.json.Decoder().decode
-        self._json = Lenient(_from_json, msgspec.Raw, value_of, symbol_field, limits.messages)
-        self._objects = Lenient(_from_objects, Any, lambda value: value, symbol_field, limits.messages)
+        self._json = Lenient(_from_json, msgspec.Raw, symbol_field, limits.messages)
+        self._objects = Lenient(_from_objects, Any, symbol_field, limits.messages)
 
     def decode(self, value: bytes | None) -> Batch:
         """Return the batch in `value`, or raise `Rejected`."""

@@ -1,8 +1,8 @@
 """Batches with a field that is not as it should be: it costs its row that field, and the other rows nothing. Pure.
 
-All rows are read at once as long as texts that spell numbers are all there is, then with numbers of any type, of which
-those that are none are left out. Only numbers that no type can hold, and rows that are none, are looked for row by row.
-Each of these steps is one pass, so the cost is proportional to the length of the record, whatever is in it.
+All rows are read at once as long as texts that spell numbers are all there is, then with texts and booleans in place of
+numbers, which are looked at one by one. What else may stand there is looked for row by row, and not built. Each of
+these steps is one pass, so the cost is proportional to the length of the record, whatever is in it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from exporter.decoding.rows import FINITE, row_type
 from exporter.model import FeedKey, Reason, Rejected
 
 _SHOWN_BYTES = 40
+_SCALAR = int | float | str | bool | None
 # How the numbers of a row are read, and which need no reading because JSON has given them already.
 _NUMBERS: tuple[tuple[str, Callable[[Any], Any], Any], ...] = (
     ("timestamp", stamp, int),
@@ -47,15 +48,13 @@ class _Found:
 class Lenient:
     """Reads batches as far as they can be read; at most `messages` rows.
 
-    `unread` is the type of what is not read yet, and `value_of` reads it.
+    `unread` is the type of what is not read yet: JSON, or any object.
     """
 
-    def __init__(
-        self, decoding: Decoding, unread: Any, value_of: Callable[[Any], Any], symbol_field: str, messages: int
-    ) -> None:
+    def __init__(self, decoding: Decoding, unread: Any, symbol_field: str, messages: int) -> None:
         levels = () if unread is msgspec.Raw else LEVELS  # kept as JSON, so only JSON gives them
         spelled, loose, tokens = (
-            row_type(symbol_field, numbers, levels) for numbers in (FINITE, _of_type(Any), _of_type(unread))
+            row_type(symbol_field, numbers, levels) for numbers in (FINITE, _of_type(_SCALAR), _of_type(unread))
         )
         self._outer = decoding(_outer_type(unread))
         self._spelled_rows = decoding(list[spelled], strict=False)  # type: ignore[valid-type]
@@ -63,7 +62,7 @@ class Lenient:
         self._parts = decoding(list[unread])
         self._loose = decoding(loose)
         self._tokens = decoding(tokens)
-        self._value_of = value_of
+        self._scalar = decoding(_SCALAR) if unread is msgspec.Raw else lambda value: value
         self._messages = messages
 
     def read(self, value: Any, record: bytes = b"", literals: int = 0) -> Batch:
@@ -85,7 +84,7 @@ class Lenient:
 
     def _sent(self, token: Any) -> int:
         try:
-            return whole(self._value_of(token))
+            return whole(self._scalar(token))
         except UNREADABLE:
             expected = "Expected whole Unix milliseconds or an ISO 8601 time with an offset"
             raise Rejected(Reason.WRONG_TYPE, f"{expected}, got {_shown(token)} - at `$.timestamp_ms`") from None
@@ -129,7 +128,7 @@ class Lenient:
 
     def _read(self, name: str, token: Any, read: Callable[[Any], Any], found: _Found) -> Any:
         try:
-            return read(self._value_of(token))
+            return read(self._scalar(token))
         except UNREADABLE:
             found.fields[name] += 1
             found.marks += _is_mark(token)

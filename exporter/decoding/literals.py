@@ -33,9 +33,9 @@ def blanked(value: bytes) -> bytes:
 def _replaced(value: bytes, replacement: Callable[[bytes], bytes]) -> tuple[bytes, int]:
     if not any(word in value for word in _WORDS):
         return value, 0
-    pieces: list[bytes] = []
-    end = 0
+    text, end, number = bytearray(), 0, 0
     while found := _UP_TO_LITERAL.match(value, end):
-        pieces += found[1], replacement(found[2])
-        end = found.end()
-    return (b"".join([*pieces, value[end:]]), len(pieces) // 2) if pieces else (value, 0)
+        text += found[1]
+        text += replacement(found[2])
+        end, number = found.end(), number + 1
+    return (bytes(text + value[end:]), number) if number else (value, 0)
