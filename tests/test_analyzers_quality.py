@@ -119,12 +119,14 @@ def test_prices_of_which_none_can_be_read_any_more_are_not_called_resting() -> N
 
 
 def test_one_price_that_cannot_be_read_does_not_hide_that_the_others_rest() -> None:
-    """Nor do prices that never could."""
+    """Nor do prices that never could, or are null."""
     quality = Quality(LIMIT)
     quality.examine(*observed(ticker("A"), ticker("B")))
     for n, rows in enumerate([[ticker("A"), ticker("B", last=None)], [ticker("NEW", last=None)]], start=1):
         quality.examine(*partial(*rows, sent=NOW_MS + n, last=1))
         assert quality.last_price_change_ms == NOW_MS + 30
+    quality.examine(*partial(ticker("A", last=None), sent=NOW_MS + 3, batch_size=1))
+    assert quality.last_price_change_ms == NOW_MS + 30
 
 
 def test_each_kind_is_raised_once_a_batch() -> None:

@@ -1,4 +1,4 @@
-"""Fields that cannot be read cost their rows these fields, on a real broker: the feed goes on and nobody misses it."""
+"""Fields that cannot be read cost their rows these fields, on a real broker, and the feed nothing else."""
 
 import argparse
 import json

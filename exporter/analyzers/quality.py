@@ -157,8 +157,9 @@ class Quality:
         self._found.add(Anomaly.UNREADABLE_FIELD)
         for name, number in batch.unreadable.items():
             self.unreadable[name] += number
-        if not any(row.last is not None or row.price is not None for row in batch.data):
-            self._moved |= any(known.price > 0 for row in batch.data if (known := self._symbols.get(row.symbol)))
+        rows, is_priced = batch.data, any(row.last is not None or row.price is not None for row in batch.data)
+        if not is_priced and not batch.unreadable.keys().isdisjoint(("last", "price")):
+            self._moved |= any(known.price > 0 for row in rows if (known := self._symbols.get(row.symbol)))
 
     def _examine_messages(self, messages: Sequence[Message], is_stamped: bool, slack: float) -> None:
         """One pass over the rows. This is where the time goes, so what is rare is elsewhere."""

@@ -22,7 +22,7 @@ def row_type(
 ) -> type[Message]:
     """Return rows that call their symbol `symbol_field`; some `fields` have another type and default.
 
-    What is `left_out` is read from names that nobody gives to a field.
+    What is `left_out` is read from names that no field has.
     """
     hidden = [(name, msgspec.Raw, NO_JSON) for name in left_out]
     names = {"symbol": symbol_field} | {name: f"{name} as JSON" for name in left_out}
