@@ -14,16 +14,28 @@ SOURCES = tuple(Path(__file__).parent / f"{name}.yml" for name in ("overview", "
 DASHBOARDS = Path(__file__).parent / "dashboards"
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-SIDECAR = 'job=~"$job", instance=~"$instance"'
+# What names a deployment. Two of them are shown together only when both are chosen: their feeds have the same names.
+DEPLOYMENT = ("job", "cluster", "namespace")
+_MATCHERS = [f'{label}=~"${label}"' for label in DEPLOYMENT]
+IN_DEPLOYMENT = ", ".join(_MATCHERS)
+SIDECAR = f'{IN_DEPLOYMENT}, instance=~"$instance"'
 FEED = f'{SIDECAR}, region=~"$region", exchange=~"$exchange", request_type=~"$request_type"'
 TOPIC = f'{SIDECAR}, topic=~"$topic"'
 PARTITION = f'{TOPIC}, partition=~"$partition"'
 F = "region, exchange, request_type"
-IN_LEGENDS = {"FEED": "{{region}}:{{exchange}}:{{request_type}}", "PARTITION": "{{topic}}/{{partition}}"}
+S = "instance, pod"
+IN_LEGENDS = {
+    "FEED": "{{region}}:{{exchange}}:{{request_type}}",
+    "PARTITION": "{{topic}}/{{partition}}",
+    "SIDECAR": "{{instance}} {{pod}}",
+}
 # Each variable offers what the ones before it leave. A dashboard has those that its queries name.
 VARIABLES = {
-    "job": "label_values(marketdata_exporter_build_info, job)",
-    "instance": 'label_values(marketdata_exporter_build_info{job=~"$job"}, instance)',
+    **{
+        label: f"label_values(marketdata_exporter_build_info{{{', '.join(_MATCHERS[:at])}}}, {label})"
+        for at, label in enumerate(DEPLOYMENT)
+    },
+    "instance": f"label_values(marketdata_exporter_build_info{{{IN_DEPLOYMENT}}}, instance)",
     "region": f"label_values(marketdata_batches_total{{{SIDECAR}}}, region)",
     "exchange": f'label_values(marketdata_batches_total{{{SIDECAR}, region=~"$region"}}, exchange)',
     "request_type": (
@@ -47,15 +59,16 @@ STATES = {
     "silent": "red",
     "sidecar_stalled": "purple",
 }
-_NUMBERED = " or ".join(
-    f'marketdata_feed_state{{{FEED}, state="{state}"}} * {number}' for number, state in enumerate(STATES)
-)
+_IN_STATE = {state: f'marketdata_feed_state{{{FEED}, state="{state}"}}' for state in STATES}
+_IN_STATE["silent"] = f"min by ({F}) ({_IN_STATE['silent']})"  # not while another replica hears the feed
+_NUMBERED = " or ".join(f"{series} * {number}" for number, series in enumerate(_IN_STATE.values()))
 IN_EXPRESSIONS = {
     "SIDECAR": SIDECAR,
     "FEED": FEED,
     "TOPIC": TOPIC,
     "PARTITION": PARTITION,
     "F": F,
+    "S": S,
     "STATE": f"max by ({F}) ({_NUMBERED})",
 }
 ANNOTATIONS = {
@@ -66,10 +79,16 @@ ANNOTATIONS = {
     ),
     "Alerts": (
         "red",
-        f'ALERTS{{alertstate="firing", alertname=~"Marketdata.+", {SIDECAR}}}',
-        "{{alertname}} {{instance}}",
+        f'ALERTS{{alertstate="firing", alertname=~"Marketdata.+", {IN_DEPLOYMENT}}}',
+        "{{alertname}}",
     ),
 }
+ALL = {
+    "includeAll": True,
+    "allValue": ".+",
+    "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+}
+FIRST: dict[str, Any] = {"includeAll": False, "current": {}}  # a label that no sidecar has is chosen as empty
 COLUMNS = 24
 OPTIONS: dict[str, dict[str, Any]] = {
     "timeseries": {
@@ -142,14 +161,12 @@ def _variables(panels: list[Json]) -> Iterator[Json]:
             "refresh": 2,  # when the range of time changes
             "sort": 1,
             "multi": True,
-            "includeAll": True,
-            "allValue": ".+",
-            "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+            **(FIRST if name in DEPLOYMENT else ALL),
         }
 
 
 def _annotation(name: str, colour: str, expr: str, title: str) -> Json:
-    look = {"name": name, "iconColor": colour, "titleFormat": title}
+    look = {"name": name, "iconColor": colour, "titleFormat": title, "tagKeys": f"{F}, topic, {S}".replace(" ", "")}
     return {"datasource": DATASOURCE, "enable": True, "expr": expr, "step": "15s", **look}
 
 

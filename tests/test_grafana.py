@@ -105,14 +105,24 @@ def test_a_dashboard_leads_to_the_others_with_what_is_chosen(name: str) -> None:
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_a_variable_offers_what_there_is_and_all_of_it(variable: dict[str, Any]) -> None:
     assert variable["multi"]
-    assert variable["includeAll"]
-    assert variable["allValue"] == ".+"
     assert variable["refresh"] == 2
     assert variable["datasource"] == SOURCE
     found = re.fullmatch(rf"label_values\((.+), {variable['name']}\)", variable["query"]["query"])
     assert found
     assert unknown_names(substituted(found[1])) == set()
     assert unknown_names(f"sum by ({variable['name']}) ({substituted(found[1])})") == set()
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_all_is_chosen_unless_that_would_mix_deployments(variable: dict[str, Any]) -> None:
+    """Of these the first is chosen, and as many others as are asked for."""
+    if variable["name"] in generate.DEPLOYMENT:
+        assert not variable["includeAll"]
+        assert variable["current"] == {}
+    else:
+        assert variable["includeAll"]
+        assert variable["allValue"] == ".+"
+        assert variable["current"]["value"] == ["$__all"]
 
 
 def test_the_states_on_panels_are_those_of_feeds() -> None:
@@ -187,8 +197,8 @@ def test_an_expression_names_only_families_and_labels_that_there_are(expr: str) 
 
 
 @pytest.mark.parametrize("expr", QUERIES)
-def test_an_expression_heeds_the_chosen_job_and_instance(expr: str) -> None:
-    assert selectors_without(expr, {"job", "instance"}) == []
+def test_an_expression_heeds_the_chosen_deployment_and_instance(expr: str) -> None:
+    assert selectors_without(expr, {*generate.DEPLOYMENT, "instance"}) == []
 
 
 @pytest.mark.parametrize("expr", QUERIES)
@@ -200,6 +210,15 @@ def test_an_expression_shows_what_counters_gain(expr: str) -> None:
 def test_an_annotation_can_be_asked_for(annotation: dict[str, Any]) -> None:
     assert annotation["datasource"] == SOURCE
     assert unknown_names(substituted(annotation["expr"])) == set()
+    assert selectors_without(substituted(annotation["expr"]), set(generate.DEPLOYMENT)) == []
+
+
+def test_alerts_about_feeds_are_annotated_though_they_are_about_no_instance() -> None:
+    """What they are about is in their tags."""
+    annotations = [each for dashboard in DASHBOARDS.values() for each in dashboard["annotations"]["list"]]
+    for alerts in (each for each in annotations if each["name"] == "Alerts"):
+        assert "instance" not in alerts["expr"]
+        assert {"region", "exchange", "request_type", "topic", "instance", "pod"} == set(alerts["tagKeys"].split(","))
 
 
 def test_the_data_source_is_found_under_a_fixed_uid() -> None:

@@ -20,7 +20,8 @@ from exporter.source import KafkaSource
 from exporter.watching.comparison import Comparison
 from exporter.watching.diagnosis import Rounds
 
-TARGET = frozenset({"job", "instance"})  # Prometheus gives these to whatever it scrapes
+# Prometheus gives the first two to whatever it scrapes, its Operator and others some of the rest.
+TARGET = frozenset({"job", "instance", "cluster", "namespace", "pod", "container"})
 OF_PROMETHEUS = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "alertstate", "severity"})}
 
 NOW_MS = 1_760_031_213_693

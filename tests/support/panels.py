@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+# Labels that no target of a test has, unless the test says so; Grafana chooses nothing of them.
+UNLABELLED = {"cluster": "", "namespace": ""}
+
 
 class PanelQuery(NamedTuple):
     """One query of one panel."""
@@ -14,11 +17,13 @@ class PanelQuery(NamedTuple):
     expr: str
 
 
-def panel_queries(dashboard: Mapping[str, Any], interval: str = "1m") -> Iterator[PanelQuery]:
-    """Every query of every panel, with all values of each variable chosen and `interval` for rates."""
+def panel_queries(
+    dashboard: Mapping[str, Any], interval: str = "1m", chosen: Mapping[str, str] = UNLABELLED
+) -> Iterator[PanelQuery]:
+    """Yield every query of every panel, with `interval` for rates and all of the variables that are not `chosen`."""
     for panel in panels(dashboard):
         for target in panel["targets"]:
-            yield PanelQuery(panel["title"], substituted(target["expr"], interval))
+            yield PanelQuery(panel["title"], substituted(target["expr"], interval, chosen))
 
 
 def panels(dashboard: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -26,6 +31,6 @@ def panels(dashboard: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
-def substituted(expr: str, interval: str = "1m") -> str:
-    """The expression as Grafana would send it with All chosen everywhere."""
-    return re.sub(r"\$\w+", ".+", expr.replace("$__rate_interval", interval))
+def substituted(expr: str, interval: str = "1m", chosen: Mapping[str, str] = UNLABELLED) -> str:
+    """Return the expression as Grafana would send it with All of the variables that are not `chosen`."""
+    return re.sub(r"\$(\w+)", lambda found: chosen.get(found[1], ".+"), expr.replace("$__rate_interval", interval))
