@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -43,12 +46,15 @@ from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.layout import Keys
 from exporter.tools.services import cost
 from exporter.web import connections
+from tests.support.alerts import all_rules
 from tests.support.families import full_sidecar, parsed
-from tests.support.prometheus import promtool
+from tests.support.panels import panel_queries
+from tests.support.prometheus import amtool, promtool, scrape_jobs
+from tests.support.promql import groupings, selectors_without
+from tests.support.readme import README, blocks
 from tests.support.views import site
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
 FLAT = " ".join(README.split())
@@ -79,10 +85,6 @@ def column(*head: str) -> list[str]:
     cells = [unquoted(row[0]) for row in table(*head)]
     assert len(cells) == len(set(cells))
     return cells
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 
 
 def section(title: str) -> str:
@@ -398,8 +400,11 @@ def test_keys_that_are_named_in_the_text_exist() -> None:
     assert named - files <= known
 
 
+OF_PROMETHEUS = {"scrape_configs", "metric_relabel_configs"}
+
+
 def sidecar_blocks() -> list[str]:
-    return [block for block in blocks("yaml") if "scrape_configs:" not in block]
+    return [block for block in blocks("yaml") if not OF_PROMETHEUS & yaml.safe_load(block).keys()]
 
 
 @pytest.mark.parametrize("block", sidecar_blocks(), ids=range(len(sidecar_blocks())))
@@ -420,14 +425,45 @@ def test_the_three_layers_say_the_same() -> None:
     assert by_variable != config()
 
 
-def test_the_scrape_configuration_is_one(tmp_path: Path) -> None:
-    (block,) = [block for block in blocks("yaml") if "scrape_configs:" in block]
-    # Its rules are relative to the checkout.
+@pytest.mark.parametrize("block", [block for block in blocks("yaml") if "scrape_configs:" in block], ids=["", "pods"])
+def test_the_scrape_configurations_are_the_shipped_one_for_other_targets(block: str, tmp_path: Path) -> None:
     file = tmp_path / "prometheus.yml"
-    file.write_text(block.replace("grafana/", f"{ROOT}/grafana/"))
-    assert "rule files found" in promtool("check", "config", file)
-    jobs = yaml.safe_load((ROOT / "prometheus.yml").read_text())["scrape_configs"]
-    assert [job["job_name"] for job in yaml.safe_load(block)["scrape_configs"]] == [job["job_name"] for job in jobs]
+    # Its rules are relative to the checkout, and Debian's Prometheus was built without discovery in Kubernetes.
+    text = block.replace("grafana/", f"{ROOT}/grafana/").replace("kubernetes_sd_configs: [{role: pod}]", "")
+    file.write_text(text)
+    assert "SUCCESS" in promtool("check", "config", file)
+    (shipped,) = scrape_jobs((ROOT / "prometheus.yml").read_text())
+    (job,) = scrape_jobs(block)
+    common = {"job_name", "scrape_interval", "honor_labels"}
+    assert {key: job[key] for key in common} == {key: shipped[key] for key in common}
+
+
+def test_the_labels_by_which_pods_are_found_are_those_of_the_manifest() -> None:
+    manifests = yaml.safe_load_all((ROOT / "kubernetes" / "marketdata-exporter.yml").read_text())
+    (pod,) = [each["spec"]["template"] for each in manifests if each["kind"] == "StatefulSet"]
+    (job,) = scrape_jobs(next(block for block in blocks("yaml") if "kubernetes_sd_configs" in block))
+    kept = [rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep"]
+    (port,) = pod["spec"]["containers"][0]["ports"]
+    assert kept == [pod["metadata"]["labels"]["app.kubernetes.io/name"], port["name"]]
+
+
+def test_rules_and_dashboards_go_by_another_label_of_deployments_after_what_is_told(tmp_path: Path) -> None:
+    """All of them, and Alertmanager's example; they are as valid as before."""
+    shutil.copytree(ROOT / "grafana", tmp_path / "grafana")
+    generator = tmp_path / "grafana" / "generate.py"
+    generator.write_text(generator.read_text().replace("DEPLOYMENT = (", 'DEPLOYMENT = ("environment", '))
+    (told,) = [block for block in blocks("sh") if "sed " in block]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-ec", told], cwd=tmp_path, check=True, env=os.environ | {"PATH": path})
+    files = sorted((tmp_path / "grafana" / "rules").glob("*.yml"))
+    assert "SUCCESS" in promtool("check", "rules", *files)
+    assert "SUCCESS" in amtool("check-config", tmp_path / "grafana" / "alertmanager.yml")
+    for rule in all_rules(files):
+        for word, labels in groupings(rule["expr"]):
+            assert word == "ignoring" or not labels or {"environment", "cluster"} <= labels
+    for dashboard in (tmp_path / "grafana" / "dashboards").glob("*.json"):
+        for query in panel_queries(json.loads(dashboard.read_text())):
+            assert selectors_without(query.expr, {"environment", "cluster"}) == []
 
 
 # HTTP, Redis, guarantees.

@@ -125,6 +125,12 @@ def test_all_is_chosen_unless_that_would_mix_deployments(variable: dict[str, Any
         assert variable["current"]["value"] == ["$__all"]
 
 
+def test_rules_and_dashboards_mean_the_same_by_a_deployment() -> None:
+    for path in (ROOT / "grafana" / "rules").glob("*.yml"):
+        for labels in re.findall(r"\b(?:by|on) \(([^)]+)\)", path.read_text()):
+            assert set(generate.DEPLOYMENT) <= set(labels.split(", "))
+
+
 def test_the_states_on_panels_are_those_of_feeds() -> None:
     assert set(generate.STATES) == set(FeedState)
 

@@ -26,11 +26,11 @@ class Alert(NamedTuple):
 
 
 class Alerts:
-    """A Prometheus that scrapes the sidecars every second and judges them by the rules as often."""
+    """A Prometheus that scrapes the sidecars every second, as pods, and judges them by the rules as often."""
 
     def __init__(self, directory: Path, sidecars: Iterable[Sidecar], rule_files: Iterable[Path] = RULE_FILES) -> None:
         targets = [f"127.0.0.1:{sidecar.port}" for sidecar in sidecars]
-        self.prometheus = PrometheusServer(directory, scrape_config(targets, list(rule_files), INTERVAL))
+        self.prometheus = PrometheusServer(directory, scrape_config(targets, list(rule_files), INTERVAL, in_pods=True))
 
     def __enter__(self) -> Self:
         self.prometheus.start()

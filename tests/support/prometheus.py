@@ -6,17 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
+import yaml
 
 from tests.support.missing import program
 from tests.support.process import Part, accepts_connections, free_port
 
-CONFIG = """
-global: {{scrape_interval: {interval}, evaluation_interval: {interval}}}
-rule_files: {rule_files}
-scrape_configs:
-  - job_name: marketdata-exporter
-    static_configs: [{{targets: {targets}}}]
-"""
+SHIPPED = Path(__file__).parents[2] / "prometheus.yml"
 
 
 class Sample(NamedTuple):
@@ -26,10 +21,41 @@ class Sample(NamedTuple):
     value: float
 
 
-def scrape_config(targets: Sequence[str], rule_files: Sequence[Path] = (), interval: str = "200ms") -> str:
-    """A configuration that scrapes `host:port` targets and evaluates rules every `interval`, as the job they expect."""
-    files = [str(path) for path in rule_files]
-    return CONFIG.format(targets=list(targets), rule_files=files, interval=interval)
+def scrape_config(
+    targets: Sequence[str], rule_files: Sequence[Path] = (), interval: str = "200ms", *, in_pods: bool = False
+) -> str:
+    """Return the shipped configuration with other `host:port` targets and rules, all done every `interval`.
+
+    `in_pods`: the targets have labels as under Kubernetes.
+    """
+    (job,) = scrape_jobs(SHIPPED.read_text())
+    return configuration([job | {"static_configs": _static(targets, in_pods)}], rule_files, interval)
+
+
+def configuration(jobs: Sequence[dict[str, Any]], rule_files: Sequence[Path], interval: str) -> str:
+    """Return a configuration with these jobs, which scrape every `interval`, and these rules."""
+    content = {
+        "global": {"evaluation_interval": interval},
+        "rule_files": [str(path) for path in rule_files],
+        "scrape_configs": [job | {"scrape_interval": interval} for job in jobs],
+    }
+    return yaml.safe_dump(content)
+
+
+def scrape_jobs(text: str) -> list[dict[str, Any]]:
+    """Return the scrape configurations in a configuration of Prometheus."""
+    jobs: list[dict[str, Any]] = yaml.safe_load(text)["scrape_configs"]
+    return jobs
+
+
+def _static(targets: Sequence[str], in_pods: bool) -> list[dict[str, Any]]:
+    if not in_pods:
+        return [{"targets": list(targets)}]
+    pods = [{"namespace": "trading", "pod": f"sidecar-{number}"} for number in range(len(targets))]
+    return [
+        {"targets": [target], "labels": pod | {"container": "sidecar"}}
+        for target, pod in zip(targets, pods, strict=True)
+    ]
 
 
 class PrometheusServer(Part):
