@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from exporter.batch import Message
-from exporter.configuration.config import Config, shown
+from exporter.configuration.config import Config, InputConfig, shown
 from exporter.configuration.notation import credentials
 from exporter.subscription import Subscription
 
@@ -67,6 +66,10 @@ def conflicts(config: Config) -> Iterator[Conflict]:
 
 def _symbol_field(config: Config) -> Iterator[Conflict]:
     name = config.input.symbol_field
+    if name == InputConfig().symbol_field:
+        return
+    from exporter.batch import Message  # the decoders are made with it, and few commands decode
+
     if name in Message.__struct_fields__ and name != "symbol":
         yield Conflict("rows have a field of this name for something else", ("input.symbol_field",))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EVERY_DAY = frozenset(range(7))
@@ -61,6 +63,8 @@ def window(text: str) -> Weekly | Once:
 
 def zone(text: str) -> ZoneInfo:
     """The time zone of an IANA name."""
+    from zoneinfo import ZoneInfo  # few configurations name one, and each command reads the configuration
+
     try:
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError):

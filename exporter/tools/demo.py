@@ -12,16 +12,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
-import requests
 from confluent_kafka import Producer
 
 from exporter import logs
 from exporter.app import App
 from exporter.configuration.config import Config
-from exporter.configuration.notation import host_and_port
 from exporter.configuration.settings import load
 from exporter.subscription import Subscription
-from exporter.tools import sides
+from exporter.tools import healthcheck, sides
 from exporter.tools.embedded import EmbeddedBroker
 from exporter.tools.evidence import EventReader, UnreadableError
 from exporter.tools.ledger import Span
@@ -100,11 +98,11 @@ def _run(config: Config, seconds: float | None, stopping: threading.Event) -> in
     with ThreadPoolExecutor(1, "sidecar") as pool:
         running = _start(app, pool, stopping)
         try:
-            url = _url(config.web.listen_address, app.port)
-            _say(_greeting(url, config))
+            served = f"{config.web.listen_address.rpartition(':')[0]}:{app.port}"
+            _say(_greeting(f"http://{healthcheck.authority(served)}", config))
             troubles = _collect(Collectors(simulator, kafka), seconds, stopping)
             truth = sides.sent(simulator.truth)
-            counted = _caught_up(f"{url}{config.web.telemetry_path}", sides.records(truth), running)
+            counted = _caught_up(served, config.web.telemetry_path, sides.records(truth), running)
         finally:
             app.stop()
         if not running.result():
@@ -135,11 +133,6 @@ def _start(app: App, pool: Executor, stopping: threading.Event) -> Future[bool]:
     return running
 
 
-def _url(listen_address: str, port: int) -> str:
-    host, _ = host_and_port(listen_address)
-    return f"http://{f'[{host}]' if ':' in host else host or '127.0.0.1'}:{port}"
-
-
 def _collect(collectors: Collectors, seconds: float | None, stopping: threading.Event) -> list[str]:
     """Let the collectors send so long; return what went wrong."""
     collectors.start()
@@ -149,16 +142,13 @@ def _collect(collectors: Collectors, seconds: float | None, stopping: threading.
     return [f"{collectors.failed} records did not reach the broker"] if collectors.failed else []
 
 
-def _caught_up(url: str, records: int, running: Future[bool]) -> sides.Figures:
+def _caught_up(address: str, path: str, records: int, running: Future[bool]) -> sides.Figures:
     """Scrape until so many records are counted, or the deadline; return what is counted by then."""
     deadline = time.monotonic() + _CATCH_UP_SECONDS
     counted = sides.Figures()
-    with requests.Session() as http:
-        http.trust_env = False  # no proxy leads into this process
-        while sides.records(counted) < records and not running.done() and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
-            answer = http.get(url, headers={"Accept": "text/plain;version=0.0.4"}, timeout=_ANSWER_SECONDS)
-            counted = sides.in_metrics(answer.text)
+    while sides.records(counted) < records and not running.done() and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        counted = sides.in_metrics(healthcheck.ask(address, path, _ANSWER_SECONDS).text)
     return counted
 
 

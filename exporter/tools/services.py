@@ -188,8 +188,8 @@ def web(config: Config) -> Iterator[Finding]:
 
 def _is_sidecar(address: str) -> bool:
     try:
-        return healthcheck.ask(address, WEB_SECONDS).headers.get("Server") == SERVER
-    except requests.RequestException:
+        return healthcheck.ask(address, "/-/healthy", WEB_SECONDS).headers.get("server") == SERVER
+    except OSError:
         return False
 
 

@@ -22,6 +22,7 @@ from tests.bench.rate import MATRIX, RATE, yardstick
 from tests.bench.scale import SCALE
 from tests.bench.scrape import SCRAPE
 from tests.bench.sizing import sizing
+from tests.bench.startup import STARTUP
 from tests.support.kafka import Broker
 
 SUBJECTS = {
@@ -32,6 +33,7 @@ SUBJECTS = {
     "memory": MEMORY,
     "soak": SOAK,
     "scale": SCALE,
+    "startup": STARTUP,
 }
 SIZES = (20, 150, 1000)
 # A busy machine is no reason to give up.
