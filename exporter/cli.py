@@ -10,13 +10,14 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_origin
 
 if TYPE_CHECKING:
     from exporter.configuration.config import Config
+    from exporter.configuration.conflicts import Conflict
 
 OK, FATAL, USAGE = 0, 1, 2
 
@@ -138,20 +139,34 @@ def _take_run(parser: argparse.ArgumentParser) -> None:
 
 def _start(name: str, args: argparse.Namespace) -> int:
     options = {"until_caught_up": args.until_caught_up} if name == "run" else {}
-    return int(_tool(name).main(_config(args), **options))
+    return int(_tool(name).main(_config(args, _mistakes(name)), **options))
 
 
-def _config(args: argparse.Namespace) -> Config:
+def _mistakes(name: str) -> Callable[[Config], Iterable[Conflict]]:
+    """Return what else judges the configuration: librdkafka, unless the command has nothing to do with Kafka."""
+    if name == "healthcheck":
+        return lambda _: ()
+    from exporter.properties import mistakes
+
+    return mistakes
+
+
+def _config(args: argparse.Namespace, also: Callable[[Config], Iterable[Conflict]]) -> Config:
     from exporter.configuration.settings import keys
 
     flags: dict[str, object] = {path: value for path, value in vars(args).items() if path in keys()}
     if getattr(args, "create_topics", False):
         flags["output.create_topics"] = {}
-    return load_config(args.config_file, os.environ, flags)
+    return load_config(args.config_file, os.environ, flags, also)
 
 
-def load_config(file: str | None, env: Mapping[str, str], flags: Mapping[str, object]) -> Config:
-    """Return the configuration of this process; raise `ConfigError`."""
+def load_config(
+    file: str | None,
+    env: Mapping[str, str],
+    flags: Mapping[str, object],
+    also: Callable[[Config], Iterable[Conflict]] = lambda _: (),
+) -> Config:
+    """Return the configuration of this process, in which `also` finds more mistakes; raise `ConfigError`."""
     from exporter.configuration.files import read_text
     from exporter.configuration.layers import Problem
     from exporter.configuration.settings import ConfigError, load
@@ -160,4 +175,4 @@ def load_config(file: str | None, env: Mapping[str, str], flags: Mapping[str, ob
         text = None if file is None else read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError((Problem("", f"the file cannot be read: {error}", "--config.file"),)) from None
-    return load(text, env, flags, hostname=socket.gethostname(), read_file=read_text)
+    return load(text, env, flags, hostname=socket.gethostname(), read_file=read_text, also=also)

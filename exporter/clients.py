@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+import re
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -18,12 +19,13 @@ log = logging.getLogger("exporter.kafka")
 ADMIN_SECONDS = 10.0
 ANSWER_SECONDS = 3.0
 SHORTEST_STUCK_SECONDS = 60.0
+SOCKET_MS = 10_000
 
 COMMON = {
     "client.id": "marketdata-exporter",
     # The default, rebootstrap, can leave a transactional client waiting for ever once all connections are gone.
     "metadata.recovery.strategy": "none",
-    "socket.timeout.ms": 10_000,
+    "socket.timeout.ms": SOCKET_MS,
     "reconnect.backoff.max.ms": 2_000,
     "log.connection.close": False,
     # Clients do not report to the broker's operator unless asked to.
@@ -65,6 +67,20 @@ TRANSACTIONAL = {
 }
 
 
+class Heard(logging.Handler):
+    """Keeps the lines of one client, which has `logger` as a property: its exceptions tell less."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.logger = logging.Logger("librdkafka")
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        self.lines.append(record.getMessage())
+
+
 def consumer(config: Config, on_error: Callable[[KafkaError], None]) -> Consumer:
     """Make the consumer of the input topics."""
     return Consumer({**consumer_properties(config), "error_cb": on_error, "logger": log})
@@ -77,7 +93,8 @@ def consumer_properties(config: Config) -> dict[str, Any]:
     return {
         **COMMON,
         **CONSUMER,
-        "max.poll.interval.ms": _poll_interval_ms(str(users.get("session.timeout.ms", ""))),
+        # librdkafka wants it to be no shorter than the session.
+        "max.poll.interval.ms": max(POLL_INTERVAL_MS, whole(users, "session.timeout.ms", 0)),
         **({} if users.get("group.protocol") == "consumer" else CLASSIC_GROUP),
         **users,
         "bootstrap.servers": config.kafka.bootstrap_servers,
@@ -88,9 +105,10 @@ def consumer_properties(config: Config) -> dict[str, Any]:
     }
 
 
-def _poll_interval_ms(session_ms: str) -> int:
-    # librdkafka wants it to be no shorter than the session, and says itself when that is no number.
-    return max(POLL_INTERVAL_MS, int(session_ms)) if session_ms.isdecimal() else POLL_INTERVAL_MS
+def whole(properties: Mapping[str, object], name: str, default: int) -> int:
+    """Return a property that is a number, the default where it is none; `exporter.properties` says what is wrong."""
+    text = str(properties.get(name, default))
+    return int(text) if re.fullmatch(r"\d{1,10}", text, re.ASCII) else default
 
 
 def producer_properties(config: Config) -> dict[str, Any]:
@@ -100,8 +118,8 @@ def producer_properties(config: Config) -> dict[str, Any]:
         properties |= {**TRANSACTIONAL, "transactional.id": f"{config.input.group}-{config.instance}"}
     properties |= {**config.kafka.properties, **config.kafka.producer_properties}
     # librdkafka refuses a socket that may be silent for longer than a transaction.
-    transaction_ms = int(properties.get("transaction.timeout.ms", COMMON["socket.timeout.ms"]))
-    properties["socket.timeout.ms"] = min(int(properties["socket.timeout.ms"]), transaction_ms)
+    socket_ms = whole(properties, "socket.timeout.ms", SOCKET_MS)
+    properties["socket.timeout.ms"] = min(socket_ms, whole(properties, "transaction.timeout.ms", socket_ms))
     return {**properties, "bootstrap.servers": config.kafka.bootstrap_servers, "logger": log}
 
 
@@ -118,7 +136,7 @@ def admin(config: Config, **more: Any) -> AdminClient:
 
 def transaction_seconds(config: Config) -> float:
     """Return after how long the broker ends a transaction by itself, 0 without transactions."""
-    return int(producer_properties(config).get("transaction.timeout.ms", 0)) / 1000
+    return whole(producer_properties(config), "transaction.timeout.ms", 0) / 1000
 
 
 def stuck_seconds(config: Config) -> float:

@@ -243,11 +243,14 @@ def test_a_member_whose_place_is_taken_says_so_and_goes_on_trying(desk: Desk) ->
     asyncio.run(program())
 
 
-def test_a_property_that_kafka_does_not_know_is_an_exception(desk: Desk) -> None:
+def test_a_client_that_cannot_be_made_is_an_exception(desk: Desk) -> None:
+    """Properties are mistakes in the configuration already, but for those of a token, which is not asked for before."""
+    fetched = {"sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.method": "oidc"}
+
     async def program() -> None:
-        monitor = desk.monitor(settings={"kafka.properties": {"no.such.property": "1"}})
+        monitor = desk.monitor(settings={"kafka.properties": {"security.protocol": "SASL_SSL", **fetched}})
         for call in (monitor.start, monitor.wait, monitor.stop):
-            with pytest.raises(KafkaException, match=r"no\.such\.property"):
+            with pytest.raises(KafkaException, match=r"token\.endpoint\.url"):
                 await call()
 
     asyncio.run(program())

@@ -212,14 +212,16 @@ def test_audit_says_the_same(broker: SecureBroker, deployment: Deployment) -> No
     assert WRONG not in audited.stderr
 
 
-def test_key_that_cannot_be_read_ends_the_process_with_its_name(broker: SecureBroker, deployment: Deployment) -> None:
-    """In one line without its passphrase: there is nothing to wait for."""
+def test_key_that_cannot_be_read_is_a_mistake_in_the_configuration(
+    broker: SecureBroker, deployment: Deployment
+) -> None:
+    """Told in one line without its passphrase: there is nothing to wait for."""
     settings: dict[str, Any] = by_certificate(broker)
     settings["kafka__properties"] |= {"ssl.key.password": WRONG}
     sidecar = deployment.sidecar(**settings)
-    assert sidecar.run_to_end() == 1
-    last = sidecar.log.splitlines()[-1]
-    assert last.startswith("marketdata-exporter: Failed to create consumer: ssl.key.location failed: ")
+    assert sidecar.run_to_end() == 2
+    (last,) = sidecar.log.splitlines()[1:]
+    assert last.startswith("kafka.properties: ssl.key.location failed: ")
     assert "Traceback" not in sidecar.log
     assert WRONG not in sidecar.log
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from exporter.cardinality import check_feed
 from exporter.configuration.config import Config, Limits, shown
+from exporter.configuration.conflicts import Conflict
 from exporter.configuration.files import read_text
 from exporter.configuration.settings import load, secrets
 from exporter.model import FeedKey, Rejected
 
 
-def configure(arguments: Mapping[str, object], config: Mapping[str, object] | None) -> Config:
+def configure(
+    arguments: Mapping[str, object],
+    config: Mapping[str, object] | None,
+    also: Callable[[Config], Iterable[Conflict]] = lambda _: (),
+) -> Config:
     """Return the configuration of arguments by dotted path, None for the default; what `config` says wins.
 
     `config` has the keys of the YAML file, nested or dotted. The environment has no say, so that programs may run
-    several parts of different configuration. Raises ConfigError.
+    several parts of different configuration. `also` finds what else is wrong with it. Raises ConfigError.
     """
     given = {path: _literal(path, value) for path, value in arguments.items() if value is not None}
-    return load(None, {}, {**given, **(config or {})}, hostname=socket.gethostname(), read_file=read_text)
+    flags = {**given, **(config or {})}
+    return load(None, {}, flags, hostname=socket.gethostname(), read_file=read_text, also=also)
 
 
 def _literal(path: str, value: object) -> object:

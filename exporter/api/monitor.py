@@ -14,6 +14,7 @@ from exporter.configuration.config import Limits
 from exporter.configuration.layers import Problem
 from exporter.configuration.settings import ConfigError
 from exporter.model import FeedKey
+from exporter.properties import mistakes
 
 JOIN_SECONDS = 10.0
 # More than the loop takes to publish what waits, to leave the group and to give up on what does not end.
@@ -63,7 +64,7 @@ class BatchPerformanceMonitor:
             "redis.password": redis_password,
             "web.listen_address": listen_address,
         }
-        self._config = configure(arguments, config)
+        self._config = configure(arguments, config, mistakes)
         self._app: App | None = None
         self._ended: Future[bool] = Future()
 

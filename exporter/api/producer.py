@@ -23,6 +23,7 @@ from exporter.events.factory import Event, EventFactory
 from exporter.events.values import aggregated_value, batch_value, error_value, utc_text
 from exporter.limiter import RateLimiter
 from exporter.model import BatchResult, EventType, FeedKey, Partition
+from exporter.properties import mistakes
 
 SEND_SECONDS = 10.0
 POLL_SECONDS = 0.2
@@ -96,7 +97,7 @@ class BatchMonitoringProducer:
             "output.schema_registry_password": schema_registry_password,
         }
         # There are no input offsets to commit with the events, whatever a sidecar's configuration asks for.
-        self._config = configure(arguments, {**(config or {}), "output.delivery": "at_least_once"})
+        self._config = configure(arguments, {**(config or {}), "output.delivery": "at_least_once"}, mistakes)
         self._timeout_seconds = timeout_seconds
         self._events = _Events(self._config)
         self._limiter = RateLimiter(burst=10, per_second=1.0)

@@ -24,6 +24,7 @@ _OWNED = {
     "topic.blacklist": "use input.topics instead",
     "partition.assignment.strategy": "the sidecar needs cooperative-sticky and sets it, leave it out",
     "isolation.level": "the sidecar reads committed records only, leave it out",
+    "delivery.report.only.error": "the sidecar sets it where it needs it, leave it out",
     "transactional.id": "the sidecar makes it from instance, leave it out",
 }
 _ALL = ("all", ("all", "-1"))

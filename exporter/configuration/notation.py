@@ -18,6 +18,9 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
 _EXPONENT = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_BROKER = re.compile(
+    r"(\w+://)?(\[[0-9a-f:.]+(%\w+)?\]|[^\s,;:/\[\]]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII | re.IGNORECASE
+)
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([^{}]*)\})?")
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)
 MASK = "<secret>"
@@ -121,8 +124,12 @@ def pair_pattern(text: str) -> str:
 def brokers(text: str) -> str:
     """The text, when it is a list of brokers such as `one:9092,two:9092`."""
     for broker in text.split(","):
-        if not re.fullmatch(r"\s*(\w+://)?[^\s,/]+\s*", broker):
-            raise ValueError("one of the brokers is empty or has a space or slash in it")
+        found = _BROKER.fullmatch(broker.strip())
+        if not found:
+            raise ValueError("one of the brokers is no host:port; an IPv6 address stands in brackets")
+        # librdkafka makes a port of any number, and of what begins with one.
+        if found["port"] is not None and not 0 < int(found["port"]) < 65536:
+            raise ValueError("a port is from 1 to 65535")
     return text
 
 

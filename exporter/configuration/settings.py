@@ -6,7 +6,7 @@ A pure function: the environment, the name of the host and the reader of files a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -47,11 +47,13 @@ def load(
     *,
     hostname: str,
     read_file: Callable[[str], str],
+    also: Callable[[Config], Iterable[Conflict]] = lambda _: (),
 ) -> Config:
     """The configuration of a YAML text, the environment and the flags (dotted paths, such as `web.listen_address`).
 
     `${NAME}` and `${NAME:-default}` in any text are taken from `env` (`hostname` stands in for HOSTNAME),
-    `${file:/path}` from `read_file`, which raises OSError or ValueError. Raises ConfigError.
+    `${file:/path}` from `read_file`, which raises OSError or ValueError. `also` finds what only others can judge.
+    Raises ConfigError.
     """
     problems: list[Problem] = []
     maps = [path for path, kind in keys().items() if get_origin(kind) is dict]
@@ -60,8 +62,9 @@ def load(
     layers += [*from_environment(env, maps, secrets()), *from_flags(flags, maps, secrets())]
     reader = _Reader({**env, "HOSTNAME": env.get("HOSTNAME") or hostname}, read_file, problems)
     config: Config = reader.section(Config, "", layers)
-    wrong = {_without_number(problem.path) for problem in problems}
-    problems += [reader.problem(found) for found in conflicts(config) if not _follows(found, wrong)]
+    for judge in (conflicts, also):
+        wrong = {_without_number(problem.path) for problem in problems}
+        problems += [reader.problem(found) for found in judge(config) if not _follows(found, wrong)]
     if problems:
         raise ConfigError(tuple(problems))
     return config

@@ -25,6 +25,7 @@ from exporter.configuration.config import Config
 from exporter.configuration.files import read_text
 from exporter.configuration.settings import ConfigError, load
 from exporter.model import FeedKey, Partition, Rejected
+from exporter.properties import mistakes
 from exporter.records import from_headers
 from exporter.subscription import Subscription
 from exporter.tools.endings import Endings
@@ -115,7 +116,7 @@ def _config(args: argparse.Namespace) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise UnusableError(f"cannot read {args.config_file}: {error}") from None
     given = {path: value for path, value in flags.items() if value is not None}
-    return load(text, os.environ, given, hostname=socket.gethostname(), read_file=read_text)
+    return load(text, os.environ, given, hostname=socket.gethostname(), read_file=read_text, also=mistakes)
 
 
 def _audit(args: argparse.Namespace, config: Config) -> Outcome:

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 
 from confluent_kafka import KafkaException
 
+from exporter import properties
 from exporter.configuration.config import Config
 from exporter.tools import cluster, findings, services
 from exporter.tools.facts import Cluster, Finding, Level
@@ -33,9 +34,10 @@ def check(config: Config) -> Iterator[Finding]:
 
 
 def _kafka(config: Config) -> Generator[Finding, None, Cluster | None]:
-    if refused := cluster.refused_properties(config):
-        yield from refused
+    if refused := list(properties.mistakes(config)):
+        yield from (Finding(Level.FAIL, conflict.paths[0], conflict.message) for conflict in refused)
         return None
+    yield from (Finding(Level.WARN, "kafka.properties", remark) for remark in properties.remarks(config))
     yield from findings.split_connections(config)
     named, advertised = cluster.ask_servers(config)
     yield from findings.servers(named, advertised)

@@ -6,13 +6,12 @@ consumer asks by itself; so there is no consumer here, and only groups that are 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicCollection
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection
 from confluent_kafka import admin as kafka_admin
 from msgspec.structs import replace
 
@@ -20,9 +19,9 @@ from exporter import clients
 from exporter.configuration.config import Config
 from exporter.model import Partition
 from exporter.subscription import Subscription, is_pattern
-from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
+from exporter.tools.facts import Cluster, Group, Progress, Refusal, Server, Topic
 from exporter.tools.findings import GROUP_LOG, TRANSACTION_LOG
-from exporter.unreachable import Trouble, examined, said, understood
+from exporter.unreachable import examined, said, understood
 
 SERVER_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
@@ -31,29 +30,6 @@ SERVERS_ASKED = 64
 
 # The library's types leave much of its admin part out.
 _kafka: Any = kafka_admin
-
-
-def refused_properties(config: Config) -> list[Finding]:
-    """Return what librdkafka has against its properties; the clients made to ask it know no broker."""
-    attempts: dict[str, Callable[[], object]] = {
-        "kafka.properties": lambda: clients.admin(_with_servers(config, "")),
-        "kafka.consumer_properties": lambda: _made_consumer(config),
-        "kafka.producer_properties": lambda: Producer(
-            {**clients.producer_properties(config), "bootstrap.servers": "", "logger": clients.log}
-        ),
-    }
-    for subject, attempt in attempts.items():
-        try:
-            attempt()
-        except KafkaException as error:
-            return [Finding(Level.FAIL, subject, error.args[0].str())]  # the others would say the same again
-    return []
-
-
-def _made_consumer(config: Config) -> None:
-    properties = {**clients.consumer_properties(config), "bootstrap.servers": "", "logger": clients.log}
-    consumer: Any = Consumer(properties)
-    consumer.close()
 
 
 def ask_servers(config: Config) -> tuple[list[Server], list[Server]]:
@@ -68,7 +44,7 @@ def ask_servers(config: Config) -> tuple[list[Server], list[Server]]:
 
 def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
     """Return whether the server answers, and the addresses that it gives its cluster's brokers."""
-    heard = _Heard()
+    heard = clients.Heard()
     # A listener with TLS just ends a connection without; in the sidecar that line would be noise.
     more = {"logger": heard.logger, "log.connection.close": True}
     client: Any = clients.admin(_with_servers(config, address), **more)
@@ -76,24 +52,10 @@ def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
         brokers = client.list_topics(timeout=SERVER_SECONDS).brokers.values()
     except KafkaException as error:
         client.poll(0)  # what was logged is handed out now
-        last = heard.troubles[-1:]
-        return Server(address, examined(last[0], config.kafka.properties).trouble if last else said(error)), []
+        troubles = [trouble for line in heard.lines if (trouble := understood(line))]
+        last = examined(troubles[-1], config.kafka.properties).trouble if troubles else said(error)
+        return Server(address, last), []
     return Server(address), [f"[{b.host}]:{b.port}" if ":" in b.host else f"{b.host}:{b.port}" for b in brokers]
-
-
-class _Heard(logging.Handler):
-    """Keeps why connections of one client failed, as librdkafka tells its logger: an exception tells only that."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.troubles: list[Trouble] = []
-        self.logger = logging.Logger("librdkafka")
-        self.logger.addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """See logging.Handler."""
-        if trouble := understood(record.getMessage()):
-            self.troubles.append(trouble)
 
 
 def _with_servers(config: Config, servers: str) -> Config:

@@ -138,7 +138,7 @@ def _writable(subject: str, name: str, topic: Topic, properties: Mapping[str, ob
     if "compact" in topic.settings.get("cleanup.policy", ""):
         text = f"{name} is compacted, which keeps the last event of each feed only"
         yield Finding(Level.WARN, subject, text, "make its cleanup.policy delete")
-    sent = min(int(str(properties.get(limit, 1_000_000))) for limit in ("message.max.bytes", "batch.size"))
+    sent = min(clients.whole(properties, limit, 1_000_000) for limit in ("message.max.bytes", "batch.size"))
     if (taken := number(topic.settings, "max.message.bytes") or sent) < sent:
         text = f"{name} takes {taken} bytes at once (max.message.bytes), the producer sends up to {sent}"
         yield Finding(Level.WARN, subject, text, f"set message.max.bytes in kafka.producer_properties to {taken}")
@@ -169,7 +169,8 @@ def _missing(subject: str, name: str, why: Refusal | None, config: Config, clust
 def _transactions(config: Config, cluster: Cluster) -> Iterator[Finding]:
     properties = clients.producer_properties(config)
     yield from internal_topic("output.delivery", TRANSACTION_LOG, "transaction.state.log", cluster)
-    timeout, longest = int(properties["transaction.timeout.ms"]), cluster.setting("transaction.max.timeout.ms")
+    longest = cluster.setting("transaction.max.timeout.ms")
+    timeout = clients.whole(properties, "transaction.timeout.ms", 0)
     if longest is not None and timeout > longest:
         text = f"transaction.timeout.ms is {timeout}, the brokers allow {longest} (transaction.max.timeout.ms)"
         yield Finding(Level.FAIL, "kafka.producer_properties", text, "lower it")

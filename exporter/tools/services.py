@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import requests
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
