@@ -59,6 +59,7 @@ def test_the_version_is_looked_up_only_when_it_is_asked_for() -> None:
     ("command", "unneeded"),
     [
         ("run", {"redis", "requests"}),
+        ("check", {"redis", "requests"}),
         ("demo", {"redis", "requests"}),
         ("audit", {"aiohttp", "redis", "requests"}),
         ("simulate", {"aiohttp", "fastavro", "prometheus_client", "redis", "requests"}),

@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastavro.schema import SchemaParseException, parse_schema, to_parsing_canonical_form
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from exporter.events.encoding import confluent_frame
-from exporter.events.registry_http import RegistryHttp, Reply
 from exporter.events.values import load_schema
 from exporter.model import EventType, RegistryError, RegistryRefused
+
+if TYPE_CHECKING:
+    from exporter.events.registry_http import RegistryHttp, Reply
 
 OPERATIONS = ("lookup", "register")
 # The codes of a subject, a version and a schema that are not there, and of a registry that is read-only.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -20,15 +20,17 @@ from exporter.configuration.config import Config, FeedsConfig
 from exporter.configuration.notation import host_and_port
 from exporter.delivery.dispatch import Position, Start
 from exporter.events.registry import Subject, denial, is_forbidden, is_missing, is_same, subject
-from exporter.events.registry_http import RegistryHttp, Reply
 from exporter.events.values import load_schema
 from exporter.model import EventType, Partition, Record, RegistryError
-from exporter.store.counts import RedisCounts, StoreMetrics
 from exporter.store.store import StoreUnavailable
 from exporter.subscription import Subscription
 from exporter.tools import healthcheck
 from exporter.tools.facts import Cluster, Finding, Level, counted
 from exporter.web.connections import ListenError, listen
+
+if TYPE_CHECKING:
+    from exporter.events.registry_http import Reply
+    from exporter.store.counts import RedisCounts
 
 SERIES_MAX = 100_000
 WEB_SECONDS = 1.0
@@ -65,6 +67,8 @@ def registry(config: Config) -> Iterator[Finding]:
     output = config.output
     if output.schema_registry is None or not output.enabled:
         return
+    from exporter.events.registry_http import RegistryHttp  # what is not configured is not loaded
+
     http = RegistryHttp(output)
     for event_type in EventType:
         topic = output.error_topic if event_type is EventType.ERROR else output.topic
@@ -139,6 +143,8 @@ def redis(config: Config) -> Iterator[Finding]:
     """Yield whether the Redis that is configured, if any, is of a supported kind, allows all and takes writes."""
     if config.redis.url is None:
         return
+    from exporter.store.counts import RedisCounts, StoreMetrics
+
     key, where = "redis.url", _place(config.redis.url) or urlsplit(config.redis.url).path
     try:
         trouble, advice = _redis_trouble(RedisCounts(config.redis, StoreMetrics(CollectorRegistry())))
