@@ -25,8 +25,8 @@ from exporter.model import FeedKey, Reason
 from exporter.store.counts import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.store.store import SymbolStatistics
+from tests.support.captures import capture, each_capture
 from tests.support.process import free_port
-from tests.support.recordings import recorded, recordings, truth
 from tests.support.redis import RedisServer
 from tests.support.sidecar import Scrape
 
@@ -61,27 +61,26 @@ def test_a_batch_without_a_stamp_was_collected_now() -> None:
     assert before_ms <= stamp_ms <= time.time_ns() // 1_000_000
 
 
-def test_recorded_traffic_is_counted_exactly() -> None:
-    """Results, the page and the truth agree on every feed of every recording."""
+@each_capture
+def test_captured_traffic_is_counted_exactly(name: str) -> None:
+    """Results, the page and the truth agree on every feed."""
     analyzer = BatchAnalyzer()
-    results: dict[str, list[BatchResult]] = {feed: [] for feed in truth()}
-    for name in recordings():
-        for record in recorded(name):
-            batch = record.value
-            feed = FeedKey(batch["region"], batch["exchange"], batch["request_type"])
-            result = analyzer.analyze_batch(batch["data"], **feed._asdict(), timestamp_ms=batch["timestamp_ms"])
-            results[str(feed)].append(result)
+    records, truth = capture(name)
+    results: dict[str, list[BatchResult]] = {feed: [] for feed in truth}
+    for record in records:
+        batch, labels = record.value, FeedKey(*record.feed.split(":"))._asdict()
+        result = analyzer.analyze_batch(batch["data"], **labels, timestamp_ms=batch["timestamp_ms"])
+        results[record.feed].append(result)
     scrape = page(analyzer)
-    for name, exact in truth().items():
-        labels = FeedKey(*name.split(":"))._asdict()
-        assert len(results[name]) == exact.batches == scrape.total("marketdata_batches_total", **labels)
-        messages = sum(result.batch_size for result in results[name])
+    for feed, exact in truth.items():
+        labels = FeedKey(*feed.split(":"))._asdict()
+        assert len(results[feed]) == exact.batches == scrape.total("marketdata_batches_total", **labels)
+        messages = sum(result.batch_size for result in results[feed])
         assert messages == exact.messages == scrape.total("marketdata_messages_total", **labels)
-        assert sum(result.unique_symbols for result in results[name]) == exact.unique_sum
+        assert sum(result.unique_symbols for result in results[feed]) == exact.unique_sum
         assert scrape.total("marketdata_batch_unique_symbols_sum", **labels) == exact.unique_sum
-        assert math.fsum(result.cache_efficiency for result in results[name]) == pytest.approx(
-            exact.efficiency_sum, abs=1e-9
-        )
+        efficiency = math.fsum(result.cache_efficiency for result in results[feed])
+        assert efficiency == pytest.approx(exact.efficiency_sum, abs=1e-9)
 
 
 def test_last_values_of_every_feed_are_shown() -> None:

@@ -14,7 +14,8 @@ from exporter.analyzers.latency import LATENCY_BOUNDS_MS, RECENT_HOPS, Hop, Late
 from exporter.batch import MAX_TIMESTAMP_MS, Batch, Message
 from exporter.measured import MIN_TIMESTAMP_MS, Measured
 from exporter.model import FeedKey
-from tests.support.batches import FEED, NOW_MS, Observed, message, observed, recorded_batches, stamps_of
+from tests.support.batches import FEED, NOW_MS, Observed, captured_batches, message, observed, stamps_of
+from tests.support.captures import capture, each_capture
 
 STAMPS: st.SearchStrategy[float | None] = st.one_of(
     st.none(),
@@ -150,11 +151,12 @@ def test_what_is_kept_of_hops_is_bounded(hops: list[float]) -> None:
     assert len(hop.buckets) == len(LATENCY_BOUNDS_MS) + 1
 
 
-def test_recorded_traffic_has_no_skew_and_no_insane_stamp() -> None:
+@each_capture
+def test_captured_traffic_has_no_skew_and_no_insane_stamp(name: str) -> None:
     feeds: dict[FeedKey, Latency] = defaultdict(Latency)
-    for feed, one in recorded_batches():
+    for feed, one in captured_batches(name):
         feeds[feed].observe(*one)
-    assert len(feeds) == 9
+    assert {str(feed) for feed in feeds} == capture(name).truth.keys()
     for made in feeds.values():
         assert made.skipped == made.catch_up == 0
         assert not any(hop.skewed for hop in made.hops.values())

@@ -23,7 +23,8 @@ from exporter.analyzers.quality import (
 from exporter.batch import FIELDS, Batch, Message, PartialBatch
 from exporter.measured import Measured
 from exporter.model import Anomaly, FeedKey
-from tests.support.batches import FEED, NOW_MS, Observed, message, observed, recorded_batches
+from tests.support.batches import FEED, NOW_MS, Observed, captured_batches, message, observed
+from tests.support.captures import each_capture
 
 LIMIT = 100
 # Books of one level a side: price, size, and what some exchanges add.
@@ -523,23 +524,25 @@ def test_of_more_symbols_than_may_be_remembered_the_first_are() -> None:
     assert len(quality._symbols) == 5
 
 
-def test_recorded_traffic_is_quiet() -> None:
+@each_capture
+def test_captured_traffic_is_quiet(name: str) -> None:
     feeds: dict[FeedKey, Quality] = defaultdict(lambda: Quality(LIMIT * 10))
     kinds: Counter[tuple[FeedKey, Anomaly]] = Counter()
-    for feed, one in recorded_batches():
+    for feed, one in captured_batches(name):
         kinds.update((feed, kind) for kind in feeds[feed].examine(*one))
     assert not kinds
     assert all(quality.last_price_change_ms for quality in feeds.values())
 
 
-def test_the_duplicates_in_recorded_traffic_are_those_of_one_exchange() -> None:
-    """hitbtc sends its rows again within the second, which is why nobody is told unless he asks."""
+@each_capture
+def test_the_duplicates_in_captured_traffic_are_those_of_exchanges_that_send_rows_again(name: str) -> None:
+    """hitbtc does so within the second, which is why duplicates are reported on request only."""
     feeds: dict[FeedKey, Quality] = defaultdict(lambda: Quality(LIMIT * 10, find_duplicates=True))
     found: set[str] = set()
-    for feed, one in recorded_batches():
+    for feed, one in captured_batches(name):
         if feeds[feed].examine(*one):
             found.add(feed.exchange)
-    assert found == {"hitbtc"}
+    assert found == {feed.exchange for feed in feeds} & {"delta", "hitbtc"}
 
 
 def test_a_batch_without_rows_is_nothing_special() -> None:

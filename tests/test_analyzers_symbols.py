@@ -23,7 +23,8 @@ from exporter.analyzers.symbols import (
 from exporter.batch import MAX_TIMESTAMP_MS
 from exporter.measured import MIN_TIMESTAMP_MS
 from exporter.model import FeedKey
-from tests.support.batches import NOW_MS, Observed, message, observed, recorded_batches, stamps_of
+from tests.support.batches import NOW_MS, Observed, captured_batches, message, observed, stamps_of
+from tests.support.captures import each_capture
 
 STALE_MS = 10_000
 MISSING_MS = 30_000
@@ -72,10 +73,11 @@ def test_every_age_is_in_the_bucket_that_bisection_finds(many: list[Observed]) -
     assert ages.sum_ms == pytest.approx(total, abs=0.1)
 
 
-def test_the_ages_of_recorded_traffic_are_those_of_a_recount() -> None:
+@each_capture
+def test_the_ages_of_captured_traffic_are_those_of_a_recount(name: str) -> None:
     feeds: dict[FeedKey, Ages] = defaultdict(Ages)
     seen: dict[FeedKey, list[Observed]] = defaultdict(list)
-    for feed, one in recorded_batches():
+    for feed, one in captured_batches(name):
         feeds[feed].observe(*one)
         seen[feed].append(one)
     for feed, ages in feeds.items():

@@ -1,8 +1,8 @@
-"""The whole main job on real input: recorded exchange traffic through a real broker, `run`, Prometheus and back."""
+"""The whole main job on real input: captured exchange traffic through a real broker, `run`, Prometheus and back."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,14 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.model import FeedKey
+from tests.support.captures import capture, captures, each_capture
 from tests.support.cluster import Record
 from tests.support.events import read_event, read_framed
 from tests.support.kafka import Broker
 from tests.support.panels import panel_queries
 from tests.support.prometheus import PrometheusServer, promtool, scrape_config
 from tests.support.promql import families_in
-from tests.support.recordings import Counted, recorded, recordings, truth
+from tests.support.recordings import Counted
 from tests.support.redis import RedisServer
 from tests.support.registry import RegistryServer
 from tests.support.sidecar import Deployment, Scrape, Sidecar
@@ -30,7 +31,7 @@ QUERIES = [
     for number, query in enumerate(panel_queries(json.loads(path.read_text()), "5m"))
 ]
 # These are known when a feed was watched for five minutes (too long to wait for), or when three feeds have one pair,
-# which no three recorded ones have.
+# which no three captured ones have.
 ABSENT = {
     "marketdata_feed_symbols",
     "marketdata_feed_symbols_expected",
@@ -38,6 +39,8 @@ ABSENT = {
     "marketdata_feed_price_divergence_max_ratio",
     "marketdata_partition_last_reset_timestamp_seconds",  # nothing was deleted
 }
+# A symbol of the traffic that is made up.
+SHOWN = "S0-USDT"
 GARBAGE = [b"not JSON", b"{}", b""]
 # A feed of its own, so that it is in nobody's truth.
 SUSPICIOUS = json.dumps(
@@ -52,10 +55,17 @@ SUSPICIOUS = json.dumps(
 ).encode()
 READ_SECONDS = 30.0
 
+pytestmark = pytest.mark.captures
+
 
 def played() -> list[bytes]:
-    """Every recorded batch, as a collector writes it."""
-    return [json.dumps(record.value).encode() for name in recordings() for record in recorded(name)]
+    """Every captured batch, as a collector writes it."""
+    return [json.dumps(record.value).encode() for one in captures() for record in one.records]
+
+
+def truth() -> dict[str, Counted]:
+    """What an exact reader counts of every captured feed."""
+    return {feed: counted for one in captures() for feed, counted in one.truth.items()}
 
 
 def told(scrape: Scrape, feed: str) -> dict[str, float]:
@@ -98,7 +108,7 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(broker: Broker, _redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Play all recordings, and some garbage, to a sidecar with everything switched on."""
+    """Play all captures, and some garbage, to a sidecar with everything switched on."""
     directory = tmp_path_factory.mktemp("end-to-end")
     with ExitStack() as parts:
         registry = parts.enter_context(RegistryServer())
@@ -110,7 +120,7 @@ def run(broker: Broker, _redis: RedisServer, tmp_path_factory: pytest.TempPathFa
             output__summary_interval="1s",
             redis__url=_redis.url,
             feeds__expected=sorted(truth()),
-            feeds__symbols={"shown": ["BTC-USDT"], "stalest": 3},
+            feeds__symbols={"shown": [SHOWN], "stalest": 3},
             feeds__pairs=[r"(?P<base>\w+)-(?P<quote>\w+)"],
             feeds__find_duplicates=True,
         ).start()
@@ -132,26 +142,30 @@ def _in_two_parts(deployment: Deployment, sidecar: Sidecar, prometheus: Promethe
     eventually(lambda: prometheus.query(counted), READ_SECONDS, f"{sidecar.batches()} of {batches} batches")
 
 
-def test_metrics_say_of_each_feed_what_an_exact_reader_counts(run: Run) -> None:
-    """Batches, messages, unique symbols and efficiencies of every recording come out exactly."""
-    scrape = run.sidecar.scrape()
-    assert {feed: told(scrape, feed) for feed in truth()} == {
-        feed: expected(counted) for feed, counted in truth().items()
-    }
+@each_capture
+def test_metrics_say_of_each_feed_what_an_exact_reader_counts(run: Run, name: str) -> None:
+    """Batches, messages, unique symbols and efficiencies come out exactly."""
+    exact, scrape = capture(name).truth, run.sidecar.scrape()
+    assert {feed: told(scrape, feed) for feed in exact} == {feed: expected(counted) for feed, counted in exact.items()}
 
 
-def test_messages_by_symbol_add_up_to_those_of_the_feed(run: Run) -> None:
+@each_capture
+def test_messages_by_symbol_add_up_to_those_of_the_feed(run: Run, name: str) -> None:
     """What is shown by name and what is not, of each feed."""
+    right = {feed: counted.messages for feed, counted in capture(name).truth.items()}
 
     def is_complete() -> bool:
         scrape = run.sidecar.scrape()
-        by_symbol = {feed: told_by_symbol(scrape, feed) for feed in truth()}
-        return by_symbol == {feed: counted.messages for feed, counted in truth().items()}
+        return {feed: told_by_symbol(scrape, feed) for feed in right} == right
 
     eventually(is_complete, READ_SECONDS, "messages are missing")
+
+
+def test_a_symbol_that_is_asked_for_is_shown_by_name(run: Run) -> None:
+    """Its messages, and when it was last seen."""
     scrape = run.sidecar.scrape()
-    assert scrape.total("marketdata_symbol_messages_total", exchange="okx", symbol="BTC-USDT") > 0
-    assert {row["symbol"] for row in scrape.series("marketdata_symbol_last_seen_timestamp_seconds")} >= {"BTC-USDT"}
+    assert scrape.total("marketdata_symbol_messages_total", exchange="gamma", symbol=SHOWN) > 0
+    assert {row["symbol"] for row in scrape.series("marketdata_symbol_last_seen_timestamp_seconds")} >= {SHOWN}
 
 
 def test_what_was_rejected_or_suspicious_can_be_found(run: Run) -> None:
@@ -175,12 +189,18 @@ def test_every_record_is_accepted_or_rejected(run: Run) -> None:
     assert rejected == {"invalid_json": 1, "missing_field": 1, "empty": 1}
 
 
-def test_events_add_up_to_the_metrics(run: Run) -> None:
+@each_capture
+def test_events_add_up_to_the_metrics(run: Run, name: str) -> None:
     """In Confluent's wire format, with the schemas that the registry has."""
+    exact = capture(name).truth
     events = [
         read_framed(event, run.registry.schemas) for event in run.deployment.cluster.read_all(run.deployment.events)
     ]
-    assert _added(events) == {feed: expected(counted) for feed, counted in truth().items()}
+    assert _added(events, exact) == {feed: expected(counted) for feed, counted in exact.items()}
+
+
+def test_each_rejected_record_has_an_error_event(run: Run) -> None:
+    """With the reason that the metrics give."""
     errors = [
         read_framed(event, run.registry.schemas) for event in run.deployment.cluster.read_all(run.deployment.errors)
     ]
@@ -199,17 +219,16 @@ def test_events_say_the_same_in_every_encoding(
         broker.produce(deployment.topic, played())
         assert deployment.sidecar("one", "--until-caught-up", output__encoding=encoding).run_to_end() == 0
         events = list(map(read, broker.read_all(deployment.events)))
-    assert _added(events) == {feed: expected(counted) for feed, counted in truth().items()}
+    assert _added(events, truth()) == {feed: expected(counted) for feed, counted in truth().items()}
     summaries = [event for event in events if event["event_type"] == "performance_summary"]
     totals = {_feed(event): event["aggregated_stats"]["total_messages"] for event in summaries}
     assert totals == {feed: counted.messages for feed, counted in truth().items()}
 
 
-def _added(events: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _added(events: Sequence[dict[str, Any]], feeds: Iterable[str]) -> dict[str, dict[str, float]]:
     batches = [event for event in events if event["event_type"] == "batch_collected"]
-    sums = {
-        feed: dict.fromkeys(("batches", "messages", "sizes", "unique_sum", "efficiency_sum"), 0.0) for feed in truth()
-    }
+    fields = ("batches", "messages", "sizes", "unique_sum", "efficiency_sum")
+    sums = {feed: dict.fromkeys(fields, 0.0) for feed in feeds}
     for event in batches:
         if _feed(event) not in sums:
             continue
@@ -226,8 +245,10 @@ def _feed(event: dict[str, Any]) -> str:
     return str(FeedKey(*(event[name] for name in FeedKey._fields)))
 
 
-def test_symbols_of_all_replicas_are_counted_in_redis(run: Run) -> None:
-    """`/api/v1/symbols` has every symbol of the recordings, with its messages."""
+@each_capture
+def test_symbols_of_all_replicas_are_counted_in_redis(run: Run, name: str) -> None:
+    """`/api/v1/symbols` has every symbol of the captured feeds, with its messages."""
+    exact = capture(name).truth
 
     def rows() -> dict[str, tuple[int, int]]:
         found: dict[str, tuple[int, int]] = {}
@@ -235,9 +256,9 @@ def test_symbols_of_all_replicas_are_counted_in_redis(run: Run) -> None:
             feed = ":".join(row[name] for name in FeedKey._fields)
             symbols, messages = found.get(feed, (0, 0))
             found[feed] = (symbols + 1, messages + row["messages"])
-        return {feed: found[feed] for feed in found if feed in truth()}
+        return {feed: found[feed] for feed in found if feed in exact}
 
-    right = {feed: (counted.symbols, counted.messages) for feed, counted in truth().items()}
+    right = {feed: (counted.symbols, counted.messages) for feed, counted in exact.items()}
     eventually(lambda: _same(rows(), right), READ_SECONDS)
 
 

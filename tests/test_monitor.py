@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from socket import socket
 from typing import Any
@@ -14,18 +14,19 @@ from confluent_kafka import KafkaException
 import exporter.api.monitor
 from exporter import BatchMonitoringProducer, BatchPerformanceMonitor, ConfigError
 from exporter.model import FeedKey
+from tests.support.captures import MADE_UP, capture
 from tests.support.cluster import Record
 from tests.support.events import read_event
 from tests.support.kafka import Broker
 from tests.support.process import free_port
-from tests.support.recordings import recorded, truth
 from tests.support.redis import RedisServer
 from tests.support.sidecar import Scrape
 from tests.support.waiting import eventually
 
 UPBIT: dict[str, Any] = {"region": "korea", "exchange": "upbit", "request_type": "ticker"}
 STAMP_MS = 1_760_031_213_693
-FEEDS = ("korea:upbit:orderbook", "korea:upbit:trade", "korea:bithumb:ticker")
+MADE_UP_FEEDS = ("korea:beta:orderbook", "korea:beta:trade", "korea:alpha:ticker")
+RECORDED_FEEDS = ("korea:upbit:orderbook", "korea:upbit:trade", "korea:bithumb:ticker")
 
 
 class Desk:
@@ -85,25 +86,32 @@ async def counted(monitor: BatchPerformanceMonitor, number: int) -> None:
     await asyncio.to_thread(eventually, lambda: batches(monitor) >= number, 20)
 
 
-def test_three_monitors_in_one_process_tell_the_truth_each_of_its_feed(desk: Desk, redis_server: RedisServer) -> None:
-    """From the recordings; on their pages, in events of batches and in the summaries of their ends."""
-    values = [record.value for name in ("upbit", "bithumb") for record in recorded(name)]
+@pytest.mark.captures
+@pytest.mark.parametrize(
+    ("names", "feeds"),
+    [((MADE_UP,), MADE_UP_FEEDS), (("upbit", "bithumb"), RECORDED_FEEDS)],
+    ids=[MADE_UP, "recorded"],
+)
+def test_three_monitors_in_one_process_tell_the_truth_each_of_its_feed(
+    desk: Desk, redis_server: RedisServer, names: Sequence[str], feeds: Sequence[str]
+) -> None:
+    """On their pages, in events of batches and in the summaries of their ends."""
+    values = [record.value for name in names for record in capture(name).records]
+    truth = {feed: exact for name in names for feed, exact in capture(name).truth.items() if feed in feeds}
 
     async def program() -> dict[str, Scrape]:
         async with AsyncExitStack() as running:
-            monitors = {feed: desk.monitor(feed, redis_url=redis_server.url) for feed in FEEDS}
+            monitors = {feed: desk.monitor(feed, redis_url=redis_server.url) for feed in feeds}
             for monitor in monitors.values():
                 await monitor.start()
                 running.push_async_callback(monitor.stop)
             await asyncio.to_thread(desk.write, *values)
-            await asyncio.gather(*(counted(monitor, truth()[feed].batches) for feed, monitor in monitors.items()))
+            await asyncio.gather(*(counted(monitor, truth[feed].batches) for feed, monitor in monitors.items()))
             assert len({monitor.port for monitor in monitors.values()}) == 3
             return {feed: await asyncio.to_thread(scrape, monitor) for feed, monitor in monitors.items()}
 
     scrapes = asyncio.run(program())
-    for feed, exact in truth().items():
-        if feed not in FEEDS:
-            continue
+    for feed, exact in truth.items():
         told = [event["stats"] for _, event in desk.told("batch_collected") if _feed(event) == feed]
         assert len(told) == exact.batches
         assert sum(stats["batch_size"] for stats in told) == exact.messages
@@ -112,7 +120,7 @@ def test_three_monitors_in_one_process_tell_the_truth_each_of_its_feed(desk: Des
         assert scrapes[feed].total("marketdata_batches_total") == exact.batches
         assert scrapes[feed].total("marketdata_records_filtered_total") == len(values) - exact.batches
     with redis_server.client() as client:
-        assert client.keys("*korea:bithumb:ticker*distinct*")
+        assert client.keys(f"*{feeds[-1]}*distinct*")
 
 
 def _feed(event: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from exporter.configuration.config import Limits
 from exporter.measured import Measured
 from exporter.model import Arrival, BatchResult
 from tests.bench.load import batches
-from tests.support.recordings import recorded, recordings
+from tests.support.recordings import NAMES, recording
 
 LIMIT = Limits().symbols_per_feed
 COLUMNS = ("without", "fields", "stamps", "latency", "ages", "quality", "together", "duplicates")
@@ -50,8 +50,8 @@ class Plain(msgspec.Struct, gc=False):
 def loads() -> dict[str, list[bytes]]:
     """The records to measure with: batches of 20 tickers, then each recorded feed as it came."""
     found = {"hitbtc in twenties": [_stamped(json.loads(value)) for value in batches(20)]}
-    for name in recordings():
-        for record in recorded(name):
+    for name in NAMES:
+        for record in recording(name).records:
             value = json.dumps(record.value, separators=(",", ":")).encode()
             found.setdefault(f"{name} {record.value['request_type']}", []).append(value)
     return found

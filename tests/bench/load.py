@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 from confluent_kafka import Producer
 
-from tests.support.recordings import recorded
+from tests.support.recordings import recording
 
 KINDS = {"ticker": "hitbtc", "trade": "upbit", "orderbook": "upbit"}
 REGION = "bench"
@@ -46,7 +46,7 @@ class Sent(NamedTuple):
 @cache
 def recorded_rows(kind: str) -> list[Row]:
     """The recorded rows of one kind, by time."""
-    values = [record.value for record in recorded(KINDS[kind]) if record.value["request_type"] == kind]
+    values = [record.value for record in recording(KINDS[kind]).records if record.value["request_type"] == kind]
     return sorted((row for value in values for row in value["data"]), key=lambda row: row["timestamp"])
 
 

@@ -9,7 +9,7 @@ import pytest
 from exporter.analyzers.freshness import INTERVAL_BOUNDS
 from exporter.analyzers.states import FeedState
 from tests.scenarios.world import SYMBOLS, Collector, World, Written
-from tests.support.recordings import recorded, recordings
+from tests.support.captures import capture, each_capture
 
 HOUR = 3600
 GOOD = [FeedState.UNKNOWN, FeedState.OK]
@@ -58,10 +58,10 @@ def test_who_sends_the_last_trades_again_while_nobody_trades_is_not_frozen(gap_s
 
 
 @pytest.mark.parametrize("repeated", [1, 30])
-@pytest.mark.parametrize("name", recordings())
-def test_recorded_traffic_in_its_own_time_raises_no_alarm(name: str, repeated: int) -> None:
+@each_capture
+def test_captured_traffic_in_its_own_time_raises_no_alarm(name: str, repeated: int) -> None:
     """`repeated`: over and over, a second apart, so that limits are learned."""
-    records = recorded(name)
+    records = capture(name).records
     first_ms, last_ms = records[0].received_ms, records[-1].received_ms
     world = World(start_ms=first_ms - 1000)
     waiting = [
@@ -92,7 +92,7 @@ def test_recorded_traffic_in_its_own_time_raises_no_alarm(name: str, repeated: i
 
 
 def written(value: dict[str, object], at_ms: int) -> Written:
-    """A recorded batch; the sum of its last prices stands for its rows."""
+    """A captured batch; the sum of its last prices stands for its rows."""
     probe = Collector(f"{value['region']}:{value['exchange']}:{value['request_type']}")
     rows = value["data"]
     assert isinstance(rows, list)

@@ -1,4 +1,4 @@
-"""Batches for the analyzers: made up row by row, or as recorded."""
+"""Batches for the analyzers: made up row by row, or as captured."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from exporter.codec import Decoder
 from exporter.configuration.config import Limits
 from exporter.measured import Measured
 from exporter.model import Arrival, FeedKey
-from tests.support.recordings import recorded, recordings
+from tests.support.captures import capture
 
 FEED = FeedKey("korea", "upbit", "ticker")
 NOW_MS = 1_760_031_213_693
@@ -46,11 +46,10 @@ def stamps_of(batch: Batch) -> Sequence[float]:
     return [row.timestamp for row in batch.data if row.timestamp]
 
 
-def recorded_batches() -> Iterator[tuple[FeedKey, Observed]]:
-    """All recordings, each batch as if it had been read 30 ms after it was sent."""
+def captured_batches(name: str) -> Iterator[tuple[FeedKey, Observed]]:
+    """Yield the batches of a capture, each as if it had been read 30 ms after it was sent."""
     decoder = Decoder(Limits())
-    for name in recordings():
-        for record in recorded(name):
-            batch = decoder.decode(json.dumps(record.value).encode())
-            arrival = Arrival(record.received_ms + 10, record.received_ms + 30, True)
-            yield FeedKey(batch.region, batch.exchange, batch.request_type), Observed(batch, Measured(batch), arrival)
+    for record in capture(name).records:
+        batch = decoder.decode(json.dumps(record.value).encode())
+        arrival = Arrival(record.received_ms + 10, record.received_ms + 30, True)
+        yield FeedKey(batch.region, batch.exchange, batch.request_type), Observed(batch, Measured(batch), arrival)

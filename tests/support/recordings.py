@@ -2,13 +2,15 @@
 
 import gzip
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support.missing import missing
+import pytest
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
+NAMES = ("bitget", "bithumb", "hitbtc", "okx", "upbit")
 
 
 class Recorded(NamedTuple):
@@ -17,6 +19,11 @@ class Recorded(NamedTuple):
     topic: str
     received_ms: int
     value: dict[str, Any]
+
+    @property
+    def feed(self) -> str:
+        """The feed of the batch: `korea:upbit:ticker`."""
+        return f"{self.value['region']}:{self.value['exchange']}:{self.value['request_type']}"
 
 
 class Counted(NamedTuple):
@@ -29,24 +36,24 @@ class Counted(NamedTuple):
     symbols: int
 
 
-def recordings() -> list[str]:
-    """The names of all recordings; without them the test that asks is skipped."""
-    names = [path.name.removesuffix(".jsonl.gz") for path in sorted(RECORDINGS.glob("*.jsonl.gz"))]
-    return names or missing("recorded traffic", "there are no recordings beside the repository")
+class Capture(NamedTuple):
+    """Records of collectors in the order in which they came, and what an exact reader counts of each feed in them."""
+
+    records: Sequence[Recorded]
+    truth: Mapping[str, Counted]
 
 
 @cache
-def recorded(name: str) -> list[Recorded]:
-    """The records of one recording, in order."""
-    if name not in recordings():
-        missing("recorded traffic", f"there is no recording {name}")
-    with gzip.open(RECORDINGS / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return [Recorded(**json.loads(line)) for line in lines]
+def recording(name: str) -> Capture:
+    """Return one recording; skip the test that asks where there is none, also in CI: recordings cannot be installed."""
+    if not (file := RECORDINGS / f"{name}.jsonl.gz").exists():
+        pytest.skip("no recorded traffic beside the repository, in ../shared/recordings")
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        records = [Recorded(**json.loads(line)) for line in lines]
+    feeds = {record.feed for record in records}
+    return Capture(records, {feed: counted for feed, counted in _truth() if feed in feeds})
 
 
-@cache
-def truth() -> dict[str, Counted]:
-    """What the recordings hold, all together, by feed: `korea:upbit:ticker`."""
-    if not (file := RECORDINGS / "truth.json").exists():
-        missing("recorded traffic", "there is no truth.json beside the repository")
-    return {feed: Counted(**counts) for feed, counts in json.loads(file.read_text()).items()}
+def _truth() -> Iterator[tuple[str, Counted]]:
+    for feed, counts in json.loads((RECORDINGS / "truth.json").read_text()).items():
+        yield feed, Counted(**counts)
