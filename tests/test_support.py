@@ -78,6 +78,18 @@ def test_a_killed_broker_returns_with_its_records(tmp_path: Path) -> None:
         broker.kill()
 
 
+def test_records_of_any_age_are_kept_unless_their_topic_says_otherwise(
+    broker: Broker, topic: Callable[..., str]
+) -> None:
+    """What is deleted where a topic says so shows that retention was looked at since all was written."""
+    kept, deleted = topic("kept"), topic("deleted", retention_ms=1)
+    records = [Record(b"old", timestamp_ms=stamp) for stamp in (1, 1_000_000_000_000)]
+    written = broker.produce(kept, records)
+    broker.produce(deleted, records)
+    eventually(lambda: not broker.read_all(deleted), 30, "nothing was deleted")
+    assert broker.read_all(kept) == written
+
+
 def test_redis_answers_and_is_empty(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         assert client.keys() == []

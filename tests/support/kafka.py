@@ -37,6 +37,11 @@ PROPERTIES = {
     # A broker that was killed may return only when its session has run out.
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "200",
+    # Records are kept whatever their stamp, unless a topic says otherwise. Retention goes by the stamps and looks for
+    # the first time after minutes: here every second, so that what it would delete is missed in every run or in none.
+    "log.retention.ms": "-1",
+    "log.retention.check.interval.ms": "1000",
+    "log.initial.task.delay.ms": "0",
     # Small in memory and on disk.
     "log.cleaner.dedupe.buffer.size": "4194304",
     "log.index.size.max.bytes": "1048576",
