@@ -134,8 +134,9 @@ REJECTED = [
     pytest.param(extra(b'"region":"\xff"'), Reason.INVALID_UTF8, id="not UTF-8 in a feed"),
     pytest.param(row(b'"target_currency":"\xc3"'), Reason.INVALID_UTF8, id="half a character"),
     pytest.param(extra(b'"a":' + b"[" * 5000 + b"]" * 5000), Reason.TOO_DEEP, id="5000 levels"),
-    pytest.param(extra(b'"a":' + b"[" * 5000), Reason.TOO_DEEP, id="5000 levels, truncated"),
-    pytest.param(row(b'"a":' + b'{"a":' * 5000), Reason.TOO_DEEP, id="5000 levels in a row"),
+    # Deeper than a decoder can follow before it sees that the text is cut off; that of Python 3.13 follows further.
+    pytest.param(extra(b'"a":' + b"[" * 100_000), Reason.TOO_DEEP, id="100000 levels, truncated"),
+    pytest.param(row(b'"a":' + b'{"a":' * 100_000), Reason.TOO_DEEP, id="100000 levels in a row, truncated"),
     pytest.param(extra(b'"a":' + b"[" * 32 + b"]" * 32), Reason.TOO_DEEP, id="one level too deep"),
     pytest.param(b"{}", Reason.MISSING_FIELD, id="no field at all"),
     *[pytest.param(without(name), Reason.MISSING_FIELD, id=f"no {name}") for name in BATCH if name != "batch_size"],
