@@ -63,7 +63,7 @@ def _run(chosen: dict[str, argparse.Namespace], out: Path | None) -> None:
     subjects: dict[str, object] = {}
     run: dict[str, object] = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z", at), "commit": commit(), "machine": machine()}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        broker = Broker(Path(directory) / "kafka", BROKER, heap="1g")
+        broker = Broker(Path(directory) / "kafka", BROKER, heap="1g", options=())
         broker.start_seconds = BROKER_SECONDS
         broker.start()
         try:

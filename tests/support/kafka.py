@@ -14,6 +14,9 @@ from tests.support.process import Part, accepts_connections, free_port
 JARS = Path(__file__).parents[2] / ".cache" / "kafka-4.3.0" / "libs"
 LOG4J = Path(__file__).with_name("log4j2.yaml")
 CLUSTER_ID = "bWFya2V0ZGF0YS10ZXN0cw"
+# A broker of a test lives for seconds: the optimizing compiler and a parallel collector cost more than they bring, half
+# of the processor time of its start.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 PROPERTIES = {
     "process.roles": "broker,controller",
@@ -51,14 +54,20 @@ PROPERTIES = {
 class Broker(Part, Cluster):
     """One Apache Kafka node; `properties` are added to its server.properties or replace what is there."""
 
-    def __init__(self, directory: Path, properties: Mapping[str, str] | None = None, heap: str = "768m") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        properties: Mapping[str, str] | None = None,
+        heap: str = "768m",
+        options: Sequence[str] = SHORT_LIVED,
+    ) -> None:
         Part.__init__(self, directory)
         self.port, self.controller = free_port(), free_port()
         Cluster.__init__(self, f"127.0.0.1:{self.port}")
         self._java = program("java", "default-jre-headless")
         if not JARS.is_dir():
             missing("Apache Kafka", "`make parts` did not bring its jars")
-        self._heap = heap
+        self._options = [f"-Xmx{heap}", *options]
         self.data = directory / "data"
         self._properties = PROPERTIES | {
             "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self.controller}",
@@ -78,7 +87,7 @@ class Broker(Part, Cluster):
         file.write_text("".join(f"{key}={value}\n" for key, value in self._properties.items()))
         if not (self.data / "meta.properties").exists():
             self._format(file)
-        return [*self._jvm(f"-Xmx{self._heap}"), "kafka.Kafka", str(file)]
+        return [*self._jvm(*self._options), "kafka.Kafka", str(file)]
 
     def ready(self) -> bool:
         """See Part."""
@@ -90,7 +99,7 @@ class Broker(Part, Cluster):
             return False
 
     def _format(self, properties: Path) -> None:
-        tool = [*self._jvm("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool"]
+        tool = [*self._jvm(*SHORT_LIVED), "kafka.tools.StorageTool"]
         arguments = ["format", "-t", CLUSTER_ID, "-c", str(properties)]
         done = subprocess.run([*tool, *arguments], capture_output=True, text=True, timeout=30, check=False)
         if done.returncode:
