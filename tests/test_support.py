@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from tests.support.captures import MADE_UP, capture, each_capture
 from tests.support.cluster import Record
 from tests.support.kafka import Broker
 from tests.support.prometheus import PrometheusServer, promtool
+from tests.support.recordings import NAMES, Counted
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -125,6 +127,41 @@ def test_a_part_that_cannot_start_shows_its_output(tmp_path: Path) -> None:
 def test_waiting_tells_what_was_seen_last() -> None:
     with pytest.raises(AssertionError, match="no rain within 0 s; the last result was 0"):
         eventually(lambda: 0, deadline_seconds=0, message="no rain")
+
+
+@each_capture
+def test_a_capture_holds_what_it_says(name: str) -> None:
+    """Each batch is counted by the book here, and nowhere else."""
+    records, truth = capture(name)
+    symbols: dict[str, list[list[str]]] = {feed: [] for feed in truth}
+    for record in records:
+        symbols[record.feed].append([row["target_currency"] for row in record.value["data"]])
+    counted = {
+        feed: Counted(
+            len(batches),
+            sum(map(len, batches)),
+            sum(len(set(batch)) for batch in batches),
+            round(sum(1 / len(set(batch)) for batch in batches), 6),
+            len(set().union(*batches)),
+        )
+        for feed, batches in symbols.items()
+    }
+    assert {feed: one._replace(efficiency_sum=round(one.efficiency_sum, 6)) for feed, one in truth.items()} == counted
+
+
+@pytest.mark.captures
+def test_made_up_traffic_has_the_shape_of_recorded_traffic() -> None:
+    """The same fields of the same types, whatever is requested."""
+    assert shapes(MADE_UP) == set().union(*map(shapes, NAMES))
+
+
+def shapes(name: str) -> set[tuple[str, ...]]:
+    """The fields of each kind of row in a capture, and their types."""
+    return {
+        (record.value["request_type"], *(f"{field}: {type(value).__name__}" for field, value in row.items()))
+        for record in capture(name).records
+        for row in record.value["data"]
+    }
 
 
 class MetricsHandler(BaseHTTPRequestHandler):
