@@ -9,7 +9,7 @@ PINS := .constraints/build.txt .constraints/test.txt
 TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts test lint demo bench chaos constraints sbom pip-audit clean
+.PHONY: help install parts test lint demo bench chaos containers fresh constraints sbom pip-audit clean
 
 help:  ## tell what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -26,7 +26,7 @@ parts:
 	@tests/parts/install.sh
 
 test: install parts  ## run the tests, with real Kafka, Redis and Prometheus (ARGS='-k word' to choose)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install  ## ruff and mypy
 	@$(BIN)/ruff check
@@ -42,6 +42,13 @@ bench: install parts  ## measure against the figures to reach
 chaos: install parts  ## directed faults, then faults at random for 30 minutes (ARGS='--seconds 300 --seed 7')
 	@$(BIN)/python -m pytest -m chaos
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+containers: install  ## build and run the image and the compose file, in a container engine in a folder (wants root)
+	@tests/parts/containers.sh
+	@$(BIN)/python -m pytest -m containers $(ARGS)
+
+fresh:  ## both commands of the README on a Debian with nothing but python3 and make, in a folder (wants root)
+	@tests/parts/fresh.sh $(ARGS)
 
 $(TOOLS)/.installed: .constraints/tools.txt
 	@tests/parts/venv.sh $(TOOLS)

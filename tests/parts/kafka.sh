@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fetches the jars of Apache Kafka, in the version that kafka.xml names, into the folder $1.
+# Fetches the jars of Apache Kafka into the folder $1, in the version that the pom $2 names (kafka.xml beside this file unless given).
 set -eu
-pom=$(dirname "$0")/kafka.xml
+pom=${2:-$(dirname "$0")/kafka.xml}
 libs=$1
 
 # Into a folder beside it first: an interrupted download must not look like a complete one.
