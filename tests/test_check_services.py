@@ -169,7 +169,7 @@ def test_a_redis_that_answers_is_ok_and_nothing_is_left_in_it(redis_server: Redi
     [
         ("min-replicas-to-write", 1, 0, "NOREPLICAS Not enough good replicas to write", "mend the server"),
         ("maxmemory", 1, 0, "OOM command not allowed", "mend the server"),
-        ("replicaof", f"127.0.0.1 {free_port()}", "no one", "READONLY You can't write", "address of the master"),
+        ("replicaof", "127.0.0.1 1", "no one", "READONLY You can't write", "address of the master"),
     ],
 )
 def test_a_redis_that_refuses_writes_is_a_failure_and_the_failure_has_one_prefix(
