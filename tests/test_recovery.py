@@ -183,9 +183,9 @@ def untimed(event: Event) -> tuple[object, ...]:
 
 def numbers(here: Analysis) -> object:
     """All that is counted, in a form that can be compared."""
-    untimed_fields = ("last_received_ms", "symbol_seen_ms", "key", "watch")
-    feeds = {
-        key: {name: seen for name, seen in vars(feed).items() if name not in untimed_fields}
-        for key, feed in here.table.feeds.items()
-    }
-    return feeds, {name: vars(topic) for name, topic in here.topics.items()}
+    timed_fields = ("last_received_ms", "symbol_seen_ms", "key", "watch", "traffic")
+
+    def counts(of: object) -> dict[str, object]:
+        return {name: seen for name, seen in vars(of).items() if name not in timed_fields}
+
+    return tuple({key: counts(each) for key, each in table.items()} for table in (here.table.feeds, here.topics))
