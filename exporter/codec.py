@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exporter.batch import LEVELS, MAX_TIMESTAMP_MS, Batch
+from exporter.decoding.exponents import Exponents
 from exporter.decoding.faults import UNREADABLE, is_malformed, rejection, too_many_messages
 from exporter.decoding.lenient import Lenient
 from exporter.decoding.literals import BOM, as_json
@@ -40,6 +41,7 @@ class Decoder:
         self._full = msgspec.json.Decoder(batch_type(row_type(symbol_field)))
         self._plain = batch_type(row_type(symbol_field, FINITE, LEVELS))
         self._json = Lenient(_from_json, msgspec.Raw, symbol_field, limits.messages)
+        self._exponents = Exponents()
         self._objects = Lenient(_from_objects, Any, symbol_field, limits.messages)
 
     def decode(self, value: bytes | None) -> Batch:
@@ -72,6 +74,9 @@ class Decoder:
         return batch
 
     def _read(self, value: bytes) -> Batch:
+        text, marks = self._exponents.marked(value)
+        if marks:
+            return self._with_marks(text, marks, value)
         try:
             return self._full.decode(value)
         except UNREADABLE as error:
@@ -92,6 +97,13 @@ class Decoder:
             return self._json.read(text, value, literals)
         except UNREADABLE as found:
             raise rejection(value, found) from None
+
+    def _with_marks(self, text: bytes, marks: int, value: bytes) -> Batch:
+        text, literals = as_json(text.removeprefix(BOM))
+        try:
+            return self._json.read(text, value, marks + literals)
+        except UNREADABLE as error:
+            raise rejection(value, error) from None
 
     def _rows(self, batch: Batch) -> int:
         """Return how many messages there are, or raise `Rejected` when those or the stamp break a limit."""

@@ -61,6 +61,7 @@ class Feed:
         self.last_received_ms = 0
         self.symbol_messages: Counter[str] = Counter()
         self.symbol_seen_ms: dict[str, int] = {}
+        self._retire_due_ms = 0  # before then no symbol is old enough
 
     def hold(self, partition: Partition, now_ms: int) -> None:
         """Learn that the feed comes over a partition of ours."""
@@ -146,8 +147,13 @@ class Feed:
             self.last_message_ms = int(measured.stamps[-1])
 
     def _retire_symbols(self, now_ms: int, keep: set[str]) -> None:
+        # Each search looks at all symbols, and records with too many new ones may come at any rate.
+        if now_ms <= self._retire_due_ms:
+            return
         oldest = now_ms - SYMBOL_RETENTION_MS
-        retired = [s for s, seen in self.symbol_seen_ms.items() if seen < oldest and s not in keep]
+        others = [(s, seen) for s, seen in self.symbol_seen_ms.items() if s not in keep]
+        retired = [s for s, seen in others if seen < oldest]
+        self._retire_due_ms = min((seen for _, seen in others if seen >= oldest), default=0) + SYMBOL_RETENTION_MS
         for symbol in retired:
             del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
         self.watch.quality.forget(retired)

@@ -18,6 +18,7 @@ PURE = {
     "exporter.decoding.appearance",
     "exporter.decoding.binary",
     "exporter.decoding.encodings",
+    "exporter.decoding.exponents",
     "exporter.decoding.faults",
     "exporter.decoding.lenient",
     "exporter.decoding.literals",

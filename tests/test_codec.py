@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from exporter.batch import MAX_TIMESTAMP_MS, NO_JSON, Batch, Message, PartialBatch
 from exporter.codec import Decoder
 from exporter.configuration.config import Limits
+from exporter.decoding.exponents import ALERT_BYTES, Exponents
 from exporter.decoding.nesting import is_deeper_than
 from exporter.model import Reason, Rejected
 
@@ -304,3 +305,46 @@ def is_decided(value: bytes) -> bool:
         return isinstance(decode(value), Batch)
     except Rejected as rejected:
         return rejected.reason in Reason and len(rejected.detail) <= 200
+
+
+def test_depth_is_judged_in_one_pass_however_deep_it_may_be() -> None:
+    """The time is that of the brackets: 1 MiB of them, nested as deep as the largest limit."""
+    levels = 512
+    nest = b"[" * levels + b"]" * levels
+    value = b"[" + b",".join([nest] * (1024**2 // len(nest))) + b"]"
+    assert not is_deeper_than(value, levels + 1)
+    assert is_deeper_than(value, levels)
+
+
+@pytest.mark.parametrize("number", [b"5e-310", b"-1.2345678901234567890123E+300", b'"5e-310"', b"1e0100"])
+def test_record_full_of_long_exponents_is_read_without_these_fields(number: bytes) -> None:
+    """Each of them costs as much as hundreds of ordinary bytes; what is required is read."""
+    value = row(b'"target_currency":"KRW-BTC"' + (b',"last":' + number) * 20_000)
+    batch = decode(value, record_bytes=2**20)
+    assert isinstance(batch, PartialBatch)
+    assert [message.last for message in batch.data] == [None]
+
+
+@pytest.mark.parametrize(
+    "text", [b"1e-05", b"1.5E+09", b'"a0e123"', b'"KRW-2e345x"', b'"5e-310 won"', b"[1,2]", b'"e-310"']
+)
+def test_what_is_no_long_exponent_is_read_as_ever(text: bytes) -> None:
+    """Small prices, identifiers, and symbols that look a little like it."""
+    value = row(b'"target_currency":"KRW-BTC","last":1.5' + (b',"id":' + text) * 20_000)
+    batch = decode(value, record_bytes=2**20)
+    assert not isinstance(batch, PartialBatch)
+    assert [message.last for message in batch.data] == [1.5]
+
+
+def test_exponents_that_were_missed_once_are_found_from_the_first_finding_on() -> None:
+    """Few of them are missed, because records that are searched in windows cost what those windows hide."""
+    rare = row(b'"target_currency":"KRW-BTC","last":5e-310,"note":"' + b"x" * 5000 + b'"')
+    dense = row(b'"target_currency":"KRW-BTC"' + b',"last":5e-310' * 5000)
+    exponents = Exponents()
+    assert exponents.marked(rare)[1] == 0
+    assert exponents.marked(dense)[1] == 5000
+    assert exponents.marked(rare)[1] == 1
+    ordinary = encoded()
+    for _ in range(1 + ALERT_BYTES // 2**20):
+        assert exponents.marked(ordinary + b" " * 2**20)[1] == 0
+    assert exponents.marked(rare)[1] == 0

@@ -155,6 +155,18 @@ def test_symbols_make_room_once_they_were_not_seen_for_an_hour() -> None:
     assert (feed.batches, feed.messages) == (2, 2)
 
 
+def test_symbols_are_not_searched_again_before_one_can_be_old_enough() -> None:
+    """Records with too many symbols may come at any rate; only a search that can find something is made."""
+    feed, limits = counted(batch("A"), batch("B")), Limits(symbols_per_feed=2)
+    with pytest.raises(Rejected, match="too_many_symbols"):
+        feed.admit({"C"}, limits, NOW_MS + 1)
+    feed.symbol_seen_ms["A"] = 0  # as no batch can do it: a search would find it
+    with pytest.raises(Rejected, match="too_many_symbols"):
+        feed.admit({"C"}, limits, NOW_MS + SYMBOL_RETENTION_MS)
+    feed.admit({"C"}, limits, NOW_MS + SYMBOL_RETENTION_MS + 1)
+    assert feed.symbol_seen_ms.keys() == {"B"}
+
+
 def test_a_symbol_that_comes_again_is_kept_however_old_it_is() -> None:
     feed = counted(batch("A"), batch("B"))
     feed.admit({"A", "C"}, Limits(symbols_per_feed=2), NOW_MS + 10 * SYMBOL_RETENTION_MS)

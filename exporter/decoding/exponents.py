@@ -1,0 +1,64 @@
+"""Numbers with exponents of three digits, such as 5e-310: msgspec takes up to 10 µs for each of them. Pure.
+
+No price is such a number, and a record full of them takes a hundred times as long to decode as an ordinary one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from exporter.decoding.literals import MARK
+
+# Scanning each record whole would cost as much as decoding it; a record full of exponents shows one in any window.
+WINDOW_BYTES = 64
+BYTES_PER_WINDOW = 16 * 1024
+# After a finding: so much that a finding which is missed at first costs nothing on average.
+ALERT_BYTES = 64 * 1024**2
+
+# A value, by itself or as text. Nothing is ever tried again (+), so one pass is all.
+_LONG = re.compile(rb'([:\[,]\s*+)("?)-?\d[\d.]*+[eE][-+]?0*+[1-9]\d\d+\2(?=[\s,\]}])')
+_SIMPLIFIED = bytes.maketrans(b"123456789E", b"000000000e")
+_SIGNS = b"+-"
+_HINT = b"0e000"
+
+
+def marked(value: bytes) -> tuple[bytes, int]:
+    """Return the JSON text with a `MARK` in place of each number with a long exponent, and how many there were."""
+    return _LONG.subn(rb"\g<1>" + MARK, value) if _has_hint(value) else (value, 0)
+
+
+def _has_hint(text: bytes) -> bool:
+    return _HINT in text.translate(_SIMPLIFIED, _SIGNS)
+
+
+class Exponents:
+    """Search for long exponents that costs ordinary records next to nothing.
+
+    One window in `BYTES_PER_WINDOW` is searched, at a place that no record can foresee. Once a number is found, the
+    following `ALERT_BYTES` are searched whole.
+    """
+
+    def __init__(self) -> None:
+        self._alert_bytes = 0
+        self._unseen_bytes = 0
+        self._seed = 1
+
+    def marked(self, value: bytes) -> tuple[bytes, int]:
+        """Return what `marked` does of the function, or the text as it is when the search has found nothing."""
+        if self._alert_bytes <= 0:
+            self._unseen_bytes += len(value)
+            if self._unseen_bytes < BYTES_PER_WINDOW or not self._is_suspect(value):
+                return value, 0
+        text, number = marked(value)
+        self._alert_bytes = ALERT_BYTES if number else self._alert_bytes - len(value)
+        return text, number
+
+    def _is_suspect(self, value: bytes) -> bool:
+        size, windows = len(value), self._unseen_bytes // BYTES_PER_WINDOW
+        self._unseen_bytes %= BYTES_PER_WINDOW
+        for _ in range(windows):
+            self._seed = (self._seed * 1_103_515_245 + size) & 0x7FFF_FFFF
+            start = self._seed % size
+            if _has_hint(value[start : start + WINDOW_BYTES]):
+                return True
+        return False
