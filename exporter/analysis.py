@@ -8,7 +8,7 @@ its event is made again, its numbers are not. Otherwise it is new. Owned by the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.analyzers.rejections import Traffic
@@ -33,6 +33,7 @@ from exporter.model import (
 )
 from exporter.naming import named_feed
 from exporter.ownership import Ownership, Seat, TopicCounts
+from exporter.steps import Spread, at_once
 
 # So many times the age of what is live no clock is off: that is a replay.
 OLD_AGES = 10
@@ -127,8 +128,11 @@ class Analysis:
         """Return the counts of a topic, made when it is new."""
         return self.topics.setdefault(name, TopicCounts())
 
-    def release(self, partitions: Iterable[Partition]) -> None:
+    def release(self, partitions: Iterable[Partition], spread: Spread = at_once) -> None:
         """Forget the partitions; a feed that was on no other of ours stops showing its last values."""
+        spread(self._released(partitions))
+
+    def _released(self, partitions: Iterable[Partition]) -> Iterator[None]:
         for partition in partitions:
             owned = self.partitions.pop(partition, None)
             if owned is None:
@@ -136,6 +140,7 @@ class Analysis:
             self._counted[partition] = owned.counted
             for feed in owned.rejected.union(seat.feed for seat in owned.seats.values()):
                 feed.release(partition)
+                yield
 
     def decode(self, records: Iterable[Record]) -> list[Batch | Rejected | None]:
         """Decode each record; what is no valid batch becomes its rejection, and what a sidecar published, None.

@@ -17,6 +17,7 @@ from exporter.delivery.dispatch import Start
 from exporter.delivery.publisher import Publisher
 from exporter.metrics.histogram import Histogram
 from exporter.model import Partition, Record, Status
+from exporter.steps import pieces
 from exporter.store.store import Store
 from exporter.visits import Visits
 from exporter.watching.diagnosis import Lookout, Rounds, Sight
@@ -27,8 +28,8 @@ STAGES = ("poll", "decode", "analyze", "publish")
 STAGE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 TAKE_SECONDS = 0.1
-# Records that are applied at once: about two milliseconds, in which nobody else sees the state.
-PIECE_RECORDS = 100
+# Partitions that are taken over at once, while nobody else sees the state.
+PIECE_PARTITIONS = 200
 LOOK_SECONDS = 1.0
 # Of a rebalance or a stop: below the 45 s after which the group gives a silent member up.
 SETTLE_SECONDS = 10.0
@@ -131,7 +132,7 @@ class Loop:
         """Take what has come, apply it, and publish as far as that is possible without waiting."""
         started = self.turned_at = self._clock.monotonic()
         records = self.source.take(TAKE_SECONDS)
-        taken = self._clock.monotonic()
+        taken = self.turned_at = self._clock.monotonic()
         self.stages["poll"].add(taken - started)
         if records:
             self._apply(records, taken)
@@ -143,14 +144,14 @@ class Loop:
 
     def _apply(self, records: list[Record], taken: float) -> None:
         decoded = self.analysis.decode(records)
-        read = self._clock.monotonic()
+        read = self.turned_at = self._clock.monotonic()
         now_ms = self._clock.now_ms()
-        for start in range(0, len(records), PIECE_RECORDS):
-            piece = slice(start, start + PIECE_RECORDS)
+        for piece in pieces(decoded):
             with self._lock:
                 dispatch = self.analysis.analyze(records[piece], decoded[piece], now_ms)
             self.publisher.offer(dispatch)
             self.visits.give_way()
+            self.turned_at = self._clock.monotonic()
         _log_rejections(self.analysis.take_complaints())
         self._store.offer(self.analysis.take_updates())
         self.stages["decode"].add(read - taken)
@@ -161,15 +162,22 @@ class Loop:
         # Of a pause summaries would say that the feeds were silent, and they would fill the backlog beyond its limits.
         if now >= self._summary_due and not self.source.paused:
             self._summary_due += self._summary_interval * (1 + (now - self._summary_due) // self._summary_interval)
-            with self._lock:
-                dispatch = self.analysis.summarize(list(self.analysis.partitions), self._clock.now_ms())
-            self.publisher.offer(dispatch)
+            self._summarize(list(self.analysis.partitions))
         self._catch_up()
         if now >= self._look_due:
             self._look_due = now + LOOK_SECONDS
             self.high_watermarks = self.source.high_watermarks(self.analysis.partitions)
-            with self._lock:
-                self._judge(self._clock.now_ms())
+            self._judge(self._clock.now_ms())
+
+    def _summarize(self, partitions: list[Partition]) -> None:
+        # Without the lock: what summaries are made of is seen by nobody else.
+        self.publisher.offer(self.analysis.summarize(partitions, self._clock.now_ms()))
+        self.turned_at = self._clock.monotonic()
+
+    def _spread(self, steps: Iterable[object]) -> None:
+        """Take the steps of long work, with visits in between."""
+        for _ in self.visits.pieces(steps, self._clock.monotonic):
+            self.turned_at = self._clock.monotonic()
 
     def _judge(self, now_ms: int) -> None:
         """Say how each feed is; see `exporter.watching.diagnosis`."""
@@ -191,6 +199,7 @@ class Loop:
             is_reachable=self.source.is_reachable,
             is_sole_reader=self.source.is_sole_reader,
             topics=topics,
+            spread=self._spread,
         )
         self._warnings = warnings(topics, self._rounds.rejected, now_ms)
 
@@ -223,11 +232,14 @@ class Loop:
 
     def assigned(self, starts: Mapping[Partition, Start]) -> None:
         """Take partitions over, and commit where they begin, so that a successor begins there, too."""
-        with self._lock:
-            dispatch = self.analysis.begin(starts, self._clock.now_ms())
-            self._behind |= {partition: start.end for partition, start in starts.items()}
+        self._behind |= {partition: start.end for partition, start in starts.items()}
+        listed = list(starts.items())
+        for first in range(0, len(listed), PIECE_PARTITIONS):
+            with self._lock:
+                dispatch = self.analysis.begin(dict(listed[first : first + PIECE_PARTITIONS]), self._clock.now_ms())
+            self.publisher.offer(dispatch)
+            self.visits.give_way()
         self._was_assigned = self._was_assigned or bool(starts)
-        self.publisher.offer(dispatch)
         log.info("partitions assigned", extra={"partitions": _listed(starts)})
         for partition, start in starts.items():
             if start.reset is not None:
@@ -238,9 +250,7 @@ class Loop:
     def revoked(self, partitions: list[Partition]) -> None:
         """Publish what is read of the partitions, with their last summaries, before they go."""
         ours = [partition for partition in partitions if partition in self.analysis.partitions]
-        with self._lock:
-            dispatch = self.analysis.summarize(ours, self._clock.now_ms())
-        self.publisher.offer(dispatch)
+        self._summarize(ours)
         if not self.publisher.settle(SETTLE_SECONDS):
             log.warning("not all was published in time, the next owner does it", extra={"partitions": _listed(ours)})
             self.publisher.drop(set(ours))
@@ -266,8 +276,7 @@ class Loop:
         return not self._stopping.is_set()
 
     def _release(self, partitions: list[Partition]) -> None:
-        with self._lock:
-            self.analysis.release(partitions)
+        self.analysis.release(partitions, self._spread)
         for partition in partitions:
             self._behind.pop(partition, None)
             self.high_watermarks.pop(partition, None)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 
+# The longest that visitors wait for the owner, unless one step takes longer.
+PIECE_SECONDS = 0.002
 # A lock is not fair by itself: whoever waits for it has to wake up first.
 WAKE_SECONDS = 0.0002
 
@@ -39,3 +42,14 @@ class Visits:
         before = self._visits
         while self._is_awaited and self._visits == before:
             time.sleep(WAKE_SECONDS)
+
+    def pieces(self, steps: Iterable[object], monotonic: Callable[[], float]) -> Iterator[None]:
+        """Take the owner's steps in pieces of `PIECE_SECONDS`, with the lock; yield after each piece, without it."""
+        iterator = iter(steps)
+        is_over = False
+        while not is_over:
+            with self._lock:
+                until = monotonic() + PIECE_SECONDS
+                is_over = all(monotonic() < until for _ in iterator)
+            self.give_way()
+            yield

@@ -39,6 +39,7 @@ PURE = {
     "exporter.delivery.dispatch",
     "exporter.foreign",
     "exporter.limiter",
+    "exporter.steps",
     "exporter.metrics.histogram",
     "exporter.metrics.exposition",
     "exporter.store.breaker",

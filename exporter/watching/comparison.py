@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from exporter.analyzers.divergence import PairNames, divergences
+from exporter.analyzers.divergence import Divergence, PairNames, divergences
 from exporter.analyzers.states import FeedState
 from exporter.configuration.config import Config
 from exporter.feeds import Feed
+from exporter.model import FeedKey
+from exporter.steps import Spread
 from exporter.watching.watch import STALE_SYMBOL_MS
 
 COMPARE_MS = 10_000
@@ -16,7 +18,7 @@ COMPARE_MS = 10_000
 class NoComparison:
     """Compares nothing."""
 
-    def look(self, feeds: Sequence[Feed], now_ms: int) -> None:
+    def look(self, feeds: Sequence[Feed], now_ms: int, spread: Spread) -> None:
         """See Comparison."""
 
 
@@ -27,22 +29,36 @@ class Comparison:
         self._names = PairNames(patterns, limit)
         self._looked_ms = 0
 
-    def look(self, feeds: Sequence[Feed], now_ms: int) -> None:
+    def look(self, feeds: Sequence[Feed], now_ms: int, spread: Spread) -> None:
         """Compare, if it is time to, and let each feed know how it stands to the others."""
         if 0 <= now_ms - self._looked_ms < COMPARE_MS:
             return
         self._looked_ms = now_ms
-        prices = {feed.key: _current(feed, now_ms) for feed in feeds if _is_compared(feed)}
+        prices: dict[FeedKey, Mapping[str, float]] = {}
+        spread(_collect(feeds, now_ms, prices))
+        # Of copies, so nobody has to wait for it.
         found = {each.feed: each for each in divergences(prices, self._names)}
-        for feed in feeds:
-            before, feed.watch.divergence = feed.watch.divergence, found.get(feed.key)
-            feed.version += feed.watch.divergence != before
+        spread(_tell(feeds, found))
 
 
 def comparison(config: Config) -> Comparison | NoComparison:
     """Return what compares feeds, as configured."""
     pairs = config.feeds.pairs
     return Comparison(pairs, config.input.limits.symbols_per_feed) if pairs else NoComparison()
+
+
+def _collect(feeds: Iterable[Feed], now_ms: int, prices: dict[FeedKey, Mapping[str, float]]) -> Iterator[None]:
+    for feed in feeds:
+        if _is_compared(feed):
+            prices[feed.key] = _current(feed, now_ms)
+        yield
+
+
+def _tell(feeds: Iterable[Feed], found: Mapping[FeedKey, Divergence]) -> Iterator[None]:
+    for feed in feeds:
+        before, feed.watch.divergence = feed.watch.divergence, found.get(feed.key)
+        feed.version += feed.watch.divergence != before
+        yield
 
 
 def _is_compared(feed: Feed) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from exporter.analyzers.rejections import Traffic, likely
-from exporter.analyzers.states import FeedState, survey
+from exporter.analyzers.states import FeedState, Silence, survey
 from exporter.feeds import Feed
 from exporter.model import FeedKey, Partition
+from exporter.steps import Spread, at_once
 from exporter.watching.comparison import Comparison, NoComparison
 from exporter.watching.watch import Surroundings
 
@@ -71,14 +72,27 @@ class Rounds:
         is_reachable: bool,
         is_sole_reader: bool,
         topics: Mapping[str, Traffic] = MappingProxyType({}),
+        spread: Spread = at_once,
     ) -> None:
         """Judge the next feeds.
 
         `is_sole_reader`: a feed that is anywhere would be here. `topics` is what comes on the topics that are read.
         """
+        spread(self._judged(feeds, sights, now_ms, topics, is_reachable, is_sole_reader))
+        self._comparison.look(feeds, now_ms, spread)
+
+    def _judged(
+        self,
+        feeds: Sequence[Feed],
+        sights: Mapping[Partition, Sight],
+        now_ms: int,
+        topics: Mapping[str, Traffic],
+        is_reachable: bool,
+        is_sole_reader: bool,
+    ) -> Iterator[None]:
         ours = feeds if is_sole_reader else [feed for feed in feeds if feed.is_here]
-        self._notice(feeds, ours, now_ms)
-        silence = survey(_silences(ours, topics, now_ms))
+        yield from self._notice(feeds, ours, now_ms)
+        silence = yield from _silences(ours, topics, now_ms)
         begin = self._next if self._next < len(ours) else 0
         self._next = begin + FEEDS_A_LOOK
         anywhere = _together(sights.values())
@@ -97,7 +111,7 @@ class Rounds:
             self._note(feed, feed.watch.look(feed.symbol_seen_ms, around, now_ms).state)
             feed.watch.name_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
             feed.version += feed.watch.shown != before
-        self._comparison.look(feeds, now_ms)
+            yield
 
     def _note(self, feed: Feed, state: FeedState) -> None:
         if state is FeedState.REJECTED:
@@ -105,11 +119,12 @@ class Rounds:
         else:
             self._rejected.discard(feed)
 
-    def _notice(self, feeds: Sequence[Feed], ours: Sequence[Feed], now_ms: int) -> None:
+    def _notice(self, feeds: Sequence[Feed], ours: Sequence[Feed], now_ms: int) -> Iterator[None]:
         """Notice that nobody looked for a while, and that a feed which is nowhere may be somebody else's now."""
         if now_ms - self._looked_ms > PAUSE_MS:
             for feed in ours:
                 feed.watch.listen(now_ms)
+                yield
         self._looked_ms = now_ms
         if len(ours) == len(feeds):
             return
@@ -117,14 +132,18 @@ class Rounds:
             if feed.watch.is_watching and not feed.is_here:
                 feed.watch.end()
                 feed.version += 1
+            yield
 
 
-def _silences(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Iterator[tuple[str, bool]]:
-    """Yield the topic of each feed that may not be silent, and whether it is: what is rejected is no silence."""
+def _silences(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Generator[None, None, Silence]:
+    """Return where nothing is heard, of the feeds that may not be silent; what is rejected is no silence."""
+    found: list[tuple[str, bool]] = []
     for feed in feeds:
         is_overdue = feed.watch.is_overdue(now_ms)
         if is_overdue is not None and feed.partitions:
-            yield _topic(feed), is_overdue and not feed.watch.rejected(_topics(feed, topics), now_ms)
+            found.append((_topic(feed), is_overdue and not feed.watch.rejected(_topics(feed, topics), now_ms)))
+        yield
+    return survey(found)
 
 
 def _topic(feed: Feed) -> str:
