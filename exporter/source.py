@@ -9,13 +9,14 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from exporter.configuration.config import InputConfig
 from exporter.delivery.dispatch import Position, Start
+from exporter.intake import Intake
 from exporter.model import Partition, Record
 from exporter.offsets import Offsets, committed, watermarks
 from exporter.outage import Outage
@@ -26,8 +27,6 @@ from exporter.unreachable import Trouble, said
 
 log = logging.getLogger("exporter.source")
 
-# Records a turn at most.
-TAKE_RECORDS = 500
 ASK_PAUSE_SECONDS = 0.2
 # A group that does not answer for so long while partitions are handed out gets another consumer.
 ASSIGN_SECONDS = 120.0
@@ -90,6 +89,7 @@ class KafkaSource:
         self._explained = explained
         self._handler: Handler  # set by `open`, as is the consumer
         self._consumer: Any = None
+        self._intake = Intake()
         self._reader = Reader()
         self._topics = Topics(make_admin)
         self._subscription = Subscription(settings.topics)
@@ -115,7 +115,7 @@ class KafkaSource:
         return self.subscribed and self._offsets.at_start <= self._mine
 
     def take(self, seconds: float) -> list[Record]:
-        """Return the next records, at most `TAKE_RECORDS`; wait at most so long for the first."""
+        """Return the next records, as many as `Intake` allows a turn; wait at most so long for the first."""
         if self._outage.is_long(time.monotonic()):
             self._look_for_brokers()
         if self._outage.broken and not self._reopen(seconds):
@@ -125,10 +125,9 @@ class KafkaSource:
         self._look_at_topics()
         if self._astray:
             self._retake()
-        first = self._consumer.poll(seconds)
-        if first is None:
-            return []
-        return self._records([first, *self._consumer.consume(TAKE_RECORDS - 1, 0)])
+        has_more = bool(self._intake) and not self.paused
+        self._intake.fetch(self._consumer, 0 if has_more else seconds)
+        return [] if self.paused else self._records(self._intake.take())
 
     def pause(self) -> None:
         """Stop fetching, but stay in the group: `take` goes on to serve it."""
@@ -274,7 +273,8 @@ class KafkaSource:
             self._reader.partition(tp.topic, tp.partition) for tp in partitions if self._subscription.means(tp.topic)
         ]
 
-    def _forget(self, partitions: Iterable[Partition]) -> None:
+    def _forget(self, partitions: Sequence[Partition]) -> None:
+        self._intake.drop(frozenset(partitions))
         for partition in partitions:
             self._mine.discard(partition)
             self._astray.discard(partition)
@@ -325,6 +325,8 @@ class KafkaSource:
     # Records.
 
     def _records(self, messages: list[Any]) -> list[Record]:
+        if not messages:
+            return []
         self._outage.some_broker()
         records, errors = self._reader.read(messages)
         for message in errors:
