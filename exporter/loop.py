@@ -270,10 +270,9 @@ class Loop:
         self.publisher.offer(dispatch)
         log.warning("topics were deleted", extra={"partitions": _listed(partitions)})
 
-    def waiting(self) -> bool:
-        """Learn that the source waits for the broker: that is not a stall. Return whether it shall go on."""
+    def waiting(self) -> None:
+        """Note that the source waits for the broker: that is not a stall."""
         self.turned_at = self._clock.monotonic()
-        return not self._stopping.is_set()
 
     def _release(self, partitions: list[Partition]) -> None:
         self.analysis.release(partitions, self._spread)

@@ -6,7 +6,7 @@ Every question blocks for some seconds at most; `TimeoutError` and `KafkaExcepti
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
@@ -39,12 +39,6 @@ def committed(consumer: Any, partitions: Iterable[Partition]) -> dict[Partition,
     return {Partition(tp.topic, tp.partition): (tp.offset, tp.metadata) for tp in answers if tp.offset > OFFSET_INVALID}
 
 
-def watermarks(consumer: Any, partition: Partition) -> tuple[int, int]:
-    """Return the first offset that a partition holds and the one after its last; raise when the broker does not say."""
-    low, high = consumer.get_watermark_offsets(TopicPartition(*partition), timeout=ASK_SECONDS)
-    return low, high
-
-
 class Offsets:
     """Where partitions are begun. `at_start` are those that there were before we joined the group."""
 
@@ -62,16 +56,29 @@ class Offsets:
         self.at_start = self._matching(consumer)
         self._group_was_new = not committed(consumer, self.at_start)
 
-    def starts(self, consumer: Any, partitions: Iterable[Partition]) -> dict[Partition, Start]:
-        """Return where each partition is begun and where it ends now."""
+    def starts(
+        self, consumer: Any, partitions: Collection[Partition], waiting: Callable[[], object]
+    ) -> dict[Partition, Start]:
+        """Return where each partition is begun and where it ends now; `waiting` is called before each question.
+
+        However many they are, three questions are asked: one for each partition would take minutes.
+        """
+        waiting()
         ids = self._topics.ids({partition.topic for partition in partitions})
+        waiting()
         known = committed(consumer, partitions)
+        waiting()
+        ends = self.ends(partitions)
         starts: dict[Partition, Start] = {}
         for partition in partitions:
-            extent = Extent(*watermarks(consumer, partition), ids[partition.topic])
+            extent = Extent(*ends[partition], ids[partition.topic])
             starts[partition] = self._start(partition, known.get(partition), extent)
         self._ids |= {partition: start.position.topic_id for partition, start in starts.items()}
         return starts
+
+    def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
+        """Return the first offset of each partition and the one after its last; raise when a broker does not say."""
+        return self._topics.ends(partitions) if partitions else {}
 
     def look(self, now: float) -> tuple[set[Partition], set[Partition]]:
         """Return which partitions that we had are of another topic now, and which have become of none; never wait."""

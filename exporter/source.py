@@ -18,7 +18,7 @@ from exporter.configuration.config import InputConfig
 from exporter.delivery.dispatch import Position, Start
 from exporter.intake import Intake
 from exporter.model import Partition, Record
-from exporter.offsets import Offsets, committed, watermarks
+from exporter.offsets import Offsets, committed
 from exporter.outage import Outage
 from exporter.records import Reader
 from exporter.subscription import Subscription
@@ -28,7 +28,7 @@ from exporter.unreachable import Trouble, said
 log = logging.getLogger("exporter.source")
 
 ASK_PAUSE_SECONDS = 0.2
-# A group that does not answer for so long while partitions are handed out gets another consumer.
+# A group that does not answer for so long after partitions were handed out gets another consumer.
 ASSIGN_SECONDS = 120.0
 # So does a cluster of which no broker is to be found: its addresses may have changed, and librdkafka is told to keep
 # to those that it knows.
@@ -54,8 +54,8 @@ class Handler(Protocol):
     def vanished(self, partitions: list[Partition]) -> None:
         """Partitions that we have, or had, are gone with their topics."""
 
-    def waiting(self) -> bool:
-        """The broker is being asked and has not answered; return whether to go on asking."""
+    def waiting(self) -> None:
+        """The broker is about to be asked; the answer may take some seconds."""
 
 
 class SourceCounts:
@@ -95,6 +95,9 @@ class KafkaSource:
         self._subscription = Subscription(settings.topics)
         self._offsets = Offsets(settings, self._subscription, self._topics)
         self._mine: set[Partition] = set()
+        self._unbegun: set[Partition] = set()  # handed out to us; where to begin is not known yet
+        self._unbegun_at = 0.0  # since when there are any
+        self._ask_at = 0.0
         self._astray: set[Partition] = set()  # those of ours whose place in the log is gone
         self._outage = Outage(down_seconds)
         self._unreachable = ""  # why the last connection failed
@@ -123,6 +126,8 @@ class KafkaSource:
         if not self.subscribed and not self._subscribe():
             return []
         self._look_at_topics()
+        if self._unbegun and time.monotonic() >= self._ask_at:
+            self._begin(self._consumer, sorted(self._unbegun))
         if self._astray:
             self._retake()
         has_more = bool(self._intake) and not self.paused
@@ -189,7 +194,7 @@ class KafkaSource:
         if self.subscribed:
             self.subscribed, mine = False, sorted(self._mine)
             self.counts.rebalances["lost"] += 1
-            self._forget(mine)
+            self._forget([*mine, *self._unbegun])
             self._handler.lost(mine)
         wait = self._outage.wait_seconds(time.monotonic())
         if wait > 0:
@@ -235,20 +240,23 @@ class KafkaSource:
         if consumer is not self._consumer:
             return  # one that was given up
         self.counts.rebalances["assigned"] += 1
-        self._begin(consumer, self._meant(assigned))
+        if not self._begin(consumer, self._meant(assigned)):
+            consumer.incremental_assign([])  # which says that we have heard of them
 
-    def _begin(self, consumer: Any, partitions: list[Partition]) -> None:
+    def _begin(self, consumer: Any, partitions: list[Partition]) -> bool:
+        """Begin to read and return True, or else try again later; called with a rebalance or between two polls."""
         starts = self._starts(partitions)
         if starts is None:
-            consumer.incremental_assign([])
-            return
+            return False
         self._mine |= starts.keys()
+        self._unbegun -= starts.keys()
         self.trouble = ""
         self._handler.assigned(starts)
         offsets = [TopicPartition(*partition, start.first) for partition, start in starts.items()]
         consumer.incremental_assign(offsets)
         if self.paused:
             consumer.pause(offsets)
+        return True
 
     def _on_revoke(self, consumer: Any, revoked: list[TopicPartition]) -> None:
         self._gone(consumer, revoked, "revoked", self._handler.revoked)
@@ -263,9 +271,10 @@ class KafkaSource:
             return
         self.counts.rebalances[event] += 1
         partitions = self._meant(gone)
+        begun = [TopicPartition(*partition) for partition in partitions if partition in self._mine]
         tell(partitions)
         self._forget(partitions)
-        consumer.incremental_unassign([TopicPartition(*partition) for partition in partitions])
+        consumer.incremental_unassign(begun)
 
     def _meant(self, partitions: Iterable[TopicPartition]) -> list[Partition]:
         """Return the partitions that are to be read; brokers that match patterns also hand out internal topics."""
@@ -277,26 +286,29 @@ class KafkaSource:
         self._intake.drop(frozenset(partitions))
         for partition in partitions:
             self._mine.discard(partition)
+            self._unbegun.discard(partition)
             self._astray.discard(partition)
             self.ends.pop(partition, None)
 
     def _starts(self, partitions: list[Partition]) -> dict[Partition, Start] | None:
-        """Find out where to begin; None when that is not to be had.
+        """Find out where to begin; None when that is unavailable now, and then `take` asks again.
 
         Own questions, asked until they are answered: librdkafka asks once, and when that one fails the partition
-        stays silent for ever (librdkafka #5586).
+        stays silent for ever (librdkafka #5586). The consumer is polled in between, or it would lose its group.
         """
-        deadline = time.monotonic() + ASSIGN_SECONDS
-        while True:
-            try:
-                return self._offsets.starts(self._consumer, partitions)
-            except (KafkaException, TimeoutError) as error:
-                log.warning("positions are not to be had yet", extra={"error": str(error)})
-                if time.monotonic() > deadline:
-                    self._break(f"positions were not to be had for {ASSIGN_SECONDS:g} s: {error}")
-                if self._outage.broken or not self._handler.waiting():
-                    return None
-                time.sleep(ASK_PAUSE_SECONDS)
+        try:
+            return self._offsets.starts(self._consumer, partitions, self._handler.waiting)
+        except (KafkaException, TimeoutError) as error:
+            now = time.monotonic()
+            self.trouble = f"positions are unavailable: {said(error)}"
+            log.warning("positions unavailable, retrying", extra={"error": said(error), "partitions": len(partitions)})
+            if not self._unbegun:
+                self._unbegun_at = now
+            self._unbegun |= set(partitions)
+            self._ask_at = now + ASK_PAUSE_SECONDS
+            if now - self._unbegun_at > ASSIGN_SECONDS:
+                self._break(f"positions were unavailable for {ASSIGN_SECONDS:g} s: {said(error)}")
+            return None
 
     # Partitions whose place in the log is gone.
 
@@ -311,8 +323,7 @@ class KafkaSource:
         """Let go of partitions and take them anew, as in a rebalance: so what was read is published before."""
         partitions = sorted(self._astray)
         try:
-            for partition in partitions:
-                watermarks(self._consumer, partition)
+            self._offsets.ends(partitions)
         except KafkaException as error:
             # Perhaps its topic is being deleted: then the group will take it from us.
             log.debug("a partition is not to be had", extra={"error": str(error)})

@@ -1,4 +1,6 @@
-"""Whether topics are still the ones that we began to read: each has an id of its own, and one made anew has another.
+"""Where the partitions of topics begin and end, and whether topics are still the ones that we began to read.
+
+Each topic has an id of its own, and one made anew has another.
 
 librdkafka does not tell when a topic was deleted and made anew between two of its requests; it reads on at the old
 offset, and what lies before that is never read. So we ask for the ids ourselves, from time to time.
@@ -11,18 +13,24 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
+from confluent_kafka import admin as kafka_admin
+
+from exporter.model import Partition
 
 log = logging.getLogger("exporter.source")
 
 # Between two questions: for so long at most a topic that was made anew goes unnoticed.
 LOOK_SECONDS = 5.0
 ANSWER_SECONDS = 3.0
+ENDS_SECONDS = 5.0
 NO_ID = str(Uuid(0, 0))  # of brokers that know no ids
+# The library's types leave it out.
+_OffsetSpec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]
 
 
 class Topics:
-    """Asks for the ids of topics, by an admin client that is made with the first question. Loop thread only."""
+    """Asks by an admin client that is made with the first question. Loop thread only."""
 
     def __init__(self, make_admin: Callable[[], Any]) -> None:
         self._make_admin = make_admin
@@ -48,6 +56,21 @@ class Topics:
             raise TimeoutError("the ids of topics are not to be had")
         return {name: told.get(name) or "" for name in names}
 
+    def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
+        """Return the first offset of each partition, and the one after its last committed record.
+
+        All are asked for at once, in one request for each broker; raise `KafkaException` when one is not known.
+        """
+        low, high = (self._listed(partitions, spec) for spec in (_OffsetSpec.earliest(), _OffsetSpec.latest()))
+        return {partition: (low[partition].result().offset, high[partition].result().offset) for partition in low}
+
+    def _listed(self, partitions: Collection[Partition], spec: Any) -> dict[Partition, Future[Any]]:
+        asked = {TopicPartition(*partition): spec for partition in partitions}
+        answers = self._client().list_offsets(
+            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ENDS_SECONDS
+        )
+        return {Partition(tp.topic, tp.partition): answer for tp, answer in answers.items()}
+
     def look(self, names: Collection[str], now: float) -> dict[str, str | None]:
         """Return what is told of the topics since the last look, without waiting; None for one that is not there."""
         if self._asked and all(future.done() for future in self._asked.values()):
@@ -59,12 +82,15 @@ class Topics:
         return {}
 
     def _ask(self, names: Collection[str]) -> dict[str, Future[Any]]:
-        if self._admin is None:
-            self._admin = self._make_admin()
-        asked: dict[str, Future[Any]] = self._admin.describe_topics(
+        asked: dict[str, Future[Any]] = self._client().describe_topics(
             TopicCollection(sorted(names)), request_timeout=LOOK_SECONDS
         )
         return asked
+
+    def _client(self) -> Any:
+        if self._admin is None:
+            self._admin = self._make_admin()
+        return self._admin
 
     def _told(self, asked: dict[str, Future[Any]]) -> dict[str, str | None]:
         told = {name: _id(future) for name, future in asked.items() if _is_answered(future)}

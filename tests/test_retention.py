@@ -228,7 +228,7 @@ def test_topic_deleted_and_made_anew_later_begins_at_its_start(deployment: Deplo
     other.write(40)
     eventually_reset(sidecar, "topic_deleted")
     eventually_told(deployment, [*deployment.traffic.batches, *other.batches])
-    assert [reason for reason, _, _ in errors(deployment)] == ["topic_deleted"] * 2
+    eventually(lambda: [reason for reason, _, _ in errors(deployment)] == ["topic_deleted"] * 2, 30, "not published")
 
     deployment.cluster.create_topic(deployment.topic, 2)
     deployment.traffic.write(90)

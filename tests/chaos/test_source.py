@@ -43,9 +43,8 @@ class Owner:
         """See Handler."""
         self.has -= set(partitions)
 
-    def waiting(self) -> bool:
+    def waiting(self) -> None:
         """See Handler."""
-        return True
 
 
 @pytest.fixture
