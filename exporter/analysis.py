@@ -115,11 +115,36 @@ class Analysis:
             self._reset(turn, partition, Reset(ResetCause.TOPIC_DELETED, offset, 0))
         return turn.dispatch
 
+    def step_over(self, partition: Partition, first: int, end: int, now_ms: int) -> Dispatch:
+        """Go on at `end`, as what lies from `first` to before it cannot be read; return what is told of it.
+
+        As with records, what was published before is not told, and what this process has counted is not counted again.
+        """
+        turn, owned = _Turn(now_ms), self.partitions.get(partition)
+        if owned is None or end <= owned.next_offset:
+            return turn.dispatch
+        first = max(first, owned.next_offset, owned.published)
+        if end > max(first, owned.counted):
+            self._count_reset(partition, ResetCause.RECORDS_UNREADABLE, now_ms)
+            owned.topic.unreadable += end - max(first, owned.counted)
+        owned.next_offset = end
+        owned.counted = max(owned.counted, end)
+        if end > first:
+            self._tell_reset(turn, partition, Reset(ResetCause.RECORDS_UNREADABLE, first, end - first))
+        turn.dispatch.positions[partition] = owned.position
+        return turn.dispatch
+
     def _reset(self, turn: _Turn, partition: Partition, reset: Reset) -> None:
+        self._count_reset(partition, reset.cause, turn.now_ms)
+        self.topic(partition.topic).lost += reset.lost
+        self._tell_reset(turn, partition, reset)
+
+    def _count_reset(self, partition: Partition, cause: ResetCause, now_ms: int) -> None:
         topic = self.topic(partition.topic)
-        topic.resets[reset.cause] += 1
-        topic.reset_ms[reset.cause] = turn.now_ms
-        topic.lost += reset.lost
+        topic.resets[cause] += 1
+        topic.reset_ms[cause] = now_ms
+
+    def _tell_reset(self, turn: _Turn, partition: Partition, reset: Reset) -> None:
         suppressed = self._limiter.admit(reset.cause, turn.now_ms)
         if suppressed is not None:
             turn.dispatch.add(self._factory.reset(partition, reset, suppressed, turn.stamp.text))

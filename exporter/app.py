@@ -59,6 +59,7 @@ class App:
             config.input,
             partial(clients.consumer, config),
             partial(clients.admin, config),
+            partial(clients.prober, config),
             self._unreachable.explained,
         )
         channel = _channel(config, source, registry)

@@ -47,6 +47,14 @@ CONSUMER = {
     "queued.max.messages.kbytes": 2048,
     "max.partition.fetch.bytes": 131_072,
 }
+PROBER = {
+    "enable.auto.commit": False,
+    # An open transaction must not hide what can be read behind it.
+    "isolation.level": "read_uncommitted",
+    "fetch.error.backoff.ms": 10,
+    "fetch.min.bytes": 1,
+    "fetch.wait.max.ms": 50,
+}
 # A group waits so long for members that do not join again, at most; by a broker that has just been started even for
 # those that are dead (seen with Kafka 4.3). The loop polls ten times a second.
 POLL_INTERVAL_MS = 60_000
@@ -84,6 +92,12 @@ class Heard(logging.Handler):
 def consumer(config: Config, on_error: Callable[[KafkaError], None]) -> Consumer:
     """Make the consumer of the input topics."""
     return Consumer({**consumer_properties(config), "error_cb": on_error, "logger": log})
+
+
+def prober(config: Config) -> Consumer:
+    """Make a consumer that looks at single places of the input topics, and never joins the group or commits."""
+    properties = {**consumer_properties(config), **PROBER}
+    return Consumer({**properties, "error_cb": lambda _: None, "logger": log})
 
 
 def consumer_properties(config: Config) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from exporter.metrics.histogram import Histogram
 from exporter.model import Partition, Record, Status
 from exporter.steps import pieces
 from exporter.store.store import Store
+from exporter.unreadable import Gap
 from exporter.visits import Visits
 from exporter.watching.diagnosis import Lookout, Rounds, Sight
 
@@ -35,6 +36,7 @@ LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 STALLED_SECONDS = 30.0
+LISTED = 20
 # How full the backlog may be for reading to go on after a pause.
 DRAINED = 0.5
 
@@ -56,6 +58,10 @@ class Source(Protocol):
         """Whether all partitions that there were at the start are ours."""
 
     trouble: str
+
+    @property
+    def standing(self) -> list[str]:
+        """A line for each partition that stands at a place which cannot be read."""
 
     def open(self, handler: Loop) -> None:
         """Begin; the handler learns which partitions come and go."""
@@ -263,6 +269,14 @@ class Loop:
         self._release(partitions)
         log.warning("partitions lost", extra={"partitions": _listed(partitions)})
 
+    def unreadable(self, partition: Partition, gap: Gap, error: str) -> None:
+        """Step over what cannot be read of a partition, and say so."""
+        with self._lock:
+            dispatch = self.analysis.step_over(partition, *gap, self._clock.now_ms())
+        self.publisher.offer(dispatch)
+        where = {"partition": str(partition), "from": gap.first, "to": gap.end}
+        log.error("records cannot be read and are stepped over", extra={**where, "error": error})
+
     def vanished(self, partitions: list[Partition]) -> None:
         """Tell that partitions which we had are gone with their topics."""
         with self._lock:
@@ -306,6 +320,7 @@ class Loop:
             (self.source.subscribed, lambda: self._because("no broker has answered yet")),
             (bool(self.analysis.partitions), lambda: self._because("no partition is assigned")),
             (not self._behind, lambda: f"catching up on {_listed(list(self._behind))}"),
+            (not self.source.standing, lambda: "; ".join(self.source.standing[:LISTED])),
             (not self.source.paused, lambda: f"the backlog is full: {self.publisher.trouble or 'events are slow'}"),
             (not self.publisher.complaint, lambda: self.publisher.complaint),
             (self.healthy().ok, lambda: "the loop does not turn"),
@@ -323,4 +338,4 @@ def _log_rejections(complaints: Iterable[Complaint]) -> None:
 
 def _listed(partitions: Iterable[Partition]) -> str:
     names = [str(partition) for partition in sorted(partitions)]
-    return " ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return " ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

@@ -78,6 +78,7 @@ class ResetCause(StrEnum):
     TOPIC_RECREATED = "topic_recreated"
     LOG_TRUNCATED = "log_truncated"
     TOPIC_DELETED = "topic_deleted"
+    RECORDS_UNREADABLE = "records_unreadable"
 
 
 # Of the header ce_type of all events, whichever sidecar published them.

@@ -24,6 +24,7 @@ class TopicCounts:
         self.places: dict[Reason, tuple[int, int]] = {}
         self.traffic = Traffic()
         self.lost = 0
+        self.unreadable = 0
         self.resets = dict.fromkeys(ResetCause, 0)
         self.reset_ms: dict[ResetCause, int] = {}
 

@@ -20,10 +20,12 @@ from exporter.intake import Intake
 from exporter.model import Partition, Record
 from exporter.offsets import Offsets, committed
 from exporter.outage import Outage
+from exporter.probe import SearchedPlaces, is_of_a_place
 from exporter.records import Reader
 from exporter.subscription import Subscription
 from exporter.topics import Topics
 from exporter.unreachable import Trouble, said
+from exporter.unreadable import Gap
 
 log = logging.getLogger("exporter.source")
 
@@ -54,6 +56,9 @@ class Handler(Protocol):
     def vanished(self, partitions: list[Partition]) -> None:
         """Partitions that we have, or had, are gone with their topics."""
 
+    def unreadable(self, partition: Partition, gap: Gap, error: str) -> None:
+        """Records of a partition of ours cannot be read; what follows them is read next."""
+
     def waiting(self) -> None:
         """The broker is about to be asked; the answer may take some seconds."""
 
@@ -75,6 +80,7 @@ class KafkaSource:
         settings: InputConfig,
         make_consumer: Callable[[Callable[[KafkaError], None]], Consumer],
         make_admin: Callable[[], Any],
+        make_prober: Callable[[], Any],
         explained: Callable[[str], Trouble | None],
         *,
         down_seconds: float = DOWN_SECONDS,
@@ -99,6 +105,8 @@ class KafkaSource:
         self._unbegun_at = 0.0  # since when there are any
         self._ask_at = 0.0
         self._astray: set[Partition] = set()  # those of ours whose place in the log is gone
+        self._skips = settings.on_unreadable == "skip"
+        self._places = SearchedPlaces(make_prober)
         self._outage = Outage(down_seconds)
         self._unreachable = ""  # why the last connection failed
 
@@ -130,6 +138,8 @@ class KafkaSource:
             self._begin(self._consumer, sorted(self._unbegun))
         if self._astray:
             self._retake()
+        if self._skips and not self.paused:
+            self._step_over()
         has_more = bool(self._intake) and not self.paused
         self._intake.fetch(self._consumer, 0 if has_more else seconds)
         return [] if self.paused else self._records(self._intake.take())
@@ -284,6 +294,7 @@ class KafkaSource:
 
     def _forget(self, partitions: Sequence[Partition]) -> None:
         self._intake.drop(frozenset(partitions))
+        self._places.passed(partitions)
         for partition in partitions:
             self._mine.discard(partition)
             self._unbegun.discard(partition)
@@ -333,6 +344,24 @@ class KafkaSource:
         self._consumer.incremental_unassign([TopicPartition(*partition) for partition in partitions])
         self._begin(self._consumer, partitions)
 
+    # Places that cannot be read.
+
+    @property
+    def standing(self) -> list[str]:
+        """A line for each partition that stands at a place which cannot be read."""
+        return self._places.told(time.monotonic())
+
+    def _step_over(self) -> None:
+        """Go on behind what cannot be read, once it is known where that is."""
+        found = self._places.search(time.monotonic())
+        if found is None:
+            return
+        partition, gap, error = found
+        self._handler.unreadable(partition, gap, error)
+        self._intake.drop({partition})
+        self._consumer.incremental_unassign([TopicPartition(*partition)])
+        self._consumer.incremental_assign([TopicPartition(*partition, gap.end)])
+
     # Records.
 
     def _records(self, messages: list[Any]) -> list[Record]:
@@ -340,25 +369,36 @@ class KafkaSource:
             return []
         self._outage.some_broker()
         records, errors = self._reader.read(messages)
+        if self._places:
+            self._places.passed({record.partition for record in records})
         for message in errors:
             self._on_record_error(message, message.error())
         return records
 
     def _on_record_error(self, message: Any, error: KafkaError) -> None:
+        partition = self._reader.partition(message.topic(), message.partition())
         if error.code() == KafkaError._PARTITION_EOF:
-            self.ends[self._reader.partition(message.topic(), message.partition())] = message.offset()
-            return
-        if error.code() in _ASTRAY:
-            self._astray |= {self._reader.partition(message.topic(), message.partition())} & self._mine
-        self._on_error(error)
+            self.ends[partition] = message.offset()
+            self._places.passed([partition])
+        elif is_of_a_place(message):
+            self._count(error)
+            if partition in self._mine:
+                self._places.failed(partition, message.offset(), error.str(), time.monotonic())
+        else:
+            if error.code() in _ASTRAY:
+                self._astray |= {partition} & self._mine
+            self._on_error(error)
 
-    def _on_error(self, error: KafkaError) -> None:
+    def _count(self, error: KafkaError) -> None:
         name = error.name()
         self.counts.errors[name] = self.counts.errors.get(name, 0) + 1
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._count(error)
         if error.code() in _UNREACHABLE:
             self.trouble = self._unreachable = str(self._explained(error.str()) or error.str())
         else:
-            log.warning("kafka", extra={"code": name, "error": error.str()})
+            log.warning("kafka", extra={"code": error.name(), "error": error.str()})
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._outage.no_broker(time.monotonic())
         if error.code() in _DENIED:

@@ -40,6 +40,7 @@ PURE = {
     "exporter.foreign",
     "exporter.limiter",
     "exporter.steps",
+    "exporter.unreadable",
     "exporter.metrics.histogram",
     "exporter.metrics.exposition",
     "exporter.store.breaker",

@@ -134,6 +134,7 @@ class InputConfig(Section, frozen=True, kw_only=True):
     symbol_field: Annotated[
         str, Meta(pattern=r'\A[^\x00-\x1f"\\]{1,64}\Z', description="the name of a field, without quotes")
     ] = "target_currency"
+    on_unreadable: Literal["skip", "stop"] = "skip"
     warm_start: Annotated[int, _count(0, 100_000)] = 1000
     live_age: Annotated[float, _seconds("1s", "1d")] = 60.0
     limits: Limits = Limits()

@@ -22,6 +22,7 @@ RESETS = {
     ResetCause.TOPIC_RECREATED: "the topic was deleted and made anew, and is read from its beginning",
     ResetCause.LOG_TRUNCATED: "the brokers lost records that had been read; those that follow are read",
     ResetCause.TOPIC_DELETED: "the topic was deleted",
+    ResetCause.RECORDS_UNREADABLE: "records from this offset on cannot be read and were stepped over",
 }
 
 

@@ -201,6 +201,7 @@ def record_families(analysis: Analysis) -> Iterator[Metric]:
         "recovered": "Records read again after a start, to complete a summary; counted nowhere else.",
         "filtered": "Records of feeds that are not wanted here, and events of sidecars.",
         "lost": "Records known to be deleted before they were read.",
+        "unreadable": "Records that were stepped over because they cannot be read, counted by their offsets.",
     }
     for field, text in texts.items():
         name = "marketdata_records" if field == "records" else f"marketdata_records_{field}"

@@ -129,6 +129,7 @@ def _audit(args: argparse.Namespace, config: Config) -> Outcome:
     with TopicReader(kafka, args.group or config.input.group, args.timeout) as reader:
         spans, event_spans = _spans(reader, args, config, has_events)
         inputs, endings = _read_inputs(reader, Judge(config), spans)
+        inputs.gaps = reader.gaps.copy()
         events = _read_events(reader, event_spans, spans) if has_events else None
     metrics = _read_metrics(args.metrics, args.timeout) if args.metrics else None
     differences = compare(inputs, events, metrics, args.strict_summaries)
@@ -233,6 +234,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "rejected": dict(sorted(inputs.rejected.items())),
         "rejected_at_the_end": {str(place): run.total for place, run in outcome.endings.all_rejected()},
         "filtered": inputs.filtered,
+        "unreadable": {f"{partition}/{gap.first}": gap.end - gap.first for partition, gap in inputs.gaps},
         "events_outside": sum(tally.batches for tally in outside.values()),
         "differences": {kind.value: count for kind, count in sorted(outcome.counts.items())},
         "first_differences": [difference._asdict() for difference in outcome.first],
@@ -272,6 +274,7 @@ def as_text(outcome: Outcome) -> str:
         f"the last {run.total} records of {place} are all rejected: {run}"
         for place, run in islice(outcome.endings.all_rejected(), 20)
     ]
+    lines += [f"{count} records cannot be read from {where} on" for where, count in document["unreadable"].items()]
     if not outcome.counts:
         return "\n".join([*lines, "they agree"])
     counts = ", ".join(f"{count} {kind}" for kind, count in document["differences"].items())

@@ -17,6 +17,7 @@ from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from exporter.model import FeedKey, Partition
+from exporter.unreadable import Gap
 
 _Key = TypeVar("_Key", str, FeedKey)
 
@@ -118,7 +119,10 @@ _NONE = Batches()
 
 
 class InputTruth:
-    """What lies in the audited spans of the input topics; `records` and `rejected` are by topic."""
+    """What lies in the audited spans of the input topics; `records` and `rejected` are by topic.
+
+    `gaps` are records that cannot be read; they count nowhere else.
+    """
 
     def __init__(self, spans: Mapping[Partition, Span]) -> None:
         self.spans = spans
@@ -127,6 +131,7 @@ class InputTruth:
         self.records: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.filtered = 0
+        self.gaps: list[tuple[Partition, Gap]] = []
 
     def accept(self, place: Partition, offset: int, facts: Facts) -> None:
         """Add a record that is a valid batch of a wanted feed."""

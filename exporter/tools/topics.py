@@ -9,10 +9,13 @@ from typing import Any, Self
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import admin as kafka_admin
 
+from exporter.clients import PROBER
 from exporter.model import Partition
+from exporter.probe import Prober, is_of_a_place
 from exporter.subscription import Subscription
 from exporter.tools.ledger import Span
 from exporter.unreachable import Unreachable
+from exporter.unreadable import LEAST_TRIES, Gap
 
 # The library's types leave it out.
 _OffsetSpec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]
@@ -29,7 +32,10 @@ _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 
 
 class TopicReader:
-    """Asks one cluster; every answer has to come within `timeout_seconds`. All methods raise KafkaException."""
+    """Asks one cluster; every answer has to come within `timeout_seconds`. All methods raise KafkaException.
+
+    `gaps` are the records that `read` has stepped over because they cannot be read.
+    """
 
     def __init__(self, kafka: Mapping[str, Any], group: str, timeout_seconds: float) -> None:
         self._timeout = timeout_seconds
@@ -37,8 +43,10 @@ class TopicReader:
         self._trouble = ""  # why the last connection failed
         # The clients would print what they think of an unreachable broker; what matters of it is raised.
         quiet: dict[str, Any] = {"log_level": 0, "error_cb": self._hear}
+        self.gaps: list[tuple[Partition, Gap]] = []
         self._admin = kafka_admin.AdminClient({**kafka, **quiet})
-        self._consumer = Consumer({**kafka, **_READER, **quiet, "group.id": group})
+        self._properties = {**kafka, **_READER, **quiet, "group.id": group}
+        self._consumer = Consumer(self._properties)
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +97,8 @@ class TopicReader:
             message = self._next(unread)
             partition = Partition(message.topic() or "", message.partition() or 0)
             end, offset = unread.get(partition, 0), message.offset() or 0
+            if is_of_a_place(message):
+                offset = self._step_over(partition, Span(max(offset, spans[partition].start), end, end), message)
             is_record = message.error() is None
             if is_record and offset < end:
                 yield message
@@ -96,6 +106,23 @@ class TopicReader:
             if offset + is_record >= end:
                 unread.pop(partition, None)
                 self._consumer.pause([TopicPartition(*partition)])
+
+    def _step_over(self, partition: Partition, span: Span, message: Message) -> int:
+        """Go on behind what cannot be read at the start of a span, and return the offset of what follows."""
+        prober = Consumer({**self._properties, **PROBER})
+        try:
+            for _ in range(LEAST_TRIES):
+                if (gap := Prober(prober, partition).gap(span.start)) is not None:
+                    break
+            else:
+                raise KafkaException(message.error())
+        except TimeoutError as error:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, str(error))) from error
+        finally:
+            prober.close()
+        self.gaps.append((partition, Gap(gap.first, min(gap.end, span.end))))
+        self._consumer.seek(TopicPartition(*partition, gap.end))
+        return gap.end
 
     def _topics(self) -> Mapping[str, Any]:
         try:
@@ -113,7 +140,7 @@ class TopicReader:
         """Return the next record, or the news that a partition has been read to its end."""
         while (message := self._consumer.poll(self._timeout)) is not None:
             error = message.error()
-            if error is None or error.code() == KafkaError._PARTITION_EOF:
+            if error is None or error.code() == KafkaError._PARTITION_EOF or is_of_a_place(message):
                 return message
             if error.code() not in _PASSING:
                 raise KafkaException(error)

@@ -12,6 +12,7 @@ from exporter.configuration.config import Config, InputConfig, KafkaConfig
 from exporter.delivery.dispatch import Start
 from exporter.model import Partition, Record
 from exporter.source import KafkaSource
+from exporter.unreadable import Gap
 from tests.chaos.broker import ProxiedBroker
 from tests.support.waiting import eventually
 
@@ -43,6 +44,9 @@ class Owner:
         """See Handler."""
         self.has -= set(partitions)
 
+    def unreadable(self, partition: Partition, gap: Gap, error: str) -> None:
+        """See Handler."""
+
     def waiting(self) -> None:
         """See Handler."""
 
@@ -72,7 +76,14 @@ def source(config: Config, made: list[Consumer]) -> Iterator[KafkaSource]:
         made.append(clients.consumer(config, on_error))
         return made[-1]
 
-    source = KafkaSource(config.input, make, partial(clients.admin, config), lambda _: None, down_seconds=DOWN_SECONDS)
+    source = KafkaSource(
+        config.input,
+        make,
+        partial(clients.admin, config),
+        partial(clients.prober, config),
+        lambda _: None,
+        down_seconds=DOWN_SECONDS,
+    )
     yield source
     source.close(10)
 
