@@ -10,7 +10,7 @@ from msgspec import structs
 
 from exporter.analysis import Analysis
 from exporter.configuration.config import Limits
-from exporter.delivery.dispatch import Dispatch, Position
+from exporter.delivery.dispatch import Dispatch, Position, Start
 from exporter.model import EventType, Reason, Reset, ResetCause, SymbolUpdate
 from tests.support.analysis import (
     FIRST,
@@ -388,3 +388,45 @@ def test_a_feed_comes_back_with_its_partition_and_its_next_record() -> None:
     take(here, record(1))
     assert here.table.feeds[KEY].partitions == {FIRST}
     assert here.table.feeds[KEY].batches == 2
+
+
+def test_what_cannot_be_read_is_stepped_over_once() -> None:
+    """The position moves behind it, with an error event; what was counted is not counted again."""
+    here = analysis()
+    here.assign(FIRST, start(START, 20))
+    take(here, record(0))
+    dispatch = here.step_over(FIRST, 1, 8, NOW_MS)
+    assert dispatch.positions[FIRST].offset == 8
+    assert [json.loads(event.body)["offset"] for event in dispatch.events] == [1]
+    assert "records lost: 7" in json.loads(dispatch.events[0].body)["message"]
+    assert (here.topic(FIRST.topic).unreadable, here.topic(FIRST.topic).lost) == (7, 0)
+    assert not here.step_over(FIRST, 1, 8, NOW_MS)
+    take(here, record(8))
+    assert here.topic(FIRST.topic).records == 2
+
+
+def test_place_that_is_met_again_while_warming_up_is_not_told_again() -> None:
+    """It was published before this process began; where it goes on behind that, the rest is counted."""
+    here = analysis()
+    here.assign(FIRST, Start(Position(8, 8, NOW_MS), 0, 20))
+    dispatch = here.step_over(FIRST, 1, 8, NOW_MS)
+    assert (dispatch.events, dispatch.positions[FIRST].offset) == ([], 8)
+    assert here.topic(FIRST.topic).unreadable == 0
+    assert len(here.step_over(FIRST, 8, 12, NOW_MS).events) == 1
+    assert here.topic(FIRST.topic).unreadable == 4
+
+
+def test_place_of_a_partition_that_came_back_is_told_again_but_counted_once() -> None:
+    """Its event may have been dropped with the partition."""
+    here = analysis()
+    here.assign(FIRST, start(START, 20))
+    here.step_over(FIRST, 0, 8, NOW_MS)
+    here.release([FIRST])
+    here.assign(FIRST, start(START, 20))
+    assert len(here.step_over(FIRST, 0, 8, NOW_MS).events) == 1
+    assert here.topic(FIRST.topic).unreadable == 8
+    assert here.topic(FIRST.topic).resets[ResetCause.RECORDS_UNREADABLE] == 1
+
+
+def test_place_of_a_partition_that_is_gone_is_nothing_to_tell() -> None:
+    assert not analysis().step_over(FIRST, 0, 8, NOW_MS)

@@ -45,6 +45,7 @@ from exporter.source import KafkaSource
 from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.layout import Keys
 from exporter.tools.services import cost
+from exporter.unreadable import LEAST_TRIES
 from exporter.web import connections
 from tests.support.alerts import all_rules
 from tests.support.families import full_sidecar, parsed
@@ -487,6 +488,8 @@ def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:
         app.loop.assigned({PARTITION: Start(Position(0, 0, NOW_MS), 0, 10)})
         app.loop.analysis.release([PARTITION])
         app.loop.source.paused = True
+        for _ in range(LEAST_TRIES):
+            app.loop.source._places.failed(PARTITION, 7, "broken", 0.0)
         app.loop.turned_at -= 2 * loop.STALLED_SECONDS
         given, unhealthy = app.loop.ready().reasons, app.loop.healthy().reasons
     finally:

@@ -169,3 +169,32 @@ def test_partition_stands_where_that_is_asked_and_the_others_go_on(deployment: D
     eventually(lambda: {batch.id for batch in others} <= {each.id for each in deployment.told().batches}, 30)
     assert unreadable(here) == 0
     assert deployment.committed()[1] == deployment.traffic.ends()[1]
+
+
+@pytest.mark.slow
+def test_batch_with_a_wrong_checksum_is_stepped_over(tmp_path: Path) -> None:
+    """The kind is the error that comes back, not its code: a disk of the broker has changed a bit."""
+    broker = Broker(tmp_path / "broker").start()
+    try:
+        with Deployment(broker, tmp_path, partitions=1) as deployment:
+            deployment.create_outputs()
+            deployment.traffic.write(20)
+            broker.produce(deployment.topic, [b"to be damaged"])
+            deployment.traffic.write(20)
+            broker.stop()
+            damage(broker.data / f"{deployment.topic}-0" / "00000000000000000000.log", b"to be damaged")
+            broker.start()
+            here = sidecar(deployment, kafka__properties={"check.crcs": "true"}).start()
+            eventually(lambda: unreadable(here) == 1, STEPPED_SECONDS, "not stepped over")
+            deployment.eventually_committed()
+            here.stop()
+            deployment.assert_told_once()
+    finally:
+        broker.kill()
+
+
+def damage(file: Path, text: bytes) -> None:
+    """Change one bit of a text in a file."""
+    content = bytearray(file.read_bytes())
+    content[content.index(text)] ^= 1
+    file.write_bytes(content)
