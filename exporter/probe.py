@@ -41,10 +41,10 @@ _ELSEWHERE = (
 
 def is_of_a_place(message: Any) -> bool:
     """Return whether a message is an error at its offset, rather than a record or the end of a partition."""
-    error = message.error()
+    error, offset = message.error(), message.offset()
     if error is None or error.code() == KafkaError._PARTITION_EOF or message.topic() is None:
         return False
-    return (message.offset() or 0) >= 0 and error.code() not in _ELSEWHERE
+    return offset is not None and offset >= 0 and error.code() not in _ELSEWHERE
 
 
 class Prober:

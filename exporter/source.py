@@ -9,13 +9,14 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from exporter.configuration.config import InputConfig
 from exporter.delivery.dispatch import Position, Start
+from exporter.handler import Handler, SourceCounts
 from exporter.intake import Intake
 from exporter.model import Partition, Record
 from exporter.offsets import Offsets, committed
@@ -25,7 +26,6 @@ from exporter.records import Reader
 from exporter.subscription import Subscription
 from exporter.topics import Topics
 from exporter.unreachable import Trouble, said
-from exporter.unreadable import Gap
 
 log = logging.getLogger("exporter.source")
 
@@ -39,37 +39,6 @@ _DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION
 _ASTRAY = (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION)
 # No connection came about; librdkafka logs why.
 _UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError._RESOLVE)
-
-
-class Handler(Protocol):
-    """Whom the source tells that partitions come and go; called inside `take` and `close`."""
-
-    def assigned(self, starts: Mapping[Partition, Start]) -> None:
-        """Partitions are ours now, each with where it begins and ends at this moment."""
-
-    def revoked(self, partitions: list[Partition]) -> None:
-        """Partitions are about to go; what is read of them may still be committed."""
-
-    def lost(self, partitions: list[Partition]) -> None:
-        """Partitions are gone already."""
-
-    def vanished(self, partitions: list[Partition]) -> None:
-        """Partitions that we have, or had, are gone with their topics."""
-
-    def unreadable(self, partition: Partition, gap: Gap, error: str) -> None:
-        """Records of a partition of ours cannot be read; what follows them is read next."""
-
-    def waiting(self) -> None:
-        """The broker is about to be asked; the answer may take some seconds."""
-
-
-class SourceCounts:
-    """What happened to the consumer, for whoever scrapes."""
-
-    def __init__(self) -> None:
-        self.rebalances = dict.fromkeys(("assigned", "revoked", "lost"), 0)
-        # librdkafka has some hundred codes; these two are the ones that anybody waits for.
-        self.errors = dict.fromkeys(("_ALL_BROKERS_DOWN", "_TRANSPORT"), 0)
 
 
 class KafkaSource:

@@ -20,6 +20,7 @@ from prometheus_client.samples import Exemplar
 from exporter.analysis import Analysis
 from exporter.configuration.config import Config
 from exporter.feeds import Feed
+from exporter.handler import SourceCounts
 from exporter.logs import LogCounter
 from exporter.loop import Loop
 from exporter.metrics.exposition import Family, label_text
@@ -28,7 +29,6 @@ from exporter.metrics.feed_text import families, spelled, texts
 from exporter.metrics.histogram import Histogram
 from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from exporter.model import EventType, Reason
-from exporter.source import SourceCounts
 
 ANOMALIES = "marketdata_anomalies"
 FEED_ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
