@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.support.kafka import Broker
@@ -18,8 +18,10 @@ from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
 
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
-# No deadline: a slow machine is no failure. In CI the same examples every time.
-settings.register_profile("marketdata", deadline=None, derandomize="CI" in os.environ)
+# No deadline, for examples and for making them: a slow machine is no failure. In CI the same examples every time.
+settings.register_profile(
+    "marketdata", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.load_profile("marketdata")
 
 
