@@ -1,7 +1,9 @@
-"""Requests to a schema registry: credentials, redirects, and its errors as it words them."""
+"""Requests to a schema registry: credentials, redirects, limits, and its errors as it words them."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
@@ -11,10 +13,14 @@ from requests.auth import HTTPBasicAuth
 
 from exporter.configuration.config import OutputConfig
 from exporter.configuration.notation import credentials
+from exporter.fetching import Answer, TooLarge, fetch
 from exporter.foreign import printable
 from exporter.model import RegistryError
 
-TIMEOUT_SECONDS = (2.0, 5.0)
+# Of one question, redirects included: shorter than a stopping sidecar waits for its producer.
+CALL_SECONDS = 4.0
+# Schemas have some KB.
+ANSWER_BYTES = 1_000_000
 REDIRECTS_MAX = 5
 # Not 303: it asks for a GET of something else.
 _REDIRECTS = (301, 302, 307, 308)
@@ -69,6 +75,7 @@ class RegistryHttp:
     def ask(self, method: str, body: Mapping[str, Any] | None, *path: str) -> Reply:
         """Return the answer to a request, `path` in parts; raise `RegistryError` when there is none.
 
+        All of it takes at most `CALL_SECONDS`, and each answer has at most `ANSWER_BYTES`, its headers included.
         A redirect is followed with the same method and body. User and password go to the registry's own address only.
         """
         url = "/".join((self._url, *(quote(part, safe="") for part in path)))
@@ -78,22 +85,23 @@ class RegistryHttp:
         except (requests.RequestException, OSError, ValueError) as error:
             # The error's own text may hold what a redirect brought.
             raise RegistryError(f"the schema registry cannot be reached: {_why(error)}") from None
-        return Reply(answer.status_code, _object(answer), answer.reason, "" if last == url else self._detour(last))
+        return Reply(answer.status, _object(answer.body), answer.reason, "" if last == url else self._detour(last))
 
-    def _followed(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[requests.Response, str]:
+    def _followed(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[Answer, str]:
         """Return the first answer that is no redirect, and the URL that gave it."""
+        deadline = time.monotonic() + CALL_SECONDS
         for _ in range(REDIRECTS_MAX + 1):
-            answer = requests.request(
+            answer = fetch(
                 method,
                 url,
-                json=body,
+                seconds=deadline - time.monotonic(),
+                size=ANSWER_BYTES,
                 headers=_TYPES,
+                json=body,
                 auth=self._auth if self._is_own(url) else _anonymous,
-                timeout=TIMEOUT_SECONDS,
-                allow_redirects=False,
             )
             location = answer.headers.get("Location")
-            if answer.status_code not in _REDIRECTS or location is None:
+            if answer.status not in _REDIRECTS or location is None:
                 return answer, url
             url = urljoin(url, location)
         raise requests.TooManyRedirects
@@ -114,16 +122,18 @@ def _anonymous(request: _Request) -> _Request:
     return request
 
 
-def _object(answer: requests.Response) -> Mapping[str, Any]:
+def _object(text: bytes) -> Mapping[str, Any]:
     try:
-        body = answer.json()
+        body = json.loads(text)
     except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
 
 def _why(error: BaseException) -> str:
-    """Return the kind of an error, and what the system says about it."""
+    """Return the kind of an error, and what the system, or the limit that it broke, says about it."""
+    if isinstance(error, (TooLarge, requests.ReadTimeout)):
+        return str(error)
     cause: BaseException | None = error
     while cause is not None:
         text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
