@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from exporter.model import EVENT_PREFIX, Partition, Record
+
+# W3C Trace Context: version 00, or a later one, which may add to it.
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?")
+VERSION_00_BYTES = 55
+TRACEPARENT_BYTES = 256
 
 NO_HEADERS: tuple[bytes | None, bool] = None, False
 
@@ -47,7 +53,7 @@ class Reader:
 
 
 def from_headers(message: Any) -> tuple[bytes | None, bool]:
-    """Return the first traceparent of a message, and whether a sidecar published it."""
+    """Return the first valid traceparent of a message, and whether a sidecar published it."""
     try:
         headers = message.headers()
     except SystemError:  # what confluent-kafka makes of a header whose name is not UTF-8
@@ -57,7 +63,14 @@ def from_headers(message: Any) -> tuple[bytes | None, bool]:
     traceparent, is_event = NO_HEADERS
     for name, value in headers:
         if name == "traceparent":
-            traceparent = traceparent or value
+            traceparent = traceparent or traced(value)
         elif name == "ce_type":
             is_event = is_event or (value or b"").startswith(EVENT_PREFIX)
     return traceparent, is_event
+
+
+def traced(value: bytes | None) -> bytes | None:
+    """Return the traceparent as it is, or None when it is none: others pass it on, to whatever reads it."""
+    if value is None or len(value) > TRACEPARENT_BYTES or _TRACEPARENT.fullmatch(value) is None:
+        return None
+    return value if len(value) == VERSION_00_BYTES or not value.startswith(b"00") else None

@@ -296,7 +296,7 @@ def test_the_keys_of_events_are_as_told() -> None:
 
 
 def batch_event() -> Event:
-    record = Record(PARTITION, 7, NOW_MS, b"{}", traceparent=b"00-1-2-01")
+    record = Record(PARTITION, 7, NOW_MS, b"{}", traceparent=b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     return factory().batch(record, FEED, BatchResult(150, 25, 0.04, NOW_MS), Stamp.at(NOW_MS))
 
 

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.configuration.config import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
-from exporter.store import counts as redis_counts
+from exporter.store import connection
 from exporter.store import redis_store as store
 from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.counts import StoreMetrics
@@ -398,8 +398,8 @@ def test_nobody_waits_for_a_server_that_is_left_alone(redis_server: RedisServer)
 def test_a_read_ends(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even one of many short steps; the time for it is set to nothing."""
     replica = written(Replica(redis_server.url), update(0, "KRW-BTC"))
-    monkeypatch.setattr(redis_counts, "READ_SECONDS", -1.0)
-    with pytest.raises(StoreUnavailable, match="took longer"):
+    monkeypatch.setattr(connection, "OPERATION_SECONDS", -1.0)
+    with pytest.raises(StoreUnavailable, match="Timeout"):
         replica.store.symbols(None)
 
 
@@ -532,6 +532,6 @@ def test_all_series_exist_from_the_start() -> None:
         ("marketdata_redis_circuit_state", state): int(state == "closed") for state in CircuitState
     }
     single: dict[tuple[str, ...], float] = {
-        (f"marketdata_redis_{name}",): 0 for name in ("up", "queue", "dropped_records_total")
+        (f"marketdata_redis_{name}",): 0 for name in ("up", "queue", "dropped_records_total", "skipped_entries_total")
     }
     assert found == operations | circuit | single

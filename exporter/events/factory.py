@@ -12,9 +12,6 @@ from exporter.events.values import error_value, excerpt, summary_value, utc_text
 from exporter.feeds import Window
 from exporter.model import EVENT_PREFIX, BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
 
-# A traceparent has 55 bytes, in later versions perhaps more. Whoever wrote the record may have written anything.
-TRACEPARENT_BYTES = 128
-
 # To name a member of an enum costs more than all the headers of an event.
 _BATCH = EventType.BATCH
 RESETS = {
@@ -77,7 +74,7 @@ class EventFactory:
             ("ce_id", b"%b/%d/%d" % (topic.encode(), number, record.offset)),
             ("ce_time", stamp.header),
         ]
-        if record.traceparent is not None and len(record.traceparent) <= TRACEPARENT_BYTES:
+        if record.traceparent is not None:
             headers.append(("traceparent", record.traceparent))
         body = self._encoder.batch(feed, result, stamp)
         return Event(_BATCH, self._topic, key, body, headers, record.partition)

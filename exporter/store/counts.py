@@ -1,4 +1,4 @@
-"""The only place that talks to Redis: blocking calls with time-outs, counted and timed, foreign errors translated.
+"""The only place that talks to Redis: blocking calls with limits, counted and timed, foreign errors translated.
 
 StoreUnavailable     Redis does not answer, not in time, or refuses for now: offer it again, by a new connection
   StoreRefused       Redis will never take a part of it: drop that
@@ -7,7 +7,6 @@ StoreUnavailable     Redis does not answer, not in time, or refuses for now: off
 from __future__ import annotations
 
 import collections
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -22,14 +21,16 @@ from exporter.configuration.config import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import layout
 from exporter.store.breaker import CircuitState
+from exporter.store.connection import Allowance, limited
 from exporter.store.refusals import is_final, said
 from exporter.store.store import StoreUnavailable, SymbolStatistics
 
 OPERATIONS = ("ping", "read", "write")
 
 SOCKET_SECONDS = 0.3
-READ_SECONDS = 5.0
 SCAN_NAMES = 1000
+# What comes of replies that no Redis gives: of other types, or nested too deeply.
+_ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _NONE: Mapping[Partition, int] = MappingProxyType({})
 
 
@@ -71,6 +72,11 @@ class StoreMetrics:
         self.dropped = Counter(
             "marketdata_redis_dropped_records_total", "Records whose symbols never came to Redis.", registry=registry
         )
+        self.skipped = Counter(
+            "marketdata_redis_skipped_entries_total",
+            "Entries of Redis keys that no sidecar has written, and that a read therefore left out.",
+            registry=registry,
+        )
         self.queue = Gauge("marketdata_redis_queue", "Rounds that wait to be written to Redis.", registry=registry)
         for operation in OPERATIONS:
             for family in (self.operations, self.failures, self.seconds):
@@ -99,6 +105,7 @@ class RedisCounts:
     def __init__(self, config: RedisConfig, metrics: StoreMetrics) -> None:
         self._config = config
         self._client = _client(config)
+        self._allowance = limited(self._client)
         self._keys = layout.Keys(config.prefix)
         self._window_ms = int(config.window * 1000)
         self._ttl_seconds = int(config.ttl)
@@ -116,7 +123,7 @@ class RedisCounts:
                 fields: list[Any] = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
             except redis.ResponseError:
                 return ""
-        return str(dict(zip(fields[::2], fields[1::2], strict=False)).get(b"mode", b""), "ascii", "replace")
+            return str(dict(zip(fields[::2], fields[1::2], strict=False)).get(b"mode", b""), "ascii", "replace")
 
     def forbidden(self) -> dict[str, str]:
         """Return which commands the user may not run on our keys, and what Redis says to each; changes nothing."""
@@ -155,28 +162,50 @@ class RedisCounts:
         pipe.expire(self._keys.partitions, self._ttl_seconds)
 
     def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:
-        """See Store."""
+        """See Store. What is under the keys and was not written by a sidecar is left out and counted."""
         messages: collections.Counter[bytes] = collections.Counter()
         seen: dict[bytes, int] = {}
-        deadline = time.monotonic() + READ_SECONDS
         match = None if feed is None else layout.pattern(feed)
         with self._reader() as client:
-            partitions: list[Any] = client.zrange(self._keys.partitions, 0, -1)
-            for partition in map(bytes.decode, partitions):
+            for partition in self._partitions(client):
                 counts = client.hscan_iter(self._keys.messages(partition), match, SCAN_NAMES)
-                messages.update(_numbers(counts, deadline))
+                messages.update(self._numbers(counts))
                 stamps = client.zscan_iter(self._keys.seen(partition), match, SCAN_NAMES)
-                for name, stamp in _numbers(stamps, deadline).items():
+                for name, stamp in self._numbers(stamps).items():
                     seen[name] = max(seen.get(name, stamp), stamp)
-        # A symbol may come or go between the two readings, and the fence has no stamp.
+        # A symbol may come or go between the two readings.
         names = messages.keys() & seen.keys()
         return sorted(SymbolStatistics(*layout.parsed(name), messages[name], seen[name]) for name in names)
+
+    def _partitions(self, client: redis.Redis) -> Iterator[str]:
+        index: list[Any] = client.zrange(self._keys.partitions, 0, -1)
+        for name in index:
+            if layout.is_partition(name):
+                yield name.decode()
+            else:
+                self._metrics.skipped.inc()
+
+    def _numbers(self, scan: Iterable[tuple[bytes, Any]]) -> dict[bytes, int]:
+        """Return what a scan tells, which may be the same more than once; nothing of a key of another type."""
+        found: dict[bytes, int] = {}
+        try:
+            for name, value in scan:
+                number = layout.number(value)
+                if number is not None and layout.is_name(name):
+                    found[name] = number
+                elif name != layout.FENCE:
+                    self._metrics.skipped.inc()
+        except redis.ResponseError as error:
+            if not is_final(error):
+                raise
+            self._metrics.skipped.inc()
+        return found
 
     def distinct(self, feed: FeedKey, now_ms: int) -> int:
         """See Store."""
         window = now_ms // self._window_ms
         with self._reader() as client:
-            return client.pfcount(self._keys.distinct(feed, window - 1), self._keys.distinct(feed, window))
+            return int(client.pfcount(self._keys.distinct(feed, window - 1), self._keys.distinct(feed, window)))
 
     def close(self) -> None:
         """Give up the writer's connection."""
@@ -184,7 +213,7 @@ class RedisCounts:
 
     @contextmanager
     def _reader(self) -> Iterator[redis.Redis]:
-        with self._operation("read"), _client(self._config) as client:
+        with _client(self._config) as client, self._operation("read", limited(client)):
             yield client
 
     @contextmanager
@@ -195,7 +224,7 @@ class RedisCounts:
         the name, or the address, leads to its successor by now.
         """
         try:
-            with self._operation(name):
+            with self._operation(name, self._allowance):
                 yield
         except StoreUnavailable as error:
             if not error.is_final:
@@ -203,13 +232,16 @@ class RedisCounts:
             raise
 
     @contextmanager
-    def _operation(self, name: str) -> Iterator[None]:
+    def _operation(self, name: str, allowance: Allowance) -> Iterator[None]:
         with self._metrics.operation(name):
+            allowance.renew()
             try:
                 yield
             # The driver lets through what comes from sockets, TLS and the encoding of host names.
-            except (redis.RedisError, OSError, ValueError) as error:
+            except (redis.RedisError, OSError, UnicodeError) as error:
                 raise StoreUnavailable(said(error), is_final=is_final(error)) from error
+            except _ODD as error:
+                raise StoreUnavailable(f"answers as no Redis does: {said(error)}") from error
 
 
 def _client(config: RedisConfig) -> redis.Redis:
@@ -246,13 +278,3 @@ def _fences(deltas: Mapping[Partition, layout.Delta], results: Sequence[Any]) ->
 
 def _is_lost(result: object) -> bool:
     return isinstance(result, Exception) and is_final(result)
-
-
-def _numbers(scan: Iterable[tuple[bytes, Any]], deadline: float) -> dict[bytes, int]:
-    """What a scan tells, which may be the same more than once."""
-    found: dict[bytes, int] = {}
-    for name, number in scan:
-        found[name] = int(number)
-        if time.monotonic() > deadline:
-            raise StoreUnavailable(f"a read took longer than {READ_SECONDS:g} s")
-    return found

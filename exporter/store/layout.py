@@ -64,6 +64,13 @@ if counted then return tonumber(ARGV[2]) end
 return redis.error_reply('{HALFWAY} ' .. (type(failure) == 'table' and failure.err or tostring(failure)))
 """
 
+# The field that keeps the fence.
+FENCE = b""
+
+_PARTITION = re.compile(rb"[A-Za-z0-9._-]{1,249}/[0-9]{1,10}")
+# What the protocol of Redis and JSON carry everywhere.
+_NUMBER_MAX = 2**63 - 1
+
 _offset = attrgetter("offset")
 _stamp = attrgetter("timestamp_ms")
 
@@ -188,6 +195,30 @@ def parsed(text: bytes) -> tuple[FeedKey, str]:
     """The feed and the symbol of a name."""
     region, exchange, request_type, symbol = text.decode(errors="replace").split("\0", 3)
     return FeedKey(region, exchange, request_type), symbol
+
+
+def is_name(text: object) -> bool:
+    """Return whether something may be the name of a symbol, as `name` makes it."""
+    if not isinstance(text, bytes) or text.count(b"\0") < 3:
+        return False
+    try:
+        return bool(text.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def is_partition(text: object) -> bool:
+    """Return whether something may be a partition in the index."""
+    return isinstance(text, bytes) and _PARTITION.fullmatch(text) is not None
+
+
+def number(value: object) -> int | None:
+    """Return a count (text) or a stamp (float), or None for what cannot be one."""
+    if isinstance(value, bytes):
+        return int(value) if value.isdigit() and len(value) < 20 and int(value) <= _NUMBER_MAX else None
+    if isinstance(value, float) and value.is_integer() and 0 <= value <= _NUMBER_MAX:
+        return int(value)
+    return None
 
 
 def pattern(feed: FeedKey) -> bytes:

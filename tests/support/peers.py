@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -101,6 +102,16 @@ def saying(text: bytes) -> Talk:
     return lambda _: iter((text,))
 
 
+def slowly(text: bytes, seconds: float) -> Talk:
+    """The same words each time, after a while."""
+
+    def talk(_: bytes) -> Iterator[bytes]:
+        time.sleep(seconds)
+        yield text
+
+    return talk
+
+
 def http(status: str = "200 OK", body: bytes = b"", *headers: str) -> bytes:
     """An answer of HTTP; with a header of its own, the length is not added."""
     lines = headers or (f"Content-Length: {len(body)}",)
@@ -109,6 +120,14 @@ def http(status: str = "200 OK", body: bytes = b"", *headers: str) -> bytes:
 
 CHUNKED = http("200 OK", b"", "Transfer-Encoding: chunked")
 SIZED = http("200 OK", b"", "Content-Length: 4000000000")
+
+
+def redis(reply: bytes) -> Talk:
+    """The same reply to each command of Redis."""
+    return lambda received: iter((reply * max(1, len(_COMMAND.findall(received))),))
+
+
+_COMMAND = re.compile(rb"(?:^|\r\n)\*\d+\r\n")
 
 # Whoever asks by HTTP, and what it gets.
 HTTP_DRIPS: dict[str, Talk] = {
@@ -132,3 +151,64 @@ HTTP_FLOODS: dict[str, Talk] = {
     "chunk extension": endless(CHUNKED + b"1;"),
     "trailers": endless(CHUNKED + b"0\r\n", b"X: y\r\n" * 10_000),
 }
+
+REDIS_DRIPS: dict[str, Talk] = {
+    "line": dripping(b"+O"),
+    "bulk": dripping(b"$4000000000\r\n"),
+    "list": dripping(b"*4000000000\r\n", b":1\r\n"),
+    "nesting": dripping(b"", b"*1\r\n"),
+    "digits": dripping(b":", b"1"),
+}
+REDIS_FLOODS: dict[str, Talk] = {
+    "line": endless(b"+O"),
+    "bulk": endless(b"$4000000000\r\n"),
+    "list": endless(b"*4000000000\r\n", b"*0\r\n" * 10_000),
+    "nesting": endless(b"", b"*1\r\n" * 10_000),
+    "digits": endless(b":", b"1" * 65536),
+    "words": endless(b"", b"+OK\r\n" * 10_000),
+}
+# One a line, what goes without saying left out: the end of each line.
+REDIS_ODD = tuple(
+    reply.encode("latin-1").replace(b"|", b"\r\n") + b"\r\n"
+    for reply in """
++OK
++
+:1
+:-1
+:99999999999999999999999
+:x
+$-1
+*-1
+*0
+$3|abc
+$-7
+$x
+*x
+$1|\xff
+*2|:0|*0
+*2|$1|0|*1|:1
+*2|$1|0|*2|$1|a|$1|b
+*2|$1|0|*2|$1|a|$3|nan
+*2|$1|7|*0
+*1|-ERR nested
+*1|*1|*0
+*1|$-1
+-ERR no
+-
+-WRONGTYPE odd
+-MOVED x
+-ASK
+-LOADING
+%1|+a|+b
+~1|+a
+>2|+pubsub|+x
+_
+,nan
+#t
+(3492890328409238509324850943850943825024385
+=7|txt:abc
+!5|ERR x
+HTTP/1.1 400 Bad Request|
+\0
+|""".splitlines()[1:]
+)

@@ -38,6 +38,11 @@ class Replica:
         return self._registry.get_sample_value(f"marketdata_redis_{name}", labels)
 
     @property
+    def is_alive(self) -> bool:
+        """Whether its thread works."""
+        return self.store._thread.is_alive()
+
+    @property
     def dropped(self) -> float:
         """How many records never came to Redis."""
         return self.metric("dropped_records_total") or 0
