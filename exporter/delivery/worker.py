@@ -50,6 +50,13 @@ class Task(Generic[T]):
             del error
 
 
+def aside(call: Callable[[], T]) -> Task[T]:
+    """Make one call on a thread of its own, which is a daemon: the end of the process does not wait for it."""
+    task = Task(call)
+    threading.Thread(target=task.run, daemon=True).start()
+    return task
+
+
 class Worker(Protocol):
     """Makes calls one after another, in the order in which they were submitted."""
 

@@ -6,8 +6,9 @@ consumer asks by itself; so there is no consumer here, and only groups that are 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from exporter import clients
 from exporter.configuration.config import Config
+from exporter.delivery.worker import aside
 from exporter.model import Partition
 from exporter.subscription import Subscription, is_pattern
 from exporter.tools.facts import Cluster, Group, Progress, Refusal, Server, Topic
@@ -24,6 +26,7 @@ from exporter.tools.findings import GROUP_LOG, TRANSACTION_LOG
 from exporter.unreachable import examined, said, understood
 
 SERVER_SECONDS = 3.0
+CLOSE_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 SERVERS_AT_ONCE = 16
 SERVERS_ASKED = 64
@@ -35,11 +38,24 @@ _kafka: Any = kafka_admin
 def ask_servers(config: Config) -> tuple[list[Server], list[Server]]:
     """Try each address of kafka.bootstrap_servers, and each other one by which the cluster calls its brokers."""
     named = [address.strip() for address in config.kafka.bootstrap_servers.split(",")]
-    with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
-        answers = list(pool.map(partial(_ask_server, config), named[:SERVERS_ASKED]))
-        advertised = sorted({address for _, others in answers for address in others} - set(named))
-        others = list(pool.map(partial(_ask_server, config), advertised[:SERVERS_ASKED]))
+    answers = _ask_each(config, named[:SERVERS_ASKED])
+    advertised = sorted({address for _, others in answers for address in others} - set(named))
+    others = _ask_each(config, advertised[:SERVERS_ASKED])
     return [server for server, _ in answers], [server for server, _ in others]
+
+
+def _ask_each(config: Config, addresses: Sequence[str]) -> list[tuple[Server, list[str]]]:
+    """Try each address, some at once; one that answers without end keeps its thread, for its client never closes."""
+    answers: list[tuple[Server, list[str]]] = []
+    for start in range(0, len(addresses), SERVERS_AT_ONCE):
+        asked = {
+            address: aside(partial(_ask_server, config, address)) for address in addresses[start:][:SERVERS_AT_ONCE]
+        }
+        deadline = time.monotonic() + SERVER_SECONDS + CLOSE_SECONDS
+        for address, task in asked.items():
+            is_over = task.wait(max(deadline - time.monotonic(), 0.0))
+            answers.append(task.result() if is_over else (Server(address, "what it sends is no answer of a broker"), []))
+    return answers
 
 
 def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import admin as kafka_admin
 
 from exporter.clients import PROBER
+from exporter.delivery.worker import aside
 from exporter.model import Partition
 from exporter.probe import Prober, is_of_a_place
 from exporter.subscription import Subscription
@@ -29,6 +31,12 @@ _READER = {
 }
 # The client tries again by itself.
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+
+
+def _close(clients: list[Any]) -> None:
+    """Let go of a consumer and an admin client, which takes for ever while a broker answers without end."""
+    clients[0].close()
+    clients.clear()
 
 
 class TopicReader:
@@ -54,7 +62,9 @@ class TopicReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._consumer.close()
+        clients: list[Any] = [self._consumer, self._admin]
+        del self._consumer, self._admin
+        aside(partial(_close, clients)).wait(self._timeout)
 
     def partitions(self, subscription: Subscription) -> list[Partition]:
         """Return the partitions of the topics that are meant and exist."""

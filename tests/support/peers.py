@@ -212,3 +212,16 @@ HTTP/1.1 400 Bad Request|
 \0
 |""".splitlines()[1:]
 )
+
+# Brokers. The size of what follows comes first, and then the number of the request, which is 1.
+KAFKA_TALKS: dict[str, Talk] = {
+    "dripping size": dripping(b"", b"\0"),
+    "dripping body": dripping(b"\0\x01\0\0" + b"\0\0\0\x01"),
+    "endless, announced": endless(b"\x05\xf0\0\0" + b"\0\0\0\x01"),
+    "endless, too large": endless(b"\x7f\xff\xff\xff"),
+    "endless, small": endless(b"", b"\0\0\0\x04\0\0\0\x63" * 8192),
+    "negative": saying(b"\xff\xff\xff\xff" * 10),
+    "counts without end": saying(b"\0\0\0\x0e" + b"\0\0\0\x01" + b"\0\0" + b"\x7f\xff\xff\xff" + b"\0\0\0\0"),
+    "HTTP": saying(http("400 Bad Request")),
+    "zeros": endless(b"", b"\0" * 65536),
+}
