@@ -7,7 +7,6 @@ tells which of them do not go together. Durations are seconds, sizes are bytes.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,15 +14,10 @@ import msgspec
 from msgspec import Meta
 
 from exporter.configuration import notation, schedule
-from exporter.configuration.notation import MASK, Secret, quoted
+from exporter.configuration.notation import Secret, quoted
+from exporter.configuration.secrets import is_address, may_be_secret, names_secret, shown_text
 from exporter.model import Anomaly, FeedKey
-
-_SECRET_KEY = re.compile(
-    r"password|passphrase|secret|token|key\.pem|ssl\.key|oauth|basic\.auth|sasl\.jaas|(?:^|redis\.|registry_)username$",
-    re.IGNORECASE,
-)
-_URL_PASSWORD = re.compile(r"(\w://[^\s:@/]*):\S*@")
-_QUERY_PASSWORD = re.compile(r"([?&][^=&\s]*(?:password|secret|token)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+from exporter.redaction import MASK
 
 
 def redacted(value: object, key: str = "") -> Any:
@@ -39,11 +33,9 @@ def redacted(value: object, key: str = "") -> Any:
         return str(value)
     if isinstance(value, list | tuple):
         return [redacted(inner, key) for inner in value]
-    if isinstance(value, Secret) or (value is not None and _SECRET_KEY.search(key)):
+    if isinstance(value, Secret) or (value is not None and names_secret(key)):
         return MASK
-    if isinstance(value, str):
-        return _QUERY_PASSWORD.sub(rf"\1{MASK}", _URL_PASSWORD.sub(rf"\1:{MASK}@", value))
-    return value
+    return shown_text(value, key) if isinstance(value, str) else value
 
 
 def shown(value: object, key: str = "") -> str:
@@ -54,7 +46,10 @@ def shown(value: object, key: str = "") -> str:
         return "a mapping"
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    return quoted(redacted(value, key)) if isinstance(value, str) else str(value)[:80]
+    if isinstance(value, str):
+        # Without a scheme it may be a password in the wrong place.
+        return "text" if is_address(key) and may_be_secret(value) else quoted(redacted(value, key))
+    return str(value)[:80]
 
 
 def _parsed(parse: Callable[[Any], object], expected: str) -> Meta:

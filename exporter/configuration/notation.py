@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from exporter.configuration.secrets import names_secret
 from exporter.model import FeedKey
+from exporter.redaction import MASK
 from exporter.subscription import INTERNAL, is_pattern
 from exporter.topic_pattern import TopicPattern
 
@@ -23,11 +25,10 @@ _BROKER = re.compile(
 )
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([^{}]*)\})?")
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)
-MASK = "<secret>"
 
 
 class Secret(str):
-    """A password or a user, or text that came from a file: used like any other text and never shown."""
+    """A password or a user, or text from a file or a variable with such a name: used like any other, never shown."""
 
     __slots__ = ()
 
@@ -196,26 +197,36 @@ def telemetry_path(text: str) -> str:
 
 
 def expanded(text: str, env: Mapping[str, str], read_file: Callable[[str], str]) -> tuple[str, list[str]]:
-    """The text with its references replaced, and what is wrong with them; a Secret when a file had a part in it.
+    """The text with its references replaced, and what is wrong with them.
 
+    A Secret when a file, or a variable with the name of a secret, had a part in it.
     `$${` stands for `${`. What was put in is not looked at again.
     """
     mistakes: list[str] = []
-    files: list[str] = []
+    secrets: list[str] = []
 
     def replacement(found: re.Match[str]) -> str:
         name = found[1]
         if found[0] == "$${":
             return "${"
         if name is not None and name.startswith("file:"):
-            files.append(name)
+            secrets.append(name)
             return _content(name.removeprefix("file:"), read_file, mistakes)
+        if name is not None and names_secret(name.partition(":-")[0]):
+            secrets.append(name)
         return _variable(found[0], name, env, mistakes)
 
     result = _REFERENCE.sub(replacement, text)
     if not mistakes and not _is_unicode(result):
         mistakes.append("expected text in UTF-8")
-    return (Secret(result) if files else result), mistakes
+    return (Secret(result) if secrets else result), mistakes
+
+
+def referenced(text: str, env: Mapping[str, str], read_file: Callable[[str], str]) -> list[str]:
+    """The secrets that references in a text stand for: contents of files, and variables with names of secrets."""
+    written = (found[0] for found in _REFERENCE.finditer(text))
+    values = (expanded(reference, env, read_file)[0] for reference in written)
+    return [value for value in values if isinstance(value, Secret)]
 
 
 def _variable(written: str, name: str | None, env: Mapping[str, str], mistakes: list[str]) -> str:

@@ -26,7 +26,9 @@ from exporter.configuration.layers import (
     from_object,
     joined,
 )
-from exporter.configuration.notation import Secret, expanded
+from exporter.configuration.notation import Secret, expanded, referenced
+from exporter.configuration.secrets import may_be_secret, secrets_in
+from exporter.redaction import Redactor
 
 _DEFAULTS = {"instance": "${HOSTNAME}"}
 _MARK = "\ufeff"
@@ -48,26 +50,63 @@ def load(
     hostname: str,
     read_file: Callable[[str], str],
     also: Callable[[Config], Iterable[Conflict]] = lambda _: (),
+    learn: Callable[[Iterable[str]], object] = tuple,
 ) -> Config:
     """The configuration of a YAML text, the environment and the flags (dotted paths, such as `web.listen_address`).
 
     `${NAME}` and `${NAME:-default}` in any text are taken from `env` (`hostname` stands in for HOSTNAME),
     `${file:/path}` from `read_file`, which raises OSError or ValueError. `also` finds what only others can judge.
-    Raises ConfigError.
+    `learn` gets each secret, also of layers that others overrule. Raises ConfigError, in which no secret is quoted.
     """
     problems: list[Problem] = []
     maps = [path for path, kind in keys().items() if get_origin(kind) is dict]
     env = _without_marks(env)
     layers = [from_object(_DEFAULTS, "default"), from_file(text or "", problems)]
     layers += [*from_environment(env, maps, secrets()), *from_flags(flags, maps, secrets())]
-    reader = _Reader({**env, "HOSTNAME": env.get("HOSTNAME") or hostname}, read_file, problems)
+    env, read_file = {**env, "HOSTNAME": env.get("HOSTNAME") or hostname}, cache(read_file)
+    known = list(_Secrets(env, read_file).of(layers))
+    learn(known)
+    reader = _Reader(env, read_file, problems)
     config: Config = reader.section(Config, "", layers)
     for judge in (conflicts, also):
         wrong = {_without_number(problem.path) for problem in problems}
         problems += [reader.problem(found) for found in judge(config) if not _follows(found, wrong)]
     if problems:
-        raise ConfigError(tuple(problems))
+        redactor = Redactor(known)
+        raise ConfigError(tuple(one._replace(message=redactor.masked(one.message)) for one in problems))
     return config
+
+
+class _Secrets:
+    """Finds what is secret in layers, wherever it stands; what several aliases name is looked at once."""
+
+    def __init__(self, env: Mapping[str, str], read_file: Callable[[str], str]) -> None:
+        self._env = env
+        self._read_file = read_file
+        self._seen: set[tuple[int, str]] = set()
+
+    def of(self, layers: Iterable[Given], key: str = "") -> Iterator[str]:
+        """Yield the secrets in what stands under a key."""
+        for given in layers:
+            if (id(given.value), key) in self._seen:
+                continue
+            if isinstance(given.value, dict):
+                self._seen.add((id(given.value), key))
+                for name, inner in given.value.items():
+                    yield from self.of([inner], name)
+            elif isinstance(given.value, list):
+                self._seen.add((id(given.value), key))
+                yield from self.of(given.value, key)
+            elif isinstance(given.value, str) or given.text is not None:
+                yield from self._in_text(given.text if given.text is not None else given.value, key)
+
+    def _in_text(self, text: str, key: str) -> Iterator[str]:
+        meant: list[str] = [text]
+        if "${" in text:
+            value, _ = expanded(text, self._env, self._read_file)
+            meant = [value, *referenced(text, self._env, self._read_file)]
+        for one in meant:
+            yield from secrets_in(one, key, is_secret=isinstance(one, Secret))
 
 
 def _without_marks(env: Mapping[str, str]) -> dict[str, str]:
@@ -181,7 +220,9 @@ class _Reader:
             elif shorthand:
                 mappings.append(Given({shorthand: given}, given.place))
             else:
-                self._wrong(path, f"got {shown(given.value)}, expected a mapping", given)
+                # Text may be properties as other programs write them, passwords among them.
+                got = "text" if isinstance(given.value, str) and may_be_secret(given.value) else shown(given.value)
+                self._wrong(path, f"got {got}, expected a mapping", given)
         return mappings
 
     def _refuse_unknown(self, names: set[str], path: str, mappings: Sequence[Given]) -> None:

@@ -1,0 +1,211 @@
+"""Secrets in the texts of other programs: found in whatever encoding a text has them, and masked. Pure."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from html import unescape
+from typing import NamedTuple
+
+MASK = "<secret>"
+# Shorter ones would turn any text into masks; `check` warns about them.
+LENGTH_MIN = 4
+# Texts that are cut somewhere hold the beginning of a secret.
+_HEAD_MIN, _HEAD_MAX = 8, 16
+# Of texts that were quoted again and again.
+_LEVELS = 3
+_BREAK = re.compile(r"[\r\n]+[ \t]*")
+_TOKEN = re.compile(
+    r"(?P<break>\\?[\r\n]+[ \t]*)|(?P<percent>(?:%[0-9A-Fa-f]{2})+)|(?P<bytes>(?:\\x[0-9A-Fa-f]{2})+)"
+    r"|(?P<utf16>(?:\\u[0-9A-Fa-f]{4})+)|(?P<utf32>\\U[0-9A-Fa-f]{8})|(?P<short>\\[^xuU&%])"
+    r"|(?P<html>&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|\w{2,8});)"
+)
+_SHORT = {"n": "", "r": "", "t": "\t", "b": "\b", "f": "\f", "0": "\0"}
+_BASE64 = re.compile(r"[A-Za-z0-9+/_=-]*")
+# Of secrets that nobody configured: in the URLs and headers of redirects and of other servers.
+_UNKNOWN = (
+    (re.compile(r"(\w://[^\s:@/]{0,256}):\S*@"), rf"\1:{MASK}@"),
+    (
+        re.compile(
+            r"""([?&][^=&\s]{0,99}(?:passw|secret|token|api.?key|signature|credential)[^=&\s]{0,99}=)[^&\s"'<>]+""",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+    (
+        re.compile(r"""(authorization["']?\s*[:=]\s*["']?(?:(?:basic|bearer|token)\s+)?)[^\s"',<]+""", re.IGNORECASE),
+        rf"\1{MASK}",
+    ),
+)
+
+
+class _View(NamedTuple):
+    """A text after some decoding; each of its characters with the part of the original that it came from."""
+
+    text: str
+    starts: Sequence[int]
+    ends: Sequence[int]
+
+
+class Redactor:
+    """The one filter for texts of other programs: knows secrets, masks them and parts of them. Immutable."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self.secrets = tuple(dict.fromkeys(secrets))
+        known = [secret for secret in self.secrets if len(secret.strip()) >= LENGTH_MIN]
+        self._plain = _Needles(needle for secret in known for needle in _spellings(secret))
+        self._base64 = _Needles(needle for secret in known for needle in _in_base64(secret))
+
+    def masked(self, text: str) -> str:
+        """Return the text with each secret masked, whatever way it is quoted, encoded or wrapped; never raises."""
+        for pattern, replacement in _UNKNOWN:
+            text = pattern.sub(replacement, text)
+        if not self._plain:
+            return text
+        spans: list[tuple[int, int]] = []
+        for view in _views(text):
+            found = list(self._plain.spans(view.text))
+            found += [_widened(view.text, *span) for span in self._base64.spans(view.text)]
+            spans += [(view.starts[start], view.ends[end - 1]) for start, end in found]
+        return _covered(text, spans) if spans else text
+
+
+class _Needles:
+    """Texts to look for; a beginning of one of them counts when it is long, or the end of what is searched."""
+
+    def __init__(self, needles: Iterable[str]) -> None:
+        self._by_head: dict[str, list[str]] = {}
+        self._by_start: dict[str, list[str]] = {}
+        for needle in dict.fromkeys(needles):
+            size = min(max(_HEAD_MIN, len(needle) // 2), _HEAD_MAX)
+            self._by_head.setdefault(needle[:size], []).append(needle)
+            self._by_start.setdefault(needle[:LENGTH_MIN], []).append(needle)
+        self._sizes = {len(head) for head in self._by_head}
+        self._heads = _any_of(self._by_head)
+        self._starts = _any_of(self._by_start)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_head)
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield where they stand; may overlap."""
+        if not self._by_head:
+            return
+        for found in self._heads.finditer(text):
+            place = found.start()
+            for size in self._sizes:
+                for needle in self._by_head.get(text[place : place + size], ()):
+                    yield place, place + _common(needle, text, place)
+        for found in self._starts.finditer(text, max(0, len(text) - _HEAD_MAX)):
+            tail = text[found.start() :]
+            if any(needle.startswith(tail) for needle in self._by_start[tail[:LENGTH_MIN]]):
+                yield found.start(), len(text)
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    # Looks ahead, so that one that begins within another is found, too.
+    return re.compile(f"(?={'|'.join(map(re.escape, texts))})")
+
+
+def _common(needle: str, text: str, place: int) -> int:
+    """Return how much of the needle stands at a place of the text."""
+    size = 0
+    while size < len(needle) and place + size < len(text) and needle[size] == text[place + size]:
+        size += 1
+    return size
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return the texts that a secret is looked for as; what has no such text of its own is decoded before."""
+    data = _bytes(secret)
+    plain = {_BREAK.sub("", secret), " ".join(secret.split()), data.decode("latin-1")}
+    plain |= {text.replace(" ", "+") for text in plain}
+    # What looks quoted in the secret itself is undone together with the quoting around it.
+    plain |= {view.text for text in plain for view in _views(text)}
+    return {text for text in plain | {data.hex(), data.hex().upper()} if len(text) >= LENGTH_MIN}
+
+
+def _in_base64(secret: str) -> set[str]:
+    """Return what base64 has of the secret wherever in the encoded bytes it stands, as behind a user and a colon."""
+    found: set[str] = set()
+    for text in (secret, _BREAK.sub("", secret)):
+        for offset, unknown in ((0, 0), (1, 2), (2, 3)):
+            data = bytes(offset) + _bytes(text)
+            size = len(data) * 8 // 6
+            found |= {encode(data).decode()[unknown:size] for encode in (b64encode, urlsafe_b64encode)}
+    return found
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _views(text: str) -> Iterator[_View]:
+    """Yield the text as it stands, then with ever more of its quoting undone."""
+    places = range(len(text))
+    view = _View(text, places, range(1, len(text) + 1))
+    yield view
+    for _ in range(_LEVELS):
+        if _TOKEN.search(view.text) is None:
+            return
+        view = _decoded(view)
+        yield view
+
+
+def _decoded(view: _View) -> _View:
+    parts: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    done = 0
+    for found in _TOKEN.finditer(view.text):
+        start, end = found.span()
+        meant = _meaning(found)
+        parts += [view.text[done:start], meant]
+        starts += [*view.starts[done:start], *[view.starts[start]] * len(meant)]
+        ends += [*view.ends[done:start], *[view.ends[end - 1]] * len(meant)]
+        done = end
+    return _View("".join([*parts, view.text[done:]]), [*starts, *view.starts[done:]], [*ends, *view.ends[done:]])
+
+
+def _meaning(found: re.Match[str]) -> str:
+    """Return the characters that a quoted one, or a run of them, stands for."""
+    text, kind = found[0], found.lastgroup
+    if kind == "break":
+        return ""
+    if kind == "html":
+        return unescape(text)
+    if kind == "short":
+        return _SHORT.get(text[1], text[1])
+    if kind == "utf16":
+        return bytes.fromhex(text.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
+    if kind == "utf32":
+        number = int(text[2:], 16)
+        return chr(number) if number <= 0x10FFFF else text
+    data = bytes.fromhex(text.replace("\\x", "").replace("%", ""))
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _widened(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the span of the whole text in base64 around a part of it."""
+    while start > 0 and _BASE64.fullmatch(text[start - 1]):
+        start -= 1
+    found = _BASE64.match(text, end)
+    return start, found.end() if found else end
+
+
+def _covered(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return the text with a mask in place of each span; one within a mask that is there already stays."""
+    masks = [found.span() for found in re.finditer(re.escape(MASK), text)]
+    parts: list[str] = []
+    done = 0
+    for start, end in sorted(spans):
+        if end <= done or any(first <= start and end <= last for first, last in masks):
+            continue
+        if start >= done:
+            parts += [text[done:start], MASK]
+        done = end
+    return "".join([*parts, text[done:]])
