@@ -36,7 +36,12 @@ _TOOLS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        from exporter.configuration.secrets import flag_names
+
+        parser.error(f"unrecognized arguments: {flag_names(unknown)}")
     try:
         return int(args.command(args))
     except Exception as error:
@@ -170,9 +175,11 @@ def load_config(
     from exporter.configuration.files import read_text
     from exporter.configuration.layers import Problem
     from exporter.configuration.settings import ConfigError, load
+    from exporter.foreign import hide
 
     try:
         text = None if file is None else read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError((Problem("", f"the file cannot be read: {error}", "--config.file"),)) from None
-    return load(text, env, flags, hostname=socket.gethostname(), read_file=read_text, also=also)
+    host = socket.gethostname()
+    return load(text, env, flags, hostname=host, read_file=read_text, also=also, learn=hide)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
+
+from exporter.foreign import without_secrets
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _NAMES = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}
@@ -23,11 +26,11 @@ class _Formatter(logging.Formatter):
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": level_name(record.levelno),
             "logger": record.name,
-            "msg": record.getMessage(),
+            "msg": without_secrets(record.getMessage()),
         }
-        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        fields |= {name: without_secrets(value) for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
+            fields["exception"] = without_secrets(self.formatException(record.exc_info))
         if self._as_json:
             return json.dumps(fields, default=str)
         return " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
@@ -63,3 +66,10 @@ def configure(level: str, style: Literal["logfmt", "json"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(LEVELS[level])
+
+
+def warn_of_flags(flags: Sequence[str]) -> None:
+    """Log that these flags show a secret to all who can list the processes of the machine."""
+    if flags:
+        message = "secrets in flags are visible to all users of this machine, use files or variables"
+        logging.getLogger("exporter.app").warning(message, extra={"flags": ", ".join(flags)})

@@ -12,10 +12,12 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException
 
 from exporter.certificates import fault_of_broker, fault_of_ours
+from exporter.foreign import printable
 
 # The same of the same broker is looked into, and told, once in so long.
 LOOK_SECONDS = 60.0
 TELL_SECONDS = 300.0
+WORDS_MAX = 300
 
 # "FAIL [client] [thread]: ssl://host:port/bootstrap: why (after 5ms in state ...)" as a line, and so without its
 # beginning as an error.
@@ -75,7 +77,7 @@ def understood(text: str) -> Trouble | None:
     found = _FAILED.match(text)
     if found is None:
         return None
-    why = found["why"]
+    why = printable(found["why"], WORDS_MAX)
     told = f"{why} {found['state'] or ''}"
     return Trouble(found["broker"], next((words for pattern, words in MEANINGS if pattern.search(told)), why))
 
@@ -96,8 +98,8 @@ def examined(trouble: Trouble, properties: Mapping[str, str]) -> Trouble:
 
 
 def said(error: Exception) -> str:
-    """Return what an error says, of one of Kafka's only its text."""
-    return str(error.args[0].str()) if isinstance(error, KafkaException) else str(error)
+    """Return what an error says, of one of Kafka's only its text, on one line and without secrets."""
+    return printable(str(error.args[0].str()) if isinstance(error, KafkaException) else str(error), WORDS_MAX)
 
 
 class Unreachable(logging.Filter):

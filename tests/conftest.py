@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from exporter import foreign
+from exporter.redaction import Redactor
 from tests.support.kafka import Broker
 from tests.support.process import free_port
 from tests.support.prometheus import PrometheusServer, scrape_config
@@ -37,6 +39,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("MARKETDATA_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test calls a secret is a word to the others."""
+    monkeypatch.setattr(foreign._Known, "redactor", Redactor())
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from exporter.configuration.config import Config, Limits, shown
 from exporter.configuration.conflicts import Conflict
 from exporter.configuration.files import read_text
 from exporter.configuration.settings import load, secrets
+from exporter.foreign import hide
 from exporter.model import FeedKey, Rejected
 
 
@@ -26,7 +27,7 @@ def configure(
     """
     given = {path: _literal(path, value) for path, value in arguments.items() if value is not None}
     flags = {**given, **(config or {})}
-    return load(None, {}, flags, hostname=socket.gethostname(), read_file=read_text, also=also)
+    return load(None, {}, flags, hostname=socket.gethostname(), read_file=read_text, also=also, learn=hide)
 
 
 def _literal(path: str, value: object) -> object:

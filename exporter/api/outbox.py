@@ -15,7 +15,9 @@ from exporter import clients
 from exporter.configuration.config import Config
 from exporter.events import framing
 from exporter.events.factory import Event
+from exporter.foreign import printable
 from exporter.model import EventType, RegistryError
+from exporter.unreachable import said
 
 POLL_SECONDS = 0.2
 
@@ -80,7 +82,7 @@ class Outbox:
             clients.create_topics(self._config)
             self._frames = self._find_frames()
         except KafkaException as error:
-            raise SendError(error.args[0].str()) from error
+            raise SendError(said(error)) from error
         except RegistryError as error:
             raise SendError(str(error)) from error
 
@@ -100,7 +102,7 @@ class Outbox:
         except BufferError:
             raise SendError("too many events are on their way") from None
         except KafkaException as error:
-            raise SendError(error.args[0].str()) from error
+            raise SendError(said(error)) from error
 
     def _poll(self) -> None:
         while not self._finished.is_set():
@@ -113,4 +115,4 @@ def _settle(delivered: asyncio.Future[None], error: KafkaError | None) -> None:
     if error is None:
         delivered.set_result(None)
     else:
-        delivered.set_exception(SendError(error.str()))
+        delivered.set_exception(SendError(printable(error.str())))

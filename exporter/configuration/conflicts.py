@@ -149,6 +149,13 @@ def _credentials(config: Config) -> Iterator[Conflict]:
                 yield Conflict(f"stands in {path}, too, expected one of the two", (f"{prefix}{name}", path))
 
 
+def passwords(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the path and the value of each password that has a key or a property of its own."""
+    yield "redis.password", config.redis.password or ""
+    yield "output.schema_registry_password", config.output.schema_registry_password or ""
+    yield from ((path, value) for path, name, value in _properties(config) if name.endswith(("password", "secret")))
+
+
 def _web(config: Config) -> Iterator[Conflict]:
     if config.web.config_file is not None:
         message = f"got {shown(config.web.config_file)}, expected null: TLS and passwords are not available yet"

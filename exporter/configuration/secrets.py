@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import unquote, unquote_plus
 
 from exporter.redaction import MASK
@@ -31,6 +31,7 @@ _ASSIGNED = re.compile(r"""(?:passw|secret|token|key)\w*\s*[=:]\s*["']?([^"'\s;,
 # Users that are nothing but names, even without a password beside them.
 _NAMES = {"user", "username", "default", "admin", "root", "guest", "redis", "registry", "marketdata"}
 _PLACE = re.compile(r"[\w.-]+:\d{1,5}(?:/\S*)?", re.ASCII)
+_FLAG = re.compile(r"--[a-zA-Z][\w.-]{0,80}", re.ASCII)
 # A user with a password is a name, unless it is as long as tokens are.
 _TOKEN_LENGTH = 16
 _LINE_LENGTH = 16
@@ -73,6 +74,28 @@ def secrets_in(text: str, key: str = "", *, is_secret: bool = False) -> Iterator
         yield from (found[1] for found in _ASSIGNED.finditer(text))
     for secret in (*_of_host(text, key), *_options(text)):
         yield from (secret, unquote(secret), unquote_plus(secret))
+
+
+def exposed(arguments: Sequence[str]) -> list[str]:
+    """Return the flags of a command line that hold a secret, which everybody on the machine can list.
+
+    What refers to a file or a variable holds none.
+    """
+    found: list[str] = []
+    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        flag, has_value, value = argument.partition("=")
+        text = value if has_value else following
+        if _FLAG.fullmatch(flag) and "${" not in text and any(secrets_in(text, flag[2:].replace("-", "_"))):
+            found.append(flag)
+    return list(dict.fromkeys(found))
+
+
+def flag_names(arguments: Sequence[str]) -> str:
+    """Return the flags among arguments for a message; their values may be secrets."""
+    flags = [argument.partition("=")[0] for argument in arguments]
+    names = [flag for flag in flags if _FLAG.fullmatch(flag)]
+    rest = len(arguments) - len(names)
+    return " ".join([*names, *([f"({rest} without name)"] if rest else [])])
 
 
 def _before_host(text: str, key: str) -> re.Match[str] | None:

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from exporter.delivery.channel import Cause, ChannelError, Ending, Outcome
 from exporter.delivery.dispatch import Position
 from exporter.events.factory import Event
+from exporter.foreign import printable
 from exporter.model import EventType, Partition, RegistryError, RegistryRefused
 
 log = logging.getLogger("exporter.sending")
@@ -50,7 +51,7 @@ def topic_partitions(positions: Mapping[Partition, Position]) -> list[TopicParti
 
 def channel_error(error: KafkaException) -> ChannelError:
     kafka: KafkaError = error.args[0]
-    trouble = UNENDED if kafka.code() == KafkaError.CONCURRENT_TRANSACTIONS else kafka.str()
+    trouble = UNENDED if kafka.code() == KafkaError.CONCURRENT_TRANSACTIONS else printable(kafka.str())
     return ChannelError(trouble, _CAUSES.get(kafka.code(), Cause.NOT_OPEN))
 
 
@@ -134,7 +135,7 @@ class KafkaChannel:
         cause = _CAUSES.get(error.code(), Cause.ABORTED)
         if cause is Cause.TOO_LARGE:
             self._careful_until = time.monotonic() + CAREFUL_SECONDS
-        return Outcome(Ending.ABORTED, cause, error.str())
+        return Outcome(Ending.ABORTED, cause, printable(error.str()))
 
     def _take_refused(self) -> tuple[Event, ...]:
         """Return the events that the broker refused by themselves, since the last call."""

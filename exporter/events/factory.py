@@ -10,6 +10,7 @@ import msgspec
 from exporter.events.encoding import Encoder, Stamp
 from exporter.events.values import error_value, excerpt, summary_value, utc_text
 from exporter.feeds import Window
+from exporter.foreign import masked
 from exporter.model import EVENT_PREFIX, BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
 
 # To name a member of an enum costs more than all the headers of an event.
@@ -101,7 +102,7 @@ class EventFactory:
         """Return the error event of a record that is no valid batch."""
         topic, number = record.partition
         place: dict[str, str | int | None] = {"topic": topic, "partition": number, "offset": record.offset}
-        quoted = excerpt(record.value, rejected.position)
+        quoted = masked(excerpt(record.value, rejected.position))
         value = error_value(rejected.reason, rejected.detail, time_utc, **place, excerpt=quoted, suppressed=suppressed)
         identity = f"{record.partition}/{record.offset}"
         return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, record.partition)

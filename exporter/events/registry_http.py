@@ -13,6 +13,7 @@ from requests.auth import HTTPBasicAuth
 
 from exporter.configuration.config import OutputConfig
 from exporter.configuration.notation import credentials
+from exporter.configuration.secrets import shown_text
 from exporter.fetching import Answer, TooLarge, fetch
 from exporter.foreign import printable
 from exporter.model import RegistryError
@@ -70,7 +71,7 @@ class RegistryHttp:
     @property
     def place(self) -> str:
         """Where it is, without user and password."""
-        return self._url
+        return printable(shown_text(self._url, "url"))
 
     def ask(self, method: str, body: Mapping[str, Any] | None, *path: str) -> Reply:
         """Return the answer to a request, `path` in parts; raise `RegistryError` when there is none.

@@ -10,9 +10,11 @@ from typing import Any
 
 from exporter.decoding.appearance import around
 from exporter.feeds import Window
+from exporter.foreign import printable
 from exporter.model import BatchResult, EventType, FeedKey
 
 EXCERPT_BYTES = 200
+MESSAGE_MAX = 500
 
 _SCHEMA_FILES = {
     EventType.BATCH: "batch_collected.avsc",
@@ -87,7 +89,7 @@ def error_value(reason: str, message: str, time_utc: str, **place: str | int | N
         "error_domain": "monitoring",
         "error_code": "monitoring_error",
         "reason": reason,
-        "message": message[:500],
+        "message": printable(message, MESSAGE_MAX),
         "topic": None,
         "partition": None,
         "offset": None,

@@ -23,8 +23,9 @@ from confluent_kafka import KafkaException
 
 from exporter.configuration.config import Config
 from exporter.configuration.files import read_text
+from exporter.configuration.secrets import secrets_in, shown_text
 from exporter.configuration.settings import ConfigError, load
-from exporter.foreign import printable
+from exporter.foreign import hide, printable
 from exporter.model import FeedKey, Partition, Rejected
 from exporter.properties import mistakes
 from exporter.records import from_headers
@@ -34,7 +35,9 @@ from exporter.tools.evidence import BatchEvent, EventReader, Judge, SummaryEvent
 from exporter.tools.healthcheck import is_here
 from exporter.tools.ledger import Difference, EventTruth, InputTruth, Kind, MetricsTruth, Span, compare
 from exporter.tools.topics import TopicReader
+from exporter.unreachable import said
 
+ERROR_MAX = 500
 _DESCRIPTION = """Compare the input topics, the event topic and /metrics; exit 0 when they agree, 1 when they differ,
 2 when that could not be found out. Nothing is written or committed. Records that a sidecar has not read yet count as
 missing: audit when it has caught up or stopped, or limit the audit to what its group has committed (--group). The
@@ -102,7 +105,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"audit: {error}", file=sys.stderr)
         return 2
     except KafkaException as error:
-        print(f"audit: Kafka: {error.args[0].str()}", file=sys.stderr)
+        print(f"audit: Kafka: {said(error)}", file=sys.stderr)
         return 2
     print(json.dumps(as_json(outcome), indent=1) if args.json else as_text(outcome))
     return 1 if outcome.counts else 0
@@ -119,7 +122,8 @@ def _config(args: argparse.Namespace) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise UnusableError(f"cannot read {args.config_file}: {error}") from None
     given = {path: value for path, value in flags.items() if value is not None}
-    return load(text, os.environ, given, hostname=socket.gethostname(), read_file=read_text, also=mistakes)
+    host = socket.gethostname()
+    return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, learn=hide)
 
 
 def _audit(args: argparse.Namespace, config: Config) -> Outcome:
@@ -212,11 +216,12 @@ def _read_events(reader: TopicReader, event_spans: Spans, spans: Spans) -> Event
 def _read_metrics(urls: Iterable[str], timeout_seconds: float) -> MetricsTruth:
     truth = MetricsTruth()
     for url in urls:
+        hide(secrets_in(url, "url"))
         try:
             add_metrics(_page(url, timeout_seconds), truth)
         # Those of requests are OSErrors.
         except (OSError, ValueError, UnreadableError) as error:
-            raise UnusableError(f"{_shown(url)}: {printable(str(error))}") from None
+            raise UnusableError(printable(f"{shown_text(url)}: {error}", ERROR_MAX)) from None
     return truth
 
 

@@ -5,14 +5,19 @@ One line a check: ok, warn or fail, about what, and what to do. Whatever is aske
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterator
 
 from confluent_kafka import KafkaException
 
 from exporter import properties
 from exporter.configuration.config import Config
+from exporter.configuration.conflicts import passwords
+from exporter.configuration.secrets import exposed
+from exporter.redaction import LENGTH_MIN
 from exporter.tools import cluster, findings, services
 from exporter.tools.facts import Cluster, Finding, Level
+from exporter.unreachable import said
 
 
 def main(config: Config) -> int:
@@ -26,11 +31,22 @@ def main(config: Config) -> int:
 
 def check(config: Config) -> Iterator[Finding]:
     """Yield all findings; trouble with one part hides no other."""
+    yield from _secrets(config)
     facts = yield from _kafka(config)
     yield from services.registry(config)
     yield from services.redis(config)
     yield from services.web(config)
     yield from services.series(config, facts)
+
+
+def _secrets(config: Config) -> Iterator[Finding]:
+    for flag in exposed(sys.argv):
+        text = "a secret in a flag is visible to all users of this machine"
+        yield Finding(Level.WARN, flag, text, "give it in a file or a variable")
+    for path, value in passwords(config):
+        if 0 < len(value) < LENGTH_MIN:
+            text = f"shorter than {LENGTH_MIN} characters, too short to be masked in what servers say"
+            yield Finding(Level.WARN, path, text, "choose a longer one")
 
 
 def _kafka(config: Config) -> Generator[Finding, None, Cluster | None]:
@@ -46,7 +62,7 @@ def _kafka(config: Config) -> Generator[Finding, None, Cluster | None]:
     try:
         facts = cluster.ask_cluster(config)
     except KafkaException as error:
-        yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {error.args[0].str()}", "try again")
+        yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {said(error)}", "try again")
         return None
     for judge in (findings.input_topics, findings.group, findings.outputs):
         yield from judge(config, facts)

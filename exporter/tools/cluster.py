@@ -100,7 +100,7 @@ def _answer(future: Future[Any]) -> Any:
     try:
         return future.result(2 * ANSWER_SECONDS)
     except KafkaException as error:
-        return Refusal(error.args[0].name(), error.args[0].str())
+        return Refusal(error.args[0].name(), said(error))
     except TimeoutError:
         return Refusal("_TIMED_OUT", f"no answer within {2 * ANSWER_SECONDS:g} s")
 

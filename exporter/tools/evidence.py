@@ -22,6 +22,7 @@ from exporter.codec import Decoder
 from exporter.configuration.config import Config
 from exporter.decoding.literals import BOM, as_json
 from exporter.decoding.numbers import whole
+from exporter.foreign import printable
 from exporter.model import EventType, FeedKey, Partition
 from exporter.tools.ledger import Facts, MetricsTruth
 
@@ -118,7 +119,7 @@ class EventReader:
                 return SummaryEvent(_feed(event), _whole(stats["total_batches"]), _whole(stats["total_messages"]))
             return None
         except _NO_EVENT as error:
-            raise UnreadableError(f"no event: {type(error).__name__}: {error}"[:200]) from None
+            raise UnreadableError(printable(f"no event: {type(error).__name__}: {error}")) from None
 
     def _decoded(self, value: bytes) -> Mapping[str, Any]:
         if value.startswith(b"{"):
@@ -205,4 +206,4 @@ def add_metrics(text: str, truth: MetricsTruth) -> None:
                 elif sample.name in by_topic:
                     by_topic[sample.name][labels["topic"]] += int(sample.value)
     except (ValueError, KeyError, OverflowError) as error:
-        raise UnreadableError(f"no metrics: {type(error).__name__}: {error}"[:200]) from None
+        raise UnreadableError(printable(f"no metrics: {type(error).__name__}: {error}")) from None

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from exporter.configuration.config import redacted
+from exporter.foreign import printable
 from exporter.model import Partition
 
-# What others say may be long, and may hold a password in a URL.
+# What others say may be long.
 TEXT_MAX = 300
 
 
@@ -31,9 +31,8 @@ class Finding(NamedTuple):
     advice: str = ""
 
     def __str__(self) -> str:
-        text = " ".join(str(redacted(self.text)).split())
-        cut = text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 3]}..."
-        return f"{self.level:<4}  {self.subject}: {cut}" + (f"; {self.advice}" if self.advice else "")
+        text = printable(self.text, TEXT_MAX)
+        return f"{self.level:<4}  {printable(self.subject)}: {text}" + (f"; {self.advice}" if self.advice else "")
 
 
 class Refusal(NamedTuple):

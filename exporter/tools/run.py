@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from exporter import clients, interpreter, logs
 from exporter.app import App
 from exporter.configuration.config import Config
+from exporter.configuration.secrets import exposed
 from exporter.unreachable import said
 from exporter.watchdog import Watchdog
 
@@ -22,6 +23,7 @@ STOP_SECONDS = 25.0
 def main(config: Config, *, until_caught_up: bool = False) -> int:
     """Run until SIGTERM or SIGINT; return 0 after a clean stop, and end the process with 1 after any other."""
     logs.configure(config.log.level, config.log.format)
+    logs.warn_of_flags(exposed(sys.argv))
     app = App(config, until_caught_up=until_caught_up)
     dog = Watchdog(app.loop.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
     dog.start()

@@ -17,6 +17,7 @@ from exporter.analyzers.states import FeedState
 from exporter.model import FeedKey
 from exporter.tools.market import Feed
 from exporter.tools.simulator import Collectors, Simulator, create_topics, faster, positive
+from exporter.unreachable import said
 
 _DESCRIPTION = """Play a failure against a broker that a sidecar reads, and say what the sidecar should show when. Four
 feeds of the region `simulated` send; after a while, in which the sidecar learns their rhythm, simulated:upbit:ticker
@@ -234,7 +235,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         create_topics(kafka, simulator.topics, _PARTITIONS)
     except KafkaException as error:
-        print(f"simulate: cannot create topics: {error.args[0].str()}", file=sys.stderr)
+        print(f"simulate: cannot create topics: {said(error)}", file=sys.stderr)
         return 1
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

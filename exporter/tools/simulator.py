@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from exporter.tools.market import FEEDS, Feed, SimulatedRecord, Simulator, Truth
+from exporter.unreachable import said
 
 __all__ = ["FEEDS", "Collectors", "Feed", "Simulator", "Truth", "create_topics", "faster", "main"]
 
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.partitions:
             create_topics(kafka, simulator.topics, args.partitions)
     except KafkaException as error:
-        print(f"cannot create topics: {error.args[0].str()}", file=sys.stderr)
+        print(f"cannot create topics: {said(error)}", file=sys.stderr)
         return 1
     collectors = Collectors(simulator, kafka)
     collectors.start()

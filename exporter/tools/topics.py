@@ -16,7 +16,7 @@ from exporter.model import Partition
 from exporter.probe import Prober, is_of_a_place
 from exporter.subscription import Subscription
 from exporter.tools.ledger import Span
-from exporter.unreachable import Unreachable
+from exporter.unreachable import Unreachable, said
 from exporter.unreadable import LEAST_TRIES, Gap
 
 # The library's types leave it out.
@@ -140,7 +140,7 @@ class TopicReader:
             return topics
         except KafkaException as error:
             self._consumer.poll(0)  # only now the client tells why
-            raise KafkaException(KafkaError(error.args[0].code(), self._trouble or error.args[0].str())) from error
+            raise KafkaException(KafkaError(error.args[0].code(), self._trouble or said(error))) from error
 
     def _hear(self, error: KafkaError) -> None:
         if trouble := self._explained(error.str()):

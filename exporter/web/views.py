@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -12,12 +12,16 @@ from prometheus_client.core import GaugeMetricFamily
 from exporter.analyzers.symbols import SymbolStatus
 from exporter.configuration.config import Config, redacted
 from exporter.feeds import Feed
+from exporter.foreign import printable, without_secrets
 from exporter.loop import Loop
 from exporter.metrics.exposition import Family
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.model import FeedKey, Status, Unavailable
 from exporter.store.store import NullStore, Store, StoreUnavailable
 from exporter.watching.watch import Watch
+
+# A broker's words, and what to do about it.
+REASON_MAX = 600
 
 
 class Seen(NamedTuple):
@@ -49,16 +53,16 @@ class SidecarViews:
 
     def healthy(self) -> Status:
         """Tell whether the loop turns."""
-        return self._loop.healthy()
+        return _told(self._loop.healthy())
 
     def ready(self) -> Status:
         """Tell whether what is served is up to date."""
-        return self._loop.ready()
+        return _told(self._loop.ready())
 
     def config(self) -> Mapping[str, object]:
         """Return the configuration without its secrets."""
-        shown: dict[str, object] = redacted(self._config)
-        return shown
+        shown: Any = without_secrets(redacted(self._config))
+        return dict(shown)
 
     def feeds(self) -> list[dict[str, object]]:
         """Return a row for each feed, in order."""
@@ -76,7 +80,7 @@ class SidecarViews:
         try:
             return self._store.distinct(feed)
         except StoreUnavailable as error:
-            raise Unavailable(f"Redis: {error}") from None
+            raise Unavailable(printable(f"Redis: {error}")) from None
 
     def _seen_here(self, feed: FeedKey | None) -> dict[FeedKey, Seen]:
         with self._loop.visits:
@@ -88,7 +92,7 @@ class SidecarViews:
         try:
             rows = self._store.symbols(feed)
         except StoreUnavailable as error:
-            raise Unavailable(f"Redis: {error}") from None
+            raise Unavailable(printable(f"Redis: {error}")) from None
         messages: dict[FeedKey, dict[str, int]] = defaultdict(dict)
         last_ms: dict[FeedKey, dict[str, int]] = defaultdict(dict)
         for row in rows:
@@ -108,6 +112,12 @@ class SidecarViews:
             if symbol in statuses:
                 row["status"] = statuses[symbol]
             yield row
+
+
+def _told(status: Status) -> Status:
+    """Return the status with what brokers and servers say in it made fit for pages."""
+    reasons, warnings = (tuple(printable(text, REASON_MAX) for text in texts) for texts in status[1:])
+    return Status(status.ok, reasons, warnings)
 
 
 def _series(family: Metric | Family) -> int:
