@@ -121,8 +121,9 @@ def _spellings(secret: str) -> set[str]:
     data = _bytes(secret)
     plain = {_BREAK.sub("", secret), " ".join(secret.split()), data.decode("latin-1")}
     plain |= {text.replace(" ", "+") for text in plain}
-    # What looks quoted in the secret itself is undone together with the quoting around it.
-    plain |= {view.text for text in plain for view in _views(text)}
+    # What looks quoted in the secret itself is undone together with the quoting around it; and escapes of
+    # characters may look like those of bytes.
+    plain |= {view.text for text in (*plain, ascii(secret)[1:-1]) for view in _views(text)}
     return {text for text in plain | {data.hex(), data.hex().upper()} if len(text) >= LENGTH_MIN}
 
 

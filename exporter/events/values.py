@@ -10,7 +10,7 @@ from typing import Any
 
 from exporter.decoding.appearance import around
 from exporter.feeds import Window
-from exporter.foreign import printable
+from exporter.foreign import masked
 from exporter.model import BatchResult, EventType, FeedKey
 
 EXCERPT_BYTES = 200
@@ -89,7 +89,7 @@ def error_value(reason: str, message: str, time_utc: str, **place: str | int | N
         "error_domain": "monitoring",
         "error_code": "monitoring_error",
         "reason": reason,
-        "message": printable(message, MESSAGE_MAX),
+        "message": masked(message)[:MESSAGE_MAX],
         "topic": None,
         "partition": None,
         "offset": None,

@@ -1,0 +1,250 @@
+"""No secret leaves: whatever place of the configuration it has, whatever way it is quoted, whatever shows the text."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter import cli, foreign, logs
+from exporter.configuration.config import Config, redacted
+from exporter.configuration.secrets import exposed, flag_names
+from exporter.configuration.settings import ConfigError, load
+from exporter.events.values import error_value
+from exporter.foreign import TEXT_MAX, hide, printable, without_secrets
+from exporter.redaction import LENGTH_MIN, MASK, Redactor
+from exporter.tools.facts import Finding, Level
+from tests.support.kafka import Broker
+from tests.support.redis import RedisServer
+from tests.support.registry import RegistryServer
+from tests.support.sidecar import Deployment
+from tests.support.waiting import eventually
+from tests.test_security import run
+
+# Longer than any beginning that may stay where a text was cut; no word of the texts around it.
+_CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Zs", "Zl", "Zp"])
+SECRETS = st.text(_CHARACTERS, min_size=6, max_size=24).map(lambda text: f"Q7{text}z")
+Tree = Mapping[str, object]
+
+
+def encoded(secret: str) -> str:
+    return quote(secret, safe="")
+
+
+# Where a secret may stand: YAML, environment and flags, and how it is written there.
+PLACES: dict[str, Callable[[str], tuple[Tree, dict[str, str], dict[str, object]]]] = {
+    "redis.password": lambda s: ({"redis": {"password": s}}, {}, {}),
+    "redis.password in the environment": lambda s: ({}, {"MARKETDATA_REDIS__PASSWORD": s}, {}),
+    "redis.password in a flag": lambda s: ({}, {}, {"redis.password": s}),
+    "an overruled layer": lambda s: ({"redis": {"password": s}}, {}, {"redis.password": "other"}),
+    "a wrong configuration": lambda s: ({"redis": {"password": s, "queue": "many"}}, {}, {}),
+    "registry password": lambda s: ({"output": {"schema_registry_password": s}}, {}, {}),
+    "the URL of Redis": lambda s: ({"redis": {"url": f"redis://me:{encoded(s)}@redis"}}, {}, {}),
+    "a token as user": lambda s: ({"redis": {"url": f"redis://{encoded(s)}@redis"}}, {}, {}),
+    "a token before a colon": lambda s: ({"output": {"schema_registry": f"http://{encoded(s)}:@registry"}}, {}, {}),
+    "an option of a URL": lambda s: ({"redis": {"url": f"redis://redis?password={encoded(s)}&db=1"}}, {}, {}),
+    "a URL without scheme": lambda s: ({"redis": {"url": f"me:{encoded(s)}@redis"}}, {}, {}),
+    "a URL with a port that is none": lambda s: ({"redis": {"url": f"redis://me:{encoded(s)} @redis:x"}}, {}, {}),
+    "a secret in place of a URL": lambda s: ({"output": {"schema_registry": encoded(s)}}, {}, {}),
+    "text in place of properties": lambda s: ({"kafka": {"properties": f"sasl.password={s}"}}, {}, {}),
+    "sasl.password": lambda s: ({"kafka": {"properties": {"sasl.password": s}}}, {}, {}),
+    "client secret": lambda s: ({"kafka": {"consumer_properties": {"sasl.oauthbearer.client.secret": s}}}, {}, {}),
+    "ssl.key.password": lambda s: ({"kafka": {"producer_properties": {"ssl.key.password": s}}}, {}, {}),
+    "ssl.key.pem": lambda s: ({"kafka": {"properties": {"ssl.key.pem": f"-----BEGIN\n{s}AAAAAAAA\n-----END"}}}, {}, {}),
+    "a property of the environment": lambda s: ({}, {"MARKETDATA_KAFKA__PROPERTIES__SASL_PASSWORD": s}, {}),
+    "an unknown key": lambda s: ({"redis": {"old_password": s}}, {}, {}),
+    "a file anywhere": lambda s: ({"instance": "x-${file:/secret}"}, {"FILE": s}, {}),
+    "a variable anywhere": lambda s: ({"input": {"group": "x-${DB_PASSWORD}"}}, {"DB_PASSWORD": s}, {}),
+}
+QUOTINGS: dict[str, Callable[[str], str]] = {
+    "as it stands": str,
+    "for URLs": lambda s: quote(s, safe=""),
+    "for paths": quote,
+    "for forms": quote_plus,
+    "in lower case": lambda s: "".join(f"%{byte:02x}" for byte in s.encode()),
+    "in JSON": json.dumps,
+    "in repr": repr,
+    "in ASCII": ascii,
+    "as bytes": lambda s: repr(s.encode()),
+    "in HTML": html.escape,
+    "in JSON in HTML": lambda s: html.escape(json.dumps(s)),
+    "in base64": lambda s: base64.b64encode(f"user:{s}".encode()).decode(),
+    "without padding": lambda s: base64.urlsafe_b64encode(f"us:{s}".encode()).decode().rstrip("="),
+    "for SASL": lambda s: base64.b64encode(f"\0user\0{s}".encode()).decode(),
+    "in hexadecimal": lambda s: s.encode().hex(),
+    "wrapped": lambda s: f"{s[:4]}\n    {s[4:]}",
+    "cut": lambda s: s[:-1],
+}
+
+
+def as_logged(text: str, style: str) -> str:
+    """The line of a log about a text, and about an error that says it."""
+    try:
+        raise ValueError(text)
+    except ValueError as error:
+        information = (ValueError, error, error.__traceback__)
+    record = logging.LogRecord("exporter", logging.ERROR, __file__, 1, "%s", (text,), information)
+    record.trouble = text
+    return logs._Formatter("json" if style == "json" else "logfmt").format(record)
+
+
+SINKS: dict[str, Callable[[str], str]] = {
+    "lines": printable,
+    "findings": lambda text: str(Finding(Level.FAIL, "kafka", text)),
+    "logfmt": lambda text: as_logged(text, "logfmt"),
+    "JSON log": lambda text: as_logged(text, "json"),
+    "JSON": lambda text: json.dumps(without_secrets({"reasons": (text,)}), ensure_ascii=False),
+    "error events": lambda text: str(error_value("reason", text, "now")["message"]),
+}
+
+
+def configured(place: str, secret: str) -> Config | ConfigError:
+    """The configuration, or why it is none, with a secret in a place."""
+    tree, env, flags = PLACES[place](secret)
+    try:
+        text = json.dumps(tree, ensure_ascii=False)
+        return load(text, env, flags, hostname="box", read_file=lambda _: env["FILE"], learn=hide)
+    except ConfigError as error:
+        return error
+
+
+def assert_hidden(secret: str, text: str) -> None:
+    """Fail when a text shows a secret, or enough of it, in any of its spellings."""
+    for name, quoting in QUOTINGS.items():
+        assert quoting(secret).strip("'\"=")[:-1] not in text, name
+    assert secret[:9] not in text
+
+
+@pytest.mark.parametrize("place", PLACES)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(secret=SECRETS, sink=st.sampled_from(sorted(SINKS)))
+def test_no_secret_of_any_place_is_shown_by_anything(place: str, secret: str, sink: str) -> None:
+    """However a server quotes it; nor by the configuration itself and its mistakes."""
+    foreign._Known.redactor = Redactor()
+    found = configured(place, secret)
+    assert_hidden(secret, str(found) + repr(found))
+    if isinstance(found, Config):
+        assert_hidden(secret, json.dumps(redacted(found), ensure_ascii=False))
+    if not set(foreign._Known.redactor.secrets):
+        assert isinstance(found, ConfigError)  # nobody knows that it is one, and nothing starts
+        return
+    for quoting in QUOTINGS.values():
+        shown = SINKS[sink](f"refused {quoting(secret)} ")
+        assert_hidden(secret, shown)
+        assert "refused" in shown
+
+
+@given(st.text(max_size=60), st.lists(st.text(max_size=12), max_size=4), st.integers(min_value=2, max_value=80))
+def test_the_filter_takes_any_text_and_any_secrets(text: str, secrets: list[str], limit: int) -> None:
+    """Texts without secrets stay, and what is masked stays masked."""
+    redactor = Redactor(secrets)
+    once = redactor.masked(text)
+    assert once == text or MASK in once
+    for secret in secrets:
+        if len(secret.strip()) >= LENGTH_MIN:
+            assert MASK in redactor.masked(f"{text} {secret} ")
+    assert len(printable(text, limit)) <= limit
+
+
+def test_secrets_shorter_than_four_characters_are_not_searched() -> None:
+    """They would turn any text into masks."""
+    assert Redactor(["a", "abc"]).masked("abc") == "abc"
+
+
+def test_secrets_that_overlap_are_masked_whole() -> None:
+    assert Redactor(["abcd", "cdef"]).masked("-abcdef-") == f"-{MASK}-"
+
+
+def test_a_secret_at_the_end_of_what_is_looked_at_is_masked_before_the_text_is_cut() -> None:
+    hide(["hunter2-hunter2"])
+    for length in range(TEXT_MAX - 20, TEXT_MAX + 2):
+        assert "hunt" not in printable("x" * length + "hunter2-hunter2")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://other:word@host/x", f"https://other:{MASK}@host/x"),
+        ("at http://host/?api_key=abc&x=1", f"at http://host/?api_key={MASK}&x=1"),
+        ("got Authorization: Basic YWJjOmRlZg==", f"got Authorization: Basic {MASK}"),
+        ("\x1b[31mred\u202e\r\nlevel=error", "[31mred level=error"),
+    ],
+)
+def test_what_looks_like_a_secret_is_masked_and_what_steers_terminals_is_gone(text: str, shown: str) -> None:
+    """Of servers that nobody configured, too."""
+    assert printable(text) == shown
+
+
+def test_users_beside_passwords_are_names() -> None:
+    load("redis: {url: 'redis://collector:sesame@redis'}", {}, {}, hostname="x", read_file=str, learn=hide)
+    assert printable("User collector has no permissions, not even with sesame") == (
+        f"User collector has no permissions, not even with {MASK}"
+    )
+
+
+# Flags.
+
+
+def test_flags_that_hold_secrets_are_named_and_their_values_are_not() -> None:
+    """What refers to a file or a variable holds none."""
+    arguments = ["run", "--redis.password", "hunter2", "--redis.url=redis://:hunter2@redis", "--log.level=info"]
+    arguments += ["--output.schema-registry-password=${file:/run/secrets/x}", "--output.schema-registry=http://r:1"]
+    assert exposed(arguments) == ["--redis.password", "--redis.url"]
+    assert flag_names(["--redis.pw=hunter2", "hunter2", "--x"]) == "--redis.pw --x (1 without name)"
+
+
+def test_unrecognized_arguments_are_reported_without_values(capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(SystemExit):
+        cli.main(["check", "--redis.pass=hunter2", "--redis.pw", "hunter2"])
+    said = capsys.readouterr().err
+    assert "unrecognized arguments: --redis.pass --redis.pw (1 without name)" in said
+    assert "hunter2" not in said
+
+
+# Real parts.
+
+PASSWORD = "s3same: w+rd/9"
+
+
+def test_servers_that_echo_secrets_tell_nobody(broker: Broker, deployment: Deployment, tmp_path: Path) -> None:
+    """A Redis without AUTH quotes its arguments, a registry the header: in pages, log, events and `check`."""
+    header = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+    with RegistryServer() as registry:
+        registry.forced["/subjects/"] = (
+            403,
+            {"message": f"denied for {header}, that is {PASSWORD} or {quote(PASSWORD)}"},
+        )
+        server = RedisServer(tmp_path / "redis", "--rename-command", "AUTH", "x").start()
+        try:
+            sidecar = deployment.sidecar(
+                redis__url=f"redis://127.0.0.1:{server.port}",
+                redis__password=PASSWORD,
+                output__encoding="avro",
+                output__schema_registry=registry.url,
+                output__schema_registry_username="me",
+                output__schema_registry_password=PASSWORD,
+            ).start()
+            deployment.traffic.write(30)
+            eventually(lambda: "beginning with" in sidecar.get("/api/v1/symbols").text)
+            eventually(lambda: "denied for" in sidecar.log)
+            paths = ("/", "/-/ready", "/config", "/api/v1/symbols", "/api/v1/feeds", "/metrics")
+            shown = [sidecar.get(path).text for path in paths]
+            checked = run(sidecar, "check", f"--web.listen-address=127.0.0.1:{sidecar.port}")
+            flagged = run(sidecar, "check", f"--redis.password={PASSWORD}", f"--redis.pasword={PASSWORD}")
+            sidecar.kill()
+        finally:
+            server.kill()
+    assert f"beginning with: '{MASK}'" in shown[3]
+    assert MASK in checked.stdout
+    for text in (*shown, sidecar.log, checked.stdout, checked.stderr, flagged.stdout, flagged.stderr):
+        for secret in (PASSWORD, quote(PASSWORD), header, "s3sam"):
+            assert secret not in text
