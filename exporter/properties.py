@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from exporter import clients
 from exporter.configuration.config import Config, redacted, shown
 from exporter.configuration.conflicts import PROPERTY_MAPS, Conflict
-from exporter.configuration.notation import MASK, duration, size
+from exporter.configuration.notation import duration, size
+from exporter.redaction import MASK
 
 # The property that ends each question: what librdkafka says of another one it says before.
 _UNKNOWN = "no.such.property"

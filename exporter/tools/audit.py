@@ -239,13 +239,6 @@ def _page(url: str, timeout_seconds: float) -> str:
     return answer.body.decode()
 
 
-def _shown(url: str) -> str:
-    """Return a URL without user and password."""
-    before, separator, after = url.partition("//")
-    authority, slash, rest = after.partition("/")
-    return f"{before}{separator}{authority.rpartition('@')[2]}{slash}{rest}"
-
-
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """Return the outcome for machines."""
     inputs, events = outcome.inputs, outcome.events

@@ -54,7 +54,9 @@ def _ask_each(config: Config, addresses: Sequence[str]) -> list[tuple[Server, li
         deadline = time.monotonic() + SERVER_SECONDS + CLOSE_SECONDS
         for address, task in asked.items():
             is_over = task.wait(max(deadline - time.monotonic(), 0.0))
-            answers.append(task.result() if is_over else (Server(address, "what it sends is no answer of a broker"), []))
+            answers.append(
+                task.result() if is_over else (Server(address, "what it sends is no answer of a broker"), [])
+            )
     return answers
 
 
