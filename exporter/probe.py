@@ -20,6 +20,8 @@ log = logging.getLogger("exporter.source")
 ANSWER_SECONDS = 5.0
 # Of one search: where each offset has to be asked, it goes on from where it came to.
 SEARCH_SECONDS = 30.0
+# Between the starts of two searches: one that finds nothing may end at once.
+PAUSE_SECONDS = 3.0
 # Errors that tell nothing of a place, though some come with its offset: it is gone, forbidden, or nobody answers.
 _ELSEWHERE = (
     KafkaError._AUTO_OFFSET_RESET,
@@ -101,6 +103,7 @@ class SearchedPlaces(Places):
         super().__init__()
         self._make_consumer = make_consumer
         self._searched: Partition | None = None
+        self._due = 0.0
         self._result: Future[Gap | None] = Future()
 
     def failed(self, partition: Partition, offset: int, error: str, now: float) -> bool:
@@ -114,8 +117,8 @@ class SearchedPlaces(Places):
     def search(self, now: float) -> tuple[Partition, Gap, str] | None:
         """Return a partition that stands, what cannot be read of it and why, once that is known; never wait."""
         if self._searched is None:
-            if self:
-                self._begin(self.standing(now))
+            if self and now >= self._due:
+                self._begin(self.standing(now), now)
             return None
         if not self._result.done():
             return None
@@ -126,9 +129,10 @@ class SearchedPlaces(Places):
         self.passed([partition])
         return partition, gap, place.error
 
-    def _begin(self, standing: Mapping[Partition, Place]) -> None:
+    def _begin(self, standing: Mapping[Partition, Place], now: float) -> None:
         if not standing:
             return
+        self._due = now + PAUSE_SECONDS
         # The one that was tried least: a search that finds nothing must not keep the others waiting.
         self._searched, place = min(standing.items(), key=lambda each: each[1].tries)
         self._result = Future()

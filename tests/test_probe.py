@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, Message, TopicPartition
 
 from exporter import probe
 from exporter.model import Partition
-from exporter.probe import Prober, SearchedPlaces, is_of_a_place
+from exporter.probe import PAUSE_SECONDS, Prober, SearchedPlaces, is_of_a_place
 from exporter.unreadable import LEAST_TRIES, Gap
 from tests.support.waiting import eventually
 
@@ -131,3 +131,23 @@ def test_finding_about_a_partition_that_went_on_meanwhile_is_dropped() -> None:
     places.passed([PLACE])
     assert places.search(100.0) is None
     assert places.search(100.0) is None
+
+
+def test_search_that_finds_nothing_is_made_again_after_a_pause() -> None:
+    """As long as the partition stands; each takes a consumer of its own."""
+    made: list[Answers] = []
+
+    def make() -> Answers:
+        made.append(Answers({}))
+        return made[-1]
+
+    places = SearchedPlaces(make)
+    for _ in range(LEAST_TRIES):
+        places.failed(PLACE, 3, "broken", 0.0)
+    assert places.search(100.0) is None
+    eventually(lambda: bool(made) and made[0].is_closed)
+    for seconds in (0.0, 0.1, 0.2, PAUSE_SECONDS - 0.1):
+        assert places.search(100.0 + seconds) is None
+    assert len(made) == 1
+    assert places.search(100.0 + PAUSE_SECONDS) is None
+    eventually(lambda: len(made) == 2 and made[1].is_closed)
