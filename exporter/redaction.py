@@ -52,7 +52,8 @@ class Redactor:
     """The one filter for texts of other programs: knows secrets, masks them and parts of them. Immutable."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self.secrets = tuple(dict.fromkeys(secrets))
+        # As plain text: that of a Secret hides itself.
+        self.secrets = tuple(dict.fromkeys(map(str, filter(None, secrets))))
         known = [secret for secret in self.secrets if len(secret.strip()) >= LENGTH_MIN]
         self._plain = _Needles(needle for secret in known for needle in _spellings(secret))
         self._base64 = _Needles(needle for secret in known for needle in _in_base64(secret))

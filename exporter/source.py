@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from exporter.configuration.config import InputConfig
 from exporter.delivery.dispatch import Position, Start
+from exporter.foreign import printable
 from exporter.handler import Handler, SourceCounts
 from exporter.intake import Intake
 from exporter.model import Partition, Record
@@ -365,13 +366,13 @@ class KafkaSource:
     def _on_error(self, error: KafkaError) -> None:
         self._count(error)
         if error.code() in _UNREACHABLE:
-            self.trouble = self._unreachable = str(self._explained(error.str()) or error.str())
+            self.trouble = self._unreachable = str(self._explained(error.str()) or printable(error.str()))
         else:
-            log.warning("kafka", extra={"code": error.name(), "error": error.str()})
+            log.warning("kafka", extra={"code": error.name(), "error": printable(error.str())})
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._outage.no_broker(time.monotonic())
         if error.code() in _DENIED:
-            self.trouble = error.str()
+            self.trouble = printable(error.str())
         # As a record the news of a fatal error has a code of its own, and does not call itself fatal.
         if error.fatal() or error.code() == KafkaError._FATAL:
-            self._break(error.str())
+            self._break(printable(error.str()))
