@@ -53,10 +53,10 @@ def _ask_each(config: Config, addresses: Sequence[str]) -> list[tuple[Server, li
         }
         deadline = time.monotonic() + SERVER_SECONDS + CLOSE_SECONDS
         for address, task in asked.items():
-            is_over = task.wait(max(deadline - time.monotonic(), 0.0))
-            answers.append(
-                task.result() if is_over else (Server(address, "what it sends is no answer of a broker"), [])
-            )
+            if task.wait(max(deadline - time.monotonic(), 0.0)):
+                answers.append(task.result())
+            else:
+                answers.append((Server(address, "what it sends is no answer of a broker"), []))
     return answers
 
 
@@ -102,7 +102,7 @@ def _answer(future: Future[Any]) -> Any:
     try:
         return future.result(2 * ANSWER_SECONDS)
     except KafkaException as error:
-        return Refusal(error.args[0].name(), said(error))
+        return Refusal(error.args[0].name(), error.args[0].str())
     except TimeoutError:
         return Refusal("_TIMED_OUT", f"no answer within {2 * ANSWER_SECONDS:g} s")
 
