@@ -115,7 +115,7 @@ def test_check_says_in_one_finding_that_a_registry_never_comes_to_an_end(talk: T
 @any_talk
 def test_an_audit_gives_up_metrics_that_never_come_to_an_end(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "METRICS_BYTES", 1_000_000)
-    with Peer(talk) as peer, pytest.raises(audit.UnusableError, match=f"^http://{peer.place}/m: ."):
+    with Peer(talk) as peer, pytest.raises(audit.UnusableError, match=f"^http://me:<secret>@{peer.place}/m: ."):
         audit._read_metrics([f"http://me:sesame@{peer.place}/m"], 0.5)
 
 
