@@ -181,7 +181,7 @@ class Analysis:
                 decoded.append(self._decoder.decode(record.value))
             except Rejected as rejected:
                 rejected.feed = named_feed(record.value, self.table.limits)
-                decoded.append(rejected)
+                decoded.append(rejected.detached())
         return decoded
 
     def analyze(self, records: Iterable[Record], decoded: Iterable[Batch | Rejected | None], now_ms: int) -> Dispatch:
@@ -200,6 +200,7 @@ class Analysis:
                 else:
                     self._accept(turn, owned, record, batch)
             except Rejected as rejected:
+                rejected.detached()
                 if isinstance(batch, Batch) and rejected.reason is not Reason.INVALID_FEED:
                     rejected.feed = FeedKey(batch.region, batch.exchange, batch.request_type)
                 self._reject(turn, owned, record, rejected)

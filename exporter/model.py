@@ -7,7 +7,7 @@ A *record* is bytes from Kafka. A *batch* is a decoded record: what a collector 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -107,6 +107,14 @@ class Rejected(Exception):
         self.detail = detail
         self.feed = feed
         self.position = position
+
+    def detached(self) -> Self:
+        """Let go of the frames and errors behind it, and return it.
+
+        They hold the record and, where a frame keeps the rejection, each other: until the next search for garbage.
+        """
+        self.__context__ = None
+        return self.with_traceback(None)
 
 
 class Reset(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from exporter.model import EVENT_PREFIX, Partition, Record
@@ -50,6 +50,21 @@ class Reader:
         if partition is None:
             partition = self._partitions[key] = Partition(topic, number)
         return partition
+
+
+def in_parts(records: Iterable[Record], most_bytes: int) -> Iterator[list[Record]]:
+    """Yield all records in order, in lists of at most so many bytes, or of one larger record."""
+    part: list[Record] = []
+    size = 0
+    for record in records:
+        length = len(record.value or b"")
+        if part and size + length > most_bytes:
+            yield part
+            part, size = [], 0
+        part.append(record)
+        size += length
+    if part:
+        yield part
 
 
 def from_headers(message: Any) -> tuple[bytes | None, bool]:

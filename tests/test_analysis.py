@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -222,6 +224,17 @@ def test_what_is_rejected_is_counted_told_and_its_offset_advances(content: bytes
     error = told(dispatch, EventType.ERROR)
     assert [(e["reason"], e["topic"], e["partition"], e["offset"]) for e in error] == [(reason, FIRST.topic, 0, 1)]
     assert [update.offset for update in here.take_updates()] == [0, 2]
+
+
+@pytest.mark.parametrize("content", [b"{" * 50, b"[1]" * 50, b'{"a": "\xff"}', value(symbols="A\n")])
+def test_a_rejected_record_is_not_kept(content: bytes, request: pytest.FixtureRequest) -> None:
+    here, content = owner(), bytes(bytearray(content))  # of its own
+    request.addfinalizer(gc.enable)
+    gc.disable()
+    before = sys.getrefcount(content)
+    take(here, record(0, content))
+    assert [complaint.record.offset for complaint in here.take_complaints()] == [0]
+    assert sys.getrefcount(content) == before
 
 
 def test_of_many_rejections_few_are_told_and_the_next_says_how_many_were_not() -> None:
