@@ -20,6 +20,7 @@ ADMIN_SECONDS = 10.0
 ANSWER_SECONDS = 3.0
 SHORTEST_STUCK_SECONDS = 60.0
 SOCKET_MS = 10_000
+FETCH_BYTES = 1_048_576
 
 COMMON = {
     "client.id": "marketdata-exporter",
@@ -46,6 +47,8 @@ CONSUMER = {
     "fetch.wait.max.ms": 200,
     "queued.max.messages.kbytes": 2048,
     "max.partition.fetch.bytes": 131_072,
+    # Of all partitions together: what it brings is unpacked at once, however many there are.
+    "fetch.max.bytes": FETCH_BYTES,
 }
 PROBER = {
     "enable.auto.commit": False,
@@ -107,6 +110,7 @@ def consumer_properties(config: Config) -> dict[str, Any]:
     return {
         **COMMON,
         **CONSUMER,
+        "fetch.max.bytes": _fetch_bytes(users),
         # librdkafka wants it to be no shorter than the session.
         "max.poll.interval.ms": max(POLL_INTERVAL_MS, whole(users, "session.timeout.ms", 0)),
         **({} if users.get("group.protocol") == "consumer" else CLASSIC_GROUP),
@@ -123,6 +127,12 @@ def whole(properties: Mapping[str, object], name: str, default: int) -> int:
     """Return a property that is a number, the default where it is none; `exporter.properties` says what is wrong."""
     text = str(properties.get(name, default))
     return int(text) if re.fullmatch(r"\d{1,10}", text, re.ASCII) else default
+
+
+def _fetch_bytes(users: Mapping[str, object]) -> int:
+    # librdkafka wants it to be no smaller than a message may be; and what is waited for has to fit in.
+    names = "message.max.bytes", "max.partition.fetch.bytes", "fetch.min.bytes"
+    return max(FETCH_BYTES, *(whole(users, name, 0) for name in names))
 
 
 def producer_properties(config: Config) -> dict[str, Any]:
