@@ -215,13 +215,13 @@ class Analysis:
     def _accept(self, turn: _Turn, owned: Ownership, record: Record, batch: Batch) -> None:
         names = batch.region, batch.exchange, batch.request_type
         seat = owned.seats.get(names)
-        feed = self.table.find(FeedKey(*names)) if seat is None else seat.feed
+        feed = self.table.find(FeedKey(*names), turn.now_ms, self._let_go) if seat is None else seat.feed
         if feed is None:
             if self._filter(owned, record):
                 owned.topic.traffic.valid_ms = turn.now_ms
             return
         measured = Measured(batch)
-        feed.admit(measured.symbols, self.table.limits, turn.now_ms)
+        self.table.admit(feed, measured.symbols, turn.now_ms)
         seat = seat or self._seat(turn, owned, record.partition, feed)
         arrival = Arrival(record.timestamp_ms, turn.now_ms, self._is_live(owned, record, turn.now_ms))
         heard_ms = arrival.heard_ms
@@ -262,6 +262,16 @@ class Analysis:
         feed.hold(partition, turn.now_ms)
         seat = owned.seats[feed.key] = Seat(feed)
         return seat
+
+    def _let_go(self, feed: Feed) -> bool:
+        """Give up what partitions have of a feed that is to be forgotten; not while a summary has to tell of it."""
+        owned = [self.partitions[each] for each in feed.partitions | feed.rejected_on]
+        if any(feed.key in each.seats and each.seats[feed.key].window.batches for each in owned):
+            return False
+        for each in owned:
+            each.seats.pop(feed.key, None)
+            each.rejected.discard(feed)
+        return True
 
     def _reject(self, turn: _Turn, owned: Ownership, record: Record, rejected: Rejected) -> None:
         if self._tally(owned, record.offset):

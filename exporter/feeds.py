@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from exporter.analyzers.states import FeedState
 from exporter.batch import Batch
@@ -28,8 +28,17 @@ _EFFICIENCY_BUCKET = (0, *(bisect_left(EFFICIENCY_BOUNDS, 1 / n) for n in range(
 
 # States that a feed may have of which no batch ever came.
 _WITHOUT_BATCHES = (FeedState.SILENT, FeedState.REJECTED)
-# A symbol that was not in any batch for so long makes room for another when the feed has as many as it may.
+# A symbol that was not in any batch for so long makes room for another when there are as many as there may be.
 SYMBOL_RETENTION_MS = 3_600_000
+# Symbols that are looked at for that, at most, when those of all feeds are too many: about half a millisecond.
+RETIRE_LOOKS = 10_000
+# A name that came in so many batches, or in some over so long, is taken for that of a feed: it is never forgotten.
+ESTABLISHED_BATCHES = 100
+ESTABLISHED_SPAN = 3, 3_600_000
+# Any other may have been made up: when there are as many feeds as there may be, and no batch of it came for so long, it
+# makes room. A look at all feeds takes milliseconds, so there is one in so long.
+IDLE_MS = 600_000
+IDLE_LOOK_MS = 10_000
 
 
 class Feed:
@@ -46,6 +55,8 @@ class Feed:
         self.version = 0
         self.partitions: set[Partition] = set()
         self.rejected_on: set[Partition] = set()
+        self.began_ms = 0  # when it came first, by our clock, and when a batch was counted last
+        self.counted_ms = 0
         self.batches = 0
         self.messages = 0
         self.unique_sum = 0
@@ -67,6 +78,7 @@ class Feed:
         """Learn that the feed comes over a partition of ours."""
         if not self.partitions:
             self.watch.begin(now_ms)
+        self.began_ms = self.began_ms or now_ms
         self.partitions.add(partition)
         self.version += 1
 
@@ -101,7 +113,7 @@ class Feed:
         for symbol in new:
             check_symbol(symbol, limits.name_length)
         if len(self.symbol_seen_ms) + len(new) > limits.symbols_per_feed:
-            self._retire_symbols(now_ms, keep=symbols)
+            self.retire_symbols(now_ms, keep=symbols)
         if len(self.symbol_seen_ms) + len(new) > limits.symbols_per_feed:
             known = f"{len(self.symbol_seen_ms)} symbols are known, at most {limits.symbols_per_feed} are allowed"
             raise Rejected(Reason.TOO_MANY_SYMBOLS, f"{len(new)} new symbols for {self.key}; {known}")
@@ -112,6 +124,7 @@ class Feed:
         Return when it was sent, as far as we know.
         """
         size, unique, efficiency, _ = measured.result
+        self.counted_ms = arrival.received_ms
         self.version += 1
         self.batches += 1
         self.messages += size
@@ -135,7 +148,7 @@ class Feed:
         """
         seen_ms = self.symbol_seen_ms
         for symbol in measured.symbols:
-            if seen_ms.get(symbol, 0) <= heard_ms:
+            if seen_ms.get(symbol, heard_ms) <= heard_ms:
                 seen_ms[symbol] = heard_ms
         if heard_ms < self.last_received_ms:
             return
@@ -146,10 +159,22 @@ class Feed:
         if measured.stamps and measured.stamps[-1] > self.last_message_ms:
             self.last_message_ms = int(measured.stamps[-1])
 
-    def _retire_symbols(self, now_ms: int, keep: set[str]) -> None:
+    @property
+    def is_established(self) -> bool:
+        """Whether it is expected, or came so often that nobody has just made it up."""
+        batches, span_ms = ESTABLISHED_SPAN
+        has_lasted = self.batches >= batches and self.counted_ms - self.began_ms >= span_ms
+        return self.watch.is_expected or self.batches >= ESTABLISHED_BATCHES or has_lasted
+
+    def is_idle(self, now_ms: int) -> bool:
+        """Return whether it may make room for another feed."""
+        return 0 < max(self.counted_ms, self.began_ms) < now_ms - IDLE_MS and not self.is_established
+
+    def retire_symbols(self, now_ms: int, keep: Container[str]) -> int:
+        """Forget the symbols that were not seen for long, except those to `keep`, and return how many."""
         # Each search looks at all symbols, and records with too many new ones may come at any rate.
         if now_ms <= self._retire_due_ms:
-            return
+            return 0
         oldest = now_ms - SYMBOL_RETENTION_MS
         others = [(s, seen) for s, seen in self.symbol_seen_ms.items() if s not in keep]
         retired = [s for s, seen in others if seen < oldest]
@@ -157,6 +182,7 @@ class Feed:
         for symbol in retired:
             del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
         self.watch.quality.forget(retired)
+        return len(retired)
 
 
 class Window:
@@ -185,23 +211,38 @@ class Window:
         self.efficiency_sum += other.efficiency_sum
 
 
+def _nothing_else(_: Feed) -> bool:
+    return True
+
+
 class FeedTable:
-    """All feeds of the process, under the limit on their number."""
+    """All feeds of the process, under the limits on their number and that of their symbols.
+
+    `symbols` is how many symbols all feeds have, `forgotten` how many feeds made room for others so far.
+    """
 
     def __init__(self, limits: Limits, wanted: FeedFilter, watch: Callable[[FeedKey], Watch]) -> None:
         self.limits = limits
         self.feeds: dict[FeedKey, Feed] = {}
+        self.symbols = 0
+        self.forgotten = 0
         self._wanted = wanted
         self._watch = watch
+        self._idle: list[Feed] = []  # the one that is idle the longest comes last
+        self._looked_ms = 0
+        self._next = 0  # whose symbols are looked at next
 
-    def find(self, key: FeedKey) -> Feed | None:
-        """Return the feed, or one that is not kept yet; None when it is filtered out; raise `Rejected` at a limit."""
+    def find(self, key: FeedKey, now_ms: int, let_go: Callable[[Feed], bool] = _nothing_else) -> Feed | None:
+        """Return the feed, or one that is not kept yet; None when it is filtered out; raise `Rejected` at a limit.
+
+        At the limit an idle feed is forgotten, if `let_go` has it: it gives up what else refers to the feed.
+        """
         if (feed := self.feeds.get(key)) is not None:
             return feed
         check_feed(key, self.limits.name_length)
         if not self._wanted.wants(key):
             return None
-        if len(self.feeds) >= self.limits.feeds:
+        if len(self.feeds) >= self.limits.feeds and not self._forget_one(now_ms, let_go):
             raise Rejected(Reason.TOO_MANY_FEEDS, f"{key} would be one more than the {self.limits.feeds} allowed")
         return Feed(key, self._watch(key))
 
@@ -212,3 +253,48 @@ class FeedTable:
     def keep(self, feed: Feed) -> None:
         """Remember a feed that `find` has made."""
         self.feeds.setdefault(feed.key, feed)
+
+    def admit(self, feed: Feed, symbols: set[str], now_ms: int) -> None:
+        """Make room for the symbols of a batch, which are then the feed's, or raise `Rejected`."""
+        known = feed.symbol_seen_ms
+        if known.keys() >= symbols:
+            return
+        before = len(known)
+        try:
+            feed.admit(symbols, self.limits, now_ms)
+        finally:
+            self.symbols -= before - len(known)
+        new = len(symbols - known.keys())
+        excess = self.symbols + new - self.limits.symbols
+        if excess > 0 and self._retire(excess, feed, symbols, now_ms) < excess:
+            found = f"all feeds have {self.symbols} symbols, at most {self.limits.symbols} are allowed"
+            raise Rejected(Reason.TOO_MANY_SYMBOLS, f"{new} new symbols for {feed.key}; {found}")
+        self.symbols += new
+
+    def _retire(self, wanted: int, newest: Feed, keep: set[str], now_ms: int) -> int:
+        """Forget symbols that were not seen for long, those of one feed after another; return how many."""
+        feeds, looked, retired = list(self.feeds.values()), 0, 0
+        for _ in feeds:
+            if retired >= wanted or looked >= RETIRE_LOOKS:
+                break
+            self._next = (self._next + 1) % len(feeds)
+            feed = feeds[self._next]
+            looked += len(feed.symbol_seen_ms) + 1
+            retired += feed.retire_symbols(now_ms, keep if feed is newest else ())
+        self.symbols -= retired
+        return retired
+
+    def _forget_one(self, now_ms: int, let_go: Callable[[Feed], bool]) -> bool:
+        """Forget the feed that has been idle for the longest, and return whether there was one."""
+        if not self._idle and abs(now_ms - self._looked_ms) >= IDLE_LOOK_MS:
+            self._looked_ms = now_ms
+            idle = [feed for feed in self.feeds.values() if feed.is_idle(now_ms)]
+            self._idle = sorted(idle, key=lambda feed: feed.counted_ms, reverse=True)
+        while self._idle:
+            feed = self._idle.pop()
+            if feed.is_idle(now_ms) and let_go(feed):
+                del self.feeds[feed.key]
+                self.symbols -= len(feed.symbol_seen_ms)
+                self.forgotten += 1
+                return True
+        return False

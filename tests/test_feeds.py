@@ -181,7 +181,7 @@ def test_a_symbol_is_checked_before_there_is_room_for_it() -> None:
 
 def kept(table: FeedTable, key: FeedKey) -> Feed | None:
     """The feed as it is once a batch of it was accepted."""
-    feed = table.find(key)
+    feed = table.find(key, NOW_MS)
     if feed is not None:
         table.keep(feed)
     return feed
@@ -191,23 +191,23 @@ def test_there_are_as_many_feeds_as_allowed_and_no_more() -> None:
     table = FeedTable(Limits(feeds=2), ALL, WATCHES)
     first = kept(table, KEY)
     assert kept(table, KEY._replace(region="us")) is not first
-    assert table.find(KEY) is first
+    assert table.find(KEY, NOW_MS) is first
     with pytest.raises(Rejected, match="too_many_feeds: asia:upbit:ticker "):
-        table.find(KEY._replace(region="asia"))
+        table.find(KEY._replace(region="asia"), NOW_MS)
     with pytest.raises(Rejected, match="invalid_feed"):
-        table.find(KEY._replace(region="a b"))
+        table.find(KEY._replace(region="a b"), NOW_MS)
     assert len(table.feeds) == 2
 
 
 def test_a_feed_that_is_not_wanted_takes_no_room() -> None:
     table = FeedTable(Limits(feeds=1), FeedFilter(["korea:*"], ["*:orderbook"]), WATCHES)
-    assert table.find(KEY._replace(request_type="orderbook")) is None
-    assert table.find(KEY._replace(region="us")) is None
+    assert table.find(KEY._replace(request_type="orderbook"), NOW_MS) is None
+    assert table.find(KEY._replace(region="us"), NOW_MS) is None
     assert kept(table, KEY) is not None
     assert list(table.feeds) == [KEY]
 
 
 def test_a_feed_is_not_remembered_before_a_batch_of_it_is_accepted() -> None:
     table = FeedTable(Limits(feeds=1), ALL, WATCHES)
-    assert table.find(KEY) is not None
+    assert table.find(KEY, NOW_MS) is not None
     assert not table.feeds

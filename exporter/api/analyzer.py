@@ -92,8 +92,8 @@ class BatchAnalyzer:
         return measured.result
 
     def _count(self, key: FeedKey, batch: Batch, measured: Measured, now_ms: int) -> None:
-        feed = cast(Feed, self._table.find(key))  # never None: all feeds are wanted
-        feed.admit(measured.symbols, self._table.limits, now_ms)
+        feed = cast(Feed, self._table.find(key, now_ms))  # never None: all feeds are wanted
+        self._table.admit(feed, measured.symbols, now_ms)
         self._table.keep(feed)
         feed.hold(_HERE, now_ms)
         heard_ms = feed.count(batch, measured, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))

@@ -114,6 +114,7 @@ class Limits(Section, frozen=True, kw_only=True):
     depth: Annotated[int, _count(1, 512)] = 32
     feeds: Annotated[int, _count(1, 100_000)] = 10_000
     symbols_per_feed: Annotated[int, _count(1, 1_000_000)] = 10_000
+    symbols: Annotated[int, _count(1, 10_000_000)] = 250_000
     name_length: Annotated[int, _count(1, 256)] = 64
 
 

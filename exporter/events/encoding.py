@@ -19,6 +19,8 @@ from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 from exporter.events.values import batch_value, load_schema, utc_text
 from exporter.model import BatchResult, EventType, FeedKey
 
+# What is constant for a feed is remembered of so many: more than there may be by default.
+REMEMBERED_FEEDS = 16_384
 _DOUBLE = struct.Struct("<d")
 
 
@@ -63,6 +65,11 @@ def avro_text(text: str) -> bytes:
     return avro_long(len(data)) + data
 
 
+@lru_cache(maxsize=REMEMBERED_FEEDS)
+def _names(feed: FeedKey) -> bytes:
+    return b"".join(map(avro_text, feed))
+
+
 _SMALL = tuple(avro_long(number) for number in range(4096))
 
 
@@ -100,18 +107,14 @@ class AvroEncoder:
     def __init__(self) -> None:
         self._schemas = {event_type: parse_schema(load_schema(event_type)) for event_type in EventType}
         self._type = avro_text(EventType.BATCH)
-        self._feeds: dict[FeedKey, bytes] = {}
 
     def batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
         """Return the body of a batch event; see the head of this file."""
-        names = self._feeds.get(feed)
-        if names is None:
-            names = self._feeds[feed] = b"".join(map(avro_text, feed))
         size, unique, efficiency, collected_ms = result
         return b"".join((
             self._type,
             stamp.avro,
-            names,
+            _names(feed),
             _SMALL[size] if size < 4096 else avro_long(size),
             _SMALL[unique] if unique < 4096 else avro_long(unique),
             _DOUBLE.pack(efficiency),

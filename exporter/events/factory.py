@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from exporter.events.encoding import Encoder, Stamp
+from exporter.events.encoding import REMEMBERED_FEEDS, Encoder, Stamp
 from exporter.events.values import error_value, excerpt, summary_value, utc_text
 from exporter.feeds import Window
 from exporter.foreign import masked
@@ -46,6 +47,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return None if self.source in partitions else self
 
 
+@lru_cache(maxsize=REMEMBERED_FEEDS)
+def _key(feed: FeedKey) -> bytes:
+    return str(feed).encode()
+
+
 class EventFactory:
     """Makes the events of one sidecar: where they go, their keys and CloudEvents headers (binary mode).
 
@@ -62,13 +68,9 @@ class EventFactory:
         self._common = {
             event_type: [*common, ("ce_type", EVENT_PREFIX + event_type.encode())] for event_type in EventType
         }
-        self._keys: dict[FeedKey, bytes] = {}
 
     def batch(self, record: Record, feed: FeedKey, result: BatchResult, stamp: Stamp) -> Event:
         """Return the event of one accepted batch."""
-        key = self._keys.get(feed)
-        if key is None:
-            key = self._keys[feed] = str(feed).encode()
         topic, number = record.partition
         headers = [
             *self._common[_BATCH],
@@ -78,7 +80,7 @@ class EventFactory:
         if record.traceparent is not None:
             headers.append(("traceparent", record.traceparent))
         body = self._encoder.batch(feed, result, stamp)
-        return Event(_BATCH, self._topic, key, body, headers, record.partition)
+        return Event(_BATCH, self._topic, _key(feed), body, headers, record.partition)
 
     def summary(
         self, feed: FeedKey, parts: Mapping[Partition, tuple[Window, int]], now_ms: int, period_seconds: int

@@ -76,12 +76,16 @@ class SidecarMetrics:
     def _feed_texts(self) -> list[tuple[str, ...]]:
         """Render the feeds that have changed, some in each visit."""
         feeds = list(self._loop.analysis.table.feeds.values())
-        changed = (feed for feed in feeds if feed not in self._texts or self._texts[feed].version != feed.version)
+        known = self._texts  # other scrapes go on with the one that they began with
+        changed = (feed for feed in feeds if feed not in known or known[feed].version != feed.version)
         while some := list(islice(changed, RENDERED_FEEDS)):
             with self._loop.visits:
                 for feed in some:
-                    self._texts[feed] = _Text(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
-        return [self._texts[feed].blocks for feed in feeds]
+                    known[feed] = _Text(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
+        if len(known) > len(feeds):
+            self._texts = {feed: known[feed] for feed in feeds}
+            self._labels = {feed: self._label_text(feed) for feed in feeds}
+        return [known[feed].blocks for feed in feeds]
 
     def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
         """Return where each kind of anomaly was last met, by the line that counts it."""
@@ -189,6 +193,11 @@ class SidecarMetrics:
             "Records rejected because a limit on names was hit.",
             "label",
             overflow,
+        )
+        yield CounterMetricFamily(
+            "marketdata_exporter_feeds_forgotten",
+            "Feeds that made room for others: never established, and silent for ten minutes.",
+            self._loop.analysis.table.forgotten,
         )
 
 

@@ -79,6 +79,8 @@ class Rounds:
         `is_sole_reader`: a feed that is anywhere would be here. `topics` is what comes on the topics that are read.
         """
         spread(self._judged(feeds, sights, now_ms, topics, is_reachable, is_sole_reader))
+        if self._rejected:
+            self._rejected.intersection_update(feeds)  # some may be forgotten
         self._comparison.look(feeds, now_ms, spread)
 
     def _judged(
