@@ -167,6 +167,10 @@ def _expected_feeds(config: Config) -> Iterator[Conflict]:
     if len(config.feeds.expected) > limits.feeds:
         message = f"got {len(config.feeds.expected)} feeds, expected at most input.limits.feeds ({limits.feeds})"
         yield Conflict(message, ("feeds.expected", "input.limits.feeds"))
+    symbols = sum(len(expected.symbols) for expected in config.feeds.expected)
+    if symbols > limits.symbols:
+        message = f"got {symbols} symbols of all feeds, expected at most input.limits.symbols ({limits.symbols})"
+        yield Conflict(message, ("feeds.expected", "input.limits.symbols"))
     for number, expected in enumerate(config.feeds.expected):
         path, name = f"feeds.expected[{number}]", str(expected.feed)
         if expected.feed in seen:
