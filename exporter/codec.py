@@ -89,7 +89,7 @@ class Decoder:
             try:
                 return self._json.read(value, value)
             except UNREADABLE as found:
-                error = found
+                error = found.with_traceback(None)  # which would keep this frame, and so the record
         text, literals = as_json(value) if is_malformed(error) else (value, 0)
         if not literals:
             raise rejection(value, error) from None

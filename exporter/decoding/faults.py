@@ -92,7 +92,7 @@ def _place(record: bytes, error: Exception) -> tuple[str, int]:
     try:
         msgspec.json.decode(blanked(record), type=msgspec.Raw)
     except UNREADABLE as untyped:
-        error = untyped
+        error = untyped.with_traceback(None)  # which would keep this frame, and so the record
     found = _MALFORMED.match(str(error))
     words, position = (found[1], int(found[2])) if found else (str(error), len(record))
     # A decoder notices it at the end of the escape, or of the record.
