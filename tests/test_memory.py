@@ -1,0 +1,110 @@
+"""Records that are small where they lie and large once they are unpacked: the sidecar stays within its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer
+
+from exporter import clients
+from exporter.configuration.config import Config, KafkaConfig
+from tests.bench.process import memory
+from tests.support.kafka import Broker
+from tests.support.redis import RedisServer
+from tests.support.sidecar import Deployment
+from tests.support.spikes import LimitedSidecar, batches_of_many_rows, large_books, one_record, write
+from tests.support.waiting import eventually
+
+READ_SECONDS = 120.0
+# What is held for a moment, and what may still be held once all is read, beside the memory at the start.
+MOST_BYTES = 240 * 1024**2
+KEPT_BYTES = 64 * 1024**2
+ONE_RECORD = 150_000_000
+
+
+class Reading:
+    """A sidecar under a limit, and the topic that it reads."""
+
+    def __init__(self, broker: Broker, deployment: Deployment, directory: Path) -> None:
+        self._broker = broker
+        self._topic = deployment.topic
+        self._directory = directory
+        self._settings = deployment.sidecar().settings
+
+    def read(self, values: Iterable[bytes], **settings: object) -> tuple[LimitedSidecar, int, int]:
+        """Write the records, and read them; the sidecar, and how much more memory it took at most and has now."""
+        write(self._broker, self._topic, values)
+        given = {name.replace("__", "."): value for name, value in settings.items()}
+        sidecar = LimitedSidecar(self._directory / "limited", {**self._settings, **given}).start()
+        try:
+            before = memory(sidecar.pid).now
+            eventually(lambda: sidecar.get("/-/ready").ok, READ_SECONDS, "it did not read all")
+            held = memory(sidecar.pid)
+        except BaseException:
+            sidecar.kill()
+            raise
+        return sidecar, held.most - before, held.now - before
+
+
+@pytest.fixture
+def reading(broker: Broker, deployment: Deployment, tmp_path: Path) -> Reading:
+    return Reading(broker, deployment, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "batches"),
+    [(batches_of_many_rows(250), 250), (large_books(250), 250)],
+    ids=["batches of 10,000 rows", "books of 1 MiB"],
+)
+def test_large_batches_take_bounded_memory_and_give_it_back(
+    reading: Reading, values: Iterable[bytes], batches: int
+) -> None:
+    sidecar, most, kept = reading.read(values)
+    try:
+        assert sidecar.scrape().total("marketdata_batches_total") == batches
+        assert (most < MOST_BYTES, kept < KEPT_BYTES) == (True, True), (most, kept)
+    finally:
+        sidecar.kill()
+
+
+@pytest.mark.slow
+def test_what_waits_for_redis_takes_bounded_memory(reading: Reading, redis_server: RedisServer) -> None:
+    sidecar, most, kept = reading.read(batches_of_many_rows(250), redis__url=redis_server.url)
+    try:
+        assert sidecar.scrape().total("marketdata_batches_total") == 250
+        assert (most < MOST_BYTES, kept < 2 * KEPT_BYTES) == (True, True), (most, kept)
+    finally:
+        sidecar.kill()
+
+
+@pytest.mark.slow
+def test_a_record_that_unpacks_to_a_third_of_the_limit_is_rejected_and_nothing_of_it_is_kept(reading: Reading) -> None:
+    """librdkafka holds it once, and Python for a moment once more."""
+    sidecar, most, kept = reading.read(one_record(ONE_RECORD))
+    try:
+        assert sidecar.scrape().total("marketdata_records_rejected_total", reason="too_large") == 1
+        assert most < 2.1 * ONE_RECORD
+        assert kept < KEPT_BYTES, kept
+    finally:
+        sidecar.kill()
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        {},
+        {"message.max.bytes": "5000000"},
+        {"max.partition.fetch.bytes": "5000000"},
+        {"fetch.min.bytes": "5000000"},
+        {"fetch.max.bytes": "2000000"},
+    ],
+    ids=str,
+)
+def test_a_fetch_brings_as_much_as_is_asked_for_and_no_more(users: dict[str, str]) -> None:
+    """librdkafka refuses a fetch that is smaller than a message may be; one that is smaller than its least is slow."""
+    properties = clients.consumer_properties(Config(kafka=KafkaConfig(properties=users)))
+    Consumer(properties).close()
+    assert int(properties["fetch.max.bytes"]) == max(map(int, users.values()), default=clients.FETCH_BYTES)
