@@ -15,6 +15,7 @@ BOOK_BYTES = 1024**2
 LIMIT_BYTES = 512 * 1024**2
 # An unpacked record may be as large as librdkafka allows a message to be.
 LARGEST_MESSAGE = 1_000_000_000
+PACKED_TOGETHER = 100_000_000
 WRITTEN_SECONDS = 120.0
 
 
@@ -31,8 +32,8 @@ class LimitedSidecar(Sidecar):
 
 
 def batches_of_many_rows(number: int) -> Iterator[bytes]:
-    """Yield so many batches of as many rows as there may be: half a MiB each, packed a twentieth."""
-    rows = ",".join(f'{{"target_currency":"S{row}","timestamp":{STAMP_MS},"last":1.5}}' for row in range(ROWS))
+    """Yield so many batches of as many rows as there may be: 240 kB each, packed a thousandth, decoded ten times that."""
+    rows = ",".join(['{"target_currency":"A"}'] * ROWS)
     for index in range(number):
         yield _batch("ticker", index, rows)
 
@@ -51,8 +52,9 @@ def one_record(size: int) -> Iterator[bytes]:
 
 
 def write(cluster: Cluster, topic: str, values: Iterable[bytes]) -> None:
-    """Write records of any size, packed by gzip."""
-    settings = {"message.max.bytes": LARGEST_MESSAGE, "compression.type": "gzip", "linger.ms": 50}
+    """Write records of any size, packed by gzip, as many together as a batch of Kafka may hold."""
+    settings = {"message.max.bytes": LARGEST_MESSAGE, "batch.size": PACKED_TOGETHER, "compression.type": "gzip"}
+    settings |= {"linger.ms": 1000}
     producer = Producer({"bootstrap.servers": cluster.bootstrap, **settings})
     for value in values:
         producer.produce(topic, value)
