@@ -6,15 +6,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import yaml
 from confluent_kafka import Consumer
 
 from exporter import clients
 from exporter.configuration.config import Config, KafkaConfig
+from tests.bench.figures import ROOT
 from tests.bench.process import Memory, memory
 from tests.support.kafka import Broker
 from tests.support.redis import RedisServer
 from tests.support.sidecar import Deployment
-from tests.support.spikes import LimitedSidecar, batches_of_many_rows, large_books, one_record, write
+from tests.support.spikes import (
+    LIMIT_BYTES,
+    LimitedSidecar,
+    batches_of_many_rows,
+    invented_names,
+    large_books,
+    one_record,
+    write,
+)
 from tests.support.waiting import eventually
 
 READ_SECONDS = 120.0
@@ -85,6 +95,35 @@ def test_a_record_that_unpacks_to_a_third_of_the_limit_is_rejected_and_nothing_o
     try:
         assert sidecar.scrape().total("marketdata_records_rejected_total", reason="too_large") == 1
         assert held.now < KEPT_BYTES, held
+    finally:
+        sidecar.kill()
+
+
+def shipped_limits() -> dict[str, int]:
+    """The limits that are set where the memory is limited to 512 MiB."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    [configuration] = [
+        yaml.safe_load(each["data"]["sidecar.yml"])
+        for each in yaml.safe_load_all((ROOT / "kubernetes" / "marketdata-exporter.yml").read_text())
+        if each["kind"] == "ConfigMap"
+    ]
+    limits: dict[str, int] = configuration["input"]["limits"]
+    assert yaml.safe_load(compose["x-sidecar-environment"]["MARKETDATA_INPUT__LIMITS"]) == limits
+    return limits
+
+
+@pytest.mark.slow
+def test_with_the_limits_that_are_shipped_names_that_were_made_up_fit_into_the_memory_and_can_be_scraped(
+    reading: Reading,
+) -> None:
+    limits = shipped_limits()
+    sidecar, _ = reading.read(invented_names(2 * limits["feeds"]), input__limits=limits)
+    try:
+        for _ in range(2):
+            page = sidecar.get("/metrics").text
+            assert page.count("\nmarketdata_batches_total{") == limits["feeds"]
+        assert f'\nmarketdata_exporter_label_overflow_total{{label="feed"}} {limits["feeds"]}.0\n' in page
+        assert memory(sidecar.pid).most < LIMIT_BYTES
     finally:
         sidecar.kill()
 

@@ -16,6 +16,8 @@ LIMIT_BYTES = 512 * 1024**2
 # An unpacked record may be as large as librdkafka allows a message to be.
 LARGEST_MESSAGE = 1_000_000_000
 PACKED_TOGETHER = 100_000_000
+# As long as a name may be, of characters that take four bytes each.
+WIDE = "\U00020000" * 50
 WRITTEN_SECONDS = 120.0
 
 
@@ -32,7 +34,7 @@ class LimitedSidecar(Sidecar):
 
 
 def batches_of_many_rows(number: int) -> Iterator[bytes]:
-    """Yield so many batches of as many rows as there may be: 240 kB each, packed a thousandth, decoded ten times that."""
+    """Yield so many batches of as many rows as there may be: 240 kB, packed a thousandth, decoded ten times that."""
     rows = ",".join(['{"target_currency":"A"}'] * ROWS)
     for index in range(number):
         yield _batch("ticker", index, rows)
@@ -44,6 +46,13 @@ def large_books(number: int) -> Iterator[bytes]:
     side = ",".join([level] * (BOOK_BYTES // len(level) // 2))
     for index in range(number):
         yield _batch("orderbook", index, f'{{"target_currency":"KRW-BTC","asks":[{side}],"bids":[{side}]}}')
+
+
+def invented_names(number: int) -> Iterator[bytes]:
+    """Yield so many batches, each of another feed, with symbols of its own that take much memory."""
+    for index in range(number):
+        rows = ",".join(f'{{"target_currency":"{index}-{row}{WIDE}","last":1.5}}' for row in range(50))
+        yield _batch("ticker", index, rows).replace(b"upbit", b"upbit%d" % index)
 
 
 def one_record(size: int) -> Iterator[bytes]:
