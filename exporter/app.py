@@ -33,6 +33,7 @@ from exporter.loop import Loop
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.source import KafkaSource
 from exporter.store.store import NullStore, Store
+from exporter.threads import Guard, Start, ThreadDied
 from exporter.unreachable import Unreachable
 from exporter.version import version
 from exporter.watching.comparison import comparison
@@ -51,6 +52,8 @@ class App:
 
     def __init__(self, config: Config, *, until_caught_up: bool = False) -> None:
         self.port = 0
+        self._guard = Guard(self._end)
+        self.start_thread: Start = self._guard.start
         self._logs = LogCounter()
         registry = CollectorRegistry()
         clock = SystemClock()
@@ -65,7 +68,7 @@ class App:
         channel = _channel(config, source, registry)
         output = config.output
         events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
-        self.store = _store(config, registry)
+        self.store = _store(config, registry, self.start_thread)
         self.loop = Loop(
             source,
             _analysis(config, events),
@@ -82,13 +85,21 @@ class App:
         self.views = SidecarViews(config, self.loop, self.store, metrics, registry)
         host, port = host_and_port(config.web.listen_address)
         path = config.web.telemetry_path
-        self._web = WebServer(self.views, host, port, path, version=version(), metrics=WebMetrics(registry))
+        self._web = WebServer(
+            self.views,
+            host,
+            port,
+            path,
+            version=version(),
+            metrics=WebMetrics(registry),
+            start_thread=self.start_thread,
+        )
 
     def run(self, started: threading.Event | None = None) -> bool:
         """Serve and consume until `stop` is called; return whether all clients ended in time.
 
         `started` is set once HTTP is served, on `port`. Raises `OSError` when it cannot be, `KafkaException` when
-        a client is broken for good.
+        a client is broken for good, and `ThreadDied` when a part of it ended, after what waited was published.
         """
         logging.getLogger("exporter").addHandler(self._logs)
         clients.log.addFilter(self._unreachable)
@@ -98,7 +109,10 @@ class App:
             log.info("serving", extra={"port": self.port, "version": version()})
             if started is not None:
                 started.set()
-            return self.loop.run()
+            clean = self.loop.run()
+            if self._guard.death:
+                raise ThreadDied(self._guard.death)
+            return clean
         finally:
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()
@@ -108,6 +122,10 @@ class App:
     def stop(self) -> None:
         """End `run` soon: publish what waits and leave the group."""
         self.loop.stop()
+
+    def _end(self, why: str) -> None:
+        log.critical("the sidecar ends", extra={"reason": why})
+        self.stop()
 
 
 def _analysis(config: Config, events: EventFactory) -> Analysis:
@@ -134,14 +152,14 @@ def _publisher(config: Config, channel: Channel, source: KafkaSource, clock: Clo
     return Publisher(channel, source, backlog, interval, clock, ThreadWorker("publisher"), report)
 
 
-def _store(config: Config, registry: CollectorRegistry) -> Store:
+def _store(config: Config, registry: CollectorRegistry, start: Start) -> Store:
     if config.redis.url is None:
         return NullStore()
     # Loaded when it is asked for: the client of Redis takes 7 MB.
     from exporter.store.counts import StoreMetrics
     from exporter.store.redis_store import RedisStore
 
-    return RedisStore(config.redis, StoreMetrics(registry))
+    return RedisStore(config.redis, StoreMetrics(registry), start_thread=start)
 
 
 def _channel(config: Config, source: KafkaSource, registry: CollectorRegistry) -> Channel:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, get_origin
 
 if TYPE_CHECKING:
     from exporter.configuration.config import Config
@@ -35,38 +37,96 @@ _TOOLS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
+    """Run the program; return its exit code. Without arguments, those of the process, whose signals it takes, too."""
+    if arguments is None:
+        _take_process(sys.argv[1:2])
+    try:
+        try:
+            args = _parsed(arguments)
+            return int(args.command(args))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except _Ended as ended:
+        return 128 + ended.number
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:
+        return _failed(error)
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
         from exporter.configuration.secrets import flag_names
 
         parser.error(f"unrecognized arguments: {flag_names(unknown)}")
-    try:
-        return int(args.command(args))
-    except Exception as error:
-        return _failed(error)
+    return args
+
+
+class _Ended(BaseException):
+    """A signal has ended the command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _take_process(command: Sequence[str]) -> None:
+    """Set the process up before anything else: `run` loses no signal while it loads."""
+    _open_standard_files()
+    if command == ["run"]:
+        from exporter import signals
+
+        signals.take()
+    else:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise _Ended(number)
+
+
+def _open_standard_files() -> None:
+    """Open those that are closed: a socket that got the number of stderr would be sent what is written there."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _failed(error: Exception) -> int:
-    """Print what an error means and return the exit code; raise it again when it is a mistake of the program."""
+    """Print what an error means and return the exit code."""
     from exporter.configuration.settings import ConfigError
 
     if isinstance(error, ConfigError):
-        print(f"the configuration is wrong:\n{error}", file=sys.stderr)
-        return USAGE
+        return _told(f"the configuration is wrong:\n{error}", USAGE)
+    if isinstance(error, BrokenPipeError):
+        # Whoever read the output has enough of it. What is buffered would be written once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FATAL
     from confluent_kafka import KafkaException
 
     from exporter.unreachable import said
 
-    if not isinstance(error, KafkaException | OSError):
-        raise error
-    print(f"marketdata-exporter: {said(error)}", file=sys.stderr)
-    return FATAL
+    if isinstance(error, KafkaException | OSError):
+        return _told(f"marketdata-exporter: {said(error)}", FATAL)
+    from exporter.threads import described
+
+    return _told(f"marketdata-exporter: an error of its own, please report it: {described(error)}", FATAL)
+
+
+def _told(text: str, code: int) -> int:
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_PROGRAM, description="Metrics and events about market-data feeds.")
+    parser = _Parser(prog=_PROGRAM, description="Metrics and events about market-data feeds.")
     parser.add_argument("--version", action=_Version, help="show program's version number and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", prog=_PROGRAM, parser_class=_Command)
     for name, text in _CONFIGURED.items():
@@ -90,7 +150,15 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-class _Command(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages do not pass on what a terminal would obey."""
+
+    def error(self, message: str) -> NoReturn:
+        """See ArgumentParser."""
+        super().error(message if message.isprintable() else message.encode("unicode_escape").decode())
+
+
+class _Command(_Parser):
     """The parser of a subcommand, whose arguments `fill` adds once it is asked for."""
 
     def __init__(self, *, fill: Callable[[argparse.ArgumentParser], None], **settings: Any) -> None:
@@ -179,7 +247,7 @@ def load_config(
 
     try:
         text = None if file is None else read_text(file)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError((Problem("", f"the file cannot be read: {error}", "--config.file"),)) from None
     host = socket.gethostname()
     return load(text, env, flags, hostname=host, read_file=read_text, also=also, learn=hide)

@@ -5,20 +5,25 @@ Whatever is not published by then is not committed either, so the next process d
 
 from __future__ import annotations
 
-import faulthandler
+import _thread
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 
-log = logging.getLogger("exporter.watchdog")
+from exporter import logs
+from exporter.threads import Start
+from exporter.threads import start as start_thread
 
 STUCK = 70  # EX_SOFTWARE
 LATE = 1
 # Looks within a limit. A broker that did not answer during its last half is the reason, and no restart helps.
 LOOKS = 20
+# For the last lines, which nobody may be there to read.
+SPEAK_SECONDS = 1.0
 
 
 class Watchdog:
@@ -35,17 +40,19 @@ class Watchdog:
         self._broker_answers = broker_answers
         self._limit = limit_seconds
         self._silent_at = float("-inf")  # when the broker last did not answer
+        self._stopping = threading.Event()
+        self._stop_seconds = 0.0
 
-    def start(self) -> None:
+    def start(self, start: Start = start_thread) -> None:
         """Begin to look."""
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        start("watchdog", self._watch)
+        start("deadline", self._wait_for_stop)
 
-    @staticmethod
-    def end_within(seconds: float) -> None:
-        """End the process when it still lives after so long."""
-        timer = threading.Timer(seconds, _end, (LATE, f"the process did not stop within {seconds:g} s"))
-        timer.daemon = True
-        timer.start()
+    def end_within(self, seconds: float) -> None:
+        """End the process when it still lives after so long; the first call decides. Needs no new thread."""
+        if not self._stopping.is_set():
+            self._stop_seconds = seconds
+            self._stopping.set()
 
     def verdict(self, now: float) -> str:
         """Return why the process is to end, or nothing."""
@@ -58,6 +65,11 @@ class Watchdog:
             return ""
         return f"a call has been under way for {stuck:.0f} s, and the broker answers"
 
+    def _wait_for_stop(self) -> None:
+        self._stopping.wait()
+        time.sleep(self._stop_seconds - SPEAK_SECONDS)
+        _end(LATE, f"the process did not stop within {self._stop_seconds:g} s")
+
     def _watch(self) -> None:
         while True:
             time.sleep(self._limit / LOOKS)
@@ -66,7 +78,41 @@ class Watchdog:
 
 
 def _end(code: int, why: str) -> None:
-    log.critical("the process ends itself", extra={"reason": why})
-    faulthandler.dump_traceback(sys.stderr, all_threads=True)
-    sys.stderr.flush()
-    os._exit(code)
+    """End the process, and say why if that is possible.
+
+    Whatever hangs may hold a lock, and stderr may be full: the lines are written by a thread that nothing waits for.
+    """
+    try:
+        said = threading.Event()
+        _thread.start_new_thread(_speak, (why, said))
+        said.wait(SPEAK_SECONDS)
+    finally:
+        os._exit(code)
+
+
+def _speak(why: str, said: threading.Event) -> None:
+    try:
+        reason = logs.line(logging.CRITICAL, "exporter.watchdog", "the process ends itself", reason=why)
+        data = "\n".join([reason, *_stacks()]).encode("utf-8", "backslashreplace") + b"\n"
+        while data:
+            data = data[os.write(logs.STDERR, data) :]
+    finally:
+        said.set()
+
+
+def _stacks() -> Iterator[str]:
+    # Not by `faulthandler`: that lets no other thread run until its lines are read.
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for number, top in sys._current_frames().items():
+        yield f"Thread {names.get(number, number)}, the innermost call first:"
+        yield from map(_place, _outwards(top))
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _place(frame: FrameType) -> str:
+    return f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}'

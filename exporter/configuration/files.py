@@ -12,14 +12,20 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Far more than any configuration or certificate needs, and far less than a device or a log would bring.
+FILE_BYTES = 4_194_304
 
 
 def read_text(path: str) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, without that mark.
 
-    Raises OSError, and UnicodeDecodeError (a ValueError) for what is none of these.
+    Raises OSError, also for more than `FILE_BYTES`, and ValueError for what is no path or not such a text.
     """
-    return decoded(Path(path).read_bytes())
+    with Path(path).open("rb") as file:
+        data = file.read(FILE_BYTES + 1)
+    if len(data) > FILE_BYTES:
+        raise OSError(f"{path} has more than {FILE_BYTES} bytes")
+    return decoded(data)
 
 
 def decoded(data: bytes) -> str:

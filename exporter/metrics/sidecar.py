@@ -21,7 +21,7 @@ from exporter.analysis import Analysis
 from exporter.configuration.config import Config
 from exporter.feeds import Feed
 from exporter.handler import SourceCounts
-from exporter.logs import LogCounter
+from exporter.logs import LogCounter, dropped_lines
 from exporter.loop import Loop
 from exporter.metrics.exposition import Family, label_text
 from exporter.metrics.feed_metrics import FEED_FAMILIES
@@ -183,6 +183,9 @@ class SidecarMetrics:
         ready = self._loop.ready().ok
         yield GaugeMetricFamily("marketdata_exporter_ready", "Whether /-/ready says yes.", float(ready))
         yield counters("marketdata_exporter_log_messages", "Lines logged, by level.", "level", self._logs.lines)
+        yield CounterMetricFamily(
+            "marketdata_exporter_log_lines_dropped", "Log lines that stderr did not take in time.", dropped_lines()
+        )
         topics = list(self._loop.analysis.topics.values())
         overflow = {
             "feed": sum(topic.rejected[Reason.TOO_MANY_FEEDS] for topic in topics),

@@ -22,6 +22,7 @@ from exporter.store import layout
 from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.counts import RedisCounts, StoreMetrics, StoreRefused
 from exporter.store.store import StoreUnavailable, SymbolStatistics
+from exporter.threads import Start, start
 
 PING_SECONDS = 5.0
 # Between tries that fail, until the breaker opens: a failover or a full moment is over after some of them.
@@ -84,7 +85,13 @@ class RedisStore:
     happens in a thread of the store's own.
     """
 
-    def __init__(self, config: RedisConfig, metrics: StoreMetrics, breaker: CircuitBreaker | None = None) -> None:
+    def __init__(
+        self,
+        config: RedisConfig,
+        metrics: StoreMetrics,
+        breaker: CircuitBreaker | None = None,
+        start_thread: Start = start,
+    ) -> None:
         self._metrics = metrics
         self._redis = RedisCounts(config, metrics)
         self._breaker = breaker or CircuitBreaker()
@@ -98,12 +105,13 @@ class RedisStore:
         self._refusals = RateLimiter(burst=1, per_second=1 / TELL_SECONDS)
         self._stopping = threading.Event()
         self._deadline = math.inf
-        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._start_thread = start_thread
+        self._thread: threading.Thread | None = None
         metrics.queue.set_function(lambda: len(self._waiting))
 
     def start(self) -> None:
         """See Store."""
-        self._thread.start()
+        self._thread = self._start_thread("store", self._run)
 
     def offer(self, updates: Sequence[SymbolUpdate]) -> None:
         """See Store."""
@@ -121,7 +129,7 @@ class RedisStore:
         self._deadline = time.monotonic() + deadline_seconds
         self._stopping.set()
         self._waiting.close()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(deadline_seconds)
 
     def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:

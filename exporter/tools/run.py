@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import signal
 import sys
 from functools import partial
 
 from confluent_kafka import KafkaException
 
-from exporter import clients, interpreter, logs
+from exporter import clients, interpreter, logs, signals
 from exporter.app import App
 from exporter.configuration.config import Config
 from exporter.configuration.secrets import exposed
+from exporter.threads import ThreadDied, described
 from exporter.unreachable import said
 from exporter.watchdog import Watchdog
 
 # Clients have 20 of them to say goodbye; a supervisor usually waits 30 before it kills.
 STOP_SECONDS = 25.0
 
+log = logging.getLogger("exporter.run")
+
 
 def main(config: Config, *, until_caught_up: bool = False) -> int:
-    """Run until SIGTERM or SIGINT; return 0 after a clean stop, and end the process with 1 after any other."""
+    """Run until a signal stops it, and end the process: with 0 after a clean stop, with 1 after any other."""
     logs.configure(config.log.level, config.log.format)
     logs.warn_of_flags(exposed(sys.argv))
     app = App(config, until_caught_up=until_caught_up)
     dog = Watchdog(app.loop.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
-    dog.start()
+    dog.start(app.start_thread)
     interpreter.settle()
 
-    def stop(*_: object) -> None:
-        app.stop()
+    def stop() -> None:
         dog.end_within(STOP_SECONDS)
+        app.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    signals.take().stop_by(stop)
+    clean = _run(app)
+    logs.flush()
+    # The end of the interpreter would wait for clients, and for answers, that hang.
+    os._exit(0 if clean else 1)
+
+
+def _run(app: App) -> bool:
+    """Return whether the sidecar ended as it should."""
     try:
-        clean = app.run()
+        return app.run()
     except (KafkaException, OSError) as error:
-        print(f"marketdata-exporter: {said(error)}", file=sys.stderr)
-        clean = False
-    if not clean:
-        # Some client is stuck or broken; the end of the interpreter would wait for it.
-        sys.stderr.flush()
-        os._exit(1)
-    return 0
+        logs.say(f"marketdata-exporter: {said(error)}")
+    except ThreadDied as error:
+        logs.say(f"marketdata-exporter: {error}")
+    except Exception as error:
+        log.critical("the sidecar ends of an error of its own", exc_info=True)
+        logs.say(f"marketdata-exporter: an error of its own: {described(error)}")
+    return False

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import perf_counter
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from prometheus_client import CollectorRegistry, Counter, Summary
 
 from exporter.metrics.exposition import OPENMETRICS, TEXT, AnyFamily, accepts_gzip, negotiate, render, select
 from exporter.model import FeedKey, Status, Unavailable
+from exporter.threads import Start, start
 from exporter.web.answers import Answer, Scrapes, Selection, answered, failed
 from exporter.web.connections import Connections, Eviction, Limits, listen
 from exporter.web.page import page, static
@@ -109,6 +111,7 @@ class WebServer:
         version: str,
         metrics: WebMetrics,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        start_thread: Start = start,
     ) -> None:
         self._views = views
         self._address = host, port
@@ -116,6 +119,7 @@ class WebServer:
         self._version = version
         self._metrics = metrics
         self._limits = limits
+        self._start_thread = start_thread
         self._template = static("page.html")
         self._style = Answer(static("style.css").encode(), CSS)
         self._reader = ThreadPoolExecutor(1, "web-read")
@@ -136,15 +140,15 @@ class WebServer:
         listener = listen(*self._address)
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, args=(listener,), name="web", daemon=True)
-        self._thread.start()
+        self._thread = self._start_thread("web", lambda: self._run(listener))
         port: int = listener.getsockname()[1]
         return port
 
     def stop(self, deadline_seconds: float = STOP_SECONDS) -> None:
         """Close all connections and end the thread, whatever clients do; a view that hangs is left behind."""
         if self._thread is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
+            with suppress(RuntimeError):  # the thread has died, and its loop is closed
+                self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(deadline_seconds)
 
     def _run(self, listener: socket.socket) -> None:

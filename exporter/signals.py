@@ -1,0 +1,60 @@
+"""Signals of a process that is the sidecar's alone, taken by a thread: the main one may wait for a call for long."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger("exporter.signals")
+
+STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+# They would end the process at once, by default, and nothing that waits would be published.
+WITHOUT_EFFECT = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+
+
+class Signals:
+    """Takes signals from the moment it is made, which only the main thread may do, before there are others.
+
+    Until `stop_by`, a signal to stop ends the process at once, with 0: nothing has begun.
+    """
+
+    def __init__(self) -> None:
+        self._stop: Callable[[], None] | None = None
+        self._deciding = threading.Lock()
+        # Inherited by every thread, so that the one below gets them all. To a process with the id 1 the kernel delivers
+        # no signal that it neither handles nor blocks.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING | WITHOUT_EFFECT)
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
+
+    def stop_by(self, stop: Callable[[], None]) -> None:
+        """Let signals to stop call that, from a thread of their own; it may be called more than once."""
+        with self._deciding:
+            self._stop = stop
+
+    def _listen(self) -> None:
+        while True:
+            number = signal.sigwait(STOPPING | WITHOUT_EFFECT)
+            if number in STOPPING:
+                self._end()
+            else:
+                name = signal.Signals(number).name
+                log.warning("a signal has no effect, there is no reloading", extra={"signal": name})
+
+    def _end(self) -> None:
+        with self._deciding:
+            if self._stop is None:
+                os._exit(0)
+        self._stop()
+
+
+_taken: list[Signals] = []
+
+
+def take() -> Signals:
+    """Return what takes the signals of this process, from the first call on."""
+    if not _taken:
+        _taken.append(Signals())
+    return _taken[0]

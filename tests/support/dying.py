@@ -1,0 +1,17 @@
+"""`marketdata-exporter` whose web thread dies of the first request for `/-/ready`."""
+
+import sys
+
+from exporter import cli
+from exporter.model import Status
+from exporter.web.views import SidecarViews
+
+
+def die(_: SidecarViews) -> Status:
+    """End the thread that asks."""
+    raise SystemExit
+
+
+if __name__ == "__main__":
+    SidecarViews.ready = die  # type: ignore[method-assign]
+    sys.exit(cli.main())

@@ -1,0 +1,294 @@
+"""The process lives and ends as it should, whatever its stderr, its signals and its threads do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+import requests
+from prometheus_client import CollectorRegistry
+
+from exporter.configuration.config import RedisConfig
+from exporter.model import Status
+from exporter.store.breaker import CircuitBreaker
+from exporter.store.counts import StoreMetrics
+from exporter.store.redis_store import RedisStore
+from exporter.threads import Guard
+from exporter.watchdog import LATE, STUCK, Watchdog
+from exporter.web.server import WebServer
+from tests.support.kafka import Broker
+from tests.support.process import free_port
+from tests.support.sidecar import PROGRAM, Deployment, Scrape, Sidecar
+from tests.support.views import Shown
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[1]
+PIPE_BYTES = 65_536
+NO_BROKER = {"MARKETDATA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1", "MARKETDATA_INPUT__GROUP": "group"}
+LOUD = {"MARKETDATA_LOG__LEVEL": "debug", "MARKETDATA_KAFKA__PROPERTIES__DEBUG": "all"}
+
+
+class Run:
+    """`marketdata-exporter run` without a broker; `stderr` is for `Popen`."""
+
+    def __init__(self, stderr: int | IO[bytes], *prefix: str, **more: str) -> None:
+        self.port = free_port()
+        command = [*prefix, str(PROGRAM), "run", f"--web.listen-address=127.0.0.1:{self.port}"]
+        self.process = subprocess.Popen(command, stderr=stderr, env={**os.environ, **NO_BROKER, **more})
+
+    def get(self, path: str) -> str:
+        """The text of a good answer."""
+        assert self.process.poll() is None, f"it ended with {self.process.returncode}"
+        try:
+            answer = requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
+        except requests.ConnectionError as error:
+            raise AssertionError("nobody listens") from error
+        assert answer.ok
+        return answer.text
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of series on the page of metrics."""
+        return Scrape(self.get("/metrics")).total(name, **labels)
+
+    def stop(self) -> int:
+        """Ask it to stop; its exit code."""
+        self.process.terminate()
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """The writing end of a pipe that nobody reads."""
+    output, descriptor = os.pipe()
+    yield descriptor
+    os.close(output)
+    os.close(descriptor)
+
+
+def loud(stderr: int | IO[bytes], *prefix: str) -> Run:
+    """A process that has logged more than fits in a pipe, and still serves."""
+    run = Run(stderr, *prefix, **LOUD)
+    lines = PIPE_BYTES / 64
+    eventually(lambda: run.total("marketdata_exporter_log_messages_total") > lines, 30, "the log does not go on")
+    assert run.get("/-/healthy") == "ok\n"
+    return run
+
+
+def test_nobody_reads_the_log_and_the_process_serves_and_stops(unread: int) -> None:
+    assert loud(unread).stop() == 0
+
+
+def test_what_a_full_disk_does_not_take_is_counted() -> None:
+    with Path("/dev/full").open("wb") as full:
+        run = loud(full)
+        assert eventually(lambda: run.total("marketdata_exporter_log_lines_dropped_total"))
+        assert run.stop() == 0
+
+
+def test_with_stderr_closed_no_other_file_gets_the_log() -> None:
+    """Neither the listener nor a connection has its number."""
+    run = loud(subprocess.DEVNULL, "sh", "-c", 'exec "$@" 2>&-', "sh")
+    assert Path(f"/proc/{run.process.pid}/fd/2").readlink() == Path(os.devnull)
+    assert run.stop() == 0
+
+
+def test_all_that_was_logged_is_written_at_the_end(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        run = loud(log)
+        assert run.stop() == 0
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert len(lines) > PIPE_BYTES / 64
+    assert not any("dropped" in line for line in lines)
+
+
+# Ends that do not need anybody's help.
+
+HANGING = """
+import logging, sys, threading
+from exporter import logs
+from exporter.watchdog import Watchdog
+logs.configure("debug", "logfmt")
+{begin}
+for handler in logging.getLogger().handlers:
+    handler.acquire()
+logging._acquireLock() if hasattr(logging, "_acquireLock") else logging._lock.acquire()
+def hang(): threading.Event().wait()
+hang()
+"""
+STUCK_PROCESS = HANGING.format(begin="Watchdog(lambda: 1e9, lambda: True, 0.2).start()")
+LATE_PROCESS = HANGING.format(begin="dog = Watchdog(lambda: 0.0, lambda: True, 60)\ndog.start()\ndog.end_within(1.5)")
+
+
+@pytest.mark.parametrize(("code", "exit_code"), [(STUCK_PROCESS, STUCK), (LATE_PROCESS, LATE)])
+def test_watchdog_and_deadline_end_a_process_whose_log_is_locked_and_full(
+    unread: int, code: str, exit_code: int
+) -> None:
+    os.set_blocking(unread, False)
+    os.write(unread, b"x" * 2 * PIPE_BYTES)
+    os.set_blocking(unread, True)
+    assert subprocess.run([sys.executable, "-c", code], stderr=unread, timeout=30, check=False).returncode == exit_code
+
+
+def test_the_watchdog_says_why_and_where_each_thread_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK_PROCESS], capture_output=True, text=True, timeout=30, check=False
+    )
+    first, *stacks = done.stderr.splitlines()
+    assert 'msg="the process ends itself"' in first
+    assert 'reason="a call has been under way for 1000000000 s' in first
+    assert "Thread MainThread, the innermost call first:" in stacks
+    assert any(line.endswith("in hang") for line in stacks)
+
+
+# Signals.
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_to_stop_while_the_configuration_is_read_ends_the_process_with_0(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    file = tmp_path / "sidecar.yml"
+    os.mkfifo(file)
+    process = subprocess.Popen([str(PROGRAM), "run", f"--config.file={file}"], stderr=subprocess.PIPE)
+    with file.open("wb"):  # waits until the process reads it
+        process.send_signal(number)
+        _, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (0, b"")
+
+
+def test_other_signals_do_nothing_and_say_so_and_a_second_one_to_stop_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    with file.open("wb") as log:
+        run = Run(log)
+    eventually(lambda: run.get("/-/healthy"), 30)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        run.process.send_signal(number)
+        eventually(lambda name=number.name: f"signal={name}" in file.read_text())  # type: ignore[misc]
+    assert run.get("/-/healthy") == "ok\n"
+    run.process.terminate()
+    run.process.send_signal(signal.SIGINT)
+    assert run.stop() == 0
+
+
+def test_a_call_that_never_returns_does_not_keep_the_process_from_stopping() -> None:
+    """The main thread would have to run for a handler of Python's."""
+    code = (
+        "import os, signal, sys, threading\n"
+        "from exporter import signals\n"
+        "signals.take().stop_by(lambda: os._exit(7))\n"
+        "print(flush=True)\n"
+        "lock = threading.Lock()\n"
+        "import ctypes\n"
+        "ctypes.CDLL(None).sleep(1000)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(10) == 7
+
+
+# Threads that die.
+
+
+class Deaths:
+    """What a guard reports."""
+
+    def __init__(self) -> None:
+        self.reported: list[str] = []
+        self.guard = Guard(self.reported.append)
+
+    def eventually(self, *words: str) -> None:
+        """Wait for the only report, which has these words."""
+        eventually(lambda: self.reported, 10, "no death was reported")
+        (death,) = self.reported
+        assert all(word in death for word in words), death
+
+
+def poison(*_: object) -> float:
+    """Fail as no part is meant to."""
+    raise ZeroDivisionError
+
+
+class Poisoned(CircuitBreaker):
+    """Fails whoever asks."""
+
+    def allows(self, now: float) -> bool:
+        """See CircuitBreaker."""
+        raise ZeroDivisionError
+
+
+class Ending(Shown):
+    """Ends the thread that asks."""
+
+    def healthy(self) -> Status:
+        """See Views."""
+        raise SystemExit
+
+
+def test_a_watchdog_that_dies_is_reported() -> None:
+    deaths = Deaths()
+    Watchdog(poison, lambda: True, 0.2).start(deaths.guard.start)
+    deaths.eventually("thread watchdog", "ZeroDivisionError", __file__)
+
+
+def test_a_store_that_dies_is_reported() -> None:
+    deaths = Deaths()
+    metrics = StoreMetrics(CollectorRegistry())
+    store = RedisStore(RedisConfig(url="redis://127.0.0.1:1"), metrics, Poisoned(), deaths.guard.start)
+    store.start()
+    deaths.eventually("thread store", "ZeroDivisionError")
+    store.stop(1)
+
+
+def test_a_web_thread_that_dies_is_reported() -> None:
+    deaths = Deaths()
+    views = Ending()
+    server = WebServer(
+        views, "127.0.0.1", 0, "/metrics", version="1", metrics=views.metrics, start_thread=deaths.guard.start
+    )
+    port = server.start()
+    with pytest.raises(requests.RequestException):
+        requests.get(f"http://127.0.0.1:{port}/-/healthy", timeout=5)
+    deaths.eventually("thread web", "SystemExit")
+    server.stop()
+
+
+def test_only_the_first_of_several_deaths_is_reported() -> None:
+    deaths = Deaths()
+    for name in ("one", "two"):
+        deaths.guard.start(name, poison).join()
+    deaths.eventually("thread one")
+
+
+class Dying(Sidecar):
+    """Its web thread dies of the first request for `/-/ready`."""
+
+    def command(self) -> list[str]:
+        """See Part."""
+        _, *arguments = super().command()
+        return [sys.executable, "-m", "tests.support.dying", *arguments]
+
+
+def test_a_sidecar_whose_thread_dies_publishes_what_waits_and_ends_with_1(broker: Broker, tmp_path: Path) -> None:
+    with Deployment(broker, tmp_path) as deployment:
+        deployment.create_outputs()
+        usual = deployment.sidecar()
+        dying = Dying(tmp_path / "dying", usual.settings)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(ROOT))
+            dying.start()
+        deployment.traffic.write(90)
+        eventually(lambda: dying.batches() == 90, 30)
+        with pytest.raises(requests.RequestException):
+            dying.get("/-/ready")
+        assert eventually(dying.exit_code, 30) == 1
+        assert "marketdata-exporter: the thread web has died: SystemExit" in dying.log
+        assert "Traceback" not in dying.log
+        deployment.assert_told_once()
