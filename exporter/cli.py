@@ -216,10 +216,10 @@ def _start(name: str, args: argparse.Namespace) -> int:
 
 
 def _mistakes(name: str) -> Callable[[Config], Iterable[Conflict]]:
-    """Return what else judges the configuration: librdkafka, unless the command has nothing to do with Kafka."""
+    """Return what else judges the configuration: clients, unless the command makes none."""
     if name == "healthcheck":
         return lambda _: ()
-    from exporter.properties import mistakes
+    from exporter.drivers import mistakes
 
     return mistakes
 

@@ -13,8 +13,8 @@ from exporter.app import App
 from exporter.configuration.config import Limits
 from exporter.configuration.layers import Problem
 from exporter.configuration.settings import ConfigError
+from exporter.drivers import mistakes
 from exporter.model import FeedKey
-from exporter.properties import mistakes
 
 JOIN_SECONDS = 10.0
 # More than the loop takes to publish what waits, to leave the group and to give up on what does not end.

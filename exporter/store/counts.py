@@ -7,6 +7,7 @@ StoreUnavailable     Redis does not answer, not in time, or refuses for now: off
 from __future__ import annotations
 
 import collections
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -15,9 +16,11 @@ from typing import Any
 import redis
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 
 from exporter.configuration.config import RedisConfig
+from exporter.configuration.conflicts import Conflict
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import layout
 from exporter.store.breaker import CircuitState
@@ -244,11 +247,18 @@ class RedisCounts:
                 raise StoreUnavailable(f"answers as no Redis does: {said(error)}") from error
 
 
+# Of the URL. The driver takes others, too: some as objects, which no text is, and some that change what it returns.
+_OPTIONS = re.compile(
+    "connection_class|host|port|path|db|username|password|client_name|health_check_interval|max_connections|ssl_.+|"
+    "socket_(?:timeout|connect_timeout|keepalive)"
+)
+
+
 def _client(config: RedisConfig) -> redis.Redis:
     """A client that fails soon and once; the driver's own defaults would block for up to a minute."""
     beside_url = {"username": config.username, "password": config.password}
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             config.url or "",
             **{name: value for name, value in beside_url.items() if value is not None},
             protocol=2,
@@ -256,9 +266,22 @@ def _client(config: RedisConfig) -> redis.Redis:
             socket_connect_timeout=SOCKET_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-    except ValueError:
+        if not all(map(_OPTIONS.fullmatch, parse_url(config.url or ""))):
+            raise ValueError
+        # Only a connection looks at what the options say.
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except (ValueError, TypeError, redis.RedisError):
         # The cause would show parts of the URL, and there may be a password in them.
-        raise ValueError("the URL of Redis cannot be understood") from None
+        raise ValueError("the URL of Redis, or an option in it, cannot be understood") from None
+    return client
+
+
+def mistakes(config: RedisConfig) -> Iterator[Conflict]:
+    """Yield what the driver has against the URL; connects to nothing."""
+    try:
+        _client(config).close()
+    except ValueError as error:
+        yield Conflict(str(error), ("redis.url",))
 
 
 def _fences(deltas: Mapping[Partition, layout.Delta], results: Sequence[Any]) -> Mapping[Partition, int]:

@@ -152,7 +152,7 @@ class WebServer:
             self._thread.join(deadline_seconds)
 
     def _run(self, listener: socket.socket) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+        with listener, asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve(listener))
 
     async def _serve(self, listener: socket.socket) -> None:

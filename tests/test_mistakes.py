@@ -1,0 +1,203 @@
+"""What a user can cause ends with one clear line and an exit code of the README, never with a traceback."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter import cli
+from exporter.configuration.files import FILE_BYTES
+from exporter.configuration.settings import keys
+from tests.support.sidecar import PROGRAM
+
+NEEDED = {"MARKETDATA_INPUT__GROUP": "group", "MARKETDATA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+ODD = ["", "\0", "\udcff", "30s", "-1", "9" * 5000, "[", "{a: b}", "null", "!!python/name:os", "${file:/etc}",
+       "${file:\0}", "${X", "redis://h?foo=1", "unix:///x?db=z", "http://[", "1e999", ".nan", ":99999", "[::", "\x1b[31m",
+       "2020-01-01", "*a", "&a", "- x", "? ", "%", "%s"]  # fmt: skip
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    told: str
+
+    def is_clear(self) -> bool:
+        """Whether its code and its words are those of a mistake of the user's."""
+        words = ("Traceback", "of its own", "Exception ignored")
+        is_printable = all(line.isprintable() for line in self.told.splitlines())
+        return self.code in (0, 1, 2) and is_printable and not any(word in self.told for word in words)
+
+
+def command(*arguments: str) -> Ended:
+    """Run a command in this process."""
+    told, out = io.StringIO(), io.StringIO()
+    with redirect_stderr(told), redirect_stdout(out):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Ended(code, told.getvalue() + out.getvalue())
+
+
+def process(*arguments: str, **environment: str) -> Ended:
+    """Run a command in a process of its own."""
+    done = subprocess.run([str(PROGRAM), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+                          env={**os.environ, **NEEDED, **environment}, check=False)  # fmt: skip
+    return Ended(done.returncode, done.stdout.decode(errors="replace"))
+
+
+@pytest.fixture(autouse=True)
+def _needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+
+
+words = st.sampled_from(ODD) | st.text(max_size=20) | st.binary(max_size=20).map(os.fsdecode)
+flags = st.builds("--{}={}".format, st.sampled_from(sorted(keys())).map(lambda key: key.replace("_", "-")), words)
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@FUZZ
+@given(st.sampled_from(["run", "check", "healthcheck", "audit", "simulate", "demo", "nothing"]), st.lists(words))
+def test_arguments_that_are_none_are_mistakes(name: str, arguments: list[str]) -> None:
+    """In their place: the last one asks for nothing to be done."""
+    ended = command(name, *arguments, "--no-such-option=1")
+    assert ended.is_clear(), ended
+    assert ended.code in (0, 2)
+
+
+@FUZZ
+@given(st.lists(flags, min_size=1, max_size=4))
+def test_whatever_a_flag_says_is_taken_or_a_mistake(arguments: list[str]) -> None:
+    ended = command("healthcheck", "--web.listen-address=127.0.0.1:1", *arguments)
+    assert ended.is_clear(), ended
+
+
+@FUZZ
+@given(st.binary(max_size=200) | st.text(st.sampled_from("{}[]:,&*!|>'\"%@`- \n#?ab1~"), max_size=60).map(str.encode))
+def test_whatever_a_file_holds_is_taken_or_a_mistake(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "sidecar.yml"
+    file.write_bytes(content)
+    ended = command("healthcheck", "--web.listen-address=127.0.0.1:1", f"--config.file={file}")
+    assert ended.is_clear(), ended
+
+
+@pytest.mark.parametrize("file", ["/", "/nonexistent", "a\0b", "", "/proc/self/mem", "/dev/zero"])
+def test_a_configuration_that_is_no_readable_file_is_a_mistake(file: str) -> None:
+    ended = command("healthcheck", f"--config.file={file}")
+    assert ended.code == cli.USAGE
+    assert ended.is_clear(), ended
+
+
+def test_a_configuration_has_a_size() -> None:
+    assert f"has more than {FILE_BYTES} bytes" in command("check", "--config.file=/dev/zero").told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:1?foo=1",
+        "redis://127.0.0.1:1?retry_on_error=1",
+        "redis://127.0.0.1:1?decode_responses=1",
+        "redis://127.0.0.1:1?socket_timeout=abc",
+        "rediss://127.0.0.1:1?ssl_cert_reqs=zzz",
+        "unix:///nonexistent?db=x",
+    ],
+)
+def test_an_option_that_the_driver_of_redis_does_not_know_is_a_mistake(url: str) -> None:
+    for name in ("run", "check"):
+        ended = process(name, f"--redis.url={url}")
+        assert ended == (cli.USAGE, ended.told)
+        assert "redis.url" in ended.told
+        assert ended.is_clear(), ended
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/3?socket_timeout=0.5&client_name=x", "unix:///nonexistent?db=3"])
+def test_an_option_that_it_knows_is_taken(url: str) -> None:
+    assert process("check", f"--redis.url={url}").code == cli.FATAL
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"MARKETDATA_INPUT__GROUP": "\udcff\udcfe"},
+        {"MARKETDATA_": "1", "MARKETDATA___": "1"},
+        {"MARKETDATA_NO_SUCH": "x" * 100_000},
+        {"LC_ALL": "xx_YY.zzz", "PYTHONIOENCODING": "ascii", "TZ": "Nonsense/\x01"},
+        {
+            "LC_ALL": "C",
+            "PYTHONUTF8": "0",
+            "PYTHONIOENCODING": "ascii:strict",
+            "MARKETDATA_INPUT__TOPICS": "['\u00e9']",
+        },
+    ],
+)
+def test_an_odd_environment_is_taken_or_a_mistake(environment: dict[str, str]) -> None:
+    ended = process("healthcheck", **environment)
+    assert ended.is_clear(), ended
+
+
+def test_a_port_in_use_and_an_address_of_others_end_with_a_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        for address in ("8.8.8.8:80", f"127.0.0.1:{other.getsockname()[1]}"):
+            ended = process("run", f"--web.listen-address={address}")
+            assert ended.code == cli.FATAL
+            assert ended.is_clear(), ended
+            assert f"marketdata-exporter: cannot listen on {address}" in ended.told
+
+
+# What happens to a command from outside.
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["simulate", "--list"]])
+@pytest.mark.parametrize(
+    "redirection", [">/dev/full", ">&-", "2>&-", "2>/dev/full >/dev/full", "<&- >&- 2>&-", "| true"]
+)
+def test_output_that_nobody_takes_is_no_traceback(arguments: Sequence[str], redirection: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {redirection}', "sh", str(PROGRAM), *arguments], capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert Ended(done.returncode, done.stderr).is_clear(), done
+
+
+@pytest.mark.parametrize(("number", "code"), [("INT", 130), ("TERM", 143)])
+@pytest.mark.parametrize("name", ["check", "healthcheck"])
+def test_an_interrupted_command_says_nothing_and_ends_as_shells_expect(
+    tmp_path: Path, name: str, number: str, code: int
+) -> None:
+    """While it reads its configuration, from a file that never ends."""
+    file = tmp_path / "never"
+    os.mkfifo(file)
+    arguments = [str(PROGRAM), name, f"--config.file={file}"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        with file.open("wb"):
+            subprocess.run(["kill", f"-{number}", str(running.pid)], check=True)
+            out, told = running.communicate(timeout=20)
+        assert (running.returncode, out, told) == (code, b"", b"")
+
+
+def test_a_mistake_of_the_program_is_one_line_without_what_it_quotes() -> None:
+    code = (
+        "import sys\nfrom exporter import cli\nfrom exporter.tools import audit\n"
+        "def fail(*_: object) -> int: raise ZeroDivisionError('secret')\n"
+        "audit.main = fail\nsys.exit(cli.main(['audit']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == cli.FATAL
+    (line,) = done.stderr.splitlines()
+    assert "an error of its own" in line
+    assert "ZeroDivisionError" in line
+    assert "secret" not in line
