@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import pytest
 import requests
@@ -107,6 +108,37 @@ def test_all_that_was_logged_is_written_at_the_end(tmp_path: Path) -> None:
     assert not any("dropped" in line for line in lines)
 
 
+ODD_LINES = """
+import asyncio, gc, threading, warnings
+from exporter import logs
+logs.configure("info", "logfmt")
+class Bad:
+    def __del__(self): raise ZeroDivisionError("secret")
+Bad()
+gc.collect()
+warnings.warn("one\\ntwo")
+thread = threading.Thread(target=lambda: 1 / 0, name="odd")
+thread.start()
+thread.join()
+import logging
+logging.getLogger("others").warning("%d %d", "x")
+logs.say("in its turn")
+assert logs.flush(10)
+"""
+
+
+def test_what_python_says_by_itself_is_a_line_of_the_log_too() -> None:
+    done = subprocess.run([sys.executable, "-c", ODD_LINES], capture_output=True, text=True, timeout=30, check=True)
+    unraisable, warning, death, malformed, last = done.stderr.splitlines()
+    assert "ZeroDivisionError" in unraisable
+    assert "secret" not in unraisable
+    assert "logger=py.warnings" in warning
+    assert r"one\ntwo" in warning
+    assert "thread_name=odd" in death
+    assert 'logger=others msg="a line cannot be written" error=TypeError' in malformed
+    assert last == "in its turn"
+
+
 # Ends that do not need anybody's help.
 
 HANGING = """
@@ -194,6 +226,22 @@ def test_a_call_that_never_returns_does_not_keep_the_process_from_stopping() -> 
         assert process.wait(10) == 7
 
 
+def test_it_ends_in_time_while_brokers_redis_registry_clients_and_stderr_hang(unread: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"  # its system accepts, and nobody answers
+        hanging = {
+            "MARKETDATA_KAFKA__BOOTSTRAP_SERVERS": address,
+            "MARKETDATA_REDIS__URL": f"redis://{address}",
+            "MARKETDATA_OUTPUT__SCHEMA_REGISTRY": f"http://{address}",
+        }
+        run = Run(unread, **{**LOUD, **hanging})
+        eventually(lambda: run.get("/-/healthy"), 30)
+        with socket.create_connection(("127.0.0.1", run.port)) as client:
+            client.sendall(b"GET /api/v1/symbols HTTP/1.1\r\nHost: x\r\n\r\nGET ")
+            run.process.terminate()
+            assert run.process.wait(25) in (0, 1)
+
+
 # Threads that die.
 
 
@@ -211,7 +259,7 @@ class Deaths:
         assert all(word in death for word in words), death
 
 
-def poison(*_: object) -> float:
+def poison() -> NoReturn:
     """Fail as no part is meant to."""
     raise ZeroDivisionError
 

@@ -114,12 +114,9 @@ def test_no_record_makes_more_than_one_line_nor_reaches_a_terminal(style: str, t
 
 
 @pytest.mark.parametrize("style", ["logfmt", "json"])
-def test_a_field_is_cut_in_its_middle(style: str) -> None:
-    written = line(style, msg="begin" + "x" * 1_000_000 + "end", args=())
-    assert len(written) < logs.FIELD_CHARACTERS + 200
-    assert "begin" in written
-    assert "end" in written
-    assert "characters" in written
+def test_a_field_is_cut(style: str) -> None:
+    written = line(style, msg="x" * 1_000_000, args=(), more="y" * 1_000_000)
+    assert len(written) < 2 * 8192 + 200
 
 
 def test_the_lines_of_a_traceback_are_one_field() -> None:

@@ -22,9 +22,11 @@ from exporter.configuration.settings import keys
 from tests.support.sidecar import PROGRAM
 
 NEEDED = {"MARKETDATA_INPUT__GROUP": "group", "MARKETDATA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-ODD = ["", "\0", "\udcff", "30s", "-1", "9" * 5000, "[", "{a: b}", "null", "!!python/name:os", "${file:/etc}",
-       "${file:\0}", "${X", "redis://h?foo=1", "unix:///x?db=z", "http://[", "1e999", ".nan", ":99999", "[::", "\x1b[31m",
-       "2020-01-01", "*a", "&a", "- x", "? ", "%", "%s"]  # fmt: skip
+ODD = [
+    "", "\0", "\udcff", "30s", "-1", "9" * 5000, "[", "{a: b}", "null", "!!python/name:os", "${file:/etc}",
+    "${X", "redis://h?foo=1", "unix:///x?db=z", "http://[", "1e999", ".nan", ":99999", "[::", "\x1b[31m", "2020-01-01",
+    "${file:\0}", "*a", "&a", "- x", "? ", "%", "%s",
+]  # fmt: skip
 
 
 class Ended(NamedTuple):

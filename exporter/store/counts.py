@@ -266,7 +266,7 @@ def _client(config: RedisConfig) -> redis.Redis:
             socket_connect_timeout=SOCKET_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        if not all(map(_OPTIONS.fullmatch, parse_url(config.url or ""))):
+        if not all(map(_OPTIONS.fullmatch, parse_url(config.url or ""))):  # type: ignore[no-untyped-call]
             raise ValueError
         # Only a connection looks at what the options say.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)

@@ -13,5 +13,5 @@ def die(_: SidecarViews) -> Status:
 
 
 if __name__ == "__main__":
-    SidecarViews.ready = die  # type: ignore[method-assign]
+    SidecarViews.ready = die  # type: ignore[assignment,method-assign]
     sys.exit(cli.main())

@@ -40,7 +40,8 @@ class Replica:
     @property
     def is_alive(self) -> bool:
         """Whether its thread works."""
-        return self.store._thread.is_alive()
+        thread = self.store._thread
+        return thread is not None and thread.is_alive()
 
     @property
     def dropped(self) -> float:
