@@ -5,11 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import TypeVar
 
 # The longest that visitors wait for the owner, unless one step takes longer.
 PIECE_SECONDS = 0.002
 # A lock is not fair by itself: whoever waits for it has to wake up first.
 WAKE_SECONDS = 0.0002
+# For so long a visit may go on; then the owner has its turn.
+VISIT_SECONDS = 0.001
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Visits:
@@ -36,6 +43,25 @@ class Visits:
         self._lock.release()
         time.sleep(WAKE_SECONDS)
         self._queue.release()
+
+    def each(self, items: Iterable[T], look: Callable[[T], R]) -> Iterator[R]:
+        """Yield what `look` returns for each item; as many of them in one visit as take `VISIT_SECONDS`.
+
+        However many there are, the owner never waits for more than one item longer than that.
+        """
+        waiting = iter(items)
+        for item in waiting:
+            yield from self._some(chain((item,), waiting), look)
+
+    def _some(self, items: Iterable[T], look: Callable[[T], R]) -> list[R]:
+        seen: list[R] = []
+        with self:
+            end = time.perf_counter() + VISIT_SECONDS
+            for item in items:
+                seen.append(look(item))
+                if time.perf_counter() >= end:
+                    break
+        return seen
 
     def give_way(self) -> None:
         """Let one visitor in who waits; costs nothing when none does."""

@@ -20,7 +20,20 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar, Sample, Timestamp
 
-from exporter.metrics.exposition import AnyFamily, Family, Format, accepts_gzip, label_text, negotiate, render, select
+from exporter.metrics.exposition import (
+    ELEMENTS_MAX,
+    PARAMETERS_MAX,
+    PIECE_CHARACTERS,
+    AnyFamily,
+    Family,
+    Format,
+    accepts_gzip,
+    label_text,
+    negotiate,
+    pieces,
+    render,
+    select,
+)
 from tests.support.prometheus import promtool
 
 TEXT_0_0_4 = "text/plain; version=0.0.4; charset=utf-8"
@@ -133,6 +146,16 @@ def test_no_accept_header_makes_negotiation_fail(accept: str) -> None:
 def test_gzip_is_used_when_it_is_allowed(accept_encoding: str | None, accepted: bool) -> None:
     """The quality decides, also that of the wildcard."""
     assert accepts_gzip(accept_encoding) is accepted
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_elements_and_parameters_count_up_to_a_limit(more: int) -> None:
+    """What lies beyond is passed over, however much it is."""
+    elements = "text/html," * (ELEMENTS_MAX - 1 + more) + "application/openmetrics-text" + ",a/b" * 100_000
+    assert negotiate(elements).is_openmetrics is not bool(more)
+    assert accepts_gzip("br," * (ELEMENTS_MAX - 1 + more) + "gzip") is not bool(more)
+    parameters = "application/openmetrics-text" + ";a=b" * (PARAMETERS_MAX - 1 + more) + ";q=0" + ";a=b" * 100_000
+    assert negotiate(parameters).is_openmetrics is bool(more)
 
 
 class Series(NamedTuple):
@@ -356,6 +379,19 @@ def test_a_family_that_was_not_selected_is_not_rendered() -> None:
     blocks = iter(["batches_total 1\n"])
     render(select([Family("batches", "counter", "Batches.", "", blocks)], ["records"]), TEXT_PAGE)
     assert next(blocks) == "batches_total 1\n"
+
+
+@pytest.mark.parametrize("format", [TEXT_PAGE, OPENMETRICS_PAGE])
+def test_a_page_is_made_in_pieces_while_it_is_read(format: Format) -> None:
+    """None is much longer than the others, and what makes one is forgotten before the next is made."""
+    line = f'batches_total{{region="{"x" * 1000}"}} 1\n'
+    blocks = iter([line] * 1000)
+    exemplars = {line[: line.rfind(" ")]: Exemplar({"topic": "a"}, 1.0)}
+    page = pieces([Family("batches", "counter", "Batches.", "", blocks, exemplars)], format)
+    first = next(page)
+    assert len(list(blocks)) > 900
+    assert PIECE_CHARACTERS <= len(first) < PIECE_CHARACTERS + 2 * len(line)
+    assert first + b"".join(page) == first + (b"# EOF\n" if format.is_openmetrics else b"")
 
 
 def test_label_values_are_escaped_once() -> None:

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from exporter import visits as module
 from exporter.visits import Visits
 from tests.support.waiting import eventually
 
@@ -58,3 +59,27 @@ def test_a_visit_that_fails_ends_as_well() -> None:
     with pytest.raises(ValueError, match="wrong"), Visits(lock):
         raise ValueError("wrong")
     assert not lock.locked()
+
+
+@pytest.mark.parametrize(("visit_seconds", "visits_made"), [(0.0, 5), (FOREVER_SECONDS, 1)])
+def test_many_items_are_looked_at_in_visits_that_end_in_time(
+    monkeypatch: pytest.MonkeyPatch, visit_seconds: float, visits_made: int
+) -> None:
+    """Each look is within a visit; one that takes as long as a visit may take is the last of it."""
+    monkeypatch.setattr(module, "VISIT_SECONDS", visit_seconds)
+    lock = threading.Lock()
+    visits = Visits(lock)
+    seen = list(visits.each(range(5), lambda item: (item, lock.locked())))
+    assert seen == [(item, True) for item in range(5)]
+    assert visits._visits == visits_made
+    assert not lock.locked()
+
+
+def test_the_owner_has_its_turn_between_two_visits() -> None:
+    """What was seen in a visit is used outside of it; nobody visits who has nothing to look at."""
+    lock = threading.Lock()
+    visits = Visits(lock)
+    assert [lock.locked() for _ in visits.each(range(3), lambda item: item)] == [False] * 3
+    made = visits._visits
+    assert list(visits.each([], lambda item: item)) == []
+    assert visits._visits == made

@@ -7,12 +7,17 @@ samples are text already. The names of families and labels are trusted to be of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from prometheus_client import Metric
 from prometheus_client.samples import Exemplar, Timestamp
 
 EXEMPLAR_CHARACTERS_MAX = 128
+# Of a header that is negotiated by; browsers send some ten elements, Prometheus six, with three parameters at most.
+ELEMENTS_MAX = 32
+PARAMETERS_MAX = 8
+PIECE_CHARACTERS = 64 * 1024
 _SUFFIXES = {
     "counter": ("", "_total", "_created"),
     "gaugehistogram": ("", "_bucket", "_gcount", "_gsum"),
@@ -85,7 +90,10 @@ _ESCAPINGS = ("allow-utf-8", "underscores", "values")
 
 
 def negotiate(accept: str | None) -> Format:
-    """The format that suits an Accept header best; text 0.0.4 when none does. Malformed elements count for nothing."""
+    """The format that suits an Accept header best; text 0.0.4 when none does.
+
+    Malformed elements count for nothing, nor do those after the first `ELEMENTS_MAX`.
+    """
     elements = list(_weighted(accept or ""))
     nearest = [(offer, match) for offer in _OFFERS if (match := _nearest(elements, offer)) and match.quality]
     if not nearest:
@@ -102,15 +110,34 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
 
 def render(families: Iterable[AnyFamily], format: Format) -> bytes:
     """One page. Of families that claim the same name the first stays; `_created` series and timestamps are left out."""
+    return b"".join(pieces(families, format))
+
+
+def pieces(families: Iterable[AnyFamily], format: Format) -> Iterator[bytes]:
+    """Yield one page as `render` makes it, in pieces of `PIECE_CHARACTERS` or a little more."""
     parts: list[str] = []
+    length = 0
+    for part in _parts(families, format.is_openmetrics):
+        parts.append(part)
+        length += len(part)
+        if length >= PIECE_CHARACTERS:
+            yield _encoded(parts)
+            parts, length = [], 0
+    yield _encoded(parts)
+
+
+def _parts(families: Iterable[AnyFamily], is_openmetrics: bool) -> Iterator[str]:
     claimed: set[str] = set()
     for family in families:
         names = _names(family)
         if claimed.isdisjoint(names):
             claimed |= names
-            parts += _family_parts(family, format.is_openmetrics)
-    if format.is_openmetrics:
-        parts.append("# EOF\n")
+            yield from _family_parts(family, is_openmetrics)
+    if is_openmetrics:
+        yield "# EOF\n"
+
+
+def _encoded(parts: Iterable[str]) -> bytes:
     # A lone surrogate becomes a question mark: one bad value must not cost the whole page.
     return "".join(parts).encode("utf-8", "replace")
 
@@ -127,9 +154,12 @@ def label_text(labels: Mapping[str, str]) -> str:
 
 
 def _weighted(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """The elements of a header, in lower case, with parameters and quality, but for those with a malformed quality."""
-    for element in header.lower().split(","):
-        value, *rest = (part.strip() for part in element.split(";"))
+    """The elements of a header, in lower case, with parameters and quality, but for those with a malformed quality.
+
+    The cost is linear in the header, and small: what lies beyond the limits is only passed over.
+    """
+    for element in islice(header.lower().split(",", ELEMENTS_MAX), ELEMENTS_MAX):
+        value, *rest = (part.strip() for part in islice(element.split(";", PARAMETERS_MAX + 1), PARAMETERS_MAX + 1))
         pairs = (part.partition("=") for part in rest)
         parameters = {name.strip(): text.strip().strip('"') for name, _, text in pairs}
         try:
@@ -208,9 +238,10 @@ def _samples(family: Metric, is_openmetrics: bool) -> Iterator[str]:
 
 
 def _with_exemplars(family: Family) -> Iterator[str]:
-    for line in "".join(family.blocks).split("\n")[:-1]:
-        exemplar = family.exemplars.get(line[: line.rfind(" ")])
-        yield f"{line}{_exemplar_text(exemplar) if exemplar else ''}\n"
+    for block in family.blocks:
+        for line in block.split("\n")[:-1]:
+            exemplar = family.exemplars.get(line[: line.rfind(" ")])
+            yield f"{line}{_exemplar_text(exemplar) if exemplar else ''}\n"
 
 
 def _exemplar_text(exemplar: Exemplar) -> str:

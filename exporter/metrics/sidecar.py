@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import NamedTuple
 
 import confluent_kafka
@@ -32,8 +32,6 @@ from exporter.model import EventType, Reason
 
 ANOMALIES = "marketdata_anomalies"
 FEED_ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
-# Feeds that are rendered at once while the loop waits: about three milliseconds.
-RENDERED_FEEDS = 60
 
 
 class _Text(NamedTuple):
@@ -78,14 +76,14 @@ class SidecarMetrics:
         feeds = list(self._loop.analysis.table.feeds.values())
         known = self._texts  # other scrapes go on with the one that they began with
         changed = (feed for feed in feeds if feed not in known or known[feed].version != feed.version)
-        while some := list(islice(changed, RENDERED_FEEDS)):
-            with self._loop.visits:
-                for feed in some:
-                    known[feed] = _Text(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
+        known.update(self._loop.visits.each(changed, self._rendered))
         if len(known) > len(feeds):
             self._texts = {feed: known[feed] for feed in feeds}
             self._labels = {feed: self._label_text(feed) for feed in feeds}
         return [known[feed].blocks for feed in feeds]
+
+    def _rendered(self, feed: Feed) -> tuple[Feed, _Text]:
+        return feed, _Text(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
 
     def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
         """Return where each kind of anomaly was last met, by the line that counts it."""
