@@ -24,9 +24,10 @@ from exporter.configuration.conflicts import Conflict
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import layout
 from exporter.store.breaker import CircuitState
-from exporter.store.connection import Allowance, limited
+from exporter.store.connection import OPERATION_SECONDS, Allowance, limited
+from exporter.store.pages import PageReader
 from exporter.store.refusals import is_final, said
-from exporter.store.store import StoreUnavailable, SymbolStatistics
+from exporter.store.store import Place, StoreUnavailable, SymbolStatistics
 
 OPERATIONS = ("ping", "read", "write")
 
@@ -203,6 +204,22 @@ class RedisCounts:
                 raise
             self._metrics.skipped.inc()
         return found
+
+    def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
+        """See Store."""
+        with self._page_reader() as reader:
+            return reader.page(feed, after, limit)
+
+    def lookup(self, feed: FeedKey, symbols: Iterable[str]) -> list[SymbolStatistics]:
+        """See Store."""
+        names = [layout.name(feed, symbol) for symbol in symbols]
+        with self._page_reader() as reader:
+            return list(reader.statistics(names))
+
+    @contextmanager
+    def _page_reader(self) -> Iterator[PageReader]:
+        with self._reader() as client:
+            yield PageReader(client, self._keys, time.monotonic() + OPERATION_SECONDS, self._metrics.skipped.inc)
 
     def distinct(self, feed: FeedKey, now_ms: int) -> int:
         """See Store."""

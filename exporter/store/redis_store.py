@@ -21,7 +21,7 @@ from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import layout
 from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.counts import RedisCounts, StoreMetrics, StoreRefused
-from exporter.store.store import StoreUnavailable, SymbolStatistics
+from exporter.store.store import Place, StoreUnavailable, SymbolStatistics
 from exporter.threads import Start, start
 
 PING_SECONDS = 5.0
@@ -136,6 +136,16 @@ class RedisStore:
         """See Store."""
         self._refuse_if_open()
         return self._redis.symbols(feed)
+
+    def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
+        """See Store."""
+        self._refuse_if_open()
+        return self._redis.page(feed, after, limit)
+
+    def lookup(self, feed: FeedKey, symbols: Iterable[str]) -> list[SymbolStatistics]:
+        """See Store."""
+        self._refuse_if_open()
+        return self._redis.lookup(feed, symbols)
 
     def distinct(self, feed: FeedKey) -> int | None:
         """See Store."""

@@ -28,6 +28,14 @@ class SymbolStatistics(NamedTuple):
     last_seen_ms: int
 
 
+class Place(NamedTuple):
+    """Where a page of symbols begins: a partition, the cursor of a scan over its names, and the name before."""
+
+    partition: str = ""
+    cursor: int = 0
+    name: bytes = b""
+
+
 class Store(Protocol):
     """Where symbols are added up."""
 
@@ -45,6 +53,12 @@ class Store(Protocol):
 
     def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:
         """All symbols (of a feed), in order; blocks, and raises StoreUnavailable."""
+
+    def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
+        """At most so many symbols (of a feed), and where the next begin; blocks, and raises StoreUnavailable."""
+
+    def lookup(self, feed: FeedKey, symbols: Iterable[str]) -> list[SymbolStatistics]:
+        """Those of the symbols that any replica has seen; blocks, and raises StoreUnavailable."""
 
     def distinct(self, feed: FeedKey) -> int | None:
         """About how many symbols the feed had in this window and the one before; blocks, raises StoreUnavailable."""
@@ -66,6 +80,14 @@ class NullStore:
         """See Store."""
 
     def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:
+        """See Store."""
+        return []
+
+    def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
+        """See Store."""
+        return [], None
+
+    def lookup(self, feed: FeedKey, symbols: Iterable[str]) -> list[SymbolStatistics]:
         """See Store."""
         return []
 
