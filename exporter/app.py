@@ -39,7 +39,9 @@ from exporter.version import version
 from exporter.watching.comparison import comparison
 from exporter.watching.diagnosis import Rounds
 from exporter.watching.watch import watches
-from exporter.web.server import WebMetrics, WebServer
+from exporter.web.hosts import Access
+from exporter.web.interface import WebMetrics
+from exporter.web.server import WebServer
 from exporter.web.views import SidecarViews
 
 log = logging.getLogger("exporter.app")
@@ -85,6 +87,7 @@ class App:
         self.views = SidecarViews(config, self.loop, self.store, metrics, registry)
         host, port = host_and_port(config.web.listen_address)
         path = config.web.telemetry_path
+        access = Access(config.web.allowed_hosts, config.web.config_page)
         self._web = WebServer(
             self.views,
             host,
@@ -92,6 +95,7 @@ class App:
             path,
             version=version(),
             metrics=WebMetrics(registry),
+            access=access,
             start_thread=self.start_thread,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 import sys
 
 # What a turn makes is freed with its events, and hardly anything refers to itself. By default each some hundred objects
@@ -19,11 +20,16 @@ _M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 def settle() -> None:
-    """Look for garbage rarely and never among what lives already, let threads take turns often, give memory back."""
+    """Look for garbage rarely and never among what lives already, let threads take turns often, give memory back.
+
+    And use as many descriptors as are allowed: the usual limit is lower, for programs that call select(2).
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     sys.setswitchinterval(SWITCH_SECONDS)
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, others need not
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)

@@ -46,7 +46,7 @@ from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.layout import Keys
 from exporter.tools.services import cost
 from exporter.unreadable import LEAST_TRIES
-from exporter.web import connections
+from exporter.web import heads, limits, protocol, routes
 from tests.support.alerts import all_rules
 from tests.support.families import full_sidecar, parsed
 from tests.support.panels import panel_queries
@@ -513,9 +513,16 @@ def test_the_keys_in_redis_are_those_of_the_layout() -> None:
 
 
 def test_figures_in_sentences_are_those_of_the_code() -> None:
-    limits = connections.Limits()
-    clients_may = f"at most {limits.connections} connections, {limits.request_seconds:g} s for a request, "
-    assert f"{clients_may}{limits.reply_seconds:g} s for an answer" in FLAT
+    web = limits.Limits()
+    places = f"{web.waiting} whose request waits, and {web.answered} that are answered or idle"
+    assert f"at most {web.connections} connections that have not sent a request, {places}" in FLAT
+    times = f"{web.request_seconds:g} s for a request, {web.reply_seconds:g} s for an answer"
+    assert f"{times}, {web.idle_seconds:g} s between two" in FLAT
+    head = f"longer than {heads.LINE_BYTES_MAX} bytes; the head is longer than {heads.HEAD_BYTES_MAX}"
+    headers = f"a header longer than {protocol.FIELD_BYTES_MAX}, or there are more than {protocol.HEADERS_MAX}"
+    assert f"{head}, {headers}" in FLAT
+    assert f"({routes.SYMBOLS} unless given, at most {routes.SYMBOLS_MAX})" in FLAT
+    assert f"a parameter is wrong; there are at most {routes.PARAMETERS_MAX}" in FLAT
     assert f"{values.EXCERPT_BYTES} bytes of the record about the byte" in FLAT
     assert f"by the broker after {clients.TRANSACTIONAL['transaction.timeout.ms'] // 1000} s" in FLAT
     assert f"for {loop.STALLED_SECONDS:g} s; `/-/healthy`" in FLAT

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import count
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from exporter.analyzers.symbols import CONFIRMATIONS, SymbolStatus
 from exporter.app import App
@@ -18,6 +22,7 @@ from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from exporter.model import FeedKey, Record, Unavailable
 from exporter.store import redis_store
 from exporter.watching.watch import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, Surroundings
+from exporter.web.interface import CursorError, Row
 from exporter.web.views import SidecarViews
 from tests.support.analysis import FIRST, KEY, NOW_MS, START, start
 from tests.support.process import free_port
@@ -57,7 +62,17 @@ class Sidecar:
 
     def statuses(self) -> dict[str, object]:
         """The status of each symbol, as the rows tell."""
-        return {str(row["symbol"]): row.get("status") for row in self.app.views.symbols(KEY)}
+        return {str(row["symbol"]): row.get("status") for row in self.app.views.symbols(KEY, "", 100).rows}
+
+    def listed(self, feed: FeedKey | None, limit: int) -> list[Row]:
+        """All rows, page by page; none has more than it may, and each but the last has some."""
+        rows, after = self.app.views.symbols(feed, "", limit)
+        while after:
+            assert len(rows) > 0
+            page, after = self.app.views.symbols(feed, after, limit)
+            assert len(page) <= limit
+            rows += page
+        return rows
 
     def counted(self) -> Iterator[tuple[SymbolStatus, int]]:
         """How many symbols have each status, as the metrics tell."""
@@ -82,7 +97,7 @@ def test_each_symbol_has_a_status_the_missing_among_them(sidecar: Sidecar) -> No
     active, stale, missing, unexpected = SymbolStatus
     expected = {"A": active, "B": stale, "C": missing, "NEVER": missing, "X": unexpected}
     assert sidecar.statuses() == expected
-    (never,) = (row for row in sidecar.app.views.symbols(None) if row["symbol"] == "NEVER")
+    (never,) = (row for row in sidecar.app.views.symbols(None, "", 100).rows if row["symbol"] == "NEVER")
     assert never == {**KEY._asdict(), "symbol": "NEVER", "messages": 0, "status": missing}
 
 
@@ -126,8 +141,10 @@ def test_symbols_of_all_replicas_have_a_status_by_when_any_saw_them(redis_server
         sidecar.run("A", 2 * MISSING_SYMBOL_MS)
         store.add(KEY, sidecar.now_ms, ["A", "B"])
         store.add(other, sidecar.now_ms, ["A"])
-        eventually(lambda: len(list(sidecar.app.views.symbols(None))) == 5, 10)
-        found = {(row["exchange"], row["symbol"]): row.get("status") for row in sidecar.app.views.symbols(None)}
+        eventually(lambda: len(sidecar.app.views.symbols(None, "", 100).rows) == 5, 10)
+        found = {
+            (row["exchange"], row["symbol"]): row.get("status") for row in sidecar.app.views.symbols(None, "", 100).rows
+        }
     finally:
         store.stop(5)
     wanted: Mapping[tuple[str, str], object] = {
@@ -143,7 +160,7 @@ def test_symbols_of_all_replicas_have_a_status_by_when_any_saw_them(redis_server
 def error_of(views: SidecarViews) -> str:
     """Why there are no symbols."""
     with pytest.raises(Unavailable) as refused:
-        views.symbols(None)
+        views.symbols(None, "", 10)
     return str(refused.value)
 
 
@@ -160,3 +177,53 @@ def test_an_error_of_redis_says_once_whose_it_is(trouble: str, monkeypatch: pyte
     with pytest.raises(Unavailable, match=re.escape(error_of(views))):
         views.distinct(KEY)
     store.stop(0.0)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+@pytest.mark.parametrize("feed", [None, KEY])
+def test_pages_of_symbols_are_together_what_one_page_is(sidecar: Sidecar, feed: FeedKey | None, limit: int) -> None:
+    """In order, with those that never came; an expected feed that was not heard has none."""
+    rows = sidecar.listed(feed, limit)
+    assert rows == sidecar.app.views.symbols(feed, "", 100).rows
+    assert [row["symbol"] for row in rows] == ["A", "B", "C", "NEVER", "X"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_pages_of_all_replicas_are_together_what_one_page_is(redis_server: RedisServer, limit: int) -> None:
+    """Each row once; those of symbols that no replica has seen come last."""
+    sidecar = Sidecar(EXPECTED, RedisConfig(url=redis_server.url, prefix="views"))
+    store = sidecar.app.store
+    store.start()
+    try:
+        sidecar.read("AB")
+        sidecar.run("A", 2 * MISSING_SYMBOL_MS)
+        store.add(KEY, sidecar.now_ms, ["A", "B"])
+        eventually(lambda: len(sidecar.app.views.symbols(None, "", 100).rows) == 4, 10)
+        rows = sidecar.listed(KEY, limit)
+    finally:
+        store.stop(5)
+    assert sorted(str(row["symbol"]) for row in rows[:2]) == ["A", "B"]
+    assert [(row["symbol"], row.get("status")) for row in rows[2:]] == [
+        ("C", SymbolStatus.MISSING),
+        ("NEVER", SymbolStatus.MISSING),
+    ]
+
+
+UNHEARD = Sidecar(EXPECTED)
+
+
+@given(st.text() | st.binary().map(lambda raw: urlsafe_b64encode(raw).decode()))
+@example(urlsafe_b64encode(b'["t/0",1,"\xc4\x80",null,""]').decode())
+@example(urlsafe_b64encode(b'["t/0",-1,"",["a","b","c"],""]').decode())
+def test_what_is_no_end_of_a_page_is_said_to_be_none(after: str) -> None:
+    """Whatever a client makes up."""
+    with suppress(CursorError):
+        UNHEARD.app.views.symbols(None, after, 10)
+
+
+def test_rows_of_feeds_are_made_while_they_are_read(sidecar: Sidecar) -> None:
+    """How many there are is known before, as the page needs it."""
+    rows = sidecar.app.views.feeds()
+    assert len(rows) == 1
+    sidecar.read("A")
+    assert [row["batches"] for row in rows] == [sidecar.feed.batches]

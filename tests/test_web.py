@@ -16,6 +16,7 @@ from prometheus_client.samples import Exemplar
 from exporter.metrics.exposition import OPENMETRICS, TEXT, Family
 from exporter.model import Status, Unavailable
 from exporter.web.connections import ListenError
+from exporter.web.interface import CursorError
 from exporter.web.server import WebServer
 from tests.support.missing import missing
 from tests.support.prometheus import PrometheusServer
@@ -179,6 +180,42 @@ def test_feeds_and_symbols_are_json(shop: Site) -> None:
     data = [{"feed": "korea:upbit:ticker", "symbol": "KRW-BTC"}]
     assert one == {"status": "success", "data": data, "distinct": 1}
     assert get(shop, "/api/v1/symbols").json()["data"] == [{"feed": None, "symbol": "KRW-BTC"}]
+
+
+def test_feeds_asked_for_at_the_same_time_share_one_answer(shop: Site) -> None:
+    """Many who ask cost no more than one."""
+    shop.views.go_on.clear()
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(get, shop, "/api/v1/feeds") for _ in range(8)]
+        assert shop.views.collecting.wait(10)
+        eventually(lambda: len(shop.server._connections._waiting) == 8)
+        shop.views.go_on.set()
+        assert {answer.result(10).status_code for answer in asking} == {200}
+    assert shop.views.readings == 1
+
+
+def test_a_page_of_symbols_says_where_the_next_begins(shop: Site) -> None:
+    """And how many rows it may have; at the end there is no next."""
+    first = get(shop, "/api/v1/symbols?limit=7").json()
+    assert "next" not in first
+    shop.views.after = "there"
+    assert get(shop, "/api/v1/symbols?limit=7").json() == {**first, "next": "there"}
+    assert get(shop, "/api/v1/symbols?limit=10000&after=here").status_code == HTTPStatus.OK
+    assert shop.views.asked == [("", 7), ("", 7), ("here", 10_000)]
+
+
+@pytest.mark.parametrize("limit", ["", "0", "10001", "-1", "1e3", "x", "1" * 5000])
+def test_a_limit_that_is_none_is_an_error_in_json(shop: Site, limit: str) -> None:
+    answer = get(shop, f"/api/v1/symbols?limit={limit}")
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+    assert answer.json() == {"status": "error", "error": "limit must be a whole number from 1 to 10000"}
+
+
+def test_the_end_of_no_page_is_an_error_in_json(shop: Site) -> None:
+    shop.views.failure = CursorError("after must be `next` of the page before")
+    answer = get(shop, "/api/v1/symbols?after=x")
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+    assert answer.json() == {"status": "error", "error": "after must be `next` of the page before"}
 
 
 @pytest.mark.parametrize("feed", ["", "korea", "korea:upbit", "korea::ticker", "a:b:c:d"])

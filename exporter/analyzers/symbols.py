@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from enum import StrEnum
 from heapq import nsmallest
 from typing import TYPE_CHECKING, NamedTuple
@@ -112,6 +113,12 @@ class Coverage:
     def expected(self) -> frozenset[str] | set[str]:
         """The symbols that the feed should carry; do not change it."""
         return self._configured or self._learned
+
+    def copied(self) -> Coverage:
+        """Return a copy that stays as it is, for `statuses` beside the one who looks."""
+        copied = copy(self)
+        copied._learned = set(self._learned)
+        return copied
 
     def look(self, seen_ms: Mapping[str, int], now_ms: int) -> SymbolCounts | None:
         """Count symbols by status; None while it is too early to call one missing.

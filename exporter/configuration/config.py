@@ -275,6 +275,14 @@ class WebConfig(Section, frozen=True, kw_only=True):
 
     listen_address: Annotated[str, _parsed(notation.listen_address, "an address such as :8000 or [::1]:8000")] = ":8000"
     telemetry_path: Annotated[str, _parsed(notation.telemetry_path, "a path such as /metrics")] = "/metrics"
+    allowed_hosts: (
+        Annotated[
+            tuple[Annotated[str, _parsed(notation.host, "the name of a host, such as metrics.example.com")], ...],
+            _LIST,
+        ]
+        | None
+    ) = None
+    config_page: Literal["loopback", "everyone", "off"] = "loopback"
     config_file: str | None = None
 
 

@@ -89,6 +89,13 @@ def _host(text: str) -> str:
     return text
 
 
+def host(text: str) -> str:
+    """The text in lower case, when a host can have it for a name; without a port."""
+    if not re.fullmatch(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*", text, re.ASCII):
+        raise ValueError("letters, digits, '.', '_' and '-', without a port")
+    return text.lower()
+
+
 def listen_address(text: str) -> str:
     """The text, when `host_and_port` can read it."""
     host_and_port(text)

@@ -1,180 +1,248 @@
-"""Where the server listens, and its open connections: how many, how long and how much memory they may hold.
+"""Where the server listens, and the connections that are answered: how many, how long, with how much memory.
 
-Nobody is refused. Who comes when a limit is reached takes the place of another: of those that had a second or more
-for what they want, and of these, of one that has not sent a request. So clients that are slow, silent or hostile lose
-to those that send a request and read the answer. Everything here belongs to the thread of the event loop.
+When all places are taken, the next takes that of one that is idle, else of the one that has read nothing of its answer
+for longest, else of the one that has waited longest. So clients that are slow or hostile lose to those that read their
+answers. Everything here belongs to the thread of the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import logging
-import math
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from ipaddress import IPv6Address
-from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from exporter.limiter import RateLimiter
+from exporter.web.admission import Admission
+from exporter.web.bodies import Bodies
+from exporter.web.limits import CONNECTIONS_MIN, Eviction, Limits
+from exporter.web.protocol import Protocol
+from exporter.web.responses import CHUNK_BYTES, Settled
+
 SWEEP_SECONDS = 0.5
-CHUNK_BYTES = 64 * 1024
-WAITING_MAX = 512
-# asyncio accepts this many before it reads from any of them, so that they must be fewer than may be open.
-ACCEPTED_MAX = 64
-YOUNG_SECONDS = 1.0
+# Of the kernel's queue: what comes while the acceptor does something else.
+BACKLOG = 4096
+AT_ONCE = struct.pack("ii", 1, 0)
+# A reader that has taken nothing for so long, or one whose answer was not made, may lose its place to another.
+READING_SECONDS = 0.5
+WAITING_SECONDS = 1.0
+# What this costs is bounded, too: who is closed may come again at once.
+EVICTIONS_BURST, EVICTIONS_PER_SECOND = 100, 100
 NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class Limits(NamedTuple):
-    """How much clients may have of the server."""
-
-    connections: int = 512
-    request_seconds: float = 10.0
-    reply_seconds: float = 30.0
-    idle_seconds: float = 15.0
-    # What large answers that are on their way may hold; one that is larger than this goes out alone.
-    bodies_bytes: int = 64 * 1024 * 1024
 
 
 class ListenError(OSError):
     """The address cannot be listened on: it is in use, not ours, or not allowed."""
 
 
-class Eviction(StrEnum):
-    """Why a connection was closed before its time; a closed set."""
-
-    CONNECTIONS = "connections"
-    MEMORY = "memory"
-    SLOW = "slow"
-
-
 class Connection:
-    """One client. `body` is the large answer it is reading."""
+    """One client; `crowd` has those that do the same, in the order in which they did something last."""
 
-    __slots__ = ("body", "deadline", "is_served", "since", "transport")
+    __slots__ = ("body", "crowd", "deadline", "since", "transport")
 
-    def __init__(self, transport: asyncio.Transport, now: float, deadline: float) -> None:
+    def __init__(self, transport: asyncio.Transport, crowd: Crowd, now: float) -> None:
         self.transport = transport
-        self.is_served = False
-        self.since = now
-        self.deadline = deadline
-        self.body = b""
+        self.crowd = crowd
+        self.since = self.deadline = now
+        self.body: tuple[bytes, ...] = ()
+
+
+Crowd = dict[RequestHandler, Connection]
 
 
 class Connections(web.Server):
-    """aiohttp's server with limits; `on_eviction` is called for each connection that is closed for breaking one."""
+    """aiohttp's server with limits.
 
-    def __init__(self, handler: Handler, limits: Limits, on_eviction: Callable[[Eviction], None]) -> None:
-        super().__init__(
-            handler,
-            handler_cancellation=True,
-            keepalive_timeout=limits.idle_seconds,
-            # A body that nobody asked for is not waited for.
-            lingering_time=0,
-            access_log=None,
-            # A logger of its own that says nothing: what aiohttp would log is garbage that clients sent.
-            logger=logging.Logger("aiohttp", logging.CRITICAL + 1),
-        )
+    `on_eviction` is called for each connection that is closed for breaking one, `on_answer` with the status of each
+    answer that the handler does not give, because what was sent is no request.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handler: Handler,
+        limits: Limits,
+        on_eviction: Callable[[Eviction], None],
+        on_answer: Callable[[int], None],
+    ) -> None:
+        super().__init__(handler, handler_cancellation=True, loop=loop)
         self._limits = limits
         self._on_eviction = on_eviction
+        self._on_answer = on_answer
         self._open: dict[RequestHandler, Connection] = {}
-        self._clock = asyncio.get_running_loop().time
+        self._idle: Crowd = {}
+        self._reading: Crowd = {}
+        self._waiting: Crowd = {}
+        self._bodies = Bodies()
+        self._event_loop = loop
+        self._clock = loop.time
+        self._adopting: set[asyncio.Task[object]] = set()
+        self._evictions = RateLimiter(EVICTIONS_BURST, EVICTIONS_PER_SECOND)
         self._is_closing = False
+        self.admission = Admission(
+            loop, limits.waiting, self._has_room, self._adopt, lambda: on_eviction(Eviction.CONNECTIONS)
+        )
+        self.turned_at = self._clock()
+
+    def __call__(self) -> RequestHandler:
+        """See web.Server."""
+        return Protocol(self, self._event_loop, self._limits.idle_seconds, self._is_asking, self._on_answer)
+
+    def _is_asking(self, handler: RequestHandler) -> bool:
+        return handler in self._waiting or handler in self._reading
+
+    def _adopt(self, client: socket.socket) -> None:
+        task = self._event_loop.create_task(self._event_loop.connect_accepted_socket(self, client))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopted)
+
+    def _adopted(self, task: asyncio.Task[object]) -> None:
+        self._adopting.discard(task)
+        # The client may have gone; that is not worth a line in the log.
+        task.cancelled() or task.exception()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """See web.Server."""
-        if len(self._open) >= self._limits.connections:
-            self._evict(min(self._open, key=self._merit), Eviction.CONNECTIONS)
-        now = self._clock()
-        self._open[handler] = Connection(transport, now, now + self._limits.request_seconds)
+        # What was written has then gone to the kernel, and the next chunk waits for its reader.
+        transport.set_write_buffer_limits(high=0)
+        connection = Connection(transport, self._waiting, self._clock())
+        connection.deadline = connection.since + self._limits.request_seconds
+        self._open[handler] = self._waiting[handler] = connection
         super().connection_made(handler, transport)
         if self._is_closing:
             transport.abort()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """See web.Server."""
-        self._open.pop(handler, None)
+        self._forget(handler)
         super().connection_lost(handler, exc)
 
     @contextmanager
     def serving(self, request: web.BaseRequest) -> Iterator[None]:
-        """The request has been read; within this its answer is made and sent."""
-        connection = self._open.get(request.protocol)
+        """The request has been read; within this its answer is made and sent, and nothing more is read."""
+        handler = request.protocol
+        connection = self._open.get(handler)
         if connection is None:
             raise ConnectionResetError("the client has gone")
-        connection.is_served = True
-        connection.since = self._clock()
-        connection.deadline = connection.since + self._limits.reply_seconds
+        # aiohttp stops reading as well, when requests come faster than answers; then that is its business.
+        if was_reading := connection.transport.is_reading():
+            connection.transport.pause_reading()
+        self._move(handler, self._waiting, self._limits.reply_seconds)
         try:
             yield
         finally:
-            connection.is_served = False
-            connection.body = b""
-            connection.since = self._clock()
-            # aiohttp closes an idle connection sooner than this; this one is for what it cannot close.
-            connection.deadline = connection.since + 2 * self._limits.idle_seconds
+            if handler in self._open:
+                self._take_body(connection, ())
+                # aiohttp closes an idle connection sooner than this; this one is for what it cannot close.
+                self._move(handler, self._idle, 2 * self._limits.idle_seconds)
+                if was_reading and not connection.transport.is_closing():
+                    connection.transport.resume_reading()
 
-    async def send(self, request: web.BaseRequest, response: web.StreamResponse, body: bytes) -> None:
-        """Send an answer, in chunks: to a client that does not read, the transport holds one or two of them."""
-        if len(body) > CHUNK_BYTES:
-            self._make_room(request.protocol, body)
-        response.content_length = len(body)
+    async def send(self, request: web.BaseRequest, response: web.StreamResponse, answer: Settled) -> None:
+        """Send an answer as fast as the client reads it, with a chunk at a time in this process."""
+        handler = request.protocol
+        if answer.length > CHUNK_BYTES:
+            self._make_room(handler, answer.body)
+        self._move(handler, self._reading)
+        response.content_length = answer.length
         await response.prepare(request)
         if request.method != "HEAD":
-            view = memoryview(body)
-            for start in range(0, len(body), CHUNK_BYTES):
-                await response.write(view[start : start + CHUNK_BYTES])
+            for chunk in answer.body:
+                view = memoryview(chunk)
+                for start in range(0, len(chunk), CHUNK_BYTES):
+                    await response.write(view[start : start + CHUNK_BYTES])
+                    self._move(handler, self._reading)
+                    await asyncio.sleep(0)  # a fast reader is never waited for, and others have their turn
         await response.write_eof()
+        await request.writer.drain()
 
-    async def accept(self, listener: socket.socket) -> asyncio.Server:
-        """Begin to serve those who connect to a socket."""
-        server = await asyncio.get_running_loop().create_server(self, sock=listener, backlog=ACCEPTED_MAX)
-        # The same number is the length of the kernel's queue, which may be longer.
-        listener.listen(WAITING_MAX)
-        return server
+    def relieve(self) -> None:
+        """Close some that wait for their places, or have them, soon; from any thread."""
+        self._event_loop.call_soon_threadsafe(self._close_some)
+
+    def _close_some(self) -> None:
+        for _ in range(CONNECTIONS_MIN):
+            victim = next(iter(self._idle or self._reading or self._waiting), None)
+            if not self.admission.close_oldest() and victim is not None:
+                self._evict(victim, Eviction.CONNECTIONS)
 
     async def sweep(self) -> None:
         """Close, for ever, connections that took too long."""
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            now = self._clock()
+            self.turned_at = now = self._clock()
+            self.admission.expire(now - self._limits.reply_seconds)
             for handler in [each for each, connection in self._open.items() if connection.deadline < now]:
                 self._evict(handler, Eviction.SLOW)
+            await asyncio.sleep(SWEEP_SECONDS)
 
     def abort(self) -> None:
         """Close all connections, and those that are only just coming, without waiting for their clients."""
         self._is_closing = True
+        self.admission.close()
         for connection in self._open.values():
             connection.transport.abort()
 
-    def _make_room(self, handler: RequestHandler, body: bytes) -> None:
-        """Close those that read the oldest answers until the different answers on their way fit into memory."""
-        self._open[handler].body = body
-        readers = sorted((each for each in self._open if self._open[each].body), key=self._merit)
-        for reader in readers:
-            bodies = {id(connection.body): len(connection.body) for connection in self._open.values()}
-            if sum(bodies.values()) <= self._limits.bodies_bytes:
-                return
-            if reader is not handler:
-                self._evict(reader, Eviction.MEMORY)
+    def _move(self, handler: RequestHandler, crowd: Crowd, seconds: float | None = None) -> None:
+        """Make a client the last of a crowd; with `seconds`, it has so long for what comes now."""
+        if (connection := self._open.get(handler)) is None:
+            raise ConnectionResetError("the client has gone")
+        del connection.crowd[handler]
+        connection.crowd = crowd
+        crowd[handler] = connection
+        connection.since = self._clock()
+        if seconds is not None:
+            connection.deadline = connection.since + seconds
 
-    def _merit(self, handler: RequestHandler) -> tuple[bool, bool, float]:
-        connection = self._open[handler]
-        is_young = self._clock() - connection.since < YOUNG_SECONDS
-        return is_young, connection.is_served, connection.since
+    def _has_room(self) -> bool:
+        """Whether there is a place for one more, if need be that of another."""
+        if len(self._open) + len(self._adopting) < self._limits.answered:
+            return True
+        victim = self._victim(self._clock())
+        if victim is None or self._evictions.admit("", int(self._clock() * 1000)) is None:
+            return False
+        self._evict(victim, Eviction.CONNECTIONS)
+        return True
+
+    def _victim(self, now: float) -> RequestHandler | None:
+        """Who has no use for its place: who is idle, does not read, or has waited for too long, in this order."""
+        for crowd, seconds in ((self._idle, 0.0), (self._reading, READING_SECONDS), (self._waiting, WAITING_SECONDS)):
+            first = next(iter(crowd), None)
+            if first is not None and now - crowd[first].since >= seconds:
+                return first
+        return None
+
+    def _make_room(self, handler: RequestHandler, body: tuple[bytes, ...]) -> None:
+        """Close who has read nothing for longest, until the different answers on their way fit into memory."""
+        self._take_body(self._open[handler], body)
+        for reader in [each for each, connection in self._reading.items() if connection.body and each is not handler]:
+            if self._bodies.total <= self._limits.bodies_bytes:
+                return
+            self._evict(reader, Eviction.MEMORY)
+
+    def _take_body(self, connection: Connection, body: tuple[bytes, ...]) -> None:
+        self._bodies.release(connection.body)
+        self._bodies.hold(body)
+        connection.body = body
+
+    def _forget(self, handler: RequestHandler) -> None:
+        if (connection := self._open.pop(handler, None)) is not None:
+            del connection.crowd[handler]
+            self._take_body(connection, ())
 
     def _evict(self, handler: RequestHandler, why: Eviction) -> None:
-        connection = self._open.pop(handler)
-        connection.body = b""
-        connection.deadline = math.inf
-        connection.transport.abort()
+        transport = self._open[handler].transport
+        self._forget(handler)
+        # Otherwise the kernel would keep what the client did not read for minutes, for each of those closed.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        transport.abort()
         self._on_eviction(why)
 
 
@@ -202,15 +270,15 @@ def _is_unspecified(host: str) -> bool:
 def _everywhere(port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
         try:
-            return socket.create_server(("", port), family=socket.AF_INET6, backlog=WAITING_MAX, dualstack_ipv6=True)
+            return socket.create_server(("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
         except OSError as error:
             if error.errno not in NO_IPV6:
                 raise
-    return socket.create_server(("", port), backlog=WAITING_MAX)
+    return socket.create_server(("", port), backlog=BACKLOG)
 
 
 def _at(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     # Of an address with a zone, the zone is a part.
-    return socket.create_server(address, family=family, backlog=WAITING_MAX)
+    return socket.create_server(address, family=family, backlog=BACKLOG)

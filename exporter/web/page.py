@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -26,7 +26,7 @@ def page(
     version: str,
     links: Iterable[str],
     states: Mapping[str, Status],
-    feeds: Sequence[Mapping[str, object]],
+    feeds: Collection[Mapping[str, object]],
 ) -> str:
     """The page, with the first feeds of a long list; `states` has one for each word such as `ready`."""
     return Template(template).substitute(

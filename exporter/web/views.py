@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 
-from exporter.analyzers.symbols import SymbolStatus
 from exporter.configuration.config import Config, redacted
 from exporter.feeds import Feed
 from exporter.foreign import printable, without_secrets
@@ -17,22 +15,17 @@ from exporter.loop import Loop
 from exporter.metrics.exposition import Family
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.model import FeedKey, Status, Unavailable
-from exporter.store.store import NullStore, Store, StoreUnavailable
+from exporter.store.store import Store, StoreUnavailable
 from exporter.watching.watch import Watch
+from exporter.web.interface import Row, SymbolPage
+from exporter.web.symbol_pages import SymbolPages
 
 # A broker's words, and what to do about it.
 REASON_MAX = 600
 
 
-class Seen(NamedTuple):
-    """The symbols of one feed: how many messages each had, and when it was last in a batch, in Unix milliseconds."""
-
-    messages: Mapping[str, int]
-    last_ms: Mapping[str, int]
-
-
 class SidecarViews:
-    """The views of one sidecar; see `exporter.web.server.Views`."""
+    """The views of one sidecar; see `exporter.web.interface.Views`."""
 
     def __init__(
         self, config: Config, loop: Loop, store: Store, metrics: SidecarMetrics, registry: CollectorRegistry
@@ -42,6 +35,7 @@ class SidecarViews:
         self._store = store
         self._metrics = metrics
         self._registry = registry
+        self._symbols = SymbolPages(loop, store)
 
     def collect(self) -> Iterator[Metric | Family]:
         """Yield all families of the process, and last how many series they have."""
@@ -64,16 +58,13 @@ class SidecarViews:
         shown: Any = without_secrets(redacted(self._config))
         return dict(shown)
 
-    def feeds(self) -> list[dict[str, object]]:
-        """Return a row for each feed, in order."""
-        with self._loop.visits:
-            feeds = self._loop.analysis.table.feeds
-            return [_feed_row(feeds[key]) for key in sorted(feeds)]
+    def feeds(self) -> FeedRows:
+        """Return a row for each feed, in order, made while it is read."""
+        return FeedRows(self._loop)
 
-    def symbols(self, feed: FeedKey | None) -> list[dict[str, object]]:
+    def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """Return a row for each symbol: of all replicas when there is Redis, else what this process has seen."""
-        seen = self._seen_here(feed) if isinstance(self._store, NullStore) else self._seen_by_all(feed)
-        return [row for key in sorted(seen) for row in self._symbol_rows(key, seen[key])]
+        return self._symbols.page(feed, after, limit)
 
     def distinct(self, feed: FeedKey) -> int | None:
         """Return about how many symbols the feed had lately over all replicas; None without Redis."""
@@ -82,36 +73,23 @@ class SidecarViews:
         except StoreUnavailable as error:
             raise Unavailable(printable(f"Redis: {error}")) from None
 
-    def _seen_here(self, feed: FeedKey | None) -> dict[FeedKey, Seen]:
-        with self._loop.visits:
-            known = self._loop.analysis.table.feeds
-            keys = known if feed is None else known.keys() & {feed}
-            return {key: Seen(dict(known[key].symbol_messages), dict(known[key].symbol_seen_ms)) for key in keys}
 
-    def _seen_by_all(self, feed: FeedKey | None) -> dict[FeedKey, Seen]:
-        try:
-            rows = self._store.symbols(feed)
-        except StoreUnavailable as error:
-            raise Unavailable(printable(f"Redis: {error}")) from None
-        messages: dict[FeedKey, dict[str, int]] = defaultdict(dict)
-        last_ms: dict[FeedKey, dict[str, int]] = defaultdict(dict)
-        for row in rows:
-            messages[row.feed][row.symbol] = row.messages
-            last_ms[row.feed][row.symbol] = row.last_seen_ms
-        return {key: Seen(messages[key], last_ms[key]) for key in messages}
+class FeedRows(Collection[Row]):
+    """The rows of the feeds that there are now; whoever reads them visits the loop for a moment at a time."""
 
-    def _symbol_rows(self, key: FeedKey, seen: Seen) -> Iterator[dict[str, object]]:
-        """Rows of one feed; each that is known to be expected but never came is among them."""
-        with self._loop.visits:
-            feed = self._loop.analysis.table.feeds.get(key)
-            statuses = _statuses(feed, seen.last_ms) if feed is not None and feed.partitions else {}
-        for symbol in sorted(seen.last_ms.keys() | statuses.keys()):
-            row: dict[str, object] = {**key._asdict(), "symbol": symbol, "messages": seen.messages.get(symbol, 0)}
-            if symbol in seen.last_ms:
-                row["last_seen_ms"] = seen.last_ms[symbol]
-            if symbol in statuses:
-                row["status"] = statuses[symbol]
-            yield row
+    def __init__(self, loop: Loop) -> None:
+        feeds = dict(loop.analysis.table.feeds)
+        self._feeds = [feeds[key] for key in sorted(feeds)]
+        self._loop = loop
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._loop.visits.each(self._feeds, _feed_row)
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == each for each in self)
 
 
 def _told(status: Status) -> Status:
@@ -151,9 +129,3 @@ def _state_row(watch: Watch) -> dict[str, object]:
         "state_since_ms": watch.tracker.since_ms,
         "silent_limit_seconds": watch.freshness.silent_limit_ms / 1000,
     }
-
-
-def _statuses(feed: Feed, seen_ms: Mapping[str, int]) -> Mapping[str, SymbolStatus]:
-    """Judge at the moment when the feed was heard last, by any replica: a silent feed misses no symbols."""
-    heard_ms = max(feed.watch.freshness.last_heard_ms, max(seen_ms.values(), default=0))
-    return feed.watch.coverage.statuses(seen_ms, heard_ms)

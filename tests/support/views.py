@@ -10,8 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.metrics.exposition import AnyFamily, Family
 from exporter.model import FeedKey, Status
-from exporter.web.connections import Limits
-from exporter.web.server import WebMetrics, WebServer
+from exporter.web.hosts import Access
+from exporter.web.interface import SymbolPage, WebMetrics
+from exporter.web.limits import Limits
+from exporter.web.server import WebServer
 
 FEED: dict[str, object] = {
     "region": "korea",
@@ -30,10 +32,21 @@ FEED: dict[str, object] = {
     "silent_limit_seconds": 10.0,
 }
 HOST = "127.0.0.1"
+# More than sockets of the loopback interface may buffer.
+LARGE_BYTES = 24_000_000
+
+
+def large(name: str) -> Family:
+    """A family that makes a page of LARGE_BYTES."""
+    line = f'{name}{{x="{"y" * 1000}"}} 1\n'
+    return Family(name, "gauge", "Large.", "", [line] * (LARGE_BYTES // len(line)))
 
 
 class Shown:
-    """Views that show what they are told to. `collecting` is set by each scrape, and cleared `go_on` holds views up."""
+    """Views that show what they are told to.
+
+    `collecting` is set by each reading, and cleared `go_on` holds views up; `asked` has `after` and `limit` of pages.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -46,7 +59,9 @@ class Shown:
         self.settings: Mapping[str, object] = {"kafka": {"bootstrap_servers": "localhost:9092"}}
         self.rows = [FEED]
         self.failure: Exception | None = None
-        self.scrapes = 0
+        self.scrapes = self.readings = 0
+        self.after = ""
+        self.asked: list[tuple[str, int]] = []
         self.collecting = Event()
         self.go_on = Event()
         self.go_on.set()
@@ -77,13 +92,17 @@ class Shown:
     def feeds(self) -> list[dict[str, object]]:
         """See Views."""
         self._fail()
+        self.readings += 1
+        self.collecting.set()
+        self.go_on.wait()
         return self.rows
 
-    def symbols(self, feed: FeedKey | None) -> list[dict[str, object]]:
+    def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """See Views."""
         self._fail()
+        self.asked.append((after, limit))
         self.go_on.wait()
-        return [{"feed": None if feed is None else str(feed), "symbol": "KRW-BTC"}]
+        return SymbolPage([{"feed": None if feed is None else str(feed), "symbol": "KRW-BTC"}], self.after)
 
     def distinct(self, feed: FeedKey) -> int | None:
         """See Views."""
@@ -125,10 +144,14 @@ class Site(NamedTuple):
 
 
 @contextmanager
-def site(limits: Limits = Limits(), host: str = HOST) -> Iterator[Site]:  # noqa: B008 - frozen
+def site(
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    host: str = HOST,
+    access: Access = Access(),  # noqa: B008 - frozen
+) -> Iterator[Site]:
     """A server on a free port, stopped at the end."""
     views = Shown()
-    server = WebServer(views, host, 0, "/metrics", version="1.2.3", metrics=views.metrics, limits=limits)
+    server = WebServer(views, host, 0, "/metrics", version="1.2.3", metrics=views.metrics, limits=limits, access=access)
     port = server.start()
     try:
         yield Site(views, port, server)

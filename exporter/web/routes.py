@@ -1,0 +1,235 @@
+"""Which answer belongs to which request: paths, methods, headers and parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from functools import partial
+from time import perf_counter
+from typing import NamedTuple
+
+import orjson
+import yaml
+from aiohttp import web
+
+from exporter.metrics.exposition import OPENMETRICS, TEXT, Format, accepts_gzip, negotiate, pieces, select
+from exporter.model import FeedKey, Status, Unavailable
+from exporter.web.heads import HEAD_BYTES_MAX, HEAD_TOO_LARGE
+from exporter.web.hosts import Access
+from exporter.web.interface import CursorError, Row, Views, WebMetrics
+from exporter.web.page import page, static
+from exporter.web.responses import Answer, Settled, answered, failed, settled, short
+from exporter.web.scrapes import Reuse, SharedAnswers
+
+NAMES_MAX = 100
+PARAMETERS_MAX = 200
+SYMBOLS, SYMBOLS_MAX = 1000, 10_000
+METHODS = ("GET", "HEAD")
+VERSIONS = ((1, 0), (1, 1))
+HTML = "text/html; charset=utf-8"
+CSS = "text/css; charset=utf-8"
+JSON = "application/json"
+HOST_REFUSED = "this host is not in web.allowed_hosts"
+# Whoever asks for metrics without a pause has half of a thread, for anything else a fifth.
+SCRAPES = Reuse(ratio=1, seconds_min=0.1)
+OTHERS = Reuse(ratio=4)
+
+Route = Callable[[web.BaseRequest], Awaitable[Settled]]
+
+
+class Routes:
+    """Answers requests, in the thread of the event loop, and health checks, in any."""
+
+    def __init__(self, views: Views, telemetry_path: str, *, version: str, metrics: WebMetrics, access: Access) -> None:
+        self._views = views
+        self._telemetry_path = telemetry_path
+        self._version = version
+        self._metrics = metrics
+        self._access = access
+        self._template = static("page.html")
+        self._style = Answer([static("style.css").encode()], CSS)
+        self._scrapes = SharedAnswers("web-scrape", SCRAPES)
+        self._reads = SharedAnswers("web-read", OTHERS)
+        # May wait for Redis.
+        self._lists = SharedAnswers("web-list", OTHERS)
+        self._health: dict[str, Callable[[], Status]] = {"/-/healthy": views.healthy, "/-/ready": views.ready}
+        self._routes: dict[str, Route] = {
+            "/": self._get_page,
+            "/config": self._get_config,
+            "/api/v1/feeds": self._get_feeds,
+            "/api/v1/symbols": self._get_symbols,
+            "/static/style.css": self._get_style,
+            telemetry_path: self._get_metrics,
+        }
+
+    @property
+    def health_paths(self) -> tuple[str, ...]:
+        """The paths of health checks."""
+        return tuple(self._health)
+
+    def check(self, path: str, host: str) -> Settled:
+        """Return the answer to a health check, at once."""
+        if not self._access.allows_host(host):
+            return short(HOST_REFUSED, 421)
+        return answered(path, lambda: _status_answer(self._health[path]()))
+
+    async def answer(self, request: web.BaseRequest) -> Settled:
+        """Return the answer to a request."""
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        if request.path in self._health:
+            return self.check(request.path, request.host)
+        if (route := self._routes.get(request.path)) is None:
+            return short("not found", 404)
+        try:
+            return await route(request)
+        except Exception as error:
+            return failed(request.path, error)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        for shared in (self._scrapes, self._reads, self._lists):
+            shared.close()
+
+    def _refusal(self, request: web.BaseRequest) -> Settled | None:
+        """Return why a request is not looked at any further."""
+        if request.version not in VERSIONS:
+            return short("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
+        if request.method not in METHODS:
+            return short("method not allowed", 405, Allow=", ".join(METHODS))
+        if sum(len(name) + len(value) for name, value in request.raw_headers) > HEAD_BYTES_MAX:
+            return short(HEAD_TOO_LARGE.text, HEAD_TOO_LARGE.status)
+        # Of an absolute target, which counts, and of the header, which some look at all the same.
+        if not all(map(self._access.allows_host, (request.host, _header(request, "Host")))):
+            return short(HOST_REFUSED, 421)
+        if request.rel_url.raw_query_string.count("&") > PARAMETERS_MAX:
+            return short(f"at most {PARAMETERS_MAX} parameters can be given", 400)
+        return None
+
+    async def _read(self, request: web.BaseRequest, make: Callable[[], Answer], key: object = None) -> Settled:
+        return await self._reads.get(request.path, (request.path, key), make, _wants_gzip(request))
+
+    async def _get_metrics(self, request: web.BaseRequest) -> Settled:
+        names = request.query.getall("name[]", [])
+        if len(names) > NAMES_MAX:
+            return short(f"at most {NAMES_MAX} names can be chosen", 400)
+        format = negotiate(_header(request, "Accept"))
+        # Versions of text and escapings differ in their label only.
+        made = OPENMETRICS if format.is_openmetrics else TEXT
+        chosen = tuple(sorted(set(names)))
+        make = partial(self._metrics_page, made, chosen)
+        gzip = _wants_gzip(request)
+        answer = await self._scrapes.get(request.path, (made, chosen), make, gzip, is_one_of_many=bool(chosen))
+        if answer.status != 200:
+            return answer
+        return answer._replace(headers={**answer.headers, "Content-Type": format.content_type})
+
+    def _metrics_page(self, format: Format, names: tuple[str, ...]) -> Answer:
+        families = self._views.collect()
+        return Answer(self._timed(pieces(select(families, names) if names else families, format)))
+
+    def _timed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the chunks of a page; their making is measured, what is done with them is not."""
+        seconds = 0.0
+        while True:
+            begin = perf_counter()
+            chunk = next(chunks, None)
+            seconds += perf_counter() - begin
+            if chunk is None:
+                break
+            yield chunk
+        self._metrics.render_seconds.observe(seconds)
+
+    async def _get_page(self, request: web.BaseRequest) -> Settled:
+        shows_config = self._shows_config(request)
+        return await self._read(request, partial(self._page, shows_config), shows_config)
+
+    def _page(self, shows_config: bool) -> Answer:
+        hidden = {"/", "/static/style.css", *(() if shows_config else ("/config",))}
+        links = [path for path in sorted({*self._routes, *self._health}) if path not in hidden]
+        states = {"ready": self._views.ready(), "healthy": self._views.healthy()}
+        text = page(self._template, self._version, links, states, self._views.feeds())
+        return Answer([text.encode("utf-8", "replace")], HTML)
+
+    async def _get_config(self, request: web.BaseRequest) -> Settled:
+        if not self._shows_config(request):
+            return short("the configuration is not shown to this client, see web.config_page", 403)
+        return await self._read(request, self._config)
+
+    def _config(self) -> Answer:
+        text: str = yaml.safe_dump(dict(self._views.config()), allow_unicode=True, sort_keys=False)
+        return Answer([text.encode()])
+
+    def _shows_config(self, request: web.BaseRequest) -> bool:
+        return self._access.shows_config(request.remote, request.host, request.headers)
+
+    async def _get_feeds(self, request: web.BaseRequest) -> Settled:
+        return await self._read(request, lambda: Answer(_json(self._views.feeds()), JSON))
+
+    async def _get_symbols(self, request: web.BaseRequest) -> Settled:
+        try:
+            query = _symbol_query(request.query)
+        except ValueError as error:
+            return settled(_problem(error, 400))
+        make = partial(self._symbols, query)
+        return await self._lists.get(request.path, query, make, _wants_gzip(request), is_one_of_many=True)
+
+    def _symbols(self, query: SymbolQuery) -> Answer:
+        try:
+            rows, after = self._views.symbols(*query)
+            more: Row = {} if query.feed is None else {"distinct": self._views.distinct(query.feed)}
+        except (Unavailable, CursorError) as error:
+            return _problem(error, 503 if isinstance(error, Unavailable) else 400)
+        return Answer(_json(rows, **more, **({"next": after} if after else {})), JSON)
+
+    async def _get_style(self, request: web.BaseRequest) -> Settled:
+        return settled(self._style, _wants_gzip(request))
+
+
+class SymbolQuery(NamedTuple):
+    """Which symbols a client asks for."""
+
+    feed: FeedKey | None
+    after: str
+    limit: int
+
+
+def _symbol_query(query: Mapping[str, str]) -> SymbolQuery:
+    """Return what the parameters of `/api/v1/symbols` ask for; ValueError says what is wrong with them."""
+    parts = query["feed"].split(":") if "feed" in query else []
+    if "feed" in query and (len(parts) != len(FeedKey._fields) or not all(parts)):
+        raise ValueError("feed must be region:exchange:request_type")
+    limit = query.get("limit", str(SYMBOLS))
+    if not re.fullmatch("[0-9]{1,5}", limit) or not 1 <= int(limit) <= SYMBOLS_MAX:
+        raise ValueError(f"limit must be a whole number from 1 to {SYMBOLS_MAX}")
+    return SymbolQuery(FeedKey(*parts) if parts else None, query.get("after", ""), int(limit))
+
+
+def _json(rows: Iterable[Row], **more: object) -> Iterator[bytes]:
+    """Yield the rows as JSON, one after the other."""
+    separator = b'{"status":"success","data":['
+    for row in rows:
+        yield separator + orjson.dumps(row)
+        separator = b","
+    end = b"]" if separator == b"," else separator + b"]"
+    yield end + (b"," + orjson.dumps(more)[1:] if more else b"}")
+
+
+def _problem(error: Exception, status: int) -> Answer:
+    return Answer([orjson.dumps({"status": "error", "error": str(error)})], JSON, status)
+
+
+def _status_answer(status: Status) -> Answer:
+    said = "ready; warning" if status.ok else "warning"
+    reasons = status.reasons or (() if status.warnings else ("ok",) if status.ok else ("failing",))
+    lines = (*reasons, *(f"{said}: {warning}" for warning in status.warnings))
+    text = "".join(f"{line}\n" for line in lines)
+    return Answer([text.encode("utf-8", "replace")], status=200 if status.ok else 503)
+
+
+def _header(request: web.BaseRequest, name: str) -> str:
+    return ",".join(request.headers.getall(name, []))
+
+
+def _wants_gzip(request: web.BaseRequest) -> bool:
+    return accepts_gzip(_header(request, "Accept-Encoding"))

@@ -1,0 +1,163 @@
+"""Pages of symbols: of this process, or of all replicas when there is Redis, a bounded number of rows at a time."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from exporter.analyzers.symbols import SymbolStatus
+from exporter.feeds import Feed
+from exporter.foreign import printable
+from exporter.loop import Loop
+from exporter.model import FeedKey, Unavailable
+from exporter.store.store import NullStore, Place, Store, StoreUnavailable, SymbolStatistics
+from exporter.web.interface import CursorError, Row, SymbolPage
+
+# Comes before all feeds.
+FIRST = FeedKey("", "", "")
+LOOKED_UP = 1000
+
+Statuses = Mapping[str, SymbolStatus]
+
+
+class _After(NamedTuple):
+    """Where a page ended: in Redis, or among the feeds of this process."""
+
+    place: Place = Place()
+    feed: FeedKey | None = None
+    symbol: str = ""
+
+    def text(self) -> str:
+        """What a client gives back to get the next page."""
+        values = [self.place.partition, self.place.cursor, self.place.name.decode("latin-1"), self.feed, self.symbol]
+        return urlsafe_b64encode(msgspec.json.encode(values)).decode()
+
+
+_Values = tuple[str, Annotated[int, msgspec.Meta(ge=0)], str, FeedKey | None, str]
+
+
+def _after(text: str) -> _After:
+    if not text:
+        return _After()
+    try:
+        values = msgspec.json.decode(urlsafe_b64decode(text), type=_Values)
+        partition, cursor, name, feed, symbol = values
+        return _After(Place(partition, cursor, name.encode("latin-1")), feed, symbol)
+    except (binascii.Error, msgspec.MsgspecError, ValueError):
+        raise CursorError("after must be `next` of the page before") from None
+
+
+class _Seen(NamedTuple):
+    """The symbols of a feed in this process, copied: messages, and when each was last in a batch in Unix ms."""
+
+    messages: Mapping[str, int]
+    last_ms: Mapping[str, int]
+    statuses: Statuses
+
+
+class SymbolPages:
+    """Makes pages; the loop is visited for one feed at a time."""
+
+    def __init__(self, loop: Loop, store: Store) -> None:
+        self._loop = loop
+        self._store = store
+
+    def page(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
+        """Return at most `limit` rows after a place; see `exporter.web.interface.Views`."""
+        begin = _after(after)
+        if isinstance(self._store, NullStore):
+            return _cut(self._rows_here(feed, begin), begin, limit)
+        try:
+            return self._of_all_replicas(feed, begin, limit)
+        except StoreUnavailable as error:
+            raise Unavailable(printable(f"Redis: {error}")) from None
+
+    def _of_all_replicas(self, feed: FeedKey | None, begin: _After, limit: int) -> SymbolPage:
+        """Rows from Redis, and at the end those of symbols that are expected and that no replica has seen."""
+        if begin.feed is not None:
+            return _cut(self._never_seen(feed, begin), begin, limit)
+        found, place = self._store.page(feed, begin.place, limit)
+        rows = list(self._rows_of(found))
+        if place is not None:
+            return SymbolPage(rows, _After(place).text())
+        begin = _After(feed=FIRST)
+        rest = _cut(self._never_seen(feed, begin), begin, limit - len(rows))
+        return SymbolPage(rows + rest.rows, rest.after)
+
+    def _rows_here(self, feed: FeedKey | None, begin: _After) -> Iterator[Row]:
+        for known in self._feeds(feed, begin):
+            seen = self._seen(known)
+            for symbol in _symbols(seen.last_ms.keys() | seen.statuses.keys(), known.key, begin):
+                count, last_ms = seen.messages.get(symbol, 0), seen.last_ms.get(symbol)
+                yield _row(known.key, symbol, count, last_ms, seen.statuses)
+
+    def _rows_of(self, found: Iterable[SymbolStatistics]) -> Iterator[Row]:
+        by_feed: dict[FeedKey, list[SymbolStatistics]] = defaultdict(list)
+        for each in found:
+            by_feed[each.feed].append(each)
+        for key in sorted(by_feed):
+            known = self._loop.analysis.table.feeds.get(key)
+            last_ms = {each.symbol: each.last_seen_ms for each in by_feed[key]}
+            statuses = {} if known is None else self._statuses(known, last_ms)
+            for each in sorted(by_feed[key]):
+                yield _row(key, each.symbol, each.messages, each.last_seen_ms, statuses)
+
+    def _never_seen(self, feed: FeedKey | None, begin: _After) -> Iterator[Row]:
+        for known in self._feeds(feed, begin):
+            statuses = self._statuses(known, {})
+            symbols = _symbols(statuses, known.key, begin)
+            for start in range(0, len(symbols), LOOKED_UP):
+                some = symbols[start : start + LOOKED_UP]
+                seen = {each.symbol for each in self._store.lookup(known.key, some)}
+                yield from (_row(known.key, symbol, 0, None, statuses) for symbol in some if symbol not in seen)
+
+    def _feeds(self, feed: FeedKey | None, begin: _After) -> list[Feed]:
+        """The feeds of this process (or the one) from a place on, in order."""
+        feeds = dict(self._loop.analysis.table.feeds)
+        return [feeds[key] for key in sorted(feeds) if feed in (None, key) and key >= (begin.feed or FIRST)]
+
+    def _seen(self, feed: Feed) -> _Seen:
+        with self._loop.visits:
+            messages, last_ms = dict(feed.symbol_messages), dict(feed.symbol_seen_ms)
+        return _Seen(messages, last_ms, self._statuses(feed, last_ms))
+
+    def _statuses(self, feed: Feed, seen_ms: Mapping[str, int]) -> Statuses:
+        """Judge at the moment when the feed was heard last, by any replica: a silent feed misses no symbols."""
+        with self._loop.visits:
+            if not feed.partitions:
+                return {}
+            coverage, heard_ms = feed.watch.coverage.copied(), feed.watch.freshness.last_heard_ms
+        return coverage.statuses(seen_ms, max(heard_ms, max(seen_ms.values(), default=0)))
+
+
+def _symbols(names: Iterable[str], key: FeedKey, begin: _After) -> list[str]:
+    """The names in order; of the feed in which a page ended, those after its last symbol."""
+    ordered = sorted(names)
+    return ordered[bisect_right(ordered, begin.symbol) :] if key == begin.feed else ordered
+
+
+def _row(key: FeedKey, symbol: str, messages: int, last_ms: int | None, statuses: Statuses) -> Row:
+    row: dict[str, object] = {**key._asdict(), "symbol": symbol, "messages": messages}
+    if last_ms is not None:
+        row["last_seen_ms"] = last_ms
+    if symbol in statuses:
+        row["status"] = statuses[symbol]
+    return row
+
+
+def _cut(rows: Iterator[Row], begin: _After, limit: int) -> SymbolPage:
+    """The first rows, and where the next begin if there are more."""
+    some = list(islice(rows, limit))
+    if next(rows, None) is None:
+        return SymbolPage(some, "")
+    if not some:
+        return SymbolPage([], begin.text())
+    last = FeedKey(*(str(some[-1][part]) for part in FeedKey._fields))
+    return SymbolPage(some, _After(feed=last, symbol=str(some[-1]["symbol"])).text())
