@@ -9,7 +9,7 @@ PINS := .constraints/build.txt .constraints/test.txt
 TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts test lint demo bench chaos containers fresh constraints sbom pip-audit clean
+.PHONY: help install parts test lint demo bench chaos hostile containers fresh constraints sbom pip-audit clean
 
 help:  ## tell what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -42,6 +42,9 @@ bench: install parts  ## measure against the figures to reach
 chaos: install parts  ## directed faults, then faults at random for 30 minutes (ARGS='--seconds 300 --seed 7')
 	@$(BIN)/python -m pytest -m chaos
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+hostile: install parts  ## attack a sidecar that reads at full rate, and a table of what others notice (ARGS='-k readers')
+	@$(BIN)/python -m pytest -m hostile $(ARGS)
 
 containers: install  ## build and run the image and the compose file, in a container engine in a folder (wants root)
 	@tests/parts/containers.sh

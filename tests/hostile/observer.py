@@ -1,0 +1,103 @@
+"""Another client, in a process of its own: scrapes and health checks, each over a new connection, and their times."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection, HTTPException
+from threading import Thread
+from typing import NamedTuple
+
+from tests.bench.bench import every
+from tests.bench.figures import ROOT
+
+SCRAPE_EVERY, HEALTH_EVERY = 0.5, 0.1
+# What Prometheus and Kubernetes wait by default.
+SCRAPE_SECONDS, HEALTH_SECONDS = 10.0, 1.0
+_RECORDS = re.compile(rb"^marketdata_records_total\{[^}]*\} (\S+)$", re.MULTILINE)
+
+
+class Seen(NamedTuple):
+    """How long each answer took in seconds, what got none, and how many records had been read at which moments."""
+
+    scrapes: list[float]
+    scrapes_failed: int
+    checks: list[float]
+    checks_failed: int
+    records: list[tuple[float, float]]
+
+    @property
+    def rate(self) -> float:
+        """Records a second, from the first scrape to the last."""
+        if len(self.records) < 2:
+            return 0.0
+        (begin, before), (end, after) = self.records[0], self.records[-1]
+        return (after - before) / (end - begin)
+
+
+class Observer:
+    """Runs for so many seconds beside an attack; `seen` waits for its end."""
+
+    def __init__(self, port: int, seconds: float) -> None:
+        command = [sys.executable, "-m", "tests.hostile.observer", str(port), str(seconds)]
+        self._seconds = seconds
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    def seen(self) -> Seen:
+        """What it saw."""
+        try:
+            told, _ = self._process.communicate(timeout=self._seconds + 4 * SCRAPE_SECONDS)
+        finally:
+            self._process.kill()
+        return Seen(**json.loads(told))
+
+
+def main(port: int, seconds: float) -> None:
+    """Look on, and print what was seen."""
+    seen = Seen([], 0, [], 0, [])
+    until = time.monotonic() + seconds
+    failed = {"scrapes": 0, "checks": 0}
+
+    def scrape() -> None:
+        for _ in every(SCRAPE_EVERY, until):
+            begin = time.monotonic()
+            body = _get(port, "/metrics", SCRAPE_SECONDS)
+            seen.scrapes.append(time.monotonic() - begin)
+            failed["scrapes"] += body is None
+            if body is not None and (found := _RECORDS.findall(body)):
+                seen.records.append((time.monotonic(), sum(map(float, found))))
+
+    def check() -> None:
+        for _ in every(HEALTH_EVERY, until):
+            begin = time.monotonic()
+            failed["checks"] += _get(port, "/-/healthy", HEALTH_SECONDS) is None
+            seen.checks.append(time.monotonic() - begin)
+
+    threads = [Thread(target=scrape), Thread(target=check)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seen = seen._replace(scrapes_failed=failed["scrapes"], checks_failed=failed["checks"])
+    print(json.dumps(seen._asdict()))
+
+
+def _get(port: int, path: str, seconds: float) -> bytes | None:
+    """The body of a good answer that came in time."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=seconds)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()
+    return body if answer.status == 200 else None
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]))
