@@ -216,7 +216,7 @@ def test_the_newest_request_is_answered_first(open_sockets: ExitStack) -> None:
         holder.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert running.views.collecting.wait(10)
         older.sendall(b"GET /absent HTTP/1.1\r\nHost: x\r\n\r\n")
-        eventually(lambda: len(running.server._connections.admission._clients) == 1)
+        eventually(lambda: len(running.server._connections.admission._applicants) == 1)
         newer = open_sockets.enter_context(running.connect())
         newer.sendall(b"GET /absent HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):

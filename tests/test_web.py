@@ -15,9 +15,9 @@ from prometheus_client.samples import Exemplar
 
 from exporter.metrics.exposition import OPENMETRICS, TEXT, Family
 from exporter.model import Status, Unavailable
-from exporter.web.connections import ListenError
 from exporter.web.interface import CursorError
 from exporter.web.server import WebServer
+from exporter.web.sockets import ListenError
 from tests.support.missing import missing
 from tests.support.prometheus import PrometheusServer
 from tests.support.views import HOST, Shown, Site, site

@@ -25,7 +25,7 @@ from exporter.tools.evidence import EventReader, UnreadableError
 from exporter.tools.ledger import Span
 from exporter.tools.simulator import FEEDS, Collectors, Feed, Simulator, faster, positive
 from exporter.tools.topics import TopicReader
-from exporter.web.connections import ListenError
+from exporter.web.sockets import ListenError
 
 _DESCRIPTION = """Show the sidecar at work, in one process and with nothing to install: a Kafka broker, simulated
 collectors (one stops, one freezes, some records are garbage) and the real sidecar. At the end, compare what was sent

@@ -26,7 +26,7 @@ from exporter.store.store import StoreUnavailable
 from exporter.subscription import Subscription
 from exporter.tools import healthcheck
 from exporter.tools.facts import Cluster, Finding, Level, counted
-from exporter.web.connections import ListenError, listen
+from exporter.web.sockets import ListenError, listen
 
 if TYPE_CHECKING:
     from exporter.events.registry_http import Reply

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from exporter.limiter import RateLimiter
 from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Check, Head, Refusal, examined
+from exporter.web.hosts import Origins, origin
 from exporter.web.limits import CONNECTIONS_MIN, Eviction, Limits
 from exporter.web.pacing import Pace
 from exporter.web.responses import Settled, short, wire
@@ -25,7 +26,7 @@ SWEEP_SECONDS = 0.5
 ACCEPTED_MAX = 64
 # What the kernel keeps of a connection: a request that nobody has read, twice the size of a head, and an answer that
 # its reader has not. By itself it would keep megabytes; it doubles these figures.
-RECEIVE_BYTES, SEND_BYTES = 32 * 1024, 128 * 1024
+RECEIVE_BYTES, SEND_BYTES = 32 * 1024, 208 * 1024
 # Without descriptors new connections wait so long in the kernel's queue.
 PAUSE_SECONDS = 0.05
 # When they are still missing so soon after some were given up, others have taken them.
@@ -45,10 +46,11 @@ log = logging.getLogger("exporter.web")
 class _Client:
     """A connection that has not sent a whole head, or was refused and lingers; `deadline` is monotonic."""
 
-    __slots__ = ("deadline", "is_refused", "is_watched", "socket")
+    __slots__ = ("deadline", "is_refused", "is_watched", "origin", "socket")
 
-    def __init__(self, client: socket.socket, deadline: float) -> None:
+    def __init__(self, client: socket.socket, origin: str, deadline: float) -> None:
         self.socket = client
+        self.origin = origin
         self.deadline = deadline
         self.is_refused = False
         self.is_watched = False
@@ -68,11 +70,12 @@ class Acceptor:
         paths: Container[str],
         *,
         check: Callable[[Check], Settled],
-        hand_over: Callable[[socket.socket], None],
+        hand_over: Callable[[socket.socket, str], None],
         relieve: Callable[[], None],
         on_answer: Callable[[int], None],
         on_eviction: Callable[[Eviction], None],
     ) -> None:
+        listener.setblocking(False)
         # Those that are accepted inherit it.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
@@ -87,10 +90,14 @@ class Acceptor:
         # By descriptor, and by age: all have the same time, so the first is also the first that is late.
         self._waiting: dict[int, _Client] = {}
         self._refused: dict[int, _Client] = {}
+        self._origins = Origins()
         self._warnings = RateLimiter(1, WARNINGS_PER_SECOND)
         self._paused_until = self._relieved_until = 0.0
         self._reserve = socket.socket()
         self._stop, self._stopped = socket.socketpair()
+        self._epoll = select.epoll()
+        self._epoll.register(self._stopped, select.EPOLLIN)
+        self._epoll.register(self._listener, select.EPOLLIN)
 
     def stop(self) -> None:
         """End `run` soon; from any thread."""
@@ -98,11 +105,8 @@ class Acceptor:
 
     def run(self) -> None:
         """Accept connections and look at them until stopped; then close all that are still here."""
-        self._listener.setblocking(False)
         pace = Pace()
-        with self._stopped, self._listener, self._reserve, select.epoll() as self._epoll:
-            self._epoll.register(self._stopped, select.EPOLLIN)
-            self._epoll.register(self._listener, select.EPOLLIN)
+        with self._stopped, self._listener, self._reserve, self._epoll:
             while self._turn():
                 pace.rest()
         for client in (*self._waiting.values(), *self._refused.values()):
@@ -123,7 +127,7 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(ACCEPTED_MAX):
             try:
-                accepted, _ = self._listener.accept()
+                accepted, address = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -132,8 +136,9 @@ class Acceptor:
                 continue  # the client has gone
             if len(self._waiting) >= self._limits.connections:
                 self._evict()
-            client = _Client(accepted, time.monotonic() + self._limits.request_seconds)
+            client = _Client(accepted, origin(address[0]), time.monotonic() + self._limits.request_seconds)
             self._waiting[accepted.fileno()] = client
+            self._origins.add(client.origin)
             # Most have sent their request by now, and need not be watched.
             self._look(client, has_ended=False)
 
@@ -159,7 +164,7 @@ class Acceptor:
                     accepted.settimeout(BRIEF_SECONDS)
                     found = examined(accepted.recv(HEAD_BYTES_MAX + 1), self._paths, is_all=True)
                     answer = self._check(found) if isinstance(found, Check) else short("no descriptors are left", 503)
-                    self._send(_Client(accepted, 0.0), answer)
+                    self._send(_Client(accepted, "", 0.0), answer)
         with suppress(OSError):
             self._reserve = socket.socket()
 
@@ -188,7 +193,7 @@ class Acceptor:
             self._refuse(client, found)
         else:
             self._forget(client)
-            self._hand_over(client.socket)
+            self._hand_over(client.socket, client.origin)
 
     def _refuse(self, client: _Client, why: Refusal) -> None:
         """Say why, and linger until the client has read it."""
@@ -233,9 +238,10 @@ class Acceptor:
         self._refuse(client, TOO_SLOW) if has_begun else self._close(client)
 
     def _evict(self) -> None:
-        """Close who has waited longest."""
+        """Close who has waited longest, of the origin that has most who wait."""
+        crowded = self._origins.most()
         self._on_eviction(Eviction.CONNECTIONS)
-        self._close(next(iter(self._waiting.values())))
+        self._close(next(client for client in self._waiting.values() if client.origin == crowded))
 
     def _watch(self, client: _Client) -> None:
         if not client.is_watched:
@@ -246,13 +252,18 @@ class Acceptor:
         if client.is_watched:
             self._epoll.unregister(client.socket)
             client.is_watched = False
-        self._waiting.pop(client.socket.fileno(), None)
+        self._remove(client)
 
     def _close(self, client: _Client) -> None:
         # The kernel forgets what was watched.
-        self._waiting.pop(client.socket.fileno(), None)
-        self._refused.pop(client.socket.fileno(), None)
+        self._remove(client)
         client.socket.close()
+
+    def _remove(self, client: _Client) -> None:
+        descriptor = client.socket.fileno()
+        self._refused.pop(descriptor, None)
+        if self._waiting.pop(descriptor, None) is not None:
+            self._origins.remove(client.origin)
 
 
 def _first(clients: Iterable[_Client]) -> _Client | None:

@@ -1,4 +1,4 @@
-"""Where the server listens, and the connections that are answered: how many, how long, with how much memory.
+"""The connections that are answered: how many, how long, and with how much memory.
 
 When all places are taken, the next takes that of one that is idle, else of the one that has read nothing of its answer
 for longest, else of the one that has waited longest. So clients that are slow or hostile lose to those that read their
@@ -8,48 +8,41 @@ answers. Everything here belongs to the thread of the event loop.
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv6Address
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from exporter.limiter import RateLimiter
-from exporter.web.admission import Admission
+from exporter.web.admission import Admission, Applicant
 from exporter.web.bodies import Bodies
+from exporter.web.hosts import Origins, origin
 from exporter.web.limits import CONNECTIONS_MIN, Eviction, Limits
 from exporter.web.protocol import Protocol
 from exporter.web.responses import CHUNK_BYTES, Settled
+from exporter.web.sockets import give_up, unacknowledged
 
 SWEEP_SECONDS = 0.5
-# Of the kernel's queue: what comes while the acceptor does something else.
-BACKLOG = 4096
-AT_ONCE = struct.pack("ii", 1, 0)
-# A reader that has taken nothing for so long, or one whose answer was not made, may lose its place to another.
-READING_SECONDS = 0.5
+# Between two looks whether an answer has arrived, at first and at most.
+DELIVERY_SECONDS = 0.001, 0.05
+# Who has taken nothing for so long, or has waited so long, may lose its place to another: who did for longest, first.
+READING_SECONDS = 0.1
 WAITING_SECONDS = 1.0
 # What this costs is bounded, too: who is closed may come again at once.
 EVICTIONS_BURST, EVICTIONS_PER_SECOND = 100, 100
-NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class ListenError(OSError):
-    """The address cannot be listened on: it is in use, not ours, or not allowed."""
 
 
 class Connection:
     """One client; `crowd` has those that do the same, in the order in which they did something last."""
 
-    __slots__ = ("body", "crowd", "deadline", "since", "transport")
+    __slots__ = ("body", "crowd", "deadline", "origin", "since", "transport")
 
-    def __init__(self, transport: asyncio.Transport, crowd: Crowd, now: float) -> None:
+    def __init__(self, transport: asyncio.Transport, origin: str, crowd: Crowd, now: float) -> None:
         self.transport = transport
+        self.origin = origin
         self.crowd = crowd
         self.since = self.deadline = now
         self.body: tuple[bytes, ...] = ()
@@ -87,8 +80,14 @@ class Connections(web.Server):
         self._adopting: set[asyncio.Task[object]] = set()
         self._evictions = RateLimiter(EVICTIONS_BURST, EVICTIONS_PER_SECOND)
         self._is_closing = False
+        self._origins = Origins()
         self.admission = Admission(
-            loop, limits.waiting, self._has_room, self._adopt, lambda: on_eviction(Eviction.CONNECTIONS)
+            loop,
+            limits.waiting,
+            self._origins,
+            has_room=self._has_room,
+            admit=self._adopt,
+            on_eviction=lambda: on_eviction(Eviction.CONNECTIONS),
         )
         self.turned_at = self._clock()
 
@@ -99,8 +98,9 @@ class Connections(web.Server):
     def _is_asking(self, handler: RequestHandler) -> bool:
         return handler in self._waiting or handler in self._reading
 
-    def _adopt(self, client: socket.socket) -> None:
-        task = self._event_loop.create_task(self._event_loop.connect_accepted_socket(self, client))
+    def _adopt(self, applicant: Applicant) -> None:
+        coroutine = self._event_loop.connect_accepted_socket(self, applicant.client)
+        task = self._event_loop.create_task(coroutine)
         self._adopting.add(task)
         task.add_done_callback(self._adopted)
 
@@ -113,7 +113,9 @@ class Connections(web.Server):
         """See web.Server."""
         # What was written has then gone to the kernel, and the next chunk waits for its reader.
         transport.set_write_buffer_limits(high=0)
-        connection = Connection(transport, self._waiting, self._clock())
+        peer = transport.get_extra_info("peername")
+        connection = Connection(transport, origin(peer[0] if peer else ""), self._waiting, self._clock())
+        self._origins.add(connection.origin)
         connection.deadline = connection.since + self._limits.request_seconds
         self._open[handler] = self._waiting[handler] = connection
         super().connection_made(handler, transport)
@@ -163,6 +165,7 @@ class Connections(web.Server):
                     await asyncio.sleep(0)  # a fast reader is never waited for, and others have their turn
         await response.write_eof()
         await request.writer.drain()
+        await self._delivered(self._open[handler].transport)
 
     def relieve(self) -> None:
         """Close some that wait for their places, or have them, soon; from any thread."""
@@ -171,8 +174,15 @@ class Connections(web.Server):
     def _close_some(self) -> None:
         for _ in range(CONNECTIONS_MIN):
             victim = next(iter(self._idle or self._reading or self._waiting), None)
-            if not self.admission.close_oldest() and victim is not None:
+            if not self.admission.close_one() and victim is not None:
                 self._evict(victim, Eviction.CONNECTIONS)
+
+    async def _delivered(self, transport: asyncio.Transport) -> None:
+        """Wait until the client has all: what it does not take, the kernel would keep after the connection, too."""
+        pause = DELIVERY_SECONDS[0]
+        while not transport.is_closing() and unacknowledged(transport.get_extra_info("socket")):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, DELIVERY_SECONDS[1])
 
     async def sweep(self) -> None:
         """Close, for ever, connections that took too long."""
@@ -236,49 +246,11 @@ class Connections(web.Server):
         if (connection := self._open.pop(handler, None)) is not None:
             del connection.crowd[handler]
             self._take_body(connection, ())
+            self._origins.remove(connection.origin)
 
     def _evict(self, handler: RequestHandler, why: Eviction) -> None:
         transport = self._open[handler].transport
         self._forget(handler)
-        # Otherwise the kernel would keep what the client did not read for minutes, for each of those closed.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        give_up(transport.get_extra_info("socket"))
         transport.abort()
         self._on_eviction(why)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; ListenError names the address.
-
-    An empty host and the unspecified address of IPv6 are all interfaces, by IPv6 and IPv4; by IPv4 where the machine
-    has no IPv6. Of a name with several addresses, it is one of IPv4.
-    """
-    try:
-        return _everywhere(port) if not host or _is_unspecified(host) else _at(host, port)
-    except OSError as error:
-        shown = f"[{host}]" if ":" in host else host
-        raise ListenError(f"cannot listen on {shown}:{port}: {error.strerror or error}") from error
-
-
-def _is_unspecified(host: str) -> bool:
-    """Whether this is `::`, however it is written."""
-    try:
-        return IPv6Address(host).is_unspecified
-    except ValueError:
-        return False
-
-
-def _everywhere(port: int) -> socket.socket:
-    if socket.has_dualstack_ipv6():
-        try:
-            return socket.create_server(("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
-        except OSError as error:
-            if error.errno not in NO_IPV6:
-                raise
-    return socket.create_server(("", port), backlog=BACKLOG)
-
-
-def _at(host: str, port: int) -> socket.socket:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-    # Of an address with a zone, the zone is a part.
-    return socket.create_server(address, family=family, backlog=BACKLOG)

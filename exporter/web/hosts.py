@@ -1,9 +1,9 @@
-"""Who may ask: under which names, and from where. Pure."""
+"""Who asks: under which names, and from where. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv6Address, ip_address
 from typing import Literal, NamedTuple
 
 # Set by proxies for those that they speak for.
@@ -49,6 +49,42 @@ def is_own(host: str) -> bool:
         return bool(ip_address(host))
     except ValueError:
         return host == "localhost"
+
+
+def origin(peer: str) -> str:
+    """Return whose an address is taken to be: one host has all addresses of IPv6 behind the same first half."""
+    if ":" not in peer:
+        return peer
+    address = IPv6Address(peer.partition("%")[0])
+    return peer if address.ipv4_mapped else address.packed[:8].hex()
+
+
+class Origins:
+    """How many there are of each origin."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def of(self, origin: str) -> int:
+        """Return how many there are of one."""
+        return self._numbers.get(origin, 0)
+
+    def most(self) -> str:
+        """Return the one of which there are most."""
+        return max(self._numbers, key=self.of)
+
+    def add(self, origin: str) -> None:
+        """Add one."""
+        self._numbers[origin] = self.of(origin) + 1
+
+    def remove(self, origin: str) -> None:
+        """Take one away."""
+        self._numbers[origin] -= 1
+        if not self._numbers[origin]:
+            del self._numbers[origin]
 
 
 def is_loopback(peer: str | None) -> bool:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from exporter.threads import Start, start
 from exporter.web.acceptor import Acceptor
-from exporter.web.connections import Connections, listen
+from exporter.web.connections import Connections
 from exporter.web.heads import Check
 from exporter.web.hosts import Access
 from exporter.web.interface import Views, WebMetrics
@@ -25,6 +25,7 @@ from exporter.web.limits import Limits
 from exporter.web.pacing import PacedSelector
 from exporter.web.responses import Settled, short
 from exporter.web.routes import Routes
+from exporter.web.sockets import listen
 
 STOP_SECONDS = 2.0
 STALLED_SECONDS = 30.0

@@ -13,7 +13,7 @@ from threading import Thread
 
 from tests.hostile.attack import Attack, Target, named
 
-HOST = "127.0.0.1"
+HOST, ANOTHER = "127.0.0.1", "127.0.0.2"
 HELD = 2000
 NEW_A_SECOND = 1000
 HAMMERS = 8
@@ -110,7 +110,12 @@ def half_requests(target: Target, until: float) -> None:
 
 def slow_readers(target: Target, until: float) -> None:
     """Clients that ask for a whole page, and read a few bytes a second of it."""
-    _hold(target, until, HEAD + b"Accept-Encoding: identity\r\n\r\n", lambda client: client.recv(64))
+    _read_slowly(target, until, HOST)
+
+
+def slow_readers_elsewhere(target: Target, until: float) -> None:
+    """The same from another address than that of the others."""
+    _read_slowly(target, until, ANOTHER)
 
 
 def idle_clients(target: Target, until: float) -> None:
@@ -128,12 +133,14 @@ ATTACKS = named((
     hammered_symbols, pipelined_requests, new_connections, half_requests, slow_readers, idle_clients, garbage,
 )) | {
     "new connections, 64 descriptors": Attack(new_connections, descriptors=64),
-    "slow readers, 64 descriptors": Attack(slow_readers, descriptors=64),
+    "slow readers elsewhere, 1024 descriptors": Attack(slow_readers_elsewhere, descriptors=1024),
+    "slow readers elsewhere, 64 descriptors": Attack(slow_readers_elsewhere, descriptors=64),
 }  # fmt: skip
 
 
-def _connection(target: Target, receive_bytes: int = 0, seconds: float = 10.0) -> socket.socket:
+def _connection(target: Target, receive_bytes: int = 0, seconds: float = 10.0, source: str = HOST) -> socket.socket:
     client = socket.socket()
+    client.bind((source, 0))
     if receive_bytes:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     client.settimeout(seconds)
@@ -156,13 +163,20 @@ def _held() -> Iterator[dict[int, socket.socket]]:
             client.close()
 
 
-def _hold(target: Target, until: float, sent: bytes, then: Callable[[socket.socket], object]) -> None:
+def _read_slowly(target: Target, until: float, source: str) -> None:
+    sent = HEAD + b"Accept-Encoding: identity\r\n\r\n"
+    _hold(target, until, sent, lambda client: client.recv(64), source)
+
+
+def _hold(
+    target: Target, until: float, sent: bytes, then: Callable[[socket.socket], object], source: str = HOST
+) -> None:
     """Hold `HELD` connections that have sent this, do something with each from time to time, replace those closed."""
     with _held() as clients:
         while time.monotonic() < until:
             if len(clients) < HELD:
                 with suppress(OSError):
-                    client = _connection(target, receive_bytes=2048, seconds=1.0)
+                    client = _connection(target, receive_bytes=2048, seconds=1.0, source=source)
                     client.setblocking(False)
                     clients[client.fileno()] = client
                     client.send(sent)
