@@ -316,7 +316,7 @@ def test_only_the_first_of_several_deaths_is_reported() -> None:
 
 
 class Dying(Sidecar):
-    """Its web thread dies of the first request for `/-/ready`."""
+    """Its thread that accepts dies of the first request for `/-/ready`."""
 
     def command(self) -> list[str]:
         """See Part."""
@@ -337,6 +337,6 @@ def test_a_sidecar_whose_thread_dies_publishes_what_waits_and_ends_with_1(broker
         with pytest.raises(requests.RequestException):
             dying.get("/-/ready")
         assert eventually(dying.exit_code, 30) == 1
-        assert "marketdata-exporter: the thread web has died: SystemExit" in dying.log
+        assert "marketdata-exporter: the thread web-accept has died: SystemExit" in dying.log
         assert "Traceback" not in dying.log
         deployment.assert_told_once()

@@ -16,7 +16,8 @@ from exporter.delivery.dispatch import Position, Start
 from exporter.model import FeedKey, Partition, Record
 from exporter.watching.comparison import NoComparison
 from exporter.watching.diagnosis import Rounds
-from exporter.web.server import WebMetrics, WebServer
+from exporter.web.interface import WebMetrics
+from exporter.web.server import WebServer
 from grafana import generate
 from tests.support import readme
 from tests.support.alerts import hastened

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""`marketdata-exporter` whose web thread dies of the first request for `/-/ready`."""
+"""`marketdata-exporter` whose thread that accepts dies of the first request for `/-/ready`."""
 
 import sys
 
