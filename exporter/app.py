@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from exporter import clients
+from exporter import clients, logs
 from exporter.analysis import Analysis
 from exporter.cardinality import FeedFilter
 from exporter.clock import Clock, SystemClock
@@ -44,7 +44,7 @@ from exporter.web.interface import WebMetrics
 from exporter.web.server import WebServer
 from exporter.web.views import SidecarViews
 
-log = logging.getLogger("exporter.app")
+log = logs.logger("app")
 
 STORE_STOP_SECONDS = 2.0
 
@@ -59,13 +59,14 @@ class App:
         self._logs = LogCounter()
         registry = CollectorRegistry()
         clock = SystemClock()
-        self._unreachable = Unreachable({**config.kafka.properties, **config.kafka.consumer_properties})
+        properties = {**config.kafka.properties, **config.kafka.consumer_properties}
+        self._unreachable = Unreachable(config.kafka.bootstrap_servers, properties)
         source = KafkaSource(
             config.input,
             partial(clients.consumer, config),
             partial(clients.admin, config),
             partial(clients.prober, config),
-            self._unreachable.explained,
+            self._unreachable,
         )
         channel = _channel(config, source, registry)
         output = config.output
@@ -106,7 +107,7 @@ class App:
         a client is broken for good, and `ThreadDied` when a part of it ended, after what waited was published.
         """
         logging.getLogger("exporter").addHandler(self._logs)
-        clients.log.addFilter(self._unreachable)
+        clients.log.filters.insert(0, self._unreachable)  # first explained, then kept back if that was said before
         try:
             self.port = self._web.start()
             self.store.start()

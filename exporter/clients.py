@@ -11,10 +11,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from exporter import logs
 from exporter.configuration.config import Config
 from exporter.subscription import INTERNAL
 
-log = logging.getLogger("exporter.kafka")
+log = logs.logger("kafka")
 
 ADMIN_SECONDS = 10.0
 ANSWER_SECONDS = 3.0

@@ -1,4 +1,7 @@
-"""Log lines as logfmt or JSON, to stderr, one line a happening, and a counter for each level."""
+"""Log lines as logfmt or JSON, to stderr, one line a happening, and a counter for each level.
+
+All loggers of the package are made here, so that the same line is not written over and over by any of them.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,36 @@ from typing import Any, Literal
 
 from exporter.foreign import without_secrets
 from exporter.log_writer import LogWriter
+from exporter.repeats import PACKAGE, STANDARD, Repeats
 from exporter.threads import described
+
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _NAMES = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 STDERR = 2
 # At the end of the process.
 FLUSH_SECONDS = 1.0
+
+_repeats = Repeats()
+
+
+def logger(name: str) -> logging.Logger:
+    """Return a logger of the package, `name` being the last word of its name."""
+    made = logging.getLogger(PACKAGE + name)
+    made.addFilter(_repeats)
+    return made
+
+
+def forget() -> None:
+    """Begin again: each line is news."""
+    _repeats.forget()
+
+
+def _is_news_of_others(record: logging.LogRecord) -> bool:
+    return record.name.startswith(PACKAGE) or _repeats.filter(record)
+
+
 
 
 class _Formatter(logging.Formatter):
@@ -37,7 +61,7 @@ class _Formatter(logging.Formatter):
             "logger": record.name,
             "msg": without_secrets(record.getMessage()),
         }
-        fields |= {name: without_secrets(value) for name, value in vars(record).items() if name not in _STANDARD}
+        fields |= {name: without_secrets(value) for name, value in vars(record).items() if name not in STANDARD}
         if record.exc_info:
             fields["exception"] = without_secrets(self.formatException(record.exc_info))
         if self._as_json:
@@ -106,7 +130,9 @@ def configure(level: str, style: Literal["logfmt", "json"]) -> None:
 
     That includes warnings of Python and what threads die of.
     """
+    forget()
     handler = _ToWriter(style)
+    handler.addFilter(_is_news_of_others)
     _configured[:] = [handler]
     root = logging.getLogger()
     root.handlers = [handler]
@@ -121,7 +147,7 @@ def warn_of_flags(flags: Sequence[str]) -> None:
     """Log that these flags show a secret to all who can list the processes of the machine."""
     if flags:
         message = "secrets in flags are visible to all users of this machine, use files or variables"
-        logging.getLogger("exporter.app").warning(message, extra={"flags": ", ".join(flags)})
+        logger("app").warning(message, extra={"flags": ", ".join(flags)})
 
 
 def dropped_lines() -> int:
@@ -157,4 +183,4 @@ def _log_death(what: threading.ExceptHookArgs) -> None:
     _log.error("a thread has died", extra={"thread_name": name, "error": error})
 
 
-_log = logging.getLogger("exporter.logs")
+_log = logger("logs")

@@ -5,11 +5,11 @@ Others see that state only during `visits`, between two pieces of work, and when
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from exporter import logs
 from exporter.analysis import Analysis, Complaint
 from exporter.analyzers.rejections import in_a_line, warnings
 from exporter.clock import Clock
@@ -24,7 +24,7 @@ from exporter.unreadable import Gap
 from exporter.visits import Visits
 from exporter.watching.diagnosis import Lookout, Rounds, Sight
 
-log = logging.getLogger("exporter.loop")
+log = logs.logger("loop")
 
 STAGES = ("poll", "decode", "analyze", "publish")
 STAGE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -60,7 +60,13 @@ class Source(Protocol):
     def is_sole_reader(self) -> bool:
         """Whether all partitions that there were at the start are ours."""
 
-    trouble: str
+    @property
+    def trouble(self) -> str:
+        """Why nothing is read, as far as that is known."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether brokers answer, and refuse."""
 
     @property
     def standing(self) -> list[str]:
@@ -310,8 +316,14 @@ class Loop:
         owned = self.analysis.partitions.get(partition)
         return max(owned.next_offset if owned else 0, self.source.ends.get(partition, 0))
 
-    def _because(self, text: str) -> str:
-        return f"{text}: {self.source.trouble}" if self.source.trouble else text
+    def _why_none(self) -> str:
+        """Say why no partition is read."""
+        if self.source.subscribed:
+            text = "no partition is assigned"
+        else:
+            text = "the group cannot be joined" if self.source.is_refused else "no broker has answered yet"
+        trouble = self.source.trouble
+        return f"{text}: {trouble}" if trouble else text
 
     def healthy(self) -> Status:
         """Tell whether the loop turns."""
@@ -325,8 +337,7 @@ class Loop:
     def ready(self) -> Status:
         """Tell whether what is served is up to date, and warn of what is rejected."""
         checks: list[tuple[bool, Callable[[], str]]] = [
-            (self.source.subscribed, lambda: self._because("no broker has answered yet")),
-            (bool(self.analysis.partitions), lambda: self._because("no partition is assigned")),
+            (bool(self.analysis.partitions), self._why_none),
             (not self._behind, lambda: f"catching up on {_listed(list(self._behind))}"),
             (not self.source.standing, lambda: "; ".join(self.source.standing[:LISTED])),
             (not self.source.paused, lambda: f"the backlog is full: {self.publisher.trouble or 'events are slow'}"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,11 +10,12 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from exporter import logs
 from exporter.model import Partition
 from exporter.unreachable import said
 from exporter.unreadable import Gap, Place, Places, readable_from
 
-log = logging.getLogger("exporter.source")
+log = logs.logger("source")
 
 ANSWER_SECONDS = 5.0
 # Of one search: where each offset has to be asked, it goes on from where it came to.

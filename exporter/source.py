@@ -5,7 +5,6 @@ confluent-kafka makes a call from another thread wait for the poll in progress; 
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
@@ -14,6 +13,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from exporter import logs
+from exporter.causes import Causes, Kind, refusal
 from exporter.configuration.config import InputConfig
 from exporter.delivery.dispatch import Position, Start
 from exporter.foreign import printable
@@ -26,9 +27,9 @@ from exporter.probe import SearchedPlaces, is_of_a_place
 from exporter.records import Reader
 from exporter.subscription import Subscription
 from exporter.topics import Topics
-from exporter.unreachable import Trouble, said
+from exporter.unreachable import Unreachable, said
 
-log = logging.getLogger("exporter.source")
+log = logs.logger("source")
 
 ASK_PAUSE_SECONDS = 0.2
 # A group that does not answer for so long after partitions were handed out gets another consumer.
@@ -36,10 +37,15 @@ ASSIGN_SECONDS = 120.0
 # So does a cluster of which no broker is to be found: its addresses may have changed, and librdkafka is told to keep
 # to those that it knows.
 DOWN_SECONDS = 120.0
-_DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 _ASTRAY = (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION)
 # No connection came about; librdkafka logs why.
-_UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError._RESOLVE)
+_UNREACHABLE = (
+    KafkaError._TRANSPORT,
+    KafkaError._SSL,
+    KafkaError._AUTHENTICATION,
+    KafkaError._RESOLVE,
+    KafkaError._BAD_MSG,
+)
 
 
 class KafkaSource:
@@ -51,7 +57,7 @@ class KafkaSource:
         make_consumer: Callable[[Callable[[KafkaError], None]], Consumer],
         make_admin: Callable[[], Any],
         make_prober: Callable[[], Any],
-        explained: Callable[[str], Trouble | None],
+        unreachable: Unreachable,
         *,
         down_seconds: float = DOWN_SECONDS,
     ) -> None:
@@ -60,9 +66,8 @@ class KafkaSource:
         self.paused = False
         self.subscribed = False
         self.is_empty = False  # there was no topic to read when we subscribed
-        self.trouble = ""  # what the broker last said against our reading
         self._make_consumer = make_consumer
-        self._explained = explained
+        self._unreachable = unreachable
         self._handler: Handler  # set by `open`, as is the consumer
         self._consumer: Any = None
         self._intake = Intake()
@@ -78,7 +83,7 @@ class KafkaSource:
         self._skips = settings.on_unreadable == "skip"
         self._places = SearchedPlaces(make_prober)
         self._outage = Outage(down_seconds)
-        self._unreachable = ""  # why the last connection failed
+        self._causes = Causes()
 
     def open(self, handler: Handler) -> None:
         """Make the consumer; it subscribes once the broker has answered."""
@@ -89,6 +94,16 @@ class KafkaSource:
     def is_reachable(self) -> bool:
         """Whether some broker answers, as far as the client says."""
         return self._outage.is_reachable
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is read, as far as anybody said; from any thread."""
+        return self._causes.shown(time.monotonic())
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether brokers answer, and refuse; from any thread."""
+        return self._causes.is_refused(time.monotonic())
 
     @property
     def is_sole_reader(self) -> bool:
@@ -161,21 +176,23 @@ class KafkaSource:
 
     # A consumer that cannot be used any more.
 
-    def _break(self, why: str) -> None:
+    def _break(self, kind: Kind, why: str) -> None:
         """Give the consumer up: what it had is somebody else's."""
         if self._outage.broken:
             return
-        self.trouble = why
-        wait = self._outage.breaks(why, time.monotonic())
+        now = time.monotonic()
+        wait = self._outage.breaks(why, now)
+        self._causes.say(kind, why, now + wait)
         log.error("the consumer is broken", extra={"error": why, "next_try_seconds": wait})
 
     def _reopen(self, seconds: float) -> bool:
         """Replace the broken consumer once it is time; wait at most so long, and return whether there is a new one."""
         if self.subscribed:
             self.subscribed, mine = False, sorted(self._mine)
-            self.counts.rebalances["lost"] += 1
             self._forget([*mine, *self._unbegun])
-            self._handler.lost(mine)
+            if mine:
+                self.counts.rebalances["lost"] += 1
+                self._handler.lost(mine)
         wait = self._outage.wait_seconds(time.monotonic())
         if wait > 0:
             time.sleep(min(seconds, wait))
@@ -191,7 +208,7 @@ class KafkaSource:
         try:
             self._consumer.list_topics(timeout=1.0)
         except KafkaException:
-            self._break(f"no broker was to be found for {self._outage.down_seconds:g} s")
+            self._break(Kind.SILENT, f"no broker was found for {self._outage.down_seconds:g} s")
         self._outage.some_broker()
 
     # Joining the group.
@@ -202,13 +219,15 @@ class KafkaSource:
             self._offsets.look_around(self._consumer)
         except (KafkaException, TimeoutError) as error:
             # A group that may not be used is silent; its refusal comes as an event of its own.
-            refusal = self._consumer.poll(0)
-            trouble = self._unreachable or said(error) if refusal is None else refusal.error().str()
-            if trouble != self.trouble:
-                log.warning("the group cannot be joined yet", extra={"error": trouble})
-            self.trouble = trouble
+            if (message := self._consumer.poll(0)) is not None:
+                self._on_error(message.error())
+                return False
+            # Of some connections that fail there are only lines in the log.
+            self._causes.say(Kind.SILENT, self._unreachable.heard() or said(error), time.monotonic())
+            if not self.is_refused:  # that is in the log already
+                log.warning("the group cannot be joined yet", extra={"error": self.trouble})
             return False
-        self._unreachable = ""
+        self._causes.over()
         self.is_empty = not self._offsets.at_start
         self._consumer.subscribe(
             self._subscription.subscribed, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -230,7 +249,7 @@ class KafkaSource:
             return False
         self._mine |= starts.keys()
         self._unbegun -= starts.keys()
-        self.trouble = ""
+        self._causes.over()
         self._handler.assigned(starts)
         offsets = [TopicPartition(*partition, start.first) for partition, start in starts.items()]
         consumer.incremental_assign(offsets)
@@ -281,14 +300,14 @@ class KafkaSource:
             return self._offsets.starts(self._consumer, partitions, self._handler.waiting)
         except (KafkaException, TimeoutError) as error:
             now = time.monotonic()
-            self.trouble = f"positions are unavailable: {said(error)}"
+            self._causes.say(Kind.SILENT, f"positions are unavailable: {said(error)}", now)
             log.warning("positions unavailable, retrying", extra={"error": said(error), "partitions": len(partitions)})
             if not self._unbegun:
                 self._unbegun_at = now
             self._unbegun |= set(partitions)
             self._ask_at = now + ASK_PAUSE_SECONDS
             if now - self._unbegun_at > ASSIGN_SECONDS:
-                self._break(f"positions were unavailable for {ASSIGN_SECONDS:g} s: {said(error)}")
+                self._break(Kind.SILENT, f"positions were unavailable for {ASSIGN_SECONDS:g} s: {said(error)}")
             return None
 
     # Partitions whose place in the log is gone.
@@ -297,7 +316,8 @@ class KafkaSource:
         others, gone = self._offsets.look(time.monotonic())
         self._astray |= others & self._mine
         if gone:
-            self.trouble = f"deleted: {' '.join(sorted({partition.topic for partition in gone}))}"
+            names = " ".join(sorted({partition.topic for partition in gone}))
+            self._causes.say(Kind.DELETED, f"deleted: {names}", time.monotonic())
             self._handler.vanished(sorted(gone))
 
     def _retake(self) -> None:
@@ -365,14 +385,18 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError) -> None:
         self._count(error)
-        if error.code() in _UNREACHABLE:
-            self.trouble = self._unreachable = str(self._explained(error.str()) or printable(error.str()))
-        else:
-            log.warning("kafka", extra={"code": error.name(), "error": printable(error.str())})
+        text, now = printable(error.str()), time.monotonic()
+        trouble = self._unreachable.explained(error.str())
+        if trouble is not None or error.code() in _UNREACHABLE:
+            self._causes.say(Kind.UNREACHABLE, str(trouble or text), now)
+            return
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._outage.no_broker(time.monotonic())
-        if error.code() in _DENIED:
-            self.trouble = printable(error.str())
+            self._outage.no_broker(now)
+            self._causes.say(Kind.SILENT, text, now)
+        else:
+            text = refusal(text)
+            self._causes.say(Kind.REFUSED, text, now)
+        log.warning("kafka", extra={"code": error.name(), "error": text})
         # As a record the news of a fatal error has a code of its own, and does not call itself fatal.
         if error.fatal() or error.code() == KafkaError._FATAL:
-            self._break(printable(error.str()))
+            self._break(Kind.REFUSED, text)

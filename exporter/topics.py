@@ -8,7 +8,6 @@ offset, and what lies before that is never read. So we ask for the ids ourselves
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
 from typing import Any
@@ -18,7 +17,9 @@ from confluent_kafka import admin as kafka_admin
 
 from exporter.model import Partition
 
-log = logging.getLogger("exporter.source")
+from exporter import logs
+
+log = logs.logger("source")
 
 # Between two questions: for so long at most a topic that was made anew goes unnoticed.
 LOOK_SECONDS = 5.0

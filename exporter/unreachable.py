@@ -1,4 +1,4 @@
-"""Why a broker cannot be used, in words for whoever runs the sidecar, and not over and over."""
+"""Why a broker cannot be used, in words for whoever runs the sidecar."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from confluent_kafka import KafkaException
 from exporter.certificates import fault_of_broker, fault_of_ours
 from exporter.foreign import printable
 
-# The same of the same broker is looked into, and told, once in so long.
+# The same of the same broker is looked into once in so long.
 LOOK_SECONDS = 60.0
-TELL_SECONDS = 300.0
 WORDS_MAX = 300
 
 # "FAIL [client] [thread]: ssl://host:port/bootstrap: why (after 5ms in state ...)" as a line, and so without its
 # beginning as an error.
 _FAILED = re.compile(
-    r"^(?:FAIL \[.*?\] \[.*?\]: )?(?:\w+Coordinator(?:/\d+)?: )?(?:\w+://)?(?P<broker>\S+?)(?:/(?:bootstrap|\d+))?: "
+    r"^(?:FAIL \[.*?\] \[.*?\]: )?(?:\w+Coordinator(?:/\d+)?: )?(?:\w+://)?"
+    r"(?P<broker>\S+?:\d+)(?:/(?P<id>bootstrap|\d+))?: "
     r"(?P<why>.*?)(?: \(after \d.*? in state (?P<state>\w+).*)?$",
     re.DOTALL,
 )
@@ -40,6 +40,8 @@ MEANINGS = (
         re.compile("^Disconnected.*APIVERSION_QUERY"),
         "the broker ends the connection at once: perhaps it listens with TLS there",
     ),
+    (re.compile("Invalid response size"), "what listens there does not speak Kafka"),
+    (re.compile("^ApiVersionRequest failed.*Timed out"), "what listens there does not answer: perhaps it is no broker"),
 )
 # What to look at, by the first that is found in the words.
 _ADVICE = (
@@ -55,31 +57,44 @@ _ADVICE = (
     ("ssl|tls|certificate", "see ssl.* and security.protocol in kafka.properties"),
     ("", "see that it runs, and that its name and port are right"),
 )
+_ADVERTISED = "the brokers advertise this address: make their advertised.listeners one that can be reached from here"
 
 
 class Trouble(NamedTuple):
-    """Why a broker, by its `host:port`, cannot be used."""
+    """Why a broker, by its `host:port`, cannot be used; `is_advertised`: other brokers gave that address."""
 
     broker: str
     trouble: str
+    is_advertised: bool = False
 
     @property
     def advice(self) -> str:
         """What to look at."""
-        return advice(self.trouble)
+        found = advice(self.trouble)
+        return _ADVERTISED if self.is_advertised and found == _ADVICE[-1][1] else found
 
     def __str__(self) -> str:
         return f"{self.broker}: {self.trouble}; {self.advice}"
 
 
-def understood(text: str) -> Trouble | None:
-    """Return what librdkafka means by an error of a connection, or by the line about it; None when it is no such."""
+def understood(text: str, servers: str) -> Trouble | None:
+    """Return what librdkafka means by an error of a connection, or by the line about it; None when it is no such.
+
+    `servers` are the addresses that are configured.
+    """
     found = _FAILED.match(text)
     if found is None:
         return None
-    why = printable(found["why"], WORDS_MAX)
+    why, broker = printable(found["why"], WORDS_MAX), found["broker"]
     told = f"{why} {found['state'] or ''}"
-    return Trouble(found["broker"], next((words for pattern, words in MEANINGS if pattern.search(told)), why))
+    words = next((words for pattern, words in MEANINGS if pattern.search(told)), why)
+    return Trouble(broker, words, found["id"] != "bootstrap" and broker.lower() not in addresses(servers))
+
+
+def addresses(servers: str) -> list[str]:
+    """Return the addresses of `kafka.bootstrap_servers` as librdkafka calls them."""
+    named = [server.strip().lower().rpartition("://")[2] for server in servers.split(",")]
+    return [name if re.search(r":\d+$", name) else f"{name}:9092" for name in named]
 
 
 def advice(trouble: str) -> str:
@@ -103,21 +118,29 @@ def said(error: Exception) -> str:
 
 
 class Unreachable(logging.Filter):
-    """Explains librdkafka's errors; as a filter its lines, and lets one through in some minutes for each trouble.
+    """Explains librdkafka's errors; as a filter its lines.
 
-    `properties` are those by which the clients connect. From any thread: at worst a line is told twice.
+    `servers` and `properties` are those by which the clients connect. From any thread.
     """
 
-    def __init__(self, properties: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, servers: str, properties: Mapping[str, str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
+        self._servers = servers
         self._properties = properties
         self._clock = clock
         self._examined: dict[Trouble, tuple[float, Trouble]] = {}
-        self._told: dict[Trouble, float] = {}
+        self._heard: tuple[float, str] = float("-inf"), ""
+
+    def heard(self) -> str:
+        """Return what the last line about a connection of a consumer meant; empty when that is long ago."""
+        at, text = self._heard
+        return text if self._clock() - at < LOOK_SECONDS else ""
 
     def explained(self, text: str) -> Trouble | None:
         """Return what an error of a connection means; None when it is no such."""
-        trouble = understood(text)
+        trouble = understood(text, self._servers)
         if trouble is None:
             return None
         now = self._clock()
@@ -132,12 +155,10 @@ class Unreachable(logging.Filter):
         """See logging.Filter; a line about a connection says what `explained` says."""
         text = record.getMessage()
         trouble = self.explained(text) if text.startswith("FAIL ") else None
-        if trouble is None:
-            return True
-        now = self._clock()
-        if now - self._told.get(trouble, float("-inf")) < TELL_SECONDS:
-            return False
-        self._told = {each: at for each, at in self._told.items() if now - at < TELL_SECONDS} | {trouble: now}
-        record.msg, record.args = "a broker cannot be used", ()
-        vars(record).update(broker=trouble.broker, trouble=trouble.trouble, advice=trouble.advice)
-        return True
+        if trouble is not None:
+            if "#consumer-" in text.partition("]")[0]:
+                self._heard = self._clock(), str(trouble)
+            record.msg, record.args = "a broker cannot be used", ()
+            vars(record).update(broker=trouble.broker, trouble=trouble.trouble, advice=trouble.advice)
+        # What is in kafka.properties for both clients, one of them has no use for.
+        return not (text.startswith("CONFWARN ") and "will be ignored by this" in text)

@@ -6,7 +6,6 @@ Whatever is not published by then is not committed either, so the next process d
 from __future__ import annotations
 
 import _thread
-import logging
 import os
 import sys
 import threading
@@ -17,6 +16,8 @@ from types import FrameType
 from exporter import logs
 from exporter.threads import Start
 from exporter.threads import start as start_thread
+
+log = logs.logger("watchdog")
 
 STUCK = 70  # EX_SOFTWARE
 LATE = 1

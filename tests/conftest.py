@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from exporter import foreign
+from exporter import foreign, logs
 from exporter.redaction import Redactor
 from tests.support.kafka import Broker
 from tests.support.process import free_port
@@ -45,6 +45,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test calls a secret is a word to the others."""
     monkeypatch.setattr(foreign._Known, "redactor", Redactor())
+
+
+@pytest.fixture(autouse=True)
+def _no_lines_from_before() -> None:
+    """A line that another test has caused is news again."""
+    logs.forget()
 
 
 @pytest.fixture(scope="session")

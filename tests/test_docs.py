@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -31,6 +32,7 @@ from exporter.analyzers.states import FeedState
 from exporter.api.producer import NOT_DELIVERED
 from exporter.app import App
 from exporter.batch import ELSEWHERE, Batch, PartialBatch
+from exporter.causes import Kind
 from exporter.codec import Decoder
 from exporter.configuration import settings
 from exporter.configuration.config import Config, Limits, Thresholds
@@ -481,17 +483,24 @@ def test_the_paths_are_those_of_the_server() -> None:
 
 
 def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:
-    """Everything is wrong at once: each reason is told, in this order."""
+    """Everything is wrong at once: each reason is told, in this order; why nothing is read has three forms."""
     app = App(config())
     try:
-        assert isinstance(app.loop.source, KafkaSource)
+        source = app.loop.source
+        assert isinstance(source, KafkaSource)
         app.loop.assigned({PARTITION: Start(Position(0, 0, NOW_MS), 0, 10)})
         app.loop.analysis.release([PARTITION])
-        app.loop.source.paused = True
+        source.paused = True
         for _ in range(LEAST_TRIES):
-            app.loop.source._places.failed(PARTITION, 7, "broken", 0.0)
+            source._places.failed(PARTITION, 7, "broken", 0.0)
         app.loop.turned_at -= 2 * loop.STALLED_SECONDS
-        given, unhealthy = app.loop.ready().reasons, app.loop.healthy().reasons
+        silent, *others = app.loop.ready().reasons
+        source._causes.say(Kind.REFUSED, "why", time.monotonic())
+        refused, *_ = app.loop.ready().reasons
+        source._causes.over()
+        source.subscribed = True
+        joined, *_ = app.loop.ready().reasons
+        given, unhealthy = [silent, refused, joined, *others], app.loop.healthy().reasons
     finally:
         app.loop.publisher.close(1.0)
     told = column("`/-/ready` says", "meaning")

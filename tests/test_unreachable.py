@@ -1,4 +1,4 @@
-"""librdkafka's errors in words, each told once in a while; certificates are looked at where it does not say enough."""
+"""librdkafka's errors in words; certificates are looked at where it does not say enough."""
 
 import logging
 import re
@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from exporter import certificates
-from exporter.unreachable import MEANINGS, TELL_SECONDS, Unreachable, understood
+from exporter.logs import Repeats
+from exporter.unreachable import MEANINGS, Unreachable, understood
 from tests.support.secure import Authority
 
 REFUSED = "Connect to ipv4#127.0.0.1:9092 failed: Connection refused"
+SERVERS = "kafka-1:9092,ssl://kafka-2:9092, [::1]:9092,plain"
 LINE = "FAIL [marketdata-exporter#consumer-1] [thrd:{0}]: {0}: {1} (after 5ms in state {2})"
 
 
@@ -35,17 +37,25 @@ def line(why: str, broker: str = "kafka-1:9092/bootstrap", state: str = "CONNECT
     ],
 )
 def test_errors_and_lines_name_the_broker_and_the_reason(text: str, broker: str) -> None:
-    trouble = understood(text)
+    trouble = understood(text, SERVERS)
     assert trouble is not None
     assert trouble.broker == broker
     assert trouble.trouble == REFUSED
 
 
 @pytest.mark.parametrize(
-    "text", ["1/1 brokers are down", "REQTMOUT [c#consumer-1] [thrd:kafka:9092/1]: kafka:9092/1: Timed out", ""]
+    "text",
+    [
+        "1/1 brokers are down",
+        "REQTMOUT [c#consumer-1] [thrd:kafka:9092/1]: kafka:9092/1: Timed out",
+        "Broker: Group authorization failed",
+        "JoinGroup failed: Broker: Inconsistent group protocol",
+        "Local: Timed out",
+        "",
+    ],
 )
 def test_what_is_no_failed_connection_is_left_alone(text: str) -> None:
-    assert understood(text) is None
+    assert understood(text, SERVERS) is None
 
 
 @pytest.mark.parametrize(
@@ -65,25 +75,57 @@ def test_what_is_no_failed_connection_is_left_alone(text: str) -> None:
          "security.protocol"),
         ("SSL handshake failed: error:0A00010B:SSL routines::wrong version number", "SSL_HANDSHAKE", "wrong version",
          "ssl.*"),
+        ("Receive failed: Invalid response size 1213486160 (0..100000000): increase receive.message.max.bytes",
+         "APIVERSION_QUERY", "does not speak Kafka", "name and port"),
+        ("ApiVersionRequest failed: Local: Timed out: probably due to broker version < 0.10 (see api.version.request "
+         "configuration)", "APIVERSION_QUERY", "does not answer: perhaps it is no broker", "name and port"),
         (REFUSED, "CONNECT", REFUSED, "name and port"),
     ],
 )  # fmt: skip
 def test_each_reason_is_told_in_words_and_with_what_to_look_at(why: str, state: str, words: str, advice: str) -> None:
-    trouble = understood(line(why, state=state))
+    trouble = understood(line(why, state=state), SERVERS)
     assert trouble is not None
     assert words in trouble.trouble
     assert advice in trouble.advice
 
 
+@pytest.mark.parametrize(
+    ("broker", "is_advertised"),
+    [
+        ("kafka-1:9092/1", False),  # they are called by what is configured
+        ("KAFKA-2:9092/2", False),
+        ("[::1]:9092/3", False),
+        ("plain:9092/4", False),
+        ("ip-10-0-0-1:9092/bootstrap", False),  # another name of an address that is configured
+        ("kafka-1:29092/1", True),
+        ("inner:9092/1", True),
+        ("inner:9092", True),  # the coordinator of a group, say
+    ],
+)
+def test_an_address_that_the_brokers_advertise_is_told_as_such(broker: str, is_advertised: bool) -> None:
+    """Nobody configured it here, so that is not where to correct it."""
+    trouble = understood(line(REFUSED, broker), SERVERS)
+    assert trouble is not None
+    assert trouble.is_advertised is is_advertised
+    assert ("advertised.listeners" in trouble.advice) is is_advertised
+
+
+def test_what_is_wrong_with_a_password_is_so_at_any_address() -> None:
+    trouble = understood(line("SASL authentication error: Authentication failed", "inner:9092/1"), SERVERS)
+    assert trouble is not None
+    assert "sasl.*" in trouble.advice
+
+
 class Lines(logging.Handler):
-    """What comes through a logger with the filter, and the time that the filter sees."""
+    """What comes through a logger with the filters of the application, and the time that these see."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         self.records: list[logging.LogRecord] = []
         self._logger = logging.Logger("librdkafka")
-        self._logger.addFilter(Unreachable({}, lambda: self.now))
+        self._logger.addFilter(Unreachable(SERVERS, {}, lambda: self.now))
+        self._logger.addFilter(Repeats(lambda: self.now))
         self._logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -112,25 +154,23 @@ def test_a_trouble_is_told_once_by_whichever_client_and_in_whichever_words() -> 
     assert "security.protocol" in vars(record)["advice"]
 
 
-def test_a_trouble_that_lasts_is_told_again_after_a_while() -> None:
-    lines = Lines()
-    for now in (0.0, TELL_SECONDS - 1, TELL_SECONDS + 1, TELL_SECONDS + 2):
-        lines.now = now
-        lines.log(line(REFUSED))
-    assert len(lines.records) == 2
-
-
 def test_other_brokers_other_troubles_and_other_lines_are_told() -> None:
     lines = Lines()
     lines.log(line(REFUSED), line(REFUSED, "kafka-2:9092/bootstrap"), line("Failed to resolve"), "GETPID [a] [b]: c: d")
     assert lines.texts() == ["a broker cannot be used"] * 3 + ["GETPID [a] [b]: c: d"]
 
 
+def test_properties_that_one_client_has_no_use_for_are_no_news() -> None:
+    """In kafka.properties they are for both."""
+    lines = Lines()
+    lines.log("CONFWARN [c] [thrd:app]: Configuration property linger.ms is a producer property and will be ignored by "
+              "this consumer instance", "CONFWARN [c] [thrd:app]: something else")  # fmt: skip
+    assert lines.texts() == ["CONFWARN [c] [thrd:app]: something else"]
+
+
 def test_the_readme_knows_what_may_be_said() -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert [words for _, words in MEANINGS if words not in readme] == []
-    assert TELL_SECONDS == 5 * 60
-    assert "again every five minutes" in readme
 
 
 # Certificates.

@@ -7,11 +7,11 @@ its dispatches back in front. All methods belong to the loop thread.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
+from exporter import logs
 from exporter.clock import Clock
 from exporter.delivery.backlog import Backlog
 from exporter.delivery.channel import Cause, Channel, ChannelError, Ending, Outcome
@@ -22,7 +22,7 @@ from exporter.events.factory import Event
 from exporter.metrics.histogram import Histogram
 from exporter.model import EventType, Partition
 
-log = logging.getLogger("exporter.publisher")
+log = logs.logger("publisher")
 
 # Well below librdkafka's own queue, so that it never refuses an event of a transaction that is being filled.
 MAX_SEALED_EVENTS = 20_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,13 +9,14 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from exporter import logs
 from exporter.delivery.channel import Cause, ChannelError, Ending, Outcome
 from exporter.delivery.dispatch import Position
 from exporter.events.factory import Event
 from exporter.foreign import printable
 from exporter.model import EventType, Partition, RegistryError, RegistryRefused
 
-log = logging.getLogger("exporter.sending")
+log = logs.logger("sending")
 
 # A seal that could not end in so long gets a new producer, which ends it one way or the other.
 SEAL_SECONDS = 60.0

@@ -6,7 +6,6 @@ beyond that updates are dropped and counted. Readers may ask from other threads,
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -15,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
+from exporter import logs
 from exporter.configuration.config import RedisConfig
 from exporter.limiter import RateLimiter
 from exporter.model import FeedKey, Partition, SymbolUpdate
@@ -33,7 +33,7 @@ TELL_SECONDS = 300.0
 MESSAGES_WAITING = 250_000
 RECORDS_PER_WRITE = 5000
 
-log = logging.getLogger("exporter.store")
+log = logs.logger("store")
 
 
 class _Waiting:

@@ -62,7 +62,8 @@ def _kafka(config: Config) -> Generator[Finding, None, Cluster | None]:
     try:
         facts = cluster.ask_cluster(config)
     except KafkaException as error:
-        yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {said(error)}", "try again")
+        if not any(server.trouble for server in advertised):  # else that is why
+            yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {said(error)}", "try again")
         return None
     for judge in (findings.input_topics, findings.group, findings.outputs):
         yield from judge(config, facts)

@@ -23,7 +23,7 @@ from exporter.model import Partition
 from exporter.subscription import Subscription, is_pattern
 from exporter.tools.facts import Cluster, Group, Progress, Refusal, Server, Topic
 from exporter.tools.findings import GROUP_LOG, TRANSACTION_LOG
-from exporter.unreachable import examined, said, understood
+from exporter.unreachable import Trouble, examined, said, understood
 
 SERVER_SECONDS = 3.0
 CLOSE_SECONDS = 5.0
@@ -70,10 +70,16 @@ def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
         brokers = client.list_topics(timeout=SERVER_SECONDS).brokers.values()
     except KafkaException as error:
         client.poll(0)  # what was logged is handed out now
-        troubles = [trouble for line in heard.lines if (trouble := understood(line))]
-        last = examined(troubles[-1], config.kafka.properties).trouble if troubles else said(error)
-        return Server(address, last), []
+        troubles = [trouble for line in heard.lines if (trouble := understood(line, address))]
+        # A server whose brokers have other addresses has answered, though they do not.
+        if others := sorted({trouble.broker for trouble in troubles if trouble.is_advertised}):
+            return Server(address), others
+        return Server(address, _why(troubles, config) or said(error)), []
     return Server(address), [f"[{b.host}]:{b.port}" if ":" in b.host else f"{b.host}:{b.port}" for b in brokers]
+
+
+def _why(troubles: Sequence[Trouble], config: Config) -> str:
+    return examined(troubles[-1], config.kafka.properties).trouble if troubles else ""
 
 
 def _with_servers(config: Config, servers: str) -> Config:

@@ -32,8 +32,8 @@ def servers(bootstrap: Sequence[Server], advertised: Sequence[Server]) -> Iterat
             yield Finding(Level.OK, subject, f"{address} answers")
     for address, trouble in advertised:
         if trouble:
-            advice = "make advertised.listeners of that broker an address that can be reached from here"
             text = f"the cluster calls one of its brokers {address}, which does not answer: {trouble}"
+            advice = unreachable.Trouble(address, trouble, is_advertised=True).advice
             yield Finding(Level.FAIL, subject, text, advice)
 
 

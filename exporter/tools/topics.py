@@ -47,7 +47,7 @@ class TopicReader:
 
     def __init__(self, kafka: Mapping[str, Any], group: str, timeout_seconds: float) -> None:
         self._timeout = timeout_seconds
-        self._explained = Unreachable(kafka).explained
+        self._explained = Unreachable(kafka["bootstrap.servers"], kafka).explained
         self._trouble = ""  # why the last connection failed
         # The clients would print what they think of an unreachable broker; what matters of it is raised.
         quiet: dict[str, Any] = {"log_level": 0, "error_cb": self._hear}
@@ -74,15 +74,15 @@ class TopicReader:
 
     def first(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return the first offset that is still there."""
-        return self._listed(partitions, _OffsetSpec.earliest())
+        return self._all(partitions, _OffsetSpec.earliest())
 
     def stable(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return the offset before which everything can be read: nothing of it belongs to an open transaction."""
-        return self._listed(partitions, _OffsetSpec.latest())
+        return self._all(partitions, _OffsetSpec.latest())
 
     def written(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return the offset after the last record, committed or not."""
-        return self._listed(partitions, _OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+        return self._all(partitions, _OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
 
     def since(self, partitions: Sequence[Partition], timestamp_ms: int) -> dict[Partition, int]:
         """Return the first offset with this timestamp or a later one; a partition without such a record is left out."""
@@ -140,7 +140,12 @@ class TopicReader:
             return topics
         except KafkaException as error:
             self._consumer.poll(0)  # only now the client tells why
-            raise KafkaException(KafkaError(error.args[0].code(), self._trouble or said(error))) from error
+            raise self._because(error.args[0]) from error
+
+    def _because(self, error: KafkaError) -> KafkaException:
+        """Return an error, and of those that no broker sent why the last connection failed, if one did."""
+        text = self._trouble if self._trouble and error.code() < 0 else printable(error.str())
+        return KafkaException(KafkaError(error.code(), text))
 
     def _hear(self, error: KafkaError) -> None:
         if trouble := self._explained(error.str()):
@@ -156,7 +161,19 @@ class TopicReader:
                 raise KafkaException(error)
         names = ", ".join(map(str, unread))
         why = f"nothing came for {self._timeout:g} s from {names}: no answer, or a transaction is open"
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, why))
+        raise self._because(KafkaError(KafkaError._TIMED_OUT, why))
+
+    def _all(
+        self,
+        partitions: Sequence[Partition],
+        spec: Any,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[Partition, int]:
+        found = self._listed(partitions, spec, isolation)
+        if missing := [str(partition) for partition in partitions if partition not in found]:
+            # So it is when the broker that leads them cannot be reached.
+            raise self._because(KafkaError(KafkaError._TIMED_OUT, f"no offsets of {', '.join(missing)}"))
+        return found
 
     def _listed(
         self,
@@ -167,8 +184,12 @@ class TopicReader:
         asked = {TopicPartition(*partition): spec for partition in partitions}
         answers = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=self._timeout)
         found: dict[Partition, int] = {}
-        for position, answer in answers.items():
-            offset = answer.result().offset
-            if offset >= 0:
-                found[Partition(position.topic, position.partition)] = offset
+        try:
+            for position, answer in answers.items():
+                if (offset := answer.result().offset) >= 0:
+                    found[Partition(position.topic, position.partition)] = offset
+        except KafkaException as error:
+            raise self._because(error.args[0]) from error
+        finally:
+            self._admin.poll(0)  # only now the client tells why
         return found

@@ -4,54 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
-from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin._resource import ResourceType
 
-from tests.support.kafka import Broker
-from tests.support.process import free_port
+from tests.support.guarded import CREDENTIALS, GuardedBroker
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.chaos
-
-LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required user_sidecar=secret;"
-CREDENTIALS = {
-    "security.protocol": "SASL_PLAINTEXT",
-    "sasl.mechanism": "PLAIN",
-    "sasl.username": "sidecar",
-    "sasl.password": "secret",
-}
-
-
-class GuardedBroker(Broker):
-    """At `bootstrap` everybody may do anything; at `guarded` there is a user `sidecar`, who may do what is allowed."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.guarded = f"127.0.0.1:{free_port()}"
-        plain = self._properties["listener.security.protocol.map"]
-        self._properties |= {
-            "listeners": f"{self._properties['listeners']},GUARDED://{self.guarded}",
-            "advertised.listeners": f"{self._properties['advertised.listeners']},GUARDED://{self.guarded}",
-            "listener.security.protocol.map": f"{plain},GUARDED:SASL_PLAINTEXT",
-            "inter.broker.listener.name": "PLAINTEXT",
-            "listener.name.guarded.sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.guarded.plain.sasl.jaas.config": LOGIN,
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": "User:ANONYMOUS",
-        }
-
-    def allow(self, resource: ResourceType, name: str, *operations: AclOperation) -> None:
-        """Let the user do that with a topic, a group or a transactional.id of that name."""
-        who = "User:sidecar", "*"
-        acls = [
-            AclBinding(resource, name, ResourcePatternType.LITERAL, *who, operation, AclPermissionType.ALLOW)
-            for operation in operations
-        ]
-        admin = AdminClient(self._client())  # kept: its answers die with it
-        for made in admin.create_acls(acls).values():
-            made.result(10)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from exporter.delivery.dispatch import Start
 from exporter.model import Partition, Record
 from exporter.source import KafkaSource
 from exporter.unreadable import Gap
+from exporter.unreachable import Unreachable
 from tests.chaos.broker import ProxiedBroker
 from tests.support.waiting import eventually
 
@@ -81,7 +82,7 @@ def source(config: Config, made: list[Consumer]) -> Iterator[KafkaSource]:
         make,
         partial(clients.admin, config),
         partial(clients.prober, config),
-        lambda _: None,
+        Unreachable("", {}),
         down_seconds=DOWN_SECONDS,
     )
     yield source
