@@ -20,7 +20,6 @@ from exporter.log_writer import LogWriter
 from exporter.repeats import PACKAGE, STANDARD, Repeats
 from exporter.threads import described
 
-
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _NAMES = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}
 
@@ -45,8 +44,6 @@ def forget() -> None:
 
 def _is_news_of_others(record: logging.LogRecord) -> bool:
     return record.name.startswith(PACKAGE) or _repeats.filter(record)
-
-
 
 
 class _Formatter(logging.Formatter):

@@ -15,9 +15,8 @@ from typing import Any
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka import admin as kafka_admin
 
-from exporter.model import Partition
-
 from exporter import logs
+from exporter.model import Partition
 
 log = logs.logger("source")
 

@@ -6,6 +6,7 @@ Whatever is not published by then is not committed either, so the next process d
 from __future__ import annotations
 
 import _thread
+import logging
 import os
 import sys
 import threading

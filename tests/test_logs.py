@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter import logs
-from exporter.logs import BURST, QUIET_SECONDS, REPEAT_SECONDS, Repeats
+from exporter.repeats import BURST, QUIET_SECONDS, REPEAT_SECONDS, Repeats
 
 PACKAGE = Path(logs.__file__).parent
 

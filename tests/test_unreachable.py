@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter import certificates
-from exporter.logs import Repeats
+from exporter.repeats import Repeats
 from exporter.unreachable import MEANINGS, Unreachable, understood
 from tests.support.secure import Authority
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from functools import partial
@@ -20,7 +19,7 @@ from exporter.watchdog import Watchdog
 # Clients have 20 of them to say goodbye; a supervisor usually waits 30 before it kills.
 STOP_SECONDS = 25.0
 
-log = logging.getLogger("exporter.run")
+log = logs.logger("run")
 
 
 def main(config: Config, *, until_caught_up: bool = False) -> int:

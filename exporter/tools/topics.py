@@ -12,11 +12,12 @@ from confluent_kafka import admin as kafka_admin
 
 from exporter.clients import PROBER
 from exporter.delivery.worker import aside
+from exporter.foreign import printable
 from exporter.model import Partition
 from exporter.probe import Prober, is_of_a_place
 from exporter.subscription import Subscription
 from exporter.tools.ledger import Span
-from exporter.unreachable import Unreachable, said
+from exporter.unreachable import Unreachable
 from exporter.unreadable import LEAST_TRIES, Gap
 
 # The library's types leave it out.

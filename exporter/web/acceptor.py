@@ -7,13 +7,13 @@ health check up. The head of a request is looked at and left where it is: the ev
 from __future__ import annotations
 
 import errno
-import logging
 import select
 import socket
 import time
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 
+from exporter import logs
 from exporter.limiter import RateLimiter
 from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Check, Head, Refusal, examined
 from exporter.web.hosts import Origins, origin
@@ -40,7 +40,7 @@ EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _ARRIVALS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _ENDS = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
-log = logging.getLogger("exporter.web")
+log = logs.logger("web")
 
 
 class _Client:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from traceback import extract_tb
 from typing import NamedTuple
 from zlib import compressobj
+
+from exporter import logs
 
 TEXT = "text/plain; charset=utf-8"
 CHUNK_BYTES = 64 * 1024
@@ -27,7 +28,7 @@ HEADERS = {
 }
 
 # All of this is part of the server, and users look for its log under that name.
-log = logging.getLogger("exporter.web")
+log = logs.logger("web")
 
 
 class Answer(NamedTuple):

@@ -12,8 +12,8 @@ from exporter.configuration.config import Config, InputConfig, KafkaConfig
 from exporter.delivery.dispatch import Start
 from exporter.model import Partition, Record
 from exporter.source import KafkaSource
-from exporter.unreadable import Gap
 from exporter.unreachable import Unreachable
+from exporter.unreadable import Gap
 from tests.chaos.broker import ProxiedBroker
 from tests.support.waiting import eventually
 
