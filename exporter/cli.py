@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import socket
 import sys
@@ -104,8 +105,8 @@ def _failed(error: Exception) -> int:
 
     if isinstance(error, ConfigError):
         return _told(f"the configuration is wrong:\n{error}", USAGE)
-    if isinstance(error, BrokenPipeError):
-        # Whoever read the output has enough of it. What is buffered would be written once more at the end.
+    if isinstance(error, BrokenPipeError) and _has_no_reader():
+        # Who read the output has enough of it. What is buffered would be written once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FATAL
     from confluent_kafka import KafkaException
@@ -117,6 +118,13 @@ def _failed(error: Exception) -> int:
     from exporter.threads import described
 
     return _told(f"marketdata-exporter: an error of its own, please report it: {described(error)}", FATAL)
+
+
+def _has_no_reader() -> bool:
+    """Return whether what reads the output has ended."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _told(text: str, code: int) -> int:

@@ -203,3 +203,16 @@ def test_a_mistake_of_the_program_is_one_line_without_what_it_quotes() -> None:
     assert "an error of its own" in line
     assert "ZeroDivisionError" in line
     assert "secret" not in line
+
+
+def test_output_whose_reader_ends_early_ends_quietly_and_any_other_broken_pipe_with_a_line() -> None:
+    code = (
+        "import sys\nfrom exporter import cli\nfrom exporter.tools import audit\n"
+        "def fail(*_: object) -> int:\n    print('x' * 100_000)\n    raise BrokenPipeError(32, 'of a socket')\n"
+        "audit.main = fail\nsys.exit(cli.main(['audit']))"
+    )
+    read = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (read.returncode, read.stderr) == (1, "marketdata-exporter: [Errno 32] of a socket\n")
+    shell = ["sh", "-c", '("$@"; echo $? >&2) | true', "sh", sys.executable, "-c", code]
+    unread = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+    assert unread.stderr == "1\n"
