@@ -226,6 +226,17 @@ def test_a_call_that_never_returns_does_not_keep_the_process_from_stopping() -> 
         assert process.wait(10) == 7
 
 
+def test_it_ends_in_time_with_1_while_its_loop_hangs_and_nobody_reads_why(unread: int) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "tests.support.hanging", "run", f"--web.listen-address=127.0.0.1:{port}"]
+    environment = {**os.environ, **NO_BROKER, **LOUD}
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=unread, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"hanging\n"
+        process.terminate()
+        assert process.wait(20) == LATE
+
+
 def test_it_ends_in_time_while_brokers_redis_registry_clients_and_stderr_hang(unread: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"  # its system accepts, and nobody answers
