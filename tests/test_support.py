@@ -1,7 +1,7 @@
 """The real parts do what the other tests rely on."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -69,27 +69,30 @@ def test_committed_offsets_are_told_by_partition(broker: Broker, topic: Callable
     assert broker.committed("readers", name) == {1: 7}
 
 
-def test_a_killed_broker_returns_with_its_records(tmp_path: Path) -> None:
-    broker = Broker(tmp_path / "kafka", {"message.max.bytes": "2000000"}).start()
-    try:
-        written = broker.produce(broker.create_topic("kept", retention_ms=600_000), [b"a", b"b"])
-        broker.kill()
-        broker.start()
-        assert broker.read_all("kept") == written
-    finally:
-        broker.kill()
+@pytest.fixture(scope="module")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that looks often at what retention lets it delete."""
+    often = {"log.retention.check.interval.ms": "200", "message.max.bytes": "2000000"}
+    broker = Broker(tmp_path_factory.mktemp("own"), often).start()
+    yield broker
+    broker.kill()
 
 
-def test_records_of_any_age_are_kept_unless_their_topic_says_otherwise(
-    broker: Broker, topic: Callable[..., str]
-) -> None:
+def test_records_of_any_age_are_kept_unless_their_topic_says_otherwise(own_broker: Broker) -> None:
     """What is deleted where a topic says so shows that retention was looked at since all was written."""
-    kept, deleted = topic("kept"), topic("deleted", retention_ms=1)
+    kept, deleted = own_broker.create_topic("aged"), own_broker.create_topic("deleted", retention_ms=1)
     records = [Record(b"old", timestamp_ms=stamp) for stamp in (1, 1_000_000_000_000)]
-    written = broker.produce(kept, records)
-    broker.produce(deleted, records)
-    eventually(lambda: not broker.read_all(deleted), 30, "nothing was deleted")
-    assert broker.read_all(kept) == written
+    written = own_broker.produce(kept, records)
+    own_broker.produce(deleted, records)
+    eventually(lambda: not own_broker.read_all(deleted), 30, "nothing was deleted")
+    assert own_broker.read_all(kept) == written
+
+
+def test_a_killed_broker_returns_with_its_records(own_broker: Broker) -> None:
+    written = own_broker.produce(own_broker.create_topic("kept", retention_ms=600_000), [b"a", b"b"])
+    own_broker.kill()
+    own_broker.start()
+    assert own_broker.read_all("kept") == written
 
 
 def test_redis_answers_and_is_empty(redis_server: RedisServer) -> None:
