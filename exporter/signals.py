@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-log = logging.getLogger("exporter.signals")
+if TYPE_CHECKING:
+    import logging
 
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 # They would end the process at once, by default, and nothing that waits would be published.
@@ -41,7 +42,7 @@ class Signals:
                 self._end()
             else:
                 name = signal.Signals(number).name
-                log.warning("a signal has no effect, there is no reloading", extra={"signal": name})
+                _log().warning("a signal has no effect, there is no reloading", extra={"signal": name})
 
     def _end(self) -> None:
         with self._deciding:
@@ -58,3 +59,9 @@ def take() -> Signals:
     if not _taken:
         _taken.append(Signals())
     return _taken[0]
+
+
+def _log() -> logging.Logger:
+    from exporter import logs  # later than the first moment, which is for taking signals
+
+    return logs.logger("signals")
