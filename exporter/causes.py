@@ -38,7 +38,7 @@ class Kind(IntEnum):
     """What sort of cause it is; of several the first is shown."""
 
     REFUSED = 0  # a broker says no
-    DELETED = 1  # there is nothing to read any more
+    MISSING = 1  # there is nothing to read
     UNREACHABLE = 2  # no connection comes about
     SILENT = 3  # there is no answer, and nobody says why
 
@@ -52,6 +52,10 @@ class Causes:
     def say(self, kind: Kind, text: str, now: float) -> None:
         """Take a cause over; it lasts until it is over."""
         self._said = self._said | {kind: (text, now)}
+
+    def has(self, kind: Kind) -> bool:
+        """Return whether there is a cause of this kind that is not over."""
+        return kind in self._said
 
     def over(self, *kinds: Kind) -> None:
         """Forget the causes of these kinds, of all when none is named."""
@@ -70,7 +74,7 @@ class Causes:
         said = {
             kind: (text, at)
             for kind, (text, at) in self._said.items()
-            if kind in (Kind.REFUSED, Kind.DELETED) or now - at < LASTS_SECONDS
+            if kind in (Kind.REFUSED, Kind.MISSING) or now - at < LASTS_SECONDS
         }
         latest = max((at for _, at in said.values()), default=now)
         return {kind: text for kind, (text, at) in said.items() if latest - at < LASTS_SECONDS}

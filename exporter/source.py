@@ -223,9 +223,10 @@ class KafkaSource:
                 self._on_error(message.error())
                 return False
             # Of some connections that fail there are only lines in the log.
-            self._causes.say(Kind.SILENT, self._unreachable.heard() or said(error), time.monotonic())
-            if not self.is_refused:  # that is in the log already
-                log.warning("the group cannot be joined yet", extra={"error": self.trouble})
+            text = self._unreachable.heard() or said(error)
+            self._causes.say(Kind.SILENT, text, time.monotonic())
+            if self.trouble == said(error):  # what is known better is in the log already
+                log.warning("the group cannot be joined yet", extra={"error": text})
             return False
         self._causes.over()
         self.is_empty = not self._offsets.at_start
@@ -317,7 +318,7 @@ class KafkaSource:
         self._astray |= others & self._mine
         if gone:
             names = " ".join(sorted({partition.topic for partition in gone}))
-            self._causes.say(Kind.DELETED, f"deleted: {names}", time.monotonic())
+            self._causes.say(Kind.MISSING, f"deleted: {names}", time.monotonic())
             self._handler.vanished(sorted(gone))
 
     def _retake(self) -> None:
@@ -390,13 +391,19 @@ class KafkaSource:
         if trouble is not None or error.code() in _UNREACHABLE:
             self._causes.say(Kind.UNREACHABLE, str(trouble or text), now)
             return
+        text = refusal(text)
+        log.warning("kafka", extra={"code": error.name(), "error": text})
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._outage.no_broker(now)
             self._causes.say(Kind.SILENT, text, now)
-        else:
-            text = refusal(text)
-            self._causes.say(Kind.REFUSED, text, now)
-        log.warning("kafka", extra={"code": error.name(), "error": text})
-        # As a record the news of a fatal error has a code of its own, and does not call itself fatal.
-        if error.fatal() or error.code() == KafkaError._FATAL:
+        elif error.fatal() or error.code() == KafkaError._FATAL:
+            # As a record the news of a fatal error has a code of its own, and does not call itself fatal.
             self._break(Kind.REFUSED, text)
+        elif not self._mine:
+            self._refused(error.code(), text, now)
+
+    def _refused(self, code: int, text: str, now: float) -> None:
+        if code != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._causes.say(Kind.REFUSED, text, now)
+        elif not self._causes.has(Kind.MISSING):  # that it was deleted says more
+            self._causes.say(Kind.MISSING, text, now)

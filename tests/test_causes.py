@@ -30,7 +30,7 @@ def test_a_connection_that_fails_is_told_as_long_as_that_is_repeated() -> None:
         assert causes.shown(50.0 + LASTS_SECONDS) == ""
 
 
-@pytest.mark.parametrize("kind", [Kind.REFUSED, Kind.DELETED])
+@pytest.mark.parametrize("kind", [Kind.REFUSED, Kind.MISSING])
 def test_what_is_said_once_lasts_until_it_is_over(kind: Kind) -> None:
     """librdkafka does not repeat that a group may not be used."""
     causes = Causes()
@@ -55,7 +55,7 @@ def test_an_answer_ends_silence_and_no_refusal() -> None:
     causes = Causes()
     for kind in Kind:
         causes.say(kind, kind.name, 0.0)
-    causes.over(Kind.REFUSED, Kind.DELETED)
+    causes.over(Kind.REFUSED, Kind.MISSING)
     assert causes.shown(1.0) == "UNREACHABLE"
     causes.over(Kind.UNREACHABLE, Kind.SILENT)
     assert causes.shown(1.0) == ""
