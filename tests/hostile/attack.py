@@ -6,7 +6,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import NamedTuple
 
@@ -24,11 +24,20 @@ Run = Callable[[Target, float], None]
 
 
 class Attack(NamedTuple):
-    """`run`, in so many processes; the sidecar may have so many descriptors, if that is told."""
+    """What runs beside a sidecar; `prefix` starts the command of the sidecar, `settings` have dotted names."""
 
     run: Run
-    processes: int = 1
-    descriptors: int | None = None
+    prefix: tuple[str, ...] = ()
+    settings: Mapping[str, object] = {}
+
+
+# Stderr is a pipe that nobody reads, and that stays open.
+UNREAD = ("sh", "-c", 'mkfifo unread && exec "$@" 2<>unread', "sh")
+
+
+def descriptors(number: int) -> tuple[str, ...]:
+    """Return the prefix with which a program may have so many descriptors."""
+    return ("prlimit", f"--nofile={number}:{number}")
 
 
 def named(attacks: Iterable[Run]) -> dict[str, Attack]:

@@ -11,7 +11,7 @@ from http.client import HTTPConnection, HTTPException
 from itertools import count
 from threading import Thread
 
-from tests.hostile.attack import Attack, Target, named
+from tests.hostile.attack import Attack, Target, descriptors, named
 
 HOST, ANOTHER = "127.0.0.1", "127.0.0.2"
 HELD = 2000
@@ -132,9 +132,9 @@ ATTACKS = named((
     wide_accepts, quoted_accepts, wide_queries, many_selections, hammered_feeds, hammered_page, hammered_metrics,
     hammered_symbols, pipelined_requests, new_connections, half_requests, slow_readers, idle_clients, garbage,
 )) | {
-    "new connections, 64 descriptors": Attack(new_connections, descriptors=64),
-    "slow readers elsewhere, 1024 descriptors": Attack(slow_readers_elsewhere, descriptors=1024),
-    "slow readers elsewhere, 64 descriptors": Attack(slow_readers_elsewhere, descriptors=64),
+    "new connections, 64 descriptors": Attack(new_connections, descriptors(64)),
+    "slow readers elsewhere, 1024 descriptors": Attack(slow_readers_elsewhere, descriptors(1024)),
+    "slow readers elsewhere, 64 descriptors": Attack(slow_readers_elsewhere, descriptors(64)),
 }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from tests.bench.figures import markdown
 
 HEAD = ("attack", "scrape p99", "worst", "failed", "health checks failed", "reading", "memory", "exit")
+# What others may wait for a page, 99 times of 100.
+SCRAPE_SECONDS = 1.0
 
 
 class Row(NamedTuple):
@@ -45,3 +47,8 @@ class Row(NamedTuple):
 def table(rows: Iterable[Row]) -> str:
     """The rows as a table of Markdown."""
     return markdown([HEAD, *(row.cells() for row in rows)])
+
+
+def assert_served(row: Row) -> None:
+    """Others were served all the time, and the sidecar ended as it should."""
+    assert (row.checks_failed, row.scrapes_failed, row.exit_code) == (0, 0, 0)

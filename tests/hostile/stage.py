@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import Producer
 
@@ -22,23 +23,32 @@ from tests.support.sidecar import Sidecar
 from tests.support.waiting import eventually
 
 PARTITIONS, FEEDS, MESSAGES = 4, 200, 20
-# More than are read in the time of one attack.
-RECORDS = 700_000
-BEFORE_SECONDS, ATTACK_SECONDS = 6.0, 10.0
 FIRST_STAMP_MS = 1_760_031_213_000
 
 
-class Attacked(Sidecar):
-    """A sidecar that may have only so many descriptors."""
+class Lengths(NamedTuple):
+    """How many records there are to read, and how many seconds a sidecar is watched before an attack and during it."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, object], descriptors: int | None) -> None:
+    records: int
+    before_seconds: float
+    attack_seconds: float
+
+
+# More than are read in the time of one attack.
+WHOLE = Lengths(700_000, 6.0, 10.0)
+SHORT = Lengths(30_000, 1.0, 3.0)
+
+
+class Attacked(Sidecar):
+    """A sidecar whose command begins with the prefix of an attack."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, object], prefix: Sequence[str]) -> None:
         super().__init__(directory, settings)
-        self._descriptors = descriptors
+        self._prefix = prefix
 
     def command(self) -> list[str]:
         """See Part."""
-        limit = [] if self._descriptors is None else ["prlimit", f"--nofile={self._descriptors}:{self._descriptors}"]
-        return [*limit, *super().command()]
+        return [*self._prefix, *super().command()]
 
     def ended(self) -> int | None:
         """Ask it to end; return its exit code, None when it does not end in time."""
@@ -52,66 +62,62 @@ class Attacked(Sidecar):
 
 
 class Stage:
-    """Sidecars that each read the same topic from its beginning, one for each attack."""
+    """Sidecars that each read the same topic from its beginning, and one of its own, one for each attack."""
 
-    def __init__(self, broker: Broker, directory: Path) -> None:
+    def __init__(self, broker: Broker, directory: Path, lengths: Lengths = WHOLE) -> None:
         self._broker = broker
         self._directory = directory
+        self._lengths = lengths
         self._topic = broker.create_topic("ticker-data.hostile", PARTITIONS)
         for name in ("hostile-events", "hostile-errors"):
             broker.create_topic(name, 2)
-        _fill(broker, self._topic)
+        _fill(broker, self._topic, lengths.records)
 
     def suffer(self, module: str, name: str, attack: Attack, **settings: object) -> Row:
         """Let a sidecar read, and attack it meanwhile; `module` has the attack under its name in `ATTACKS`.
 
         Settings are written with two underscores for the dot.
         """
-        sidecar = self._sidecar(attack, settings)
+        given = {key.replace("__", "."): value for key, value in settings.items()}
+        topic = self._broker.create_topic(f"ticker-data.{uuid.uuid4().hex[:8]}", PARTITIONS)
+        sidecar = self._sidecar(topic, attack.prefix, {**attack.settings, **given})
         sidecar.start()
         try:
             eventually(lambda: sidecar.batches() > 0, 30)
-            before = Observer(sidecar.port, BEFORE_SECONDS).seen()
-            target = Target(sidecar.port, self._broker.bootstrap, self._topic)
-            with _attacking(module, name, target, attack.processes):
-                during = Observer(sidecar.port, ATTACK_SECONDS).seen()
+            before = Observer(sidecar.port, self._lengths.before_seconds).seen()
+            seconds = self._lengths.attack_seconds
+            with _attacking(module, name, Target(sidecar.port, self._broker.bootstrap, topic), seconds):
+                during = Observer(sidecar.port, seconds).seen()
             return _row(name, before, during, memory(sidecar.pid).most / 1e6, sidecar.ended())
         finally:
             sidecar.kill()
 
-    def _sidecar(self, attack: Attack, settings: Mapping[str, object]) -> Attacked:
-        name = uuid.uuid4().hex[:8]
+    def _sidecar(self, topic: str, prefix: Sequence[str], settings: Mapping[str, object]) -> Attacked:
         given = {
             "kafka.bootstrap_servers": self._broker.bootstrap,
-            "input.topics": [self._topic],
-            "input.group": f"hostile-{name}",
+            "input.topics": [self._topic, topic],
+            "input.group": f"group-{topic}",
             "input.start": "earliest",
             "output.topic": "hostile-events",
             "output.error_topic": "hostile-errors",
-            **{key.replace("__", "."): value for key, value in settings.items()},
+            **settings,
         }
-        return Attacked(self._directory / name, given, attack.descriptors)
+        return Attacked(self._directory / topic, given, prefix)
 
 
 @contextmanager
-def _attacking(module: str, name: str, target: Target, processes: int) -> Iterator[None]:
+def _attacking(module: str, name: str, target: Target, seconds: float) -> Iterator[None]:
     """The attack goes on within this, for a second longer than it is watched."""
-    arguments = [module, name, json.dumps(target), str(ATTACK_SECONDS + 1)]
-    command = [sys.executable, "-m", "tests.hostile.attack", *arguments]
-    attackers = [subprocess.Popen(command, cwd=ROOT) for _ in range(processes)]
+    command = [sys.executable, "-m", "tests.hostile.attack", module, name, json.dumps(target), str(seconds + 1)]
+    attacker = subprocess.Popen(command, cwd=ROOT)
     try:
         yield
     finally:
-        _end(attackers)
-
-
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
         try:
-            process.wait(10)
+            attacker.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            attacker.kill()
+            attacker.wait()
 
 
 def _row(name: str, before: Seen, during: Seen, memory_mb: float, exit_code: int | None) -> Row:
@@ -129,10 +135,10 @@ def _row(name: str, before: Seen, during: Seen, memory_mb: float, exit_code: int
     )
 
 
-def _fill(broker: Broker, topic: str) -> None:
+def _fill(broker: Broker, topic: str, records: int) -> None:
     settings = {"linger.ms": 20, "compression.type": "lz4", "queue.buffering.max.messages": 200_000}
     producer = Producer({"bootstrap.servers": broker.bootstrap, **settings})
-    for index in range(RECORDS):
+    for index in range(records):
         while True:
             try:
                 producer.produce(topic, _batch(index), partition=index % FEEDS % PARTITIONS)

@@ -55,6 +55,14 @@ def invented_names(number: int) -> Iterator[bytes]:
         yield _batch("ticker", index, rows).replace(b"upbit", b"upbit%d" % index)
 
 
+def new_symbols(number: int) -> Iterator[bytes]:
+    """Yield so many batches of one feed, of as many rows as there may be, each of a symbol that was never seen."""
+    for index in range(number):
+        yield _batch(
+            "ticker", index, ",".join(f'{{"target_currency":"{index}-{row}","last":1.5}}' for row in range(ROWS))
+        )
+
+
 def one_record(size: int) -> Iterator[bytes]:
     """Yield one record of so many bytes that all are the same: packed a thousandth."""
     yield b" " * size
