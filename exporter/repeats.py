@@ -68,11 +68,19 @@ class Repeats(logging.Filter):
 def _cause(record: logging.LogRecord) -> str:
     fields = {name: value for name, value in vars(record).items() if name not in STANDARD}
     texts = [f"{name}={value}" for name, value in fields.items() if not isinstance(value, int | float)]
-    return _VOLATILE.sub("N", " ".join([record.name, record.getMessage(), *texts]))
+    return _VOLATILE.sub("N", " ".join([record.name, _text(record), *texts]))
 
 
 def _kind(record: logging.LogRecord) -> str:
     """Return what is limited together: of librdkafka's lines those that begin with the same word, of others' all."""
     is_ours, text = record.name.startswith(PACKAGE), str(record.msg)
-    first = record.getMessage().partition(" ")[0] if text.startswith("%") else text
+    first = _text(record).partition(" ")[0] if text.startswith("%") else text
     return f"{record.name} {record.levelno} {first if is_ours else ''}"
+
+
+def _text(record: logging.LogRecord) -> str:
+    """Return what a record says, also of one whose arguments do not fit: other packages have such lines."""
+    try:
+        return record.getMessage()
+    except Exception:
+        return str(record.msg)
