@@ -137,7 +137,7 @@ TROUBLES = {
     "another password": Trouble(_change_user("resetpass", ">another"), _change_user(f">{PASSWORD}"), "WRONGPASS"),
     "a user who is off": _forbid("off", "WRONGPASS"),
     "no EVAL": _forbid("-eval", "NOPERM"),
-    "no HSET": _forbid("-hset", "can't run this command"),
+    "no HSET": _forbid("-hset", "can't run this command|no permissions to run"),  # Redis 7, Redis 8
     "no PFADD": _forbid("-pfadd", "NOPERM"),
     "no keys": _forbid("resetkeys", "NOPERM"),
     "no new clients": Trouble(
