@@ -29,6 +29,7 @@ from tests.support.captures import capture, each_capture
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.support.sidecar import Scrape
+from tests.support.store import listed
 
 UPBIT: dict[str, Any] = {"region": "korea", "exchange": "upbit", "request_type": "ticker"}
 STAMP_MS = 1_760_031_213_693
@@ -191,7 +192,7 @@ def _outcome(read: Any, value: object) -> tuple[str, object]:
 
 def stored(server: RedisServer) -> list[SymbolStatistics]:
     """What Redis knows of all symbols."""
-    return RedisStore(RedisConfig(url=server.url), StoreMetrics(CollectorRegistry())).symbols(None)
+    return listed(RedisStore(RedisConfig(url=server.url), StoreMetrics(CollectorRegistry())))
 
 
 def test_symbols_of_several_programs_add_up_in_redis(redis_server: RedisServer) -> None:

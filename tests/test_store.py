@@ -29,7 +29,7 @@ from exporter.store.redis_store import RedisStore
 from exporter.store.store import NullStore, Store, StoreUnavailable, SymbolStatistics
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
-from tests.support.store import BITHUMB, PLACE, UPBIT, Replica, update, written
+from tests.support.store import BITHUMB, PLACE, UPBIT, Replica, listed, update, written
 from tests.support.waiting import eventually
 
 Maker = Callable[..., Replica]
@@ -97,7 +97,7 @@ def test_a_store_that_never_started_stops(any_store: Store) -> None:
 def test_the_null_store_knows_nothing() -> None:
     null = NullStore()
     null.add(UPBIT, 1_000, ["KRW-BTC"])
-    assert null.symbols(None) == []
+    assert listed(null) == []
     assert null.distinct(UPBIT) is None
 
 
@@ -121,15 +121,15 @@ def test_messages_are_counted_by_feed_and_symbol_with_the_newest_stamp(redis_ser
     )
     upbit = [SymbolStatistics(UPBIT, "KRW-BTC", 3, 3_000), SymbolStatistics(UPBIT, "KRW-ETH", 1, 3_000)]
     bithumb = [SymbolStatistics(BITHUMB, "KRW-BTC", 1, 5_000)]
-    assert replica.store.symbols(None) == bithumb + upbit
-    assert replica.store.symbols(UPBIT) == upbit
-    assert replica.store.symbols(FeedKey("korea", "upbit", "trade")) == []
+    assert listed(replica.store) == bithumb + upbit
+    assert listed(replica.store, UPBIT) == upbit
+    assert listed(replica.store, FeedKey("korea", "upbit", "trade")) == []
 
 
 def test_an_older_stamp_in_a_later_write_does_not_replace_a_newer_one(redis_server: RedisServer) -> None:
     written(Replica(redis_server.url), update(0, "KRW-BTC", stamp=3_000))
     later = written(Replica(redis_server.url), update(1, "KRW-BTC", stamp=2_000))
-    assert later.store.symbols(None) == [SymbolStatistics(UPBIT, "KRW-BTC", 2, 3_000)]
+    assert listed(later.store) == [SymbolStatistics(UPBIT, "KRW-BTC", 2, 3_000)]
 
 
 def test_the_feed_that_is_asked_for_is_no_pattern(redis_server: RedisServer) -> None:
@@ -143,7 +143,7 @@ def test_replicas_add_up(redis_server: RedisServer) -> None:
     """The same feed on two partitions, each read by another process."""
     written(Replica(redis_server.url), update(0, "KRW-BTC", "KRW-ETH", stamp=9_000))
     other = written(Replica(redis_server.url), update(0, "KRW-BTC", partition=Partition(PLACE.topic, 1), stamp=1_000))
-    assert other.store.symbols(None) == [
+    assert listed(other.store) == [
         SymbolStatistics(UPBIT, "KRW-BTC", 2, 9_000),
         SymbolStatistics(UPBIT, "KRW-ETH", 1, 9_000),
     ]
@@ -368,7 +368,7 @@ def test_a_server_that_never_answers_costs_only_its_own_updates(black_hole: str,
 def test_reading_raises_when_redis_does_not_answer(black_hole: str) -> None:
     replica = Replica(black_hole)
     with pytest.raises(StoreUnavailable, match=r"^Timeout reading from socket$"):
-        replica.store.symbols(None)
+        listed(replica.store)
     with pytest.raises(StoreUnavailable, match=r"^Timeout reading from socket$"):
         replica.store.distinct(UPBIT)
     assert replica.metric("failures_total", operation="read") == 2
@@ -391,7 +391,7 @@ def test_nobody_waits_for_a_server_that_is_left_alone(redis_server: RedisServer)
     registry = CollectorRegistry()
     refused = RedisStore(RedisConfig(url=redis_server.url), StoreMetrics(registry), breaker)
     with pytest.raises(StoreUnavailable, match="left alone"):
-        refused.symbols(None)
+        listed(refused)
     assert registry.get_sample_value("marketdata_redis_operations_total", {"operation": "read"}) == 0
 
 
@@ -400,7 +400,7 @@ def test_a_read_ends(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch)
     replica = written(Replica(redis_server.url), update(0, "KRW-BTC"))
     monkeypatch.setattr(connection, "OPERATION_SECONDS", -1.0)
     with pytest.raises(StoreUnavailable, match="Timeout"):
-        replica.store.symbols(None)
+        listed(replica.store)
 
 
 def test_what_redis_refuses_is_dropped_and_counted_and_the_rest_arrives(redis_server: RedisServer) -> None:
@@ -494,7 +494,7 @@ def test_passwords_do_not_show(redis_server: RedisServer, caplog: pytest.LogCapt
     eventually(lambda: "not written" in caplog.text)
     replica.stop()
     with pytest.raises(StoreUnavailable) as refused:
-        Replica(url).store.symbols(None)
+        listed(Replica(url).store)
     with pytest.raises(ValueError, match="URL") as misread:
         Replica(f"redis://:{password}@localhost:{password}")
     shown = [line for error in (refused, misread) for line in traceback.format_exception(error.value)]

@@ -17,7 +17,7 @@ from exporter.tools.facts import Level
 from tests.support.peers import HTTP_FLOODS, REDIS_DRIPS, REDIS_FLOODS, REDIS_ODD, Peer, Talk, redis
 from tests.support.redis import RedisServer
 from tests.support.sidecar import Deployment
-from tests.support.store import BITHUMB, UPBIT, Replica, update, written
+from tests.support.store import BITHUMB, UPBIT, Replica, listed, update, written
 from tests.support.waiting import eventually
 
 TALKS = (
@@ -47,7 +47,7 @@ def test_a_read_of_what_never_ends_is_an_error_and_takes_no_memory(talk: Talk) -
         tracemalloc.start()
         try:
             with pytest.raises(StoreUnavailable):
-                replica.store.symbols(None)
+                listed(replica.store)
             # Of nested lists, which take the most.
             assert tracemalloc.get_traced_memory()[1] < 20 * connection.REPLY_BYTES
         finally:
@@ -75,7 +75,7 @@ def test_a_reply_that_no_redis_gives_ends_no_thread_and_is_no_other_error(reply:
         replica = Replica(url(peer), failures=3).start()
         replica.store.offer([update(0, "KRW-BTC")])
         eventually(lambda: (replica.metric("operations_total", operation="write") or 0) > 0)
-        for ask in (lambda: replica.store.symbols(None), lambda: replica.store.distinct(UPBIT)):
+        for ask in (lambda: listed(replica.store), lambda: replica.store.distinct(UPBIT)):
             with suppress(StoreUnavailable):
                 ask()
         assert replica.is_alive

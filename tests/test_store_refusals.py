@@ -26,7 +26,7 @@ from exporter.store.store import StoreUnavailable
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.support.relay import Relay
-from tests.support.store import PLACE, UPBIT, Replica, update
+from tests.support.store import PLACE, UPBIT, Replica, listed, update
 from tests.support.waiting import eventually
 
 parsed: Any = BaseParser.parse_error
@@ -321,7 +321,7 @@ def test_a_cluster_is_called_what_it_is(
     eventually(lambda: "not written for a while: Redis Cluster is not supported" in caplog.text)
     replica.stop()
     with pytest.raises(StoreUnavailable, match=r"^Redis Cluster is not supported, .* \(MOVED \d+ 127.0.0.1:\d+\)$"):
-        Replica(redis_cluster[0].url).store.symbols(None)
+        listed(Replica(redis_cluster[0].url).store)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ StoreUnavailable     Redis does not answer, not in time, or refuses for now: off
 
 from __future__ import annotations
 
-import collections
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -165,46 +164,6 @@ class RedisCounts:
         pipe.zadd(self._keys.partitions, {str(partition): now_ms for partition in partitions})
         pipe.zremrangebyscore(self._keys.partitions, "-inf", now_ms - self._ttl_seconds * 1000)
         pipe.expire(self._keys.partitions, self._ttl_seconds)
-
-    def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:
-        """See Store. What is under the keys and was not written by a sidecar is left out and counted."""
-        messages: collections.Counter[bytes] = collections.Counter()
-        seen: dict[bytes, int] = {}
-        match = None if feed is None else layout.pattern(feed)
-        with self._reader() as client:
-            for partition in self._partitions(client):
-                counts = client.hscan_iter(self._keys.messages(partition), match, SCAN_NAMES)
-                messages.update(self._numbers(counts))
-                stamps = client.zscan_iter(self._keys.seen(partition), match, SCAN_NAMES)
-                for name, stamp in self._numbers(stamps).items():
-                    seen[name] = max(seen.get(name, stamp), stamp)
-        # A symbol may come or go between the two readings.
-        names = messages.keys() & seen.keys()
-        return sorted(SymbolStatistics(*layout.parsed(name), messages[name], seen[name]) for name in names)
-
-    def _partitions(self, client: redis.Redis) -> Iterator[str]:
-        index: list[Any] = client.zrange(self._keys.partitions, 0, -1)
-        for name in index:
-            if layout.is_partition(name):
-                yield name.decode()
-            else:
-                self._metrics.skipped.inc()
-
-    def _numbers(self, scan: Iterable[tuple[bytes, Any]]) -> dict[bytes, int]:
-        """Return what a scan tells, which may be the same more than once; nothing of a key of another type."""
-        found: dict[bytes, int] = {}
-        try:
-            for name, value in scan:
-                number = layout.number(value)
-                if number is not None and layout.is_name(name):
-                    found[name] = number
-                elif name != layout.FENCE:
-                    self._metrics.skipped.inc()
-        except redis.ResponseError as error:
-            if not is_final(error):
-                raise
-            self._metrics.skipped.inc()
-        return found
 
     def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
         """See Store."""

@@ -132,11 +132,6 @@ class RedisStore:
         if self._thread is not None:
             self._thread.join(deadline_seconds)
 
-    def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:
-        """See Store."""
-        self._refuse_if_open()
-        return self._redis.symbols(feed)
-
     def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
         """See Store."""
         self._refuse_if_open()

@@ -51,9 +51,6 @@ class Store(Protocol):
     def stop(self, deadline_seconds: float) -> None:
         """Write what waits, as far as the deadline allows, and drop the rest."""
 
-    def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:
-        """All symbols (of a feed), in order; blocks, and raises StoreUnavailable."""
-
     def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
         """At most so many symbols (of a feed), and where the next begin; blocks, and raises StoreUnavailable."""
 
@@ -78,10 +75,6 @@ class NullStore:
 
     def stop(self, deadline_seconds: float) -> None:
         """See Store."""
-
-    def symbols(self, feed: FeedKey | None) -> list[SymbolStatistics]:
-        """See Store."""
-        return []
 
     def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
         """See Store."""

@@ -8,7 +8,7 @@ answers. Everything here belongs to the thread of the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
@@ -24,11 +24,12 @@ from exporter.web.responses import CHUNK_BYTES, Settled
 from exporter.web.sockets import give_up, unacknowledged
 
 SWEEP_SECONDS = 0.5
+# What is done at a time: requests that are looked at, or pieces of answers that are sent. It takes some milliseconds.
+TURNS, TURN_PIECES = 16, 8
 # Between two looks whether an answer has arrived, at first and at most.
 DELIVERY_SECONDS = 0.001, 0.05
 # Who has taken nothing for so long, or has waited so long, may lose its place to another: who did for longest, first.
-READING_SECONDS = 0.1
-WAITING_SECONDS = 1.0
+PATIENCE_SECONDS, CROWDED_SECONDS = 1.0, 0.1
 # What this costs is bounded, too: who is closed may come again at once.
 EVICTIONS_BURST, EVICTIONS_PER_SECOND = 100, 100
 
@@ -78,6 +79,7 @@ class Connections(web.Server):
         self._event_loop = loop
         self._clock = loop.time
         self._adopting: set[asyncio.Task[object]] = set()
+        self._turns = asyncio.Semaphore(TURNS)
         self._evictions = RateLimiter(EVICTIONS_BURST, EVICTIONS_PER_SECOND)
         self._is_closing = False
         self._origins = Origins()
@@ -148,6 +150,11 @@ class Connections(web.Server):
                 if was_reading and not connection.transport.is_closing():
                     connection.transport.resume_reading()
 
+    async def turn(self) -> None:
+        """Wait for a turn: so few have one at a time that the loop comes round soon, however many want one."""
+        async with self._turns:
+            await asyncio.sleep(0)
+
     async def send(self, request: web.BaseRequest, response: web.StreamResponse, answer: Settled) -> None:
         """Send an answer as fast as the client reads it, with a chunk at a time in this process."""
         handler = request.protocol
@@ -157,12 +164,11 @@ class Connections(web.Server):
         response.content_length = answer.length
         await response.prepare(request)
         if request.method != "HEAD":
-            for chunk in answer.body:
-                view = memoryview(chunk)
-                for start in range(0, len(chunk), CHUNK_BYTES):
-                    await response.write(view[start : start + CHUNK_BYTES])
-                    self._move(handler, self._reading)
-                    await asyncio.sleep(0)  # a fast reader is never waited for, and others have their turn
+            for number, piece in enumerate(_pieces(answer.body), 1):
+                await response.write(piece)
+                self._move(handler, self._reading)
+                if number % TURN_PIECES == 0:
+                    await self.turn()  # a fast reader is never waited for
         await response.write_eof()
         await request.writer.drain()
         await self._delivered(self._open[handler].transport)
@@ -223,7 +229,10 @@ class Connections(web.Server):
 
     def _victim(self, now: float) -> RequestHandler | None:
         """Who has no use for its place: who is idle, does not read, or has waited for too long, in this order."""
-        for crowd, seconds in ((self._idle, 0.0), (self._reading, READING_SECONDS), (self._waiting, WAITING_SECONDS)):
+        # Readers that hold most of the places are the trouble; a few may just have had no time to read.
+        reading_seconds = CROWDED_SECONDS if len(self._reading) > self._limits.answered / 2 else PATIENCE_SECONDS
+        crowds = (self._idle, 0.0), (self._reading, reading_seconds), (self._waiting, PATIENCE_SECONDS)
+        for crowd, seconds in crowds:
             first = next(iter(crowd), None)
             if first is not None and now - crowd[first].since >= seconds:
                 return first
@@ -254,3 +263,10 @@ class Connections(web.Server):
         give_up(transport.get_extra_info("socket"))
         transport.abort()
         self._on_eviction(why)
+
+
+def _pieces(body: Iterable[bytes]) -> Iterator[memoryview]:
+    """Yield a body in pieces of at most `CHUNK_BYTES`, without a copy."""
+    for chunk in body:
+        view = memoryview(chunk)
+        yield from (view[start : start + CHUNK_BYTES] for start in range(0, len(chunk), CHUNK_BYTES))

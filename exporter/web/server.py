@@ -113,6 +113,7 @@ class WebServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         with self._connections.serving(request):
+            await self._connections.turn()
             answer = await self._routes.answer(request)
             self._metrics.answered(answer.status)
             response = web.StreamResponse(status=answer.status, headers=answer.headers)

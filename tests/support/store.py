@@ -9,6 +9,7 @@ from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store.breaker import CircuitBreaker
 from exporter.store.counts import StoreMetrics
 from exporter.store.redis_store import RedisStore
+from exporter.store.store import Place, Store, SymbolStatistics
 
 UPBIT = FeedKey("korea", "upbit", "ticker")
 BITHUMB = FeedKey("korea", "bithumb", "ticker")
@@ -50,7 +51,17 @@ class Replica:
 
     def counts(self, feed: FeedKey | None = None) -> dict[str, int]:
         """Messages by symbol."""
-        return {row.symbol: row.messages for row in self.store.symbols(feed)}
+        return {row.symbol: row.messages for row in listed(self.store, feed)}
+
+
+def listed(store: Store, feed: FeedKey | None = None) -> list[SymbolStatistics]:
+    """All symbols (of a feed) in order, from pages of a few."""
+    found: list[SymbolStatistics] = []
+    place: Place | None = Place()
+    while place is not None:
+        page, place = store.page(feed, place, 3)
+        found += page
+    return sorted(found)
 
 
 def update(
