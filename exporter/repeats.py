@@ -31,8 +31,8 @@ class _Told(NamedTuple):
 class Repeats(logging.Filter):
     """Keeps back lines that say what was just written; the next one that is written has their number as `kept_back`.
 
-    A warning or an error is the same as another when its text and its fields are, numbers aside. Debug lines are all
-    let through. From any thread: at worst a line is written twice.
+    A line is the same as another when its text and its fields are, numbers aside; news, which has no cause, may be the
+    same again. Debug lines are all let through. From any thread: at worst a line is written twice.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,7 +57,7 @@ class Repeats(logging.Filter):
         others = self._kinds.admit(_kind(record), round(now * 1000))
         if others is None:
             return False
-        if record.levelno > logging.INFO:  # of what is told as news, the same may be news again
+        if not _is_news(record):
             recent = {each: known for each, known in self._told.items() if now - known.heard < REPEAT_SECONDS}
             self._told = recent | {cause: _Told(now, now, 0)}
         if kept_back := told.kept_back + others:
@@ -69,6 +69,11 @@ def _cause(record: logging.LogRecord) -> str:
     fields = {name: value for name, value in vars(record).items() if name not in STANDARD}
     texts = [f"{name}={value}" for name, value in fields.items() if not isinstance(value, int | float)]
     return _VOLATILE.sub("N", " ".join([record.name, _text(record), *texts]))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a line tells what was done, rather than what is wrong or what librdkafka has to say."""
+    return record.levelno == logging.INFO and not record.args and not vars(record).keys() & {"error", "trouble"}
 
 
 def _kind(record: logging.LogRecord) -> str:

@@ -320,6 +320,58 @@ def test_a_group_in_use_tells_its_lag() -> None:
     assert "offsets on 3 partitions, 15 records behind" in found[1].text
 
 
+CLASSIC = {"group.min.session.timeout.ms": "6000", "group.max.session.timeout.ms": "1800000", "group.max.size": "2"}
+NEW = {
+    "group.coordinator.rebalance.protocols": "classic,consumer,streams",
+    "group.consumer.assignors": "uniform,range",
+    "group.consumer.max.size": "2",
+}
+CONSUMER = {"group.protocol": "consumer"}
+
+
+@pytest.mark.parametrize(
+    ("properties", "settings", "found", "said"),
+    [
+        ({"session.timeout.ms": "3000000"}, CLASSIC, None, "the brokers allow 6000 to 1800000"),
+        ({"session.timeout.ms": "500"}, CLASSIC, None, "session.timeout.ms is 500"),
+        ({}, CLASSIC | {"group.max.session.timeout.ms": "30000"}, None, "session.timeout.ms is 45000"),
+        (CONSUMER, CLASSIC, None, "do not have group.protocol consumer"),
+        (CONSUMER, NEW | {"group.coordinator.rebalance.protocols": "classic"}, None, "do not have group.protocol"),
+        (CONSUMER | {"group.remote.assignor": "none"}, NEW, None, "no group.remote.assignor none, but uniform, range"),
+        ({}, CLASSIC, group(members=2), "as many as the brokers allow (group.max.size)"),
+        (CONSUMER, NEW, group(members=2, kind="consumer"), "as many as the brokers allow (group.consumer.max.size)"),
+        ({"group.instance.id": "one"}, CLASSIC, group(members=1, instances=frozenset({"one"})), "one already"),
+    ],
+)
+def test_what_the_brokers_would_refuse_at_the_join_is_found(
+    properties: dict[str, str], settings: dict[str, str], found: Group | None, said: str
+) -> None:
+    config = Config(kafka=KafkaConfig(consumer_properties=properties))
+    facts = cluster(group=found, settings={"authorizer.class.name": ""} | settings)
+    assert said in trouble(findings.group(config, facts))
+
+
+@pytest.mark.parametrize(
+    ("properties", "settings", "found"),
+    [
+        ({}, CLASSIC, group(members=1)),
+        (CONSUMER | {"group.remote.assignor": "uniform"}, NEW, group(members=1, kind="consumer")),
+        (CONSUMER | {"group.remote.assignor": "own"}, NEW | {"group.consumer.assignors": "org.example.Own"}, None),
+        (CONSUMER, {}, None),
+        ({"session.timeout.ms": "3000000"}, {}, None),
+        ({"group.instance.id": "one"}, CLASSIC, group(members=1, instances=frozenset({"two"}))),
+    ],
+)
+def test_what_they_would_take_or_do_not_show_is_no_finding(
+    properties: dict[str, str], settings: dict[str, str], found: Group | None
+) -> None:
+    """Settings that this user may not see refuse nothing here."""
+    config = Config(kafka=KafkaConfig(consumer_properties=properties))
+    hidden = {} if not settings else {"authorizer.class.name": ""}
+    facts = cluster(group=found or group(), settings=hidden | settings)
+    assert trouble(findings.group(config, facts)) == ""
+
+
 def test_members_that_share_by_what_we_are_configured_for_are_no_strangers() -> None:
     config = Config(kafka=KafkaConfig(consumer_properties={"partition.assignment.strategy": "range,roundrobin"}))
     assert trouble(findings.group(config, cluster(group=group(members=1, assignor="range")))) == ""

@@ -97,6 +97,15 @@ def test_news_may_come_again() -> None:
     assert len(lines.written) == 2
 
 
+def test_what_is_wrong_is_no_news_at_any_level() -> None:
+    """Nor is what librdkafka says by the way."""
+    lines = Lines()
+    for _ in range(2):
+        lines.logger.info("no new producer yet", extra={"trouble": "the broker is away"})
+        lines.logger.info("%s [%s] %s", "REQTMOUT", "client", "timed out")
+    assert len(lines.written) == 2
+
+
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL])
 def test_lines_of_one_kind_are_bounded_whatever_they_say(level: int) -> None:
     """What was kept back is told with the next one, and other kinds have room of their own."""

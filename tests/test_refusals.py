@@ -165,6 +165,16 @@ def test_another_member_with_the_same_instance_id(deployment: Deployment) -> Non
     ready(sidecar)
 
 
+def test_check_says_so_before(deployment: Deployment) -> None:
+    """As far as the brokers show what they allow."""
+    long = {"session.timeout.ms": "3000000", "max.poll.interval.ms": "3600000", "group.instance.id": "same"}
+    with member(deployment, group__instance__id="same", partition__assignment__strategy="range"):
+        sidecar = deployment.sidecar(kafka__consumer_properties=long)
+        checked = run(sidecar, "check", "--web.listen-address=127.0.0.1:0").stdout
+    for words in ("session.timeout.ms is 3000000, the brokers allow", "share partitions by range", "same already"):
+        assert words in checked
+
+
 # Addresses.
 
 
@@ -251,7 +261,7 @@ def test_what_is_no_broker(deployment: Deployment, answer: bytes, words: str) ->
 # Tokens.
 
 
-def test_server_of_tokens_that_does_not_answer(deployment: Deployment) -> None:
+def test_server_of_tokens_that_does_not_answer(broker: DifficultBroker, deployment: Deployment) -> None:
     """It is named, and the brokers are not blamed."""
     url = f"http://127.0.0.1:{free_port()}/token"
     properties = {
@@ -263,5 +273,11 @@ def test_server_of_tokens_that_does_not_answer(deployment: Deployment) -> None:
         "sasl.oauthbearer.token.endpoint.url": url,
     }
     sidecar = deployment.sidecar(kafka__properties=properties).start()
-    says(sidecar, "no broker has answered yet: Failed to acquire SASL OAUTHBEARER token: ", "Failed to connect")
+    words = "Failed to acquire SASL OAUTHBEARER token: Failed to connect"
+    says(sidecar, f"no broker has answered yet: {words}")
     assert "sesame" not in sidecar.log
+    sidecar.kill()
+    checked = run(sidecar, "check", "--web.listen-address=127.0.0.1:0").stdout
+    assert f"{broker.bootstrap} does not answer: {words}" in checked
+    assert "see sasl.*" in checked
+    assert words in run(sidecar, "audit", "--timeout=3").stderr

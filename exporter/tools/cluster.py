@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import admin as kafka_admin
 from msgspec.structs import replace
 
@@ -62,9 +62,9 @@ def _ask_each(config: Config, addresses: Sequence[str]) -> list[tuple[Server, li
 
 def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
     """Return whether the server answers, and the addresses that it gives its cluster's brokers."""
-    heard = clients.Heard()
+    heard, failures = clients.Heard(), list[KafkaError]()
     # A listener with TLS just ends a connection without; in the sidecar that line would be noise.
-    more = {"logger": heard.logger, "log.connection.close": True}
+    more = {"logger": heard.logger, "log.connection.close": True, "error_cb": failures.append}
     client: Any = clients.admin(_with_servers(config, address), **more)
     try:
         brokers = client.list_topics(timeout=SERVER_SECONDS).brokers.values()
@@ -74,12 +74,16 @@ def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
         # A server whose brokers have other addresses has answered, though they do not.
         if others := sorted({trouble.broker for trouble in troubles if trouble.is_advertised}):
             return Server(address), others
-        return Server(address, _why(troubles, config) or said(error)), []
+        return Server(address, _why(troubles, failures, config) or said(error)), []
     return Server(address), [f"[{b.host}]:{b.port}" if ":" in b.host else f"{b.host}:{b.port}" for b in brokers]
 
 
-def _why(troubles: Sequence[Trouble], config: Config) -> str:
-    return examined(troubles[-1], config.kafka.properties).trouble if troubles else ""
+def _why(troubles: Sequence[Trouble], failures: Sequence[KafkaError], config: Config) -> str:
+    if troubles:
+        return examined(troubles[-1], config.kafka.properties).trouble
+    # Without a token there is no connection that could fail.
+    tokens = (said(KafkaException(error)) for error in failures if error.code() == KafkaError._AUTHENTICATION)
+    return next(tokens, "")
 
 
 def _with_servers(config: Config, servers: str) -> Config:
@@ -187,6 +191,7 @@ def _group(client: Any, config: Config, topics: Mapping[str, Topic | Refusal], h
         kind=found.type.name.lower(),
         assignor=found.partition_assignor,
         members=len(found.members),
+        instances=frozenset(member.group_instance_id for member in found.members if member.group_instance_id),
         operations=_operations(found),
         progress=_progress(client, name, Subscription(config.input.topics).among(topics)),
     )

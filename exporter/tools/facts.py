@@ -71,7 +71,10 @@ class Progress(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A consumer group; one that does not exist is `dead`. `kind` is classic or consumer, the protocols of groups."""
+    """A consumer group; one that does not exist is `dead`. `kind` is classic or consumer, the protocols of groups.
+
+    `instances` are the ids of the members that have one of their own.
+    """
 
     state: str
     kind: str
@@ -79,6 +82,7 @@ class Group(NamedTuple):
     members: int
     operations: frozenset[str] | None
     progress: Mapping[Partition, Progress] | Refusal
+    instances: frozenset[str] = frozenset()
 
 
 class Cluster(NamedTuple):

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from exporter import clients, unreachable
 from exporter.configuration.config import Config
 from exporter.subscription import Subscription, is_pattern
+from exporter.tools import joining
 from exporter.tools.facts import Cluster, Finding, Group, Level, Refusal, Server, Topic, counted, number
+from exporter.tools.joining import NAMES_SHOWN, some
 from exporter.tools.near import near
 
-NAMES_SHOWN = 3
 NO_TOPIC = "UNKNOWN_TOPIC_OR_PART"
 # Of the batch that Kafka puts around records; a limit of 1 MiB on records goes with the broker's default of 1048588.
 BATCH_OVERHEAD_BYTES = 1024
@@ -43,7 +44,7 @@ def split_connections(config: Config) -> Iterator[Finding]:
         names = [n for n in getattr(config.kafka, section) if n.startswith(("sasl.", "ssl.", "security."))]
         if names:
             advice = "put them into kafka.properties if they are the same for both"
-            text = f"{_some(names)} is for one client only, and these checks are made without it"
+            text = f"{some(names)} is for one client only, and these checks are made without it"
             yield Finding(Level.WARN, f"kafka.{section}", text, advice)
 
 
@@ -67,7 +68,7 @@ def _entry(topic: str, names: Sequence[str], cluster: Cluster) -> Finding:
     subject = "input.topics"
     if names:
         partitions = counted(cluster.partitions(names), "partition")
-        text = f"{topic} is {counted(len(names), 'topic')} with {partitions}: {_some(names)}"
+        text = f"{topic} is {counted(len(names), 'topic')} with {partitions}: {some(names)}"
         return Finding(Level.OK, subject, text)
     if is_pattern(topic):
         advice = "what appears later is read from its beginning; if there should be some, allow DESCRIBE on them"
@@ -82,14 +83,14 @@ def _entry(topic: str, names: Sequence[str], cluster: Cluster) -> Finding:
 def _near(topic: str, names: Iterable[str]) -> str:
     """Tell the topics whose names are most like that one, or like the letters of that pattern."""
     found = near(topic, names, NAMES_SHOWN)
-    return f", near it is {_some(found)}" if found else ""
+    return f", near it is {some(found)}" if found else ""
 
 
 def _internal(config: Config, names: Iterable[str]) -> Iterator[Finding]:
     """Tell what the brokers share out in vain: a member of a classic group leaves it out of its subscription."""
     internal = Subscription(config.input.topics).internal(names)
-    if internal and _protocol(config) == "consumer":
-        text = f"the brokers also hand out {_some(internal)}: internal topics, covered by a pattern and not read"
+    if internal and joining.protocol(config) == "consumer":
+        text = f"the brokers also hand out {some(internal)}: internal topics, covered by a pattern and not read"
         advice = "begin the pattern with [^_], or with more of what its topics have in common"
         yield Finding(Level.WARN, "input.topics", text, advice)
 
@@ -97,15 +98,15 @@ def _internal(config: Config, names: Iterable[str]) -> Iterator[Finding]:
 def _unreadable(topics: Mapping[str, Topic], record_bytes: int) -> Iterator[Finding]:
     subject = "input.topics"
     if denied := [name for name, topic in topics.items() if _denied(topic, "READ")]:
-        yield Finding(Level.FAIL, subject, f"this user may not read {_some(denied)}", "allow READ on it")
+        yield Finding(Level.FAIL, subject, f"this user may not read {some(denied)}", "allow READ on it")
     else:
         yield Finding(Level.OK, subject, "READ is allowed" + _unless_told(topics.values()))
     if headless := [name for name, topic in topics.items() if topic.leaderless]:
         advice = "they cannot be read until their brokers are back"
-        yield Finding(Level.WARN, subject, f"partitions without a leader in {_some(headless)}", advice)
+        yield Finding(Level.WARN, subject, f"partitions without a leader in {some(headless)}", advice)
     room = record_bytes + BATCH_OVERHEAD_BYTES
     if large := [name for name, topic in topics.items() if (number(topic.settings, "max.message.bytes") or 0) > room]:
-        text = f"{_some(large)} may hold records larger than {record_bytes} bytes, which are rejected"
+        text = f"{some(large)} may hold records larger than {record_bytes} bytes, which are rejected"
         yield Finding(Level.WARN, "input.limits.record_bytes", text, "raise it if the collectors send such batches")
 
 
@@ -208,7 +209,7 @@ def _transactional_id(name: str, cluster: Cluster) -> Finding:
     if cluster.is_open:
         return Finding(Level.OK, subject, "the cluster has no authorizer: everything is allowed")
     if cluster.transactional_acls:
-        return Finding(Level.OK, subject, f"{needed} is allowed for {_some(cluster.transactional_acls)}")
+        return Finding(Level.OK, subject, f"{needed} is allowed for {some(cluster.transactional_acls)}")
     text = f"no ACL that this user may see allows {needed}, and it cannot be asked without beginning a transaction"
     return Finding(Level.WARN, subject, text, "make sure that it is allowed")
 
@@ -219,6 +220,7 @@ def _transactional_id(name: str, cluster: Cluster) -> Finding:
 def group(config: Config, cluster: Cluster) -> Iterator[Finding]:
     """Whether the consumer can join its group, and where that stands."""
     yield _membership(config, cluster)
+    yield from joining.refusals(config, cluster)
     if isinstance(cluster.group, Group) and cluster.group.state != "dead":
         yield from _existing(config, cluster.group)
     yield from internal_topic("input.group", GROUP_LOG, "offsets.topic", cluster)
@@ -241,8 +243,6 @@ def _membership(config: Config, cluster: Cluster) -> Finding:
 
 def _existing(config: Config, group: Group) -> Iterator[Finding]:
     name, subject = config.input.group, "input.group"
-    if group.members:
-        yield from _strangers(config, group)
     if isinstance(group.progress, Refusal):
         yield Finding(Level.WARN, subject, f"the offsets of {name} cannot be read: {group.progress.text}")
         return
@@ -250,28 +250,11 @@ def _existing(config: Config, group: Group) -> Iterator[Finding]:
     where = f"{counted(len(group.progress), 'partition')}, {counted(behind, 'record')} behind"
     yield Finding(Level.OK, subject, f"{name} has offsets on {where}")
     if outside := [str(p) for p, at in group.progress.items() if not at.first <= at.committed <= at.end]:
-        text = f"{name} has offsets that are gone or never were on {_some(outside)}"
+        text = f"{name} has offsets that are gone or never were on {some(outside)}"
         yield Finding(Level.WARN, subject, text, "these partitions are read from the first record that is left")
 
 
-def _strangers(config: Config, group: Group) -> Iterator[Finding]:
-    properties, ours = clients.consumer_properties(config), _protocol(config)
-    strategies = [each.strip() for each in str(properties.get("partition.assignment.strategy", "")).split(",")]
-    advice = "choose another input.group, or stop those members"
-    if group.kind != ours:
-        text = f"the members of {config.input.group} use the {group.kind} protocol, we would use {ours}"
-        yield Finding(Level.WARN, "input.group", text, advice)
-    elif ours == "classic" and group.assignor and group.assignor not in strategies:
-        text = f"the members of {config.input.group} share partitions by {group.assignor}, we by {_some(strategies)}"
-        yield Finding(Level.FAIL, "input.group", text, advice)
-
-
 # What they share.
-
-
-def _protocol(config: Config) -> str:
-    """The protocol of the group: classic, or consumer when the brokers share partitions out."""
-    return str(clients.consumer_properties(config).get("group.protocol", "classic"))
 
 
 def _undescribed(subject: str, topic: str, why: Refusal, operation: str) -> Finding:
@@ -286,8 +269,3 @@ def _denied(topic: Topic, operation: str) -> bool:
 
 def _unless_told(topics: Iterable[Topic]) -> str:
     return ", as far as the cluster tells" if any(topic.operations is None for topic in topics) else ""
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

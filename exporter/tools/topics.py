@@ -140,17 +140,20 @@ class TopicReader:
             topics: Mapping[str, Any] = self._consumer.list_topics(timeout=self._timeout).topics
             return topics
         except KafkaException as error:
-            self._consumer.poll(0)  # only now the client tells why
             raise self._because(error.args[0]) from error
 
     def _because(self, error: KafkaError) -> KafkaException:
         """Return an error, and of those that no broker sent why the last connection failed, if one did."""
+        for client in (self._admin, self._consumer):
+            client.poll(0)  # only now they tell why
         text = self._trouble if self._trouble and error.code() < 0 else printable(error.str())
         return KafkaException(KafkaError(error.code(), text))
 
     def _hear(self, error: KafkaError) -> None:
         if trouble := self._explained(error.str()):
             self._trouble = str(trouble)
+        elif error.code() == KafkaError._AUTHENTICATION:  # there is no token to connect with
+            self._trouble = printable(error.str())
 
     def _next(self, unread: Iterable[Partition]) -> Message:
         """Return the next record, or the news that a partition has been read to its end."""
@@ -191,6 +194,4 @@ class TopicReader:
                     found[Partition(position.topic, position.partition)] = offset
         except KafkaException as error:
             raise self._because(error.args[0]) from error
-        finally:
-            self._admin.poll(0)  # only now the client tells why
         return found
