@@ -183,9 +183,18 @@ def untimed(event: Event) -> tuple[object, ...]:
 
 def numbers(here: Analysis) -> object:
     """All that is counted, in a form that can be compared."""
-    timed_fields = ("last_received_ms", "symbol_seen_ms", "key", "watch", "traffic")
+    at_what_time = (
+        "last_received_ms",
+        "symbol_seen_ms",
+        "began_ms",
+        "counted_ms",
+        "_retire_due_ms",
+        "traffic",
+        "watch",
+    )
+    left_out = ("key", *at_what_time)
 
     def counts(of: object) -> dict[str, object]:
-        return {name: seen for name, seen in vars(of).items() if name not in timed_fields}
+        return {name: seen for name, seen in vars(of).items() if name not in left_out}
 
     return tuple({key: counts(each) for key, each in table.items()} for table in (here.table.feeds, here.topics))
