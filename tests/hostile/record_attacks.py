@@ -67,6 +67,10 @@ def batches_beyond_unpacking(target: Target, until: float) -> None:
 ATTACKS = named((
     books_of_long_digits, batches_of_10000_rows, broken_fields, poison, invented_feeds, symbols_never_seen,
 )) | {
+    # As the compose file and the manifests have them, where the memory is 512 MB.
+    "invented feeds, limits as shipped": Attack(
+        invented_feeds, settings={"input.limits": {"feeds": 2000, "symbols": 100_000}}
+    ),
     "expensive texts": Attack(expensive_texts, settings={"input.limits.record_bytes": 2 * hostile.SIZE}),
     "batches beyond unpacking": Attack(
         batches_beyond_unpacking, settings={"kafka.consumer_properties": SMALL_BUFFER}
