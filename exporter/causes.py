@@ -80,8 +80,13 @@ class Causes:
         return {kind: text for kind, (text, at) in said.items() if latest - at < LASTS_SECONDS}
 
 
+def once(text: str) -> str:
+    """Return the text of a fatal error without its repetition."""
+    return _FATAL.sub(r"\2", text).rstrip(".")
+
+
 def refusal(text: str) -> str:
     """Return what a broker refuses in one sentence, with what to do about it."""
-    once = _FATAL.sub(r"\2", text).rstrip(".")
-    advice = next((advice for pattern, advice in ADVICE if re.search(pattern, once)), "")
-    return f"{once}; {advice}" if advice else once
+    said = once(text)
+    advice = next((advice for pattern, advice in ADVICE if re.search(pattern, said)), "")
+    return f"{said}; {advice}" if advice else said

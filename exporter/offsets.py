@@ -32,10 +32,10 @@ def committed(consumer: Any, partitions: Iterable[Partition]) -> dict[Partition,
     try:
         answers = consumer.committed(asked, timeout=ASK_SECONDS)
     except KafkaException as error:
-        raise TimeoutError(str(error.args[0])) from error
+        raise TimeoutError(error.args[0].str()) from error
     failed = next((tp.error for tp in answers if tp.error is not None), None)
     if failed is not None:
-        raise TimeoutError(str(failed))
+        raise TimeoutError(failed.str())
     return {Partition(tp.topic, tp.partition): (tp.offset, tp.metadata) for tp in answers if tp.offset > OFFSET_INVALID}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from exporter import logs
-from exporter.causes import Causes, Kind, refusal
+from exporter.causes import Causes, Kind, once, refusal
 from exporter.configuration.config import InputConfig
 from exporter.delivery.dispatch import Position, Start
 from exporter.foreign import printable
@@ -386,7 +386,7 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError) -> None:
         self._count(error)
-        text, now = printable(error.str()), time.monotonic()
+        text, now = printable(once(error.str())), time.monotonic()
         trouble = self._unreachable.explained(error.str())
         if trouble is not None or error.code() in _UNREACHABLE:
             self._causes.say(Kind.UNREACHABLE, str(trouble or text), now)

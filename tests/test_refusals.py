@@ -150,6 +150,7 @@ def test_assignor_that_the_brokers_do_not_have(deployment: Deployment) -> None:
     sidecar = deployment.sidecar(kafka__consumer_properties=properties).start()
     says(sidecar, "the group cannot be joined: ConsumerGroupHeartbeat fatal error: ", "see group.remote.assignor")
     eventually(lambda: errors(sidecar, "_FATAL") > 2, READY_SECONDS)
+    assert "…" not in sidecar.get("/-/ready").text
     # librdkafka's own, the source's, and that the consumer is broken.
     assert len(lines(sidecar, "assignor")) == 3, sidecar.log
     assert lines(sidecar, "partitions lost") == []
