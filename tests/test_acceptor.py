@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPResponse
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from exporter.model import Status
+from exporter.web.acceptor import SEND_BYTES
+from exporter.web.connections import TURNS, Connections
 from exporter.web.heads import HEAD_BYTES_MAX, LINE_BYTES_MAX
 from exporter.web.hosts import Access
 from exporter.web.limits import Limits
+from exporter.web.pacing import Pace
 from exporter.web.protocol import HEADERS_MAX
-from exporter.web.responses import HEADERS
+from exporter.web.responses import CHUNK_BYTES, HEADERS
+from exporter.web.sockets import unacknowledged
 from tests.support.background import repeating
 from tests.support.process import free_port
 from tests.support.sidecar import Sidecar
@@ -233,6 +242,9 @@ def test_a_reader_that_reads_nothing_loses_its_place(open_sockets: ExitStack) ->
         assert slow.recv(15) == b"HTTP/1.1 200 OK"
         assert requests.get(running.url("/metrics?name[]=depth"), timeout=10).status_code == 200
         assert running.views.evictions("connections") == 1
+        # Nor does the kernel keep what it has not read.
+        with pytest.raises(ConnectionResetError):
+            list(iter(lambda: slow.recv(65536), b""))
 
 
 def test_a_name_that_is_not_allowed_is_refused_for_every_path() -> None:
@@ -303,3 +315,62 @@ def test_without_a_single_descriptor_health_is_told() -> None:
             assert (answer.status_code, answer.text) == (503, "no descriptors are left\n")
         finally:
             serving.kill()
+
+
+def test_little_is_kept_for_a_reader_that_reads_nothing(open_sockets: ExitStack) -> None:
+    """A piece of the answer here, and some in the kernel, which would by itself take megabytes."""
+    with site() as running:
+        running.views.more = [large("large")]
+        slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert slow.recv(15) == b"HTTP/1.1 200 OK"
+        [connection] = running.server._connections._open.values()
+        eventually(lambda: connection.transport.get_write_buffer_size() > 0)
+        assert connection.transport.get_write_buffer_size() <= CHUNK_BYTES
+        assert unacknowledged(connection.transport.get_extra_info("socket")) <= 2 * SEND_BYTES
+
+
+def test_who_has_not_taken_a_small_answer_reads_on(open_sockets: ExitStack) -> None:
+    """Although all of it is the kernel's by then: once the connection was closed, the kernel would keep it."""
+    with site() as running:
+        running.views.more = [large("large", 100_000)]
+        slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert slow.recv(15, socket.MSG_PEEK) == b"HTTP/1.1 200 OK"
+        assert len(running.server._connections._reading) == 1
+        answer = HTTPResponse(slow)
+        answer.begin()
+        assert len(answer.read()) > 90_000
+        assert eventually(lambda: len(running.server._connections._idle) == 1)
+
+
+def test_few_have_their_turn_in_one_round_of_the_loop() -> None:
+    """However many want one."""
+
+    async def rounds() -> list[int]:
+        loop = asyncio.get_running_loop()
+        connections = Connections(loop, unused, Limits(), unused, unused)
+        turns = [loop.create_task(connections.turn()) for _ in range(3 * TURNS)]
+        done = []
+        while not all(turn.done() for turn in turns):
+            await asyncio.sleep(0)
+            done.append(sum(turn.done() for turn in turns))
+        return [after - before for before, after in pairwise(done)]
+
+    assert 0 < max(asyncio.run(rounds())) <= TURNS
+
+
+def unused(*_: object) -> Any:
+    """Called by nobody."""
+    raise AssertionError
+
+
+def test_who_has_worked_rests_for_as_long() -> None:
+    pace = Pace()
+    pace.rest()
+    worked = time.thread_time()
+    while time.thread_time() - worked < 0.005:
+        pass
+    before = time.monotonic()
+    pace.rest()
+    assert time.monotonic() - before >= 0.005

@@ -36,10 +36,10 @@ HOST = "127.0.0.1"
 LARGE_BYTES = 24_000_000
 
 
-def large(name: str) -> Family:
-    """A family that makes a page of LARGE_BYTES."""
+def large(name: str, size: int = LARGE_BYTES) -> Family:
+    """A family that makes a page of so many bytes."""
     line = f'{name}{{x="{"y" * 1000}"}} 1\n'
-    return Family(name, "gauge", "Large.", "", [line] * (LARGE_BYTES // len(line)))
+    return Family(name, "gauge", "Large.", "", [line] * (size // len(line)))
 
 
 class Shown:
