@@ -107,18 +107,19 @@ def trials(keys: Keys) -> tuple[tuple[str | int, ...], ...]:
         ("HDEL", key, ""),
         ("HGET", key, ""),
         ("HINCRBY", key, "", "no number"),
+        ("HMGET", key, ""),
         ("HSCAN", key, 0),
         ("HSET", key, "", "", "odd"),
         ("PEXPIRE", key, 1),
         ("PFCOUNT", key),
         ("TIME",),
         ("ZADD", key, "XX", 0, ""),
+        ("ZMSCORE", key, ""),
         ("ZRANGE", key, 0, 0),
         ("ZRANGEBYSCORE", key, 0, 0),
         ("ZREM", key, ""),
         ("ZREMRANGEBYSCORE", key, 0, 0),
         ("ZREVRANGE", key, 0, 0),
-        ("ZSCAN", key, 0),
     )
 
 
