@@ -53,7 +53,7 @@ def project(engine: Engine) -> Path:
 @pytest.fixture(scope="session")
 def image(engine: Engine, project: Path) -> str:
     """The name of the sidecar's image, built."""
-    engine.docker("build", "--tag", "marketdata-exporter:local", f"/work/{project.name}", timeout=BUILD_SECONDS)
+    engine.docker("build", "--tag", "marketdata-exporter:local", f"/place/{project.name}", timeout=BUILD_SECONDS)
     return "marketdata-exporter:local"
 
 
@@ -70,4 +70,4 @@ def _stand_in(engine: Engine, project: Path) -> None:
     services = yaml.safe_load((project / "docker-compose.yml").read_text())["services"]
     for name in ("kafka", "redis", "prometheus", "grafana"):
         tag = services[name]["image"]
-        engine.docker("build", "--target", name, "--tag", tag, "/work/images", timeout=BUILD_SECONDS)
+        engine.docker("build", "--target", name, "--tag", tag, "/place/images", timeout=BUILD_SECONDS)

@@ -23,7 +23,7 @@ GET = "import sys, urllib.request as http; print(http.urlopen(sys.argv[1], timeo
 
 
 class Engine(Part):
-    """A Docker daemon; the `directory` is /work in it, and holds all that it writes."""
+    """A Docker daemon; the `directory` is /place in it, and holds all that it writes."""
 
     start_seconds = 60.0
     stop_seconds = 60.0
@@ -67,8 +67,8 @@ class Engine(Part):
         shutil.rmtree(self.directory)
 
     def docker(self, *arguments: str | Path, input: Path | None = None, timeout: float = CALL_SECONDS) -> str:
-        """What a command prints, run in /work with `input` on stdin; AssertionError with all of it when it fails."""
-        done = self._run("env", "-C", "/work", "docker", *map(str, arguments), input=input, timeout=timeout)
+        """What a command prints, run in /place with `input` on stdin; AssertionError with all of it when it fails."""
+        done = self._run("env", "-C", "/place", "docker", *map(str, arguments), input=input, timeout=timeout)
         assert not done.returncode, f"docker {arguments}: {done.returncode}\n{done.stdout[-6000:]}"
         return done.stdout
 

@@ -32,7 +32,7 @@ class Composed:
 
     def __init__(self, engine: Engine, project: Path) -> None:
         self._engine = engine
-        self._project = f"/work/{project.name}"
+        self._project = f"/place/{project.name}"
 
     def compose(self, *arguments: str, timeout: float = UP_SECONDS) -> str:
         """What a command of `docker compose` prints."""
