@@ -12,6 +12,9 @@ from tests.support.sidecar import PROGRAM, Sidecar
 from tests.support.waiting import eventually
 
 # Far above what it takes, and far below for ever.
+# Each starts programs that wait for such a peer to its end.
+pytestmark = pytest.mark.hostile
+
 END_SECONDS = 90
 any_talk = pytest.mark.parametrize("talk", KAFKA_TALKS.values(), ids=KAFKA_TALKS.keys())
 

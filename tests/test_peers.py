@@ -77,6 +77,7 @@ def test_a_schema_of_odd_shape_is_another_schema() -> None:
         assert not is_same(Reply(200, {"schema": value}), mine)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("talk", [HTTP_DRIPS["headers"], HTTP_DRIPS["body"], HTTP_FLOODS["body"]])
 def test_a_sidecar_outlives_such_a_registry_and_stops_in_order(deployment: Deployment, talk: Talk) -> None:
     """It reads on and answers meanwhile; `stop` requires exit code 0."""

@@ -134,6 +134,7 @@ def test_what_passes_for_a_name_can_be_read(text: bytes) -> None:
         assert len(layout.parsed(text)) == 2
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("talk", [REDIS_DRIPS["bulk"], REDIS_DRIPS["list"], REDIS_FLOODS["list"]])
 def test_a_sidecar_reads_and_publishes_beside_such_a_redis_and_stops_in_order(
     deployment: Deployment, talk: Talk
