@@ -9,7 +9,7 @@ PINS := .constraints/build.txt .constraints/test.txt
 TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts test lint demo bench chaos hostile containers fresh constraints sbom pip-audit clean
+.PHONY: help install parts test lint demo bench chaos hostile containers fresh screenshot constraints sbom pip-audit clean
 
 help:  ## tell what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -49,6 +49,9 @@ hostile: install parts  ## attack a sidecar that reads at full rate, and a table
 containers: install  ## build and run the image and the compose file, in a container engine in a folder (wants root)
 	@tests/parts/containers.sh
 	@$(BIN)/python -m pytest -m containers $(ARGS)
+
+screenshot: install parts  ## take the picture of the page in docs/page.png again, from a demo
+	@$(BIN)/python -m tests.screenshot
 
 fresh:  ## both commands of the README on a Debian with nothing but python3 and make, in a folder (wants root)
 	@tests/parts/fresh.sh $(ARGS)

@@ -1,11 +1,10 @@
 """Why nothing is read: the cause that matters is shown, as long as it lasts; and what to do about a refusal."""
 
-from pathlib import Path
-
 import pytest
 from confluent_kafka import KafkaError
 
 from exporter.causes import ADVICE, LASTS_SECONDS, Causes, Kind, refusal
+from tests.support.documents import DOCUMENTS
 
 
 def test_the_cause_that_matters_most_is_shown() -> None:
@@ -97,6 +96,5 @@ def test_what_nobody_has_advice_for_is_told_as_it_is() -> None:
     assert refusal("Broker: something new") == "Broker: something new"
 
 
-def test_the_readme_knows_each_refusal() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert [pattern for pattern, _ in ADVICE if pattern.partition("|")[0] not in readme] == []
+def test_the_documents_have_each_refusal() -> None:
+    assert [pattern for pattern, _ in ADVICE if pattern.partition("|")[0] not in DOCUMENTS] == []

@@ -16,13 +16,11 @@ from exporter.model import EventType
 from exporter.store import layout
 from exporter.tools import services
 from exporter.tools.facts import Finding, Level
+from tests.support.documents import DOCUMENTS
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.support.registry import MOVED, READ, WRITE, RegistryServer
 from tests.support.store import UPBIT, Replica, update, written
-
-README = Path(__file__).parents[1] / "README.md"
-
 
 # The schema registry.
 
@@ -189,8 +187,8 @@ def test_a_redis_that_refuses_writes_is_a_failure_and_the_failure_has_one_prefix
 
 
 def test_the_rights_in_the_documents_suffice_and_each_that_is_missing_is_named(redis_server: RedisServer) -> None:
-    """The user of README's line is in order; without one of the commands it is said which."""
-    rules = re.search(r"^ACL SETUSER marketdata on >PASSWORD (.*)$", README.read_text(), re.MULTILINE)
+    """The user of the documents' line is in order; without one of the commands it is said which."""
+    rules = re.search(r"^ACL SETUSER marketdata on >PASSWORD (.*)$", DOCUMENTS, re.MULTILINE)
     assert rules is not None
     with redis_server.client() as client:
         admin: Any = client

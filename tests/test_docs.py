@@ -1,4 +1,4 @@
-"""README.md says what the code does: what it names exists, and what exists is named."""
+"""README.md and docs/ say what the code does: what they name exists, and what exists is named."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ import pytest
 import requests
 import yaml
 from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 import exporter
 from exporter import analysis, cli, clients, loop, watchdog
@@ -50,23 +51,24 @@ from exporter.tools.services import cost
 from exporter.unreadable import LEAST_TRIES
 from exporter.web import heads, limits, protocol, routes
 from tests.support.alerts import all_rules
+from tests.support.documents import DOCUMENTS, PAGES, README, blocks, page
 from tests.support.families import full_sidecar, parsed
 from tests.support.panels import panel_queries
 from tests.support.prometheus import amtool, promtool, scrape_jobs
 from tests.support.promql import groupings, selectors_without
-from tests.support.readme import README, blocks
 from tests.support.views import site
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
-FLAT = " ".join(README.split())
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+PROSE = FENCED.sub("", DOCUMENTS)
+FLAT = " ".join(DOCUMENTS.split())
 CODE = re.findall(r"`([^`\n]+)`", PROSE)
 
 FEED = FeedKey("korea", "upbit", "ticker")
 PARTITION = Partition("ticker-data.korea", 0)
 NOW_MS = 1_760_031_213_693
-# What an event does not name in full: the README says `marketdata.monitoring.` and the event type.
+# What an event does not name in full: the documents say `marketdata.monitoring.` and the event type.
 CLOSED_LABELS = {"cause", "event", "stage", "event_type", "state", "operation", "level", "label"}
 
 
@@ -76,10 +78,10 @@ def unquoted(cell: str) -> str:
 
 def table(*head: str) -> list[list[str]]:
     """The rows of the table with these words at its head."""
-    lines = README.splitlines()
+    lines = DOCUMENTS.splitlines()
     start = lines.index(f"| {' | '.join(head)} |") + 2
     rows = [line for line in lines[start : lines.index("", start)] if line.startswith("|")]
-    # A bar inside code does not end a cell, but there is none in the README.
+    # A bar inside code does not end a cell, but there is none in these tables.
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
@@ -88,12 +90,6 @@ def column(*head: str) -> list[str]:
     cells = [unquoted(row[0]) for row in table(*head)]
     assert len(cells) == len(set(cells))
     return cells
-
-
-def section(title: str) -> str:
-    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, flags=re.MULTILINE | re.DOTALL)
-    assert found, title
-    return found[1]
 
 
 def config(text: str | None = None, **flags: object) -> Config:
@@ -119,8 +115,8 @@ def test_the_metrics_are_those_of_a_running_sidecar(families: dict[str, Metric])
 def test_other_families_are_those_of_the_process_and_of_python(families: dict[str, Metric]) -> None:
     others = {name.partition("_")[0] for name in families if not name.startswith("marketdata_")}
     assert others == {"process", "python"}
-    assert "`process_*`" in README
-    assert "`python_*`" in README
+    assert "`process_*`" in DOCUMENTS
+    assert "`python_*`" in DOCUMENTS
 
 
 def labels_of(family: Metric) -> set[str]:
@@ -147,7 +143,7 @@ def test_the_values_of_closed_labels_are_told(families: dict[str, Metric]) -> No
 
 
 def test_metrics_that_are_named_anywhere_exist(families: dict[str, Metric]) -> None:
-    named = set(re.findall(r"\bmarketdata_\w+", README)) - {"marketdata_exporter"}
+    named = set(re.findall(r"\bmarketdata_\w+", DOCUMENTS)) - {"marketdata_exporter"}
     assert named <= set(families)
 
 
@@ -337,7 +333,7 @@ def test_the_example_of_a_subject_is_one() -> None:
 
 
 def test_the_reason_of_a_failed_send_is_told() -> None:
-    assert section("Events").count(f"`{NOT_DELIVERED}`") == section("Python API").count(f"`{NOT_DELIVERED}`") == 1
+    assert page("events").count(f"`{NOT_DELIVERED}`") == page("python-api").count(f"`{NOT_DELIVERED}`") == 1
 
 
 # Commands and configuration.
@@ -386,9 +382,9 @@ def test_command_lines_can_be_typed_as_they_stand() -> None:
 
 def test_flags_and_variables_are_keys() -> None:
     known = set(settings.keys())
-    for flag in re.findall(r"--([a-z]+\.[a-z.-]+)", README):
+    for flag in re.findall(r"--([a-z]+\.[a-z.-]+)", DOCUMENTS):
         assert flag == "config.file" or flag.replace("-", "_") in known, flag
-    for variable in re.findall(r"\bMARKETDATA_[A-Z_]+", README):
+    for variable in re.findall(r"\bMARKETDATA_[A-Z_]+", DOCUMENTS):
         path = variable.removeprefix("MARKETDATA_").lower().replace("__", ".")
         assert path in known or path.startswith("kafka.properties."), variable
 
@@ -555,7 +551,7 @@ def test_the_breaker_of_redis_is_as_told() -> None:
 def test_the_transactional_id_is_as_told() -> None:
     told = "`<input.group>-<instance>`"
     made = clients.producer_properties(config(input__group="group", instance="instance"))["transactional.id"]
-    assert section("Guarantees").count(told) == section("Kafka ACLs").count(told) == 1
+    assert page("events").count(told) == page("configuration").count(told) == 1
     assert made == "group-instance"
 
 
@@ -565,7 +561,7 @@ def test_the_transactional_id_is_as_told() -> None:
 @pytest.mark.parametrize("block", blocks("python"), ids=range(len(blocks("python"))))
 def test_python_can_be_run(block: str) -> None:
     """It is Python, imports what there is, and calls what it imports with arguments that this takes."""
-    tree = compile(block, "README.md", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    tree = compile(block, "docs", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     imported = {
         name.name: getattr(import_module(node.module or ""), name.name) for node in imports for name in node.names
@@ -586,25 +582,66 @@ def bind(called: Callable[..., object], call: ast.Call) -> None:
 
 
 def test_the_python_api_is_shown_whole() -> None:
-    used = set(re.findall(r"\w+", section("Python API")))
+    used = set(re.findall(r"\w+", page("python-api")))
     assert set(exporter.__all__) - {"BatchResult"} <= used
 
 
-# The page itself.
+# The documents themselves.
 
 
-def anchors() -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", PROSE, flags=re.MULTILINE)
+def anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", text), flags=re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("text", [README, CHANGELOG], ids=["README.md", "CHANGELOG.md"])
-def test_links_lead_somewhere(text: str) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in anchors(), target
-        elif not target.startswith("https://"):
-            assert (ROOT / target).exists(), target
+def links(text: str) -> list[str]:
+    """The targets of links and pictures in prose."""
+    return re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", text))
+
+
+ALL_TEXTS = PAGES | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CHANGELOG.md", "SECURITY.md")}
+
+
+@pytest.mark.parametrize("name", ALL_TEXTS)
+def test_links_lead_somewhere(name: str) -> None:
+    """A file that exists, and a heading of its own page."""
+    for target in links(ALL_TEXTS[name]):
+        if not target.startswith("https://"):
+            path, _, anchor = target.partition("#")
+            file = (ROOT / name).parent / path if path else ROOT / name
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), target
+
+
+def linked_pages(name: str) -> set[str]:
+    """The documents that a document links to."""
+    paths = {target.partition("#")[0] for target in links(PAGES[name])}
+    found = {((ROOT / name).parent / path).resolve() for path in paths if path.endswith(".md")}
+    return {file.relative_to(ROOT).as_posix() for file in found}
+
+
+def test_the_readme_is_one_screen_from_which_every_page_is_reached() -> None:
+    assert len(README.splitlines()) <= 120
+    assert PAGES.keys() - {"README.md"} <= linked_pages("README.md")
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "README.md"])
+def test_a_page_has_one_title_and_a_way_back(name: str) -> None:
+    assert len(re.findall(r"^# ", FENCED.sub("", PAGES[name]), flags=re.MULTILINE)) == 1
+    assert "README.md" in linked_pages(name)
+
+
+def test_the_metrics_in_the_readme_are_of_a_sidecar(families: dict[str, Metric]) -> None:
+    (shown,) = blocks("text", README)
+    samples = [sample for family in text_string_to_metric_families(shown) for sample in family.samples]
+    assert len(samples) == 10
+    for sample in samples:
+        assert set(sample.labels) - {"le"} == labels_of(families[sample.name])
+
+
+def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:
+    assert "make test" in (line for block in blocks("sh", README) for line in block.splitlines())
+    assert re.search(r"^make test\b", (ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE)
 
 
 def test_files_that_are_named_exist() -> None:
@@ -623,14 +660,14 @@ def test_the_runbook_has_a_part_for_alerts_only() -> None:
     files = [yaml.safe_load(path.read_text()) for path in (ROOT / "grafana" / "rules").glob("*.yml")]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
     alerts = {rule["alert"] for rule in rules if "alert" in rule}
-    assert set(re.findall(r"^### (.+)$", section("Runbook"), flags=re.MULTILINE)) == alerts
+    assert set(re.findall(r"^### (.+)$", page("runbook"), flags=re.MULTILINE)) == alerts
 
 
 def test_panels_that_the_runbook_names_exist() -> None:
     dashboards = [json.loads(path.read_text()) for path in (ROOT / "grafana" / "dashboards").glob("*.json")]
     titles = {shown["title"] for dashboard in dashboards for shown in (dashboard, *dashboard["panels"])}
-    named = set(re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", section("Runbook"))) - {"Status → Targets"}
-    assert named <= titles
+    named = {" ".join(name.split()) for name in re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", page("runbook"))}
+    assert named - {"Status → Targets"} <= titles
 
 
 def test_the_targets_of_make_are_those_of_the_makefile() -> None:

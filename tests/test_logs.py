@@ -11,6 +11,7 @@ import pytest
 
 from exporter import logs
 from exporter.repeats import BURST, QUIET_SECONDS, REPEAT_SECONDS, Repeats
+from tests.support.documents import DOCUMENTS
 
 PACKAGE = Path(logs.__file__).parent
 
@@ -173,8 +174,7 @@ def test_no_module_makes_a_logger_that_is_not_limited() -> None:
     assert made == {"logs.py", "embedded.py", "app.py"}
 
 
-def test_the_readme_says_how_often() -> None:
-    readme = (PACKAGE.parent / "README.md").read_text()
+def test_the_documents_say_how_often() -> None:
     assert REPEAT_SECONDS == 5 * 60
-    assert re.search(r"again\s+every five minutes", readme)
-    assert "kept_back" in readme
+    assert re.search(r"again\s+every five minutes", DOCUMENTS)
+    assert "kept_back" in DOCUMENTS

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from exporter.model import FeedKey
+from tests.support.documents import page
 from tests.support.families import exported, known
 from tests.support.prometheus import amtool, promtool
 from tests.support.promql import bare_counters, groupings, matched_labels, unknown_names
@@ -89,12 +90,12 @@ def test_an_alert_tells_how_bad_what_and_what_to_do(rule: dict[str, Any]) -> Non
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     assert re.fullmatch(r"[A-Z][^{}]+\.", rule["annotations"]["summary"]), "a sentence that is the same for all"
-    assert rule["annotations"]["runbook_url"] == f"README.md#{rule['alert'].lower()}"
+    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
 
 
 @pytest.mark.parametrize("rule", ALERTS)
 def test_an_alert_has_its_part_of_the_runbook(rule: dict[str, Any]) -> None:
-    assert re.search(rf"^#+ {rule['alert']}$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert re.search(rf"^#+ {rule['alert']}$", page("runbook"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("rule", ALERTS + RECORDS)

@@ -19,7 +19,7 @@ from exporter.watching.diagnosis import Rounds
 from exporter.web.interface import WebMetrics
 from exporter.web.server import WebServer
 from grafana import generate
-from tests.support import readme
+from tests.support import documents
 from tests.support.alerts import hastened
 from tests.support.panels import panel_queries
 from tests.support.prometheus import SHIPPED, PrometheusServer, configuration, scrape_jobs
@@ -95,11 +95,11 @@ def served(app: App) -> Iterator[str]:
 def jobs(targets: list[str]) -> list[dict[str, Any]]:
     """Return the shipped ways to scrape the targets, each as a job of its own, and one that does not honor labels."""
     (shipped,) = scrape_jobs(SHIPPED.read_text())
-    (kubernetes,) = scrape_jobs(readme.block("yaml", "kubernetes_sd_configs"))
+    (kubernetes,) = scrape_jobs(documents.block("yaml", "kubernetes_sd_configs"))
     del kubernetes["kubernetes_sd_configs"]
     labelled = [{"targets": [target], "labels": labels} for target, labels in zip(targets, PODS, strict=True)]
     found = [{"targets": [target], "labels": _found(labels)} for target, labels in zip(targets, PODS, strict=True)]
-    relabelled = yaml.safe_load(readme.block("yaml", "metric_relabel_configs"))
+    relabelled = yaml.safe_load(documents.block("yaml", "metric_relabel_configs"))
     return [
         shipped | {"job_name": "static", "static_configs": labelled},
         kubernetes | {"job_name": "kubernetes", "static_configs": found},
@@ -196,7 +196,7 @@ def test_panels_show_the_chosen_deployment_and_no_other(prometheus: PrometheusSe
 
 
 def test_every_example_of_a_scrape_honors_labels() -> None:
-    examples = [*readme.blocks("yaml"), *(path.read_text() for path in (ROOT / "kubernetes").glob("*.yml"))]
+    examples = [*documents.blocks("yaml"), *(path.read_text() for path in (ROOT / "kubernetes").glob("*.yml"))]
     contents = [each for text in examples for each in yaml.safe_load_all(text)]
     jobs = [job for content in contents for job in content.get("scrape_configs", ())]
     endpoints = [each for content in contents for each in content.get("spec", {}).get("podMetricsEndpoints", ())]

@@ -11,6 +11,7 @@ import pytest
 from exporter import certificates
 from exporter.repeats import Repeats
 from exporter.unreachable import MEANINGS, Unreachable, understood
+from tests.support.documents import DOCUMENTS
 from tests.support.secure import Authority
 
 REFUSED = "Connect to ipv4#127.0.0.1:9092 failed: Connection refused"
@@ -168,9 +169,8 @@ def test_properties_that_one_client_has_no_use_for_are_no_news() -> None:
     assert lines.texts() == ["CONFWARN [c] [thrd:app]: something else"]
 
 
-def test_the_readme_knows_what_may_be_said() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert [words for _, words in MEANINGS if words not in readme] == []
+def test_the_documents_have_each_meaning() -> None:
+    assert [words for _, words in MEANINGS if words not in DOCUMENTS] == []
 
 
 # Certificates.

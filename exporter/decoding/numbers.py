@@ -1,4 +1,4 @@
-"""The numbers and times that collectors write, as JSON values to numbers; README.md has the table. Pure."""
+"""The numbers and times that collectors write, as JSON values to numbers; docs/input.md has the table. Pure."""
 
 from __future__ import annotations
 

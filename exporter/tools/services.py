@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SERIES_MAX = 100_000
 WEB_SECONDS = 1.0
 SERVER = "marketdata-exporter"
-_REDIS_RIGHTS = "allow its user all that README lists under Redis, on the keys of redis.prefix"
+_REDIS_RIGHTS = "allow its user the commands that docs/deployment.md lists under Redis, on the keys of redis.prefix"
 # What to do, by the first that is found in the words of Redis.
 _REDIS_ADVICE = (
     ("READONLY|MASTERDOWN", "give the address of the master, or one that leads to it"),
