@@ -639,6 +639,23 @@ def test_the_metrics_in_the_readme_are_of_a_sidecar(families: dict[str, Metric])
         assert set(sample.labels) - {"le"} == labels_of(families[sample.name])
 
 
+# Persons, and idioms of the project; "our certificate" is a message of the program.
+PRIVATE = r"\b(we|us|our(?! certificate)|ours|somebody|someone|anybody|nobody|whoever|anew|told|to be had)\b"
+FOR_USERS = (
+    *("README.md", "SECURITY.md", "docs/*.md", "exporter/*/reference.yml"),
+    *("*.yml", "grafana/*.yml", "grafana/rules/*.yml", "kubernetes/*.yml"),
+)
+
+
+@pytest.mark.parametrize("pattern", FOR_USERS)
+def test_texts_for_users_speak_of_things_and_not_of_persons(pattern: str) -> None:
+    files = list(ROOT.glob(pattern))
+    assert files
+    assert [(file.name, re.findall(PRIVATE, file.read_text(encoding="utf-8"), re.IGNORECASE)) for file in files] == [
+        (file.name, []) for file in files
+    ]
+
+
 def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:
     assert "make test" in (line for block in blocks("sh", README) for line in block.splitlines())
     assert re.search(r"^make test\b", (ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE)
