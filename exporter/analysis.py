@@ -34,6 +34,7 @@ from exporter.model import (
 from exporter.naming import named_feed
 from exporter.ownership import Ownership, Seat, TopicCounts
 from exporter.steps import Spread, at_once
+from exporter.unreadable import LEAST_STARTS
 
 # So many times the age of what is live no clock is off: that is a replay.
 OLD_AGES = 10
@@ -115,10 +116,28 @@ class Analysis:
             self._reset(turn, partition, Reset(ResetCause.TOPIC_DELETED, offset, 0))
         return turn.dispatch
 
-    def step_over(self, partition: Partition, first: int, end: int, now_ms: int) -> Dispatch:
+    def hold(self, partition: Partition) -> Dispatch:
+        """Note that a partition stays where it is, so that the next process is careful there from the beginning."""
+        dispatch, owned = Dispatch(), self.partitions.get(partition)
+        if owned is not None:
+            owned.is_held, owned.starts = True, LEAST_STARTS
+            dispatch.positions[partition] = owned.position
+        return dispatch
+
+    def survive(self, partitions: Iterable[Partition]) -> None:
+        """Note that partitions are given up in order: their reading did not end this process."""
+        for partition in partitions:
+            owned = self.partitions[partition]
+            if owned.starts <= LEAST_STARTS and not owned.is_held:
+                owned.starts = 0
+
+    def step_over(
+        self, partition: Partition, first: int, end: int, now_ms: int, *, is_deadly: bool = False
+    ) -> Dispatch:
         """Go on at `end`, as what lies from `first` to before it cannot be read; return what is told of it.
 
         As with records, what was published before is not told, and what this process has counted is not counted again.
+        What is deadly is not read again, not even to complete a summary: all before it must have been summarized.
         """
         turn, owned = _Turn(now_ms), self.partitions.get(partition)
         if owned is None or end <= owned.next_offset:
@@ -129,6 +148,8 @@ class Analysis:
             owned.topic.unreadable += end - max(first, owned.counted)
         owned.next_offset = end
         owned.counted = max(owned.counted, end)
+        if is_deadly:
+            owned.floor, owned.summarized = end, max(owned.summarized, end)
         if end > first:
             self._tell_reset(turn, partition, Reset(ResetCause.RECORDS_UNREADABLE, first, end - first))
         turn.dispatch.positions[partition] = owned.position

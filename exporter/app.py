@@ -28,6 +28,7 @@ from exporter.events import framing
 from exporter.events.factory import Event, EventFactory
 from exporter.events.values import utc_text
 from exporter.feeds import FeedTable
+from exporter.isolation import Isolation
 from exporter.logs import LogCounter
 from exporter.loop import Loop
 from exporter.metrics.sidecar import SidecarMetrics
@@ -66,6 +67,7 @@ class App:
             partial(clients.consumer, config),
             partial(clients.admin, config),
             partial(clients.prober, config),
+            Isolation(partial(clients.isolated_properties, config)),
             self._unreachable,
         )
         channel = _channel(config, source, registry)

@@ -59,6 +59,7 @@ PROBER = {
     "fetch.min.bytes": 1,
     "fetch.wait.max.ms": 50,
 }
+ONE_BY_ONE = {"max.partition.fetch.bytes": 1, "queued.min.messages": 1}
 # A group waits so long for members that do not join again, at most; by a broker that has just been started even for
 # those that are dead (seen with Kafka 4.3). The loop polls ten times a second.
 POLL_INTERVAL_MS = 60_000
@@ -102,6 +103,15 @@ def prober(config: Config) -> Consumer:
     """Make a consumer that looks at single places of the input topics, and never joins the group or commits."""
     properties = {**consumer_properties(config), **PROBER}
     return Consumer({**properties, "error_cb": lambda _: None, "logger": log})
+
+
+def isolated_properties(config: Config) -> dict[str, Any]:
+    """Return the properties of a consumer in a child process, which reads a partition as `consumer` does.
+
+    One batch a fetch, and none before the last one was taken: then it is known of which one it dies.
+    """
+    committed = {"isolation.level": consumer_properties(config)["isolation.level"]}
+    return {**consumer_properties(config), **PROBER, **committed, **ONE_BY_ONE}
 
 
 def consumer_properties(config: Config) -> dict[str, Any]:

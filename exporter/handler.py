@@ -25,8 +25,11 @@ class Handler(Protocol):
     def vanished(self, partitions: list[Partition]) -> None:
         """Partitions that we have, or had, are gone with their topics."""
 
-    def unreadable(self, partition: Partition, gap: Gap, error: str) -> None:
-        """Records of a partition of ours cannot be read; what follows them is read next."""
+    def unreadable(self, partition: Partition, gap: Gap, error: str, *, is_deadly: bool = False) -> None:
+        """Records of a partition of ours cannot be read, or end the process; what follows them is read next."""
+
+    def held(self, partition: Partition, offset: int, error: str) -> None:
+        """A partition of ours stays at a place that ends processes; what comes next is careful there."""
 
     def waiting(self) -> None:
         """The broker is about to be asked; the answer may take some seconds."""

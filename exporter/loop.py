@@ -270,6 +270,7 @@ class Loop:
     def revoked(self, partitions: list[Partition]) -> None:
         """Publish what is read of the partitions, with their last summaries, before they go."""
         ours = [partition for partition in partitions if partition in self.analysis.partitions]
+        self.analysis.survive(ours)
         self._summarize(ours)
         if not self.publisher.settle(SETTLE_SECONDS):
             log.warning("not all was published in time, the next owner does it", extra={"partitions": _listed(ours)})
@@ -283,13 +284,21 @@ class Loop:
         self._release(partitions)
         log.warning("partitions lost", extra={"partitions": _listed(partitions)})
 
-    def unreadable(self, partition: Partition, gap: Gap, error: str) -> None:
+    def unreadable(self, partition: Partition, gap: Gap, error: str, *, is_deadly: bool = False) -> None:
         """Step over what cannot be read of a partition, and say so."""
+        if is_deadly:
+            self._summarize([partition])
         with self._lock:
-            dispatch = self.analysis.step_over(partition, *gap, self._clock.now_ms())
+            dispatch = self.analysis.step_over(partition, *gap, self._clock.now_ms(), is_deadly=is_deadly)
         self.publisher.offer(dispatch)
         where = {"partition": str(partition), "from": gap.first, "to": gap.end}
         log.error("records cannot be read and are stepped over", extra={**where, "error": error})
+
+    def held(self, partition: Partition, offset: int, error: str) -> None:
+        """Leave a partition where it is, and say so."""
+        self.publisher.offer(self.analysis.hold(partition))
+        where = {"partition": str(partition), "offset": offset}
+        log.error("records end the process that reads them, the partition stands", extra={**where, "error": error})
 
     def vanished(self, partitions: list[Partition]) -> None:
         """Tell that partitions which we had are gone with their topics."""

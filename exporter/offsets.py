@@ -100,7 +100,7 @@ class Offsets:
     def _start(self, partition: Partition, known: tuple[int, str | None] | None, extent: Extent) -> Start:
         position, reset = self._position(partition, known, extent)
         warm = min(position.summarized, position.offset - self._settings.warm_start)
-        return Start(position, max(extent.low, warm), extent.high, reset)
+        return Start(position, max(extent.low, position.floor, warm), extent.high, reset).counted()
 
     def _position(
         self, partition: Partition, known: tuple[int, str | None] | None, extent: Extent

@@ -51,6 +51,10 @@ class Ownership:
         self.summarized = position.summarized
         self.since_ms = position.since_ms
         self.topic_id = position.topic_id
+        self.starts = position.starts
+        self.floor = position.floor
+        self.is_held = False  # it stands at a place of which processes die, and its starts tell the next one
+        self.end_at_start = start.end
         self.counted = counted
         self.topic = topic
         self.seats: dict[tuple[str, str, str], Seat] = {}  # by the names of the feed
@@ -60,4 +64,11 @@ class Ownership:
     @property
     def position(self) -> Position:
         """What to commit once all that was read is published."""
-        return Position(max(self.next_offset, self.published), self.summarized, self.since_ms, self.topic_id)
+        offset = max(self.next_offset, self.published)
+        starts = self.starts if self.is_held or not self.is_past_start else 0
+        return Position(offset, self.summarized, self.since_ms, self.topic_id, starts, self.floor)
+
+    @property
+    def is_past_start(self) -> bool:
+        """Whether records were read beyond the position of the start, or all records there were then."""
+        return self.next_offset > self.published or self.next_offset >= self.end_at_start

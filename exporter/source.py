@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -20,6 +20,7 @@ from exporter.delivery.dispatch import Position, Start
 from exporter.foreign import printable
 from exporter.handler import Handler, SourceCounts
 from exporter.intake import Intake
+from exporter.isolation import Found, Isolation
 from exporter.model import Partition, Record
 from exporter.offsets import Offsets, committed
 from exporter.outage import Outage
@@ -28,10 +29,13 @@ from exporter.records import Reader
 from exporter.subscription import Subscription
 from exporter.topics import Topics
 from exporter.unreachable import Unreachable, said
+from exporter.unreadable import LEAST_STARTS, Gap
 
 log = logs.logger("source")
 
 ASK_PAUSE_SECONDS = 0.2
+# What children read is looked for so often.
+ISOLATION_SECONDS = 0.01
 # A group that does not answer for so long after partitions were handed out gets another consumer.
 ASSIGN_SECONDS = 120.0
 # So does a cluster of which no broker is to be found: its addresses may have changed, and librdkafka is told to keep
@@ -57,6 +61,7 @@ class KafkaSource:
         make_consumer: Callable[[Callable[[KafkaError], None]], Consumer],
         make_admin: Callable[[], Any],
         make_prober: Callable[[], Any],
+        isolation: Isolation,
         unreachable: Unreachable,
         *,
         down_seconds: float = DOWN_SECONDS,
@@ -82,6 +87,7 @@ class KafkaSource:
         self._astray: set[Partition] = set()  # those of ours whose place in the log is gone
         self._skips = settings.on_unreadable == "skip"
         self._places = SearchedPlaces(make_prober)
+        self._isolation = isolation
         self._outage = Outage(down_seconds)
         self._causes = Causes()
 
@@ -126,8 +132,13 @@ class KafkaSource:
         if self._skips and not self.paused:
             self._step_over()
         has_more = bool(self._intake) and not self.paused
+        if self._isolation:
+            seconds = min(seconds, ISOLATION_SECONDS)
         self._intake.fetch(self._consumer, 0 if has_more else seconds)
-        return [] if self.paused else self._records(self._intake.take())
+        if self.paused:
+            return []
+        isolated = self._isolated() if self._isolation else []
+        return isolated + self._records(self._intake.take())
 
     def pause(self) -> None:
         """Stop fetching, but stay in the group: `take` goes on to serve it."""
@@ -154,11 +165,17 @@ class KafkaSource:
         mine = [offset for offset in offsets if (offset.topic, offset.partition) in ours]
         if mine:
             self._consumer.store_offsets(offsets=mine)
+        # The consumer reads none of these, and so stores nothing of them.
+        isolated = [offset for offset in offsets if Partition(offset.topic, offset.partition) in self._isolation]
+        if isolated:
+            self._consumer.commit(offsets=isolated, asynchronous=True)
 
     def high_watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Return the end offsets that the last fetches brought; a partition without one is absent."""
         marks: dict[Partition, int] = {}
         for partition in partitions:
+            if partition in self._isolation:
+                continue
             _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
             if high > 0 or partition in self.ends:
                 marks[partition] = max(high, 0)
@@ -251,8 +268,12 @@ class KafkaSource:
         self._mine |= starts.keys()
         self._unbegun -= starts.keys()
         self._causes.over()
+        self._note(consumer, starts)
         self._handler.assigned(starts)
-        offsets = [TopicPartition(*partition, start.first) for partition, start in starts.items()]
+        for partition, start in starts.items():
+            if start.position.starts > LEAST_STARTS:
+                self._isolation.add(partition, start.first, start.end)
+        offsets = [TopicPartition(*one, start.first) for one, start in starts.items() if one not in self._isolation]
         consumer.incremental_assign(offsets)
         if self.paused:
             consumer.pause(offsets)
@@ -271,7 +292,7 @@ class KafkaSource:
             return
         self.counts.rebalances[event] += 1
         partitions = self._meant(gone)
-        begun = [TopicPartition(*partition) for partition in partitions if partition in self._mine]
+        begun = self._assigned(partition for partition in partitions if partition in self._mine)
         tell(partitions)
         self._forget(partitions)
         consumer.incremental_unassign(begun)
@@ -285,6 +306,7 @@ class KafkaSource:
     def _forget(self, partitions: Sequence[Partition]) -> None:
         self._intake.drop(frozenset(partitions))
         self._places.passed(partitions)
+        self._isolation.drop(partitions)
         for partition in partitions:
             self._mine.discard(partition)
             self._unbegun.discard(partition)
@@ -330,9 +352,10 @@ class KafkaSource:
             # Perhaps its topic is being deleted: then the group will take it from us.
             log.debug("a partition is not to be had", extra={"error": str(error)})
             return
+        assigned = self._assigned(partitions)
         self._handler.revoked(partitions)
         self._forget(partitions)
-        self._consumer.incremental_unassign([TopicPartition(*partition) for partition in partitions])
+        self._consumer.incremental_unassign(assigned)
         self._begin(self._consumer, partitions)
 
     # Places that cannot be read.
@@ -340,7 +363,7 @@ class KafkaSource:
     @property
     def standing(self) -> list[str]:
         """A line for each partition that stands at a place which cannot be read."""
-        return self._places.told(time.monotonic())
+        return self._places.told(time.monotonic()) + self._isolation.told()
 
     def _step_over(self) -> None:
         """Go on behind what cannot be read, once it is known where that is."""
@@ -352,6 +375,52 @@ class KafkaSource:
         self._intake.drop({partition})
         self._consumer.incremental_unassign([TopicPartition(*partition)])
         self._consumer.incremental_assign([TopicPartition(*partition, gap.end)])
+
+    # Places that end the process which reads them.
+
+    def _assigned(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
+        """Return those of the partitions that the consumer reads: all but those that children read."""
+        return [TopicPartition(*partition) for partition in partitions if partition not in self._isolation]
+
+    def _note(self, consumer: Any, starts: Mapping[Partition, Start]) -> None:
+        """Commit that reading begins, before it does: what is committed later may come too late.
+
+        Positions stay as they are, which the group has just answered and no transaction changes any more.
+        """
+        noted = [
+            TopicPartition(*partition, start.position.offset, start.position.metadata)
+            for partition, start in starts.items()
+            if start.position.starts
+        ]
+        if not noted:
+            return
+        self._handler.waiting()
+        try:
+            consumer.commit(offsets=noted, asynchronous=False)
+        except KafkaException as error:
+            log.warning("the start is not noted, should it end the process", extra={"error": said(error)})
+
+    def _isolated(self) -> list[Record]:
+        """Return what children have read, or go on where they came to."""
+        records, over = self._isolation.take(time.monotonic())
+        if over is not None:
+            self._go_on(*over)
+        return records
+
+    def _go_on(self, partition: Partition, found: Found) -> None:
+        """Read a partition as ever again, behind what ends processes; or leave it there, where that is asked."""
+        if found.end == found.first:
+            text = "child processes found nothing that ends them, the partition is read as usual"
+            log.warning(text, extra={"partition": str(partition), "offset": found.end})
+        elif self._skips:
+            self._handler.unreadable(partition, Gap(found.first, found.end), found.error, is_deadly=True)
+        else:
+            if partition not in self._isolation:
+                self._handler.held(partition, found.first, found.error)
+            self._isolation.stand(partition, found, time.monotonic())
+            return
+        self._isolation.drop([partition])
+        self._consumer.incremental_assign([TopicPartition(*partition, found.end)])
 
     # Records.
 

@@ -14,6 +14,8 @@ from exporter.model import Partition
 # An error that has come back so often, over so long, is no accident.
 LEAST_TRIES = 5
 LEAST_SECONDS = 3.0
+# So many processes began to read at a position, one after another, and came no further: the next one is careful.
+LEAST_STARTS = 3
 
 
 class Gap(NamedTuple):

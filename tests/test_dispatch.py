@@ -17,9 +17,11 @@ OFFSETS = st.integers(0, 2**63 - 1)
 IDS = st.sampled_from(["", "81y1uwv4TP6H1S0N1pMsag", "CB/GaOBOQRqnr+PoDpSBhQ"])
 
 
-@given(offsets=st.tuples(OFFSETS, OFFSETS), since_ms=st.integers(0, NOW_MS), topic_id=IDS)
-def test_a_position_comes_back_from_its_commit(offsets: tuple[int, int], since_ms: int, topic_id: str) -> None:
-    position = Position(max(offsets), min(offsets), since_ms, topic_id)
+@given(offsets=st.tuples(OFFSETS, OFFSETS), since_ms=st.integers(0, NOW_MS), topic_id=IDS, starts=st.integers(0, 9))
+def test_a_position_comes_back_from_its_commit(
+    offsets: tuple[int, int], since_ms: int, topic_id: str, starts: int
+) -> None:
+    position = Position(max(offsets), min(offsets), since_ms, topic_id, starts, min(offsets))
     assert Position.committed(position.offset, position.metadata, NOW_MS) == position
 
 

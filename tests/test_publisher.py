@@ -96,7 +96,7 @@ class Publishing(RuleBasedStateMachine):
         """Events and positions whose offsets may be committed already."""
         made = Dispatch()
         for partition in sorted(partitions):
-            offset, _, since, _ = self._reached(partition)
+            offset, _, since, *_ = self._reached(partition)
             made.add(event(partition, next(self.numbers), EventType.SUMMARY))
             made.positions[partition] = Position(offset, offset, since + 1)
         self._offer(made)

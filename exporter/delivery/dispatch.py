@@ -22,19 +22,23 @@ class Position(NamedTuple):
     `offset` is the next record to read. `summarized` is the next record that no published summary covers: whoever
     takes the partition over reads on from there, so that no batch is missing from the summaries. `since_ms` is when
     the summary that will cover it began. `topic_id` is the topic's, by which one that was made anew is told; empty
-    where brokers tell none.
+    where brokers tell none. `starts` counts the processes that began to read here, one after another, and came no
+    further. No record before `floor` is read again: reading one of them ended the process.
     """
 
     offset: int
     summarized: int
     since_ms: int
     topic_id: str = ""
+    starts: int = 0
+    floor: int = 0
 
     @property
     def metadata(self) -> str:
         """The text that is committed beside the offset."""
-        text = f"summarized={self.summarized} since={self.since_ms}"
-        return f"{text} topic={self.topic_id}" if self.topic_id else text
+        more = {"topic": self.topic_id, "starts": self.starts, "floor": self.floor}
+        words = [f"{name}={value}" for name, value in more.items() if value]
+        return " ".join([f"summarized={self.summarized}", f"since={self.since_ms}", *words])
 
     @classmethod
     def committed(cls, offset: int, metadata: str | None, now_ms: int) -> Position:
@@ -42,9 +46,11 @@ class Position(NamedTuple):
         fields = dict(word.partition("=")[::2] for word in (metadata or "").split())
         try:
             summarized, since_ms = int(fields["summarized"]), int(fields["since"])
+            starts, floor = int(fields.get("starts", 0)), int(fields.get("floor", 0))
         except (KeyError, ValueError):
             return cls(offset, offset, now_ms)
-        return cls(offset, min(offset, max(0, summarized)), min(now_ms, since_ms), fields.get("topic", ""))
+        summarized, floor = (min(offset, max(0, each)) for each in (summarized, floor))
+        return cls(offset, summarized, min(now_ms, since_ms), fields.get("topic", ""), max(0, starts), floor)
 
 
 class Start(NamedTuple):
@@ -59,6 +65,12 @@ class Start(NamedTuple):
     first: int
     end: int
     reset: Reset | None = None
+
+    def counted(self) -> Start:
+        """Return this start as one more at its position, unless there is nothing to be read."""
+        if self.end <= self.first:
+            return self
+        return self._replace(position=self.position._replace(starts=self.position.starts + 1))
 
 
 class Extent(NamedTuple):
@@ -86,10 +98,12 @@ def resumed(left: Position, extent: Extent, now_ms: int) -> tuple[Position, Rese
         return Position(low, low, now_ms, topic_id), Reset(ResetCause.TOPIC_RECREATED, left.offset, low)
     here = left._replace(topic_id=topic_id or left.topic_id)
     if is_short:
-        truncated = here._replace(offset=high, summarized=min(left.summarized, high))
+        truncated = here._replace(
+            offset=high, summarized=min(left.summarized, high), floor=min(left.floor, high), starts=0
+        )
         return truncated, Reset(ResetCause.LOG_TRUNCATED, left.offset, 0)
     if left.offset < low:
-        begun = here._replace(offset=low, summarized=low)
+        begun = here._replace(offset=low, summarized=low, starts=0)
         return begun, Reset(ResetCause.RECORDS_DELETED, left.offset, low - left.offset)
     return here, None
 

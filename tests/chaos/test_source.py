@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError
 from exporter import clients
 from exporter.configuration.config import Config, InputConfig, KafkaConfig
 from exporter.delivery.dispatch import Start
+from exporter.isolation import Isolation
 from exporter.model import Partition, Record
 from exporter.source import KafkaSource
 from exporter.unreachable import Unreachable
@@ -45,7 +46,10 @@ class Owner:
         """See Handler."""
         self.has -= set(partitions)
 
-    def unreadable(self, partition: Partition, gap: Gap, error: str) -> None:
+    def unreadable(self, partition: Partition, gap: Gap, error: str, *, is_deadly: bool = False) -> None:
+        """See Handler."""
+
+    def held(self, partition: Partition, offset: int, error: str) -> None:
         """See Handler."""
 
     def waiting(self) -> None:
@@ -82,6 +86,7 @@ def source(config: Config, made: list[Consumer]) -> Iterator[KafkaSource]:
         make,
         partial(clients.admin, config),
         partial(clients.prober, config),
+        Isolation(partial(clients.isolated_properties, config)),
         Unreachable("", {}),
         down_seconds=DOWN_SECONDS,
     )

@@ -68,13 +68,15 @@ def one_record(size: int) -> Iterator[bytes]:
     yield b" " * size
 
 
-def write(cluster: Cluster, topic: str, values: Iterable[bytes]) -> None:
-    """Write records of any size, packed by gzip, as many together as a batch of Kafka may hold."""
-    settings = {"message.max.bytes": LARGEST_MESSAGE, "batch.size": PACKED_TOGETHER, "compression.type": "gzip"}
+def write(
+    cluster: Cluster, topic: str, values: Iterable[bytes], partition: int = -1, together: int = PACKED_TOGETHER
+) -> None:
+    """Write records of any size, packed by gzip, so many bytes in one batch."""
+    settings = {"message.max.bytes": LARGEST_MESSAGE, "batch.size": together, "compression.type": "gzip"}
     settings |= {"linger.ms": 1000}
     producer = Producer({"bootstrap.servers": cluster.bootstrap, **settings})
     for value in values:
-        producer.produce(topic, value)
+        producer.produce(topic, value, partition=partition)
         producer.poll(0)
     assert producer.flush(WRITTEN_SECONDS) == 0
 

@@ -1,0 +1,50 @@
+"""How much memory another process may take beside this one."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+# Left to this process, for what it takes meanwhile.
+RESERVE_BYTES = 16 * 1024**2
+# Where a container sees its own limit: version 2 and version 1 of control groups.
+_GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_MACHINE = Path("/proc/meminfo")
+_OWN = Path("/proc/self/statm")
+
+
+def room() -> int:
+    """Return how many bytes another process may take within the limits of this one and what the machine has left."""
+    own = _pages(_OWN) * resource.getpagesize()
+    return max(0, min([limit - own for limit in _limits()] + _left()) - RESERVE_BYTES)
+
+
+def _limits() -> Iterator[int]:
+    for which in (resource.RLIMIT_DATA, resource.RLIMIT_AS):
+        soft, _ = resource.getrlimit(which)
+        if soft != resource.RLIM_INFINITY:
+            yield soft
+    for file in _GROUPS:
+        with suppress(OSError, ValueError):
+            yield int(file.read_text())  # "max" where there is none
+
+
+def _left() -> list[int]:
+    """Return what the machine has left, in a list of one."""
+    with suppress(OSError, ValueError):
+        for line in _MACHINE.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return [int(value.split()[0]) * 1024]
+    return [os.sysconf("SC_PHYS_PAGES") * resource.getpagesize()]
+
+
+def _pages(file: Path) -> int:
+    """Return how many pages of this process are in memory, 0 where the system does not tell."""
+    try:
+        return int(file.read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
