@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 # Left to this process, for what it takes meanwhile.
-RESERVE_BYTES = 16 * 1024**2
+RESERVE_BYTES = 32 * 1024**2
 # Where a container sees its own limit: version 2 and version 1 of control groups.
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _MACHINE = Path("/proc/meminfo")
