@@ -74,36 +74,27 @@ class Decoder:
         return batch
 
     def _read(self, value: bytes) -> Batch:
-        text, marks = self._exponents.marked(value)
-        if marks:
-            return self._with_marks(text, marks, value)
+        is_slow = self._exponents.seen(value)
         try:
-            return self._full.decode(value)
+            return self._json.read(value, value, by_token=True) if is_slow else self._full.decode(value)
         except UNREADABLE as error:
             if value.startswith(BOM):
                 return self._read(b" " * len(BOM) + value[len(BOM) :])
-            return self._with_care(value, error)
+            return self._with_care(value, error, is_slow)
 
-    def _with_care(self, value: bytes, error: Exception) -> Batch:
+    def _with_care(self, value: bytes, error: Exception, is_slow: bool) -> Batch:
         if not is_malformed(error):
             try:
-                return self._json.read(value, value)
+                return self._json.read(value, value, by_token=is_slow)
             except UNREADABLE as found:
                 error = found.with_traceback(None)  # which would keep this frame, and so the record
         text, literals = as_json(value) if is_malformed(error) else (value, 0)
         if not literals:
             raise rejection(value, error) from None
         try:
-            return self._json.read(text, value, literals)
+            return self._json.read(text, value, literals, is_slow)
         except UNREADABLE as found:
             raise rejection(value, found) from None
-
-    def _with_marks(self, text: bytes, marks: int, value: bytes) -> Batch:
-        text, literals = as_json(text.removeprefix(BOM))
-        try:
-            return self._json.read(text, value, marks + literals)
-        except UNREADABLE as error:
-            raise rejection(value, error) from None
 
     def _rows(self, batch: Batch) -> int:
         """Return how many messages there are, or raise `Rejected` when those or the stamp break a limit."""

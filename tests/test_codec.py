@@ -316,13 +316,70 @@ def test_depth_is_judged_in_one_pass_however_deep_it_may_be() -> None:
     assert is_deeper_than(value, levels)
 
 
-@pytest.mark.parametrize("number", [b"5e-310", b"-1.2345678901234567890123E+300", b'"5e-310"', b"1e0100"])
-def test_record_full_of_long_exponents_is_read_without_these_fields(number: bytes) -> None:
-    """Each of them costs as much as hundreds of ordinary bytes; what is required is read."""
+LONG = [b"5e-310", b"-1.2345678901234567890123E+300", b'"5e-310"', b"1e0100", b"0e-310", b"1e400", b" 1E999 "]
+
+
+def alert() -> Decoder:
+    """A decoder that looks for long exponents in each record, because it has just read one full of them."""
+    decoder = Decoder(Limits(depth=12))
+    decoder.decode(row(b'"target_currency":"KRW-BTC"' + b',"last":5e-310' * 5000))
+    return decoder
+
+
+def outcome(decoder: Decoder, value: bytes) -> object:
+    """All that decoding says of a record."""
+    try:
+        batch = decoder.decode(value)
+        return type(batch).__name__, msgspec.json.encode(batch)
+    except Rejected as rejected:
+        return rejected.reason, rejected.detail, rejected.position
+
+
+def with_long_exponents(numbers: list[bytes]) -> bytes:
+    """A good batch in which these stand in the places of numbers, of levels and of what is not read, by turns."""
+    value = encoded(data=[{"target_currency": "A", **dict.fromkeys(["last", "asks", "id"], "@")}] * len(numbers))
+    for number in numbers:
+        for written in (number, b"[[%b,1]]" % number, number):
+            value = value.replace(b'"@"', written, 1)
+    return value
+
+
+ALERT = alert()
+
+
+@given(
+    numbers=st.lists(st.sampled_from([*LONG, b"1.5", b"null", b"NaN", b'"x"', b"[5e-310]", b"true"]), max_size=4),
+    fields=st.dictionaries(st.sampled_from([*BATCH]), st.sampled_from([*LONG, b"null", b"[1e100]"]), max_size=2),
+    cut=st.integers(0, 400),
+    noise=st.sampled_from([b"", b"", b"", b"\xff", b"\\", b'"', b"[", b"e", b"-", b"\\ud83d"]),
+    prefix=st.sampled_from([b"", b"", b"\xef\xbb\xbf", b" "]),
+)
+def test_what_is_read_of_a_record_does_not_depend_on_the_records_before(
+    numbers: list[bytes], fields: dict[str, bytes], cut: int, noise: bytes, prefix: bytes
+) -> None:
+    """Whether long exponents are looked for in it does."""
+    value = with_long_exponents(numbers)
+    for name, written in fields.items():
+        value = value.replace(json.dumps({name: BATCH[name]})[1:-1].encode(), b'"%b":%b' % (name.encode(), written))
+    value = prefix + (value[:cut] + noise + value[cut:] if noise else value)
+    assert outcome(ALERT, value) == outcome(Decoder(Limits(depth=12)), value)
+
+
+@given(fields=st.dictionaries(st.sampled_from([*BATCH, "last", "x"]), ANY_JSON), field=ANY_JSON)
+def test_any_json_is_read_alike_whether_long_exponents_are_looked_for(fields: dict[str, object], field: object) -> None:
+    data = [{"target_currency": "A", "last": field, "x": 5e-310}, {"target_currency": "B", "timestamp": field}]
+    for value in (BATCH | {"data": data}, BATCH | {"data": data} | fields):
+        text = json.dumps(value).encode()
+        assert outcome(ALERT, text) == outcome(Decoder(Limits(depth=12)), text)
+
+
+@pytest.mark.parametrize("number", LONG[:4])
+def test_record_full_of_long_exponents_is_read_as_one_with_a_few_is(number: bytes) -> None:
+    """Each of them costs as much as hundreds of ordinary bytes, unless it is read by itself."""
     value = row(b'"target_currency":"KRW-BTC"' + (b',"last":' + number) * 20_000)
     batch = decode(value, record_bytes=2**20)
-    assert isinstance(batch, PartialBatch)
-    assert [message.last for message in batch.data] == [None]
+    assert not isinstance(batch, PartialBatch)
+    assert [message.last for message in batch.data] == [float(number.strip(b'"'))]
 
 
 @pytest.mark.parametrize(
@@ -341,10 +398,8 @@ def test_exponents_that_were_missed_once_are_found_from_the_first_finding_on() -
     rare = row(b'"target_currency":"KRW-BTC","last":5e-310,"note":"' + b"x" * 5000 + b'"')
     dense = row(b'"target_currency":"KRW-BTC"' + b',"last":5e-310' * 5000)
     exponents = Exponents()
-    assert exponents.marked(rare)[1] == 0
-    assert exponents.marked(dense)[1] == 5000
-    assert exponents.marked(rare)[1] == 1
+    assert [exponents.seen(value) for value in (rare, dense, rare)] == [False, True, True]
     ordinary = encoded()
     for _ in range(1 + ALERT_BYTES // 2**20):
-        assert exponents.marked(ordinary + b" " * 2**20)[1] == 0
-    assert exponents.marked(rare)[1] == 0
+        assert not exponents.seen(ordinary + b" " * 2**20)
+    assert not exponents.seen(rare)

@@ -7,8 +7,10 @@ these steps is one pass, so the cost is proportional to the length of the record
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from math import isinf
 from typing import Any, Protocol
 
 import msgspec
@@ -22,6 +24,7 @@ from exporter.decoding.rows import FINITE, row_type
 from exporter.model import FeedKey, Reason, Rejected
 
 _SHOWN_BYTES = 40
+_EXPONENT = re.compile(rb"\s*+-?\d[\d.]*+[eE][-+]?\d++\s*+")
 _SCALAR = int | float | str | bool | None
 # How the numbers of a row are read, and which need no reading because JSON has given them already.
 _NUMBERS: tuple[tuple[str, Callable[[Any], Any], Any], ...] = (
@@ -62,21 +65,22 @@ class Lenient:
         self._parts = decoding(list[unread])
         self._loose = decoding(loose)
         self._tokens = decoding(tokens)
-        self._scalar = decoding(_SCALAR) if unread is msgspec.Raw else lambda value: value
+        self._scalar = _quick(decoding(_SCALAR)) if unread is msgspec.Raw else lambda value: value
         self._messages = messages
 
-    def read(self, value: Any, record: bytes = b"", literals: int = 0) -> Batch:
+    def read(self, value: Any, record: bytes = b"", literals: int = 0, by_token: bool = False) -> Batch:
         """Return the batch in `value`, or raise `Rejected` or what is in `UNREADABLE`.
 
-        `record` is what a rejection quotes, `literals` the number of `MARK`s that were put into it.
+        `record` is what a rejection quotes, `literals` the number of `MARK`s that were put into it. `by_token` reads
+        all numbers one by one, with the same result: for records full of numbers that take long otherwise.
         """
         outer = self._outer(value)
         sent = self._sent(outer.timestamp_ms)
         found = _Found()
         size = None if outer.batch_size is NO_JSON else self._read("batch_size", outer.batch_size, exact, found)
-        rows = None if literals else self._at_once(outer.data, found)
+        rows = None if literals or by_token else self._at_once(outer.data, found)
         if rows is None:
-            rows = self._row_by_row(outer.data, record, found)
+            rows = self._row_by_row(outer.data, record, found, by_token)
         if literals:
             _place(rows, literals, found)
         known = (outer.exchange, outer.region, outer.request_type, sent, rows, size)
@@ -101,18 +105,22 @@ class Lenient:
         except UNREADABLE:
             return None
 
-    def _row_by_row(self, data: Any, record: bytes, found: _Found) -> list[Message]:
+    def _row_by_row(self, data: Any, record: bytes, found: _Found, by_token: bool) -> list[Message]:
         parts = self._parts(data)
         if len(parts) > self._messages:
             raise too_many_messages(len(parts), self._messages)
         rows = []
         for index, part in enumerate(parts):
-            try:
-                row = self._loose(part)
-            except UNREADABLE:
-                row = self._by_token(part, index, record, found)
-            rows.append(_settled(row, found))
+            row = None if by_token else self._as_scalars(part)
+            rows.append(_settled(row or self._by_token(part, index, record, found), found))
         return rows
+
+    def _as_scalars(self, part: Any) -> Message | None:
+        try:
+            row: Message = self._loose(part)
+            return row
+        except UNREADABLE:
+            return None
 
     def _by_token(self, part: Any, index: int, record: bytes, found: _Found) -> Message:
         try:
@@ -133,6 +141,20 @@ class Lenient:
             found.fields[name] += 1
             found.marks += _is_mark(token)
             return None
+
+
+def _quick(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what reads a JSON scalar as `read` does, but numbers with exponents with `float`: see `exponents`."""
+
+    def scalar(token: Any) -> Any:
+        if not _EXPONENT.fullmatch(token):
+            return read(token)
+        value = float(bytes(token))
+        if isinf(value):
+            raise ValueError("beyond a double")
+        return value
+
+    return scalar
 
 
 def _settled(row: Message, found: _Found) -> Message:

@@ -71,6 +71,7 @@ def texts() -> dict[str, bytes]:
         "exponent: a million": single(f'"last":1{digits}e-{SIZE}'),
         "exponent: subnormal": repeated('"last":5e-310'),
         "exponent: subnormal as text": repeated('"last":"5e-310"'),
+        "exponent: subnormal a row": same('"timestamp":5e-310,"last":5e-310,"high":5e-310,"low":5e-310'),
         "exponent: 300, long": repeated('"last":1.2345678901234567123456e300'),
         "exponent: 60, long": repeated('"last":1.2345678901234567123456e60'),
         "exponent: near misses": repeated('"id":"1e300x"'),
