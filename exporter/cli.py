@@ -48,8 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except _Ended as ended:
-        return 128 + ended.number
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:
@@ -66,28 +64,12 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-class _Ended(BaseException):
-    """A signal has ended the command."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 def _take_process(command: Sequence[str]) -> None:
-    """Set the process up before anything else: `run` loses no signal while it loads."""
+    """Set the process up before anything else: `run` loses no signal while it loads, no call holds up another's."""
     _open_standard_files()
-    if command == ["run"]:
-        from exporter import signals
+    from exporter import signals
 
-        signals.take()
-    else:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _end)
-
-
-def _end(number: int, _frame: object) -> None:
-    raise _Ended(number)
+    signals.take(signals.Signals if command == ["run"] else signals.Interruptions)
 
 
 def _open_standard_files() -> None:

@@ -1,4 +1,4 @@
-"""Signals of a process that is the sidecar's alone, taken by a thread: the main one may wait for a call for long."""
+"""Signals of a process that belongs to one command, taken by a thread: the main one may wait for a call for long."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ class Signals:
     Until `stop_by`, a signal to stop ends the process at once, with 0: nothing has begun.
     """
 
+    _stopping = STOPPING
+    _without_effect = WITHOUT_EFFECT
+
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
         self._deciding = threading.Lock()
         # Inherited by every thread, so that the one below gets them all. To a process with the id 1 the kernel delivers
         # no signal that it neither handles nor blocks.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING | WITHOUT_EFFECT)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._stopping | self._without_effect)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
     def stop_by(self, stop: Callable[[], None]) -> None:
@@ -37,27 +40,44 @@ class Signals:
 
     def _listen(self) -> None:
         while True:
-            number = signal.sigwait(STOPPING | WITHOUT_EFFECT)
-            if number in STOPPING:
-                self._end()
+            number = signal.sigwait(self._stopping | self._without_effect)
+            if number in self._stopping:
+                self._end(number)
             else:
                 name = signal.Signals(number).name
                 _log().warning("a signal has no effect, there is no reloading", extra={"signal": name})
 
-    def _end(self) -> None:
+    def _end(self, _number: int) -> None:
         with self._deciding:
             if self._stop is None:
                 os._exit(0)
         self._stop()
 
 
+class Interruptions(Signals):
+    """Takes those of a command that is not `run`: one ends it at once, with the code that shells expect.
+
+    After `stop_by` the second one does, whatever the first has begun.
+    """
+
+    _stopping = frozenset({signal.SIGTERM, signal.SIGINT})
+    _without_effect = frozenset()
+
+    def _end(self, number: int) -> None:
+        with self._deciding:
+            stop, self._stop = self._stop, None
+            if stop is None:
+                os._exit(128 + number)
+        stop()
+
+
 _taken: list[Signals] = []
 
 
-def take() -> Signals:
-    """Return what takes the signals of this process, from the first call on."""
+def take(kind: type[Signals] = Signals) -> Signals:
+    """Return what takes the signals of this process, from the first call on, which decides on its kind."""
     if not _taken:
-        _taken.append(Signals())
+        _taken.append(kind())
     return _taken[0]
 
 

@@ -67,6 +67,17 @@ def test_demo_serves_what_it_says_and_ends_cleanly_when_interrupted() -> None:
     assert out.splitlines()[-1] == "agree"
 
 
+def test_a_second_signal_ends_a_demo_that_is_ending() -> None:
+    """What it would compare is lost, nothing hangs, and the code is the one that shells expect."""
+    with demo() as (process, url):
+        assert process.stdout is not None
+        next(line for line in process.stdout if url in line)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+        _, err = process.communicate(timeout=END_SECONDS)
+    assert (process.returncode, err) == (128 + signal.SIGTERM, "")
+
+
 def _counted_feeds(url: str) -> list[str]:
     rows = requests.get(f"{url}/api/v1/feeds", timeout=END_SECONDS).json()["data"]
     return [row["exchange"] for row in rows if row["batches"]]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
@@ -189,6 +190,36 @@ def test_an_interrupted_command_says_nothing_and_ends_as_shells_expect(
             subprocess.run(["kill", f"-{number}", str(running.pid)], check=True)
             out, told = running.communicate(timeout=20)
         assert (running.returncode, out, told) == (code, b"", b"")
+
+
+ASKING = {
+    "check": ["check", "--kafka.bootstrap-servers={}"],
+    "check of Redis": ["check", "--redis.url=redis://{}"],
+    "check of a registry": ["check", "--output.encoding=avro", "--output.schema-registry=http://{}"],
+    "audit": ["audit", "--bootstrap-servers={}"],
+    "simulate": ["simulate", "healthy", "--bootstrap-servers={}"],
+    "healthcheck": ["healthcheck", "--web.listen-address={}"],
+}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("arguments", ASKING.values(), ids=ASKING)
+def test_a_command_that_waits_for_an_answer_is_interrupted_at_once(
+    arguments: list[str], number: signal.Signals, code: int
+) -> None:
+    """Whatever call it waits in, and for how long it would; nothing is said, and the connection ends with it."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as open_connections:
+        server.settimeout(60)
+        given = [argument.format(f"127.0.0.1:{server.getsockname()[1]}") for argument in arguments]
+        with subprocess.Popen(
+            [str(PROGRAM), *given], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, **NEEDED}
+        ) as running:
+            connection, _ = server.accept()
+            open_connections.enter_context(connection)
+            assert connection.recv(1)  # it has asked
+            running.send_signal(number)
+            _, told = running.communicate(timeout=20)
+        assert (running.returncode, told) == (code, b"")
 
 
 def test_a_mistake_of_the_program_is_one_line_without_what_it_quotes() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
 import socket
 import sys
 import threading
@@ -14,7 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 from confluent_kafka import Producer
 
-from exporter import logs
+from exporter import logs, signals
 from exporter.app import App
 from exporter.configuration.config import Config
 from exporter.configuration.settings import load
@@ -57,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the demo until it is time or SIGINT or SIGTERM comes, print what the sides say, return the exit code."""
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    signals.take().stop_by(stopping.set)
     broker = EmbeddedBroker()
     try:
         config = _config(broker.bootstrap_servers, args.listen_address)

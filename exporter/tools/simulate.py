@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 
+from exporter import signals
 from exporter.analyzers.states import FeedState
 from exporter.model import FeedKey
 from exporter.tools.market import Feed
@@ -238,8 +238,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"simulate: cannot create topics: {said(error)}", file=sys.stderr)
         return 1
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    signals.take().stop_by(stopping.set)
     _say([f"{args.scenario}: {scenario.text}. Topics: {', '.join(simulator.topics)}"])
     collectors = Collectors(simulator, kafka)
     collectors.start()
