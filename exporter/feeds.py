@@ -159,6 +159,15 @@ class Feed:
         if measured.stamps and measured.stamps[-1] > self.last_message_ms:
             self.last_message_ms = int(measured.stamps[-1])
 
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now, because our clock was set back."""
+        self.began_ms, self.counted_ms = min(self.began_ms, now_ms), min(self.counted_ms, now_ms)
+        self.last_received_ms = min(self.last_received_ms, now_ms)
+        self.symbol_seen_ms.update((s, now_ms) for s, seen in list(self.symbol_seen_ms.items()) if seen > now_ms)
+        self._retire_due_ms = min(self._retire_due_ms, now_ms)
+        self.watch.set_back(now_ms)
+        self.version += 1
+
     @property
     def is_established(self) -> bool:
         """Whether it is expected, or came so often that nobody has just made it up."""

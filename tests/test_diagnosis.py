@@ -1,6 +1,8 @@
 """Once a second each feed is judged by what the loop knows: nobody is blamed for what we could not have heard."""
 
-from exporter.analyzers.states import GRACE_MS, FeedState
+import pytest
+
+from exporter.analyzers.states import CALM_MS, GRACE_MS, FeedState
 from exporter.cardinality import FeedFilter
 from exporter.codec import Decoder
 from exporter.configuration.config import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
@@ -8,7 +10,7 @@ from exporter.feeds import Feed, FeedTable
 from exporter.measured import Measured
 from exporter.model import Arrival, Partition
 from exporter.watching.comparison import NoComparison
-from exporter.watching.diagnosis import PAUSE_MS, Rounds, Sight
+from exporter.watching.diagnosis import PAUSE_MS, Lookout, Rounds, Sight
 from exporter.watching.watch import watches
 from tests.support.analysis import FIRST, KEY, NOW_MS, value
 
@@ -45,7 +47,8 @@ class Room:
         if not self.feed.partitions:
             self.feed.hold(FIRST, self.now_ms)
         batch = Decoder(Limits()).decode(PRICED)
-        self.feed.count(batch, Measured(batch), Arrival(self.now_ms, self.now_ms, is_live=True), (FIRST, 0))
+        measured, arrival = Measured(batch), Arrival(self.now_ms, self.now_ms, is_live=True)
+        self.feed.remember(batch, measured, self.feed.count(batch, measured, arrival, (FIRST, 0)))
 
     def look(self) -> FeedState:
         """Judge the feed."""
@@ -86,6 +89,56 @@ def test_a_feed_that_is_still_silent_after_a_pause_is_found() -> None:
     room.run(5000, is_sending=True)
     room.now_ms += PAUSE_MS + 10 * LIMIT_MS
     assert room.run(GRACE_MS + 2000) == {FeedState.UNKNOWN, FeedState.SILENT}
+
+
+YEAR_MS = 365 * 86_400_000
+# How far the clock jumps, one after another: wrong from the start and set right, ahead and back, and back for good.
+JUMPS = [(56 * YEAR_MS,), (30 * YEAR_MS, -30 * YEAR_MS), (-3 * YEAR_MS,), (-NOW_MS + 10_000, NOW_MS), (-40_000,)]
+
+
+@pytest.mark.parametrize("is_sending", [True, False], ids=["sending", "silent"])
+@pytest.mark.parametrize("jumps", JUMPS)
+def test_a_clock_that_jumps_costs_a_feed_no_more_than_a_pause(jumps: tuple[int, ...], is_sending: bool) -> None:
+    """It is ok again as soon as it sends, silent once it does not, and ok once more after the usual time."""
+    room = Room()
+    if jumps[0] > 0:
+        room.now_ms = 1000
+    room.run(60_000, is_sending=True)
+    for jump in jumps:
+        room.now_ms += jump
+        room.run(5000, is_sending=is_sending)
+    room.run(2000, is_sending=True)
+    assert room.look() is FeedState.OK
+    assert room.feed.last_received_ms == room.feed.symbol_seen_ms["A"] == room.now_ms
+    room.run(LIMIT_MS + GRACE_MS + 2000)
+    assert room.look() is FeedState.SILENT
+    assert room.run(CALM_MS + 2000, is_sending=True) >= {FeedState.OK}
+
+
+def test_what_has_never_sent_since_the_clock_was_set_back_is_silent() -> None:
+    room = Room()
+    room.run(5000, is_sending=True)
+    room.now_ms -= YEAR_MS
+    room.run(LIMIT_MS + GRACE_MS + 2000)
+    assert room.look() is FeedState.SILENT
+    room.run(5000, is_sending=True)  # on its way back
+    room.now_ms -= YEAR_MS
+    room.run(CALM_MS + 2000, is_sending=True)
+    assert room.look() is FeedState.OK
+
+
+def test_prices_that_rest_since_the_clock_was_set_back_are_frozen() -> None:
+    room = Room(frozen=30.0)
+    room.run(5000, is_sending=True)
+    room.now_ms -= YEAR_MS
+    assert room.run(40_000, is_sending=True) == {FeedState.OK, FeedState.FROZEN}
+
+
+def test_a_partition_stands_from_when_the_clock_was_set_back_on() -> None:
+    lookout = Lookout()
+    assert lookout.look(FIRST, 5, True, NOW_MS) == NOW_MS
+    earlier = NOW_MS - YEAR_MS
+    assert [lookout.look(FIRST, 5, True, earlier + late) for late in (0, 1000)] == [earlier, earlier]
 
 
 def test_a_feed_that_goes_to_another_replica_takes_its_state_along() -> None:

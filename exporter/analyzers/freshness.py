@@ -241,6 +241,10 @@ class Freshness:
         self._record_ms = record_ms
         self.last_heard_ms = max(self.last_heard_ms, record_ms)
 
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment by our clock be later than now."""
+        self.last_heard_ms, self.last_arrival_ms = min(self.last_heard_ms, now_ms), min(self.last_arrival_ms, now_ms)
+
     def forget(self) -> None:
         """Somebody else hears the feed now; its rhythm stays known."""
         self.last_heard_ms = self.last_arrival_ms = self._record_ms = 0
@@ -285,6 +289,10 @@ class Movement:
             if self.last_ms:
                 self._limit.learn(changed_ms - self.last_ms)
             self.last_ms = changed_ms
+
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now."""
+        self.last_ms = min(self.last_ms, now_ms)
 
     def settle(self, state: FeedState) -> None:
         """Learn the state of the feed, once a second."""

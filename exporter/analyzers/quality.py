@@ -119,6 +119,11 @@ class Quality:
         self._found.clear()
         return found
 
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now."""
+        self.last_price_change_ms = min(self.last_price_change_ms, now_ms)
+        self._recorded_ms = min(self._recorded_ms, now_ms)
+
     def without_memory(self) -> Quality:
         """One that knows nothing of the feed, for a batch that is neither to be compared nor to be remembered."""
         other = Quality(self._limit, find_duplicates=self._find_duplicates, ignored=self._ignored)

@@ -48,6 +48,10 @@ class Rejections:
         if self.total % KEPT == 0:
             self._counts = {each: count // 2 for each, count in self._counts.items() if count > 1}
 
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now."""
+        self.last_ms = min(self.last_ms, now_ms)
+
     def __str__(self) -> str:
         """Tell the reason that prevails, where a record was last rejected for it, and what was wrong with it."""
         reason = max(self._counts, key=lambda each: self._counts[each])
@@ -87,6 +91,12 @@ class Traffic:
         came, rejected = records - self._before[0], self.rejections.total - self._before[1]
         self.rejected_ratio = rejected / came if came else 0.0
 
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now."""
+        self.valid_ms = min(self.valid_ms, now_ms)
+        self.rejections.set_back(now_ms)
+        self.strays.set_back(now_ms)
+
     def is_suspect(self, now_ms: int) -> bool:
         """Return whether so much is rejected at present that it is worth a warning."""
         return self.rejected_ratio >= WARNED_RATIO and now_ms - self.rejections.last_ms <= WARNED_MS
@@ -114,6 +124,11 @@ class Blame:
             self.named = Rejections()
         if not self._began_ms:
             self._began_ms, self._strays_at_first = now_ms, self._strays_when_heard
+
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now."""
+        self._began_ms, self._heard_ms = min(self._began_ms, now_ms), min(self._heard_ms, now_ms)
+        self.named.set_back(now_ms)
 
     def found(self, limit_ms: int, topics: Sequence[Traffic], now_ms: int) -> Rejections | None:
         """Return what of the last `limit_ms` was rejected and may be the feed's; None when nothing was."""

@@ -243,6 +243,14 @@ class StateTracker:
             self.diagnosis = self.diagnosis._replace(reasons=(reason,))
         return self.diagnosis
 
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now."""
+        self.since_ms, self.listening_since_ms = min(self.since_ms, now_ms), min(self.listening_since_ms, now_ms)
+        if self._better_since_ms is not None:
+            self._better_since_ms = min(self._better_since_ms, now_ms)
+        if self._worse_since_ms is not None:
+            self._worse_since_ms = min(self._worse_since_ms, now_ms)
+
     def _is_due(self, state: FeedState, now_ms: int) -> bool:
         current = self.diagnosis.state
         if FeedState.MAINTENANCE in (state, current):

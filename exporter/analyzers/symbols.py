@@ -120,6 +120,11 @@ class Coverage:
         copied._learned = set(self._learned)
         return copied
 
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now."""
+        if self._since_ms is not None:
+            self._since_ms, self._window_ms = min(self._since_ms, now_ms), min(self._window_ms, now_ms)
+
     def look(self, seen_ms: Mapping[str, int], now_ms: int) -> SymbolCounts | None:
         """Count symbols by status; None while it is too early to call one missing.
 

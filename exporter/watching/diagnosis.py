@@ -39,7 +39,7 @@ class Lookout:
         before, since_ms = self._seen.get(partition, (-1, 0))
         if not has_more:
             since_ms = 0
-        elif position != before or not since_ms:
+        elif position != before or not 0 < since_ms <= now_ms:  # later than now: the clock was set back
             since_ms = now_ms
         self._seen[partition] = position, since_ms
         return since_ms
@@ -93,7 +93,7 @@ class Rounds:
         is_sole_reader: bool,
     ) -> Iterator[None]:
         ours = feeds if is_sole_reader else [feed for feed in feeds if feed.is_here]
-        yield from self._notice(feeds, ours, now_ms)
+        yield from self._notice(feeds, ours, topics, now_ms)
         silence = yield from _silences(ours, topics, now_ms)
         begin = self._next if self._next < len(ours) else 0
         self._next = begin + FEEDS_A_LOOK
@@ -121,13 +121,17 @@ class Rounds:
         else:
             self._rejected.discard(feed)
 
-    def _notice(self, feeds: Sequence[Feed], ours: Sequence[Feed], now_ms: int) -> Iterator[None]:
+    def _notice(
+        self, feeds: Sequence[Feed], ours: Sequence[Feed], topics: Mapping[str, Traffic], now_ms: int
+    ) -> Iterator[None]:
         """Notice that nobody looked for a while, and that a feed which is nowhere may be somebody else's now."""
-        if now_ms - self._looked_ms > PAUSE_MS:
+        since_ms, self._looked_ms = now_ms - self._looked_ms, now_ms
+        if since_ms < 0:
+            yield from _set_back(feeds, topics, now_ms)
+        if not 0 <= since_ms <= PAUSE_MS:
             for feed in ours:
                 feed.watch.listen(now_ms)
                 yield
-        self._looked_ms = now_ms
         if len(ours) == len(feeds):
             return
         for feed in feeds:
@@ -135,6 +139,15 @@ class Rounds:
                 feed.watch.end()
                 feed.version += 1
             yield
+
+
+def _set_back(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Iterator[None]:
+    """Let no moment be later than now, which it would stay for as long as the clock was ahead."""
+    for topic in topics.values():
+        topic.set_back(now_ms)
+    for feed in feeds:
+        feed.set_back(now_ms)
+        yield
 
 
 def _silences(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Generator[None, None, Silence]:

@@ -123,6 +123,12 @@ class Watch:
         """Learn that nobody listened until now, so that silence until now means nothing."""
         self.tracker.listening_since_ms = now_ms
 
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now, because our clock was set back."""
+        self._began_ms, self._looked_ms = min(self._began_ms, now_ms), min(self._looked_ms, now_ms)
+        for part in (self.freshness, self.movement, self.quality, self.coverage, self.blame, self.tracker):
+            part.set_back(now_ms)
+
     @property
     def is_watching(self) -> bool:
         """Whether it has begun, or looked, and not ended since."""
