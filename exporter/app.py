@@ -9,7 +9,6 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.process_collector import ProcessCollector
 
 from exporter import clients, logs
 from exporter.analysis import Analysis
@@ -31,6 +30,7 @@ from exporter.feeds import FeedTable
 from exporter.isolation import Isolation
 from exporter.logs import LogCounter
 from exporter.loop import Loop
+from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.source import KafkaSource
 from exporter.store.store import NullStore, Store
@@ -85,7 +85,7 @@ class App:
             clock=clock,
         )
         metrics = SidecarMetrics(config, self.loop, source.counts, self._logs, version())
-        ProcessCollector(registry=registry)
+        OwnProcess(registry=registry)
         GCCollector(registry=registry)
         self.views = SidecarViews(config, self.loop, self.store, metrics, registry)
         host, port = host_and_port(config.web.listen_address)

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import resource
 import sys
+from contextlib import suppress
 
 # What a turn makes is freed with its events, and hardly anything refers to itself. By default each some hundred objects
 # are looked through, which takes a twentieth of the processor time at full rate and finds nothing.
@@ -29,7 +30,8 @@ def settle() -> None:
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     sys.setswitchinterval(SWITCH_SECONDS)
     _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+    with suppress(ValueError, OSError):  # systems that say infinity and mean less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, others need not
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)

@@ -249,6 +249,13 @@ def test_an_error_event_is_small_and_says_no_more_than_the_excerpt(fill: bytes, 
     assert len(told["excerpt"]) <= 4 * EXCERPT_BYTES
 
 
+def test_a_summary_over_which_the_clock_was_set_back_took_the_usual_time() -> None:
+    """Rates are not a thousand times what they were."""
+    summary = factory(JsonEncoder()).summary(KEY, {SOURCE: (window(30, 300), NOW_MS)}, NOW_MS - 86_400_000, 60)
+    stats = json.loads(summary.body)["aggregated_stats"]
+    assert (stats["elapsed_seconds"], stats["messages_per_second"], stats["batches_per_minute"]) == (60, 5, 30)
+
+
 def test_a_summary_of_several_partitions_goes_on_without_those_that_are_gone() -> None:
     made, other = factory(JsonEncoder()), Partition("ticker-data.korea", 7)
     summary = made.summary(KEY, {SOURCE: (window(), 0), other: (window(), 30_000)}, 60_000, 60)

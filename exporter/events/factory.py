@@ -89,7 +89,9 @@ class EventFactory:
         window = Window()
         for part, _ in parts.values():
             window.merge(part)
-        elapsed = (now_ms - min(since_ms for _, since_ms in parts.values())) / 1000
+        elapsed_ms = now_ms - min(since_ms for _, since_ms in parts.values())
+        # Of a clock that was set back meanwhile, the usual time is nearest to the truth.
+        elapsed = elapsed_ms / 1000 if elapsed_ms >= 0 else period_seconds
         value = summary_value(feed, window, elapsed, period_seconds, utc_text(now_ms))
         identity = f"{self._instance}/{feed}/{value['event_timestamp_utc']}"
 
