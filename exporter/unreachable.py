@@ -55,6 +55,7 @@ _ADVICE = (
     ("listens with", "see security.protocol in kafka.properties"),
     ("sasl|authentic", "see sasl.* and security.protocol in kafka.properties"),
     ("ssl|tls|certificate", "see ssl.* and security.protocol in kafka.properties"),
+    ("Too many open files", "allow this process more descriptors: ulimit -n, LimitNOFILE"),
     ("", "see that it runs, and that its name and port are right"),
 )
 _ADVERTISED = "the brokers advertise this address: make their advertised.listeners one that can be reached from here"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -64,6 +65,34 @@ def test_a_sidecar_starts_in_1970_and_goes_on_whatever_its_clock_does(
     deployment.assert_told_once()
     assert "level=error" not in sidecar.log
     assert "Traceback" not in sidecar.log
+
+
+# Descriptors.
+
+
+def test_a_sidecar_without_descriptors_says_so_once_and_goes_on_when_it_has_some(tmp_path: Path) -> None:
+    """Neither brokers nor Redis can be reached meanwhile, and no file that it needs is read only then."""
+    broker = Broker(tmp_path / "broker").start()
+    try:
+        with Deployment(broker, tmp_path) as deployment:
+            deployment.create_outputs()
+            broker.stop()
+            sidecar = deployment.sidecar(output__encoding="avro", redis__url="redis://127.0.0.1:1").start()
+            before = resource.prlimit(sidecar.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(sidecar.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+            broker.start()
+            deployment.traffic.write(30)
+            eventually(lambda: "events cannot be published" in sidecar.log, 60)
+            for source in ("kafka", "store"):
+                said = [line for line in sidecar.log.splitlines() if f"exporter.{source} " in line]
+                assert len([line for line in said if "Too many open files" in line]) == 1, said
+            assert "ulimit -n" in sidecar.log
+            resource.prlimit(sidecar.pid, resource.RLIMIT_NOFILE, before)
+            deployment.eventually_committed()
+            assert sidecar.batches() == 30
+            sidecar.stop()
+    finally:
+        broker.kill()
 
 
 # /proc.

@@ -19,7 +19,10 @@ def encoder(output: OutputConfig) -> Encoder:
 
 
 def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], Mapping[EventType, bytes]]:
-    """Return what gives the frame of each kind of event; it may ask a schema registry, and raise `RegistryError`."""
+    """Return what gives the frame of each kind of event; it may ask a schema registry, and raise `RegistryError`.
+
+    Files are read here, not by what is returned: there may be no descriptors left then.
+    """
     if output.schema_registry is not None:
         # Loaded when it is asked for: the client of the registry takes 6 MB.
         from exporter.events.registry import RegistryMetrics, SchemaRegistry
@@ -29,4 +32,5 @@ def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], Ma
         return partial(SchemaRegistry(RegistryHttp(output), RegistryMetrics(registry)).frames, topics)
     if output.encoding == "json":
         return lambda: dict.fromkeys(EventType, b"")
-    return lambda: {event_type: single_object_frame(load_schema(event_type)) for event_type in EventType}
+    known = {event_type: single_object_frame(load_schema(event_type)) for event_type in EventType}
+    return lambda: known

@@ -121,12 +121,13 @@ class SchemaRegistry:
         self._metrics = metrics
         self._clock = clock
         self._frames: dict[EventType, bytes] = {}
+        self._schemas = {event_type: load_schema(event_type) for event_type in EventType}
 
     def frames(self, topics: Mapping[EventType, str]) -> dict[EventType, bytes]:
         """Return the frame of each event's body on its topic, or raise `RegistryError`."""
         for event_type, topic in topics.items():
             if event_type not in self._frames:
-                schema = load_schema(event_type)
+                schema = self._schemas[event_type]
                 self._metrics.up.set(0)
                 number = self._find(Subject(self._http, subject(topic, schema), schema))
                 self._metrics.up.set(1)
