@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from threading import Event
+from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from exporter.configuration.config import Config, OutputConfig, WebConfig
 from exporter.events import registry_http
-from exporter.events.registry import is_same
+from exporter.events.registry import RegistryMetrics, SchemaRegistry, is_same
 from exporter.events.registry_http import RegistryHttp, Reply
 from exporter.events.values import load_schema
 from exporter.model import EventType, RegistryError
 from exporter.tools import audit, healthcheck, services
 from exporter.tools.facts import Level
 from tests.support.peers import HTTP_DRIPS, HTTP_FLOODS, Peer, Talk, http, saying, slowly
+from tests.support.registry import Answer, RegistryServer
 from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
 
@@ -55,6 +59,36 @@ def test_redirects_share_the_time_of_one_question() -> None:
         with pytest.raises(RegistryError, match="the answer takes too long"):
             registry.ask("GET", None, "subjects")
         assert 1 < peer.asked <= 3
+
+
+class SlowRegistry(RegistryServer):
+    """Answers well, each time after a while."""
+
+    def answer(self, method: str, path: str, body: Any, user: str | None) -> Answer:
+        """See RegistryServer."""
+        Event().wait(0.25)
+        return super().answer(method, path, body, user)
+
+
+def test_questions_about_all_schemas_share_the_time_of_one_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the six comes in time by itself; what is answered is not asked again, so the next one ends well."""
+    monkeypatch.setattr(registry_http, "CONVERSATION_SECONDS", 1.2)
+    with SlowRegistry() as server:
+        output = OutputConfig(schema_registry=server.url)
+        registry = SchemaRegistry(RegistryHttp(output), RegistryMetrics(CollectorRegistry()))
+        topics = dict.fromkeys(EventType, "events")
+        with pytest.raises(RegistryError, match="the answer takes too long"):
+            registry.frames(topics)
+        assert len(registry.frames(topics)) == len(EventType)
+        assert len(server.asked) == len({*server.asked}) + 1  # the one that was cut short
+
+
+def test_check_talks_with_a_slow_registry_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_http, "CONVERSATION_SECONDS", 1.2)
+    with SlowRegistry() as server:
+        findings = list(services.registry(Config(output=OutputConfig(schema_registry=server.url))))
+        assert "the answer takes too long" in str(findings[-1])
+        assert len(server.asked) <= 5
 
 
 def test_a_schema_of_odd_shape_is_another_schema() -> None:

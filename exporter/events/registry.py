@@ -124,7 +124,8 @@ class SchemaRegistry:
         self._schemas = {event_type: load_schema(event_type) for event_type in EventType}
 
     def frames(self, topics: Mapping[EventType, str]) -> dict[EventType, bytes]:
-        """Return the frame of each event's body on its topic, or raise `RegistryError`."""
+        """Return the frame of each event's body on its topic, or raise `RegistryError`; what was found is kept."""
+        self._http.begin()
         for event_type, topic in topics.items():
             if event_type not in self._frames:
                 schema = self._schemas[event_type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from exporter.model import RegistryError
 
 # Of one question, redirects included: shorter than a stopping sidecar waits for its producer.
 CALL_SECONDS = 4.0
+# Of the questions about all schemas: as long as the three that one schema may need, so that each try gets on.
+CONVERSATION_SECONDS = 12.0
 # Schemas have some KB.
 ANSWER_BYTES = 1_000_000
 REDIRECTS_MAX = 5
@@ -67,11 +70,16 @@ class RegistryHttp:
         # As bytes, or those beyond Latin-1 would be an error.
         user, password = (known.get(name, "").encode() for name in ("username", "password"))
         self._auth = HTTPBasicAuth(user, password) if known else None
+        self._until = math.inf
 
     @property
     def place(self) -> str:
         """Where it is, without user and password."""
         return printable(shown_text(self._url, "url"))
+
+    def begin(self) -> None:
+        """Begin a conversation: all questions until the next one together take at most `CONVERSATION_SECONDS`."""
+        self._until = time.monotonic() + CONVERSATION_SECONDS
 
     def ask(self, method: str, body: Mapping[str, Any] | None, *path: str) -> Reply:
         """Return the answer to a request, `path` in parts; raise `RegistryError` when there is none.
@@ -90,7 +98,7 @@ class RegistryHttp:
 
     def _followed(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[Answer, str]:
         """Return the first answer that is no redirect, and the URL that gave it."""
-        deadline = time.monotonic() + CALL_SECONDS
+        deadline = min(time.monotonic() + CALL_SECONDS, self._until)
         for _ in range(REDIRECTS_MAX + 1):
             answer = fetch(
                 method,

@@ -70,6 +70,7 @@ def registry(config: Config) -> Iterator[Finding]:
     from exporter.events.registry_http import RegistryHttp  # what is not configured is not loaded
 
     http = RegistryHttp(output)
+    http.begin()
     for event_type in EventType:
         topic = output.error_topic if event_type is EventType.ERROR else output.topic
         schema = load_schema(event_type)
