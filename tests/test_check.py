@@ -4,6 +4,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +30,7 @@ from exporter.configuration.config import (
 from exporter.metrics.feed_metrics import FEED_FAMILIES
 from exporter.model import FeedKey, Partition
 from exporter.tools import check, findings, services
+from exporter.tools import cluster as cluster_questions
 from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
 from tests.support.kafka import Broker
 from tests.support.process import free_port
@@ -518,6 +520,28 @@ def test_everything_in_order_is_told_as_such(sound: Config, run: Callable[[Confi
     assert [line for line in checked.lines if not line.startswith("ok")] == []
     assert checked.code == 0
     assert "1 topic with 3 partitions" in checked.about("input.topics")
+
+
+def test_what_brokers_do_not_answer_in_the_time_of_all_questions_is_a_finding(
+    sound: Config, run: Callable[[Config], Checked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though each question by itself would have time."""
+    monkeypatch.setattr(cluster_questions, "CLUSTER_SECONDS", 0.0)
+    checked = run(sound)
+    assert checked.code == 1
+    assert "not all is answered within 0 s" in "\n".join(checked.lines)
+
+
+def test_a_question_that_is_not_answered_takes_no_time_from_when_all_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And what is answered by then counts."""
+    monkeypatch.setattr(cluster_questions, "CLUSTER_SECONDS", 0.0)
+    asking, answered = cluster_questions._Questions(None), Future[int]()
+    answered.set_result(7)
+    found = [asking.answer(future) for future in (*(Future[int]() for _ in range(1000)), answered)]
+    assert {refusal.code for refusal in found[:-1]} == {"_TIMED_OUT"}
+    assert found[-1] == 7
 
 
 def test_a_cluster_is_the_same_before_and_after(tmp_path: Path, run: Callable[[Config], Checked]) -> None:

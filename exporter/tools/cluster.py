@@ -28,6 +28,8 @@ from exporter.unreachable import Trouble, examined, said, understood
 SERVER_SECONDS = 3.0
 CLOSE_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
+# Of all questions beyond the list of topics; what is not answered by then counts as not shown.
+CLUSTER_SECONDS = 20.0
 SERVERS_AT_ONCE = 16
 SERVERS_ASKED = 64
 
@@ -90,48 +92,62 @@ def _with_servers(config: Config, servers: str) -> Config:
     return replace(config, kafka=replace(config.kafka, bootstrap_servers=servers))
 
 
+class _Questions:
+    """An admin client, and until when its answers are waited for, all of them together."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._deadline = time.monotonic() + CLUSTER_SECONDS
+
+    def answer(self, future: Future[Any]) -> Any:
+        """Return the answer, or a `Refusal`."""
+        try:
+            return future.result(max(0.0, self._deadline - time.monotonic()))
+        except KafkaException as error:
+            return Refusal(error.args[0].name(), error.args[0].str())
+        except TimeoutError:
+            return Refusal("_TIMED_OUT", f"not all is answered within {CLUSTER_SECONDS:g} s")
+
+
 def ask_cluster(config: Config) -> Cluster:
-    """Ask all the rest; raise `KafkaException` when the cluster does not even tell its topics."""
+    """Ask all the rest; raise `KafkaException` when the cluster does not even tell its topics, or never ends."""
+    task = aside(partial(_ask_all, config))
+    if task.wait(ANSWER_SECONDS + CLUSTER_SECONDS + CLOSE_SECONDS):
+        return task.result()
+    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "what the brokers send is no answer"))
+
+
+def _ask_all(config: Config) -> Cluster:
     client = clients.admin(config)
     metadata = client.list_topics(timeout=ANSWER_SECONDS)
-    names = frozenset(metadata.topics)
-    topics = _topics(client, config, metadata)
+    asking, names = _Questions(client), frozenset(metadata.topics)
+    topics = _topics(asking, config, metadata)
     return Cluster(
         brokers=len(metadata.brokers),
         names=names,
         topics=topics,
-        settings=_settings(client, _kafka.ConfigResource.Type.BROKER, [str(min(metadata.brokers))]).popitem()[1],
-        creation=_creation(client, config, names),
-        group=_group(client, config, topics, GROUP_LOG in names),
-        transactional_acls=_transactional_acls(client, config),
+        settings=_settings(asking, _kafka.ConfigResource.Type.BROKER, [str(min(metadata.brokers))]).popitem()[1],
+        creation=_creation(asking, config, names),
+        group=_group(asking, config, topics, GROUP_LOG in names),
+        transactional_acls=_transactional_acls(asking, config),
     )
-
-
-def _answer(future: Future[Any]) -> Any:
-    """Return the answer, or a `Refusal`."""
-    try:
-        return future.result(2 * ANSWER_SECONDS)
-    except KafkaException as error:
-        return Refusal(error.args[0].name(), error.args[0].str())
-    except TimeoutError:
-        return Refusal("_TIMED_OUT", f"no answer within {2 * ANSWER_SECONDS:g} s")
 
 
 # Topics.
 
 
-def _topics(client: Any, config: Config, metadata: Any) -> dict[str, Topic | Refusal]:
+def _topics(asking: _Questions, config: Config, metadata: Any) -> dict[str, Topic | Refusal]:
     plain = [topic for topic in config.input.topics if not is_pattern(topic)]
     published = [config.output.topic, config.output.error_topic] if config.output.enabled else []
     internal = [topic for topic in (TRANSACTION_LOG, GROUP_LOG) if topic in metadata.topics]
     read = Subscription(config.input.topics).among(metadata.topics)
     wanted = list(dict.fromkeys([*read, *plain, *published, *internal]))
-    asked = client.describe_topics(
+    asked = asking.client.describe_topics(
         TopicCollection(wanted), include_authorized_operations=True, request_timeout=ANSWER_SECONDS
     )
-    described = {name: _answer(future) for name, future in asked.items()}
+    described = {name: asking.answer(future) for name, future in asked.items()}
     there = [name for name, topic in described.items() if not isinstance(topic, Refusal)]
-    settings = _settings(client, _kafka.ConfigResource.Type.TOPIC, there)
+    settings = _settings(asking, _kafka.ConfigResource.Type.TOPIC, there)
     return {name: _topic(topic, settings.get(name, {})) for name, topic in described.items()}
 
 
@@ -153,37 +169,41 @@ def _operations(described: Any) -> frozenset[str] | None:
     return None if told is None else frozenset(operation.name for operation in told)
 
 
-def _settings(client: Any, kind: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
+def _settings(asking: _Questions, kind: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return the settings of each, empty where they are not shown to this user."""
     resources = {_kafka.ConfigResource(kind, name): name for name in names}
-    asked = client.describe_configs(list(resources), request_timeout=ANSWER_SECONDS) if resources else {}
+    asked = asking.client.describe_configs(list(resources), request_timeout=ANSWER_SECONDS) if resources else {}
     found: dict[str, dict[str, str]] = {}
     for resource, future in asked.items():
-        answer = _answer(future)
+        answer = asking.answer(future)
         entries = {} if isinstance(answer, Refusal) else answer
         found[resources[resource]] = {key: entry.value for key, entry in entries.items() if entry.value is not None}
     return found
 
 
-def _creation(client: Any, config: Config, names: Container[str]) -> dict[str, Refusal | None]:
+def _creation(asking: _Questions, config: Config, names: Container[str]) -> dict[str, Refusal | None]:
     """Ask whether the missing output topics could be created; the broker only validates the request."""
     missing = clients.missing_topics(config, names)
-    asked = client.create_topics(missing, validate_only=True, request_timeout=ANSWER_SECONDS) if missing else {}
-    return {name: _answer(future) for name, future in asked.items()}
+    asked = asking.client.create_topics(missing, validate_only=True, request_timeout=ANSWER_SECONDS) if missing else {}
+    return {name: asking.answer(future) for name, future in asked.items()}
 
 
 # The group.
 
 
-def _group(client: Any, config: Config, topics: Mapping[str, Topic | Refusal], has_log: bool) -> Group | Refusal | None:
+def _group(
+    asking: _Questions, config: Config, topics: Mapping[str, Topic | Refusal], has_log: bool
+) -> Group | Refusal | None:
     """Return the group, None when asking could leave a trace."""
     name = config.input.group
-    listed = _answer(client.list_consumer_groups(request_timeout=ANSWER_SECONDS))
+    listed = asking.answer(asking.client.list_consumer_groups(request_timeout=ANSWER_SECONDS))
     is_there = not isinstance(listed, Refusal) and name in {group.group_id for group in listed.valid}
     if not is_there and not has_log:
         return None
-    asked = client.describe_consumer_groups([name], include_authorized_operations=True, request_timeout=ANSWER_SECONDS)
-    found = _answer(asked[name])
+    asked = asking.client.describe_consumer_groups(
+        [name], include_authorized_operations=True, request_timeout=ANSWER_SECONDS
+    )
+    found = asking.answer(asked[name])
     if isinstance(found, Refusal):
         return found
     return Group(
@@ -193,18 +213,20 @@ def _group(client: Any, config: Config, topics: Mapping[str, Topic | Refusal], h
         members=len(found.members),
         instances=frozenset(member.group_instance_id for member in found.members if member.group_instance_id),
         operations=_operations(found),
-        progress=_progress(client, name, Subscription(config.input.topics).among(topics)),
+        progress=_progress(asking, name, Subscription(config.input.topics).among(topics)),
     )
 
 
-def _progress(client: Any, group: str, topics: Sequence[str]) -> dict[Partition, Progress] | Refusal:
-    asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_SECONDS)
-    answer = _answer(asked[group])
+def _progress(asking: _Questions, group: str, topics: Sequence[str]) -> dict[Partition, Progress] | Refusal:
+    asked = asking.client.list_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_SECONDS
+    )
+    answer = asking.answer(asked[group])
     if isinstance(answer, Refusal):
         return answer
     committed = {tp: tp.offset for tp in answer.topic_partitions if tp.topic in topics and tp.offset >= 0}
-    first = _offsets(client, committed, _kafka.OffsetSpec.earliest())
-    end = _offsets(client, committed, _kafka.OffsetSpec.latest())
+    first = _offsets(asking, committed, _kafka.OffsetSpec.earliest())
+    end = _offsets(asking, committed, _kafka.OffsetSpec.latest())
     return {
         Partition(tp.topic, tp.partition): Progress(offset, first[tp], end[tp])
         for tp, offset in committed.items()
@@ -212,16 +234,20 @@ def _progress(client: Any, group: str, topics: Sequence[str]) -> dict[Partition,
     }
 
 
-def _offsets(client: Any, partitions: Iterable[Any], spec: Any) -> dict[Any, int]:
-    asked = client.list_offsets(dict.fromkeys(partitions, spec), request_timeout=ANSWER_SECONDS) if partitions else {}
-    answers = {partition: _answer(future) for partition, future in asked.items()}
+def _offsets(asking: _Questions, partitions: Iterable[Any], spec: Any) -> dict[Any, int]:
+    asked = (
+        asking.client.list_offsets(dict.fromkeys(partitions, spec), request_timeout=ANSWER_SECONDS)
+        if partitions
+        else {}
+    )
+    answers = {partition: asking.answer(future) for partition, future in asked.items()}
     return {partition: answer.offset for partition, answer in answers.items() if not isinstance(answer, Refusal)}
 
 
 # Transactions.
 
 
-def _transactional_acls(client: Any, config: Config) -> list[str]:
+def _transactional_acls(asking: _Questions, config: Config) -> list[str]:
     name = clients.producer_properties(config).get("transactional.id")
     if name is None:
         return []
@@ -234,7 +260,7 @@ def _transactional_acls(client: Any, config: Config) -> list[str]:
         _kafka.AclOperation.ANY,
         _kafka.AclPermissionType.ALLOW,
     )
-    found = _answer(client.describe_acls(writers, request_timeout=ANSWER_SECONDS))
+    found = asking.answer(asking.client.describe_acls(writers, request_timeout=ANSWER_SECONDS))
     # librdkafka gives an empty answer to those who may not see ACLs, too.
     return (
         []
