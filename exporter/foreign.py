@@ -33,6 +33,11 @@ def masked(text: str) -> str:
     return _Known.redactor.masked(text)
 
 
+def masked_part(text: str, start: int, end: int) -> str:
+    """Return what stands from `start` to `end`, without secrets that may have begun before it or end behind it."""
+    return _Known.redactor.masked_part(text, start, end)
+
+
 def printable(text: str, limit: int = TEXT_MAX) -> str:
     """Return the text on one line, without secrets and control characters, at most `limit` characters of it."""
     # Cut at last: half a secret would not be found.

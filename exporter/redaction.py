@@ -62,14 +62,21 @@ class Redactor:
         """Return the text with each secret masked, whatever way it is quoted, encoded or wrapped; never raises."""
         for pattern, replacement in _UNKNOWN:
             text = pattern.sub(replacement, text)
-        if not self._plain:
-            return text
+        spans = self._spans(text)
+        return _covered(text, spans) if spans else text
+
+    def masked_part(self, text: str, start: int, end: int) -> str:
+        """Return what stands from `start` to `end`, with secrets masked of which it has no more than an end, too."""
+        spans = [(max(first, start), min(last, end)) for first, last in self._spans(text)]
+        return _covered(text[start:end], [(first - start, last - start) for first, last in spans if first < last])
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = []
-        for view in _views(text):
+        for view in _views(text) if self._plain else ():
             found = list(self._plain.spans(view.text))
             found += [_widened(view.text, *span) for span in self._base64.spans(view.text)]
             spans += [(view.starts[start], view.ends[end - 1]) for start, end in found]
-        return _covered(text, spans) if spans else text
+        return spans
 
 
 class _Needles:
@@ -93,7 +100,8 @@ class _Needles:
         """Yield where they stand; may overlap."""
         if not self._by_head:
             return
-        for found in self._heads.finditer(text):
+        # Nearly always there is none, which plain searches find out in a tenth of the time.
+        for found in self._heads.finditer(text) if any(head in text for head in self._by_head) else ():
             place = found.start()
             for size in self._sizes:
                 for needle in self._by_head.get(text[place : place + size], ()):

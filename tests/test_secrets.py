@@ -16,11 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter import cli, foreign, logs
-from exporter.configuration.config import Config, redacted
+from exporter.codec import Decoder
+from exporter.configuration.config import Config, Limits, redacted
 from exporter.configuration.secrets import exposed, flag_names
 from exporter.configuration.settings import ConfigError, load
+from exporter.events.encoding import AvroEncoder, JsonEncoder
+from exporter.events.factory import EventFactory
 from exporter.events.values import error_value
 from exporter.foreign import TEXT_MAX, hide, printable, without_secrets
+from exporter.model import Partition, Record, Rejected
 from exporter.redaction import LENGTH_MIN, MASK, Redactor
 from exporter.tools.facts import Finding, Level
 from tests.support.kafka import Broker
@@ -97,7 +101,24 @@ def as_logged(text: str, style: str) -> str:
     return logs._Formatter("json" if style == "json" else "logfmt").format(record)
 
 
+FACTORIES = [EventFactory(encoder, "one", "events", "errors") for encoder in (JsonEncoder(), AvroEncoder())]
+
+
+def published(value: bytes) -> str:
+    """What the error events about a record say: bodies as they are on the topic, headers, and what JSON reads there."""
+    try:
+        Decoder(Limits()).decode(value)
+    except Rejected as rejected:
+        record = Record(Partition("topic", 0), 7, 1, value)
+        events = [factory.rejected(record, rejected, 0, "2026-01-01T00:00:00.000Z") for factory in FACTORIES]
+        told = [str(json.loads(events[0].body)), *(event.body.decode("utf-8", "replace") for event in events)]
+        return "\n".join([*told, str([event.headers for event in events])])
+    raise AssertionError("it is not rejected")
+
+
 SINKS: dict[str, Callable[[str], str]] = {
+    "events on the topic": lambda text: published(text.encode()),
+    "events about JSON": lambda text: published(b"x" + json.dumps({"exchange": text}).encode()),
     "lines": printable,
     "findings": lambda text: str(Finding(Level.FAIL, "kafka", text)),
     "logfmt": lambda text: as_logged(text, "logfmt"),
@@ -184,6 +205,18 @@ def test_what_looks_like_a_secret_is_masked_and_what_steers_terminals_is_gone(te
     assert printable(text) == shown
 
 
+@pytest.mark.parametrize("form", ["%s", '{"note":"%s', '{"region":"%s","timestamp_ms":"%s","data":[]}', '{"a":"%s"} x'])
+def test_no_part_of_a_secret_is_in_what_is_quoted_of_a_record(form: str) -> None:
+    """Wherever the quotation begins and ends."""
+    secret = "Q7hunter-f4cE.b00k-zz19/Pw"
+    hide([secret])
+    parts = {secret[start : start + 6] for start in range(len(secret) - 5)}
+    for size in range(250):
+        for text in ("x" * size + secret, secret + "x" * size, "x" * size + secret + "x" * 300):
+            shown = published(form.replace("%s", text).encode())
+            assert not [part for part in parts if part in shown], text
+
+
 def test_users_beside_passwords_are_names() -> None:
     load("redis: {url: 'redis://collector:sesame@redis'}", {}, {}, hostname="x", read_file=str, learn=hide)
     assert printable("User collector has no permissions, not even with sesame") == (
@@ -213,6 +246,39 @@ def test_unrecognized_arguments_are_reported_without_values(capsys: pytest.Captu
 # Real parts.
 
 PASSWORD = "s3same: w+rd/9"
+
+
+@pytest.mark.parametrize("encoding", ["json", "avro"])
+def test_error_events_on_the_topic_hold_no_secret(broker: Broker, deployment: Deployment, encoding: str) -> None:
+    """Read back from the broker, about records that quote each secret in each way, in the middle of much else."""
+    secrets = {
+        "redis.password": PASSWORD,
+        "output.schema_registry_password": f"r-{PASSWORD}",
+        "ssl.key.password": "k3y-f1le",
+    }
+    sidecar = deployment.sidecar(
+        output__encoding=encoding,
+        redis__url="redis://127.0.0.1:1",
+        redis__password=PASSWORD,
+        output__schema_registry_password=secrets["output.schema_registry_password"],
+        kafka__properties={"ssl.key.password": secrets["ssl.key.password"]},
+    ).start()
+    texts = [f"refused {quoting(secret)} " for quoting in QUOTINGS.values() for secret in secrets.values()]
+    records = [text.encode() for text in texts]
+    records += [json.dumps({"region": f"{'x' * 90}{text}{'x' * 90}", "data": 1}).encode() for text in texts]
+    broker.produce(deployment.topic, records)
+    total = len(records)
+    eventually(lambda: sidecar.scrape().total("marketdata_records_rejected_total") == total, 40)
+    sidecar.stop()
+    events = broker.read_all(deployment.errors)
+    assert events
+    for event in events:
+        text = "\n".join([event.value.decode("utf-8", "replace"), str(event.headers), str(event.key)])
+        for secret in secrets.values():
+            for quoting in QUOTINGS.values():
+                assert quoting(secret).strip("'\"=")[:-1] not in text
+    for secret in secrets.values():
+        assert secret not in sidecar.log
 
 
 def test_servers_that_echo_secrets_tell_nobody(broker: Broker, deployment: Deployment, tmp_path: Path) -> None:

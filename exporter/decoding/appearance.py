@@ -7,7 +7,10 @@ import re
 from exporter.decoding.binary import LOOKED_AT, binary_format
 from exporter.decoding.encodings import UNKNOWN, encoding
 from exporter.decoding.literals import BOM
+from exporter.foreign import masked_part
 
+# So far from what is quoted a secret may begin, or end, of which a part would be quoted.
+_MARGIN = 256
 # Of so many bytes the encoding is told.
 _ENCODED = 512
 _PLAIN = "plain text"
@@ -25,9 +28,20 @@ _TEXTS = {
 
 
 def around(value: bytes, position: int, size: int) -> str:
-    """Return `size` bytes about a place as text that is safe anywhere: what is not printable ASCII is escaped."""
+    """Return `size` bytes about a place as text that is safe anywhere: what is not printable ASCII is escaped.
+
+    Secrets are masked here, where it is known how those go on that are cut.
+    """
     start = max(0, min(position - size // 2, len(value) - size))
-    return value[start : start + size].decode("latin-1").encode("unicode_escape").decode("ascii")
+    end = start + size
+    ahead, quoted, behind = map(
+        _escaped, (value[max(0, start - _MARGIN) : start], value[start:end], value[end : end + _MARGIN])
+    )
+    return masked_part(ahead + quoted + behind, len(ahead), len(ahead) + len(quoted))
+
+
+def _escaped(value: bytes) -> str:
+    return value.decode("latin-1").encode("unicode_escape").decode("ascii")
 
 
 def looks_like(value: bytes, position: int) -> str:
