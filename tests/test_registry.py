@@ -175,6 +175,34 @@ def test_another_host_or_port_is_not_told_the_password(registry: RegistryServer,
     assert not {"sesame", "guess"} & set(re.findall(r"\w+", text))
 
 
+def test_a_sidecar_takes_ids_from_where_it_is_redirected_to_and_shows_its_password_to_nobody(
+    registry: RegistryServer, deployment: Deployment
+) -> None:
+    """Events go out, and neither the other host, the log, the pages nor the events have the password."""
+    user, _, password = BOTH.partition(":")
+    with RegistryServer() as elsewhere:
+        registry.redirect = 307, elsewhere.url.replace("//", "//thief:guess@")
+        sidecar = deployment.sidecar(
+            output__encoding="avro",
+            output__schema_registry=registry.url,
+            output__schema_registry_username=user,
+            output__schema_registry_password=password,
+        ).start()
+        deployment.traffic.write(30)
+        deployment.cluster.produce(deployment.topic, [f"no batch, {password} is in it".encode()])
+        eventually(lambda: deployment.cluster.read_all(deployment.errors), 40)
+        eventually(lambda: len(deployment.cluster.read_all(deployment.events)) >= 30, 40)
+        assert set(registry.users) == {BOTH}
+        assert set(elsewhere.users) == {None}
+        assert len(elsewhere.schemas) == len(EventType)
+        shown = [sidecar.get(path).text for path in ("/", "/-/ready", "/config", "/metrics")]
+        sidecar.stop()
+    events = [
+        str(record) for topic in (deployment.events, deployment.errors) for record in deployment.cluster.read_all(topic)
+    ]
+    assert not [text for text in (*shown, *events, sidecar.log) for secret in (password, "guess") if secret in text]
+
+
 def test_redirects_end(registry: RegistryServer) -> None:
     registry.redirect = 301, registry.url
     assert "TooManyRedirects" in refusal(registry.url)
