@@ -119,8 +119,7 @@ def _explained(name: str, value: str, refusal: str) -> str:
         return "librdkafka has no such property" + (f", did you mean {dotted}?" if is_known else "")
     if refusal == NOT_TEXT or _NO_TEXT.search(refusal):
         return NOT_TEXT
-    said = refusal.replace(value, MASK) if value and redacted(value, name) == MASK else refusal
-    return f"got {shown(value, name)}, librdkafka says: {said}"
+    return f"got {shown(value, name)}, librdkafka says: {refusal}"
 
 
 def _of_another_client(section: str, name: str, value: str) -> str:
