@@ -63,14 +63,6 @@ class Simulation(Part):
         return "All feeds are in order" in self.log
 
 
-@pytest.fixture
-def deployment(broker: Broker, tmp_path: Path) -> Iterator[Deployment]:
-    """Topics for input and output; no sidecar runs yet."""
-    with Deployment(broker, tmp_path) as deployment:
-        deployment.create_outputs()
-        yield deployment
-
-
 def name_of(deployment: Deployment) -> str:
     """What no other test has."""
     return deployment.topic.removeprefix("ticker-data.")

@@ -6,7 +6,6 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +30,6 @@ class Shifted(Sidecar):
         """See Part."""
         _, *arguments = super().command()
         return [sys.executable, "-m", "tests.support.shifted", *arguments]
-
-
-@pytest.fixture
-def deployment(broker: Broker, tmp_path: Path) -> Iterator[Deployment]:
-    """Topics for input and output; no sidecar runs yet."""
-    with Deployment(broker, tmp_path) as deployment:
-        yield deployment.create_outputs()
 
 
 def test_a_sidecar_starts_in_1970_and_goes_on_whatever_its_clock_does(

@@ -1,6 +1,5 @@
 """What keeps the sidecar from reading is named by its own cause, once in the log, while it lasts; Kafka is real."""
 
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,11 +12,11 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
-from tests.chaos.broker import knows_groups
 from tests.support.background import repeating
 from tests.support.guarded import CREDENTIALS, GuardedBroker
+from tests.support.kafka import running
 from tests.support.process import free_port
-from tests.support.sidecar import PROGRAM, Deployment, Sidecar
+from tests.support.sidecar import Deployment, Sidecar
 from tests.support.waiting import eventually
 
 READY_SECONDS = 40.0
@@ -41,18 +40,8 @@ class DifficultBroker(GuardedBroker):
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DifficultBroker]:
     """A broker with much to say no to."""
-    broker = DifficultBroker(tmp_path_factory.mktemp("difficult")).start()
-    broker.create_topic("first")
-    eventually(lambda: knows_groups(broker), READY_SECONDS)
-    yield broker
-    broker.kill()
-
-
-@pytest.fixture
-def deployment(broker: DifficultBroker, tmp_path: Path) -> Iterator[Deployment]:
-    """Topics for input and output; no sidecar runs yet."""
-    with Deployment(broker, tmp_path).create_outputs() as deployment:
-        yield deployment
+    with running(DifficultBroker(tmp_path_factory.mktemp("difficult"))) as broker:
+        yield broker
 
 
 @contextmanager
@@ -171,7 +160,7 @@ def test_check_says_so_before(deployment: Deployment) -> None:
     long = {"session.timeout.ms": "3000000", "max.poll.interval.ms": "3600000", "group.instance.id": "same"}
     with member(deployment, group__instance__id="same", partition__assignment__strategy="range"):
         sidecar = deployment.sidecar(kafka__consumer_properties=long)
-        checked = run(sidecar, "check", "--web.listen-address=127.0.0.1:0").stdout
+        checked = sidecar.run("check", "--web.listen-address=127.0.0.1:0").stdout
     for words in ("session.timeout.ms is 3000000, the brokers allow", "share partitions by range", "same already"):
         assert words in checked
 
@@ -196,7 +185,7 @@ def test_address_that_is_advertised_and_of_no_use(
 
 def test_check_names_the_address_that_is_advertised(broker: DifficultBroker, deployment: Deployment) -> None:
     """Nothing else is said of Kafka: that is why."""
-    checked = run(deployment.sidecar(kafka__bootstrap_servers=broker.lost), "check", "--web.listen-address=127.0.0.1:0")
+    checked = deployment.sidecar(kafka__bootstrap_servers=broker.lost).run("check", "--web.listen-address=127.0.0.1:0")
     first, second = (line for line in checked.stdout.splitlines() if "kafka." in line)
     assert first == f"ok    kafka.bootstrap_servers: {broker.lost} answers"
     assert second.startswith(
@@ -206,19 +195,11 @@ def test_check_names_the_address_that_is_advertised(broker: DifficultBroker, dep
 
 
 def test_audit_names_the_address_that_is_advertised(broker: DifficultBroker, deployment: Deployment) -> None:
-    audited = run(deployment.sidecar(kafka__bootstrap_servers=broker.deaf), "audit", "--timeout=1")
+    audited = deployment.sidecar(kafka__bootstrap_servers=broker.deaf).run("audit", "--timeout=1")
     assert audited.returncode == 2
     assert audited.stderr.count("\n") == 1
     assert audited.stderr.startswith(f"audit: Kafka: {broker.nowhere}: ")
     assert "advertised.listeners" in audited.stderr
-
-
-def run(sidecar: Sidecar, command: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with the configuration of a sidecar, which need not run."""
-    sidecar.directory.mkdir(parents=True, exist_ok=True)
-    sidecar.command()
-    arguments = [str(PROGRAM), command, f"--config.file={sidecar.directory / 'config.yml'}", *options]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=90, check=False)
 
 
 @contextmanager
@@ -278,7 +259,7 @@ def test_server_of_tokens_that_does_not_answer(broker: DifficultBroker, deployme
     says(sidecar, f"no broker has answered yet: {words}")
     assert "sesame" not in sidecar.log
     sidecar.kill()
-    checked = run(sidecar, "check", "--web.listen-address=127.0.0.1:0").stdout
+    checked = sidecar.run("check", "--web.listen-address=127.0.0.1:0").stdout
     assert f"{broker.bootstrap} does not answer: {words}" in checked
     assert "see sasl.*" in checked
-    assert words in run(sidecar, "audit", "--timeout=3").stderr
+    assert words in sidecar.run("audit", "--timeout=3").stderr

@@ -32,7 +32,6 @@ from tests.support.redis import RedisServer
 from tests.support.registry import RegistryServer
 from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
-from tests.test_security import run
 
 # Longer than any beginning that may stay where a text was cut; no word of the texts around it.
 _CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Zs", "Zl", "Zp"])
@@ -304,8 +303,8 @@ def test_servers_that_echo_secrets_tell_nobody(broker: Broker, deployment: Deplo
             eventually(lambda: "denied for" in sidecar.log)
             paths = ("/", "/-/ready", "/config", "/api/v1/symbols", "/api/v1/feeds", "/metrics")
             shown = [sidecar.get(path).text for path in paths]
-            checked = run(sidecar, "check", f"--web.listen-address=127.0.0.1:{sidecar.port}")
-            flagged = run(sidecar, "check", f"--redis.password={PASSWORD}", f"--redis.pasword={PASSWORD}")
+            checked = sidecar.run("check", f"--web.listen-address=127.0.0.1:{sidecar.port}")
+            flagged = sidecar.run("check", f"--redis.password={PASSWORD}", f"--redis.pasword={PASSWORD}")
             sidecar.kill()
         finally:
             server.kill()

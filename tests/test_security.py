@@ -1,6 +1,5 @@
 """Kafka by TLS, passwords and certificates: all works as without, trouble is told once, and secrets stay secret."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +8,9 @@ import pytest
 
 from exporter.configuration.config import Config, KafkaConfig
 from exporter.tools import cluster
-from tests.chaos.broker import knows_groups
+from tests.support.kafka import running
 from tests.support.secure import Authority, SecureBroker
-from tests.support.sidecar import PROGRAM, Deployment, Sidecar
+from tests.support.sidecar import Deployment, Sidecar
 from tests.support.waiting import eventually
 
 PASSWORD, WRONG, PASSPHRASE = "sesame", "wrong-4T8w", "open-9Q2x"
@@ -32,19 +31,8 @@ class Case(NamedTuple):
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
     """A broker that asks who comes."""
-    broker = SecureBroker(tmp_path_factory.mktemp("secure")).start()
-    broker.create_topic("first")
-    eventually(lambda: knows_groups(broker), READY_SECONDS)
-    yield broker
-    broker.kill()
-
-
-@pytest.fixture
-def deployment(broker: SecureBroker, tmp_path: Path) -> Iterator[Deployment]:
-    """Topics for input and output; no sidecar runs yet."""
-    with Deployment(broker, tmp_path) as deployment:
-        deployment.create_outputs()
-        yield deployment
+    with running(SecureBroker(tmp_path_factory.mktemp("secure"))) as broker:
+        yield broker
 
 
 def by_password(broker: SecureBroker) -> dict[str, object]:
@@ -59,13 +47,6 @@ def by_certificate(broker: SecureBroker) -> dict[str, object]:
     return {"kafka__bootstrap_servers": broker.at["certificates"], "kafka__properties": trust | shown}
 
 
-def run(sidecar: Sidecar, command: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with the configuration of a sidecar."""
-    file = sidecar.directory / "config.yml"
-    arguments = [str(PROGRAM), command, f"--config.file={file}", *options]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=90, check=False)
-
-
 @pytest.mark.parametrize(("settings", "delivery"), [(by_password, "exactly_once"), (by_certificate, "at_least_once")])
 def test_everything_works_as_without(
     broker: SecureBroker, deployment: Deployment, settings: Callable[[SecureBroker], dict[str, object]], delivery: str
@@ -76,11 +57,11 @@ def test_everything_works_as_without(
     sidecar = deployment.sidecar("one", **given).start()
     deployment.eventually_committed()
     eventually(lambda: sidecar.get("/-/ready").ok, READY_SECONDS)
-    assert run(sidecar, "healthcheck", f"--web.listen-address=127.0.0.1:{sidecar.port}").returncode == 0
-    checked = run(sidecar, "check", f"--web.listen-address=127.0.0.1:{sidecar.port}")
+    assert sidecar.run("healthcheck", f"--web.listen-address=127.0.0.1:{sidecar.port}").returncode == 0
+    checked = sidecar.run("check", f"--web.listen-address=127.0.0.1:{sidecar.port}")
     assert checked.returncode == 0, checked.stdout
     sidecar.stop()
-    audited = run(sidecar, "audit", "--strict-summaries")
+    audited = sidecar.run("audit", "--strict-summaries")
     assert audited.returncode == 0, audited.stdout + audited.stderr
     deployment.assert_told_once()
 
@@ -203,9 +184,7 @@ def test_audit_says_the_same(broker: SecureBroker, deployment: Deployment) -> No
     """In its one line."""
     properties = broker.credentials(WRONG)
     sidecar = deployment.sidecar(kafka__bootstrap_servers=broker.at["passwords"], kafka__properties=properties)
-    sidecar.directory.mkdir(parents=True)
-    sidecar.command()
-    audited = run(sidecar, "audit", "--timeout=2")
+    audited = sidecar.run("audit", "--timeout=2")
     assert audited.returncode == 2
     assert audited.stderr.count("\n") == 1
     assert "invalid credentials" in audited.stderr
@@ -250,7 +229,7 @@ def test_secrets_are_shown_nowhere(broker: SecureBroker, deployment: Deployment,
     served = [sidecar.get(path).text for path in ("/metrics", "/", "/config", "/api/v1/feeds", "/-/ready")]
     published = [str((record.value, record.headers)) for record in broker.read_all(deployment.errors)]
     listed = Path(f"/proc/{sidecar.pid}/cmdline").read_text()
-    checked = run(sidecar, "check", f"--web.listen-address=127.0.0.1:{sidecar.port}").stdout
+    checked = sidecar.run("check", f"--web.listen-address=127.0.0.1:{sidecar.port}").stdout
     sidecar.stop()
     assert "SASL" in sidecar.log, "librdkafka was to tell all that it does"
     body = key.key.read_text().splitlines()[2]

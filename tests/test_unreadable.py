@@ -1,7 +1,6 @@
 """What cannot be read is stepped over, exactly that and once; Kafka and the sidecar are real."""
 
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from exporter.model import Partition
 from exporter.unreadable import LEAST_SECONDS, LEAST_TRIES, Places, readable_from
 from tests.support.kafka import Broker
-from tests.support.sidecar import PROGRAM, Deployment, Sidecar
+from tests.support.sidecar import Deployment, Sidecar
 from tests.support.unreadable import LEAST_RECORDS, SMALL_BUFFER, write_unreadable
 from tests.support.waiting import eventually
 
@@ -149,8 +148,7 @@ def test_records_that_cannot_be_read_are_stepped_over_and_told(deployment: Deplo
 
 def assert_audited(sidecar: Sidecar, lost: int) -> None:
     """The audit of a sidecar that has stopped finds that all agrees, and tells of what cannot be read."""
-    command = [str(PROGRAM), "audit", f"--config.file={sidecar.directory / 'config.yml'}", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = sidecar.run("audit", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert sum(json.loads(done.stdout)["unreadable"].values()) == lost
 

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from confluent_kafka import KafkaException
-
 from tests.chaos.proxy import Proxy
-from tests.support.cluster import Cluster
+from tests.support.cluster import knows_groups
 from tests.support.kafka import Broker
 from tests.support.process import free_port
 from tests.support.waiting import eventually
@@ -47,12 +45,3 @@ class ProxiedBroker(Broker):
     def __exit__(self, *_: object) -> None:
         self.proxy.__exit__()
         self.kill()
-
-
-def knows_groups(cluster: Cluster) -> bool:
-    """Whether groups have a coordinator; in a new cluster, not before the first group has asked for one."""
-    try:
-        cluster.committed("first", "first")
-    except KafkaException:
-        return False
-    return True

@@ -12,10 +12,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
-from tests.chaos.broker import ProxiedBroker, knows_groups
+from tests.chaos.broker import ProxiedBroker
 from tests.chaos.disk import SmallDisk
 from tests.chaos.proxy import Proxy, Rule
-from tests.support.cluster import ANSWER_SECONDS, Cluster
+from tests.support.cluster import ANSWER_SECONDS, Cluster, knows_groups
 from tests.support.waiting import eventually
 
 HEAP = "384m"

@@ -13,11 +13,11 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.chaos.broker import ProxiedBroker, knows_groups
+from tests.chaos.broker import ProxiedBroker
 from tests.chaos.proxy import Api, Harm, Rule
 from tests.chaos.watch import Scraper, Watcher
 from tests.support.background import repeating
-from tests.support.cluster import ANSWER_SECONDS
+from tests.support.cluster import ANSWER_SECONDS, knows_groups
 from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Scrape, Sidecar
 from tests.support.traffic import Traffic

@@ -81,6 +81,15 @@ class Cluster:
         return {"bootstrap.servers": self.bootstrap, "log_level": 0, **dotted}
 
 
+def knows_groups(cluster: Cluster) -> bool:
+    """Whether groups have a coordinator; in a new cluster, not before the first group has asked for one."""
+    try:
+        cluster.committed("first", "first")
+    except KafkaException:
+        return False
+    return True
+
+
 def _led_partitions(admin: AdminClient, topic: str) -> int:
     metadata = admin.list_topics(timeout=ANSWER_SECONDS).topics.get(topic)  # a new topic may not be known yet
     return sum(partition.leader >= 0 for partition in metadata.partitions.values()) if metadata else 0

@@ -1,15 +1,18 @@
 """A real Kafka broker."""
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, knows_groups
 from tests.support.missing import missing, program
 from tests.support.process import Part, accepts_connections, free_port
+from tests.support.waiting import eventually
 
 JARS = Path(__file__).parents[2] / ".cache" / "kafka-4.3.0" / "libs"
 LOG4J = Path(__file__).with_name("log4j2.yaml")
@@ -108,3 +111,17 @@ class Broker(Part, Cluster):
 
     def _jvm(self, *options: str) -> list[str]:
         return [self._java, f"-Dlog4j2.configurationFile={LOG4J}", *options, "-cp", f"{JARS}/*"]
+
+
+AnyBroker = TypeVar("AnyBroker", bound=Broker)
+
+
+@contextmanager
+def running(broker: AnyBroker) -> Iterator[AnyBroker]:
+    """A broker that is started, has a topic `first`, and takes groups."""
+    broker.start().create_topic("first")
+    try:
+        eventually(lambda: knows_groups(broker), broker.start_seconds, "no group coordinator")
+        yield broker
+    finally:
+        broker.kill()

@@ -19,6 +19,7 @@ from tests.support.waiting import eventually
 PROGRAM = Path(sys.executable).with_name("marketdata-exporter")
 ANSWER_SECONDS = 10.0
 PUBLISHED_SECONDS = 40.0
+COMMAND_SECONDS = 120.0
 
 
 class Sample(dict[str, str]):
@@ -79,6 +80,13 @@ class Sidecar(Part):
         with self._log_file.open("ab") as log:
             done = subprocess.run(self.command(), stderr=log, timeout=PUBLISHED_SECONDS, check=False)
         return done.returncode
+
+    def run(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run another command with its configuration, whether it runs itself or not."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.command()
+        arguments = [str(PROGRAM), command, f"--config.file={self.directory / 'config.yml'}", *options]
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
 
     def get(self, path: str, **headers: str) -> requests.Response:
         """The answer to a request."""
