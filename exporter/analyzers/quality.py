@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MEANINGS = {
     Anomaly.SIZE_MISMATCH: "`batch_size` is not the number of messages",
-    Anomaly.UNREADABLE_FIELD: "an optional field cannot be read, or has an exponent of three digits, and is left out "
+    Anomaly.UNREADABLE_FIELD: "an optional field cannot be read, and is left out "
     "(`marketdata_unreadable_fields_total`)",
     Anomaly.INVALID_PRICE: "a price is negative, or zero after another",
     Anomaly.INVERTED_RANGE: "`high` is below `low`",
