@@ -205,10 +205,27 @@ class Analysis:
                 decoded.append(rejected.detached())
         return decoded
 
-    def analyze(self, records: Iterable[Record], decoded: Iterable[Batch | Rejected | None], now_ms: int) -> Dispatch:
+    def analyze(
+        self,
+        records: Iterable[Record],
+        decoded: Iterable[Batch | Rejected | None],
+        now_ms: int,
+        spread: Spread = at_once,
+    ) -> Dispatch:
         """Apply the records in order, and return their events and the positions reached."""
         turn = _Turn(now_ms)
         touched: dict[Partition, Ownership] = {}
+        spread(self._applied(turn, touched, records, decoded))
+        turn.dispatch.positions = {partition: owned.position for partition, owned in touched.items()}
+        return turn.dispatch
+
+    def _applied(
+        self,
+        turn: _Turn,
+        touched: dict[Partition, Ownership],
+        records: Iterable[Record],
+        decoded: Iterable[Batch | Rejected | None],
+    ) -> Iterator[None]:
         for record, batch in zip(records, decoded, strict=True):
             owned = self.partitions.get(record.partition)
             if owned is None:
@@ -230,8 +247,7 @@ class Analysis:
             if record.offset >= owned.counted:
                 owned.counted = record.offset + 1
             touched[record.partition] = owned
-        turn.dispatch.positions = {partition: owned.position for partition, owned in touched.items()}
-        return turn.dispatch
+            yield
 
     def _accept(self, turn: _Turn, owned: Ownership, record: Record, batch: Batch) -> None:
         names = batch.region, batch.exchange, batch.request_type

@@ -18,7 +18,6 @@ from exporter.delivery.publisher import Publisher
 from exporter.metrics.histogram import Histogram
 from exporter.model import Partition, Record, Status
 from exporter.records import in_parts
-from exporter.steps import pieces
 from exporter.store.store import Store
 from exporter.unreadable import Gap
 from exporter.visits import Visits
@@ -163,13 +162,7 @@ class Loop:
             began = self._clock.monotonic()
             decoded = self.analysis.decode(part)
             read = self.turned_at = self._clock.monotonic()
-            now_ms = self._clock.now_ms()
-            for piece in pieces(decoded):
-                with self._lock:
-                    dispatch = self.analysis.analyze(part[piece], decoded[piece], now_ms)
-                self.publisher.offer(dispatch)
-                self.visits.give_way()
-                self.turned_at = self._clock.monotonic()
+            self.publisher.offer(self.analysis.analyze(part, decoded, self._clock.now_ms(), self._spread))
             self._store.offer(self.analysis.take_updates())
             decode_seconds += read - began
             analyze_seconds += self.turned_at - read

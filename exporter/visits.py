@@ -13,7 +13,7 @@ PIECE_SECONDS = 0.002
 # A lock is not fair by itself: whoever waits for it has to wake up first.
 WAKE_SECONDS = 0.0002
 # For so long a visit may go on; then the owner has its turn.
-VISIT_SECONDS = 0.001
+VISIT_SECONDS = 0.003
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -38,7 +38,7 @@ class Family(NamedTuple):
     `le` spelled as a float ("1.0", "+Inf"). The samples of one series must follow each other, no series may stand
     twice, and there are no timestamps. `blocks` may be an iterator: it is read once, and not when the family was not
     asked for. `exemplars` belong to counters and buckets; the key is the line up to its value,
-    `batches_total{region="korea"}`.
+    `batches_total{region="korea"}`. `series` is the number of lines in the blocks.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Family(NamedTuple):
     unit: str
     blocks: Iterable[str]
     exemplars: Mapping[str, Exemplar] = {}
+    series: int = 0
 
 
 AnyFamily: TypeAlias = Metric | Family

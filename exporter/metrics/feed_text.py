@@ -22,15 +22,27 @@ class FeedFamily(NamedTuple):
     unit: str = ""
 
 
-def families(rows: Sequence[FeedFamily], texts: Sequence[tuple[str, ...]]) -> Iterator[Family]:
-    """Yield the families of all feeds, from the texts of each feed, one a row."""
+class FeedText(NamedTuple):
+    """What one feed shows, for each row: its lines, and how many they are.
+
+    They are counted here, once for each change of the feed: to count those of thousands takes longer than their page.
+    """
+
+    blocks: tuple[str, ...]
+    series: tuple[int, ...]
+
+
+def families(rows: Sequence[FeedFamily], texts: Sequence[FeedText]) -> Iterator[Family]:
+    """Yield the families of all feeds, from the texts of each feed."""
     for index, row in enumerate(rows):
-        yield Family(row.name, row.kind, row.help, row.unit, [text[index] for text in texts])
+        blocks, series = [text.blocks[index] for text in texts], sum([text.series[index] for text in texts])
+        yield Family(row.name, row.kind, row.help, row.unit, blocks, series=series)
 
 
-def texts(rows: Sequence[FeedFamily], labels: str, feed: Feed) -> tuple[str, ...]:
-    """Return the lines of one feed for each row."""
-    return tuple([row.lines(row.name, labels, feed) for row in rows])
+def texts(rows: Sequence[FeedFamily], labels: str, feed: Feed) -> FeedText:
+    """Return the lines of one feed."""
+    blocks = tuple([row.lines(row.name, labels, feed) for row in rows])
+    return FeedText(blocks, tuple([block.count("\n") for block in blocks]))
 
 
 def buckets(name: str, labels: str, bounds: Sequence[str], counts: Sequence[int], total: float) -> str:

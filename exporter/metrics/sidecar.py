@@ -25,7 +25,7 @@ from exporter.logs import LogCounter, dropped_lines
 from exporter.loop import Loop
 from exporter.metrics.exposition import Family, label_text
 from exporter.metrics.feed_metrics import FEED_FAMILIES
-from exporter.metrics.feed_text import families, spelled, texts
+from exporter.metrics.feed_text import FeedText, families, spelled, texts
 from exporter.metrics.histogram import Histogram
 from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from exporter.model import EventType, Reason
@@ -34,11 +34,11 @@ ANOMALIES = "marketdata_anomalies"
 FEED_ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
 
 
-class _Text(NamedTuple):
-    """The lines of a feed, and the version of the feed that they show."""
+class _Shown(NamedTuple):
+    """The text of a feed, and the version of the feed that it shows."""
 
     version: int
-    blocks: tuple[str, ...]
+    text: FeedText
 
 
 class SidecarMetrics:
@@ -51,7 +51,7 @@ class SidecarMetrics:
         self._logs = logs
         self._version = version
         self._labels: dict[Feed, str] = {}
-        self._texts: dict[Feed, _Text] = {}
+        self._texts: dict[Feed, _Shown] = {}
 
     def collect(self) -> Iterator[Metric | Family]:
         """Yield every family of the core, feeds first."""
@@ -71,7 +71,7 @@ class SidecarMetrics:
         )
         yield from self._own_families()
 
-    def _feed_texts(self) -> list[tuple[str, ...]]:
+    def _feed_texts(self) -> list[FeedText]:
         """Render the feeds that have changed, some in each visit."""
         feeds = list(self._loop.analysis.table.feeds.values())
         known = self._texts  # other scrapes go on with the one that they began with
@@ -80,10 +80,10 @@ class SidecarMetrics:
         if len(known) > len(feeds):
             self._texts = {feed: known[feed] for feed in feeds}
             self._labels = {feed: self._label_text(feed) for feed in feeds}
-        return [known[feed].blocks for feed in feeds]
+        return [known[feed].text for feed in feeds]
 
-    def _rendered(self, feed: Feed) -> tuple[Feed, _Text]:
-        return feed, _Text(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
+    def _rendered(self, feed: Feed) -> tuple[Feed, _Shown]:
+        return feed, _Shown(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
 
     def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
         """Return where each kind of anomaly was last met, by the line that counts it."""

@@ -99,9 +99,7 @@ def _told(status: Status) -> Status:
 
 
 def _series(family: Metric | Family) -> int:
-    if isinstance(family, Family):
-        return sum(block.count("\n") for block in family.blocks)
-    return len(family.samples)
+    return family.series if isinstance(family, Family) else len(family.samples)
 
 
 def _feed_row(feed: Feed) -> dict[str, object]:
