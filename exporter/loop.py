@@ -20,7 +20,7 @@ from exporter.model import Partition, Record, Status
 from exporter.records import in_parts
 from exporter.store.store import Store
 from exporter.unreadable import Gap
-from exporter.visits import Visits
+from exporter.visits import FairLock, Visits
 from exporter.watching.diagnosis import Lookout, Rounds, Sight
 
 log = logs.logger("loop")
@@ -105,7 +105,7 @@ class Loop:
         until_caught_up: bool = False,
         clock: Clock,
     ) -> None:
-        self._lock = threading.Lock()
+        self._lock = FairLock()
         self.visits = Visits(self._lock)
         self.source = source
         self.analysis = analysis
@@ -251,7 +251,6 @@ class Loop:
             with self._lock:
                 dispatch = self.analysis.begin(dict(listed[first : first + PIECE_PARTITIONS]), self._clock.now_ms())
             self.publisher.offer(dispatch)
-            self.visits.give_way()
         self._was_assigned = self._was_assigned or bool(starts)
         log.info("partitions assigned", extra={"partitions": _listed(starts)})
         for partition, start in starts.items():

@@ -59,7 +59,7 @@ class Feeds:
 
 def shown(feed: Feed) -> dict[str, float]:
     """The series on request of a feed."""
-    lines = "".join(texts(WATCH_FAMILIES, "F", feed)).splitlines()
+    lines = "".join(texts(WATCH_FAMILIES, "F", feed).blocks).splitlines()
     found = (line.rpartition(" ") for line in lines if line.startswith(ON_REQUEST))
     return {series: float(value) for series, _, value in found}
 

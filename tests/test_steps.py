@@ -1,58 +1,27 @@
 """Long work is divided, and none of it is left out."""
 
-import threading
 from collections.abc import Iterable
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from exporter.batch import Batch, Message
 from exporter.feeds import Feed
-from exporter.model import FeedKey, Partition, Reason, Rejected
-from exporter.steps import PIECE_MESSAGES, PIECE_RECORDS, pieces
-from exporter.visits import PIECE_SECONDS, Visits
+from exporter.model import FeedKey, Partition
+from exporter.visits import PIECE_SECONDS, FairLock, Visits
 from exporter.watching.comparison import NoComparison
 from exporter.watching.diagnosis import Rounds
 from tests.support.analysis import FIRST, KEY, NOW_MS, SECOND, START, WATCHES, analysis, record, start, take, value
 
-EMPTY = Rejected(Reason.EMPTY, "the record has no value")
-
-
-def decoded(size: int | None) -> Batch | Rejected | None:
-    """A batch with so many messages; below 0 a rejection, and without a size what a sidecar published."""
-    if size is None:
-        return None
-    rows = [Message("A")] * size
-    return EMPTY if size < 0 else Batch("upbit", "korea", "ticker", NOW_MS, rows)
-
-
-SIZES = st.lists(st.none() | st.sampled_from([-1, 0, 1, 20, 999, 1000, 1001, 2000, 2001, 9000]), max_size=400)
-
-
-@given(SIZES)
-def test_pieces_are_bounded_in_records_and_messages_and_leave_nothing_out(sizes: list[int | None]) -> None:
-    """Only a record of its own may have more messages."""
-    batches = [decoded(size) for size in sizes]
-    found = [batches[piece] for piece in pieces(batches)]
-    assert [batch for piece in found for batch in piece] == batches
-    for piece in found:
-        messages = sum(len(batch.data) for batch in piece if isinstance(batch, Batch))
-        assert 0 < len(piece) <= PIECE_RECORDS
-        assert messages <= PIECE_MESSAGES or len(piece) == 1
-
 
 def test_steps_are_taken_in_pieces_with_the_lock_and_visits_in_between() -> None:
     """Each piece ends after its time; a step that takes as long is a piece of its own."""
-    lock, now, taken = threading.Lock(), 0.0, list[tuple[int, bool]]()
+    lock, now, taken = FairLock(), 0.0, list[tuple[int, bool]]()
 
     def steps() -> Iterable[None]:
         nonlocal now
         for number in range(10):
-            taken.append((number, lock.locked()))
+            taken.append((number, lock._is_held))
             now += PIECE_SECONDS / 4 if number else PIECE_SECONDS
             yield
 
-    seen = [(len(taken), lock.locked()) for _ in Visits(lock).pieces(steps(), lambda: now)]
+    seen = [(len(taken), lock._is_held) for _ in Visits(lock).pieces(steps(), lambda: now)]
     assert seen == [(1, False), (5, False), (9, False), (10, False)]
     assert taken == [(number, True) for number in range(10)]
 
@@ -88,3 +57,13 @@ def test_feeds_of_a_partition_are_let_go_step_by_step() -> None:
     assert steps.taken == 200
     assert not any(feed.partitions for feed in here.table.feeds.values())
     assert here.partitions == dict[Partition, object]()
+
+
+def test_records_are_applied_step_by_step() -> None:
+    """However little or much one of them costs, a piece of them ends in time."""
+    here, steps = analysis(), Steps()
+    here.assign(FIRST, start(START, 300))
+    records = [record(offset, value(FeedKey("korea", f"exchange{offset}", "ticker"))) for offset in range(100)]
+    dispatch = here.analyze(records, here.decode(records), NOW_MS, steps)
+    assert steps.taken == len(records)
+    assert dispatch.positions[FIRST].offset == len(records)

@@ -76,7 +76,7 @@ class Sidecar:
 
     def counted(self) -> Iterator[tuple[SymbolStatus, int]]:
         """How many symbols have each status, as the metrics tell."""
-        lines = "".join(texts(WATCH_FAMILIES, "F", self.feed)).splitlines()
+        lines = "".join(texts(WATCH_FAMILIES, "F", self.feed).blocks).splitlines()
         for status in SymbolStatus:
             series = f'marketdata_feed_symbols{{F,status="{status}"}} '
             yield status, next(int(line.removeprefix(series)) for line in lines if line.startswith(series))

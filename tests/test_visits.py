@@ -2,63 +2,88 @@
 
 import sys
 import threading
+from functools import partial
 
 import pytest
 
 from exporter import visits as module
-from exporter.visits import Visits
+from exporter.visits import FairLock, Visits
 from tests.support.waiting import eventually
 
 FOREVER_SECONDS = 1000.0
 
 
-def visit(visits: Visits, seen: list[bool], lock: threading.Lock) -> threading.Thread:
+def visit(visits: Visits, seen: list[bool]) -> threading.Thread:
     """A thread that visits once, and notes whether the owner was shut out meanwhile."""
 
     def enter() -> None:
         with visits:
-            seen.append(lock.locked())
+            seen.append(visits._lock._is_held)
 
     thread = threading.Thread(target=enter)
     thread.start()
     return thread
 
 
+def _are_waiting(lock: FairLock, number: int) -> bool:
+    return len(lock._waiting) == number
+
+
+def test_a_lock_goes_to_the_thread_that_has_waited_longest_and_not_to_the_one_that_has_just_let_go() -> None:
+    """Not even when that thread never rests: here no thread is ever interrupted."""
+    lock, order = FairLock(), list[str]()
+
+    def take(name: str) -> None:
+        for _ in range(3):
+            with lock:
+                order.append(name)
+
+    with lock:
+        threads = [threading.Thread(target=take, args=(name,)) for name in "ab"]
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            eventually(partial(_are_waiting, lock, number))
+    for thread in threads:
+        thread.join()
+    assert order == ["a", "b"] * 3
+    assert not lock._is_held
+
+
 def test_visitor_is_let_in_by_an_owner_who_never_rests(request: pytest.FixtureRequest) -> None:
     """No thread is ever interrupted here, so whoever waits depends on the owner."""
-    lock, seen = threading.Lock(), list[bool]()
+    lock, seen = FairLock(), list[bool]()
     visits = Visits(lock)
     before = sys.getswitchinterval()
     request.addfinalizer(lambda: sys.setswitchinterval(before))
     with lock:
-        thread = visit(visits, seen, lock)
-        eventually(lambda: visits._is_awaited)
+        thread = visit(visits, seen)
+        eventually(lambda: bool(lock._waiting))
         sys.setswitchinterval(FOREVER_SECONDS)
-    for _ in range(2):
-        visits.give_way()
-        with lock:
-            sum(range(30_000))  # a piece of work
+    with lock:
+        sum(range(30_000))  # a piece of work
     assert seen == [True]
     thread.join()
 
 
-def test_visitors_come_one_after_another() -> None:
-    lock, seen = threading.Lock(), list[bool]()
+def test_visitors_come_one_after_another_and_the_owner_between_two() -> None:
+    """However many wait: at most one of them waits for the lock itself."""
+    lock, seen = FairLock(), list[bool]()
     visits = Visits(lock)
-    with visits:
-        threads = [visit(visits, seen, lock) for _ in range(3)]
-        assert not seen
+    with lock:
+        threads = [visit(visits, seen) for _ in range(3)]
+        eventually(lambda: bool(lock._waiting))
+        assert (len(lock._waiting), seen) == (1, [])
     for thread in threads:
         thread.join()
     assert seen == [True, True, True]
-    assert not lock.locked()
+    assert not lock._is_held
 
 
 def test_a_visit_that_fails_ends_as_well() -> None:
-    lock = threading.Lock()
+    lock = FairLock()
     with pytest.raises(ValueError, match="wrong"), Visits(lock):
         raise ValueError("wrong")
-    assert not lock.locked()
+    assert not lock._is_held
 
 
 @pytest.mark.parametrize(("visit_seconds", "visits_made"), [(0.0, 5), (FOREVER_SECONDS, 1)])
@@ -67,19 +92,28 @@ def test_many_items_are_looked_at_in_visits_that_end_in_time(
 ) -> None:
     """Each look is within a visit; one that takes as long as a visit may take is the last of it."""
     monkeypatch.setattr(module, "VISIT_SECONDS", visit_seconds)
-    lock = threading.Lock()
-    visits = Visits(lock)
-    seen = list(visits.each(range(5), lambda item: (item, lock.locked())))
-    assert seen == [(item, True) for item in range(5)]
-    assert visits._visits == visits_made
-    assert not lock.locked()
+    visits = Counted(FairLock())
+    seen = list(visits.each(range(5), lambda item: (item, visits.made, visits._lock._is_held)))
+    assert [item for item, _, _ in seen] == list(range(5))
+    assert all(is_held for _, _, is_held in seen)
+    assert visits.made == visits_made
+    assert not visits._lock._is_held
 
 
 def test_the_owner_has_its_turn_between_two_visits() -> None:
     """What was seen in a visit is used outside of it; nobody visits who has nothing to look at."""
-    lock = threading.Lock()
-    visits = Visits(lock)
-    assert [lock.locked() for _ in visits.each(range(3), lambda item: item)] == [False] * 3
-    made = visits._visits
+    visits = Counted(FairLock())
+    assert [visits._lock._is_held for _ in visits.each(range(3), lambda item: item)] == [False] * 3
+    made = visits.made
     assert list(visits.each([], lambda item: item)) == []
-    assert visits._visits == made
+    assert visits.made == made
+
+
+class Counted(Visits):
+    """Visits that are counted."""
+
+    made = 0
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self.made += 1

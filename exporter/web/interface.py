@@ -32,6 +32,9 @@ class Views(Protocol):
     def collect(self) -> Iterable[AnyFamily]:
         """The families of a scrape, from memory."""
 
+    def in_turn(self, pieces: Iterable[bytes]) -> Iterable[bytes]:
+        """The pieces of a page of these families, each made when what is shown leaves time for it."""
+
     def healthy(self) -> Status:
         """Whether the process works."""
 

@@ -125,8 +125,11 @@ class Routes:
         return answer._replace(headers={**answer.headers, "Content-Type": format.content_type})
 
     def _metrics_page(self, format: Format, names: tuple[str, ...]) -> Answer:
-        families = self._views.collect()
-        return Answer(self._timed(pieces(select(families, names) if names else families, format)))
+        return Answer(self._timed(self._metrics_pieces(format, names)))
+
+    def _metrics_pieces(self, format: Format, names: tuple[str, ...]) -> Iterator[bytes]:
+        families = list(self._views.collect())
+        yield from self._views.in_turn(pieces(select(families, names) if names else families, format))
 
     def _timed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the chunks of a page; their making is measured, what is done with them is not."""

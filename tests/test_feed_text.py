@@ -1,0 +1,33 @@
+"""The text of a feed says what it counted, however its values lie."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.metrics.feed_metrics import FEED_FAMILIES
+from exporter.metrics.feed_text import buckets, families, spelled, texts
+from exporter.metrics.watch_metrics import WATCH_FAMILIES
+from tests.support.analysis import FIRST, START, analysis, record, start, take, value
+
+BOUNDS = spelled((0.5, 1.0, 2.0, 5.0))
+ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
+
+
+@given(st.lists(st.sampled_from([0, 0, 0, 1, 7, 100_000]), min_size=5, max_size=5), st.sampled_from(["\0", "\1", "b"]))
+def test_buckets_are_cumulated_wherever_the_values_lie(counts: list[int], region: str) -> None:
+    """In no bucket, in one, or in several; labels may be any text."""
+    labels = f'region="{region}"'
+    lines = buckets("h", labels, BOUNDS, counts, 1.5).splitlines()
+    cumulated = [sum(counts[: index + 1]) for index in range(len(counts))]
+    expected = [f'h_bucket{{{labels},le="{le}"}} {n}' for le, n in zip(BOUNDS, cumulated, strict=True)]
+    assert lines == [*expected, f"h_count{{{labels}}} {sum(counts)}", f"h_sum{{{labels}}} 1.5"]
+
+
+def test_a_family_knows_how_many_series_its_lines_are() -> None:
+    """So that nobody has to count the lines of thousands of feeds for each page."""
+    here = analysis()
+    here.assign(FIRST, start(START, 300))
+    take(here, record(0, value()))
+    shown = [texts(ROWS, 'region="korea"', feed) for feed in here.table.feeds.values()] * 2
+    made = list(families(ROWS, shown))
+    assert [family.series for family in made] == ["".join(family.blocks).count("\n") for family in made]
+    assert max(family.series for family in made) > 50
