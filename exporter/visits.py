@@ -94,5 +94,9 @@ class Visits:
         while not is_over:
             with self._lock:
                 until = monotonic() + PIECE_SECONDS
-                is_over = all(monotonic() < until for _ in iterator)
+                is_over = True
+                for _ in iterator:
+                    if monotonic() >= until:
+                        is_over = False
+                        break
             yield

@@ -21,14 +21,14 @@ import pytest
 import requests
 
 from exporter.model import Status
-from exporter.web.acceptor import SEND_BYTES
+from exporter.web.acceptor import SEND_BYTES, Acceptor
 from exporter.web.connections import TURNS, Connections
 from exporter.web.heads import HEAD_BYTES_MAX, LINE_BYTES_MAX
 from exporter.web.hosts import Access
-from exporter.web.limits import Limits
+from exporter.web.limits import Eviction, Limits
 from exporter.web.pacing import Pace
 from exporter.web.protocol import HEADERS_MAX
-from exporter.web.responses import CHUNK_BYTES, HEADERS
+from exporter.web.responses import CHUNK_BYTES, HEADERS, short
 from exporter.web.sockets import unacknowledged
 from tests.support.background import repeating
 from tests.support.process import free_port
@@ -88,6 +88,34 @@ def answers(running: Site) -> float:
     """How many answers the server has counted."""
     families = [family for family in running.views.registry.collect() if family.name.endswith("http_responses")]
     return sum(sample.value for sample in families[0].samples if sample.name.endswith("_total"))
+
+
+def test_a_connection_that_has_just_sent_its_request_is_not_closed_for_others(open_sockets: ExitStack) -> None:
+    """However many have come since the last look; the oldest that says nothing loses its place."""
+    handed, evicted = list[socket.socket](), list[Eviction]()
+    listener = open_sockets.enter_context(socket.create_server((HOST, 0)))
+    acceptor = Acceptor(
+        listener,
+        Limits(connections=2),
+        (),
+        check=lambda _: short("ok", 200),
+        hand_over=lambda client, _: handed.append(open_sockets.enter_context(client)),
+        relieve=lambda: None,
+        on_answer=lambda _: None,
+        on_eviction=evicted.append,
+    )
+    clients = [open_sockets.enter_context(socket.create_connection(listener.getsockname())) for _ in range(2)]
+    acceptor._accept()
+    clients[0].sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    clients += [open_sockets.enter_context(socket.create_connection(listener.getsockname()))]
+    acceptor._accept()
+    assert [client.getpeername() for client in handed] == [clients[0].getsockname()]
+    assert not evicted
+    open_sockets.enter_context(socket.create_connection(listener.getsockname()))
+    acceptor._accept()
+    assert (len(handed), evicted) == (1, [Eviction.CONNECTIONS])
+    acceptor.stop()
+    acceptor.run()
 
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])

@@ -238,10 +238,16 @@ class Acceptor:
         self._refuse(client, TOO_SLOW) if has_begun else self._close(client)
 
     def _evict(self) -> None:
-        """Close who has waited longest, of the origin that has most who wait."""
+        """Close the connection that has waited longest, of the origin with most of them, unless it has sent a request.
+
+        What it sent since the last look is not known yet: many are accepted at a time, and the thread rests in between.
+        """
         crowded = self._origins.most()
-        self._on_eviction(Eviction.CONNECTIONS)
-        self._close(next(client for client in self._waiting.values() if client.origin == crowded))
+        oldest = next(client for client in self._waiting.values() if client.origin == crowded)
+        self._look(oldest, has_ended=False)
+        if self._waiting.get(oldest.socket.fileno()) is oldest:
+            self._on_eviction(Eviction.CONNECTIONS)
+            self._close(oldest)
 
     def _watch(self, client: _Client) -> None:
         if not client.is_watched:
