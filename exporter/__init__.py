@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from exporter.api.monitor import BatchPerformanceMonitor
     from exporter.api.outbox import SendError
     from exporter.api.producer import BatchMonitoringProducer
-    from exporter.configuration.settings import ConfigError
+    from exporter.config.loader import ConfigError
     from exporter.model import BatchResult, Rejected
 
 __all__ = [
@@ -30,7 +30,7 @@ _HOMES = {
     "BatchMonitoringProducer": "exporter.api.producer",
     "BatchPerformanceMonitor": "exporter.api.monitor",
     "BatchResult": "exporter.model",
-    "ConfigError": "exporter.configuration.settings",
+    "ConfigError": "exporter.config.loader",
     "Rejected": "exporter.model",
     "SendError": "exporter.api.outbox",
 }

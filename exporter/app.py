@@ -10,40 +10,43 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 
-from exporter import clients, logs
-from exporter.analysis import Analysis
-from exporter.cardinality import FeedFilter
-from exporter.clock import Clock, SystemClock
-from exporter.codec import Decoder
-from exporter.configuration.config import Config
-from exporter.configuration.notation import host_and_port
-from exporter.delivery.backlog import Backlog
-from exporter.delivery.channel import Channel
-from exporter.delivery.publisher import Publisher
-from exporter.delivery.sending import Frames
-from exporter.delivery.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
-from exporter.delivery.worker import ThreadWorker
+from exporter.config.parsers import host_and_port
+from exporter.config.schema import Config
+from exporter.decoding.json_decoder import Decoder
+from exporter.decoding.names import FeedFilter
 from exporter.events import framing
 from exporter.events.factory import Event, EventFactory
 from exporter.events.values import utc_text
-from exporter.feeds import FeedTable
-from exporter.isolation import Isolation
-from exporter.logs import LogCounter
+from exporter.feeds.comparison import comparison
+from exporter.feeds.evaluator import Rounds
+from exporter.feeds.health import watches
+from exporter.feeds.table import FeedTable
+from exporter.kafka import clients
+from exporter.kafka.connection_errors import Unreachable
 from exporter.loop import Loop
 from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
-from exporter.source import KafkaSource
+from exporter.pipeline import Analysis
+from exporter.publishing.backlog import Backlog
+from exporter.publishing.channels.channel import Channel
+from exporter.publishing.channels.idempotent import CountingProducer, IdempotentChannel
+from exporter.publishing.channels.kafka import Frames
+from exporter.publishing.channels.null import NullChannel
+from exporter.publishing.channels.transactional import TransactionalChannel
+from exporter.publishing.publisher import Publisher
+from exporter.runtime import logs
+from exporter.runtime.clock import Clock, SystemClock
+from exporter.runtime.logs import LogCounter
+from exporter.runtime.threads import Guard, Start, ThreadDied
+from exporter.runtime.version import version
+from exporter.runtime.worker import ThreadWorker
+from exporter.source.consumer import KafkaSource
+from exporter.source.isolation import Isolation
 from exporter.store.store import NullStore, Store
-from exporter.threads import Guard, Start, ThreadDied
-from exporter.unreachable import Unreachable
-from exporter.version import version
-from exporter.watching.comparison import comparison
-from exporter.watching.diagnosis import Rounds
-from exporter.watching.watch import watches
 from exporter.web.hosts import Access
 from exporter.web.interface import WebMetrics
+from exporter.web.queries import SidecarViews
 from exporter.web.server import WebServer
-from exporter.web.views import SidecarViews
 
 log = logs.logger("app")
 
@@ -163,7 +166,7 @@ def _store(config: Config, registry: CollectorRegistry, start: Start) -> Store:
     if config.redis.url is None:
         return NullStore()
     # Loaded when it is asked for: the client of Redis takes 7 MB.
-    from exporter.store.counts import StoreMetrics
+    from exporter.store.client import StoreMetrics
     from exporter.store.redis_store import RedisStore
 
     return RedisStore(config.redis, StoreMetrics(registry), start_thread=start)

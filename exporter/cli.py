@@ -19,8 +19,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn, get_origin
 
 if TYPE_CHECKING:
-    from exporter.configuration.config import Config
-    from exporter.configuration.conflicts import Conflict
+    from exporter.config.conflicts import Conflict
+    from exporter.config.schema import Config
 
 OK, FATAL, USAGE = 0, 1, 2
 
@@ -58,7 +58,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
-        from exporter.configuration.secrets import flag_names
+        from exporter.config.secrets import flag_names
 
         parser.error(f"unrecognized arguments: {flag_names(unknown)}")
     return args
@@ -67,7 +67,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _take_process(command: Sequence[str]) -> None:
     """Set the process up before anything else: `run` loses no signal while it loads, no call holds up another's."""
     _open_standard_files()
-    from exporter import signals
+    from exporter.runtime import signals
 
     signals.take(signals.Signals if command == ["run"] else signals.Interruptions)
 
@@ -83,7 +83,7 @@ def _open_standard_files() -> None:
 
 def _failed(error: Exception) -> int:
     """Print what an error means and return the exit code."""
-    from exporter.configuration.settings import ConfigError
+    from exporter.config.loader import ConfigError
 
     if isinstance(error, ConfigError):
         return _told(f"the configuration is wrong:\n{error}", USAGE)
@@ -93,11 +93,11 @@ def _failed(error: Exception) -> int:
         return FATAL
     from confluent_kafka import KafkaException
 
-    from exporter.unreachable import said
+    from exporter.kafka.connection_errors import said
 
     if isinstance(error, KafkaException | OSError):
         return _told(f"marketdata-exporter: {said(error)}", FATAL)
-    from exporter.threads import described
+    from exporter.runtime.threads import described
 
     return _told(f"marketdata-exporter: an error of its own, please report it: {described(error)}", FATAL)
 
@@ -134,7 +134,7 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """See argparse.Action."""
-        from exporter.version import version
+        from exporter.runtime.version import version
 
         print(parser.prog, version())
         parser.exit()
@@ -165,7 +165,8 @@ class _Command(_Parser):
 
 def _tool(name: str) -> Any:
     # `run` needs no other tool, nor the clients that tools bring, which would take memory as long as it runs.
-    return import_module(f"exporter.tools.{name}")
+    in_a_file = name in ("run", "healthcheck")
+    return import_module(f"exporter.tools.{name}" if in_a_file else f"exporter.tools.{name}.command")
 
 
 def _take_tool(name: str, parser: argparse.ArgumentParser) -> None:
@@ -176,8 +177,8 @@ def _take_tool(name: str, parser: argparse.ArgumentParser) -> None:
 
 def _take_configuration(name: str, parser: argparse.ArgumentParser) -> None:
     """Make a subcommand take the configuration: a file, and a flag for each key that has one value."""
-    from exporter.configuration.config import Section
-    from exporter.configuration.settings import expected, keys
+    from exporter.config.loader import expected, keys
+    from exporter.config.schema import Section
 
     parser.description = _CONFIGURED[name]
     parser.usage = f"{_PROGRAM} {name} [--config.file FILE] [--KEY VALUE ...]"
@@ -209,13 +210,13 @@ def _mistakes(name: str) -> Callable[[Config], Iterable[Conflict]]:
     """Return what else judges the configuration: clients, unless the command makes none."""
     if name == "healthcheck":
         return lambda _: ()
-    from exporter.drivers import mistakes
+    from exporter.preflight import mistakes
 
     return mistakes
 
 
 def _config(args: argparse.Namespace, also: Callable[[Config], Iterable[Conflict]]) -> Config:
-    from exporter.configuration.settings import keys
+    from exporter.config.loader import keys
 
     flags: dict[str, object] = {path: value for path, value in vars(args).items() if path in keys()}
     if getattr(args, "create_topics", False):
@@ -230,10 +231,10 @@ def load_config(
     also: Callable[[Config], Iterable[Conflict]] = lambda _: (),
 ) -> Config:
     """Return the configuration of this process, in which `also` finds more mistakes; raise `ConfigError`."""
-    from exporter.configuration.files import read_text
-    from exporter.configuration.layers import Problem
-    from exporter.configuration.settings import ConfigError, load
-    from exporter.foreign import hide
+    from exporter.config.files import read_text
+    from exporter.config.layers import Problem
+    from exporter.config.loader import ConfigError, load
+    from exporter.runtime.foreign_text import hide
 
     try:
         text = None if file is None else read_text(file)

@@ -9,19 +9,19 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from exporter import logs
-from exporter.analysis import Analysis, Complaint
-from exporter.analyzers.rejections import in_a_line, warnings
-from exporter.clock import Clock
-from exporter.delivery.dispatch import Start
-from exporter.delivery.publisher import Publisher
-from exporter.metrics.histogram import Histogram
+from exporter.feeds.evaluator import Lookout, Rounds, Sight
+from exporter.feeds.rejections import in_a_line, warnings
+from exporter.instrument.histogram import Histogram
+from exporter.kafka.positions import Start
+from exporter.kafka.unreadable import Gap
 from exporter.model import Partition, Record, Status
-from exporter.records import in_parts
+from exporter.pipeline import Analysis, Complaint
+from exporter.publishing.publisher import Publisher
+from exporter.runtime import logs
+from exporter.runtime.clock import Clock
+from exporter.runtime.fair_lock import FairLock, Visits
+from exporter.source.messages import in_parts
 from exporter.store.store import Store
-from exporter.unreadable import Gap
-from exporter.visits import FairLock, Visits
-from exporter.watching.diagnosis import Lookout, Rounds, Sight
 
 log = logs.logger("loop")
 
@@ -44,7 +44,7 @@ DRAINED = 0.5
 
 
 class Source(Protocol):
-    """Where records come from; see `exporter.source.KafkaSource`."""
+    """Where records come from; see `exporter.source.consumer.KafkaSource`."""
 
     ends: dict[Partition, int]
     paused: bool
@@ -193,7 +193,7 @@ class Loop:
             self.turned_at = self._clock.monotonic()
 
     def _judge(self, now_ms: int) -> None:
-        """Say how each feed is; see `exporter.watching.diagnosis`."""
+        """Say how each feed is; see `exporter.feeds.evaluator`."""
         sights: dict[Partition, Sight] = {}
         for partition, owned in self.analysis.partitions.items():
             position, end = self.position(partition), self.high_watermarks.get(partition)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from exporter import foreign, logs
-from exporter.redaction import Redactor
+from exporter.runtime import foreign_text, logs
+from exporter.runtime.redaction import Redactor
 from tests.support.kafka import Broker
 from tests.support.process import free_port
 from tests.support.prometheus import PrometheusServer, scrape_config
@@ -44,7 +44,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test calls a secret is a word to the others."""
-    monkeypatch.setattr(foreign._Known, "redactor", Redactor())
+    monkeypatch.setattr(foreign_text._Known, "redactor", Redactor())
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import TypeVar
 
-from exporter.clock import Clock
-from exporter.delivery.channel import ChannelError, Outcome
-from exporter.delivery.dispatch import Position
-from exporter.delivery.worker import Task
 from exporter.events.factory import Event
+from exporter.kafka.positions import Position
 from exporter.model import Partition
+from exporter.publishing.channels.channel import ChannelError, Outcome
+from exporter.runtime.clock import Clock
+from exporter.runtime.worker import Task
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from exporter.tools.market import Feed, Simulator
-from exporter.tools.simulate import SCENARIOS, SUBJECT
-from exporter.tools.simulator import Collectors, create_topics
+from exporter.tools.simulate.command import SCENARIOS, SUBJECT
+from exporter.tools.simulate.market import Feed, Simulator
+from exporter.tools.simulate.simulator import Collectors, create_topics
 from tests.support.alerts import RULE_FILES, Alert, Alerts, all_rules, hastened
 from tests.support.failures import (
     ALL_BACK,

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from exporter.analysis import Analysis
-from exporter.configuration.config import Limits
-from exporter.delivery.dispatch import Dispatch, Position, Start
+from exporter.config.schema import Limits
+from exporter.kafka.positions import Position, Start
 from exporter.model import EventType, Reason, Reset, ResetCause, SymbolUpdate
+from exporter.pipeline import Analysis
+from exporter.publishing.dispatch import Dispatch
 from tests.support.analysis import (
     FIRST,
     KEY,

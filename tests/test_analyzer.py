@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from exporter import BatchAnalyzer, BatchResult, ConfigError, Rejected
-from exporter.batch import FIELDS
-from exporter.codec import Decoder
-from exporter.configuration.config import Limits, RedisConfig
+from exporter.config.schema import Limits, RedisConfig
+from exporter.decoding.batch import FIELDS
+from exporter.decoding.json_decoder import Decoder
 from exporter.model import FeedKey, Reason
-from exporter.store.counts import StoreMetrics
+from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.store.store import SymbolStatistics
 from tests.support.captures import capture, each_capture

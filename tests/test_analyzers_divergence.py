@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.analyzers.divergence import Divergence, Pair, PairNames, divergences
+from exporter.feeds.divergence import Divergence, Pair, PairNames, divergences
 from exporter.model import FeedKey
 
 UPBIT, BITHUMB, HITBTC, OKX = (FeedKey("r", name, "ticker") for name in ("upbit", "bithumb", "hitbtc", "okx"))

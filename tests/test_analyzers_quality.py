@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.analyzers.books import BOOKS_PER_BATCH, WHOLE_BOOKS
+from exporter.analyzers.order_books import BOOKS_PER_BATCH, WHOLE_BOOKS
 from exporter.analyzers.quality import (
     BACKWARDS_MS,
     FUTURE_MS,
@@ -20,8 +20,8 @@ from exporter.analyzers.quality import (
     WARM_UP_CHANGES,
     Quality,
 )
-from exporter.batch import FIELDS, Batch, Message, PartialBatch
-from exporter.measured import Measured
+from exporter.decoding.batch import FIELDS, Batch, Message, PartialBatch
+from exporter.decoding.batch_stats import Measured
 from exporter.model import Anomaly, FeedKey
 from tests.support.batches import FEED, NOW_MS, Observed, captured_batches, message, observed
 from tests.support.captures import each_capture

@@ -10,18 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.analyzers.symbols import (
-    AGE_BOUNDS_MS,
-    CONFIRMATIONS,
-    UNLEARN_MS,
-    Ages,
-    Coverage,
-    NamedSymbol,
-    SymbolCounts,
-    SymbolNames,
-)
-from exporter.batch import MAX_TIMESTAMP_MS
-from exporter.measured import MIN_TIMESTAMP_MS
+from exporter.analyzers.message_age import AGE_BOUNDS_MS, Ages
+from exporter.analyzers.symbols import CONFIRMATIONS, UNLEARN_MS, Coverage, NamedSymbol, SymbolCounts, SymbolNames
+from exporter.decoding.batch import MAX_TIMESTAMP_MS
+from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 from exporter.model import FeedKey
 from tests.support.batches import NOW_MS, Observed, captured_batches, message, observed, stamps_of
 from tests.support.captures import each_capture

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.codec import Decoder
-from exporter.configuration.config import Limits
+from exporter.config.schema import Limits
 from exporter.decoding.appearance import around, looks_like
 from exporter.decoding.binary import LOOKED_AT
 from exporter.decoding.encodings import encoding
 from exporter.decoding.faults import DETAIL_CHARACTERS
+from exporter.decoding.json_decoder import Decoder
 from exporter.events.values import EXCERPT_BYTES
 from exporter.model import Reason, Rejected
 

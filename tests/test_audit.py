@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from exporter.configuration.config import Config
+from exporter.config.schema import Config
 from exporter.model import Rejected
-from exporter.tools import audit
-from exporter.tools.evidence import Judge
-from exporter.tools.ledger import Facts
-from exporter.tools.market import FEEDS, Simulator
+from exporter.tools.audit import command
+from exporter.tools.audit.ledger import Facts
+from exporter.tools.audit.readers import Judge
+from exporter.tools.simulate.market import FEEDS, Simulator
 from tests.support.cluster import Record
 from tests.support.kafka import Broker
 from tests.support.process import free_port
@@ -77,8 +77,8 @@ class Scene:
 def run(*options: str) -> int:
     """The exit code of the program."""
     parser = argparse.ArgumentParser()
-    audit.add_arguments(parser)
-    return audit.main(parser.parse_args(options))
+    command.add_arguments(parser)
+    return command.main(parser.parse_args(options))
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.analyzers.calendar import Calendar, Plan, Schedule
-from exporter.configuration.config import CalendarRule
-from exporter.configuration.schedule import Weekly, once, weekly, window, zone
+from exporter.config.schema import CalendarRule
+from exporter.config.windows import Weekly, once, weekly, window, zone
+from exporter.feeds.calendar import Calendar, Plan, Schedule
 from exporter.model import FeedKey
 
 FEED = FeedKey("korea", "krx", "ticker")

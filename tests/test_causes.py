@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError
 
-from exporter.causes import ADVICE, LASTS_SECONDS, Causes, Kind, refusal
+from exporter.source.causes import ADVICE, LASTS_SECONDS, Causes, Kind, refusal
 from tests.support.documents import DOCUMENTS
 
 

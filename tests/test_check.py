@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import admin as kafka_admin
 
-from exporter.configuration.config import (
+from exporter.config.schema import (
     Config,
     CreateTopics,
     ExpectedFeed,
@@ -29,9 +29,9 @@ from exporter.configuration.config import (
 )
 from exporter.metrics.feed_metrics import FEED_FAMILIES
 from exporter.model import FeedKey, Partition
-from exporter.tools import check, findings, services
-from exporter.tools import cluster as cluster_questions
-from exporter.tools.facts import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
+from exporter.tools.check import cluster as cluster_questions
+from exporter.tools.check import command, findings, services
+from exporter.tools.check.model import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
 from tests.support.kafka import Broker
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
@@ -477,7 +477,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[[Config], Checked]:
     """Runs `check`, which says nothing but its findings."""
 
     def checked(config: Config) -> Checked:
-        code = check.main(config)
+        code = command.main(config)
         out, err = capfd.readouterr()
         assert err == ""
         assert all(line[:6] in ("ok    ", "warn  ", "fail  ") for line in out.splitlines())

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from exporter.configuration.config import Config, OutputConfig, RedisConfig
+from exporter.config.schema import Config, OutputConfig, RedisConfig
 from exporter.events.registry import subject
 from exporter.events.values import load_schema
 from exporter.model import EventType
-from exporter.store import layout
-from exporter.tools import services
-from exporter.tools.facts import Finding, Level
+from exporter.store import keyspace
+from exporter.tools.check import services
+from exporter.tools.check.model import Finding, Level
 from tests.support.documents import DOCUMENTS
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
@@ -199,7 +199,7 @@ def test_the_rights_in_the_documents_suffice_and_each_that_is_missing_is_named(r
             written(Replica(redis_server.url, **user), update(0, "KRW-BTC"))  # type: ignore[arg-type]
             assert Replica(redis_server.url, **user).counts() == {"KRW-BTC": 1}  # type: ignore[arg-type]
             assert Replica(redis_server.url, **user).store.distinct(UPBIT) == 0  # type: ignore[arg-type]
-            for command, *_ in layout.trials(layout.Keys("marketdata")):
+            for command, *_ in keyspace.trials(keyspace.Keys("marketdata")):
                 admin.execute_command("ACL", "SETUSER", "marketdata", f"-{command}")
                 assert f"the user may not run {command}: NOPERM" in asked(redis_server, **user).text
                 admin.execute_command("ACL", "SETUSER", "marketdata", f"+{command}")

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.batch import MAX_TIMESTAMP_MS, NO_JSON, Batch, Message, PartialBatch
-from exporter.codec import Decoder
-from exporter.configuration.config import Limits
+from exporter.config.schema import Limits
+from exporter.decoding.batch import MAX_TIMESTAMP_MS, NO_JSON, Batch, Message, PartialBatch
 from exporter.decoding.exponents import ALERT_BYTES, Exponents
+from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.nesting import is_deeper_than
 from exporter.model import Reason, Rejected
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from exporter.api.arguments import configure
 from exporter.cli import load_config
-from exporter.configuration.config import (
+from exporter.config.files import decoded
+from exporter.config.loader import ConfigError, keys, load
+from exporter.config.schema import (
     BacklogLimits,
     Config,
     CreateTopics,
@@ -24,8 +26,6 @@ from exporter.configuration.config import (
     RedisConfig,
     redacted,
 )
-from exporter.configuration.files import decoded
-from exporter.configuration.settings import ConfigError, keys, load
 from exporter.model import FeedKey
 
 INVALID = Path(__file__).parent / "data" / "invalid-configs"

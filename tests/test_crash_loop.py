@@ -13,10 +13,10 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import isolated
-from exporter.delivery.dispatch import Position, Start
+from exporter.kafka.positions import Position, Start
+from exporter.kafka.unreadable import LEAST_STARTS
 from exporter.model import Record
-from exporter.unreadable import LEAST_STARTS
+from exporter.source import isolated_reader
 from tests.support.analysis import FIRST, NOW_MS, analysis, record, take
 from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment
@@ -109,9 +109,9 @@ def test_what_is_deadly_is_never_read_again() -> None:
 def test_records_cross_the_border_of_a_process_whole_or_not_at_all(records: list[Record], missing: int) -> None:
     stream = io.BytesIO()
     for one in records:
-        isolated.write(one, stream)
-    assert list(isolated.read(io.BytesIO(stream.getvalue()))) == records
-    read = list(isolated.read(io.BytesIO(stream.getvalue()[: -missing or None])))
+        isolated_reader.write(one, stream)
+    assert list(isolated_reader.read(io.BytesIO(stream.getvalue()))) == records
+    read = list(isolated_reader.read(io.BytesIO(stream.getvalue()[: -missing or None])))
     assert read == records[: len(read)]
 
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import FeedKey, Partition, Reason
-from exporter.tools import sides
-from exporter.tools.demo import add_arguments
-from exporter.tools.evidence import BatchEvent, SummaryEvent
-from exporter.tools.ledger import Facts
-from exporter.tools.market import FEEDS, FeedTruth, Truth
+from exporter.tools.audit.ledger import Facts
+from exporter.tools.audit.readers import BatchEvent, SummaryEvent
+from exporter.tools.demo import report
+from exporter.tools.demo.command import add_arguments
+from exporter.tools.simulate.market import FEEDS, FeedTruth, Truth
 from tests.support.process import free_port
 from tests.support.sidecar import PROGRAM
 from tests.support.waiting import eventually
@@ -116,7 +116,7 @@ def test_time_that_is_none_is_refused(seconds: str, capsys: pytest.CaptureFixtur
 
 
 TRUTH = Truth({UPBIT: FeedTruth(2, 300, 50, 0.1, 1)})
-TRUTH.garbage["ticker-data.korea", Reason.EMPTY] = 3
+TRUTH.invalid_records["ticker-data.korea", Reason.EMPTY] = 3
 METRICS = """\
 # TYPE marketdata_batches_total counter
 marketdata_batches_total{region="korea",exchange="upbit",request_type="ticker"} 2
@@ -141,42 +141,42 @@ EVENTS = (
 )
 
 
-def told() -> sides.Figures:
+def told() -> report.Figures:
     """What the events say."""
-    figures = sides.Figures()
+    figures = report.Figures()
     for event in EVENTS:
-        figures.update(sides.in_event(event))
+        figures.update(report.in_event(event))
     return figures
 
 
-def verdict(sent: sides.Figures, counted: sides.Figures, told: sides.Figures, dropped: int = 0) -> list[str]:
+def verdict(sent: report.Figures, counted: report.Figures, told: report.Figures, dropped: int = 0) -> list[str]:
     """The last lines of a demo."""
-    return sides.verdict(sides.side_by_side(sent, counted, told), dropped)
+    return report.verdict(report.side_by_side(sent, counted, told), dropped)
 
 
 def test_sides_that_say_the_same_agree() -> None:
     """Where a side has nothing to say there is no difference, and what is 0 on all sides has no row."""
-    rows = sides.side_by_side(sides.sent(TRUTH), sides.in_metrics(METRICS), told())
+    rows = report.side_by_side(report.sent(TRUTH), report.in_metrics(METRICS), told())
     assert rows == [
-        sides.Row("korea:upbit:ticker", "batches", 2, 2, 2),
-        sides.Row("korea:upbit:ticker", "batches in summaries", 2, None, 2),
-        sides.Row("korea:upbit:ticker", "messages", 300, 300, 300),
-        sides.Row("korea:upbit:ticker", "size_mismatch anomalies", 1, 1, None),
-        sides.Row("korea:upbit:ticker", "unique symbols", 50, 50, 50),
-        sides.Row("ticker-data.korea", "rejected empty", 3, 3, None),
+        report.Row("korea:upbit:ticker", "batches", 2, 2, 2),
+        report.Row("korea:upbit:ticker", "batches in summaries", 2, None, 2),
+        report.Row("korea:upbit:ticker", "messages", 300, 300, 300),
+        report.Row("korea:upbit:ticker", "size_mismatch anomalies", 1, 1, None),
+        report.Row("korea:upbit:ticker", "unique symbols", 50, 50, 50),
+        report.Row("ticker-data.korea", "rejected empty", 3, 3, None),
     ]
-    assert sides.verdict(rows, dropped=0) == ["agree"]
+    assert report.verdict(rows, dropped=0) == ["agree"]
 
 
 def test_records_behind_metrics_are_batches_and_rejected_ones() -> None:
     """These are all that the collectors send."""
-    assert sides.records(sides.in_metrics(METRICS)) == 5
+    assert report.records(report.in_metrics(METRICS)) == 5
 
 
 @given(st.sampled_from(["sent", "counted", "told"]), st.data(), st.integers(-2, 5).filter(bool))
 def test_any_number_that_is_changed_on_any_side_differs(side: str, data: st.DataObject, change: int) -> None:
     """One line says which, with the number of each side."""
-    figures = {"sent": sides.sent(TRUTH), "counted": sides.in_metrics(METRICS), "told": told()}
+    figures = {"sent": report.sent(TRUTH), "counted": report.in_metrics(METRICS), "told": told()}
     key = data.draw(st.sampled_from(sorted(+figures[side])))
     figures[side][key] += change
     (line,) = verdict(figures["sent"], figures["counted"], figures["told"])
@@ -186,46 +186,46 @@ def test_any_number_that_is_changed_on_any_side_differs(side: str, data: st.Data
 
 def test_feed_that_nobody_sent_differs() -> None:
     """In the metrics as well as in the events."""
-    invented = sides.Figures({("korea:none:ticker", "batches"): 1})
-    assert verdict(sides.Figures(), invented, sides.Figures())[0].startswith(
+    invented = report.Figures({("korea:none:ticker", "batches"): 1})
+    assert verdict(report.Figures(), invented, report.Figures())[0].startswith(
         "differ: korea:none:ticker: batches: 0 sent"
     )
-    assert verdict(sides.Figures(), sides.Figures(), invented)[0].startswith(
+    assert verdict(report.Figures(), report.Figures(), invented)[0].startswith(
         "differ: korea:none:ticker: batches: 0 sent"
     )
 
 
 def test_what_cannot_be_read_as_an_event_differs() -> None:
     """However much else agrees."""
-    spoiled = told() + sides.Figures({("monitoring.batch.performance", sides.UNREADABLE): 1})
-    (line,) = verdict(sides.sent(TRUTH), sides.in_metrics(METRICS), spoiled)
+    spoiled = told() + report.Figures({("monitoring.batch.performance", report.UNREADABLE): 1})
+    (line,) = verdict(report.sent(TRUTH), report.in_metrics(METRICS), spoiled)
     assert line == "differ: monitoring.batch.performance: unreadable: 0 sent, 1 in events"
 
 
 def test_events_may_say_less_but_not_more_once_the_broker_dropped_some() -> None:
     """No more may be missing than were dropped, and the metrics must still say all."""
-    sent, counted = sides.sent(TRUTH), sides.in_metrics(METRICS)
+    sent, counted = report.sent(TRUTH), report.in_metrics(METRICS)
     batches = (str(UPBIT), "batches")
-    fewer, more = told() - sides.Figures({batches: 1}), told() + sides.Figures({batches: 1})
+    fewer, more = told() - report.Figures({batches: 1}), told() + report.Figures({batches: 1})
     assert verdict(sent, counted, fewer, dropped=1) == ["agree"]
     assert verdict(sent, counted, more, dropped=1) != ["agree"]
-    none = sides.Figures()
+    none = report.Figures()
     assert verdict(sent, counted, none, dropped=2) == ["agree"]
     assert verdict(sent, counted, none, dropped=1) == ["differ: 2 events are missing, of which at most 1 were dropped"]
-    assert verdict(sent, counted - sides.Figures({batches: 1}), told(), dropped=1) != ["agree"]
+    assert verdict(sent, counted - report.Figures({batches: 1}), told(), dropped=1) != ["agree"]
 
 
 def test_trouble_is_told_beside_the_differences() -> None:
     """It is a difference of its own."""
-    assert sides.verdict([], 0, ["2 records did not reach the broker"]) == [
+    assert report.verdict([], 0, ["2 records did not reach the broker"]) == [
         "differ: 2 records did not reach the broker"
     ]
 
 
 def test_table_names_a_feed_once() -> None:
     """Its columns stand below their heads."""
-    rows = [sides.Row("a:b:c", "batches", 2, 2, 2), sides.Row("a:b:c", "size_mismatch anomalies", 1, 1, None)]
-    assert sides.table(rows) == [
+    rows = [report.Row("a:b:c", "batches", 2, 2, 2), report.Row("a:b:c", "size_mismatch anomalies", 1, 1, None)]
+    assert report.table(rows) == [
         "                                    sent  in /metrics  in events",
         "a:b:c  batches                         2            2          2",
         "       size_mismatch anomalies         1            1          -",

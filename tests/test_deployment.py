@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.configuration import settings
+from exporter.config import loader
 from tests.support.dockerfile import arguments, build, stages
 from tests.support.missing import missing
 from tests.support.prometheus import promtool
@@ -43,7 +43,7 @@ def _refuse_files(path: str) -> str:
 
 def _configuration(service: str) -> Any:
     environment = SERVICES[service]["environment"]
-    return settings.load(None, environment, {}, hostname="container", read_file=_refuse_files)
+    return loader.load(None, environment, {}, hostname="container", read_file=_refuse_files)
 
 
 def test_prometheus_takes_its_configuration_and_the_rules() -> None:
@@ -197,7 +197,7 @@ def test_a_pod_is_configured_by_keys_that_there_are() -> None:
     text = _manifests()["ConfigMap"]["data"]["sidecar.yml"]
     with_password = text.replace("# ", "")
     for each in (text, with_password):
-        settings.load(each, {}, {}, hostname="pod-0", read_file=lambda path: "secret")
+        loader.load(each, {}, {}, hostname="pod-0", read_file=lambda path: "secret")
 
 
 def test_a_pod_is_asked_on_paths_that_there_are() -> None:

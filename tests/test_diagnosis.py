@@ -2,16 +2,17 @@
 
 import pytest
 
-from exporter.analyzers.states import CALM_MS, GRACE_MS, FeedState
-from exporter.cardinality import FeedFilter
-from exporter.codec import Decoder
-from exporter.configuration.config import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
-from exporter.feeds import Feed, FeedTable
-from exporter.measured import Measured
+from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
+from exporter.decoding.batch_stats import Measured
+from exporter.decoding.json_decoder import Decoder
+from exporter.decoding.names import FeedFilter
+from exporter.feeds.comparison import NoComparison
+from exporter.feeds.evaluator import PAUSE_MS, Lookout, Rounds, Sight
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import watches
+from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState
+from exporter.feeds.table import FeedTable
 from exporter.model import Arrival, Partition
-from exporter.watching.comparison import NoComparison
-from exporter.watching.diagnosis import PAUSE_MS, Lookout, Rounds, Sight
-from exporter.watching.watch import watches
 from tests.support.analysis import FIRST, KEY, NOW_MS, value
 
 LIMIT_MS = 20_000

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.delivery.dispatch import EVENT_OVERHEAD_BYTES, Dispatch, Extent, Position, resumed
 from exporter.events.factory import Event
+from exporter.kafka.positions import Extent, Position, resumed
 from exporter.model import EventType, Partition, Reset, ResetCause
+from exporter.publishing.dispatch import EVENT_OVERHEAD_BYTES, Dispatch
 from tests.support.analysis import FIRST, NOW_MS, SECOND, record, start, take
 from tests.support.analysis import analysis as new_analysis
 

@@ -26,29 +26,32 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 import exporter
-from exporter import analysis, cli, clients, loop, watchdog
-from exporter.analyzers import freshness, rejections, states
+from exporter import cli, loop, pipeline
+from exporter.analyzers import thresholds
 from exporter.analyzers.quality import MEANINGS
-from exporter.analyzers.states import FeedState
 from exporter.api.producer import NOT_DELIVERED
 from exporter.app import App
-from exporter.batch import ELSEWHERE, Batch, PartialBatch
-from exporter.causes import Kind
-from exporter.codec import Decoder
-from exporter.configuration import settings
-from exporter.configuration.config import Config, Limits, Thresholds
-from exporter.configuration.notation import size
-from exporter.delivery.dispatch import Position, Start
+from exporter.config import loader
+from exporter.config.parsers import size
+from exporter.config.schema import Config, Limits, Thresholds
+from exporter.decoding.batch import ELSEWHERE, Batch, PartialBatch
+from exporter.decoding.json_decoder import Decoder
 from exporter.events import values
 from exporter.events.encoding import AvroEncoder, Stamp, confluent_frame, single_object_frame
 from exporter.events.factory import Event, EventFactory
 from exporter.events.values import load_schema
+from exporter.feeds import rejections, states
+from exporter.feeds.states import FeedState
+from exporter.kafka import clients
+from exporter.kafka.positions import Position, Start
+from exporter.kafka.unreadable import LEAST_TRIES
 from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
-from exporter.source import KafkaSource
+from exporter.runtime import watchdog
+from exporter.source.causes import Kind
+from exporter.source.consumer import KafkaSource
 from exporter.store.breaker import CircuitBreaker, CircuitState
-from exporter.store.layout import Keys
-from exporter.tools.services import cost
-from exporter.unreadable import LEAST_TRIES
+from exporter.store.keyspace import Keys
+from exporter.tools.check.services import cost
 from exporter.web import heads, limits, protocol, routes
 from tests.support.alerts import all_rules
 from tests.support.documents import DOCUMENTS, PAGES, README, blocks, page
@@ -94,7 +97,7 @@ def column(*head: str) -> list[str]:
 
 def config(text: str | None = None, **flags: object) -> Config:
     given = {path.replace("__", "."): value for path, value in flags.items()}
-    return settings.load(text, {}, given, hostname="box-1", read_file=lambda path: "hunter2")
+    return loader.load(text, {}, given, hostname="box-1", read_file=lambda path: "hunter2")
 
 
 @pytest.fixture(scope="module")
@@ -240,8 +243,8 @@ def test_the_thresholds_of_states_are_those_of_the_code() -> None:
     rule = Thresholds()
     assert f"`factor` ({rule.factor:g}) times" in FLAT
     assert f"between `floor` ({rule.floor:g} s) and `ceiling` ({rule.ceiling / 3600:g} h)" in FLAT
-    assert f"prices may rest for {freshness.FROZEN_FLOOR_MS // 60_000} minutes at least" in FLAT
-    learned = f"Until {freshness.LEARNED_INTERVALS} intervals over {freshness.LEARNED_MS // 60_000} minutes are known"
+    assert f"prices may rest for {thresholds.FROZEN_FLOOR_MS // 60_000} minutes at least" in FLAT
+    learned = f"Until {thresholds.LEARNED_INTERVALS} intervals over {thresholds.LEARNED_MS // 60_000} minutes are known"
     assert learned in FLAT
 
 
@@ -381,7 +384,7 @@ def test_command_lines_can_be_typed_as_they_stand() -> None:
 
 
 def test_flags_and_variables_are_keys() -> None:
-    known = set(settings.keys())
+    known = set(loader.keys())
     for flag in re.findall(r"--([a-z]+\.[a-z.-]+)", DOCUMENTS):
         assert flag == "config.file" or flag.replace("-", "_") in known, flag
     for variable in re.findall(r"\bMARKETDATA_[A-Z_]+", DOCUMENTS):
@@ -390,7 +393,7 @@ def test_flags_and_variables_are_keys() -> None:
 
 
 def test_keys_that_are_named_in_the_text_exist() -> None:
-    known = set(settings.keys())
+    known = set(loader.keys())
     sections = {path.partition(".")[0] for path in known if "." in path}
     named = {
         found[0] for code in CODE if (found := re.match(r"([a-z]+)\.[a-z_.]+[a-z]", code)) and found[1] in sections
@@ -419,7 +422,7 @@ def test_the_three_layers_say_the_same() -> None:
     file, variable, flag = (unquoted(row[1]) for row in table("layer", "example", "rule"))
     name, _, value = variable.partition("=")
     path, _, given = flag.removeprefix("--").partition("=")
-    by_variable = settings.load(None, {name: value}, {}, hostname="box-1", read_file=str)
+    by_variable = loader.load(None, {name: value}, {}, hostname="box-1", read_file=str)
     assert config(file) == by_variable == config(None, **{path: given})
     assert by_variable != config()
 
@@ -531,7 +534,7 @@ def test_figures_in_sentences_are_those_of_the_code() -> None:
     assert f"{values.EXCERPT_BYTES} bytes of the record about the byte" in FLAT
     assert f"by the broker after {clients.TRANSACTIONAL['transaction.timeout.ms'] // 1000} s" in FLAT
     assert f"for {loop.STALLED_SECONDS:g} s; `/-/healthy`" in FLAT
-    assert f"the first at once, then one in {analysis.COMPLAINT_SECONDS // 60} minutes" in FLAT
+    assert f"the first at once, then one in {pipeline.COMPLAINT_SECONDS // 60} minutes" in FLAT
     assert f"clearly more often ({rejections.RISEN:g} times) since then" in FLAT
     assert rejections.WARNED_RATIO == 0.1
     assert "which share of a topic, from a tenth in the last minute or two on" in FLAT

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.batch import MAX_TIMESTAMP_MS
+from exporter.decoding.batch import MAX_TIMESTAMP_MS
 from exporter.events.encoding import AvroEncoder, JsonEncoder, Stamp, avro_long, avro_text
 from exporter.events.factory import EventFactory
 from exporter.events.values import (
@@ -24,7 +24,7 @@ from exporter.events.values import (
     summary_value,
     utc_text,
 )
-from exporter.feeds import Window
+from exporter.feeds.window import Window
 from exporter.model import BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
 
 KEY = FeedKey("korea", "upbit", "ticker")

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.codec import Decoder
-from exporter.configuration.config import Config, FeedsConfig, Limits
-from exporter.measured import Measured
+from exporter.config.schema import Config, FeedsConfig, Limits
+from exporter.decoding.batch_stats import Measured
+from exporter.decoding.json_decoder import Decoder
 from exporter.model import FeedKey, Partition, Reason, Rejected
-from exporter.tools.evidence import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
-from exporter.tools.ledger import Facts, MetricsTruth
+from exporter.tools.audit.ledger import Facts, MetricsTruth
+from exporter.tools.audit.readers import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
 
 SCHEMAS = Path(__file__).parents[1] / "exporter" / "events" / "schemas"
 UPBIT = FeedKey("korea", "upbit", "ticker")

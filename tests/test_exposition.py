@@ -20,20 +20,17 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar, Sample, Timestamp
 
-from exporter.metrics.exposition import (
-    ELEMENTS_MAX,
-    PARAMETERS_MAX,
+from exporter.instrument.exposition import (
     PIECE_CHARACTERS,
     AnyFamily,
     Family,
     Format,
-    accepts_gzip,
     label_text,
-    negotiate,
     pieces,
     render,
     select,
 )
+from exporter.web.negotiation import ELEMENTS_MAX, PARAMETERS_MAX, accepts_gzip, negotiate
 from tests.support.prometheus import promtool
 
 TEXT_0_0_4 = "text/plain; version=0.0.4; charset=utf-8"

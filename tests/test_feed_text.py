@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.instrument.families import buckets, families, spelled, texts
 from exporter.metrics.feed_metrics import FEED_FAMILIES
-from exporter.metrics.feed_text import buckets, families, spelled, texts
 from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from tests.support.analysis import FIRST, START, analysis, record, start, take, value
 

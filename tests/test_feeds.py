@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.batch import Batch, Message, PartialBatch
-from exporter.cardinality import FeedFilter
-from exporter.configuration.config import Limits
-from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed, FeedTable, Window
-from exporter.measured import Measured
-from exporter.metrics.histogram import Histogram
+from exporter.config.schema import Limits
+from exporter.decoding.batch import Batch, Message, PartialBatch
+from exporter.decoding.batch_stats import Measured
+from exporter.decoding.names import FeedFilter
+from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed
+from exporter.feeds.table import FeedTable
+from exporter.feeds.window import Window
+from exporter.instrument.histogram import Histogram
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
 from tests.support.analysis import WATCHES
 

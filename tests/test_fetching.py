@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 import requests
 
-from exporter.fetching import Answer, TooLarge, fetch
+from exporter.runtime.http_client import Answer, TooLarge, fetch
 from tests.support.peers import HTTP_DRIPS, HTTP_FLOODS, Peer, Talk, http, saying
 from tests.support.waiting import eventually
 

@@ -8,24 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.analyzers.freshness import (
+from exporter.analyzers.freshness import Freshness, Movement
+from exporter.analyzers.thresholds import (
     FROZEN_FLOOR_MS,
     LEARNED_INTERVALS,
     NEW_RHYTHM_MS,
     STRETCHES,
-    Freshness,
     Limit,
-    Movement,
     Policy,
     Rhythm,
     frozen_policy,
     silence_policy,
     thresholds_of,
 )
-from exporter.analyzers.states import FeedState
-from exporter.batch import Batch, Message
-from exporter.configuration.config import Thresholds
-from exporter.measured import Measured
+from exporter.config.schema import Thresholds
+from exporter.decoding.batch import Batch, Message
+from exporter.decoding.batch_stats import Measured
+from exporter.feeds.states import FeedState
 from exporter.model import Arrival, FeedKey
 
 KEY = FeedKey("korea", "upbit", "ticker")

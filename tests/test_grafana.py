@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.analyzers.states import FeedState
+from exporter.feeds.states import FeedState
 from grafana import generate
 from tests.support.families import exported
 from tests.support.panels import panel_queries, panels, substituted

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from exporter.model import Status
-from exporter.tools import audit, healthcheck
+from exporter.tools import healthcheck
+from exporter.tools.audit import command
 from tests.support.process import free_port
 from tests.support.sidecar import PROGRAM
 from tests.support.views import site
@@ -202,7 +203,7 @@ def test_audit_asks_this_machine_without_a_proxy_and_without_a_password(
 ) -> None:
     port, asked = received
     environment(NOWHERE)
-    truth = audit._read_metrics([f"http://{host}:{port}/metrics"], 5)
+    truth = command._read_metrics([f"http://{host}:{port}/metrics"], 5)
     assert truth.records["ticker"] == 1
     assert asked == [("/metrics", None)]
 
@@ -213,7 +214,7 @@ def test_audit_asks_other_machines_as_the_environment_says(
     """A sidecar elsewhere may be behind a proxy; its name need not even be known here."""
     port, asked = received
     environment(f"http://127.0.0.1:{port}")
-    truth = audit._read_metrics(["http://sidecar.invalid:8000/metrics", f"http://127.0.0.1:{port}/metrics"], 5)
+    truth = command._read_metrics(["http://sidecar.invalid:8000/metrics", f"http://127.0.0.1:{port}/metrics"], 5)
     assert truth.records["ticker"] == 2
     assert [path for path, _ in asked] == ["http://sidecar.invalid:8000/metrics", "/metrics"]
     assert asked[1][1] is None
@@ -221,8 +222,8 @@ def test_audit_asks_other_machines_as_the_environment_says(
 
 @pytest.mark.parametrize("url", ["http://[/metrics", "http://", "nothing"])
 def test_what_is_no_url_is_a_line_and_no_traceback(url: str) -> None:
-    with pytest.raises(audit.UnusableError, match=r"nothing|http"):
-        audit._read_metrics([url], 5)
+    with pytest.raises(command.UnusableError, match=r"nothing|http"):
+        command._read_metrics([url], 5)
 
 
 @pytest.mark.parametrize(

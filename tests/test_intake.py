@@ -4,7 +4,7 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.intake import TAKE_BYTES, TAKE_RECORDS, Intake
+from exporter.source.intake import TAKE_BYTES, TAKE_RECORDS, Intake
 
 MIB = 1024**2
 BODIES = {size: bytes(size) for size in (0, 1, 2000, MIB // 2, MIB, 5 * MIB)}

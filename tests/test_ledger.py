@@ -6,9 +6,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.kafka.positions import Span
 from exporter.model import FeedKey, Partition
-from exporter.tools.evidence import BatchEvent
-from exporter.tools.ledger import Difference, EventTruth, Facts, InputTruth, Kind, MetricsTruth, Span, compare
+from exporter.tools.audit.ledger import Difference, EventTruth, Facts, InputTruth, Kind, MetricsTruth, compare
+from exporter.tools.audit.readers import BatchEvent
 
 UPBIT = FeedKey("korea", "upbit", "ticker")
 OKX = FeedKey("asia", "okx", "trade")

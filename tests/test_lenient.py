@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.batch import LEVELS, PRICES, Batch, Message, PartialBatch
-from exporter.codec import Decoder
-from exporter.configuration.config import Limits
+from exporter.config.schema import Limits
+from exporter.decoding.batch import LEVELS, PRICES, Batch, Message, PartialBatch
+from exporter.decoding.json_decoder import Decoder
 from exporter.model import Rejected
 
 DECODER = Decoder(Limits())

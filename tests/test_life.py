@@ -16,13 +16,13 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry
 
-from exporter.configuration.config import RedisConfig
+from exporter.config.schema import RedisConfig
 from exporter.model import Status
+from exporter.runtime.threads import Guard
+from exporter.runtime.watchdog import LATE, STUCK, Watchdog
 from exporter.store.breaker import CircuitBreaker
-from exporter.store.counts import StoreMetrics
+from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
-from exporter.threads import Guard
-from exporter.watchdog import LATE, STUCK, Watchdog
 from exporter.web.server import WebServer
 from tests.support.kafka import Broker
 from tests.support.process import free_port
@@ -111,7 +111,7 @@ def test_all_that_was_logged_is_written_at_the_end(tmp_path: Path) -> None:
 
 ODD_LINES = """
 import asyncio, gc, threading, warnings
-from exporter import logs
+from exporter.runtime import logs
 logs.configure("info", "logfmt")
 class Bad:
     def __del__(self): raise ZeroDivisionError("secret")
@@ -144,8 +144,8 @@ def test_what_python_says_by_itself_is_a_line_of_the_log_too() -> None:
 
 HANGING = """
 import logging, sys, threading
-from exporter import logs
-from exporter.watchdog import Watchdog
+from exporter.runtime import logs
+from exporter.runtime.watchdog import Watchdog
 logs.configure("debug", "logfmt")
 {begin}
 for handler in logging.getLogger().handlers:
@@ -213,7 +213,7 @@ def test_a_call_that_never_returns_does_not_keep_the_process_from_stopping() -> 
     """The main thread would have to run for a handler of Python's."""
     code = (
         "import os, signal, sys, threading\n"
-        "from exporter import signals\n"
+        "from exporter.runtime import signals\n"
         "signals.take().stop_by(lambda: os._exit(7))\n"
         "print(flush=True)\n"
         "lock = threading.Lock()\n"

@@ -7,7 +7,7 @@ from itertools import takewhile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.limiter import RateLimiter
+from exporter.runtime.rate_limit import RateLimiter
 
 
 def test_a_burst_passes_then_one_a_second_and_what_was_kept_back_is_told() -> None:

@@ -9,22 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from exporter.analysis import Analysis
-from exporter.cardinality import FeedFilter
-from exporter.configuration.config import Config, ExpectedFeed, FeedsConfig, Limits
-from exporter.feeds import (
-    ESTABLISHED_BATCHES,
-    ESTABLISHED_SPAN,
-    IDLE_LOOK_MS,
-    IDLE_MS,
-    RETIRE_LOOKS,
-    SYMBOL_RETENTION_MS,
-    FeedTable,
-)
+from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, Limits
+from exporter.decoding.names import FeedFilter
+from exporter.feeds.comparison import NoComparison
+from exporter.feeds.evaluator import Rounds
+from exporter.feeds.feed import ESTABLISHED_BATCHES, ESTABLISHED_SPAN, IDLE_MS, SYMBOL_RETENTION_MS
+from exporter.feeds.health import watches
+from exporter.feeds.table import IDLE_LOOK_MS, RETIRE_LOOKS, FeedTable
 from exporter.model import FeedKey, Reason
-from exporter.watching.comparison import NoComparison
-from exporter.watching.diagnosis import Rounds
-from exporter.watching.watch import watches
+from exporter.pipeline import Analysis
 from tests.support.analysis import FIRST, KEY, NOW_MS, SECOND, START, analysis, record, start, take, value
 
 HOUR_MS = 3_600_000

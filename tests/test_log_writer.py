@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import logs
-from exporter.log_writer import WAITING_BYTES, LogWriter
+from exporter.runtime import logs
+from exporter.runtime.log_writer import WAITING_BYTES, LogWriter
 
 LINE = "x" * 99
 

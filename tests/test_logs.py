@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter import logs
-from exporter.repeats import BURST, QUIET_SECONDS, REPEAT_SECONDS, Repeats
+from exporter.runtime.log_repeats import BURST, QUIET_SECONDS, REPEAT_SECONDS, Repeats
 from tests.support.documents import DOCUMENTS
 
-PACKAGE = Path(logs.__file__).parent
+PACKAGE = Path(__file__).parents[1] / "exporter"
 
 
 class Lines(logging.Handler):
@@ -149,7 +148,7 @@ def test_lines_of_other_libraries_are_limited_in_a_program_and_ours_once() -> No
     """A program whose descriptors run out is told so by asyncio, in thousands of lines."""
     code = """
 import logging
-from exporter import logs
+from exporter.runtime import logs
 ours = logs.logger("any")
 logs.configure("info", "logfmt")
 for number in range(1000):

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from confluent_kafka import Consumer
 
-from exporter import clients
-from exporter.configuration.config import Config, KafkaConfig
+from exporter.config.schema import Config, KafkaConfig
+from exporter.kafka import clients
 from tests.bench.figures import ROOT
 from tests.bench.process import Memory, memory
 from tests.support.kafka import Broker

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter import cli
-from exporter.configuration.files import FILE_BYTES
-from exporter.configuration.settings import keys
+from exporter.config.files import FILE_BYTES
+from exporter.config.loader import keys
 from tests.support.sidecar import PROGRAM
 
 NEEDED = {"MARKETDATA_INPUT__GROUP": "group", "MARKETDATA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}
@@ -224,7 +224,7 @@ def test_a_command_that_waits_for_an_answer_is_interrupted_at_once(
 
 def test_a_mistake_of_the_program_is_one_line_without_what_it_quotes() -> None:
     code = (
-        "import sys\nfrom exporter import cli\nfrom exporter.tools import audit\n"
+        "import sys\nfrom exporter import cli\nfrom exporter.tools.audit import command as audit\n"
         "def fail(*_: object) -> int: raise ZeroDivisionError('secret')\n"
         "audit.main = fail\nsys.exit(cli.main(['audit']))"
     )
@@ -238,7 +238,7 @@ def test_a_mistake_of_the_program_is_one_line_without_what_it_quotes() -> None:
 
 def test_output_whose_reader_ends_early_ends_quietly_and_any_other_broken_pipe_with_a_line() -> None:
     code = (
-        "import sys\nfrom exporter import cli\nfrom exporter.tools import audit\n"
+        "import sys\nfrom exporter import cli\nfrom exporter.tools.audit import command as audit\n"
         "def fail(*_: object) -> int:\n    print('x' * 100_000)\n    raise BrokenPipeError(32, 'of a socket')\n"
         "audit.main = fail\nsys.exit(cli.main(['audit']))"
     )

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.configuration.config import Limits
+from exporter.config.schema import Limits
+from exporter.decoding.named_feed import SEARCHED_BYTES, named_feed
 from exporter.model import FeedKey
-from exporter.naming import SEARCHED_BYTES, named_feed
-from exporter.tools import garbage
+from exporter.tools.simulate import invalid_records
 from tests.support.analysis import KEY
 
 OTHER = FeedKey("asia", "okx", "trade")
@@ -28,8 +28,8 @@ def dumped(batch: object) -> bytes:
     return orjson.dumps(batch)
 
 
-@pytest.mark.parametrize("kind", garbage.KINDS, ids=lambda kind: kind.name)
-def test_garbage_names_its_feed_wherever_that_can_be_read(kind: garbage.Garbage) -> None:
+@pytest.mark.parametrize("kind", invalid_records.KINDS, ids=lambda kind: kind.name)
+def test_garbage_names_its_feed_wherever_that_can_be_read(kind: invalid_records.Garbage) -> None:
     assert named_feed(kind.spoil(dict(BATCH)), Limits()) == (None if kind.name in UNNAMED else KEY)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.configuration import notation
+from exporter.config import parsers
 from exporter.model import FeedKey
 
 
@@ -20,7 +20,7 @@ from exporter.model import FeedKey
 )  # fmt: skip
 def test_durations(text: str | float, seconds: float) -> None:
     """Numbers with units add up; without a unit they are seconds."""
-    assert notation.duration(text) == seconds
+    assert parsers.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_durations(text: str | float, seconds: float) -> None:
 )  # fmt: skip
 def test_sizes(text: str | int, number: int) -> None:
     """An i makes powers of 1024, its lack powers of 1000; without a unit they are bytes."""
-    assert notation.size(text) == number
+    assert parsers.size(text) == number
 
 
 @pytest.mark.parametrize(
@@ -40,25 +40,25 @@ def test_sizes(text: str | int, number: int) -> None:
 )  # fmt: skip
 def test_addresses(text: str, address: tuple[str, int]) -> None:
     """The host may be empty, and stands in brackets when it has colons."""
-    assert notation.host_and_port(text) == address
+    assert parsers.host_and_port(text) == address
 
 
 @pytest.mark.parametrize(
     ("read", "texts"),
     [
-        (notation.duration, ["", "s", "-1s", "1x", "1m30"]),
-        (notation.duration, ["1" * 400 + "s", "9" * 400, "\u0661s"]),
-        (notation.size, ["", "MiB", "-1", "1 mile", "5i", "1" * 400 + "K", 1.5]),
-        (notation.host_and_port, ["", "8000", ":", ":65536", ":-1", ":+1", "::1:80", "a b:80", "a/b:80", ":\u0661"]),
-        (notation.topic, ["", "a b", "a/b", ".", "..", "x" * 250, "a\n"]),
-        (notation.topic_or_pattern, ["^(", "^\\d", "^(?:a)", "^a*?", "a*"]),
-        (notation.brokers, ["", "a:1,", "a b", "a/b", "a:1;b:1", ":9", "::1:9092"]),
-        (notation.brokers, ["a:9092x", "a:75000", "a:0", "a:", "a:-1"]),
-        (notation.http_url, ["", "a", "ftp://a", "http://", "http://a:b", "http://[a"]),
-        (notation.redis_url, ["http://a", "redis://", "unix://", "redis://a:99999"]),
-        (notation.feed_key, ["", "a:b", "a:b:c:d", "a::c", "a:b c:d"]),
-        (notation.feed_glob, ["", "korea", "korea:upbit"]),
-        (notation.telemetry_path, ["", "/", "//", "metrics", "/-/x", "/-", "/api", "/api/v1", "/config", "/a?b"]),
+        (parsers.duration, ["", "s", "-1s", "1x", "1m30"]),
+        (parsers.duration, ["1" * 400 + "s", "9" * 400, "\u0661s"]),
+        (parsers.size, ["", "MiB", "-1", "1 mile", "5i", "1" * 400 + "K", 1.5]),
+        (parsers.host_and_port, ["", "8000", ":", ":65536", ":-1", ":+1", "::1:80", "a b:80", "a/b:80", ":\u0661"]),
+        (parsers.topic, ["", "a b", "a/b", ".", "..", "x" * 250, "a\n"]),
+        (parsers.topic_or_pattern, ["^(", "^\\d", "^(?:a)", "^a*?", "a*"]),
+        (parsers.brokers, ["", "a:1,", "a b", "a/b", "a:1;b:1", ":9", "::1:9092"]),
+        (parsers.brokers, ["a:9092x", "a:75000", "a:0", "a:", "a:-1"]),
+        (parsers.http_url, ["", "a", "ftp://a", "http://", "http://a:b", "http://[a"]),
+        (parsers.redis_url, ["http://a", "redis://", "unix://", "redis://a:99999"]),
+        (parsers.feed_key, ["", "a:b", "a:b:c:d", "a::c", "a:b c:d"]),
+        (parsers.feed_glob, ["", "korea", "korea:upbit"]),
+        (parsers.telemetry_path, ["", "/", "//", "metrics", "/-/x", "/-", "/api", "/api/v1", "/config", "/a?b"]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_value_error(read: Callable[[object], object], texts: list[object]) -> None:
@@ -71,17 +71,17 @@ def test_what_cannot_be_read_is_a_value_error(read: Callable[[object], object], 
 @pytest.mark.parametrize(
     ("read", "texts"),
     [
-        (notation.topic, ["ticker-data.korea", "_", "x" * 249]),
-        (notation.topic_or_pattern, ["ticker-data.korea", r"^(ticker|orderbook|trade)-data\..+$"]),
+        (parsers.topic, ["ticker-data.korea", "_", "x" * 249]),
+        (parsers.topic_or_pattern, ["ticker-data.korea", r"^(ticker|orderbook|trade)-data\..+$"]),
         (
-            notation.brokers,
+            parsers.brokers,
             ["localhost:9092", "a:1, b:2", "SASL_SSL://a:1", "[::1]:9092", "a", "[fe80::1%eth0]", "größe:1"],
         ),
-        (notation.http_url, ["http://registry:8081", "https://user:pass@registry/path"]),
-        (notation.redis_url, ["redis://redis", "rediss://:pass@redis:6379/0", "unix:///run/redis.sock"]),
-        (notation.feed_glob, ["*", "korea:*", "korea:upbit:ticker", "*:ticker"]),
-        (notation.telemetry_path, ["/metrics", "/configuration", "/apis/metrics"]),
-        (notation.listen_address, [":8000"]),
+        (parsers.http_url, ["http://registry:8081", "https://user:pass@registry/path"]),
+        (parsers.redis_url, ["redis://redis", "rediss://:pass@redis:6379/0", "unix:///run/redis.sock"]),
+        (parsers.feed_glob, ["*", "korea:*", "korea:upbit:ticker", "*:ticker"]),
+        (parsers.telemetry_path, ["/metrics", "/configuration", "/apis/metrics"]),
+        (parsers.listen_address, [":8000"]),
     ],
 )
 def test_what_can_be_read_stays_as_it_was_written(read: Callable[[str], str], texts: list[str]) -> None:
@@ -91,14 +91,14 @@ def test_what_can_be_read_stays_as_it_was_written(read: Callable[[str], str], te
 
 def test_feeds_are_three_words() -> None:
     """region:exchange:request_type, in that order."""
-    assert notation.feed_key("korea:upbit:ticker") == FeedKey("korea", "upbit", "ticker")
+    assert parsers.feed_key("korea:upbit:ticker") == FeedKey("korea", "upbit", "ticker")
 
 
 @given(st.text() | st.from_regex(r"[0-9.]*( ?(ms|s|m|h|d|w|[kmgt]i?b?))*|\[?[0-9:a]*\]?:[0-9]*", fullmatch=True))
 def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
     """Readers raise nothing else."""
-    for read in (notation.duration, notation.size, notation.host_and_port, notation.topic_or_pattern,
-                 notation.brokers, notation.http_url, notation.redis_url, notation.feed_key,
-                 notation.feed_glob, notation.telemetry_path):  # fmt: skip
+    for read in (parsers.duration, parsers.size, parsers.host_and_port, parsers.topic_or_pattern,
+                 parsers.brokers, parsers.http_url, parsers.redis_url, parsers.feed_key,
+                 parsers.feed_glob, parsers.telemetry_path):  # fmt: skip
         with suppress(ValueError):
             read(text)

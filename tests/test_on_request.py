@@ -6,19 +6,20 @@ import json
 
 import pytest
 
-from exporter.analyzers.divergence import Divergence, Pair
-from exporter.analyzers.states import FeedState
-from exporter.cardinality import FeedFilter
-from exporter.codec import Decoder
-from exporter.configuration.config import Config, FeedsConfig, Limits, ShownSymbols
-from exporter.feeds import Feed, FeedTable
-from exporter.measured import Measured
-from exporter.metrics.feed_text import texts
+from exporter.config.schema import Config, FeedsConfig, Limits, ShownSymbols
+from exporter.decoding.batch_stats import Measured
+from exporter.decoding.json_decoder import Decoder
+from exporter.decoding.names import FeedFilter
+from exporter.feeds.comparison import COMPARE_MS, comparison
+from exporter.feeds.divergence import Divergence, Pair
+from exporter.feeds.evaluator import Rounds
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import STALE_SYMBOL_MS, watches
+from exporter.feeds.states import FeedState
+from exporter.feeds.table import FeedTable
+from exporter.instrument.families import texts
 from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from exporter.model import Anomaly, Arrival, FeedKey
-from exporter.watching.comparison import COMPARE_MS, comparison
-from exporter.watching.diagnosis import Rounds
-from exporter.watching.watch import STALE_SYMBOL_MS, watches
 from tests.support.analysis import FIRST, NOW_MS
 
 ON_REQUEST = ("marketdata_symbol_", "marketdata_feed_price_divergence_")

@@ -1,6 +1,6 @@
 """What keeps a consumer from reading, and for how long, as values of time."""
 
-from exporter.outage import LONGEST_REOPEN_SECONDS, REOPEN_SECONDS, Outage
+from exporter.source.reconnect import LONGEST_REOPEN_SECONDS, REOPEN_SECONDS, Outage
 
 DOWN_SECONDS = 120.0
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from exporter.delivery.channel import Cause
-from exporter.delivery.patience import DUPLICATE, FENCED_AGAIN_SECONDS, LONGEST_PAUSE_SECONDS, Patience
+from exporter.publishing.channels.channel import Cause
+from exporter.publishing.retry import DUPLICATE, FENCED_AGAIN_SECONDS, LONGEST_PAUSE_SECONDS, Patience
 
 
 @pytest.mark.parametrize("cause", [Cause.ABORTED, Cause.NOT_OPEN, Cause.TOO_LARGE])

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.configuration.config import Config, OutputConfig, WebConfig
+from exporter.config.schema import Config, OutputConfig, WebConfig
 from exporter.events import registry_http
 from exporter.events.registry import RegistryMetrics, SchemaRegistry, is_same
 from exporter.events.registry_http import RegistryHttp, Reply
 from exporter.events.values import load_schema
 from exporter.model import EventType, RegistryError
-from exporter.tools import audit, healthcheck, services
-from exporter.tools.facts import Level
+from exporter.tools import healthcheck
+from exporter.tools.audit import command
+from exporter.tools.check import services
+from exporter.tools.check.model import Level
 from tests.support.peers import HTTP_DRIPS, HTTP_FLOODS, Peer, Talk, http, saying, slowly
 from tests.support.registry import Answer, RegistryServer
 from tests.support.sidecar import Deployment
@@ -149,13 +151,13 @@ def test_check_says_in_one_finding_that_a_registry_never_comes_to_an_end(talk: T
 
 @any_talk
 def test_an_audit_gives_up_metrics_that_never_come_to_an_end(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "METRICS_BYTES", 1_000_000)
-    with Peer(talk) as peer, pytest.raises(audit.UnusableError, match=f"^http://me:<secret>@{peer.place}/m: ."):
-        audit._read_metrics([f"http://me:sesame@{peer.place}/m"], 0.5)
+    monkeypatch.setattr(command, "METRICS_BYTES", 1_000_000)
+    with Peer(talk) as peer, pytest.raises(command.UnusableError, match=f"^http://me:<secret>@{peer.place}/m: ."):
+        command._read_metrics([f"http://me:sesame@{peer.place}/m"], 0.5)
 
 
 @pytest.mark.parametrize("status", ["302 Found", "204 No Content", "500 Oops"])
 def test_an_audit_takes_only_a_page_for_metrics(status: str) -> None:
     answer = http(status, b"", "Location: http://elsewhere/", "Content-Length: 0")
-    with Peer(saying(answer)) as peer, pytest.raises(audit.UnusableError, match=f"the answer is {status}, see http"):
-        audit._read_metrics([peer.url], 5)
+    with Peer(saying(answer)) as peer, pytest.raises(command.UnusableError, match=f"the answer is {status}, see http"):
+        command._read_metrics([peer.url], 5)

@@ -5,10 +5,10 @@ from collections import deque
 import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from exporter import probe
+from exporter.kafka import probe
+from exporter.kafka.probe import PAUSE_SECONDS, Prober, SearchedPlaces, is_of_a_place
+from exporter.kafka.unreadable import LEAST_TRIES, Gap
 from exporter.model import Partition
-from exporter.probe import PAUSE_SECONDS, Prober, SearchedPlaces, is_of_a_place
-from exporter.unreadable import LEAST_TRIES, Gap
 from tests.support.waiting import eventually
 
 PLACE = Partition("a", 0)

@@ -12,7 +12,7 @@ import fastavro
 import pytest
 
 from exporter import BatchMonitoringProducer, ConfigError, SendError
-from exporter.batch import MAX_TIMESTAMP_MS
+from exporter.decoding.batch import MAX_TIMESTAMP_MS
 from tests.support.cluster import Record
 from tests.support.events import HEADERS, read_event
 from tests.support.kafka import Broker

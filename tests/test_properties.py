@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import BatchMonitoringProducer, BatchPerformanceMonitor, ConfigError
-from exporter.clients import Heard
-from exporter.configuration.config import Config, KafkaConfig
-from exporter.configuration.settings import load
-from exporter.properties import NO_CLAIMS, NOT_TEXT, NOTHING_TO_SHOW, mistakes, remarks
+from exporter.config.loader import load
+from exporter.config.schema import Config, KafkaConfig
+from exporter.kafka.clients import Heard
+from exporter.kafka.properties import NO_CLAIMS, NOT_TEXT, NOTHING_TO_SHOW, mistakes, remarks
 from tests.support.sidecar import PROGRAM
 
 WHOLE = ("socket.timeout.ms", "retries", "receive.message.max.bytes", "acks", "topic.metadata.refresh.interval.ms")

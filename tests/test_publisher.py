@@ -7,12 +7,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from exporter.configuration.config import BacklogLimits
-from exporter.delivery.backlog import Backlog
-from exporter.delivery.dispatch import Dispatch, Position
-from exporter.delivery.publisher import Publisher
+from exporter.config.schema import BacklogLimits
 from exporter.events.factory import Event
+from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
+from exporter.publishing.backlog import Backlog
+from exporter.publishing.dispatch import Dispatch
+from exporter.publishing.publisher import Publisher
 from tests.fakes import LARGEST_BODY, FakeChannel, FakeGroup, Fate, ManualClock, ManualWorker
 
 PARTITIONS = [Partition("ticker-data.korea", number) for number in range(3)]

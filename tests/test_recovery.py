@@ -14,10 +14,11 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.analysis import Analysis
-from exporter.delivery.dispatch import Dispatch, Position
 from exporter.events.factory import Event
+from exporter.kafka.positions import Position
 from exporter.model import EventType, FeedKey, Partition, Record
+from exporter.pipeline import Analysis
+from exporter.publishing.dispatch import Dispatch
 from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER, SECOND, UNWANTED, analysis, record, start, take, value
 
 CONTENTS = [value(), value(OTHER, "C"), value(OTHER, ""), value(UNWANTED), b"{", b"", value(KEY._replace(region="a b"))]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import FeedKey, Partition, SymbolUpdate
-from exporter.store import layout
+from exporter.store import keyspace
 
 FEEDS = [FeedKey("korea", "upbit", "ticker"), FeedKey("asia", "okx", "trade")]
 PARTITIONS = [Partition("ticker-data.korea", 0), Partition("ticker-data.korea", 1)]
@@ -31,7 +31,7 @@ def update(offset: int, *symbols: str, stamp: int = 0) -> SymbolUpdate:
 
 @given(st.lists(updates))
 def test_updates_are_put_in_order_and_each_offset_is_kept_once(given_updates: list[SymbolUpdate]) -> None:
-    found = layout.in_order(given_updates)
+    found = keyspace.in_order(given_updates)
     for partition, ordered in found.items():
         assert all(kept in given_updates and kept.partition == partition for kept in ordered)
         offsets = [kept.offset for kept in ordered]
@@ -41,8 +41,8 @@ def test_updates_are_put_in_order_and_each_offset_is_kept_once(given_updates: li
 
 @given(st.lists(updates, min_size=1))
 def test_a_delta_adds_up_what_its_records_hold(given_updates: list[SymbolUpdate]) -> None:
-    ordered = next(iter(layout.in_order(given_updates).values()))
-    delta = layout.delta(ordered, WINDOW_MS)
+    ordered = next(iter(keyspace.in_order(given_updates).values()))
+    delta = keyspace.delta(ordered, WINDOW_MS)
     messages = Counter((*window, name) for window, tally in delta.tallies.items() for name in tally.messages.elements())
     assert messages == Counter((u.feed, u.timestamp_ms // WINDOW_MS, name) for u in ordered for name in u.symbols)
     for (feed, window), tally in delta.tallies.items():
@@ -53,35 +53,35 @@ def test_a_delta_adds_up_what_its_records_hold(given_updates: list[SymbolUpdate]
 
 @given(st.lists(updates, min_size=1), st.integers(0, 32))
 def test_what_lies_below_the_fence_is_left_out(given_updates: list[SymbolUpdate], fence: int) -> None:
-    ordered = next(iter(layout.in_order(given_updates).values()))
-    assert layout.from_fence(ordered, fence) == [u for u in ordered if u.offset >= fence]
+    ordered = next(iter(keyspace.in_order(given_updates).values()))
+    assert keyspace.from_fence(ordered, fence) == [u for u in ordered if u.offset >= fence]
 
 
 def test_a_delta_spans_the_gaps_between_its_records() -> None:
-    delta = layout.delta([update(7, "A"), update(9, "A")], WINDOW_MS)
+    delta = keyspace.delta([update(7, "A"), update(9, "A")], WINDOW_MS)
     assert (delta.first, delta.next) == (7, 10)
 
 
 def test_a_delta_holds_a_bounded_number_of_records() -> None:
-    delta = layout.delta([update(offset) for offset in range(layout.RECORDS_PER_DELTA + 1)], WINDOW_MS)
-    assert delta.next == layout.RECORDS_PER_DELTA
+    delta = keyspace.delta([update(offset) for offset in range(keyspace.RECORDS_PER_DELTA + 1)], WINDOW_MS)
+    assert delta.next == keyspace.RECORDS_PER_DELTA
 
 
 def test_a_delta_holds_a_bounded_number_of_messages_but_at_least_one_record() -> None:
-    full = ["A"] * layout.MESSAGES_PER_DELTA
-    assert layout.delta([update(0, *full), update(1, "A")], WINDOW_MS).next == 1
-    assert layout.delta([update(0, *full, "A"), update(1)], WINDOW_MS).next == 1
-    assert layout.delta([update(0, "A"), update(1, *full)], WINDOW_MS).next == 1
+    full = ["A"] * keyspace.MESSAGES_PER_DELTA
+    assert keyspace.delta([update(0, *full), update(1, "A")], WINDOW_MS).next == 1
+    assert keyspace.delta([update(0, *full, "A"), update(1)], WINDOW_MS).next == 1
+    assert keyspace.delta([update(0, "A"), update(1, *full)], WINDOW_MS).next == 1
 
 
 @given(st.builds(FeedKey, *[st.text(st.characters(exclude_characters="\0", codec="utf-8"))] * 3), st.text())
 def test_a_name_leads_back_to_feed_and_symbol(feed: FeedKey, symbol: str) -> None:
     readable = symbol.encode(errors="replace").decode()
-    assert layout.parsed(layout.name(feed, symbol)) == (feed, readable)
+    assert keyspace.parsed(keyspace.name(feed, symbol)) == (feed, readable)
 
 
 def test_a_partition_is_one_slot_of_a_cluster() -> None:
-    keys = layout.Keys("marketdata")
+    keys = keyspace.Keys("marketdata")
     assert keys.messages("trade-data.asia/3") == "marketdata:{trade-data.asia/3}:messages"
     assert keys.seen("trade-data.asia/3") == "marketdata:{trade-data.asia/3}:seen"
     assert keys.distinct(FEEDS[0], 7) == "marketdata:{korea:upbit:ticker}:distinct:7"

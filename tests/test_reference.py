@@ -8,10 +8,10 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from exporter.configuration.config import Config, CreateTopics, Thresholds
-from exporter.configuration.settings import expected, keys, load
+from exporter.config.loader import expected, keys, load
+from exporter.config.schema import Config, CreateTopics, Thresholds
 
-REFERENCE = (files("exporter.configuration") / "reference.yml").read_text()
+REFERENCE = (files("exporter.config") / "reference.yml").read_text()
 
 
 def loaded(text: str | None) -> Config:

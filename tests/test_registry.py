@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.configuration.config import OutputConfig
+from exporter.config.schema import OutputConfig
 from exporter.events.registry import RegistryMetrics, SchemaRegistry, subject
 from exporter.events.registry_http import REDIRECTS_MAX, RegistryHttp
 from exporter.events.values import load_schema
-from exporter.foreign import TEXT_MAX
 from exporter.model import EventType, RegistryError, RegistryRefused
+from exporter.runtime.foreign_text import TEXT_MAX
 from tests.support.process import free_port
 from tests.support.registry import MOVED, READ, WRITE, RegistryServer
 from tests.support.sidecar import Deployment

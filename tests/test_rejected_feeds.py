@@ -6,19 +6,20 @@ from collections import defaultdict
 
 import pytest
 
-from exporter.analysis import Analysis
-from exporter.analyzers.states import CALM_MS, GRACE_MS, FeedState, Scope
-from exporter.cardinality import FeedFilter
-from exporter.codec import Decoder
-from exporter.configuration.config import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
-from exporter.delivery.dispatch import Position, Start
+from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
+from exporter.decoding.json_decoder import Decoder
+from exporter.decoding.names import FeedFilter
 from exporter.events.encoding import JsonEncoder
 from exporter.events.factory import EventFactory
-from exporter.feeds import Feed, FeedTable
+from exporter.feeds.comparison import NoComparison
+from exporter.feeds.evaluator import Rounds, Sight
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import watches
+from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState, Scope
+from exporter.feeds.table import FeedTable
+from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
-from exporter.watching.comparison import NoComparison
-from exporter.watching.diagnosis import Rounds, Sight
-from exporter.watching.watch import watches
+from exporter.pipeline import Analysis
 from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER, SECOND, take, value
 
 LIMIT_MS = 20_000

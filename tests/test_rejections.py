@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.analyzers.rejections import (
+from exporter.feeds.rejections import (
     DETAIL_CHARACTERS,
     KEPT,
     LISTED,

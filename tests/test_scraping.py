@@ -11,11 +11,11 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from exporter.app import App
-from exporter.configuration import settings
-from exporter.delivery.dispatch import Position, Start
+from exporter.config import loader
+from exporter.feeds.comparison import NoComparison
+from exporter.feeds.evaluator import Rounds
+from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
-from exporter.watching.comparison import NoComparison
-from exporter.watching.diagnosis import Rounds
 from exporter.web.interface import WebMetrics
 from exporter.web.server import WebServer
 from grafana import generate
@@ -62,7 +62,7 @@ def replica(heard: Mapping[FeedKey, Partition], silent: Mapping[FeedKey, Partiti
     """Return a sidecar that has read from these partitions: some feeds every second, of others one batch."""
     feeds = {"expected": EXPECTED, "thresholds": [{"silent": "5s"}]}
     flags = {f"feeds.{key}": value for key, value in feeds.items()}
-    app = App(settings.load(None, {}, flags, hostname="box", read_file=str))
+    app = App(loader.load(None, {}, flags, hostname="box", read_file=str))
     analysis, rounds = app.loop.analysis, Rounds(NoComparison())
     for partition in {*heard.values(), *silent.values()}:
         analysis.assign(partition, Start(Position(0, 0, NOW_MS), 0, 0))

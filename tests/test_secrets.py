@@ -15,18 +15,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter import cli, foreign, logs
-from exporter.codec import Decoder
-from exporter.configuration.config import Config, Limits, redacted
-from exporter.configuration.secrets import exposed, flag_names
-from exporter.configuration.settings import ConfigError, load
+from exporter import cli
+from exporter.config.loader import ConfigError, load
+from exporter.config.schema import Config, Limits, redacted
+from exporter.config.secrets import exposed, flag_names
+from exporter.decoding.json_decoder import Decoder
 from exporter.events.encoding import AvroEncoder, JsonEncoder
 from exporter.events.factory import EventFactory
 from exporter.events.values import error_value
-from exporter.foreign import TEXT_MAX, hide, printable, without_secrets
 from exporter.model import Partition, Record, Rejected
-from exporter.redaction import LENGTH_MIN, MASK, Redactor
-from exporter.tools.facts import Finding, Level
+from exporter.runtime import foreign_text, logs
+from exporter.runtime.foreign_text import TEXT_MAX, hide, printable, without_secrets
+from exporter.runtime.redaction import LENGTH_MIN, MASK, Redactor
+from exporter.tools.check.model import Finding, Level
 from tests.support.kafka import Broker
 from tests.support.redis import RedisServer
 from tests.support.registry import RegistryServer
@@ -149,12 +150,12 @@ def assert_hidden(secret: str, text: str) -> None:
 @given(secret=SECRETS, sink=st.sampled_from(sorted(SINKS)))
 def test_no_secret_of_any_place_is_shown_by_anything(place: str, secret: str, sink: str) -> None:
     """However a server quotes it; nor by the configuration itself and its mistakes."""
-    foreign._Known.redactor = Redactor()
+    foreign_text._Known.redactor = Redactor()
     found = configured(place, secret)
     assert_hidden(secret, str(found) + repr(found))
     if isinstance(found, Config):
         assert_hidden(secret, json.dumps(redacted(found), ensure_ascii=False))
-    if not set(foreign._Known.redactor.secrets):
+    if not set(foreign_text._Known.redactor.secrets):
         assert isinstance(found, ConfigError)  # nobody knows that it is one, and nothing starts
         return
     for quoting in QUOTINGS.values():

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from exporter.configuration.config import Config, KafkaConfig
-from exporter.tools import cluster
+from exporter.config.schema import Config, KafkaConfig
+from exporter.tools.check import cluster
 from tests.support.kafka import running
 from tests.support.secure import Authority, SecureBroker
 from tests.support.sidecar import Deployment, Sidecar

@@ -12,14 +12,14 @@ import pytest
 import yaml
 
 from exporter.analyzers.latency import Stage
-from exporter.analyzers.states import FeedState
-from exporter.feeds import Feed
+from exporter.feeds.comparison import NoComparison
+from exporter.feeds.evaluator import Rounds
+from exporter.feeds.feed import Feed
+from exporter.feeds.states import FeedState
 from exporter.model import Anomaly, FeedKey, Partition, Reason, Record
-from exporter.tools import oddities
-from exporter.tools.market import SimulatedRecord, Simulator
-from exporter.tools.simulate import OTHERS, SCENARIOS, SUBJECT, feeds, story
-from exporter.watching.comparison import NoComparison
-from exporter.watching.diagnosis import Rounds
+from exporter.tools.simulate import anomalies
+from exporter.tools.simulate.command import OTHERS, SCENARIOS, SUBJECT, feeds, story
+from exporter.tools.simulate.market import SimulatedRecord, Simulator
 from tests.support.analysis import START, analysis, start, take
 from tests.support.kafka import Broker
 from tests.support.sidecar import PROGRAM
@@ -210,7 +210,7 @@ def test_garbage_is_rejected() -> None:
 def test_every_oddity_is_counted_as_the_anomaly_it_names() -> None:
     """In the scenario, all of them are met."""
     met = {kind for kind, count in seen("anomalies").subject.anomalies.items() if count}
-    assert {kind for kind, _ in oddities.KINDS} | {Anomaly.SIZE_MISMATCH} <= met
+    assert {kind for kind, _ in anomalies.KINDS} | {Anomaly.SIZE_MISMATCH} <= met
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - {"anomalies", "frozen", "skew_ahead", "replay"}))

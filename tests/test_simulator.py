@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.configuration.config import Config
+from exporter.config.schema import Config
 from exporter.model import FeedKey, Reason, Rejected
-from exporter.tools.embedded import EmbeddedBroker
-from exporter.tools.evidence import Judge
-from exporter.tools.garbage import KINDS, Garbage
-from exporter.tools.market import FEEDS, Feed, FeedTruth, SimulatedRecord, Simulator
-from exporter.tools.prices import symbol_names
-from exporter.tools.simulator import Collectors, faster
+from exporter.tools.audit.readers import Judge
+from exporter.tools.demo.embedded import EmbeddedBroker
+from exporter.tools.simulate.invalid_records import KINDS, Garbage
+from exporter.tools.simulate.market import FEEDS, Feed, FeedTruth, SimulatedRecord, Simulator
+from exporter.tools.simulate.prices import symbol_names
+from exporter.tools.simulate.simulator import Collectors, faster
 from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
 
@@ -103,7 +103,7 @@ def test_truth_is_what_an_independent_reader_counts(market: tuple[int, list[Feed
         truth.unchanged += batch["data"] == told.get(facts.feed) and facts.feed.request_type != "trade"
         told[facts.feed] = batch["data"]
     assert counted == simulator.truth.feeds
-    assert garbage == simulator.truth.garbage
+    assert garbage == simulator.truth.invalid_records
 
 
 @given(markets)

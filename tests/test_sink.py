@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from exporter.delivery.channel import Channel, ChannelError, Ending, Outcome
-from exporter.delivery.dispatch import Position
-from exporter.delivery.sink import CountingProducer, IdempotentChannel, NullChannel, TransactionalChannel
 from exporter.events.factory import Event
+from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
+from exporter.publishing.channels.channel import Channel, ChannelError, Ending, Outcome
+from exporter.publishing.channels.idempotent import CountingProducer, IdempotentChannel
+from exporter.publishing.channels.null import NullChannel
+from exporter.publishing.channels.transactional import TransactionalChannel
 from tests.fakes import FakeChannel, FakeGroup
 from tests.support.kafka import Broker
 from tests.support.waiting import eventually

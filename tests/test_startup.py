@@ -66,4 +66,4 @@ def test_the_version_is_looked_up_only_when_it_is_asked_for() -> None:
     ],
 )
 def test_a_command_loads_no_client_of_what_is_not_configured(command: str, unneeded: set[str]) -> None:
-    assert loaded(f"{AT_THE_END}import exporter.tools.{command}") & unneeded == set()
+    assert loaded(f"{AT_THE_END}from exporter.cli import _tool\n_tool({command!r})") & unneeded == set()

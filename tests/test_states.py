@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.analyzers.states import (
+from exporter.feeds.states import (
     CALM_MS,
     GRACE_MS,
     PATIENCE_MS,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from exporter.model import FeedKey
-from exporter.tools.market import Feed, Simulator
-from exporter.tools.simulator import Collectors
+from exporter.tools.simulate.market import Feed, Simulator
+from exporter.tools.simulate.simulator import Collectors
 from tests.support.sidecar import Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
 

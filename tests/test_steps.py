@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from exporter.feeds import Feed
+from exporter.feeds.comparison import NoComparison
+from exporter.feeds.evaluator import Rounds
+from exporter.feeds.feed import Feed
 from exporter.model import FeedKey, Partition
-from exporter.visits import PIECE_SECONDS, FairLock, Visits
-from exporter.watching.comparison import NoComparison
-from exporter.watching.diagnosis import Rounds
+from exporter.runtime.fair_lock import PIECE_SECONDS, FairLock, Visits
 from tests.support.analysis import FIRST, KEY, NOW_MS, SECOND, START, WATCHES, analysis, record, start, take, value
 
 

@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from exporter.configuration.config import RedisConfig
+from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import connection
 from exporter.store import redis_store as store
 from exporter.store.breaker import CircuitBreaker, CircuitState
-from exporter.store.counts import StoreMetrics
+from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.store.store import NullStore, Store, StoreUnavailable, SymbolStatistics
 from tests.support.process import free_port

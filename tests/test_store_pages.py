@@ -9,12 +9,12 @@ import pytest
 import redis
 
 from exporter.model import FeedKey
-from exporter.store import layout, pages
+from exporter.store import keyspace, pages
 from exporter.store.pages import PageReader
 from exporter.store.store import Place, StoreUnavailable, SymbolStatistics
 from tests.support.redis import RedisServer
 
-KEYS = layout.Keys("pages")
+KEYS = keyspace.Keys("pages")
 UPBIT, OKX = FeedKey("korea", "upbit", "ticker"), FeedKey("asia", "okx", "ticker")
 STAMP_MS = 1_760_031_213_000
 
@@ -33,7 +33,7 @@ def reader(client: redis.Redis, seconds: float = 60.0) -> PageReader:
 
 def keep(client: redis.Redis, partition: str, feed: FeedKey, symbols: Iterable[str], messages: int = 1) -> None:
     """Keep symbols of a feed as the store does, with so many messages of each and a stamp that says as much."""
-    names = [layout.name(feed, symbol) for symbol in symbols]
+    names = [keyspace.name(feed, symbol) for symbol in symbols]
     client.hset(KEYS.messages(partition), "", 7)
     client.hset(KEYS.messages(partition), mapping=dict.fromkeys(names, messages))
     client.zadd(KEYS.seen(partition), dict.fromkeys(names, STAMP_MS + messages))
@@ -86,9 +86,9 @@ def test_the_cost_of_a_page_is_that_of_its_rows(client: redis.Redis) -> None:
 def test_what_others_have_put_under_our_keys_is_passed_over(client: redis.Redis) -> None:
     """A name that is none, a count that is none, a count without a stamp."""
     keep(client, "t/0", UPBIT, ["A", "B", "C"])
-    client.hset(KEYS.messages("t/0"), mapping={b"odd": 1, b"\xff\x00\xff": 2, layout.name(UPBIT, "B"): "many"})
+    client.hset(KEYS.messages("t/0"), mapping={b"odd": 1, b"\xff\x00\xff": 2, keyspace.name(UPBIT, "B"): "many"})
     client.zadd(KEYS.seen("t/0"), {b"odd": 1, b"\xff\x00\xff": 1})
-    client.zrem(KEYS.seen("t/0"), layout.name(UPBIT, "C"))
+    client.zrem(KEYS.seen("t/0"), keyspace.name(UPBIT, "C"))
     assert listed(client, None, 10) == [SymbolStatistics(UPBIT, "A", 1, STAMP_MS + 1)]
 
 
@@ -110,7 +110,7 @@ def test_symbols_are_looked_up_whatever_partition_has_them(
     monkeypatch.setattr(pages, "LOOKUPS", 4)
     keep(client, "t/0", UPBIT, ["A", "B"], messages=1)
     keep(client, "t/1", UPBIT, ["B", "C"], messages=20)
-    names = [layout.name(UPBIT, symbol) for symbol in "ABCDE"]
+    names = [keyspace.name(UPBIT, symbol) for symbol in "ABCDE"]
     assert {row.symbol: row.messages for row in reader(client).statistics(names)} == {"A": 1, "B": 21, "C": 20}
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.configuration.config import Config, RedisConfig
-from exporter.store import connection, layout
+from exporter.config.schema import Config, RedisConfig
+from exporter.store import connection, keyspace
 from exporter.store.store import StoreUnavailable
-from exporter.tools import services
-from exporter.tools.facts import Level
+from exporter.tools.check import services
+from exporter.tools.check.model import Level
 from tests.support.peers import HTTP_FLOODS, REDIS_DRIPS, REDIS_FLOODS, REDIS_ODD, Peer, Talk, redis
 from tests.support.redis import RedisServer
 from tests.support.sidecar import Deployment
@@ -124,14 +124,14 @@ def test_foreign_entries_are_left_out_and_counted_and_take_nothing_away(redis_se
 
 @given(st.binary() | st.floats() | st.none() | st.integers())
 def test_a_number_is_no_less_than_nothing_and_has_64_bits(value: object) -> None:
-    number = layout.number(value)
+    number = keyspace.number(value)
     assert number is None or 0 <= number < 2**63
 
 
 @given(st.binary())
 def test_what_passes_for_a_name_can_be_read(text: bytes) -> None:
-    if layout.is_name(text):
-        assert len(layout.parsed(text)) == 2
+    if keyspace.is_name(text):
+        assert len(keyspace.parsed(text)) == 2
 
 
 @pytest.mark.hostile

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from redis import Redis, RedisError
 from redis._parsers.base import BaseParser
 
-from exporter.foreign import printable
-from exporter.store import layout
+from exporter.runtime.foreign_text import printable
+from exporter.store import keyspace
 from exporter.store import redis_store as store
 from exporter.store.refusals import NO_CLUSTER, is_final, said
 from exporter.store.store import StoreUnavailable
@@ -364,14 +364,14 @@ def test_what_is_refused_in_the_middle_is_dropped_and_counted_and_the_rest_arriv
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The fence has moved: offered again the record would pass for counted. The server works, so nothing waits."""
-    monkeypatch.setattr(layout, "RECORDS_PER_DELTA", 1)
+    monkeypatch.setattr(keyspace, "RECORDS_PER_DELTA", 1)
     with willing.client() as client:
-        client.hset(f"middle:{{{PLACE}}}:messages", layout.name(UPBIT, "KRW-BTC"), "no number")
+        client.hset(f"middle:{{{PLACE}}}:messages", keyspace.name(UPBIT, "KRW-BTC"), "no number")
     replica = start(willing.url, prefix="middle")
     replica.store.offer([update(offset, symbol) for offset, symbol in enumerate(["KRW-BTC", "KRW-ETH"] * 3)])
     replica.stop()
     with willing.client() as client:
-        assert client.hget(f"middle:{{{PLACE}}}:messages", layout.name(UPBIT, "KRW-ETH")) == "3"
+        assert client.hget(f"middle:{{{PLACE}}}:messages", keyspace.name(UPBIT, "KRW-ETH")) == "3"
     assert replica.dropped == 3
     assert replica.metric("circuit_state", state="closed") == 1
     assert [record.message for record in caplog.records] == [

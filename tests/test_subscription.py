@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer
 
-from exporter.subscription import Subscription
-from exporter.tools import audit
+from exporter.config.subscription import Subscription
+from exporter.tools.audit import command
 from tests.support.cluster import Record
 from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Sidecar
@@ -164,6 +164,6 @@ def test_an_audit_counts_what_sidecars_published_as_the_sidecar_does(
     running.stop()
     options = ["--topic", f"^{deployment.topic}$", "--event-topic", deployment.events]
     parser = argparse.ArgumentParser()
-    audit.add_arguments(parser)
-    assert audit.main(parser.parse_args(["--bootstrap-servers", deployment.cluster.bootstrap, *options])) == 0
+    command.add_arguments(parser)
+    assert command.main(parser.parse_args(["--bootstrap-servers", deployment.cluster.bootstrap, *options])) == 0
     assert "95 records, 0 of them rejected, 5 filtered" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.topic_pattern import TopicPattern
+from exporter.config.topic_pattern import TopicPattern
 
 libc = ctypes.CDLL(None)
 REG_EXTENDED = 1

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter import certificates
-from exporter.repeats import Repeats
-from exporter.unreachable import MEANINGS, Unreachable, understood
+from exporter.kafka import certificates
+from exporter.kafka.connection_errors import MEANINGS, Unreachable, understood
+from exporter.runtime.log_repeats import Repeats
 from tests.support.documents import DOCUMENTS
 from tests.support.secure import Authority
 

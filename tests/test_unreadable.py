@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.kafka.unreadable import LEAST_SECONDS, LEAST_TRIES, Places, readable_from
 from exporter.model import Partition
-from exporter.unreadable import LEAST_SECONDS, LEAST_TRIES, Places, readable_from
 from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.unreadable import LEAST_RECORDS, SMALL_BUFFER, write_unreadable

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from exporter.model import Reason
-from exporter.tools import audit
+from exporter.tools.audit import command
 from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
 
@@ -84,9 +84,9 @@ def test_a_feed_with_a_field_that_cannot_be_read_in_each_batch_is_well(deploymen
 def audited(deployment: Deployment, metrics: str) -> int:
     """The exit code of an audit of topics and metrics."""
     parser = argparse.ArgumentParser()
-    audit.add_arguments(parser)
+    command.add_arguments(parser)
     topics = ["--topic", deployment.topic, "--event-topic", deployment.events, "--metrics", metrics]
-    return audit.main(parser.parse_args(["--bootstrap-servers", deployment.cluster.bootstrap, *topics]))
+    return command.main(parser.parse_args(["--bootstrap-servers", deployment.cluster.bootstrap, *topics]))
 
 
 def test_an_error_event_says_what_a_value_looks_like_and_quotes_the_place(deployment: Deployment) -> None:

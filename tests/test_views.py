@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from exporter.analyzers.symbols import CONFIRMATIONS, SymbolStatus
 from exporter.app import App
-from exporter.configuration.config import Config, ExpectedFeed, FeedsConfig, RedisConfig
-from exporter.feeds import Feed
-from exporter.metrics.feed_text import texts
+from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, RedisConfig
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, Surroundings
+from exporter.instrument.families import texts
 from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from exporter.model import FeedKey, Record, Unavailable
 from exporter.store import redis_store
-from exporter.watching.watch import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, Surroundings
 from exporter.web.interface import CursorError, Row
-from exporter.web.views import SidecarViews
+from exporter.web.queries import SidecarViews
 from tests.support.analysis import FIRST, KEY, NOW_MS, START, start
 from tests.support.process import free_port
 from tests.support.redis import RedisServer

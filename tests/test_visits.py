@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from exporter import visits as module
-from exporter.visits import FairLock, Visits
+from exporter.runtime import fair_lock as module
+from exporter.runtime.fair_lock import FairLock, Visits
 from tests.support.waiting import eventually
 
 FOREVER_SECONDS = 1000.0

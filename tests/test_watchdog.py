@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from exporter.watchdog import Watchdog
+from exporter.runtime.watchdog import Watchdog
 
 LIMIT = 60.0
 

@@ -13,7 +13,7 @@ import requests
 import yaml
 from prometheus_client.samples import Exemplar
 
-from exporter.metrics.exposition import OPENMETRICS, TEXT, Family
+from exporter.instrument.exposition import OPENMETRICS, TEXT, Family
 from exporter.model import Status, Unavailable
 from exporter.web.interface import CursorError
 from exporter.web.server import WebServer

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from exporter.delivery.worker import Task, ThreadWorker, Worker
+from exporter.runtime.worker import Task, ThreadWorker, Worker
 from tests.fakes import ManualClock, ManualWorker
 from tests.support.waiting import eventually
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from exporter.batch import Batch
-    from exporter.measured import Measured
+    from exporter.decoding.batch import Batch
+    from exporter.decoding.batch_stats import Measured
     from exporter.model import Arrival
 
 

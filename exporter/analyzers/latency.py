@@ -12,11 +12,11 @@ from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
 
-from exporter.measured import MIN_TIMESTAMP_MS
+from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 
 if TYPE_CHECKING:
-    from exporter.batch import Batch
-    from exporter.measured import Measured
+    from exporter.decoding.batch import Batch
+    from exporter.decoding.batch_stats import Measured
     from exporter.model import Arrival
 
 LATENCY_BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)

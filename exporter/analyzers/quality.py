@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from exporter.analyzers.books import Books
-from exporter.batch import FIELDS, MAX_TIMESTAMP_MS, NO_JSON, PartialBatch
-from exporter.measured import MIN_TIMESTAMP_MS
+from exporter.analyzers.order_books import Books
+from exporter.decoding.batch import FIELDS, MAX_TIMESTAMP_MS, NO_JSON, PartialBatch
+from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 from exporter.model import Anomaly
 
 if TYPE_CHECKING:
-    from exporter.batch import Batch, Message
-    from exporter.measured import Measured
+    from exporter.decoding.batch import Batch, Message
+    from exporter.decoding.batch_stats import Measured
     from exporter.model import Arrival
 
 MEANINGS = {

@@ -11,19 +11,20 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from exporter.api.arguments import configure
-from exporter.batch import Batch
-from exporter.cardinality import FeedFilter
-from exporter.codec import Decoder
-from exporter.feeds import Feed, FeedTable
-from exporter.measured import Measured
-from exporter.metrics.exposition import TEXT, label_text, render
+from exporter.decoding.batch import Batch
+from exporter.decoding.batch_stats import Measured
+from exporter.decoding.json_decoder import Decoder
+from exporter.decoding.names import FeedFilter
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import watches
+from exporter.feeds.table import FeedTable
+from exporter.instrument.exposition import TEXT, label_text, render
+from exporter.instrument.families import families, texts
 from exporter.metrics.feed_metrics import FEED_FAMILIES
-from exporter.metrics.feed_text import families, texts
 from exporter.model import Arrival, BatchResult, FeedKey, Partition
-from exporter.store.counts import StoreMetrics
+from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.store.store import NullStore, Store
-from exporter.watching.watch import watches
 
 STORE_STOP_SECONDS = 2.0
 

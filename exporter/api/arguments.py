@@ -6,13 +6,13 @@ import json
 import socket
 from collections.abc import Callable, Iterable, Mapping
 
-from exporter.cardinality import check_feed
-from exporter.configuration.config import Config, Limits, shown
-from exporter.configuration.conflicts import Conflict
-from exporter.configuration.files import read_text
-from exporter.configuration.settings import load, secrets
-from exporter.foreign import hide
+from exporter.config.conflicts import Conflict
+from exporter.config.files import read_text
+from exporter.config.loader import load, secrets
+from exporter.config.schema import Config, Limits, shown
+from exporter.decoding.names import check_feed
 from exporter.model import FeedKey, Rejected
+from exporter.runtime.foreign_text import hide
 
 
 def configure(

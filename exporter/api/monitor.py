@@ -10,11 +10,11 @@ from concurrent.futures import Future
 
 from exporter.api.arguments import configure, feed_key
 from exporter.app import App
-from exporter.configuration.config import Limits
-from exporter.configuration.layers import Problem
-from exporter.configuration.settings import ConfigError
-from exporter.drivers import mistakes
+from exporter.config.layers import Problem
+from exporter.config.loader import ConfigError
+from exporter.config.schema import Limits
 from exporter.model import FeedKey
+from exporter.preflight import mistakes
 
 JOIN_SECONDS = 10.0
 # More than the loop takes to publish what waits, to leave the group and to give up on what does not end.

@@ -11,13 +11,13 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
-from exporter import clients
-from exporter.configuration.config import Config
+from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.events.factory import Event
-from exporter.foreign import printable
+from exporter.kafka import clients
+from exporter.kafka.connection_errors import said
 from exporter.model import EventType, RegistryError
-from exporter.unreachable import said
+from exporter.runtime.foreign_text import printable
 
 POLL_SECONDS = 0.2
 

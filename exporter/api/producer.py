@@ -14,16 +14,16 @@ from msgspec import Meta
 
 from exporter.api.arguments import configure, feed_key
 from exporter.api.outbox import Outbox, SendError
-from exporter.batch import MAX_TIMESTAMP_MS
-from exporter.configuration.config import Config
-from exporter.configuration.layers import Problem
-from exporter.configuration.settings import ConfigError
+from exporter.config.layers import Problem
+from exporter.config.loader import ConfigError
+from exporter.config.schema import Config
+from exporter.decoding.batch import MAX_TIMESTAMP_MS
 from exporter.events import framing
 from exporter.events.factory import Event, EventFactory
 from exporter.events.values import aggregated_value, batch_value, error_value, utc_text
-from exporter.limiter import RateLimiter
+from exporter.kafka.properties import mistakes
 from exporter.model import BatchResult, EventType, FeedKey, Partition
-from exporter.properties import mistakes
+from exporter.runtime.rate_limit import RateLimiter
 
 SEND_SECONDS = 10.0
 POLL_SECONDS = 0.2

@@ -7,7 +7,7 @@ import re
 from exporter.decoding.binary import LOOKED_AT, binary_format
 from exporter.decoding.encodings import UNKNOWN, encoding
 from exporter.decoding.literals import BOM
-from exporter.foreign import masked_part
+from exporter.runtime.foreign_text import masked_part
 
 # So far from what is quoted a secret may begin, or end, of which a part would be quoted.
 _MARGIN = 256

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from exporter.batch import ELSEWHERE, LEVELS, NO_JSON, PRICES, Batch, Message, PartialBatch
 from exporter.decoding.appearance import around
+from exporter.decoding.batch import ELSEWHERE, LEVELS, NO_JSON, PRICES, Batch, Message, PartialBatch
 from exporter.decoding.faults import UNREADABLE, in_row, rejection, too_many_messages
 from exporter.decoding.literals import MARK
 from exporter.decoding.numbers import exact, number, stamp, whole

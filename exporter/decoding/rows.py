@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from exporter.batch import NO_JSON, PRICES, Batch, Message
+from exporter.decoding.batch import NO_JSON, PRICES, Batch, Message
 
 _Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 

@@ -10,9 +10,9 @@ import msgspec
 
 from exporter.events.encoding import REMEMBERED_FEEDS, Encoder, Stamp
 from exporter.events.values import error_value, excerpt, summary_value, utc_text
-from exporter.feeds import Window
-from exporter.foreign import masked
+from exporter.feeds.window import Window
 from exporter.model import EVENT_PREFIX, BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
+from exporter.runtime.foreign_text import masked
 
 # To name a member of an enum costs more than all the headers of an event.
 _BATCH = EventType.BATCH

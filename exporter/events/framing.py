@@ -7,7 +7,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
-from exporter.configuration.config import OutputConfig
+from exporter.config.schema import OutputConfig
 from exporter.events.encoding import AvroEncoder, Encoder, JsonEncoder, single_object_frame
 from exporter.events.values import load_schema
 from exporter.model import EventType

@@ -12,12 +12,12 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 from requests.auth import HTTPBasicAuth
 
-from exporter.configuration.config import OutputConfig
-from exporter.configuration.notation import credentials
-from exporter.configuration.secrets import shown_text
-from exporter.fetching import Answer, TooLarge, fetch
-from exporter.foreign import printable
+from exporter.config.parsers import credentials
+from exporter.config.schema import OutputConfig
+from exporter.config.secrets import shown_text
 from exporter.model import RegistryError
+from exporter.runtime.foreign_text import printable
+from exporter.runtime.http_client import Answer, TooLarge, fetch
 
 # Of one question, redirects included: shorter than a stopping sidecar waits for its producer.
 CALL_SECONDS = 4.0

@@ -9,9 +9,9 @@ from importlib import resources
 from typing import Any
 
 from exporter.decoding.appearance import around
-from exporter.feeds import Window
-from exporter.foreign import masked
+from exporter.feeds.window import Window
 from exporter.model import BatchResult, EventType, FeedKey
+from exporter.runtime.foreign_text import masked
 
 EXCERPT_BYTES = 200
 MESSAGE_MAX = 500

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS, Feed
-from exporter.metrics.feed_text import FeedFamily, Lines, buckets, counter, spelled, stamp
+from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, Feed
+from exporter.instrument.families import FeedFamily, Lines, buckets, counter, spelled, stamp
 from exporter.model import BatchResult
 
 _COUNT_LE = spelled(COUNT_BOUNDS)

@@ -17,18 +17,18 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.samples import Exemplar
 
-from exporter.analysis import Analysis
-from exporter.configuration.config import Config
-from exporter.feeds import Feed
-from exporter.handler import SourceCounts
-from exporter.logs import LogCounter, dropped_lines
+from exporter.config.schema import Config
+from exporter.feeds.feed import Feed
+from exporter.instrument.exposition import Family, label_text
+from exporter.instrument.families import FeedText, families, spelled, texts
+from exporter.instrument.histogram import Histogram
 from exporter.loop import Loop
-from exporter.metrics.exposition import Family, label_text
 from exporter.metrics.feed_metrics import FEED_FAMILIES
-from exporter.metrics.feed_text import FeedText, families, spelled, texts
-from exporter.metrics.histogram import Histogram
 from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from exporter.model import EventType, Reason
+from exporter.pipeline import Analysis
+from exporter.runtime.logs import LogCounter, dropped_lines
+from exporter.source.handler import SourceCounts
 
 ANOMALIES = "marketdata_anomalies"
 FEED_ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from exporter.analyzers.freshness import INTERVAL_BOUNDS
 from exporter.analyzers.latency import LATENCY_BOUNDS_MS, Stage
-from exporter.analyzers.states import FeedState
-from exporter.analyzers.symbols import AGE_BOUNDS_MS, OTHER, SymbolStatus
-from exporter.feeds import Feed
-from exporter.metrics.exposition import label_text
-from exporter.metrics.feed_text import FeedFamily, Lines, buckets, counter, spelled, stamp
+from exporter.analyzers.message_age import AGE_BOUNDS_MS
+from exporter.analyzers.symbols import OTHER, SymbolStatus
+from exporter.feeds.feed import Feed
+from exporter.feeds.states import FeedState
+from exporter.instrument.exposition import label_text
+from exporter.instrument.families import FeedFamily, Lines, buckets, counter, spelled, stamp
 
 _INTERVAL_LE = spelled(INTERVAL_BOUNDS)
 _AGE_LE = spelled(bound / 1000 for bound in AGE_BOUNDS_MS)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import redis
 
 from exporter.model import FeedKey
-from exporter.store import layout
+from exporter.store import keyspace
 from exporter.store.refusals import is_final
 from exporter.store.store import Place, StoreUnavailable, SymbolStatistics
 
@@ -39,18 +39,18 @@ class PageReader:
     """
 
     def __init__(
-        self, client: redis.Redis, keys: layout.Keys, deadline: float, skipped: Callable[[], object] = lambda: None
+        self, client: redis.Redis, keys: keyspace.Keys, deadline: float, skipped: Callable[[], object] = lambda: None
     ) -> None:
         self._client = client
         self._keys = keys
         self._deadline = deadline
         self._skipped = skipped
         index: list[Any] = client.zrange(keys.partitions, 0, -1)
-        self._partitions = sorted(name.decode() for name in index if self._is_ours(layout.is_partition(name)))
+        self._partitions = sorted(name.decode() for name in index if self._is_ours(keyspace.is_partition(name)))
 
     def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
         """Return at most so many symbols (of a feed), and where the next begin, None at the end."""
-        match = None if feed is None else layout.pattern(feed)
+        match = None if feed is None else keyspace.pattern(feed)
         found: list[SymbolStatistics] = []
         place = self._existing(after)
         for _ in range(SCANS_MAX):
@@ -73,7 +73,7 @@ class PageReader:
                 holders = [number for number, (messages, seen) in enumerate(values) if None not in (messages, seen)]
                 if holders and first in (None, self._partitions[holders[0]]):
                     messages, seen_ms = zip(*(values[number] for number in holders), strict=True)
-                    yield SymbolStatistics(*layout.parsed(name), sum(messages), max(seen_ms))
+                    yield SymbolStatistics(*keyspace.parsed(name), sum(messages), max(seen_ms))
 
     def _values(self, names: Sequence[bytes]) -> Iterator[list[tuple[int | None, int | None]]]:
         """Yield messages and stamp of each name, for each partition."""
@@ -94,7 +94,7 @@ class PageReader:
             return [None] * size
         if isinstance(result, Exception):
             raise result
-        numbers = [layout.number(value) for value in result]
+        numbers = [keyspace.number(value) for value in result]
         for value, number in zip(result, numbers, strict=True):
             self._is_ours(value is None or number is not None)
         return numbers
@@ -114,8 +114,8 @@ class PageReader:
             self._skipped()
             return _Step([], 0)
         cursor, names = step
-        after = (name for name in names if name > place.name and name != layout.FENCE)
-        return _Step(sorted(name for name in after if self._is_ours(layout.is_name(name))), int(cursor))
+        after = (name for name in names if name > place.name and name != keyspace.FENCE)
+        return _Step(sorted(name for name in after if self._is_ours(keyspace.is_name(name))), int(cursor))
 
     def _existing(self, place: Place) -> Place | None:
         """The place, or the beginning of the next partition when its own is gone."""

@@ -1,4 +1,4 @@
-"""The store in Redis; `exporter.store.layout` tells what it keeps there and how.
+"""The store in Redis; `exporter.store.keyspace` tells what it keeps there and how.
 
 The loop offers updates, a thread writes them. What waits is offered to Redis again until it is accepted, up to a limit;
 beyond that updates are dropped and counted. Readers may ask from other threads, and may have to wait.
@@ -14,15 +14,15 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
-from exporter import logs
-from exporter.configuration.config import RedisConfig
-from exporter.limiter import RateLimiter
+from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
-from exporter.store import layout
+from exporter.runtime import logs
+from exporter.runtime.rate_limit import RateLimiter
+from exporter.runtime.threads import Start, start
+from exporter.store import keyspace
 from exporter.store.breaker import CircuitBreaker, CircuitState
-from exporter.store.counts import RedisCounts, StoreMetrics, StoreRefused
+from exporter.store.client import RedisCounts, StoreMetrics, StoreRefused
 from exporter.store.store import Place, StoreUnavailable, SymbolStatistics
-from exporter.threads import Start, start
 
 PING_SECONDS = 5.0
 # Between tries that fail, until the breaker opens: a failover or a full moment is over after some of them.
@@ -160,7 +160,7 @@ class RedisStore:
                 self._stopping.wait(PAUSE_SECONDS)
             # While it fails, even an idle store asks again soon.
             seconds = PING_SECONDS if is_working else 0.0
-            self._pending = self._pending or layout.in_order(self._waiting.take(seconds))
+            self._pending = self._pending or keyspace.in_order(self._waiting.take(seconds))
         self._drop_all()
         self._redis.close()
 
@@ -212,7 +212,7 @@ class RedisStore:
         """Forget what lies below an offset of each partition; return how many records that were."""
         before = sum(map(len, self._pending.values()))
         left = {
-            partition: layout.from_fence(updates, reached.get(partition, 0))
+            partition: keyspace.from_fence(updates, reached.get(partition, 0))
             for partition, updates in self._pending.items()
         }
         self._pending = {partition: updates for partition, updates in left.items() if updates}

@@ -10,8 +10,8 @@ import re
 
 from redis import exceptions
 
-from exporter.foreign import printable
-from exporter.store.layout import HALFWAY
+from exporter.runtime.foreign_text import printable
+from exporter.store.keyspace import HALFWAY
 
 NO_CLUSTER = "Redis Cluster is not supported, redis.url must name a server without cluster mode"
 _CLUSTER = (

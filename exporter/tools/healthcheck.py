@@ -13,8 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from exporter.configuration.config import Config
-from exporter.configuration.notation import host_and_port
+from exporter.config.parsers import host_and_port
+from exporter.config.schema import Config
 
 TIMEOUT_SECONDS = 3.0
 ANSWER_BYTES = 16 * 1024 * 1024

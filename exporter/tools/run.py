@@ -8,13 +8,14 @@ from functools import partial
 
 from confluent_kafka import KafkaException
 
-from exporter import clients, interpreter, logs, signals
 from exporter.app import App
-from exporter.configuration.config import Config
-from exporter.configuration.secrets import exposed
-from exporter.threads import ThreadDied, described
-from exporter.unreachable import said
-from exporter.watchdog import Watchdog
+from exporter.config.schema import Config
+from exporter.config.secrets import exposed
+from exporter.kafka import clients
+from exporter.kafka.connection_errors import said
+from exporter.runtime import logs, signals, tuning
+from exporter.runtime.threads import ThreadDied, described
+from exporter.runtime.watchdog import Watchdog
 
 # Clients have 20 of them to say goodbye; a supervisor usually waits 30 before it kills.
 STOP_SECONDS = 25.0
@@ -29,7 +30,7 @@ def main(config: Config, *, until_caught_up: bool = False) -> int:
     app = App(config, until_caught_up=until_caught_up)
     dog = Watchdog(app.loop.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
     dog.start(app.start_thread)
-    interpreter.settle()
+    tuning.settle()
 
     def stop() -> None:
         dog.end_within(STOP_SECONDS)

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 
-from exporter import logs
-from exporter.limiter import RateLimiter
+from exporter.runtime import logs
+from exporter.runtime.rate_limit import RateLimiter
 from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Check, Head, Refusal, examined
 from exporter.web.hosts import Origins, origin
 from exporter.web.limits import CONNECTIONS_MIN, Eviction, Limits

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from exporter.limiter import RateLimiter
+from exporter.runtime.rate_limit import RateLimiter
 from exporter.web.admission import Admission, Applicant
 from exporter.web.bodies import Bodies
 from exporter.web.hosts import Origins, origin

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Summary
 
-from exporter.metrics.exposition import AnyFamily
+from exporter.instrument.exposition import AnyFamily
 from exporter.model import FeedKey, Status
 from exporter.web.limits import Eviction
 

@@ -9,7 +9,7 @@ from traceback import extract_tb
 from typing import NamedTuple
 from zlib import compressobj
 
-from exporter import logs
+from exporter.runtime import logs
 
 TEXT = "text/plain; charset=utf-8"
 CHUNK_BYTES = 64 * 1024

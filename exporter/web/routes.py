@@ -12,11 +12,12 @@ import orjson
 import yaml
 from aiohttp import web
 
-from exporter.metrics.exposition import OPENMETRICS, TEXT, Format, accepts_gzip, negotiate, pieces, select
+from exporter.instrument.exposition import OPENMETRICS, TEXT, Format, pieces, select
 from exporter.model import FeedKey, Status, Unavailable
 from exporter.web.heads import HEAD_BYTES_MAX, HEAD_TOO_LARGE
 from exporter.web.hosts import Access
 from exporter.web.interface import CursorError, Row, Views, WebMetrics
+from exporter.web.negotiation import accepts_gzip, negotiate
 from exporter.web.page import page, static
 from exporter.web.responses import Answer, Settled, answered, failed, settled, short
 from exporter.web.scrapes import Reuse, SharedAnswers

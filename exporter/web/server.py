@@ -15,7 +15,7 @@ from time import monotonic
 
 from aiohttp import web
 
-from exporter.threads import Start, start
+from exporter.runtime.threads import Start, start
 from exporter.web.acceptor import Acceptor
 from exporter.web.connections import Connections
 from exporter.web.heads import Check

@@ -13,10 +13,10 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from exporter.analyzers.symbols import SymbolStatus
-from exporter.feeds import Feed
-from exporter.foreign import printable
+from exporter.feeds.feed import Feed
 from exporter.loop import Loop
 from exporter.model import FeedKey, Unavailable
+from exporter.runtime.foreign_text import printable
 from exporter.store.store import NullStore, Place, Store, StoreUnavailable, SymbolStatistics
 from exporter.web.interface import CursorError, Row, SymbolPage
 

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 
 from exporter.analyzers.latency import Latency
+from exporter.analyzers.message_age import Ages
 from exporter.analyzers.quality import Quality
-from exporter.analyzers.symbols import Ages
-from exporter.batch import Batch
-from exporter.codec import Decoder
-from exporter.configuration.config import Limits
-from exporter.measured import Measured
+from exporter.config.schema import Limits
+from exporter.decoding.batch import Batch
+from exporter.decoding.batch_stats import Measured
+from exporter.decoding.json_decoder import Decoder
 from exporter.model import Arrival, BatchResult
 from tests.bench.load import batches
 from tests.support.recordings import NAMES, recording

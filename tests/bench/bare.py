@@ -13,7 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from exporter.events.encoding import AvroEncoder, Stamp
-from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS
+from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS
 from exporter.model import BatchResult, FeedKey
 from tests.bench.result import Stopwatch, report
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from exporter.configuration.config import Limits
+from exporter.config.schema import Limits
 from tests.support.analysis import FIRST, NOW_MS, START, analysis, record, start
 
 SIZE = 1024**2

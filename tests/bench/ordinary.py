@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.events.values import batch_value, load_schema, utc_text
-from exporter.feeds import COUNT_BOUNDS, EFFICIENCY_BOUNDS
+from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS
 from exporter.model import BatchResult, EventType, FeedKey
 from tests.bench.result import Stopwatch, report
 

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Mapping
 
-from exporter import interpreter
 from exporter.app import App
-from exporter.configuration.settings import load
+from exporter.config.loader import load
+from exporter.runtime import tuning
 from tests.bench.result import Stopwatch, report
 
 
@@ -32,7 +32,7 @@ def application(bootstrap: str, topic: str, more: Mapping[str, object]) -> App:
 def main(bootstrap: str, topic: str, warm: int, settings: str) -> None:
     """Read the topic to its end and report what the batches after the first `warm` cost; `settings` are JSON."""
     app = application(bootstrap, topic, json.loads(settings))
-    interpreter.settle()  # as the program does
+    tuning.settle()  # as the program does
     begun: list[tuple[Stopwatch, dict[str, float]]] = []
 
     def watch() -> None:

@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 
-from exporter import interpreter
 from exporter.app import App
-from exporter.metrics.histogram import Histogram
+from exporter.instrument.histogram import Histogram
+from exporter.runtime import tuning
 from tests.bench.product import application
 
 
@@ -29,7 +29,7 @@ class Mark(Histogram):
 def main(bootstrap: str, topic: str) -> None:
     """Read the topic to its end, and report; a turn works from the end of its poll to the end of its publishing."""
     app = application(bootstrap, topic, {})
-    interpreter.settle()  # as the program does
+    tuning.settle()  # as the program does
     poll, publish = (_marked(app, stage) for stage in ("poll", "publish"))
     started = threading.Event()
     threading.Thread(target=_tell_port, args=(app, started), daemon=True).start()

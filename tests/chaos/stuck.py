@@ -5,8 +5,9 @@ import threading
 
 from confluent_kafka import Consumer
 
-from exporter import cli, clients
-from exporter.delivery.sink import TransactionalChannel
+from exporter import cli
+from exporter.kafka import clients
+from exporter.publishing.channels.transactional import TransactionalChannel
 
 
 def wait(*_: object) -> None:

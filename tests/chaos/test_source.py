@@ -7,14 +7,14 @@ from functools import partial
 import pytest
 from confluent_kafka import Consumer, KafkaError
 
-from exporter import clients
-from exporter.configuration.config import Config, InputConfig, KafkaConfig
-from exporter.delivery.dispatch import Start
-from exporter.isolation import Isolation
+from exporter.config.schema import Config, InputConfig, KafkaConfig
+from exporter.kafka import clients
+from exporter.kafka.connection_errors import Unreachable
+from exporter.kafka.positions import Start
+from exporter.kafka.unreadable import Gap
 from exporter.model import Partition, Record
-from exporter.source import KafkaSource
-from exporter.unreachable import Unreachable
-from exporter.unreadable import Gap
+from exporter.source.consumer import KafkaSource
+from exporter.source.isolation import Isolation
 from tests.chaos.broker import ProxiedBroker
 from tests.support.waiting import eventually
 

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.analyzers.freshness import NEW_RHYTHM_MS
-from exporter.analyzers.states import CALM_MS, STALLED_MS, FeedState, Scope
-from exporter.configuration.config import CalendarRule, Thresholds
+from exporter.analyzers.thresholds import NEW_RHYTHM_MS
+from exporter.config.schema import CalendarRule, Thresholds
+from exporter.feeds.states import CALM_MS, STALLED_MS, FeedState, Scope
 from tests.scenarios.world import START_MS, Collector, World
 
 OK, DELAYED, SILENT, FROZEN, PARTIAL, UNKNOWN = (

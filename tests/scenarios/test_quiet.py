@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from exporter.analyzers.freshness import INTERVAL_BOUNDS
-from exporter.analyzers.states import FeedState
+from exporter.feeds.states import FeedState
 from tests.scenarios.world import SYMBOLS, Collector, World, Written
 from tests.support.captures import capture, each_capture
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.analyzers.states import CALM_MS, FeedState, Scope
+from exporter.feeds.states import CALM_MS, FeedState, Scope
 from exporter.model import Reason
 from tests.scenarios.test_failures import (
     BITHUMB,

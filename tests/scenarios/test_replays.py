@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import pytest
 
-from exporter.analyzers.states import FeedState
-from exporter.feeds import Feed
+from exporter.feeds.comparison import NoComparison
+from exporter.feeds.evaluator import Rounds
+from exporter.feeds.feed import Feed
+from exporter.feeds.states import FeedState
 from exporter.model import Anomaly, Record
-from exporter.watching.comparison import NoComparison
-from exporter.watching.diagnosis import Rounds
 from tests.support.analysis import FIRST, KEY, NOW_MS, START, analysis, start, take
 
 DAY_MS = 86_400_000

@@ -11,13 +11,14 @@ from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
-from exporter.analyzers.calendar import Calendar, Plan, Schedule
-from exporter.analyzers.freshness import Freshness, Movement, frozen_policy, silence_policy, thresholds_of
-from exporter.analyzers.rejections import Blame, Traffic
-from exporter.analyzers.states import Diagnosis, Facts, FeedState, Scope, Silence, StateTracker, survey
-from exporter.batch import Batch, Message
-from exporter.configuration.config import CalendarRule, Thresholds
-from exporter.measured import Measured
+from exporter.analyzers.freshness import Freshness, Movement
+from exporter.analyzers.thresholds import frozen_policy, silence_policy, thresholds_of
+from exporter.config.schema import CalendarRule, Thresholds
+from exporter.decoding.batch import Batch, Message
+from exporter.decoding.batch_stats import Measured
+from exporter.feeds.calendar import Calendar, Plan, Schedule
+from exporter.feeds.rejections import Blame, Traffic
+from exporter.feeds.states import Diagnosis, Facts, FeedState, Scope, Silence, StateTracker, survey
 from exporter.model import Arrival, FeedKey, Partition, Reason, Rejected
 
 START_MS = 1_760_000_400_000  # 2025-10-09 09:00:00 UTC, a Thursday

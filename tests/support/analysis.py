@@ -2,16 +2,17 @@
 
 import json
 
-from exporter.analysis import Analysis
-from exporter.cardinality import FeedFilter
-from exporter.codec import Decoder
-from exporter.configuration.config import Config, Limits
-from exporter.delivery.dispatch import Dispatch, Position, Start
+from exporter.config.schema import Config, Limits
+from exporter.decoding.json_decoder import Decoder
+from exporter.decoding.names import FeedFilter
 from exporter.events.encoding import JsonEncoder
 from exporter.events.factory import EventFactory
-from exporter.feeds import FeedTable
+from exporter.feeds.health import watches
+from exporter.feeds.table import FeedTable
+from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
-from exporter.watching.watch import watches
+from exporter.pipeline import Analysis
+from exporter.publishing.dispatch import Dispatch
 
 KEY = FeedKey("korea", "upbit", "ticker")
 OTHER = FeedKey("korea", "bithumb", "ticker")

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exporter.batch import Batch, Message
-from exporter.codec import Decoder
-from exporter.configuration.config import Limits
-from exporter.measured import Measured
+from exporter.config.schema import Limits
+from exporter.decoding.batch import Batch, Message
+from exporter.decoding.batch_stats import Measured
+from exporter.decoding.json_decoder import Decoder
 from exporter.model import Arrival, FeedKey
 from tests.support.captures import capture
 

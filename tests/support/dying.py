@@ -4,7 +4,7 @@ import sys
 
 from exporter import cli
 from exporter.model import Status
-from exporter.web.views import SidecarViews
+from exporter.web.queries import SidecarViews
 
 
 def die(_: SidecarViews) -> Status:

@@ -6,8 +6,8 @@ Each is in a region of its own, which is a topic: a feed that fails, and one bes
 from dataclasses import replace
 
 from exporter.model import FeedKey
-from exporter.tools.market import Feed
-from exporter.tools.simulate import SCENARIOS, SUBJECT
+from exporter.tools.simulate.command import SCENARIOS, SUBJECT
+from exporter.tools.simulate.market import Feed
 from tests.support.alerts import Alert
 
 # In seconds: what fails first, then all feeds at once, then some symbols. These are judged once a feed has been known

@@ -10,15 +10,15 @@ from functools import cache
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.analysis import Analysis
 from exporter.app import App
-from exporter.configuration import settings
-from exporter.delivery.dispatch import Position, Start
-from exporter.metrics.exposition import TEXT, render
+from exporter.config import loader
+from exporter.feeds.comparison import Comparison
+from exporter.feeds.evaluator import Rounds
+from exporter.instrument.exposition import TEXT, render
+from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record, ResetCause
-from exporter.source import KafkaSource
-from exporter.watching.comparison import Comparison
-from exporter.watching.diagnosis import Rounds
+from exporter.pipeline import Analysis
+from exporter.source.consumer import KafkaSource
 
 # Prometheus gives the first two to whatever it scrapes, its Operator and others some of the rest.
 TARGET = frozenset({"job", "instance", "cluster", "namespace", "pod", "container"})
@@ -42,7 +42,7 @@ def full_sidecar() -> Iterator[App]:
         "feeds.symbols": {"shown": ["KRW-BTC"]},
         "feeds.pairs": [PAIRS],
     }
-    app = App(settings.load(None, {}, switched_on, hostname="box-1", read_file=str))
+    app = App(loader.load(None, {}, switched_on, hostname="box-1", read_file=str))
     assert isinstance(app.loop.source, KafkaSource)
     app.loop.source.counts.errors["_TRANSPORT"] = 1
     app.loop.high_watermarks[PARTITION] = 5

@@ -4,7 +4,7 @@ import ctypes
 import sys
 
 from exporter import cli
-from exporter.source import KafkaSource
+from exporter.source.consumer import KafkaSource
 from exporter.tools import run
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from exporter.configuration.config import RedisConfig
+from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store.breaker import CircuitBreaker
-from exporter.store.counts import StoreMetrics
+from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.store.store import Place, Store, SymbolStatistics
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from exporter.metrics.exposition import AnyFamily, Family
+from exporter.instrument.exposition import AnyFamily, Family
 from exporter.model import FeedKey, Status
 from exporter.web.hosts import Access
 from exporter.web.interface import SymbolPage, WebMetrics

@@ -1,0 +1,57 @@
+"""The age of messages at the time their collector sends them. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
+
+if TYPE_CHECKING:
+    from exporter.decoding.batch import Batch
+    from exporter.decoding.batch_stats import Measured
+    from exporter.model import Arrival
+
+AGE_BOUNDS_MS = (100, 250, 500, 1000, 2500, 5000, 10_000, 60_000, 300_000, 3_600_000)
+
+
+class Ages:
+    """How old the messages of a feed are when their collector sends them, in milliseconds.
+
+    `buckets` and `sum_ms` are a histogram over `AGE_BOUNDS_MS`. `newer` counts messages with a stamp after their
+    batch's: they have no age, and the stage from exchange to collector was negative.
+    """
+
+    __slots__ = ("buckets", "newer", "sum_ms")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(AGE_BOUNDS_MS) + 1)
+        self.sum_ms = 0.0
+        self.newer = 0
+
+    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> None:
+        """Observe each message of a live batch that has a stamp."""
+        stamps, sent = measured.stamps, batch.timestamp_ms
+        if not stamps or sent < MIN_TIMESTAMP_MS or not arrival.is_live:
+            return
+        if stamps[-1] > sent:
+            known = len(stamps)
+            stamps = stamps[: bisect_right(stamps, sent)]
+            self.newer += known - len(stamps)
+            self._add(stamps, sent, sum(stamps))
+        else:
+            self._add(stamps, sent, measured.stamp_sum)
+
+    def _add(self, stamps: Sequence[float], sent: int, stamp_sum: float) -> None:
+        """Count stamps by bucket: they are sorted, so each bucket that they reach takes one search, not each stamp."""
+        if not stamps:
+            return
+        buckets, end = self.buckets, len(stamps)
+        self.sum_ms += end * sent - stamp_sum
+        last = bisect_left(AGE_BOUNDS_MS, sent - stamps[0])
+        for bucket in range(bisect_left(AGE_BOUNDS_MS, sent - stamps[-1]), last):
+            start = bisect_left(stamps, sent - AGE_BOUNDS_MS[bucket])
+            buckets[bucket] += end - start
+            end = start
+        buckets[last] += end

@@ -1,0 +1,149 @@
+"""The best levels of order books, read from the JSON of their sides as far as it is needed."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from re import Pattern
+from typing import TYPE_CHECKING
+
+from msgspec import MsgspecError, Raw, json
+
+from exporter.decoding.batch import NO_JSON
+from exporter.decoding.numbers import number
+from exporter.model import Anomaly
+
+if TYPE_CHECKING:
+    from exporter.decoding.batch import Message
+
+# A book costs about 2 µs, a row of a ticker a tenth; so the books of a large batch take turns.
+BOOKS_PER_BATCH = 4
+
+# So many books in a row with both sides and no removal: a feed that sends whole books, not what changed in them.
+WHOLE_BOOKS = 100
+
+# What is read at once: no number of these is beyond a double. What is written otherwise is read with care.
+_NUMBER = rb'"?(-?\d{1,40}(?:\.\d*)?(?:[eE][+-]?\d\d?)?)"?\s*(?=[,\]}])'
+_VALUE = rb'("[^"\\]*"|[^\s,"\[\]{}]+)\s*(?=[,\]}])'
+_LEVEL, _ANY_LEVEL = (re.compile(rb"\s*\[\s*\[\s*%b,\s*%b" % (value, value)) for value in (_NUMBER, _VALUE))
+_UNIT, _ANY_UNIT = (
+    re.compile(
+        rb'\s*\[\s*\{(?=[^}]*?"(?:ap|ask_price)"\s*:\s*%b)(?=[^}]*?"(?:bp|bid_price)"\s*:\s*%b)' % (value, value)
+    )
+    for value in (_NUMBER, _VALUE)
+)
+_EMPTY = re.compile(rb"\s*\[\s*\]")
+_NULL = re.compile(rb"null")
+_NO_LEVELS = re.compile(rb"[^\[n]")
+_INFINITY = float("inf")
+_Level = tuple[float, float]  # price and size; of a unit the prices of both sides
+
+
+class Books:
+    """The order books of one feed; what is kept is bounded by `limit` symbols.
+
+    Sides are judged by their first levels, best first. A feed may send whole books, or what changed in them: then a
+    side without levels is nothing special, and a first level that is removed is not the best one.
+    """
+
+    __slots__ = ("_best", "_limit", "_turn", "_whole")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._best: dict[str, tuple[float, float]] = {}
+        self._turn = 0
+        self._whole = 0.0
+
+    def examine(self, books: dict[str, Message], found: set[Anomaly], unreadable: dict[str, int]) -> bool:
+        """Add what is wrong to `found`, and tell whether a best price moved; `books` has one row a symbol.
+
+        Sides that cannot be read are counted in `unreadable`, by their name.
+        """
+        if len(books) <= BOOKS_PER_BATCH:
+            rows = list(books.values())
+        else:
+            start = self._turn % len(books)
+            rows = list(islice(books.values(), start, start + BOOKS_PER_BATCH))
+            self._turn = start + len(rows)
+        moved = False
+        for row in rows:
+            try:
+                moved |= self._examine(row, found)
+            except _UnreadableSideError as error:
+                found.add(Anomaly.UNREADABLE_FIELD)
+                unreadable[str(error)] += 1
+                moved |= row.symbol in self._best  # it may have, and is not to be called frozen for that
+        return moved
+
+    def forget(self, symbol: str) -> None:
+        """Forget a symbol, known or not."""
+        self._best.pop(symbol, None)
+
+    def _examine(self, row: Message, found: set[Anomaly]) -> bool:
+        if row.units is not NO_JSON:
+            unit = _UNIT.match(row.units)
+            if unit is not None:
+                return self._judge(row.symbol, float(unit[1]), float(unit[2]), found)
+        ask, bid = _LEVEL.match(row.asks), _LEVEL.match(row.bids)
+        if ask is None or bid is None:
+            return self._examine_with_care(row, found)
+        return self._compare(row.symbol, (float(ask[1]), float(ask[2])), (float(bid[1]), float(bid[2])), found)
+
+    def _examine_with_care(self, row: Message, found: set[Anomaly]) -> bool:
+        """Examine a book of which something is missing, or not written as plain numbers are."""
+        if row.units is not NO_JSON and not _NULL.match(row.units):
+            best = _first("units", row.units, _ANY_UNIT)
+            if best is not None:
+                return self._judge(row.symbol, *best, found)
+            if _EMPTY.match(row.units):
+                found.add(Anomaly.EMPTY_BOOK)
+            return False
+        ask, bid = _first("asks", row.asks, _ANY_LEVEL), _first("bids", row.bids, _ANY_LEVEL)
+        if ask and bid:
+            return self._compare(row.symbol, ask, bid, found)
+        if any(side and side[1] == 0 for side in (ask, bid)):
+            self._whole = -_INFINITY
+        elif _EMPTY.match(row.asks) or _EMPTY.match(row.bids):
+            self._one_sided(found)
+        return bool(ask or bid)
+
+    def _compare(self, symbol: str, ask: _Level, bid: _Level, found: set[Anomaly]) -> bool:
+        if ask[1] == 0 or bid[1] == 0:  # levels that are removed
+            self._whole = -_INFINITY
+            return True
+        self._whole += 1
+        return self._judge(symbol, ask[0], bid[0], found)
+
+    def _one_sided(self, found: set[Anomaly]) -> None:
+        if self._whole >= WHOLE_BOOKS:
+            found.add(Anomaly.EMPTY_BOOK)
+        elif self._whole > 0:
+            self._whole = 0
+
+    def _judge(self, symbol: str, ask: float, bid: float, found: set[Anomaly]) -> bool:
+        if bid >= ask:
+            found.add(Anomaly.CROSSED_BOOK)
+        best = self._best.get(symbol)
+        if best == (ask, bid):
+            return False
+        if best is not None or len(self._best) < self._limit:
+            self._best[symbol] = ask, bid
+        return True
+
+
+class _UnreadableSideError(Exception):
+    """The side of this name is no list of levels, or its first one has no numbers."""
+
+
+def _first(name: str, side: Raw, levels: Pattern[bytes]) -> _Level | None:
+    """Return the two numbers of the first level; None when there is none, or none of a form that is known."""
+    match = levels.match(side)
+    if match is None:
+        if side is not NO_JSON and _NO_LEVELS.match(side):
+            raise _UnreadableSideError(name)
+        return None
+    try:
+        first, second = (number(json.decode(value)) for value in match.groups())
+    except (MsgspecError, UnicodeDecodeError, ValueError):
+        raise _UnreadableSideError(name) from None
+    return None if first is None or second is None else (first, second)

@@ -1,0 +1,212 @@
+"""What does not go together in a configuration whose every value is valid by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from exporter.config.parsers import credentials
+from exporter.config.schema import Config, InputConfig, shown
+from exporter.config.subscription import Subscription
+
+PROPERTY_MAPS = ("properties", "consumer_properties", "producer_properties")
+_COMMITS = "the sidecar commits offsets itself, leave it out"
+_OWNED = {
+    "bootstrap.servers": "use kafka.bootstrap_servers instead",
+    "metadata.broker.list": "use kafka.bootstrap_servers instead",
+    "group.id": "use input.group instead",
+    "auto.offset.reset": "use input.start instead",
+    "enable.auto.commit": _COMMITS,
+    "auto.commit.enable": _COMMITS,
+    "auto.commit.interval.ms": "use output.commit_interval instead",
+    "enable.auto.offset.store": _COMMITS,
+    "topic.blacklist": "use input.topics instead",
+    "partition.assignment.strategy": "the sidecar needs cooperative-sticky and sets it, leave it out",
+    "isolation.level": "the sidecar reads committed records only, leave it out",
+    "delivery.report.only.error": "the sidecar sets it where it needs it, leave it out",
+    "transactional.id": "the sidecar makes it from instance, leave it out",
+}
+_ALL = ("all", ("all", "-1"))
+_IN_FLIGHT = ("1 to 5", ("1", "2", "3", "4", "5"))
+# What is allowed, in words and in librdkafka's spellings.
+_EXACTLY_ONCE_NEEDS = {
+    "enable.idempotence": ("true", ("true", "t", "1")),
+    "acks": _ALL,
+    "request.required.acks": _ALL,
+    "max.in.flight.requests.per.connection": _IN_FLIGHT,
+    "max.in.flight": _IN_FLIGHT,
+    "metadata.recovery.strategy": ("none", ("none",)),
+}
+
+
+class Conflict(NamedTuple):
+    """A contradiction: what is wrong at the first of the paths because of the others."""
+
+    message: str
+    paths: tuple[str, ...]
+
+
+def conflicts(config: Config) -> Iterator[Conflict]:
+    """Every contradiction in the configuration."""
+    yield from _owned_properties(config)
+    yield from _expected_feeds(config)
+    yield from _symbol_field(config)
+    yield from _feed_rules(config)
+    yield from _redis(config)
+    yield from _credentials(config)
+    yield from _web(config)
+    if not config.output.enabled:
+        yield from _output_off(config)
+        return
+    yield from _output(config)
+    yield from _loops(config)
+    if config.output.delivery == "exactly_once":
+        yield from _exactly_once(config)
+
+
+def _symbol_field(config: Config) -> Iterator[Conflict]:
+    name = config.input.symbol_field
+    if name == InputConfig().symbol_field:
+        return
+    from exporter.decoding.batch import Message
+
+    if name in Message.__struct_fields__ and name != "symbol":
+        yield Conflict("rows have a field of this name for something else", ("input.symbol_field",))
+
+
+def _properties(config: Config) -> Iterator[tuple[str, str, str]]:
+    for section in PROPERTY_MAPS:
+        for name, value in getattr(config.kafka, section).items():
+            yield f"kafka.{section}.{name}", name, value
+
+
+def _owned_properties(config: Config) -> Iterator[Conflict]:
+    for path, name, _ in _properties(config):
+        if name in _OWNED:
+            yield Conflict(f"cannot be set here, {_OWNED[name]}", (path,))
+
+
+def _exactly_once(config: Config) -> Iterator[Conflict]:
+    for path, name, value in _properties(config):
+        if name not in _EXACTLY_ONCE_NEEDS:
+            continue
+        words, allowed = _EXACTLY_ONCE_NEEDS[name]
+        if value.strip().lower() not in allowed:
+            message = f"got {shown(value, name)}, expected {words} with output.delivery exactly_once"
+            yield Conflict(message, (path, "output.delivery"))
+
+
+def _output_off(config: Config) -> Iterator[Conflict]:
+    if config.output.create_topics is not None:
+        message = "nothing is published when output.enabled is false, so there are no topics to create"
+        yield Conflict(message, ("output.create_topics", "output.enabled"))
+
+
+def _output(config: Config) -> Iterator[Conflict]:
+    output = config.output
+    if output.encoding == "json" and output.schema_registry is not None:
+        message = "a schema registry goes with encoding avro, expected null with encoding json"
+        yield Conflict(message, ("output.schema_registry", "output.encoding"))
+    if output.topic == output.error_topic:
+        message = f"got {shown(output.topic)}, expected another topic than output.topic"
+        yield Conflict(message, ("output.error_topic", "output.topic"))
+    if output.commit_interval > output.backlog.age:
+        message = f"got {output.commit_interval:g}s, expected at most output.backlog.age ({output.backlog.age:g}s)"
+        yield Conflict(message, ("output.commit_interval", "output.backlog.age"))
+
+
+def _loops(config: Config) -> Iterator[Conflict]:
+    for number, topic in enumerate(config.input.topics):
+        for key in ("topic", "error_topic"):
+            published = getattr(config.output, key)
+            if Subscription([topic]).means(published):
+                message = f"got {shown(topic)}, which reads what output.{key} publishes, an endless loop"
+                yield Conflict(message, (f"input.topics[{number}]", f"output.{key}"))
+
+
+def _redis(config: Config) -> Iterator[Conflict]:
+    if config.redis.ttl < config.redis.window:
+        message = f"got {config.redis.ttl:g}s, expected at least redis.window ({config.redis.window:g}s)"
+        yield Conflict(message, ("redis.ttl", "redis.window"))
+
+
+def _credentials(config: Config) -> Iterator[Conflict]:
+    """Yield users and passwords that stand both in a URL and in a key: one of the two would be ignored."""
+    redis, output = config.redis, config.output
+    places = (
+        ("redis.url", redis.url, "redis.", (redis.username, redis.password)),
+        (
+            "output.schema_registry",
+            output.schema_registry,
+            "output.schema_registry_",
+            (output.schema_registry_username, output.schema_registry_password),
+        ),
+    )
+    for path, url, prefix, given in places:
+        for name, value in zip(("username", "password"), given, strict=True):
+            if value is not None and name in credentials(url or ""):
+                yield Conflict(f"stands in {path}, too, expected one of the two", (f"{prefix}{name}", path))
+
+
+def passwords(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the path and the value of each password that has a key or a property of its own."""
+    yield "redis.password", config.redis.password or ""
+    yield "output.schema_registry_password", config.output.schema_registry_password or ""
+    yield from ((path, value) for path, name, value in _properties(config) if name.endswith(("password", "secret")))
+
+
+def _web(config: Config) -> Iterator[Conflict]:
+    if config.web.config_file is not None:
+        message = f"got {shown(config.web.config_file)}, expected null: TLS and passwords are not available yet"
+        yield Conflict(message, ("web.config_file",))
+
+
+def _expected_feeds(config: Config) -> Iterator[Conflict]:
+    limits, seen = config.input.limits, set()
+    if len(config.feeds.expected) > limits.feeds:
+        message = f"got {len(config.feeds.expected)} feeds, expected at most input.limits.feeds ({limits.feeds})"
+        yield Conflict(message, ("feeds.expected", "input.limits.feeds"))
+    symbols = sum(len(expected.symbols) for expected in config.feeds.expected)
+    if symbols > limits.symbols:
+        message = f"got {symbols} symbols of all feeds, expected at most input.limits.symbols ({limits.symbols})"
+        yield Conflict(message, ("feeds.expected", "input.limits.symbols"))
+    for number, expected in enumerate(config.feeds.expected):
+        path, name = f"feeds.expected[{number}]", str(expected.feed)
+        if expected.feed in seen:
+            yield Conflict(f"got {shown(name)} a second time", (path,))
+        seen.add(expected.feed)
+        if not _is_included(config, name):
+            yield Conflict(
+                f"got {shown(name)}, which include and exclude filter out", (path, "feeds.include", "feeds.exclude")
+            )
+        yield from _beyond_limits(config, path, (*expected.feed, *expected.symbols), len(expected.symbols))
+    yield from _beyond_limits(config, "feeds.symbols.shown", config.feeds.symbols.shown)
+
+
+def _feed_rules(config: Config) -> Iterator[Conflict]:
+    for number, thresholds in enumerate(config.feeds.thresholds):
+        if thresholds.floor > thresholds.ceiling:
+            path = f"feeds.thresholds[{number}]"
+            message = f"got {thresholds.floor:g}s, expected at most the ceiling ({thresholds.ceiling:g}s)"
+            yield Conflict(message, (f"{path}.floor", f"{path}.ceiling"))
+    for number, rule in enumerate(config.feeds.calendar):
+        if not (rule.maintenance or rule.open):
+            yield Conflict("says nothing, expected maintenance windows or open hours", (f"feeds.calendar[{number}]",))
+
+
+def _is_included(config: Config, feed: str) -> bool:
+    return any(fnmatchcase(feed, glob) for glob in config.feeds.include) and not any(
+        fnmatchcase(feed, glob) for glob in config.feeds.exclude
+    )
+
+
+def _beyond_limits(config: Config, path: str, names: tuple[str, ...], symbols: int = 0) -> Iterator[Conflict]:
+    limits = config.input.limits
+    if symbols > limits.symbols_per_feed:
+        message = f"got {symbols} symbols, expected at most input.limits.symbols_per_feed ({limits.symbols_per_feed})"
+        yield Conflict(message, (path, "input.limits.symbols_per_feed"))
+    too_long = next((name for name in names if len(name) > limits.name_length), None)
+    if too_long is not None:
+        message = f"got {shown(too_long)}, expected at most input.limits.name_length ({limits.name_length}) characters"
+        yield Conflict(message, (path, "input.limits.name_length"))

@@ -1,0 +1,269 @@
+"""How values are written in the configuration: text in, value out; ValueError says what is wrong with the text."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from exporter.config.secrets import names_secret
+from exporter.config.subscription import INTERNAL, is_pattern
+from exporter.config.topic_pattern import TopicPattern
+from exporter.model import FeedKey
+from exporter.runtime.redaction import MASK
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*(?:ms|[smhdw])\s*)+", re.ASCII)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])", re.ASCII)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.ASCII | re.IGNORECASE)
+_EXPONENT = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_BROKER = re.compile(
+    r"(\w+://)?(\[[0-9a-f:.]+(%\w+)?\]|[^\s,;:/\[\]]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII | re.IGNORECASE
+)
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?:([^{}]*)\})?")
+_VARIABLE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)
+
+
+class Secret(str):
+    """A password or a user, or text from a file or a variable with such a name: used like any other, never shown."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return MASK
+
+
+def quoted(text: str) -> str:
+    """The text for a message: in quotes, on one line, at most 80 characters of it."""
+    return json.dumps(text if len(text) <= 80 else f"{text[:79]}…", ensure_ascii=not text.isprintable())
+
+
+def duration(value: str | int | float) -> float:
+    """Seconds of `250ms`, `60s`, `1m30s`, `7d`; a plain number is seconds."""
+    if isinstance(value, int | float) or _is_number(value):
+        return _finite(float(value))
+    text = value.strip()
+    if not _DURATION.fullmatch(text):
+        raise ValueError("units are ms, s, m, h, d and w")
+    return _finite(math.fsum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text)))
+
+
+def size(value: str | int | float) -> int:
+    """Bytes of `1MiB`, `64 KiB` (powers of 1024), `5MB` (powers of 1000); a plain number is bytes."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) or not (found := _SIZE.fullmatch(value.strip())):
+        raise ValueError("units are B, KB, MB, GB, TB and KiB, MiB, GiB, TiB")
+    number, prefix, binary = found.groups(default="")
+    return int(_finite(float(number)) * (1024 if binary else 1000) ** _EXPONENT[prefix.lower()])
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII) is not None
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("too large")
+    return number
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Host and port of `:8000` (every interface: the host is empty), `127.0.0.1:8000` and `[::1]:8000`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError("a port from 0 to 65535 must follow the last colon")
+    if host.startswith("[") and host.endswith("]"):
+        return _host(host[1:-1]), int(port)
+    if ":" in host:
+        raise ValueError("an IPv6 address stands in brackets")
+    return _host(host), int(port)
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[\w.:%-]*", text, re.ASCII):
+        raise ValueError("the host holds a character that no host has")
+    return text
+
+
+def host(text: str) -> str:
+    """The text in lower case, when a host can have it for a name; without a port."""
+    if not re.fullmatch(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*", text, re.ASCII):
+        raise ValueError("letters, digits, '.', '_' and '-', without a port")
+    return text.lower()
+
+
+def listen_address(text: str) -> str:
+    """The text, when `host_and_port` can read it."""
+    host_and_port(text)
+    return text
+
+
+def topic(text: str) -> str:
+    """The text, when Kafka can have a topic of that name."""
+    if not _TOPIC.fullmatch(text) or text in {".", ".."}:
+        raise ValueError("a topic has letters, digits, '.', '_' and '-', at most 249")
+    return text
+
+
+def topic_or_pattern(text: str) -> str:
+    """The text, when it is a topic that may be read, or begins with ^ and is a pattern of topics."""
+    if is_pattern(text):
+        return TopicPattern(text).text
+    if text.startswith(INTERNAL):
+        raise ValueError(f"what begins with {INTERNAL} is internal to Kafka and is not read")
+    return topic(text)
+
+
+def pair_pattern(text: str) -> str:
+    """The text, when it is a regular expression with the groups `base` and `quote`."""
+    try:
+        groups = re.compile(text).groupindex
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not groups.keys() >= {"base", "quote"}:
+        raise ValueError("it needs the groups (?P<base>...) and (?P<quote>...)")
+    return text
+
+
+def brokers(text: str) -> str:
+    """The text, when it is a list of brokers such as `one:9092,two:9092`."""
+    for broker in text.split(","):
+        found = _BROKER.fullmatch(broker.strip())
+        if not found:
+            raise ValueError("one of the brokers is no host:port; an IPv6 address stands in brackets")
+        # librdkafka makes a port of any number, and of what begins with one.
+        if found["port"] is not None and not 0 < int(found["port"]) < 65536:
+            raise ValueError("a port is from 1 to 65535")
+    return text
+
+
+def http_url(text: str) -> str:
+    """The text, when it is a URL of a web server."""
+    return _url(text, {"http", "https"})
+
+
+def redis_url(text: str) -> str:
+    """The text, when it is a URL of a Redis server or of its socket."""
+    return _url(text, {"redis", "rediss", "unix"})
+
+
+def _url(text: str, schemes: set[str]) -> str:
+    try:
+        parts = urlsplit(text)
+        port_is_readable = parts.port is None or parts.port >= 0
+    except ValueError:
+        raise ValueError("the address or its port cannot be read") from None  # the reason would quote a password
+    if parts.scheme not in schemes:
+        raise ValueError(f"it must begin with {' or '.join(f'{scheme}://' for scheme in sorted(schemes))}")
+    if not port_is_readable or not (parts.hostname or (parts.scheme == "unix" and parts.path)):
+        raise ValueError("it names no host")
+    return text
+
+
+def credentials(url: str) -> dict[str, str]:
+    """The `username` and the `password` in a URL, as far as they are there: before its host, or among its options."""
+    parts = urlsplit(url)
+    before = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
+    options = {name: values[0] for name, values in parse_qs(parts.query).items() if name in before}
+    return {name: value for name, value in (before | options).items() if value}
+
+
+def http_user(text: str) -> Secret:
+    """The text, when HTTP's basic authentication can carry it as a user."""
+    if ":" in text:
+        raise ValueError("HTTP's basic authentication knows no user with a colon")
+    return Secret(text)
+
+
+def feed_key(text: str) -> FeedKey:
+    """The feed of `region:exchange:request_type`."""
+    parts = text.split(":")
+    if len(parts) != 3 or not all(re.fullmatch(r"\S+", part) for part in parts):
+        raise ValueError("three words, joined by colons, without spaces")
+    return FeedKey(*parts)
+
+
+def feed_glob(text: str) -> str:
+    """The text, when it can match a feed: it has three parts, or a star that may cover several."""
+    if "*" not in text and text.count(":") != 2:
+        raise ValueError("without * it needs all three parts to match anything")
+    return text
+
+
+def telemetry_path(text: str) -> str:
+    """The text, when it is a path that the other pages leave free."""
+    if not re.fullmatch(r"/[\w./~-]+", text, re.ASCII):
+        raise ValueError("it must begin with / and hold letters, digits and . _ ~ - /")
+    if text.strip("/") == "" or text.split("/")[1] in {"-", "api", "config"}:
+        raise ValueError("/, /-/, /api and /config are taken")
+    return text
+
+
+def expanded(text: str, env: Mapping[str, str], read_file: Callable[[str], str]) -> tuple[str, list[str]]:
+    """The text with its references replaced, and what is wrong with them.
+
+    A Secret when a file, or a variable with the name of a secret, had a part in it.
+    `$${` stands for `${`. What was put in is not looked at again.
+    """
+    mistakes: list[str] = []
+    secrets: list[str] = []
+
+    def replacement(found: re.Match[str]) -> str:
+        name = found[1]
+        if found[0] == "$${":
+            return "${"
+        if name is not None and name.startswith("file:"):
+            secrets.append(name)
+            return _content(name.removeprefix("file:"), read_file, mistakes)
+        if name is not None and names_secret(name.partition(":-")[0]):
+            secrets.append(name)
+        return _variable(found[0], name, env, mistakes)
+
+    result = _REFERENCE.sub(replacement, text)
+    if not mistakes and not _is_unicode(result):
+        mistakes.append("expected text in UTF-8")
+    return (Secret(result) if secrets else result), mistakes
+
+
+def referenced(text: str, env: Mapping[str, str], read_file: Callable[[str], str]) -> list[str]:
+    """The secrets that references in a text stand for: contents of files, and variables with names of secrets."""
+    written = (found[0] for found in _REFERENCE.finditer(text))
+    values = (expanded(reference, env, read_file)[0] for reference in written)
+    return [value for value in values if isinstance(value, Secret)]
+
+
+def _variable(written: str, name: str | None, env: Mapping[str, str], mistakes: list[str]) -> str:
+    found = _VARIABLE.fullmatch(name) if name is not None else None
+    if found is None:
+        mistakes.append(
+            f"got {quoted(written)}, expected ${{NAME}}, ${{NAME:-default}} or ${{file:/path}}, or $${{ for ${{"
+        )
+        return ""
+    value = env.get(found[1])
+    if value is None and found[2] is None:
+        mistakes.append(f"the environment has no variable {found[1]}")
+    return value or found[2] or ""
+
+
+def _content(path: str, read_file: Callable[[str], str], mistakes: list[str]) -> str:
+    try:
+        content = read_file(path).strip()
+    except OSError as error:
+        mistakes.append(f"cannot read {path}: {error.strerror or type(error).__name__}")
+        return ""
+    except ValueError:
+        mistakes.append(f"cannot read {path}: it is not text")
+        return ""
+    if not content:
+        mistakes.append(f"cannot use {path}: it is empty")
+    if "\0" in content:
+        mistakes.append(f"cannot use {path}: it holds NUL characters, as UTF-16 without a byte order mark does")
+    return content
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,307 @@
+"""The configuration as frozen values: every key, its type, its bounds and its default.
+
+`reference.yml` explains the keys to users; `settings.load` reads them; `conflicts`
+tells which of them do not go together. Durations are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from exporter.config import parsers, windows
+from exporter.config.parsers import Secret, quoted
+from exporter.config.secrets import is_address, may_be_secret, names_secret, shown_text
+from exporter.model import Anomaly, FeedKey
+from exporter.runtime.redaction import MASK
+
+
+def redacted(value: object, key: str = "") -> Any:
+    """The value as builtins, with every secret in it masked: for `/config`, logs and messages.
+
+    `key` is the name under which the value stands; the names of librdkafka's secrets are known.
+    """
+    if isinstance(value, Section):
+        return {field: redacted(getattr(value, field), field) for field in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {name: redacted(inner, name) for name, inner in value.items()}
+    if isinstance(value, FeedKey):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [redacted(inner, key) for inner in value]
+    if isinstance(value, Secret) or (value is not None and names_secret(key)):
+        return MASK
+    return shown_text(value, key) if isinstance(value, str) else value
+
+
+def shown(value: object, key: str = "") -> str:
+    """What was found, for a message: short, on one line, with secrets masked."""
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}" if value else "an empty list"
+    if isinstance(value, dict):
+        return "a mapping"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, str):
+        # Without a scheme it may be a password in the wrong place.
+        return "text" if is_address(key) and may_be_secret(value) else quoted(redacted(value, key))
+    return str(value)[:80]
+
+
+def _parsed(parse: Callable[[Any], object], expected: str) -> Meta:
+    return Meta(description=expected, extra={"parse": parse})
+
+
+def _secret(expected: str, parse: Callable[[str], Secret] = Secret) -> Meta:
+    """Of a value that is never shown, and that environment and flags give as it stands, not as YAML."""
+    return Meta(description=expected, extra={"parse": parse, "is_secret": True})
+
+
+def _count(low: int, high: int) -> Meta:
+    return Meta(ge=low, le=high, description=f"a whole number from {low} to {high}")
+
+
+def _number(low: float, high: float) -> Meta:
+    return Meta(ge=low, le=high, description=f"a number from {low:g} to {high:g}")
+
+
+def _seconds(low: str, high: str) -> Meta:
+    expected = f"a duration from {low} to {high}, such as 250ms, 60s or 1m30s"
+    bounds = parsers.duration(low), parsers.duration(high)
+    return Meta(ge=bounds[0], le=bounds[1], description=expected, extra={"parse": parsers.duration})
+
+
+def _bytes(low: str, high: str) -> Meta:
+    expected = f"a size from {low} to {high}, such as 64KiB or 5MB"
+    return Meta(ge=parsers.size(low), le=parsers.size(high), description=expected, extra={"parse": parsers.size})
+
+
+_NAME = Meta(pattern=r"\A[!-~](?:[ -~]{0,198}[!-~])?\Z", description="a name of 1 to 200 printable ASCII characters")
+_TOPIC = _parsed(parsers.topic, "the name of a topic")
+_GLOB = _parsed(parsers.feed_glob, "a glob over region:exchange:request_type, such as korea:*:ticker")
+_SYMBOL = Meta(min_length=1, max_length=256, description="the name of a symbol")
+_LIST = Meta(min_length=1, max_length=1000, description="a list of 1 to 1000 entries, such as [a, b]")
+_PASSWORD = _secret("a password")
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A level of the configuration; its repr masks secrets."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({redacted(self)})"
+
+
+class KafkaConfig(Section, frozen=True, kw_only=True):
+    """How to reach Kafka; the three maps pass librdkafka's own properties through."""
+
+    bootstrap_servers: Annotated[str, _parsed(parsers.brokers, "brokers, such as one:9092,two:9092")] = "localhost:9092"
+    properties: dict[str, str] = {}
+    consumer_properties: dict[str, str] = {}
+    producer_properties: dict[str, str] = {}
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """What one record, and all of them together, may ask for; what goes beyond is rejected and counted."""
+
+    record_bytes: Annotated[int, _bytes("1KiB", "64MiB")] = 1024**2
+    messages: Annotated[int, _count(1, 1_000_000)] = 10_000
+    depth: Annotated[int, _count(1, 512)] = 32
+    feeds: Annotated[int, _count(1, 100_000)] = 10_000
+    symbols_per_feed: Annotated[int, _count(1, 1_000_000)] = 10_000
+    symbols: Annotated[int, _count(1, 10_000_000)] = 250_000
+    name_length: Annotated[int, _count(1, 256)] = 64
+
+
+class InputConfig(Section, frozen=True, kw_only=True):
+    """What to read, as whom, and from where; topics with a leading ^ are patterns (`exporter.config.topic_pattern`)."""
+
+    topics: Annotated[
+        tuple[Annotated[str, _parsed(parsers.topic_or_pattern, "a topic, or a pattern after ^")], ...],
+        _LIST,
+    ] = (r"^(ticker|orderbook|trade)-data\..+$",)
+    group: Annotated[str, _NAME] = "marketdata-exporter"
+    start: Literal["latest", "earliest"] = "latest"
+    symbol_field: Annotated[
+        str, Meta(pattern=r'\A[^\x00-\x1f"\\]{1,64}\Z', description="the name of a field, without quotes")
+    ] = "target_currency"
+    on_unreadable: Literal["skip", "stop"] = "skip"
+    warm_start: Annotated[int, _count(0, 100_000)] = 1000
+    live_age: Annotated[float, _seconds("1s", "1d")] = 60.0
+    limits: Limits = Limits()
+
+
+class ExpectedFeed(Section, frozen=True, kw_only=True):
+    """A feed that must exist, and the symbols that it must carry, if they are known."""
+
+    shorthand: ClassVar[str] = "feed"  # text alone, in place of the mapping, is this field
+
+    feed: Annotated[FeedKey, _parsed(parsers.feed_key, "a feed, such as korea:upbit:ticker")]
+    symbols: Annotated[
+        tuple[Annotated[str, _SYMBOL], ...],
+        Meta(max_length=1_000_000, description="a list, such as [KRW-BTC, KRW-ETH]"),
+    ] = ()
+
+
+_GLOBS = Annotated[tuple[Annotated[str, _GLOB], ...], _LIST]
+
+
+class CalendarRule(Section, frozen=True, kw_only=True):
+    """When feeds may be silent: in maintenance windows, and outside of their open hours if they have any."""
+
+    feeds: _GLOBS
+    timezone: Annotated[str, _parsed(windows.zone_name, "an IANA time zone, such as Asia/Seoul")] = "UTC"
+    maintenance: Annotated[
+        tuple[Annotated[str, _parsed(windows.window_text, "a window, such as sun 02:00-06:00 or FROM/TO")], ...],
+        Meta(max_length=1000, description="a list, such as [sun 02:00-06:00]"),
+    ] = ()
+    open: Annotated[
+        tuple[Annotated[str, _parsed(windows.hours_text, "hours, such as mon-fri 09:00-15:30")], ...],
+        Meta(max_length=1000, description="a list, such as [mon-fri 09:00-15:30]"),
+    ] = ()
+
+
+_ANOMALY = Meta(description=f"one of {', '.join(Anomaly)}")
+
+
+class Thresholds(Section, frozen=True, kw_only=True):
+    """From when on feeds are silent, frozen or partial, and which anomalies they may have; what is None is learned.
+
+    Learned is `factor` times what is usual, between `floor` and `ceiling`; see `exporter.analyzers.freshness`.
+    """
+
+    feeds: _GLOBS = ("*",)
+    silent: Annotated[float, _seconds("5s", "30d")] | None = None
+    frozen: Annotated[float, _seconds("5s", "30d")] | None = None
+    factor: Annotated[float, _number(1.5, 100)] = 4.0
+    floor: Annotated[float, _seconds("5s", "30d")] = 10.0
+    ceiling: Annotated[float, _seconds("5s", "30d")] = 3600.0
+    coverage: Annotated[float, _number(0, 1)] = 0.8
+    ignore_anomalies: Annotated[
+        tuple[Annotated[Anomaly, _ANOMALY], ...],
+        Meta(max_length=len(Anomaly), description=f"a list of at most {len(Anomaly)}, such as [invalid_price]"),
+    ] = ()
+
+
+class ShownSymbols(Section, frozen=True, kw_only=True):
+    """Which symbols have series of their own: those of a list, and so many of the stalest of each feed."""
+
+    shown: Annotated[
+        tuple[Annotated[str, _SYMBOL], ...], Meta(max_length=1000, description="a list of at most 1000 symbols")
+    ] = ()
+    stalest: Annotated[int, _count(0, 1000)] = 0
+
+
+class FeedsConfig(Section, frozen=True, kw_only=True):
+    """Which feeds to analyze, which of them must exist, when they are in order, and what else to look at."""
+
+    include: Annotated[tuple[Annotated[str, _GLOB], ...], _LIST] = ("*",)
+    exclude: Annotated[
+        tuple[Annotated[str, _GLOB], ...], Meta(max_length=1000, description="a list, such as [test:*]")
+    ] = ()
+    expected: Annotated[
+        tuple[ExpectedFeed, ...],
+        Meta(max_length=100_000, description="a list, such as [korea:upbit:ticker]"),
+    ] = ()
+    thresholds: Annotated[
+        tuple[Thresholds, ...], Meta(max_length=1000, description="a list of at most 1000 rules")
+    ] = ()
+    calendar: Annotated[
+        tuple[CalendarRule, ...], Meta(max_length=1000, description="a list of at most 1000 rules")
+    ] = ()
+    symbols: ShownSymbols = ShownSymbols()
+    pairs: Annotated[
+        tuple[Annotated[str, _parsed(parsers.pair_pattern, "a regular expression for a pair")], ...],
+        Meta(max_length=100, description="a list of at most 100 regular expressions"),
+    ] = ()
+    find_duplicates: bool = False
+
+
+class BacklogLimits(Section, frozen=True, kw_only=True):
+    """What may wait to be published before reading pauses."""
+
+    events: Annotated[int, _count(1, 10_000_000)] = 100_000
+    bytes: Annotated[int, _bytes("64KiB", "16GiB")] = 64 * 1024**2
+    age: Annotated[float, _seconds("1s", "1d")] = 60.0
+
+
+class CreateTopics(Section, frozen=True, kw_only=True):
+    """How to create the output topics that are missing; a replication of None is the broker's default."""
+
+    partitions: Annotated[int, _count(1, 10_000)] = 4
+    replication: Annotated[int, _count(1, 32)] | None = None
+    retention: Annotated[float, _seconds("1m", "3650d")] = 604_800.0
+
+
+class OutputConfig(Section, frozen=True, kw_only=True):
+    """What to publish, where, how safely and how often."""
+
+    enabled: bool = True
+    topic: Annotated[str, _TOPIC] = "monitoring.batch.performance"
+    error_topic: Annotated[str, _TOPIC] = "ws.error"
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    encoding: Literal["avro", "json"] = "avro"
+    schema_registry: Annotated[str, _parsed(parsers.http_url, "a URL, such as http://registry:8081")] | None = None
+    schema_registry_username: Annotated[str, _secret("a user without colon", parsers.http_user)] | None = None
+    schema_registry_password: Annotated[str, _PASSWORD] | None = None
+    batch_events: bool = True
+    summary_interval: Annotated[float, _seconds("1s", "1d")] = 60.0
+    commit_interval: Annotated[float, _seconds("10ms", "30s")] = 0.25
+    backlog: BacklogLimits = BacklogLimits()
+    create_topics: CreateTopics | None = None
+
+
+class RedisConfig(Section, frozen=True, kw_only=True):
+    """Where replicas add up their symbols; without a URL, nowhere."""
+
+    url: Annotated[str, _parsed(parsers.redis_url, "a URL, such as redis://redis:6379/0")] | None = None
+    username: Annotated[str, _secret("a user")] | None = None
+    password: Annotated[str, _PASSWORD] | None = None
+    prefix: Annotated[str, Meta(pattern=r"\A[\w.:-]{1,64}\Z", description="1 to 64 of letters, digits, _ . : -")] = (
+        "marketdata"
+    )
+    window: Annotated[float, _seconds("1m", "7d")] = 3600.0
+    ttl: Annotated[float, _seconds("1m", "365d")] = 86_400.0
+    queue: Annotated[int, _count(1, 1_000_000)] = 1000
+
+
+class WebConfig(Section, frozen=True, kw_only=True):
+    """Where HTTP is served; `notation.host_and_port` takes the address apart."""
+
+    listen_address: Annotated[str, _parsed(parsers.listen_address, "an address such as :8000 or [::1]:8000")] = ":8000"
+    telemetry_path: Annotated[str, _parsed(parsers.telemetry_path, "a path such as /metrics")] = "/metrics"
+    allowed_hosts: (
+        Annotated[
+            tuple[Annotated[str, _parsed(parsers.host, "the name of a host, such as metrics.example.com")], ...],
+            _LIST,
+        ]
+        | None
+    ) = None
+    config_page: Literal["loopback", "everyone", "off"] = "loopback"
+    config_file: str | None = None
+
+
+class LogConfig(Section, frozen=True, kw_only=True):
+    """What is logged to stderr, and how."""
+
+    level: Literal["debug", "info", "warn", "error"] = "info"
+    format: Literal["logfmt", "json"] = "logfmt"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """Everything that can be configured.
+
+    `instance` is the stable name of this sidecar; `settings.load` makes it the name of the host by default.
+    """
+
+    instance: Annotated[str, _NAME] = "localhost"
+    kafka: KafkaConfig = KafkaConfig()
+    input: InputConfig = InputConfig()
+    feeds: FeedsConfig = FeedsConfig()
+    output: OutputConfig = OutputConfig()
+    redis: RedisConfig = RedisConfig()
+    web: WebConfig = WebConfig()
+    log: LogConfig = LogConfig()

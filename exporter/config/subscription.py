@@ -1,0 +1,44 @@
+"""Which topics are read: the only place that tells whether `input.topics` means a topic. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from exporter.config.topic_pattern import TopicPattern
+
+# What Kafka and its tools keep for themselves, such as __consumer_offsets.
+INTERNAL = "__"
+
+
+def is_pattern(entry: str) -> bool:
+    """Return whether an entry of `input.topics` is a pattern rather than a name."""
+    return entry.startswith("^")
+
+
+class Subscription:
+    """The topics that names and patterns mean; internal topics are none of them, whatever the pattern."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        entries = tuple(entries)
+        self._names = frozenset(entry for entry in entries if not is_pattern(entry))
+        self._patterns = [TopicPattern(entry) for entry in entries if is_pattern(entry)]
+
+    @property
+    def subscribed(self) -> list[str]:
+        """The entries as a consumer subscribes to them: clients and brokers then find the topics that `means` tells."""
+        return [*sorted(self._names), *(pattern.subscribed for pattern in self._patterns)]
+
+    def means(self, name: str) -> bool:
+        """Return whether a topic of that name is to be read."""
+        return not name.startswith(INTERNAL) and self._covers(name)
+
+    def among(self, names: Iterable[str]) -> list[str]:
+        """Return those of the names that are to be read, in order."""
+        return sorted(filter(self.means, names))
+
+    def internal(self, names: Iterable[str]) -> list[str]:
+        """Return the internal topics that a pattern covers, which are not read all the same, in order."""
+        return sorted(name for name in names if name.startswith(INTERNAL) and self._covers(name))
+
+    def _covers(self, name: str) -> bool:
+        return name in self._names or any(pattern.matches(name) for pattern in self._patterns)

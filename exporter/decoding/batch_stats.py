@@ -1,0 +1,46 @@
+"""One batch as measured, once for all who look at it. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import cast
+
+from exporter.decoding.batch import MAX_TIMESTAMP_MS, Batch
+from exporter.model import BatchResult
+
+# Year 2000: what lies before it is no Unix time in milliseconds, but one in seconds, or a default.
+MIN_TIMESTAMP_MS = 946_684_800_000
+
+
+class Measured:
+    """The result of a batch and what is behind it.
+
+    `names` has one symbol a message, in order. `stamps` are those of the messages that can be times in Unix
+    milliseconds, oldest first, and `stamp_sum` is their sum; `implausible` counts those that cannot. A message without
+    a stamp, or with 0, is in neither.
+    """
+
+    __slots__ = ("implausible", "names", "result", "stamp_sum", "stamps", "symbols")
+
+    def __init__(self, batch: Batch) -> None:
+        self.names = [message.symbol for message in batch.data]
+        self.symbols = set(self.names)
+        unique = len(self.symbols)
+        self.result = BatchResult(len(self.names), unique, 1 / unique if unique else 0.0, batch.timestamp_ms)
+        self.implausible = 0
+        self.stamps = self._sorted([message.timestamp for message in batch.data])
+        self.stamp_sum = sum(self.stamps)
+
+    def _sorted(self, stamps: list[float | None]) -> list[float]:
+        known = cast("list[float]", stamps)
+        try:
+            known.sort()
+            is_plausible = not known or MIN_TIMESTAMP_MS <= known[0] <= known[-1] <= MAX_TIMESTAMP_MS
+        except TypeError:  # a row said null
+            return self._plausible(sorted(stamp for stamp in stamps if stamp is not None))
+        return known if is_plausible else self._plausible(known)
+
+    def _plausible(self, stamps: list[float]) -> list[float]:
+        kept = stamps[bisect_left(stamps, MIN_TIMESTAMP_MS) : bisect_right(stamps, MAX_TIMESTAMP_MS)]
+        self.implausible = len(stamps) - len(kept) - stamps.count(0)
+        return kept

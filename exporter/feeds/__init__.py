@@ -1,0 +1,1 @@
+"""What is known of each feed, and its health. Pure."""

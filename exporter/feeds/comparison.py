@@ -1,0 +1,71 @@
+"""The prices of all feeds beside each other: which are compared, how often, and which prices are current. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from exporter.config.schema import Config
+from exporter.feeds.divergence import Divergence, PairNames, divergences
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import STALE_SYMBOL_MS
+from exporter.feeds.states import FeedState
+from exporter.model import FeedKey
+from exporter.steps import Spread
+
+COMPARE_MS = 10_000
+
+
+class NoComparison:
+    """Compares nothing."""
+
+    def look(self, feeds: Sequence[Feed], now_ms: int, spread: Spread) -> None:
+        """See Comparison."""
+
+
+class Comparison:
+    """Compares the current prices of those feeds of ours that are ok, every `COMPARE_MS`."""
+
+    def __init__(self, patterns: Iterable[str], limit: int) -> None:
+        self._names = PairNames(patterns, limit)
+        self._looked_ms = 0
+
+    def look(self, feeds: Sequence[Feed], now_ms: int, spread: Spread) -> None:
+        """Compare, if it is time to, and let each feed know how it stands to the others."""
+        if 0 <= now_ms - self._looked_ms < COMPARE_MS:
+            return
+        self._looked_ms = now_ms
+        prices: dict[FeedKey, Mapping[str, float]] = {}
+        spread(_collect(feeds, now_ms, prices))
+        # Of copies, so nobody has to wait for it.
+        found = {each.feed: each for each in divergences(prices, self._names)}
+        spread(_tell(feeds, found))
+
+
+def comparison(config: Config) -> Comparison | NoComparison:
+    """Return what compares feeds, as configured."""
+    pairs = config.feeds.pairs
+    return Comparison(pairs, config.input.limits.symbols_per_feed) if pairs else NoComparison()
+
+
+def _collect(feeds: Iterable[Feed], now_ms: int, prices: dict[FeedKey, Mapping[str, float]]) -> Iterator[None]:
+    for feed in feeds:
+        if _is_compared(feed):
+            prices[feed.key] = _current(feed, now_ms)
+        yield
+
+
+def _tell(feeds: Iterable[Feed], found: Mapping[FeedKey, Divergence]) -> Iterator[None]:
+    for feed in feeds:
+        before, feed.watch.divergence = feed.watch.divergence, found.get(feed.key)
+        feed.version += feed.watch.divergence != before
+        yield
+
+
+def _is_compared(feed: Feed) -> bool:
+    return bool(feed.partitions) and feed.watch.tracker.diagnosis.state is FeedState.OK
+
+
+def _current(feed: Feed, now_ms: int) -> dict[str, float]:
+    """The prices of the symbols that are not stale."""
+    seen_ms, limit = feed.symbol_seen_ms, now_ms - STALE_SYMBOL_MS
+    return {symbol: price for symbol, price in feed.watch.quality.prices().items() if seen_ms.get(symbol, 0) > limit}

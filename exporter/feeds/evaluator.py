@@ -1,0 +1,180 @@
+"""How all feeds are, once a second: what the loop knows of partitions meets what is watched of each feed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from exporter.feeds.comparison import Comparison, NoComparison
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import Surroundings
+from exporter.feeds.rejections import Traffic, likely
+from exporter.feeds.states import FeedState, Silence, survey
+from exporter.model import FeedKey, Partition
+from exporter.steps import Spread, at_once
+
+# Feeds that one look judges: a few milliseconds. With more of them each is judged every few seconds.
+FEEDS_A_LOOK = 1000
+# Looks come every second. After a longer pause (the process was stopped, or waited for Kafka) records may be on their
+# way to us that were sent meanwhile.
+PAUSE_MS = 3_000
+
+
+class Sight(NamedTuple):
+    """What the loop sees of one partition: since when it has records that we do not read (0: it has none)."""
+
+    standing_since_ms: int = 0
+    is_catching_up: bool = False
+
+
+class Lookout:
+    """Sees whether partitions grow without us, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Partition, tuple[int, int]] = {}  # position, and since when there was more behind it
+
+    def look(self, partition: Partition, position: int, has_more: bool, now_ms: int) -> int:
+        """Return since when the partition has had records that we do not read; 0 when it has none."""
+        before, since_ms = self._seen.get(partition, (-1, 0))
+        if not has_more:
+            since_ms = 0
+        elif position != before or not 0 < since_ms <= now_ms:  # later than now: the clock was set back
+            since_ms = now_ms
+        self._seen[partition] = position, since_ms
+        return since_ms
+
+    def forget(self, partition: Partition) -> None:
+        """Forget a partition that is not ours any more."""
+        self._seen.pop(partition, None)
+
+
+class Rounds:
+    """Judges feeds in turn, so that many of them do not cost more at a time than some."""
+
+    def __init__(self, comparison: Comparison | NoComparison) -> None:
+        self._comparison = comparison
+        self._next = 0
+        self._looked_ms = 0
+        self._rejected: set[Feed] = set()
+
+    @property
+    def rejected(self) -> list[FeedKey]:
+        """The feeds of which all records are rejected, as far as they were judged."""
+        return [feed.key for feed in self._rejected if feed.watch.tracker.diagnosis.state is FeedState.REJECTED]
+
+    def judge(
+        self,
+        feeds: Sequence[Feed],
+        sights: Mapping[Partition, Sight],
+        now_ms: int,
+        *,
+        is_reachable: bool,
+        is_sole_reader: bool,
+        topics: Mapping[str, Traffic] = MappingProxyType({}),
+        spread: Spread = at_once,
+    ) -> None:
+        """Judge the next feeds.
+
+        `is_sole_reader`: a feed that is anywhere would be here. `topics` is what comes on the topics that are read.
+        """
+        spread(self._judged(feeds, sights, now_ms, topics, is_reachable, is_sole_reader))
+        if self._rejected:
+            self._rejected.intersection_update(feeds)  # some may be forgotten
+        self._comparison.look(feeds, now_ms, spread)
+
+    def _judged(
+        self,
+        feeds: Sequence[Feed],
+        sights: Mapping[Partition, Sight],
+        now_ms: int,
+        topics: Mapping[str, Traffic],
+        is_reachable: bool,
+        is_sole_reader: bool,
+    ) -> Iterator[None]:
+        ours = feeds if is_sole_reader else [feed for feed in feeds if feed.is_here]
+        yield from self._notice(feeds, ours, topics, now_ms)
+        silence = yield from _silences(ours, topics, now_ms)
+        begin = self._next if self._next < len(ours) else 0
+        self._next = begin + FEEDS_A_LOOK
+        anywhere = _together(sights.values())
+        for feed in ours[begin : self._next]:
+            here = _together(sights[each] for each in feed.partitions or feed.rejected_on if each in sights)
+            sight = here if feed.is_here else anywhere
+            around = Surroundings(
+                standing_since_ms=sight.standing_since_ms,
+                is_catching_up=sight.is_catching_up,
+                is_reachable=is_reachable,
+                is_sole_reader=is_sole_reader,
+                silence=silence.scope(_topic(feed)),
+                topics=_topics(feed, topics, is_sole_reader),
+            )
+            before = feed.watch.shown
+            self._note(feed, feed.watch.look(feed.symbol_seen_ms, around, now_ms).state)
+            feed.watch.name_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
+            feed.version += feed.watch.shown != before
+            yield
+
+    def _note(self, feed: Feed, state: FeedState) -> None:
+        if state is FeedState.REJECTED:
+            self._rejected.add(feed)
+        else:
+            self._rejected.discard(feed)
+
+    def _notice(
+        self, feeds: Sequence[Feed], ours: Sequence[Feed], topics: Mapping[str, Traffic], now_ms: int
+    ) -> Iterator[None]:
+        """Notice that nobody looked for a while, and that a feed which is nowhere may be somebody else's now."""
+        since_ms, self._looked_ms = now_ms - self._looked_ms, now_ms
+        if since_ms < 0:
+            yield from _set_back(feeds, topics, now_ms)
+        if not 0 <= since_ms <= PAUSE_MS:
+            for feed in ours:
+                feed.watch.listen(now_ms)
+                yield
+        if len(ours) == len(feeds):
+            return
+        for feed in feeds:
+            if feed.watch.is_watching and not feed.is_here:
+                feed.watch.end()
+                feed.version += 1
+            yield
+
+
+def _set_back(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Iterator[None]:
+    """Let no moment be later than now, which it would stay for as long as the clock was ahead."""
+    for topic in topics.values():
+        topic.set_back(now_ms)
+    for feed in feeds:
+        feed.set_back(now_ms)
+        yield
+
+
+def _silences(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Generator[None, None, Silence]:
+    """Return where nothing is heard, of the feeds that may not be silent; what is rejected is no silence."""
+    found: list[tuple[str, bool]] = []
+    for feed in feeds:
+        is_overdue = feed.watch.is_overdue(now_ms)
+        if is_overdue is not None and feed.partitions:
+            found.append((_topic(feed), is_overdue and not feed.watch.rejected(_topics(feed, topics), now_ms)))
+        yield
+    return survey(found)
+
+
+def _topic(feed: Feed) -> str:
+    return min(feed.partitions).topic if feed.partitions else ""
+
+
+def _topics(feed: Feed, topics: Mapping[str, Traffic], is_sole_reader: bool = False) -> Sequence[Traffic]:
+    """The topic that the feed is on, or those on which it may be when it was never seen and would be here."""
+    if feed.partitions:
+        here = topics.get(_topic(feed))
+        return () if here is None else (here,)
+    return likely(feed.key, topics) if is_sole_reader and feed.watch.is_expected else ()
+
+
+def _together(sights: Iterable[Sight]) -> Sight:
+    """What is seen of several partitions: whether any stands, and whether any catches up."""
+    seen = list(sights)
+    standing = min((sight.standing_since_ms for sight in seen if sight.standing_since_ms), default=0)
+    return Sight(standing, any(sight.is_catching_up for sight in seen))

@@ -1,0 +1,191 @@
+"""What is known of each feed: counters that last as long as the process, windows that go with a partition.
+
+All of this is owned by the loop thread. Counters are plain integers, and histograms are lists of them, because this is
+the hot path; families are built from them when somebody scrapes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Container
+
+from exporter.config.schema import Limits
+from exporter.decoding.batch import Batch
+from exporter.decoding.batch_stats import Measured
+from exporter.decoding.names import check_symbol
+from exporter.feeds.health import Watch
+from exporter.feeds.states import FeedState
+from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
+
+COUNT_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+EFFICIENCY_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+# Buckets by table: the bucket of n is at [n], and whatever is larger than the last bound shares the last entry.
+_LARGEST = COUNT_BOUNDS[-1] + 1
+_COUNT_BUCKET = tuple(bisect_left(COUNT_BOUNDS, n) for n in range(_LARGEST + 1))
+_EFFICIENCY_BUCKET = (0, *(bisect_left(EFFICIENCY_BOUNDS, 1 / n) for n in range(1, _LARGEST + 1)))
+
+# States that a feed may have of which no batch ever came.
+_WITHOUT_BATCHES = (FeedState.SILENT, FeedState.REJECTED)
+# A symbol that was not in any batch for so long makes room for another when there are as many as there may be.
+SYMBOL_RETENTION_MS = 3_600_000
+# A name that came in so many batches, or in some over so long, is taken for that of a feed: it is never forgotten.
+ESTABLISHED_BATCHES = 100
+ESTABLISHED_SPAN = 3, 3_600_000
+# Any other may have been made up: when there are as many feeds as there may be, and no batch of it came for so long, it
+# makes room. A look at all feeds takes milliseconds, so there is one in so long.
+IDLE_MS = 600_000
+
+
+class Feed:
+    """The counters and last values of one feed since the process started.
+
+    `partitions` are those the feed was seen on that are ours now; while it is empty another replica may own the feed,
+    so the last values are not shown. `rejected_on` are those of ours that hold rejected records which name it.
+    `version` rises with every change of what is shown.
+    """
+
+    def __init__(self, key: FeedKey, watch: Watch) -> None:
+        self.key = key
+        self.watch = watch
+        self.version = 0
+        self.partitions: set[Partition] = set()
+        self.rejected_on: set[Partition] = set()
+        self.began_ms = 0  # when it came first, by our clock, and when a batch was counted last
+        self.counted_ms = 0
+        self.batches = 0
+        self.messages = 0
+        self.unique_sum = 0
+        self.efficiency_sum = 0.0
+        self.size_buckets = [0] * (len(COUNT_BOUNDS) + 1)
+        self.unique_buckets = [0] * (len(COUNT_BOUNDS) + 1)
+        self.efficiency_buckets = [0] * (len(EFFICIENCY_BOUNDS) + 1)
+        self.anomalies = dict.fromkeys(Anomaly, 0)
+        self.anomaly_places: dict[Anomaly, tuple[Partition, int]] = {}  # where each kind was last met
+        self.last: BatchResult | None = None
+        self.last_batch_ms = 0
+        self.last_message_ms = 0
+        self.last_received_ms = 0
+        self.symbol_messages: Counter[str] = Counter()
+        self.symbol_seen_ms: dict[str, int] = {}
+        self._retire_due_ms = 0  # before then no symbol is old enough
+
+    def hold(self, partition: Partition, now_ms: int) -> None:
+        """Learn that the feed comes over a partition of ours."""
+        if not self.partitions:
+            self.watch.begin(now_ms)
+        self.began_ms = self.began_ms or now_ms
+        self.partitions.add(partition)
+        self.version += 1
+
+    def release(self, partition: Partition) -> None:
+        """Learn that a partition is not ours any more."""
+        self.partitions.discard(partition)
+        self.rejected_on.discard(partition)
+        self.version += 1
+        if not self.is_here:
+            self.watch.end()
+
+    def reject(self, rejected: Rejected, partition: Partition, offset: int, now_ms: int) -> None:
+        """Take note of a rejected record that names the feed."""
+        self.rejected_on.add(partition)
+        self.watch.blame.named.add(rejected, partition, offset, now_ms)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether anything of it, valid or not, comes over partitions of ours."""
+        return bool(self.partitions or self.rejected_on)
+
+    @property
+    def has_state(self) -> bool:
+        """Whether what we think of it may be shown: it is ours, or expected and nowhere, or never valid."""
+        return bool(self.partitions) or self.watch.tracker.diagnosis.state in _WITHOUT_BATCHES
+
+    def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
+        """Make room for the symbols, or raise `Rejected` when one is not allowed or there are too many."""
+        if self.symbol_seen_ms.keys() >= symbols:
+            return
+        new = symbols - self.symbol_seen_ms.keys()
+        for symbol in new:
+            check_symbol(symbol, limits.name_length)
+        if len(self.symbol_seen_ms) + len(new) > limits.symbols_per_feed:
+            self.retire_symbols(now_ms, keep=symbols)
+        if len(self.symbol_seen_ms) + len(new) > limits.symbols_per_feed:
+            known = f"{len(self.symbol_seen_ms)} symbols are known, at most {limits.symbols_per_feed} are allowed"
+            raise Rejected(Reason.TOO_MANY_SYMBOLS, f"{len(new)} new symbols for {self.key}; {known}")
+
+    def count(self, batch: Batch, measured: Measured, arrival: Arrival, place: tuple[Partition, int]) -> int:
+        """Add one batch to the counters, and let it be watched; `place` is the partition and offset of its record.
+
+        Return when it was sent, as far as we know.
+        """
+        size, unique, efficiency, _ = measured.result
+        self.counted_ms = arrival.received_ms
+        self.version += 1
+        self.batches += 1
+        self.messages += size
+        self.unique_sum += unique
+        self.efficiency_sum += efficiency
+        self.size_buckets[_COUNT_BUCKET[size if size < _LARGEST else _LARGEST]] += 1
+        unique_entry = unique if unique < _LARGEST else _LARGEST
+        self.unique_buckets[_COUNT_BUCKET[unique_entry]] += 1
+        self.efficiency_buckets[_EFFICIENCY_BUCKET[unique_entry]] += 1
+        self.symbol_messages.update(measured.names)
+        arrival, anomalies = self.watch.observe(batch, measured, arrival)
+        for kind in anomalies:
+            self.anomalies[kind] += 1
+            self.anomaly_places[kind] = place
+        return arrival.heard_ms
+
+    def remember(self, batch: Batch, measured: Measured, heard_ms: int) -> None:
+        """Keep what the last batch said, counted or not; `heard_ms` is when it was sent, as far as we know.
+
+        What is older than what is known already changes nothing: who catches up shows no news.
+        """
+        seen_ms = self.symbol_seen_ms
+        for symbol in measured.symbols:
+            if seen_ms.get(symbol, heard_ms) <= heard_ms:
+                seen_ms[symbol] = heard_ms
+        if heard_ms < self.last_received_ms:
+            return
+        self.version += 1
+        self.last = measured.result
+        self.last_batch_ms = max(self.last_batch_ms, batch.timestamp_ms)
+        self.last_received_ms = heard_ms
+        if measured.stamps and measured.stamps[-1] > self.last_message_ms:
+            self.last_message_ms = int(measured.stamps[-1])
+
+    def set_back(self, now_ms: int) -> None:
+        """Let no moment be later than now, because our clock was set back."""
+        self.began_ms, self.counted_ms = min(self.began_ms, now_ms), min(self.counted_ms, now_ms)
+        self.last_received_ms = min(self.last_received_ms, now_ms)
+        self.symbol_seen_ms.update((s, now_ms) for s, seen in list(self.symbol_seen_ms.items()) if seen > now_ms)
+        self._retire_due_ms = min(self._retire_due_ms, now_ms)
+        self.watch.set_back(now_ms)
+        self.version += 1
+
+    @property
+    def is_established(self) -> bool:
+        """Whether it is expected, or came so often that nobody has just made it up."""
+        batches, span_ms = ESTABLISHED_SPAN
+        has_lasted = self.batches >= batches and self.counted_ms - self.began_ms >= span_ms
+        return self.watch.is_expected or self.batches >= ESTABLISHED_BATCHES or has_lasted
+
+    def is_idle(self, now_ms: int) -> bool:
+        """Return whether it may make room for another feed."""
+        return 0 < max(self.counted_ms, self.began_ms) < now_ms - IDLE_MS and not self.is_established
+
+    def retire_symbols(self, now_ms: int, keep: Container[str]) -> int:
+        """Forget the symbols that were not seen for long, except those to `keep`, and return how many."""
+        # Each search looks at all symbols, and records with too many new ones may come at any rate.
+        if now_ms <= self._retire_due_ms:
+            return 0
+        oldest = now_ms - SYMBOL_RETENTION_MS
+        others = [(s, seen) for s, seen in self.symbol_seen_ms.items() if s not in keep]
+        retired = [s for s, seen in others if seen < oldest]
+        self._retire_due_ms = min((seen for _, seen in others if seen >= oldest), default=0) + SYMBOL_RETENTION_MS
+        for symbol in retired:
+            del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
+        self.watch.quality.forget(retired)
+        return len(retired)

@@ -1,0 +1,1 @@
+"""Histograms, metric families and the text formats. Pure."""

@@ -1,0 +1,170 @@
+"""Metric families as text: which format a client wants, and the page in that format.
+
+Two kinds of families go into a page: the `Metric` of prometheus_client, sample by sample, and `Family`, whose
+samples are text already. The names of families and labels are trusted to be of the classic alphabet; values are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+from prometheus_client import Metric
+from prometheus_client.samples import Exemplar, Timestamp
+
+EXEMPLAR_CHARACTERS_MAX = 128
+PIECE_CHARACTERS = 64 * 1024
+_SUFFIXES = {
+    "counter": ("", "_total", "_created"),
+    "gaugehistogram": ("", "_bucket", "_gcount", "_gsum"),
+    "histogram": ("", "_bucket", "_count", "_sum", "_created"),
+    "info": ("", "_info"),
+    "summary": ("", "_count", "_sum", "_created"),
+}
+_TEXT_KINDS = {"gaugehistogram": "untyped", "info": "gauge", "stateset": "gauge", "unknown": "untyped"}
+_TEXT_NAMES = {"counter": "_total", "info": "_info"}
+_EXEMPLARY = {"counter": "_total", "histogram": "_bucket", "gaugehistogram": "_bucket"}
+
+
+class Family(NamedTuple):
+    """A family whose samples were rendered by its maker, who can do that faster than anything general.
+
+    `name` is without `_total`; `kind` is one of counter, gauge, histogram, summary. A block is any number of whole
+    lines as they stand in all three formats: `batches_total{region="korea"} 12\\n`, with labels by `label_text` and
+    `le` spelled as a float ("1.0", "+Inf"). The samples of one series must follow each other, no series may stand
+    twice, and there are no timestamps. `blocks` may be an iterator: it is read once, and not when the family was not
+    asked for. `exemplars` belong to counters and buckets; the key is the line up to its value,
+    `batches_total{region="korea"}`. `series` is the number of lines in the blocks.
+    """
+
+    name: str
+    kind: str
+    help: str
+    unit: str
+    blocks: Iterable[str]
+    exemplars: Mapping[str, Exemplar] = {}
+    series: int = 0
+
+
+AnyFamily: TypeAlias = Metric | Family
+
+
+class Format(NamedTuple):
+    """A format that is spoken here, and how an answer in it is labelled."""
+
+    content_type: str
+    is_openmetrics: bool
+
+
+TEXT = Format("text/plain; version=0.0.4; charset=utf-8", is_openmetrics=False)
+OPENMETRICS = Format("application/openmetrics-text; version=1.0.0; charset=utf-8", is_openmetrics=True)
+
+
+def render(families: Iterable[AnyFamily], format: Format) -> bytes:
+    """One page. Of families that claim the same name the first stays; `_created` series and timestamps are left out."""
+    return b"".join(pieces(families, format))
+
+
+def pieces(families: Iterable[AnyFamily], format: Format) -> Iterator[bytes]:
+    """Yield one page as `render` makes it, in pieces of `PIECE_CHARACTERS` or a little more."""
+    parts: list[str] = []
+    length = 0
+    for part in _parts(families, format.is_openmetrics):
+        parts.append(part)
+        length += len(part)
+        if length >= PIECE_CHARACTERS:
+            yield _encoded(parts)
+            parts, length = [], 0
+    yield _encoded(parts)
+
+
+def _parts(families: Iterable[AnyFamily], is_openmetrics: bool) -> Iterator[str]:
+    claimed: set[str] = set()
+    for family in families:
+        names = _names(family)
+        if claimed.isdisjoint(names):
+            claimed |= names
+            yield from _family_parts(family, is_openmetrics)
+    if is_openmetrics:
+        yield "# EOF\n"
+
+
+def _encoded(parts: Iterable[str]) -> bytes:
+    # A lone surrogate becomes a question mark: one bad value must not cost the whole page.
+    return "".join(parts).encode("utf-8", "replace")
+
+
+def select(families: Iterable[AnyFamily], names: Iterable[str]) -> Iterator[AnyFamily]:
+    """The families that have one of these names, as families (with or without `_total`) or as samples."""
+    wanted = frozenset(names)
+    return (family for family in families if not wanted.isdisjoint(_names(family)))
+
+
+def label_text(labels: Mapping[str, str]) -> str:
+    """What stands between the braces, escaped: `region="korea",exchange="upbit"`. Worth keeping for lasting series."""
+    return ",".join([f'{name}="{_escaped(value)}"' for name, value in labels.items()])
+
+
+def _names(family: AnyFamily) -> set[str]:
+    """All names that a family and its samples may have, in any format."""
+    kind = family.kind if isinstance(family, Family) else family.type
+    return {family.name + suffix for suffix in _SUFFIXES.get(kind, ("",))}
+
+
+def _family_parts(family: AnyFamily, is_openmetrics: bool) -> Iterator[str]:
+    if not isinstance(family, Family):
+        yield _head(family.name, family.type, family.documentation, family.unit, is_openmetrics)
+        yield from _samples(family, is_openmetrics)
+        return
+    yield _head(family.name, family.kind, family.help, family.unit, is_openmetrics)
+    if is_openmetrics and family.exemplars:
+        yield from _with_exemplars(family)
+    else:
+        yield from family.blocks
+
+
+def _head(name: str, kind: str, documentation: str, unit: str, is_openmetrics: bool) -> str:
+    if is_openmetrics:
+        unit_line = f"# UNIT {name} {unit}\n" if unit else ""
+        return f"# HELP {name} {_escaped(documentation)}\n# TYPE {name} {kind}\n{unit_line}"
+    name += _TEXT_NAMES.get(kind, "")
+    text = documentation.replace("\\", r"\\").replace("\n", r"\n")
+    return f"# HELP {name} {text}\n# TYPE {name} {_TEXT_KINDS.get(kind, kind)}\n"
+
+
+def _samples(family: Metric, is_openmetrics: bool) -> Iterator[str]:
+    created = family.name + "_created"
+    exemplary = family.name + _EXEMPLARY[family.type] if is_openmetrics and family.type in _EXEMPLARY else None
+    for sample in family.samples:
+        name = sample.name
+        if name == created:
+            continue
+        series = f"{name}{{{label_text(sample.labels)}}}" if sample.labels else name
+        exemplar = _exemplar_text(sample.exemplar) if sample.exemplar and name == exemplary else ""
+        yield f"{series} {_number(sample.value)}{exemplar}\n"
+
+
+def _with_exemplars(family: Family) -> Iterator[str]:
+    for block in family.blocks:
+        for line in block.split("\n")[:-1]:
+            exemplar = family.exemplars.get(line[: line.rfind(" ")])
+            yield f"{line}{_exemplar_text(exemplar) if exemplar else ''}\n"
+
+
+def _exemplar_text(exemplar: Exemplar) -> str:
+    """What follows the value; nothing when the labels are longer than the format allows."""
+    if sum(map(len, exemplar.labels)) + sum(map(len, exemplar.labels.values())) > EXEMPLAR_CHARACTERS_MAX:
+        return ""
+    text = f" # {{{label_text(exemplar.labels)}}} {_number(exemplar.value)}"
+    at = exemplar.timestamp
+    return text if at is None else f"{text} {at if isinstance(at, Timestamp) else format(at, '.3f')}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    text = repr(float(value))
+    # Only inf, -inf and nan end in a letter.
+    return text if text[-1] <= "9" else {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}[text]

@@ -1,0 +1,1 @@
+"""Kafka clients, and what is asked through them."""

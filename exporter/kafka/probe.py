@@ -1,0 +1,153 @@
+"""Finds out by a consumer of its own where a partition can be read again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from exporter.kafka.connection_errors import said
+from exporter.kafka.unreadable import Gap, Place, Places, readable_from
+from exporter.model import Partition
+from exporter.runtime import logs
+
+log = logs.logger("source")
+
+ANSWER_SECONDS = 5.0
+# Of one search: where each offset has to be asked, it goes on from where it came to.
+SEARCH_SECONDS = 30.0
+# Between the starts of two searches: one that finds nothing may end at once.
+PAUSE_SECONDS = 3.0
+# Errors that tell nothing of a place, though some come with its offset: it is gone, forbidden, or nobody answers.
+_ELSEWHERE = (
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError._LOG_TRUNCATION,
+    KafkaError._TRANSPORT,
+    KafkaError._SSL,
+    KafkaError._AUTHENTICATION,
+    KafkaError._RESOLVE,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._FATAL,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+)
+
+
+def is_of_a_place(message: Any) -> bool:
+    """Return whether a message is an error at its offset, rather than a record or the end of a partition."""
+    error, offset = message.error(), message.offset()
+    if error is None or error.code() == KafkaError._PARTITION_EOF or message.topic() is None:
+        return False
+    return offset is not None and offset >= 0 and error.code() not in _ELSEWHERE
+
+
+class Prober:
+    """Asks single offsets of one partition; `consumer` has nothing else to do.
+
+    Any method raises `TimeoutError` or `KafkaException` when that is not answered now.
+    """
+
+    def __init__(self, consumer: Any, partition: Partition) -> None:
+        self._consumer = consumer
+        self._partition = partition
+        self._answers: dict[int, int | None] = {}
+
+    def gap(self, first: int) -> Gap | None:
+        """Return what cannot be read from `first` on; None when that can be read.
+
+        The end of the partition must be readable, and the first offset must still fail at the end of the search: then
+        neither an outage nor a slow broker is taken for it.
+        """
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(*self._partition), timeout=ANSWER_SECONDS)
+        if self._asked(end) is not None or self._asked(first) is None:
+            return None
+        until = time.monotonic() + SEARCH_SECONDS
+        found = readable_from(self.ask, first, end, lambda: time.monotonic() < until)
+        return Gap(first, found) if self._asked(first) is not None else None
+
+    def ask(self, offset: int) -> int | None:
+        """Return where the unreadable batch begins that holds the offset, or None when it can be read."""
+        if offset not in self._answers:
+            self._answers[offset] = self._asked(offset)
+        return self._answers[offset]
+
+    def _asked(self, offset: int) -> int | None:
+        self._consumer.assign([TopicPartition(*self._partition, offset)])
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            message = self._consumer.poll(left)
+            if message is None:
+                continue
+            if is_of_a_place(message):
+                return int(message.offset())
+            if message.error() is None or message.error().code() == KafkaError._PARTITION_EOF:
+                return None
+        raise TimeoutError(f"no answer about {self._partition} at offset {offset}")
+
+
+class SearchedPlaces(Places):
+    """The places of a consumer's partitions; ends are searched one after another, in a thread, by another consumer.
+
+    That consumer exists only as long as a search.
+    """
+
+    def __init__(self, make_consumer: Callable[[], Any]) -> None:
+        super().__init__()
+        self._make_consumer = make_consumer
+        self._searched: Partition | None = None
+        self._due = 0.0
+        self._result: Future[Gap | None] = Future()
+
+    def failed(self, partition: Partition, offset: int, error: str, now: float) -> bool:
+        """See Places. The error comes twice a second, so only the first one at an offset is logged."""
+        is_new = super().failed(partition, offset, error, now)
+        if is_new:
+            where = {"partition": str(partition), "offset": offset}
+            log.warning("a record cannot be read, retrying", extra={**where, "error": error})
+        return is_new
+
+    def search(self, now: float) -> tuple[Partition, Gap, str] | None:
+        """Return a partition that stands, what cannot be read of it and why, once that is known; never wait."""
+        if self._searched is None:
+            if self and now >= self._due:
+                self._begin(self.standing(now), now)
+            return None
+        if not self._result.done():
+            return None
+        partition, self._searched = self._searched, None
+        gap, place = self._result.result(), self.standing(now).get(partition)
+        if gap is None or place is None or place.offset != gap.first:
+            return None  # not known yet, or it was read after all, or is not ours any more
+        self.passed([partition])
+        return partition, gap, place.error
+
+    def _begin(self, standing: Mapping[Partition, Place], now: float) -> None:
+        if not standing:
+            return
+        self._due = now + PAUSE_SECONDS
+        # The one that was tried least: a search that finds nothing must not keep the others waiting.
+        self._searched, place = min(standing.items(), key=lambda each: each[1].tries)
+        self._result = Future()
+        arguments = self._searched, place.offset, self._result
+        threading.Thread(target=self._run, args=arguments, name="probe", daemon=True).start()
+
+    def _run(self, partition: Partition, first: int, result: Future[Gap | None]) -> None:
+        try:
+            consumer = self._make_consumer()
+            try:
+                result.set_result(Prober(consumer, partition).gap(first))
+            finally:
+                consumer.close()
+        except (KafkaException, TimeoutError) as error:
+            log.info("the end of what cannot be read is unknown, retrying", extra={"error": said(error)})
+        finally:
+            if not result.done():
+                result.set_result(None)

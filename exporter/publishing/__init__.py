@@ -1,0 +1,1 @@
+"""Events and positions on their way to Kafka."""

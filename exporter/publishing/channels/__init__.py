@@ -1,0 +1,1 @@
+"""Interchangeable ways to publish events together with positions."""

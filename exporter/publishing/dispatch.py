@@ -1,0 +1,65 @@
+"""What waits to be published: events, and how far the input has been read to make them.
+
+A `Dispatch` merges with what comes next and is offered until it sticks, so an outage of the event topic neither stops
+the metrics nor counts anything twice. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from exporter.events.factory import Event
+from exporter.kafka.positions import Position
+from exporter.model import EventType, Partition
+
+# What an event takes in memory beside its body: the struct, its headers and their texts.
+EVENT_OVERHEAD_BYTES = 600
+
+
+class Dispatch:
+    """Events in order, and the positions that are reached once they are published.
+
+    `counts` says how many events of each type there are; `offered_at` is the publisher's clock in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.offered_at = 0.0
+        self.events: list[Event] = []
+        self.counts = dict.fromkeys(EventType, 0)
+        self.positions: dict[Partition, Position] = {}
+        self.bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.positions)
+
+    def add(self, event: Event) -> None:
+        """Append one event."""
+        self.events.append(event)
+        self.counts[event.type] += 1
+        self.bytes += len(event.body) + EVENT_OVERHEAD_BYTES
+
+    def give_up(self, event: Event, instead: Event | None) -> None:
+        """Take an event out, and put another at the end in its place."""
+        self.events = [each for each in self.events if each is not event]
+        self.counts[event.type] -= 1
+        self.bytes -= len(event.body) + EVENT_OVERHEAD_BYTES
+        if instead is not None:
+            self.add(instead)
+
+    def merge(self, later: Dispatch) -> None:
+        """Append all that `later` holds; where both know a partition, the later position counts."""
+        self.events += later.events
+        self.positions |= later.positions
+        self.bytes += later.bytes
+        for event_type, count in later.counts.items():
+            self.counts[event_type] += count
+
+    def without(self, partitions: Container[Partition]) -> Dispatch:
+        """Return what is left when the partitions are somebody else's now."""
+        left = Dispatch()
+        left.offered_at = self.offered_at
+        for event in self.events:
+            if (kept := event.without(partitions)) is not None:
+                left.add(kept)
+        left.positions = {p: position for p, position in self.positions.items() if p not in partitions}
+        return left

@@ -1,0 +1,1 @@
+"""Ground for a long-running process: clock, logs, threads, watchdog, locks, limits."""

@@ -1,0 +1,325 @@
+"""Compare the input topics, the event topic and /metrics.
+
+Reads what lies in the topics when it starts, and changes nothing. Each accepted record must have exactly one batch
+event that says what the record says; summaries may not tell of more batches than there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+from confluent_kafka import KafkaException
+
+from exporter.config.files import read_text
+from exporter.config.loader import ConfigError, load
+from exporter.config.schema import Config
+from exporter.config.secrets import secrets_in, shown_text
+from exporter.config.subscription import Subscription
+from exporter.kafka.connection_errors import said
+from exporter.kafka.positions import Span
+from exporter.kafka.properties import mistakes
+from exporter.kafka.reader import TopicReader
+from exporter.model import FeedKey, Partition, Rejected
+from exporter.runtime.foreign_text import hide, printable
+from exporter.source.messages import from_headers
+from exporter.tools.audit.endings import Endings
+from exporter.tools.audit.ledger import Difference, EventTruth, InputTruth, Kind, MetricsTruth, compare
+from exporter.tools.audit.readers import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
+from exporter.tools.healthcheck import is_here
+
+ERROR_MAX = 500
+_DESCRIPTION = """Compare the input topics, the event topic and /metrics; exit 0 when they agree, 1 when they differ,
+2 when that could not be found out. Nothing is written or committed. Records that a sidecar has not read yet count as
+missing: audit when it has caught up or stopped, or limit the audit to what its group has committed (--group). The
+limits on the number of feeds and symbols depend on the history of a process and are not judged: what was rejected for
+them counts as missing. Takes about 100 bytes of memory a batch."""
+
+_ACCEPT = {"Accept": "text/plain;version=0.0.4"}
+# Some 15 KB a feed: twice what 10,000 feeds have.
+METRICS_BYTES = 300_000_000
+
+
+class UnusableError(Exception):
+    """The audit cannot be made; the text tells why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the sides say, how many differences of each kind there are, and the first of them."""
+
+    inputs: InputTruth
+    endings: Endings
+    events: EventTruth | None
+    metrics: MetricsTruth | None
+    counts: Counter[Kind]
+    first: list[Difference]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the description and the options of the audit to a parser."""
+    parser.description = _DESCRIPTION
+    add = parser.add_argument
+    add("--config.file", dest="config_file", metavar="FILE", help="the sidecar's configuration")
+    add("--bootstrap-servers", metavar="LIST", help="brokers, in place of the configuration's")
+    add("--topic", action="append", metavar="NAME", help="input topic, or ^regex; in place of the configuration's")
+    add("--event-topic", metavar="NAME", help="in place of the configuration's")
+    add("--group", metavar="NAME", help="audit only what this group has committed")
+    add("--since", type=_timestamp_ms, metavar="TIME", help="first record: ISO 8601 (UTC) or Unix milliseconds")
+    add(
+        "--from-offset",
+        action="append",
+        type=_place,
+        default=[],
+        metavar="TOPIC/PARTITION/OFFSET",
+        help="first record of one partition",
+    )
+    add(
+        "--metrics",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a /metrics to compare, once for each replica; their sum equals the input only when these processes, and "
+        "no others, have read all of the audited records and nothing else",
+    )
+    add("--strict-summaries", action="store_true", help="summaries must tell of all batches: after a clean stop")
+    add("--max-differences", type=int, default=20, metavar="N", help="how many to print (default: %(default)s)")
+    add("--timeout", type=float, default=30.0, metavar="SECONDS", help="for each answer (default: %(default)s)")
+    add("--json", action="store_true", help="print JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Make the audit, print its outcome, and return the exit code."""
+    try:
+        outcome = _audit(args, _config(args))
+    except (UnusableError, ConfigError) as error:
+        print(f"audit: {error}", file=sys.stderr)
+        return 2
+    except KafkaException as error:
+        print(f"audit: Kafka: {said(error)}", file=sys.stderr)
+        return 2
+    print(json.dumps(as_json(outcome), indent=1) if args.json else as_text(outcome))
+    return 1 if outcome.counts else 0
+
+
+def _config(args: argparse.Namespace) -> Config:
+    flags = {
+        "kafka.bootstrap_servers": args.bootstrap_servers,
+        "input.topics": args.topic,
+        "output.topic": args.event_topic,
+    }
+    try:
+        text = read_text(args.config_file) if args.config_file else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableError(f"cannot read {args.config_file}: {error}") from None
+    given = {path: value for path, value in flags.items() if value is not None}
+    host = socket.gethostname()
+    return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, learn=hide)
+
+
+def _audit(args: argparse.Namespace, config: Config) -> Outcome:
+    kafka = {
+        "bootstrap.servers": config.kafka.bootstrap_servers,
+        **config.kafka.properties,
+        **config.kafka.consumer_properties,
+    }
+    has_events = config.output.enabled and config.output.batch_events
+    with TopicReader(kafka, args.group or config.input.group, args.timeout) as reader:
+        spans, event_spans = _spans(reader, args, config, has_events)
+        inputs, endings = _read_inputs(reader, Judge(config), spans)
+        inputs.gaps = reader.gaps.copy()
+        events = _read_events(reader, event_spans, spans) if has_events else None
+    metrics = _read_metrics(args.metrics, args.timeout) if args.metrics else None
+    differences = compare(inputs, events, metrics, args.strict_summaries)
+    first = list(islice(differences, max(args.max_differences, 0)))
+    counts = Counter(difference.kind for difference in first) + Counter(difference.kind for difference in differences)
+    return Outcome(inputs, endings, events, metrics, counts, first)
+
+
+Spans = Mapping[Partition, Span]
+
+
+def _spans(reader: TopicReader, args: argparse.Namespace, config: Config, has_events: bool) -> tuple[Spans, Spans]:
+    """Fix what is audited: the input first and then the events, so that no event of the input is left out."""
+    partitions = _existing(reader, config.input.topics)
+    first, ends = reader.first(partitions), reader.stable(partitions)
+    starts = first if args.since is None else ends | reader.since(partitions, args.since)
+    starts = starts | {partition: offset for partition, offset in args.from_offset if partition in starts}
+    if args.group is not None:
+        ends = starts | reader.committed(partitions)
+    events = _whole(reader, _existing(reader, [config.output.topic])) if has_events else {}
+    written = reader.written(partitions)
+    spans = {}
+    for partition in partitions:
+        start = max(starts[partition], first[partition])
+        spans[partition] = Span(start, max(start, ends[partition]), written[partition])
+    return spans, events
+
+
+def _whole(reader: TopicReader, partitions: Sequence[Partition]) -> Spans:
+    first, written = reader.first(partitions), reader.written(partitions)
+    return {partition: Span(first[partition], written[partition], written[partition]) for partition in partitions}
+
+
+def _existing(reader: TopicReader, entries: Sequence[str]) -> list[Partition]:
+    partitions = reader.partitions(Subscription(entries))
+    if not partitions:
+        raise UnusableError(f"there is no topic {' or '.join(entries)}")
+    return partitions
+
+
+def _read_inputs(reader: TopicReader, judge: Judge, spans: Spans) -> tuple[InputTruth, Endings]:
+    truth, endings = InputTruth(spans), Endings()
+    for message in reader.read(spans):
+        place = Partition(message.topic() or "", message.partition() or 0)
+        _, is_event = from_headers(message)
+        try:
+            facts = None if is_event else judge.facts(message.value())
+        except Rejected as rejected:
+            truth.reject(place)
+            endings.reject(rejected, place, message.offset() or 0)
+            continue
+        if not is_event:
+            endings.accept(place)
+        if facts is None:
+            truth.filter(place)
+        else:
+            truth.accept(place, message.offset() or 0, facts)
+    return truth, endings
+
+
+def _read_events(reader: TopicReader, event_spans: Spans, spans: Spans) -> EventTruth:
+    truth = EventTruth(spans)
+    events = EventReader()
+    for message in reader.read(event_spans):
+        try:
+            event = events.read(message.value(), message.headers())
+        except UnreadableError as error:
+            truth.unreadable(f"{message.topic()}/{message.partition()}/{message.offset()}", str(error))
+            continue
+        if isinstance(event, BatchEvent):
+            truth.batch(*event)
+        elif isinstance(event, SummaryEvent):
+            truth.summary(*event)
+    return truth
+
+
+def _read_metrics(urls: Iterable[str], timeout_seconds: float) -> MetricsTruth:
+    truth = MetricsTruth()
+    for url in urls:
+        hide(secrets_in(url, "url"))
+        try:
+            add_metrics(_page(url, timeout_seconds), truth)
+        # Those of requests are OSErrors.
+        except (OSError, ValueError, UnreadableError) as error:
+            raise UnusableError(printable(f"{shown_text(url)}: {error}", ERROR_MAX)) from None
+    return truth
+
+
+def _page(url: str, timeout_seconds: float) -> str:
+    """Return the text of a page of metrics; an answer that is none is `UnreadableError`."""
+    from exporter.runtime.http_client import fetch
+
+    # No proxy leads back to this machine, and what .netrc holds is for others.
+    is_far = not is_here(urlsplit(url).hostname or "")
+    answer = fetch("GET", url, seconds=timeout_seconds, size=METRICS_BYTES, headers=_ACCEPT, trust_env=is_far)
+    if answer.status != 200:
+        place = answer.headers.get("Location")
+        detour = f", see {place}" if place else ""
+        raise UnreadableError(f"the answer is {answer.status} {answer.reason}{detour}")
+    return answer.body.decode()
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """Return the outcome for machines."""
+    inputs, events = outcome.inputs, outcome.events
+    outside = events.outside if events is not None else {}
+    return {
+        "agree": not outcome.counts,
+        "feeds": {str(feed): _row(outcome, feed) for feed in _feeds(outcome)},
+        "records": dict(sorted(inputs.records.items())),
+        "rejected": dict(sorted(inputs.rejected.items())),
+        "rejected_at_the_end": {str(place): run.total for place, run in outcome.endings.all_rejected()},
+        "filtered": inputs.filtered,
+        "unreadable": {f"{partition}/{gap.first}": gap.end - gap.first for partition, gap in inputs.gaps},
+        "events_outside": sum(tally.batches for tally in outside.values()),
+        "differences": {kind.value: count for kind, count in sorted(outcome.counts.items())},
+        "first_differences": [difference._asdict() for difference in outcome.first],
+    }
+
+
+def _feeds(outcome: Outcome) -> list[FeedKey]:
+    feeds = set(outcome.inputs.feeds)
+    if outcome.events is not None:
+        feeds |= outcome.events.feeds.keys() | outcome.events.summaries.keys()
+    if outcome.metrics is not None:
+        feeds |= outcome.metrics.batches.keys() | outcome.metrics.messages.keys()
+    return sorted(feeds)
+
+
+def _row(outcome: Outcome, feed: FeedKey) -> dict[str, int]:
+    """Return what each side that was asked says of one feed."""
+    there = outcome.inputs.feeds[feed]
+    row = {"batches": there.batches, "messages": there.messages}
+    if outcome.events is not None:
+        row["batch_events"] = outcome.events.feeds[feed].batches
+        row["in_summaries"] = outcome.events.summaries[feed].batches
+    if outcome.metrics is not None:
+        row["in_metrics"] = outcome.metrics.batches[feed]
+    return row
+
+
+def as_text(outcome: Outcome) -> str:
+    """Return the outcome for people: a table of the feeds, totals, and the first differences."""
+    document = as_json(outcome)
+    lines = _table(document["feeds"])
+    lines.append(
+        f"{sum(document['records'].values())} records, {sum(document['rejected'].values())} of them rejected, "
+        f"{document['filtered']} filtered; {document['events_outside']} events about records outside the audit"
+    )
+    lines += [
+        f"the last {run.total} records of {place} are all rejected: {run}"
+        for place, run in islice(outcome.endings.all_rejected(), 20)
+    ]
+    lines += [f"{count} records cannot be read from {where} on" for where, count in document["unreadable"].items()]
+    if not outcome.counts:
+        return "\n".join([*lines, "they agree"])
+    counts = ", ".join(f"{count} {kind}" for kind, count in document["differences"].items())
+    lines.append(f"they differ: {counts}")
+    lines += [f"{kind} {where}: {detail}" for kind, where, detail in outcome.first]
+    left = outcome.counts.total() - len(outcome.first)
+    return "\n".join([*lines, f"and {left} more"] if left else lines)
+
+
+def _table(rows: Mapping[str, Mapping[str, int]]) -> list[str]:
+    if not rows:
+        return ["no feeds"]
+    width = max(len(feed) for feed in rows)
+    columns = list(next(iter(rows.values())))
+    lines = ["feed".ljust(width) + "".join(f"  {column:>12}" for column in columns)]
+    lines += [feed.ljust(width) + "".join(f"  {value:>12}" for value in row.values()) for feed, row in rows.items()]
+    return lines
+
+
+def _timestamp_ms(text: str) -> int:
+    """Read Unix milliseconds or ISO 8601; without an offset it is UTC."""
+    if text.isdecimal():
+        return int(text)
+    moment = datetime.fromisoformat(text)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _place(text: str) -> tuple[Partition, int]:
+    """Read topic/partition/offset."""
+    topic, partition, offset = text.rsplit("/", 2)
+    return Partition(topic, int(partition)), int(offset)

@@ -1,0 +1,209 @@
+"""Bytes to what the sides of an audit say: input records, events, and the text of `/metrics`. Pure.
+
+An auditor does not count with the code that it audits: here generic JSON and Avro readers do. Shared with the sidecar
+are the schemas, the vocabulary and the rules that say which records are valid and how numbers are written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import fastavro
+import orjson
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.config.schema import Config
+from exporter.decoding.json_decoder import Decoder
+from exporter.decoding.literals import BOM, as_json
+from exporter.decoding.names import FeedFilter, check_feed, check_symbol
+from exporter.decoding.numbers import whole
+from exporter.model import EventType, FeedKey, Partition
+from exporter.runtime.foreign_text import printable
+from exporter.tools.audit.ledger import Facts, MetricsTruth
+
+Headers = Mapping[str, bytes | str | None] | Sequence[tuple[str, bytes | str | None]]
+
+_SINGLE_OBJECT = b"\xc3\x01"
+_CONFLUENT = b"\x00"
+_DIGITS = 4000
+# All that fastavro and the look at what it read may raise over bytes that are something else.
+_NO_EVENT = (ValueError, LookupError, TypeError, EOFError, OverflowError, MemoryError, RecursionError)
+
+
+class UnreadableError(Exception):
+    """What should say something does not; the text tells why."""
+
+
+class Judge:
+    """Tells what a record of the input says, by the limits and the filter of a configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._decoder = Decoder(config.input.limits, config.input.symbol_field)
+        self._wanted = FeedFilter(config.feeds.include, config.feeds.exclude)
+        self._name_length = config.input.limits.name_length
+        self._symbol_field = config.input.symbol_field
+
+    def facts(self, value: bytes | None) -> Facts | None:
+        """Return the facts about a valid batch, or None when its feed is not wanted; raise `Rejected` for all else."""
+        batch = self._decoder.decode(value)
+        feed = FeedKey(batch.region, batch.exchange, batch.request_type)
+        check_feed(feed, self._name_length)
+        if not self._wanted.wants(feed):
+            return None
+        facts, symbols = self._count(value or b"")
+        for symbol in symbols:
+            check_symbol(symbol, self._name_length)
+        return facts
+
+    def _count(self, value: bytes) -> tuple[Facts, set[str]]:
+        document = _json(value)
+        rows = document["data"]
+        symbols = {row[self._symbol_field] for row in rows}
+        feed = FeedKey(document["region"], document["exchange"], document["request_type"])
+        efficiency = 1 / len(symbols) if symbols else 0.0
+        return Facts(feed, len(rows), len(symbols), efficiency, whole(document["timestamp_ms"])), symbols
+
+
+def _json(value: bytes) -> Any:
+    """Read what the rules call JSON; what orjson is too strict for (endless numbers, wrong UTF-8) goes the slow way."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        text, _ = as_json(value.removeprefix(BOM))
+        return json.loads(text.decode(errors="replace"), parse_int=_int)
+
+
+def _int(digits: str) -> int | float:
+    """Return the number that the digits are; one that Python does not read is none that matters."""
+    return int(digits) if len(digits) < _DIGITS else float("inf")
+
+
+class BatchEvent(NamedTuple):
+    """What a batch event says, and which record it is about."""
+
+    place: Partition
+    offset: int
+    facts: Facts
+
+
+class SummaryEvent(NamedTuple):
+    """What a summary says in whole numbers."""
+
+    feed: FeedKey
+    batches: int
+    messages: int
+
+
+class EventReader:
+    """Reads events in any of the three encodings, told apart by the shape of their bytes."""
+
+    def __init__(self) -> None:
+        schemas = (_schema("batch_collected"), _schema("performance_summary"), _schema("error"))
+        types = (EventType.BATCH, EventType.SUMMARY, EventType.ERROR)
+        self._schemas = dict(zip(types, schemas, strict=True))
+        self._types = {_fingerprint(schema): event_type for event_type, schema in self._schemas.items()}
+
+    def read(self, value: bytes | None, headers: Headers | None) -> BatchEvent | SummaryEvent | None:
+        """Return what the event says, None for an error event; raise UnreadableError for anything that is no event."""
+        try:
+            event = self._decoded(value or b"")
+            if event["event_type"] == EventType.BATCH:
+                return BatchEvent(*_place(headers), _facts(event))
+            if event["event_type"] == EventType.SUMMARY:
+                stats = event["aggregated_stats"]
+                return SummaryEvent(_feed(event), _whole(stats["total_batches"]), _whole(stats["total_messages"]))
+            return None
+        except _NO_EVENT as error:
+            raise UnreadableError(printable(f"no event: {type(error).__name__}: {error}")) from None
+
+    def _decoded(self, value: bytes) -> Mapping[str, Any]:
+        if value.startswith(b"{"):
+            event: Mapping[str, Any] = json.loads(value)
+            EventType(event["event_type"])
+            return event
+        if value.startswith(_SINGLE_OBJECT):
+            return self._avro(self._types.get(value[2:10]), value[10:])
+        if value.startswith(_CONFLUENT):
+            # Without a registry the id says nothing, but every event begins with its type.
+            return self._avro(EventType(_read_avro(BytesIO(value[5:]), "string")), value[5:])
+        raise UnreadableError("neither Avro with a known frame nor JSON")
+
+    def _avro(self, event_type: EventType | None, body: bytes) -> Mapping[str, Any]:
+        if event_type is None:
+            raise UnreadableError("the fingerprint is of no known schema")
+        stream = BytesIO(body)
+        event: Mapping[str, Any] = _read_avro(stream, self._schemas[event_type])
+        if stream.read(1):
+            raise UnreadableError("bytes follow after the end of the event")
+        if event["event_type"] != event_type:
+            raise UnreadableError(f"event_type is {event['event_type']!r} in the schema of {event_type}")
+        return event
+
+
+def _read_avro(stream: BytesIO, schema: Any) -> Any:
+    return fastavro.schemaless_reader(stream, schema, None)
+
+
+def _schema(name: str) -> Any:
+    text = resources.files("exporter.events").joinpath("schemas", f"{name}.avsc").read_text(encoding="utf-8")
+    return parse_schema(json.loads(text))
+
+
+def _fingerprint(schema: Any) -> bytes:
+    """Return CRC-64-AVRO as single-object encoding has it; fastavro gives its bytes in that order."""
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+def _place(headers: Headers | None) -> tuple[Partition, int]:
+    """Return the record that an event is about, from its `ce_id`: topic/partition/offset."""
+    identity = dict(headers or ()).get("ce_id")
+    if identity is None:
+        raise UnreadableError("a batch event without ce_id")
+    text = identity.decode() if isinstance(identity, bytes) else identity
+    topic, partition, offset = text.rsplit("/", 2)
+    return Partition(topic, int(partition)), int(offset)
+
+
+def _facts(event: Mapping[str, Any]) -> Facts:
+    stats = event["stats"]
+    efficiency = float(stats["cache_efficiency"])
+    size, unique, stamp = (_whole(stats[name]) for name in ("batch_size", "unique_symbols", "collection_timestamp_ms"))
+    return Facts(_feed(event), size, unique, efficiency, stamp)
+
+
+def _feed(event: Mapping[str, Any]) -> FeedKey:
+    feed = FeedKey(event["region"], event["exchange"], event["request_type"])
+    if not all(isinstance(value, str) for value in feed):
+        raise UnreadableError(f"the feed is {feed}")
+    return feed
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise UnreadableError(f"{value!r} is no whole number of 64 bits")
+    return value
+
+
+def add_metrics(text: str, truth: MetricsTruth) -> None:
+    """Add the counters in one process's exposition (text 0.0.4) to the truth; raises UnreadableError."""
+    by_feed = {"marketdata_batches_total": truth.batches, "marketdata_messages_total": truth.messages}
+    by_topic = {
+        "marketdata_records_total": truth.records,
+        "marketdata_records_rejected_total": truth.rejected,
+    }
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = sample.labels
+                if sample.name in by_feed:
+                    feed = FeedKey(labels["region"], labels["exchange"], labels["request_type"])
+                    by_feed[sample.name][feed] += int(sample.value)
+                elif sample.name in by_topic:
+                    by_topic[sample.name][labels["topic"]] += int(sample.value)
+    except (ValueError, KeyError, OverflowError) as error:
+        raise UnreadableError(printable(f"no metrics: {type(error).__name__}: {error}")) from None

@@ -1,0 +1,202 @@
+"""Show the sidecar at work: embedded broker, simulated collectors, the real sidecar."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+
+from confluent_kafka import Producer
+
+from exporter.app import App
+from exporter.config.loader import load
+from exporter.config.schema import Config
+from exporter.config.subscription import Subscription
+from exporter.kafka.positions import Span
+from exporter.kafka.reader import TopicReader
+from exporter.runtime import logs, signals
+from exporter.tools import healthcheck
+from exporter.tools.audit.readers import EventReader, UnreadableError
+from exporter.tools.demo import report
+from exporter.tools.demo.embedded import EmbeddedBroker
+from exporter.tools.simulate.simulator import FEEDS, Collectors, Feed, Simulator, faster, positive
+from exporter.web.sockets import ListenError
+
+_DESCRIPTION = """Show the sidecar at work, in one process and with nothing to install: a Kafka broker, simulated
+collectors (one stops, one freezes, some records are garbage) and the real sidecar. At the end, compare what was sent
+with what was counted and published; exit 0 when they agree, 1 when they differ."""
+
+_SEED = 1
+# How many times as often as usual the collectors send, so that there is something to see at once.
+_RATE = 4.0
+# What is learned takes minutes; the demo does not.
+_THRESHOLD = "10s"
+_ANSWER_SECONDS = 10.0
+_CATCH_UP_SECONDS = 15.0
+_LOOK_SECONDS = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the description and the options of the demo to a parser."""
+    parser.description = _DESCRIPTION
+    parser.add_argument("--seconds", type=positive, metavar="N", help="how long (default: until it is interrupted)")
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        default="127.0.0.1:8000",
+        metavar="ADDRESS",
+        help="where the sidecar serves HTTP (default: %(default)s)",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the demo until it is time or SIGINT or SIGTERM comes, print what the sides say, return the exit code."""
+    stopping = threading.Event()
+    signals.take().stop_by(stopping.set)
+    broker = EmbeddedBroker()
+    try:
+        config = _config(broker.bootstrap_servers, args.listen_address)
+        logs.configure(config.log.level, config.log.format)
+        return _run(config, args.seconds, stopping)
+    except ListenError as error:
+        print(f"demo: {error}; --web.listen-address chooses another address", file=sys.stderr)
+        return 1
+    finally:
+        broker.stop()
+
+
+def _config(bootstrap_servers: str, listen_address: str) -> Config:
+    flags = {
+        "instance": "demo",
+        "kafka.bootstrap_servers": bootstrap_servers,
+        "input.start": "earliest",
+        "feeds.thresholds": [{"silent": _THRESHOLD, "frozen": _THRESHOLD}],
+        "output.delivery": "at_least_once",
+        "output.summary_interval": "10s",
+        "web.listen_address": listen_address,
+        "log.level": "warn",
+    }
+    return load(None, {}, flags, hostname=socket.gethostname(), read_file=_no_file)
+
+
+def _no_file(path: str) -> str:
+    raise OSError(f"the demo reads no files: {path}")
+
+
+def _run(config: Config, seconds: float | None, stopping: threading.Event) -> int:
+    """Let collectors and sidecar work until it is time to stop, end both, and compare."""
+    kafka = {"bootstrap.servers": config.kafka.bootstrap_servers}
+    simulator = Simulator(_SEED, faster(FEEDS, _RATE), time.time_ns() // 1_000_000)
+    _create_topics(kafka, simulator.topics)
+    app = App(config)
+    with ThreadPoolExecutor(1, "sidecar") as pool:
+        running = _start(app, pool, stopping)
+        try:
+            served = f"{config.web.listen_address.rpartition(':')[0]}:{app.port}"
+            _say(_greeting(f"http://{healthcheck.authority(served)}", config))
+            troubles = _collect(Collectors(simulator, kafka), seconds, stopping)
+            truth = report.sent(simulator.truth)
+            counted = _caught_up(served, config.web.telemetry_path, report.records(truth), running)
+        finally:
+            app.stop()
+        if not running.result():
+            troubles.append("the sidecar did not end in time")
+    told, dropped = _published(kafka, config.output.topic)
+    rows = report.side_by_side(truth, counted, told)
+    verdict = report.verdict(rows, dropped, troubles)
+    _say(["", *report.table(rows), *_caveat(dropped), *verdict])
+    return 0 if verdict == [report.AGREE] else 1
+
+
+def _create_topics(kafka: Mapping[str, str], topics: Sequence[str]) -> None:
+    """Create the topics the way the embedded broker allows: it does so when a producer asks about them."""
+    producer = Producer({**kafka, "log_level": 0})
+    for topic in topics:
+        producer.list_topics(topic, timeout=_ANSWER_SECONDS)
+
+
+def _start(app: App, pool: Executor, stopping: threading.Event) -> Future[bool]:
+    """Run the sidecar, wait until it serves, and raise what keeps it from that; when it ends it is time to stop."""
+    started = threading.Event()
+    running = pool.submit(app.run, started)
+    running.add_done_callback(lambda _: started.set())
+    running.add_done_callback(lambda _: stopping.set())
+    started.wait()
+    if running.done():
+        running.result()
+    return running
+
+
+def _collect(collectors: Collectors, seconds: float | None, stopping: threading.Event) -> list[str]:
+    """Let the collectors send so long; return what went wrong."""
+    collectors.start()
+    stopping.wait(seconds)
+    _say(["", "The collectors stop; the sidecar reads and publishes what is left."])
+    collectors.stop()
+    return [f"{collectors.failed} records did not reach the broker"] if collectors.failed else []
+
+
+def _caught_up(address: str, path: str, records: int, running: Future[bool]) -> report.Figures:
+    """Scrape until so many records are counted, or the deadline; return what is counted by then."""
+    deadline = time.monotonic() + _CATCH_UP_SECONDS
+    counted = report.Figures()
+    while report.records(counted) < records and not running.done() and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        counted = report.in_metrics(healthcheck.ask(address, path, _ANSWER_SECONDS).text)
+    return counted
+
+
+def _published(kafka: Mapping[str, str], topic: str) -> tuple[report.Figures, int]:
+    """Read the event topic; return what its events say, and how many others the broker has dropped already."""
+    told = report.Figures()
+    events = EventReader()
+    with TopicReader(kafka, "demo", _ANSWER_SECONDS) as reader:
+        partitions = reader.partitions(Subscription([topic]))
+        first, written = reader.first(partitions), reader.written(partitions)
+        spans = {place: Span(first[place], written[place], written[place]) for place in partitions}
+        for message in reader.read(spans):
+            try:
+                told.update(report.in_event(events.read(message.value(), message.headers())))
+            except UnreadableError:
+                told[topic, report.UNREADABLE] += 1
+    return told, sum(first.values())
+
+
+def _say(lines: Iterable[str]) -> None:
+    print("\n".join(lines), flush=True)
+
+
+def _greeting(url: str, config: Config) -> Iterator[str]:
+    metrics = f"{url}{config.web.telemetry_path}"
+    yield "Simulated collectors send, and the sidecar counts and publishes. See"
+    yield f"  {url}/"
+    yield f"  {url}/api/v1/feeds"
+    yield f"  {metrics}"
+    yield f"  curl -s {metrics} | grep marketdata_batches_total"
+    yield f"Not everything is as it should be; feeds that are silent or frozen for {_THRESHOLD} are said to be:"
+    yield from (f"  {feed.key} {habit}" for feed in FEEDS for habit in _habits(feed))
+    yield f"Kafka is inside this process, too, on {config.kafka.bootstrap_servers}: in memory, 4 partitions a topic,"
+    yield "of each the last 5 MiB. Its transactions are not real, so delivery here is at_least_once, not exactly_once."
+    yield "Ctrl-C ends the demo, which then compares what was sent, counted and published."
+
+
+def _habits(feed: Feed) -> Iterator[str]:
+    if feed.silent_after_ms < math.inf:
+        yield f"stops after {feed.silent_after_ms / 1000:g} s"
+    if feed.frozen_after_ms < math.inf:
+        yield f"freezes after {feed.frozen_after_ms / 1000:g} s: the same prices again and again"
+    if feed.garbage_ratio:
+        yield f"sends garbage: {feed.garbage_ratio:.0%} of its records"
+    if feed.wrong_size_ratio:
+        yield f"declares a wrong batch_size in {feed.wrong_size_ratio:.0%} of its batches"
+
+
+def _caveat(dropped: int) -> list[str]:
+    if not dropped:
+        return []
+    return [f"The broker has dropped its {dropped} oldest events, so the events can only say less than what was sent."]

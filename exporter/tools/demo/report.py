@@ -1,0 +1,136 @@
+"""The three sides of a demo: what collectors sent, what `/metrics` counts, and what the events say. Pure.
+
+Each side counts by itself; unlike in an audit, the first is known without reading what lies in the topics.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.model import Anomaly, FeedKey
+from exporter.tools.audit.readers import BatchEvent, SummaryEvent
+from exporter.tools.simulate.market import Truth
+
+BATCHES, MESSAGES, SYMBOLS = "batches", "messages", "unique symbols"
+SUMMARIZED, UNREADABLE, REJECTED = "batches in summaries", "unreadable", "rejected"
+AGREE = "agree"
+
+# By what is counted (a feed or a topic), and what of it.
+Figures = Counter[tuple[str, str]]
+
+_NOT_IN_METRICS = (SUMMARIZED, UNREADABLE)
+_IN_EVENTS = (BATCHES, MESSAGES, SYMBOLS, SUMMARIZED, UNREADABLE)
+_SERIES = {
+    "marketdata_batches_total": BATCHES,
+    "marketdata_messages_total": MESSAGES,
+    "marketdata_batch_unique_symbols_sum": SYMBOLS,
+    "marketdata_anomalies_total": "{kind} anomalies",
+    "marketdata_records_rejected_total": REJECTED + " {reason}",
+}
+
+
+class Row(NamedTuple):
+    """What the sides say of one thing; None when a side has nothing to say about it."""
+
+    of: str
+    what: str
+    sent: int
+    in_metrics: int | None
+    in_events: int | None
+
+    def agrees(self, some_dropped: bool) -> bool:
+        """Tell whether the sides say the same; the events may say less when some of them are gone."""
+        if self.in_metrics not in (None, self.sent):
+            return False
+        if self.in_events is None or self.in_events == self.sent:
+            return True
+        return some_dropped and self.in_events < self.sent
+
+
+def sent(truth: Truth) -> Figures:
+    """Return what the collectors say."""
+    figures = Figures()
+    for key, feed in truth.feeds.items():
+        name = str(key)
+        figures[name, BATCHES] = figures[name, SUMMARIZED] = feed.batches
+        figures[name, MESSAGES] = feed.messages
+        figures[name, SYMBOLS] = feed.unique_symbols
+        figures[name, f"{Anomaly.SIZE_MISMATCH} anomalies"] = feed.wrong_sizes
+        figures[name, f"{Anomaly.UNCHANGED_BATCH} anomalies"] = feed.unchanged
+    for (topic, reason), count in truth.invalid_records.items():
+        figures[topic, f"{REJECTED} {reason}"] = count
+    return figures
+
+
+def in_metrics(text: str) -> Figures:
+    """Return what an exposition says (text 0.0.4); raises ValueError for what is none."""
+    figures = Figures()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in _SERIES:
+                labels = sample.labels
+                of = labels.get("topic") or ":".join(labels[name] for name in FeedKey._fields)
+                figures[of, _SERIES[sample.name].format_map(labels)] = int(sample.value)
+    return figures
+
+
+def records(counted: Figures) -> int:
+    """Return how many records are behind these figures."""
+    return sum(count for (_, what), count in counted.items() if what == BATCHES or what.startswith(REJECTED))
+
+
+def in_event(event: BatchEvent | SummaryEvent | None) -> Figures:
+    """Return what one event says; None is an event about an error."""
+    if isinstance(event, SummaryEvent):
+        return Figures({(str(event.feed), SUMMARIZED): event.batches})
+    if event is None:
+        return Figures()
+    feed, size, unique, *_ = event.facts
+    return Figures({(str(feed), BATCHES): 1, (str(feed), MESSAGES): size, (str(feed), SYMBOLS): unique})
+
+
+def side_by_side(sent: Figures, in_metrics: Figures, in_events: Figures) -> list[Row]:
+    """Return a row for all that is not 0 on every side."""
+    return [
+        Row(
+            of,
+            what,
+            sent[of, what],
+            None if what in _NOT_IN_METRICS else in_metrics[of, what],
+            in_events[of, what] if what in _IN_EVENTS else None,
+        )
+        for of, what in sorted(+sent | +in_metrics | +in_events)
+    ]
+
+
+def verdict(rows: Sequence[Row], dropped: int, troubles: Iterable[str] = ()) -> list[str]:
+    """Return `agree`, or a line for each difference and each trouble; `dropped` events could not be read any more."""
+    differing = [row for row in rows if not row.agrees(dropped > 0)]
+    lines = [f"differ: {row.of}: {row.what}: {', '.join(_said(row))}" for row in differing]
+    missing = sum(row.sent - (row.in_events or 0) for row in rows if row.what == BATCHES)
+    if 0 < dropped < missing:
+        lines.append(f"differ: {missing} events are missing, of which at most {dropped} were dropped")
+    lines += [f"differ: {trouble}" for trouble in troubles]
+    return lines or [AGREE]
+
+
+def _said(row: Row) -> list[str]:
+    places = ("sent", "in /metrics", "in events")
+    return [f"{count} {place}" for count, place in zip(row[2:], places, strict=True) if count is not None]
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Return the rows as lines of text; what is the same as in the line above is not repeated."""
+    lines = [["", "", "sent", "in /metrics", "in events"]]
+    for row, above in zip(rows, [None, *rows], strict=False):
+        of = "" if above is not None and row.of == above.of else row.of
+        lines.append([of, row.what, *("-" if count is None else str(count) for count in row[2:])])
+    width, what_width = (max(len(line[column]) for line in lines) for column in (0, 1))
+    return [
+        f"{of:<{width}}  {what:<{what_width}}  {sent:>8}  {counted:>11}  {told:>9}"
+        for of, what, sent, counted, told in lines
+    ]

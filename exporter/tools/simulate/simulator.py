@@ -1,0 +1,167 @@
+"""Simulated collectors in real time, on a broker: `python -m exporter.tools.simulate.simulator`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from exporter.kafka.connection_errors import said
+from exporter.tools.simulate.market import FEEDS, Feed, SimulatedRecord, Simulator, Truth
+
+__all__ = ["FEEDS", "Collectors", "Feed", "Simulator", "Truth", "create_topics", "faster", "main"]
+
+_TICK_SECONDS = 0.02
+_ANSWER_SECONDS = 15.0
+# librdkafka's default allows a record of 1 MB, the sidecar one of 1 MiB.
+_PRODUCER_DEFAULTS = {"linger.ms": 5, "message.max.bytes": 2 * 1024**2, "message.timeout.ms": 30_000}
+# The clients would print what they think of an unreachable broker, many times a second; what failed is counted.
+_QUIET = {"log_level": 0}
+
+
+class Collectors:
+    """Sends the records of a simulator as their time comes, from a thread of its own.
+
+    `kafka` are librdkafka's properties. The time of the simulator is the time since `start`. After `stop`, the truth
+    of the simulator is what lies in the topics, as long as `failed` is 0.
+    """
+
+    def __init__(self, simulator: Simulator, kafka: Mapping[str, Any]) -> None:
+        self.simulator = simulator
+        self.sent = 0
+        self.failed = 0
+        self._producer = Producer({**_QUIET, **_PRODUCER_DEFAULTS, **kafka})
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="collectors", daemon=True)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def stop(self, deadline_seconds: float = _ANSWER_SECONDS) -> None:
+        """Send no more, and wait until the broker has what was sent; what it did not take by then has failed."""
+        self._stopping.set()
+        self._thread.join(deadline_seconds)
+        self.failed += self._producer.flush(deadline_seconds)
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        while not self._stopping.wait(_TICK_SECONDS):
+            elapsed_ms = (time.monotonic() - started) * 1000
+            for record in self.simulator.records(self.simulator.start_ms + elapsed_ms):
+                self._send(record)
+                if self._stopping.is_set():
+                    return
+            self._producer.poll(0)
+
+    def _send(self, record: SimulatedRecord) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    record.value,
+                    key=record.key,
+                    timestamp=record.timestamp_ms,
+                    on_delivery=self._delivered,
+                )
+            except BufferError:
+                self._producer.poll(_TICK_SECONDS)
+            else:
+                self.sent += 1
+                return
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        self.failed += error is not None
+
+
+def faster(feeds: Sequence[Feed], rate: float) -> list[Feed]:
+    """Return the feeds with batches that come `rate` times as often."""
+    return [
+        replace(
+            feed,
+            interval_ms=feed.interval_ms / rate,
+            then=tuple((after_ms, faster([later], rate)[0]) for after_ms, later in feed.then),
+        )
+        for feed in feeds
+    ]
+
+
+def create_topics(kafka: Mapping[str, Any], topics: Sequence[str], partitions: int) -> None:
+    """Create the topics that do not exist yet; raises KafkaException when the broker refuses or does not answer."""
+    admin = AdminClient({**_QUIET, **kafka})
+    wanted = [NewTopic(topic, partitions) for topic in topics]
+    for created in admin.create_topics(wanted, request_timeout=_ANSWER_SECONDS).values():
+        try:
+            created.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Simulate collectors until the time is over, or SIGINT or SIGTERM comes; print the truth as JSON."""
+    args = _parser().parse_args(arguments)
+    kafka = {"bootstrap.servers": args.bootstrap_servers}
+    simulator = Simulator(args.seed, faster(FEEDS, args.rate), time.time_ns() // 1_000_000)
+    try:
+        if args.partitions:
+            create_topics(kafka, simulator.topics, args.partitions)
+    except KafkaException as error:
+        print(f"cannot create topics: {said(error)}", file=sys.stderr)
+        return 1
+    collectors = Collectors(simulator, kafka)
+    collectors.start()
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    stopping.wait(args.seconds)
+    collectors.stop()
+    print(json.dumps(_as_json(collectors), indent=1))
+    return 1 if collectors.failed else 0
+
+
+def _as_json(collectors: Collectors) -> dict[str, object]:
+    truth = collectors.simulator.truth
+    return {
+        "sent": collectors.sent,
+        "failed": collectors.failed,
+        "feeds": {str(key): asdict(feed) for key, feed in sorted(truth.feeds.items())},
+        "garbage": {f"{topic} {reason}": count for (topic, reason), count in sorted(truth.invalid_records.items())},
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m exporter.tools.simulate.simulator", description=__doc__)
+    parser.add_argument("--bootstrap-servers", default="localhost:9092", help="brokers (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, help="how long (default: until it is interrupted)")
+    parser.add_argument("--rate", type=positive, default=1.0, help="how many times as fast as usual (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same market (default: 1)")
+    parser.add_argument(
+        "--partitions",
+        type=int,
+        default=4,
+        help="of topics that are missing; 0 leaves creating them to the broker (default: 4)",
+    )
+    return parser
+
+
+def positive(text: str) -> float:
+    """Return a number of the command line that is greater than 0, and that seconds to wait may have."""
+    value = float(text)
+    if not 0 < value <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError("must be greater than 0")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

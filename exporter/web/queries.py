@@ -1,0 +1,137 @@
+"""What the web shows of a sidecar: families, states and rows, read while the loop rests or from Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import GaugeMetricFamily
+
+from exporter.config.schema import Config, redacted
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import Watch
+from exporter.instrument.exposition import Family
+from exporter.loop import Loop
+from exporter.metrics.sidecar import SidecarMetrics
+from exporter.model import FeedKey, Status, Unavailable
+from exporter.runtime.foreign_text import printable, without_secrets
+from exporter.store.store import Store, StoreUnavailable
+from exporter.web.interface import Row, SymbolPage
+from exporter.web.symbol_pages import SymbolPages
+
+# A broker's words, and what to do about it.
+REASON_MAX = 600
+
+
+class SidecarViews:
+    """The views of one sidecar; see `exporter.web.interface.Views`."""
+
+    def __init__(
+        self, config: Config, loop: Loop, store: Store, metrics: SidecarMetrics, registry: CollectorRegistry
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._store = store
+        self._metrics = metrics
+        self._registry = registry
+        self._symbols = SymbolPages(loop, store)
+
+    def collect(self) -> Iterator[Metric | Family]:
+        """Yield all families of the process, and last how many series they have."""
+        series = 1
+        for family in (*self._metrics.collect(), *self._registry.collect()):
+            series += _series(family)
+            yield family
+        yield GaugeMetricFamily("marketdata_exporter_series", "Series on this page.", series)
+
+    def in_turn(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the pieces of a page, made in visits, though they need nothing of the loop but its processor time.
+
+        Beside a loop that computes, the interpreter is lost every half millisecond, and on a busy machine it takes
+        several to come back; in a visit it is lost once in four.
+        """
+        return self._loop.visits.each(pieces, lambda piece: piece)
+
+    def healthy(self) -> Status:
+        """Tell whether the loop turns."""
+        return _told(self._loop.healthy())
+
+    def ready(self) -> Status:
+        """Tell whether what is served is up to date."""
+        return _told(self._loop.ready())
+
+    def config(self) -> Mapping[str, object]:
+        """Return the configuration without its secrets."""
+        shown: Any = without_secrets(redacted(self._config))
+        return dict(shown)
+
+    def feeds(self) -> FeedRows:
+        """Return a row for each feed, in order, made while it is read."""
+        return FeedRows(self._loop)
+
+    def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
+        """Return a row for each symbol: of all replicas when there is Redis, else what this process has seen."""
+        return self._symbols.page(feed, after, limit)
+
+    def distinct(self, feed: FeedKey) -> int | None:
+        """Return about how many symbols the feed had lately over all replicas; None without Redis."""
+        try:
+            return self._store.distinct(feed)
+        except StoreUnavailable as error:
+            raise Unavailable(printable(f"Redis: {error}")) from None
+
+
+class FeedRows(Collection[Row]):
+    """The rows of the feeds that there are now; whoever reads them visits the loop for a moment at a time."""
+
+    def __init__(self, loop: Loop) -> None:
+        feeds = dict(loop.analysis.table.feeds)
+        self._feeds = [feeds[key] for key in sorted(feeds)]
+        self._loop = loop
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._loop.visits.each(self._feeds, _feed_row)
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == each for each in self)
+
+
+def _told(status: Status) -> Status:
+    """Return the status with what brokers and servers say in it made fit for pages."""
+    reasons, warnings = (tuple(printable(text, REASON_MAX) for text in texts) for texts in status[1:])
+    return Status(status.ok, reasons, warnings)
+
+
+def _series(family: Metric | Family) -> int:
+    return family.series if isinstance(family, Family) else len(family.samples)
+
+
+def _feed_row(feed: Feed) -> dict[str, object]:
+    row: dict[str, object] = {**feed.key._asdict(), "batches": feed.batches, "messages": feed.messages}
+    if feed.last is not None and feed.partitions:
+        row |= {
+            "last_batch_size": feed.last.batch_size,
+            "last_batch_unique_symbols": feed.last.unique_symbols,
+            "last_batch_cache_efficiency": feed.last.cache_efficiency,
+            "last_batch_ms": feed.last_batch_ms,
+            "last_received_ms": feed.last_received_ms,
+            "partitions": [str(partition) for partition in sorted(feed.partitions)],
+        }
+    if feed.has_state:
+        row |= _state_row(feed.watch)
+    return row
+
+
+def _state_row(watch: Watch) -> dict[str, object]:
+    diagnosis = watch.tracker.diagnosis
+    return {
+        "state": diagnosis.state,
+        "reasons": diagnosis.reasons,
+        "scope": diagnosis.scope,
+        "state_since_ms": watch.tracker.since_ms,
+        "silent_limit_seconds": watch.freshness.silent_limit_ms / 1000,
+    }
