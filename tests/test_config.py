@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.api.arguments import configure
 from exporter.cli import load_config
+from exporter.config.conflicts import RESERVED_FIELDS
 from exporter.config.files import decoded
 from exporter.config.loader import ConfigError, keys, load
 from exporter.config.schema import (
@@ -26,6 +27,7 @@ from exporter.config.schema import (
     RedisConfig,
     redacted,
 )
+from exporter.decoding.batch import Message
 from exporter.model import FeedKey
 
 INVALID = Path(__file__).parent / "data" / "invalid-configs"
@@ -427,3 +429,7 @@ def test_any_text_is_a_configuration_or_mistakes(text: str) -> None:
     is_config_or_error(text, {}, {})
     names = [f"MARKETDATA_{path.upper().replace('.', '__')}" for path in keys()]
     is_config_or_error(None, dict.fromkeys([*names, "MARKETDATA_KAFKA__PROPERTIES__X"], text), {})
+
+
+def test_the_reserved_fields_are_those_that_a_row_has_beside_its_symbol() -> None:
+    assert {*RESERVED_FIELDS, "symbol"} == set(Message.__struct_fields__)

@@ -24,7 +24,6 @@ from exporter.analyzers.thresholds import (
 from exporter.config.schema import Thresholds
 from exporter.decoding.batch import Batch, Message
 from exporter.decoding.batch_stats import Measured
-from exporter.feeds.states import FeedState
 from exporter.model import Arrival, FeedKey
 
 KEY = FeedKey("korea", "upbit", "ticker")
@@ -37,7 +36,7 @@ MEASURED = Measured(BATCH)
 def heard(freshness: Freshness, *record_ms: int, is_live: bool = True, delay_ms: int = 5) -> Freshness:
     for one in record_ms:
         freshness.observe(BATCH, MEASURED, Arrival(one, one + delay_ms, is_live))
-    freshness.settle(FeedState.OK)
+    freshness.settle(is_learning=True)
     return freshness
 
 
@@ -137,20 +136,20 @@ def test_a_fixed_limit_learns_nothing() -> None:
 
 @given(
     intervals=st.lists(st.integers(0, 10_000_000) | st.integers(0, 2000), max_size=300),
-    states=st.lists(st.sampled_from(FeedState), max_size=20),
+    learning=st.lists(st.booleans(), max_size=20),
     factor=st.floats(1.5, 100),
     bounds=st.tuples(st.integers(5000, 10**9), st.integers(5000, 10**9)),
     pace_ms=st.none() | st.integers(0, 10**10),
 )
 def test_a_limit_never_leaves_its_bounds(
-    intervals: list[int], states: list[FeedState], factor: float, bounds: tuple[int, int], pace_ms: int | None
+    intervals: list[int], learning: list[bool], factor: float, bounds: tuple[int, int], pace_ms: int | None
 ) -> None:
     floor_ms, ceiling_ms = sorted(bounds)
     limit = Limit(Policy(None, factor, floor_ms, ceiling_ms))
     for number, interval in enumerate(intervals):
         limit.learn(interval)
-        if states and number % 10 == 0:
-            limit.settle(states[number // 10 % len(states)])
+        if learning and number % 10 == 0:
+            limit.settle(is_learning=learning[number // 10 % len(learning)])
         assert floor_ms <= limit.limit_ms <= limit.adapted_ms(pace_ms) <= ceiling_ms
         assert limit.least_ms >= floor_ms
 
@@ -185,17 +184,16 @@ def test_an_interval_beyond_the_limit_teaches_nothing() -> None:
     limit = learned(10_000)
     for _ in range(20):
         limit.learn(41_000)
-        limit.settle(FeedState.OK)
+        limit.settle(is_learning=True)
     assert limit.limit_ms == 40_000
 
 
-@pytest.mark.parametrize("state", sorted(set(FeedState) - {FeedState.OK, FeedState.UNKNOWN}))
-def test_nothing_is_learned_while_a_feed_is_not_ok(state: FeedState) -> None:
+def test_nothing_is_learned_while_a_feed_is_not_ok() -> None:
     limit = learned(10_000)
-    limit.settle(state)
+    limit.settle(is_learning=False)
     for _ in range(40):
         limit.learn(30_000)
-    limit.settle(FeedState.OK)
+    limit.settle(is_learning=True)
     limit.learn(10_000)
     assert limit.limit_ms == 40_000
 
@@ -209,7 +207,7 @@ def test_a_limit_rises_at_most_to_the_double_in_two_hours() -> None:
 
 def test_a_new_rhythm_is_learned_when_it_was_steady_for_half_an_hour() -> None:
     limit = learned(10_000)
-    limit.settle(FeedState.DELAYED)
+    limit.settle(is_learning=False)
     for _ in range(NEW_RHYTHM_MS // 60_000 - 1):
         limit.learn(60_000)
     assert limit.limit_ms == 40_000
@@ -224,7 +222,7 @@ def test_a_new_rhythm_is_learned_when_it_was_steady_for_half_an_hour() -> None:
 )
 def test_gaps_and_declines_are_no_new_rhythm(intervals: list[int]) -> None:
     limit = learned(10_000)
-    limit.settle(FeedState.SILENT)
+    limit.settle(is_learning=False)
     for interval in intervals if len(intervals) > 100 else intervals * 30:
         limit.learn(interval)
     assert limit.limit_ms == 40_000
@@ -240,7 +238,7 @@ def learned(period_ms: int) -> Limit:
 def test_a_feed_that_is_slow_is_silent_only_when_it_is_slow_even_for_that() -> None:
     freshness = heard(Freshness(POLICY), *regular(10_000, 300))
     assert (freshness.silent_limit_ms, freshness.delayed_limit_ms) == (40_000, 20_000)
-    freshness.settle(FeedState.DELAYED)
+    freshness.settle(is_learning=False)
     heard(freshness, *regular(35_000, 6, NOW_MS + 300 * 10_000))
     assert (freshness.silent_limit_ms, freshness.delayed_limit_ms) == (140_000, 20_000)
 

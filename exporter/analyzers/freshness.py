@@ -16,7 +16,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from exporter.analyzers.thresholds import PACE_INTERVALS, Limit, Policy
-from exporter.feeds.states import FeedState
 from exporter.instrument.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -79,9 +78,9 @@ class Freshness:
         self._last_intervals.clear()
         self.pace_ms = None
 
-    def settle(self, state: FeedState) -> None:
-        """Learn the state of the feed, once a second."""
-        self._limit.settle(state)
+    def settle(self, is_learning: bool) -> None:
+        """Take one second into account; `is_learning` is false while intervals are those of an outage."""
+        self._limit.settle(is_learning)
         if len(self._last_intervals) == PACE_INTERVALS:
             self.pace_ms = sorted(self._last_intervals)[PACE_INTERVALS // 2]
 
@@ -122,9 +121,9 @@ class Movement:
         """Let no moment be later than now."""
         self.last_ms = min(self.last_ms, now_ms)
 
-    def settle(self, state: FeedState) -> None:
-        """Learn the state of the feed, once a second."""
-        self._limit.settle(state)
+    def settle(self, is_learning: bool) -> None:
+        """Take one second into account; `is_learning` is false while intervals are those of an outage."""
+        self._limit.settle(is_learning)
 
     @property
     def limit_ms(self) -> int | None:

@@ -9,8 +9,6 @@ from math import ceil
 from statistics import median_high
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.feeds.states import FeedState
-
 if TYPE_CHECKING:
     from exporter.config.schema import Thresholds
     from exporter.model import FeedKey
@@ -54,9 +52,6 @@ PACE_INTERVALS = 5
 
 # Prices may rest longer than batches: the least limit on that when it is learned.
 FROZEN_FLOOR_MS = 120_000
-
-
-_LEARNING = (FeedState.OK, FeedState.UNKNOWN)
 
 
 class Policy(NamedTuple):
@@ -175,10 +170,10 @@ class Limit:
         if self._other.add(interval_ms):
             self._consider(self._other)
 
-    def settle(self, state: FeedState) -> None:
-        """Learn while the feed is ok; what was seen of another rhythm until then was none."""
-        self._learns = state in _LEARNING
-        if self._learns:
+    def settle(self, is_learning: bool) -> None:
+        """Set whether intervals are learned; while they are, there is no other rhythm."""
+        self._learns = is_learning
+        if is_learning:
             self._other = None
 
     def adapted_ms(self, pace_ms: int | None) -> int:

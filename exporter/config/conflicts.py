@@ -7,9 +7,11 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from exporter.config.parsers import credentials
-from exporter.config.schema import Config, InputConfig, shown
+from exporter.config.schema import Config, shown
 from exporter.config.subscription import Subscription
 
+# Fields of a row that have a meaning of their own beside its symbol.
+RESERVED_FIELDS = ("timestamp", "last", "high", "low", "price", "asks", "bids", "units")
 PROPERTY_MAPS = ("properties", "consumer_properties", "producer_properties")
 _COMMITS = "the sidecar commits offsets itself, leave it out"
 _OWNED = {
@@ -66,12 +68,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
 
 
 def _symbol_field(config: Config) -> Iterator[Conflict]:
-    name = config.input.symbol_field
-    if name == InputConfig().symbol_field:
-        return
-    from exporter.decoding.batch import Message
-
-    if name in Message.__struct_fields__ and name != "symbol":
+    if config.input.symbol_field in RESERVED_FIELDS:
         yield Conflict("rows have a field of this name for something else", ("input.symbol_field",))
 
 

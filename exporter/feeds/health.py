@@ -18,12 +18,14 @@ from exporter.decoding.batch_stats import Measured
 from exporter.feeds.calendar import Calendar, Plan, Schedule
 from exporter.feeds.divergence import Divergence
 from exporter.feeds.rejections import Blame, Traffic
-from exporter.feeds.states import Diagnosis, Facts, Scope, StateTracker
+from exporter.feeds.states import Diagnosis, Facts, FeedState, Scope, StateTracker
 from exporter.model import Anomaly, Arrival, FeedKey
 
 # A symbol is stale when it was in no batch for so long, and missing after so long.
 STALE_SYMBOL_MS = 60_000
 MISSING_SYMBOL_MS = 300_000
+# The states in which intervals are learned: those of an outage say nothing about the feed.
+_LEARNING = (FeedState.OK, FeedState.UNKNOWN)
 
 
 class Surroundings(NamedTuple):
@@ -173,8 +175,9 @@ class Watch:
             self.symbols = self.coverage.look(seen_ms, freshness.last_heard_ms)
         diagnosis = self.tracker.step(self._facts(around, now_ms), now_ms)
         self.movement.see(self.quality.last_price_change_ms)
-        freshness.settle(diagnosis.state)
-        self.movement.settle(diagnosis.state)
+        is_learning = diagnosis.state in _LEARNING
+        freshness.settle(is_learning)
+        self.movement.settle(is_learning)
         return diagnosis
 
     def name_symbols(

@@ -1,51 +1,51 @@
-"""How the series of a feed become text: rows of a table, each a family, and what they are made of. Pure."""
+"""Metric families as rows of a table, and the lines that each row makes of an object, such as a feed. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from exporter.feeds.feed import Feed
 from exporter.instrument.exposition import Family
 
-Lines = Callable[[str, str, Feed], str]
+T = TypeVar("T")
+Lines = Callable[[str, str, T], str]
 # Stand in the text of a histogram until they are known.
 _LABELS, _NUMBER = "\0", "\1"
 
 
-class FeedFamily(NamedTuple):
-    """One family of all feeds; `lines` gets its name, the text of a feed's labels, and the feed."""
+class Row(NamedTuple, Generic[T]):
+    """A family with series for each object; `lines` gets its name, the text of the object's labels, and the object."""
 
     name: str
     kind: str
     help: str
-    lines: Lines
+    lines: Lines[T]
     unit: str = ""
 
 
-class FeedText(NamedTuple):
-    """What one feed shows, for each row: its lines, and how many they are.
+class RowTexts(NamedTuple):
+    """The lines of one object for each row, and their numbers.
 
-    They are counted here, once for each change of the feed: to count those of thousands takes longer than their page.
+    They are counted here, once for each change of the object: counting those of thousands takes longer than their page.
     """
 
     blocks: tuple[str, ...]
     series: tuple[int, ...]
 
 
-def families(rows: Sequence[FeedFamily], texts: Sequence[FeedText]) -> Iterator[Family]:
-    """Yield the families of all feeds, from the texts of each feed."""
+def families(rows: Sequence[Row[T]], texts: Sequence[RowTexts]) -> Iterator[Family]:
+    """Yield the families of all objects, from the texts of each object."""
     for index, row in enumerate(rows):
         blocks, series = [text.blocks[index] for text in texts], sum([text.series[index] for text in texts])
         yield Family(row.name, row.kind, row.help, row.unit, blocks, series=series)
 
 
-def texts(rows: Sequence[FeedFamily], labels: str, feed: Feed) -> FeedText:
-    """Return the lines of one feed."""
-    blocks = tuple([row.lines(row.name, labels, feed) for row in rows])
-    return FeedText(blocks, tuple([block.count("\n") for block in blocks]))
+def texts(rows: Sequence[Row[T]], labels: str, item: T) -> RowTexts:
+    """Return the lines of one object."""
+    blocks = tuple([row.lines(row.name, labels, item) for row in rows])
+    return RowTexts(blocks, tuple([block.count("\n") for block in blocks]))
 
 
 def buckets(name: str, labels: str, bounds: tuple[str, ...], counts: Sequence[int], total: float) -> str:
@@ -73,16 +73,6 @@ def spelled(bounds: Iterable[float]) -> tuple[str, ...]:
     return (*(repr(float(bound)) for bound in bounds), "+Inf")
 
 
-def counter(value: Callable[[Feed], int]) -> Lines:
+def counter(value: Callable[[T], int]) -> Lines[T]:
     """Return the lines of a counter."""
-    return lambda name, labels, feed: f"{name}_total{{{labels}}} {value(feed)}\n"
-
-
-def stamp(value: Callable[[Feed], int]) -> Lines:
-    """Return the lines of a point in time, from milliseconds; none when it is unknown or the feed not ours."""
-
-    def lines(name: str, labels: str, feed: Feed) -> str:
-        time_ms = value(feed)
-        return f"{name}{{{labels}}} {time_ms / 1000}\n" if time_ms > 0 and feed.partitions else ""
-
-    return lines
+    return lambda name, labels, item: f"{name}_total{{{labels}}} {value(item)}\n"

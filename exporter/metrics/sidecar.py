@@ -20,7 +20,7 @@ from prometheus_client.samples import Exemplar
 from exporter.config.schema import Config
 from exporter.feeds.feed import Feed
 from exporter.instrument.exposition import Family, label_text
-from exporter.instrument.families import FeedText, families, spelled, texts
+from exporter.instrument.families import RowTexts, families, spelled, texts
 from exporter.instrument.histogram import Histogram
 from exporter.loop import Loop
 from exporter.metrics.feed_metrics import FEED_FAMILIES
@@ -38,7 +38,7 @@ class _Shown(NamedTuple):
     """The text of a feed, and the version of the feed that it shows."""
 
     version: int
-    text: FeedText
+    text: RowTexts
 
 
 class SidecarMetrics:
@@ -71,7 +71,7 @@ class SidecarMetrics:
         )
         yield from self._own_families()
 
-    def _feed_texts(self) -> list[FeedText]:
+    def _feed_texts(self) -> list[RowTexts]:
         """Render the feeds that have changed, some in each visit."""
         feeds = list(self._loop.analysis.table.feeds.values())
         known = self._texts  # other scrapes go on with the one that they began with

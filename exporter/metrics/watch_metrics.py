@@ -14,7 +14,8 @@ from exporter.analyzers.symbols import OTHER, SymbolStatus
 from exporter.feeds.feed import Feed
 from exporter.feeds.states import FeedState
 from exporter.instrument.exposition import label_text
-from exporter.instrument.families import FeedFamily, Lines, buckets, counter, spelled, stamp
+from exporter.instrument.families import Lines, Row, buckets, counter, spelled
+from exporter.metrics.feed_metrics import stamp
 
 _INTERVAL_LE = spelled(INTERVAL_BOUNDS)
 _AGE_LE = spelled(bound / 1000 for bound in AGE_BOUNDS_MS)
@@ -59,7 +60,7 @@ def _offsets(name: str, labels: str, feed: Feed) -> str:
     return "".join([f'{name}{{{labels},stage="{stage}"}} {hops[stage].skew_seconds}\n' for stage in Stage])
 
 
-def _gauge(value: Callable[[Feed], float | None]) -> Lines:
+def _gauge(value: Callable[[Feed], float | None]) -> Lines[Feed]:
     def lines(name: str, labels: str, feed: Feed) -> str:
         number = value(feed) if feed.partitions else None
         return "" if number is None else f"{name}{{{labels}}} {number}\n"
@@ -123,99 +124,99 @@ def _states(name: str, labels: str, feed: Feed) -> str:
     return "".join([f'{name}{{{labels},state="{each}"}} {int(each is state)}\n' for each in FeedState])
 
 
-WATCH_FAMILIES = (
-    FeedFamily(
+WATCH_FAMILIES: tuple[Row[Feed], ...] = (
+    Row(
         "marketdata_batch_interval_seconds",
         "histogram",
         "Between two batches, by Kafka's stamps.",
         _intervals,
         "seconds",
     ),
-    FeedFamily(
+    Row(
         "marketdata_message_age_seconds",
         "histogram",
         "From the stamp of a message to the stamp of its batch; messages stamped later than their batch are left out.",
         _ages,
         "seconds",
     ),
-    FeedFamily(
+    Row(
         "marketdata_stage_latency_seconds",
         "histogram",
         "From clock to clock: newest message, batch, record, our analysis. Live batches only, negative ones left out.",
         _stages,
         "seconds",
     ),
-    FeedFamily(
+    Row(
         "marketdata_end_to_end_latency_seconds",
         "histogram",
         "From the newest message of a live batch to its analysis; negative ones are left out.",
         _end_to_end,
         "seconds",
     ),
-    FeedFamily("marketdata_clock_skew", "counter", "Stages that came out negative.", _skews),
-    FeedFamily(
+    Row("marketdata_clock_skew", "counter", "Stages that came out negative.", _skews),
+    Row(
         "marketdata_clock_skew_seconds",
         "gauge",
         "How far the later clock of a stage is behind the earlier one, at least.",
         _offsets,
         "seconds",
     ),
-    FeedFamily(
+    Row(
         "marketdata_catch_up_batches",
         "counter",
         "Batches that were old when they were read, or replayed; kept out of latencies, intervals and states.",
         counter(lambda feed: feed.watch.latency.catch_up),
     ),
-    FeedFamily(
+    Row(
         "marketdata_feed_last_price_change_timestamp_seconds",
         "gauge",
         "When any price was last another than before, or a newer trade came, Unix time.",
         stamp(lambda feed: feed.watch.quality.last_price_change_ms),
         "seconds",
     ),
-    FeedFamily("marketdata_feed_symbols", "gauge", "Symbols by status.", _symbols),
-    FeedFamily(
+    Row("marketdata_feed_symbols", "gauge", "Symbols by status.", _symbols),
+    Row(
         "marketdata_feed_symbols_expected",
         "gauge",
         "Symbols that the feed should carry: configured, or learned.",
         _gauge(_expected_symbols),
     ),
-    FeedFamily(
+    Row(
         "marketdata_symbol_messages",
         "counter",
         "Messages of a symbol since it is shown by name; __other__ has all the rest.",
         _symbol_messages,
     ),
-    FeedFamily(
+    Row(
         "marketdata_symbol_last_seen_timestamp_seconds",
         "gauge",
         "When a symbol that is shown by name was last in a batch, Unix time.",
         _symbols_seen,
         "seconds",
     ),
-    FeedFamily(
+    Row(
         "marketdata_feed_price_divergence_ratio",
         "gauge",
         "Prices beside the median of all feeds, less 1: the median over the pairs of the feed.",
         _gauge(_typical_divergence),
         "ratio",
     ),
-    FeedFamily(
+    Row(
         "marketdata_feed_price_divergence_max_ratio",
         "gauge",
         "Prices beside the median of all feeds, less 1: that of the pair which is farthest off.",
         _gauge(_widest_divergence),
         "ratio",
     ),
-    FeedFamily(
+    Row(
         "marketdata_feed_stale_threshold_seconds",
         "gauge",
         "How long the feed may be silent.",
         _gauge(lambda feed: feed.watch.freshness.silent_limit_ms / 1000),
         "seconds",
     ),
-    FeedFamily(
+    Row(
         "marketdata_feed_expected", "gauge", "1 while the feed should send, 0 while its silence is planned.", _expected
     ),
-    FeedFamily("marketdata_feed_state", "gauge", "1 for the state of the feed.", _states),
+    Row("marketdata_feed_state", "gauge", "1 for the state of the feed.", _states),
 )

@@ -1,4 +1,4 @@
-"""Keeps log lines back that say what was just written. Pure but for its clock."""
+"""Keeps log lines back that say what was just written. Time is an argument, by default that of a clock."""
 
 from __future__ import annotations
 

@@ -127,8 +127,9 @@ class Watched:
         """Let a second pass."""
         diagnosis = self.tracker.step(facts, now_ms)
         self.movement.see(self.changed_ms)
-        self.freshness.settle(diagnosis.state)
-        self.movement.settle(diagnosis.state)
+        is_learning = diagnosis.state in (FeedState.OK, FeedState.UNKNOWN)
+        self.freshness.settle(is_learning)
+        self.movement.settle(is_learning)
         if diagnosis[::2] != self.timeline[-1][1][::2]:
             self.timeline.append((now_ms, diagnosis))
 

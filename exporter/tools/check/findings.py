@@ -1,4 +1,4 @@
-"""What `check` finds out about Kafka: facts become findings. Pure; `cluster` asks.
+"""What `check` finds out about Kafka: facts become findings. `cluster` asks.
 
 Each function judges one part and yields its findings in the order in which they are shown.
 """

@@ -1,4 +1,4 @@
-"""Whether the brokers would take a member with the sidecar's properties into its group: facts become findings. Pure."""
+"""Whether the brokers would take a member with the sidecar's properties into its group: facts become findings."""
 
 from __future__ import annotations
 

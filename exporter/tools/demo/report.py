@@ -1,4 +1,4 @@
-"""The three sides of a demo: what collectors sent, what `/metrics` counts, and what the events say. Pure.
+"""The three sides of a demo: what collectors sent, what `/metrics` counts, and what the events say.
 
 Each side counts by itself; unlike in an audit, the first is known without reading what lies in the topics.
 """
