@@ -18,8 +18,8 @@ from exporter.events import framing
 from exporter.events.factory import Event, EventFactory
 from exporter.events.values import utc_text
 from exporter.feeds.comparison import comparison
-from exporter.feeds.evaluator import Rounds
-from exporter.feeds.health import watches
+from exporter.feeds.evaluator import Evaluator
+from exporter.feeds.health import health_factory
 from exporter.feeds.table import FeedTable
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import Unreachable
@@ -45,7 +45,7 @@ from exporter.source.isolation import Isolation
 from exporter.store.store import NullStore, Store
 from exporter.web.hosts import Access
 from exporter.web.interface import WebMetrics
-from exporter.web.queries import SidecarViews
+from exporter.web.queries import SidecarQueries
 from exporter.web.server import WebServer
 
 log = logs.logger("app")
@@ -82,7 +82,7 @@ class App:
             _analysis(config, events),
             _publisher(config, channel, source, clock, events),
             self.store,
-            Rounds(comparison(config)),
+            Evaluator(comparison(config)),
             summary_interval=config.output.summary_interval,
             until_caught_up=until_caught_up,
             clock=clock,
@@ -90,12 +90,12 @@ class App:
         metrics = SidecarMetrics(config, self.loop, source.counts, self._logs, version())
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
-        self.views = SidecarViews(config, self.loop, self.store, metrics, registry)
+        self.queries = SidecarQueries(config, self.loop, self.store, metrics, registry)
         host, port = host_and_port(config.web.listen_address)
         path = config.web.telemetry_path
         access = Access(config.web.allowed_hosts, config.web.config_page)
         self._web = WebServer(
-            self.views,
+            self.queries,
             host,
             port,
             path,
@@ -139,7 +139,9 @@ class App:
 
 
 def _analysis(config: Config, events: EventFactory) -> Analysis:
-    table = FeedTable(config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude), watches(config))
+    table = FeedTable(
+        config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude), health_factory(config)
+    )
     for expected in config.feeds.expected:
         table.expect(expected.feed)
     return Analysis(

@@ -93,10 +93,10 @@ def _failed(error: Exception) -> int:
         return FATAL
     from confluent_kafka import KafkaException
 
-    from exporter.kafka.connection_errors import said
+    from exporter.kafka.connection_errors import error_text
 
     if isinstance(error, KafkaException | OSError):
-        return _told(f"marketdata-exporter: {said(error)}", FATAL)
+        return _told(f"marketdata-exporter: {error_text(error)}", FATAL)
     from exporter.runtime.threads import described
 
     return _told(f"marketdata-exporter: an error of its own, please report it: {described(error)}", FATAL)

@@ -1,6 +1,6 @@
 """The loop: take records, apply them, publish what they say. One thread owns the consumer, the producer and all state.
 
-Others see that state only during `visits`, between two pieces of work, and whenever the loop talks to Kafka.
+Others see that state only during `read_access`, between two pieces of work, and whenever the loop talks to Kafka.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from exporter.feeds.evaluator import Lookout, Rounds, Sight
+from exporter.feeds.evaluator import Evaluator, PartitionProgress, StallDetector
 from exporter.feeds.rejections import in_a_line, warnings
 from exporter.instrument.histogram import Histogram
 from exporter.kafka.positions import Start
@@ -19,7 +19,7 @@ from exporter.pipeline import Analysis, Complaint
 from exporter.publishing.publisher import Publisher
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock
-from exporter.runtime.fair_lock import FairLock, Visits
+from exporter.runtime.fair_lock import FairLock, ReadAccess
 from exporter.source.messages import in_parts
 from exporter.store.store import Store
 
@@ -99,14 +99,14 @@ class Loop:
         analysis: Analysis,
         publisher: Publisher,
         store: Store,
-        rounds: Rounds,
+        evaluator: Evaluator,
         *,
         summary_interval: float,
         until_caught_up: bool = False,
         clock: Clock,
     ) -> None:
         self._lock = FairLock()
-        self.visits = Visits(self._lock)
+        self.read_access = ReadAccess(self._lock)
         self.source = source
         self.analysis = analysis
         self.publisher = publisher
@@ -118,8 +118,8 @@ class Loop:
         self._until_caught_up = until_caught_up
         self._clock = clock
         self._stopping = threading.Event()
-        self._lookout = Lookout()
-        self._rounds = rounds
+        self._stall_detector = StallDetector()
+        self._evaluator = evaluator
         self._behind: dict[Partition, int] = {}  # partitions that were not read to the end they had when they came
         self._warnings: tuple[str, ...] = ()
         self._was_assigned = False
@@ -189,12 +189,12 @@ class Loop:
 
     def _spread(self, steps: Iterable[object]) -> None:
         """Take the steps of long work, with visits in between."""
-        for _ in self.visits.pieces(steps, self._clock.monotonic):
+        for _ in self.read_access.pieces(steps, self._clock.monotonic):
             self.turned_at = self._clock.monotonic()
 
     def _judge(self, now_ms: int) -> None:
         """Say how each feed is; see `exporter.feeds.evaluator`."""
-        sights: dict[Partition, Sight] = {}
+        progress: dict[Partition, PartitionProgress] = {}
         for partition, owned in self.analysis.partitions.items():
             position, end = self.position(partition), self.high_watermarks.get(partition)
             was_behind = owned.has_more
@@ -202,19 +202,19 @@ class Loop:
             is_short = self.source.paused or (end is not None and position < end)
             owned.has_more = is_short or partition in self._behind
             owned.is_behind = owned.has_more and was_behind
-            standing = self._lookout.look(partition, position, is_short, now_ms)
-            sights[partition] = Sight(standing, partition in self._behind)
+            standing = self._stall_detector.look(partition, position, is_short, now_ms)
+            progress[partition] = PartitionProgress(standing, partition in self._behind)
         topics = self.analysis.traffic(now_ms)
-        self._rounds.judge(
+        self._evaluator.evaluate(
             list(self.analysis.table.feeds.values()),
-            sights,
+            progress,
             now_ms,
             is_reachable=self.source.is_reachable,
             is_sole_reader=self.source.is_sole_reader,
             topics=topics,
             spread=self._spread,
         )
-        self._warnings = warnings(topics, self._rounds.rejected, now_ms)
+        self._warnings = warnings(topics, self._evaluator.rejected, now_ms)
 
     def _catch_up(self) -> None:
         if self._behind:
@@ -308,7 +308,7 @@ class Loop:
         for partition in partitions:
             self._behind.pop(partition, None)
             self.high_watermarks.pop(partition, None)
-            self._lookout.forget(partition)
+            self._stall_detector.forget(partition)
 
     # What others ask, from their threads.
 
@@ -342,7 +342,7 @@ class Loop:
             (not self._behind, lambda: f"catching up on {_listed(list(self._behind))}"),
             (not self.source.standing, lambda: "; ".join(self.source.standing[:LISTED])),
             (not self.source.paused, lambda: f"the backlog is full: {self.publisher.trouble or 'events are slow'}"),
-            (not self.publisher.complaint, lambda: self.publisher.complaint),
+            (not self.publisher.needs_operator, lambda: self.publisher.needs_operator),
             (self.healthy().ok, lambda: "the loop does not turn"),
         ]
         reasons = tuple(reason() for holds, reason in checks if not holds)

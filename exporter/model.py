@@ -160,7 +160,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     is_live: bool
 
     @property
-    def heard_ms(self) -> int:
+    def sent_ms(self) -> int:
         """When the batch was sent, as far as we know."""
         return self.received_ms if self.is_live else self.record_ms
 

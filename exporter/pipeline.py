@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.decoding.batch import Batch
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.named_feed import named_feed
 from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
 from exporter.feeds.feed import Feed
-from exporter.feeds.partitions import Ownership, Seat, TopicCounts
+from exporter.feeds.partitions import AssignedPartition, PartitionFeed, TopicCounts
 from exporter.feeds.rejections import Traffic
 from exporter.feeds.table import FeedTable
 from exporter.feeds.window import Window
@@ -80,7 +80,7 @@ class Analysis:
     ) -> None:
         self.table = table
         self.topics: dict[str, TopicCounts] = {}
-        self.partitions: dict[Partition, Ownership] = {}
+        self.partitions: dict[Partition, AssignedPartition] = {}
         self._decoder = decoder
         self._factory = factory
         self._batch_events = batch_events
@@ -109,7 +109,7 @@ class Analysis:
         is_new = start.reset is not None and start.reset.cause is not ResetCause.RECORDS_DELETED
         if start.end < counted or is_new:
             counted = self._counted[partition] = 0
-        self.partitions[partition] = Ownership(start, counted, self.topic(partition.topic))
+        self.partitions[partition] = AssignedPartition(start, counted, self.topic(partition.topic))
 
     def vanished(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
         """Note that partitions are gone with their topics; return what is told of it."""
@@ -217,7 +217,7 @@ class Analysis:
     ) -> Dispatch:
         """Apply the records in order, and return their events and the positions reached."""
         turn = _Turn(now_ms)
-        touched: dict[Partition, Ownership] = {}
+        touched: dict[Partition, AssignedPartition] = {}
         spread(self._applied(turn, touched, records, decoded))
         turn.dispatch.positions = {partition: owned.position for partition, owned in touched.items()}
         return turn.dispatch
@@ -225,7 +225,7 @@ class Analysis:
     def _applied(
         self,
         turn: _Turn,
-        touched: dict[Partition, Ownership],
+        touched: dict[Partition, AssignedPartition],
         records: Iterable[Record],
         decoded: Iterable[Batch | Rejected | None],
     ) -> Iterator[None]:
@@ -252,7 +252,7 @@ class Analysis:
             touched[record.partition] = owned
             yield
 
-    def _accept(self, turn: _Turn, owned: Ownership, record: Record, batch: Batch) -> None:
+    def _accept(self, turn: _Turn, owned: AssignedPartition, record: Record, batch: Batch) -> None:
         names = batch.region, batch.exchange, batch.request_type
         seat = owned.seats.get(names)
         feed = self.table.find(FeedKey(*names), turn.now_ms, self._let_go) if seat is None else seat.feed
@@ -260,32 +260,32 @@ class Analysis:
             if self._filter(owned, record):
                 owned.topic.traffic.valid_ms = turn.now_ms
             return
-        measured = Measured(batch)
-        self.table.admit(feed, measured.symbols, turn.now_ms)
+        stats = BatchStats(batch)
+        self.table.admit(feed, stats.symbols, turn.now_ms)
         seat = seat or self._seat(turn, owned, record.partition, feed)
         arrival = Arrival(record.timestamp_ms, turn.now_ms, self._is_live(owned, record, turn.now_ms))
-        heard_ms = arrival.heard_ms
+        sent_ms = arrival.sent_ms
         if self._tally(owned, record.offset):
             owned.topic.traffic.valid_ms = turn.now_ms
-            heard_ms = feed.count(batch, measured, arrival, (record.partition, record.offset))
+            sent_ms = feed.count(batch, stats, arrival, (record.partition, record.offset))
             if self._updates is not None:
-                update = SymbolUpdate(record.partition, record.offset, feed.key, turn.now_ms, measured.names)
+                update = SymbolUpdate(record.partition, record.offset, feed.key, turn.now_ms, stats.names)
                 self._updates.append(update)
         elif record.offset < owned.published:
-            feed.watch.freshness.recall(record.timestamp_ms)
-        feed.remember(batch, measured, heard_ms)
+            feed.health.freshness.recall(record.timestamp_ms)
+        feed.remember(batch, stats, sent_ms)
         if record.offset >= owned.summarized:
-            seat.window.add(measured.result)
+            seat.window.add(stats.result)
         if self._batch_events and record.offset >= owned.published:
-            turn.dispatch.add(self._factory.batch(record, feed.key, measured.result, turn.stamp))
+            turn.dispatch.add(self._factory.batch(record, feed.key, stats.result, turn.stamp))
 
-    def _filter(self, owned: Ownership, record: Record) -> bool:
+    def _filter(self, owned: AssignedPartition, record: Record) -> bool:
         """Count a record that is not analyzed, and return whether it is new."""
         is_new = self._tally(owned, record.offset)
         owned.topic.filtered += is_new
         return is_new
 
-    def _is_live(self, owned: Ownership, record: Record, now_ms: int) -> bool:
+    def _is_live(self, owned: AssignedPartition, record: Record, now_ms: int) -> bool:
         """Tell whether a record is news.
 
         One that was published before is not. An old one is not, either, while the partition has more that waits; at
@@ -296,11 +296,11 @@ class Analysis:
         age_ms = now_ms - record.timestamp_ms if record.timestamp_ms > 0 else 0
         return age_ms <= self._live_age_ms or (not owned.is_behind and age_ms <= OLD_AGES * self._live_age_ms)
 
-    def _seat(self, turn: _Turn, owned: Ownership, partition: Partition, feed: Feed) -> Seat:
+    def _seat(self, turn: _Turn, owned: AssignedPartition, partition: Partition, feed: Feed) -> PartitionFeed:
         """Note that a feed comes over a partition; only here a new feed is kept, once a batch of it is accepted."""
         self.table.keep(feed)
         feed.hold(partition, turn.now_ms)
-        seat = owned.seats[feed.key] = Seat(feed)
+        seat = owned.seats[feed.key] = PartitionFeed(feed)
         return seat
 
     def _let_go(self, feed: Feed) -> bool:
@@ -313,7 +313,7 @@ class Analysis:
             each.rejected.discard(feed)
         return True
 
-    def _reject(self, turn: _Turn, owned: Ownership, record: Record, rejected: Rejected) -> None:
+    def _reject(self, turn: _Turn, owned: AssignedPartition, record: Record, rejected: Rejected) -> None:
         if self._tally(owned, record.offset):
             owned.topic.rejected[rejected.reason] += 1
             owned.topic.places[rejected.reason] = (record.partition.number, record.offset)
@@ -331,7 +331,7 @@ class Analysis:
         if suppressed is not None:
             self._complaints.append(Complaint(record, rejected, suppressed))
 
-    def _blame(self, owned: Ownership, record: Record, rejected: Rejected, now_ms: int) -> None:
+    def _blame(self, owned: AssignedPartition, record: Record, rejected: Rejected, now_ms: int) -> None:
         """Note a rejected record that is news, for the feed that it names if that is known, and for its topic.
 
         It makes no feed, and one that names a feed which is not known is nobody's.
@@ -345,7 +345,7 @@ class Analysis:
             feed.reject(rejected, *place)
 
     @staticmethod
-    def _tally(owned: Ownership, offset: int) -> bool:
+    def _tally(owned: AssignedPartition, offset: int) -> bool:
         """Count the record under its topic, and tell whether it is new, so that its content counts, too."""
         topic = owned.topic
         if offset < owned.counted:

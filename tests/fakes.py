@@ -13,7 +13,7 @@ from typing import TypeVar
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import Partition
-from exporter.publishing.channels.channel import ChannelError, Outcome
+from exporter.publishing.channels.channel import ChannelError, CommitResult
 from exporter.runtime.clock import Clock
 from exporter.runtime.worker import Task
 
@@ -84,15 +84,15 @@ class FakeChannel:
         self._pending += [event for event in events[start:end] if event not in hopeless]
         return end, hopeless
 
-    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> CommitResult:
         """See Channel."""
         fate = self.fate if commit else Fate.ABORTED
         pending, self._pending = self._pending, []
         if fate in (Fate.COMMITTED, Fate.COMMITTED_IN_DOUBT):
             self.published += pending
             self._group.positions |= positions
-        outcomes = {Fate.COMMITTED: Outcome.COMMITTED, Fate.ABORTED: Outcome.ABORTED}
-        return outcomes.get(fate, Outcome.UNCLEAR)
+        outcomes = {Fate.COMMITTED: CommitResult.COMMITTED, Fate.ABORTED: CommitResult.ABORTED}
+        return outcomes.get(fate, CommitResult.UNCLEAR)
 
     def committed(self, positions: Mapping[Partition, Position]) -> None:
         """See Channel."""

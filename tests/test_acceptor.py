@@ -25,22 +25,22 @@ from exporter.web.acceptor import SEND_BYTES, Acceptor
 from exporter.web.connections import TURNS, Connections
 from exporter.web.heads import HEAD_BYTES_MAX, LINE_BYTES_MAX
 from exporter.web.hosts import Access
-from exporter.web.limits import Eviction, Limits
+from exporter.web.limits import ClientLimits, Eviction
 from exporter.web.pacing import Pace
 from exporter.web.protocol import HEADERS_MAX
 from exporter.web.responses import CHUNK_BYTES, HEADERS, short
 from exporter.web.sockets import unacknowledged
 from tests.support.background import repeating
 from tests.support.process import free_port
+from tests.support.queries import HOST, Site, large, site
 from tests.support.sidecar import Sidecar
-from tests.support.views import HOST, Site, large, site
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[1]
 MARK = "X-Secret-Of-The-Client"
 WITHOUT_DESCRIPTORS = """
 import os, resource, sys
-from tests.support.views import site
+from tests.support.queries import site
 with site() as running:
     first_free = os.dup(0)
     os.close(first_free)
@@ -86,7 +86,7 @@ def asked(running: Site, sent: bytes) -> bytes:
 
 def answers(running: Site) -> float:
     """How many answers the server has counted."""
-    families = [family for family in running.views.registry.collect() if family.name.endswith("http_responses")]
+    families = [family for family in running.queries.registry.collect() if family.name.endswith("http_responses")]
     return sum(sample.value for sample in families[0].samples if sample.name.endswith("_total"))
 
 
@@ -96,7 +96,7 @@ def test_a_connection_that_has_just_sent_its_request_is_not_closed_for_others(op
     listener = open_sockets.enter_context(socket.create_server((HOST, 0)))
     acceptor = Acceptor(
         listener,
-        Limits(connections=2),
+        ClientLimits(connections=2),
         (),
         check=lambda _: short("ok", 200),
         hand_over=lambda client, _: handed.append(open_sockets.enter_context(client)),
@@ -122,7 +122,7 @@ def test_a_connection_that_has_just_sent_its_request_is_not_closed_for_others(op
 def test_health_is_told_while_nothing_else_is(path: str) -> None:
     with site() as running, standing(running):
         assert requests.get(running.url(path), timeout=5).text == "ok\n"
-        running.views.health = running.views.readiness = Status(False, ("no turn for 40 s",))
+        running.queries.health = running.queries.readiness = Status(False, ("no turn for 40 s",))
         answer = requests.get(running.url(path), timeout=5)
         assert (answer.status_code, answer.text) == (503, "no turn for 40 s\n")
         head = requests.head(running.url(path), timeout=5)
@@ -223,10 +223,10 @@ def test_a_later_request_has_the_same_limits() -> None:
 
 def test_a_request_that_is_too_slow_is_told_so() -> None:
     """One that has said nothing is closed without a word."""
-    with site(Limits(request_seconds=0.2)) as running:
+    with site(ClientLimits(request_seconds=0.2)) as running:
         assert asked(running, b"GET / HTTP/1.1\r\n").startswith(b"HTTP/1.1 408 Request Timeout\r\n")
         assert asked(running, b"") == b""
-        assert running.views.evictions("slow") == 2
+        assert running.queries.evictions("slow") == 2
 
 
 def test_a_request_that_ends_too_soon_is_told_so() -> None:
@@ -247,29 +247,29 @@ def test_a_client_that_says_no_more_is_answered(open_sockets: ExitStack) -> None
 
 def test_the_newest_request_is_answered_first(open_sockets: ExitStack) -> None:
     """When more wait than may, the oldest is closed."""
-    with site(Limits(answered=1, waiting=1)) as running:
-        running.views.go_on.clear()
+    with site(ClientLimits(answered=1, waiting=1)) as running:
+        running.queries.go_on.clear()
         holder, older = (open_sockets.enter_context(running.connect()) for _ in range(2))
         holder.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert running.views.collecting.wait(10)
+        assert running.queries.collecting.wait(10)
         older.sendall(b"GET /absent HTTP/1.1\r\nHost: x\r\n\r\n")
         eventually(lambda: len(running.server._connections.admission._applicants) == 1)
         newer = open_sockets.enter_context(running.connect())
         newer.sendall(b"GET /absent HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert older.recv(1) == b""
-        running.views.go_on.set()
+        running.queries.go_on.set()
         assert newer.recv(22) == b"HTTP/1.1 404 Not Found"
 
 
 def test_a_reader_that_reads_nothing_loses_its_place(open_sockets: ExitStack) -> None:
-    with site(Limits(answered=1)) as running:
-        running.views.more = [large("large")]
+    with site(ClientLimits(answered=1)) as running:
+        running.queries.more = [large("large")]
         slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
         slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert slow.recv(15) == b"HTTP/1.1 200 OK"
         assert requests.get(running.url("/metrics?name[]=depth"), timeout=10).status_code == 200
-        assert running.views.evictions("connections") == 1
+        assert running.queries.evictions("connections") == 1
         # Nor does the kernel keep what it has not read.
         with pytest.raises(ConnectionResetError):
             list(iter(lambda: slow.recv(65536), b""))
@@ -348,7 +348,7 @@ def test_without_a_single_descriptor_health_is_told() -> None:
 def test_little_is_kept_for_a_reader_that_reads_nothing(open_sockets: ExitStack) -> None:
     """A piece of the answer here, and some in the kernel, which would by itself take megabytes."""
     with site() as running:
-        running.views.more = [large("large")]
+        running.queries.more = [large("large")]
         slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
         slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert slow.recv(15) == b"HTTP/1.1 200 OK"
@@ -361,7 +361,7 @@ def test_little_is_kept_for_a_reader_that_reads_nothing(open_sockets: ExitStack)
 def test_who_has_not_taken_a_small_answer_reads_on(open_sockets: ExitStack) -> None:
     """Although all of it is the kernel's by then: once the connection was closed, the kernel would keep it."""
     with site() as running:
-        running.views.more = [large("large", 100_000)]
+        running.queries.more = [large("large", 100_000)]
         slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
         slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert slow.recv(15, socket.MSG_PEEK) == b"HTTP/1.1 200 OK"
@@ -377,7 +377,7 @@ def test_few_have_their_turn_in_one_round_of_the_loop() -> None:
 
     async def rounds() -> list[int]:
         loop = asyncio.get_running_loop()
-        connections = Connections(loop, unused, Limits(), unused, unused)
+        connections = Connections(loop, unused, ClientLimits(), unused, unused)
         turns = [loop.create_task(connections.turn()) for _ in range(3 * TURNS)]
         done = []
         while not all(turn.done() for turn in turns):

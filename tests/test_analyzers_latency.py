@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.analyzers.latency import LATENCY_BOUNDS_MS, RECENT_HOPS, Hop, Latency, Stage
 from exporter.decoding.batch import MAX_TIMESTAMP_MS, Batch, Message
-from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS, Measured
+from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS, BatchStats
 from exporter.model import FeedKey
 from tests.support.batches import FEED, NOW_MS, Observed, captured_batches, message, observed, stamps_of
 from tests.support.captures import capture, each_capture
@@ -168,8 +168,8 @@ def test_captured_traffic_has_no_skew_and_no_insane_stamp(name: str) -> None:
 @given(st.lists(STAMPS, max_size=30))
 def test_stamps_are_those_that_can_be_times_oldest_first(stamps: list[float | None]) -> None:
     rows = [Message("A", stamp) for stamp in stamps]
-    measured = Measured(Batch(FEED.exchange, FEED.region, FEED.request_type, NOW_MS, rows))
+    stats = BatchStats(Batch(FEED.exchange, FEED.region, FEED.request_type, NOW_MS, rows))
     plausible = sorted(stamp for stamp in stamps if stamp and MIN_TIMESTAMP_MS <= stamp <= MAX_TIMESTAMP_MS)
-    assert measured.stamps == plausible
-    assert measured.stamp_sum == sum(plausible)
-    assert measured.implausible == sum(bool(stamp) for stamp in stamps) - len(plausible)
+    assert stats.stamps == plausible
+    assert stats.stamp_sum == sum(plausible)
+    assert stats.implausible == sum(bool(stamp) for stamp in stamps) - len(plausible)

@@ -21,7 +21,7 @@ from exporter.analyzers.quality import (
     Quality,
 )
 from exporter.decoding.batch import FIELDS, Batch, Message, PartialBatch
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.model import Anomaly, FeedKey
 from tests.support.batches import FEED, NOW_MS, Observed, captured_batches, message, observed
 from tests.support.captures import each_capture
@@ -81,7 +81,7 @@ def test_a_declared_size_that_is_not_the_number_of_messages(declared: float | No
 def partial(*rows: Message, sent: int = NOW_MS, **unreadable: int) -> Observed:
     """A batch of which so many fields of each name could not be read."""
     batch = PartialBatch(FEED.exchange, FEED.region, FEED.request_type, sent, list(rows), None, unreadable)
-    return Observed(batch, Measured(batch), observed(sent=sent).arrival)
+    return Observed(batch, BatchStats(batch), observed(sent=sent).arrival)
 
 
 def test_fields_that_could_not_be_read_are_counted_by_name() -> None:
@@ -547,4 +547,4 @@ def test_the_duplicates_in_captured_traffic_are_those_of_exchanges_that_send_row
 
 def test_a_batch_without_rows_is_nothing_special() -> None:
     batch = Batch(FEED.exchange, FEED.region, FEED.request_type, NOW_MS, [], 0)
-    assert examined(*[Observed(batch, Measured(batch), observed().arrival)] * 2) == [[], []]
+    assert examined(*[Observed(batch, BatchStats(batch), observed().arrival)] * 2) == [[], []]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.analyzers.message_age import AGE_BOUNDS_MS, Ages
-from exporter.analyzers.symbols import CONFIRMATIONS, UNLEARN_MS, Coverage, NamedSymbol, SymbolCounts, SymbolNames
+from exporter.analyzers.symbols import CONFIRMATIONS, UNLEARN_MS, Coverage, ShownSymbol, SymbolCounts, SymbolSelector
 from exporter.decoding.batch import MAX_TIMESTAMP_MS
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 from exporter.model import FeedKey
@@ -80,7 +80,7 @@ def test_the_ages_of_captured_traffic_are_those_of_a_recount(name: str) -> None:
 # Coverage.
 
 
-class Watch:
+class FeedHealth:
     """A feed whose coverage is looked at each second."""
 
     def __init__(self, expected: Iterable[str] = ()) -> None:
@@ -103,65 +103,65 @@ class Watch:
 
 
 def test_an_expected_symbol_is_active_then_stale_then_missing_and_back() -> None:
-    watch = Watch(["A", "B"])
-    assert watch.run(40, "A", "B") == SymbolCounts(2, 0, 0, 0, 2)
-    assert watch.run(STALE_MS // 1000 - 1, "A") == SymbolCounts(2, 0, 0, 0, 2)
-    assert watch.run(1, "A") == SymbolCounts(1, 1, 0, 0, 2)
-    assert watch.run((MISSING_MS - STALE_MS) // 1000, "A") == SymbolCounts(1, 0, 1, 0, 2)
-    assert watch.missing() == ["B"]
-    assert watch.run(1, "A", "B") == SymbolCounts(2, 0, 0, 0, 2)
-    assert watch.missing() == []
+    health = FeedHealth(["A", "B"])
+    assert health.run(40, "A", "B") == SymbolCounts(2, 0, 0, 0, 2)
+    assert health.run(STALE_MS // 1000 - 1, "A") == SymbolCounts(2, 0, 0, 0, 2)
+    assert health.run(1, "A") == SymbolCounts(1, 1, 0, 0, 2)
+    assert health.run((MISSING_MS - STALE_MS) // 1000, "A") == SymbolCounts(1, 0, 1, 0, 2)
+    assert health.missing() == ["B"]
+    assert health.run(1, "A", "B") == SymbolCounts(2, 0, 0, 0, 2)
+    assert health.missing() == []
 
 
 def test_an_expected_symbol_that_never_came_is_missing_once_it_had_time_to_come() -> None:
-    watch = Watch(["A", "B"])
-    assert watch.run(MISSING_MS // 1000, "A") is None
-    assert watch.run(1, "A") == SymbolCounts(1, 0, 1, 0, 2)
+    health = FeedHealth(["A", "B"])
+    assert health.run(MISSING_MS // 1000, "A") is None
+    assert health.run(1, "A") == SymbolCounts(1, 0, 1, 0, 2)
 
 
 def test_before_its_first_batch_nothing_is_known_of_a_feed() -> None:
-    assert Watch(["A"]).run(1000) is None
+    assert FeedHealth(["A"]).run(1000) is None
 
 
 def test_a_symbol_that_the_configured_list_lacks_is_unexpected_active_or_not() -> None:
-    watch = Watch(["A"])
-    watch.run(5, "NEW")
-    assert watch.run(60, "A") == SymbolCounts(1, 0, 0, 1, 1)
-    assert watch.coverage.unexpected(watch.seen) == ["NEW"]
+    health = FeedHealth(["A"])
+    health.run(5, "NEW")
+    assert health.run(60, "A") == SymbolCounts(1, 0, 0, 1, 1)
+    assert health.coverage.unexpected(health.seen) == ["NEW"]
 
 
 def test_without_a_list_nothing_is_unexpected_and_what_is_there_for_long_is_expected() -> None:
-    watch = Watch()
-    watch.run(CONFIRMATIONS * STALE_MS // 1000 + 1, "A", "B")
-    watch.run(1, "A", "B", "NEW")
-    assert watch.coverage.expected == {"A", "B"}
-    assert watch.coverage.unexpected(watch.seen) == []
-    assert watch.run(60, "A") == SymbolCounts(1, 1, 1, 0, 2)
-    assert watch.missing() == ["B"]
+    health = FeedHealth()
+    health.run(CONFIRMATIONS * STALE_MS // 1000 + 1, "A", "B")
+    health.run(1, "A", "B", "NEW")
+    assert health.coverage.expected == {"A", "B"}
+    assert health.coverage.unexpected(health.seen) == []
+    assert health.run(60, "A") == SymbolCounts(1, 1, 1, 0, 2)
+    assert health.missing() == ["B"]
 
 
 def test_a_symbol_that_comes_now_and_then_is_never_expected() -> None:
-    watch = Watch()
+    health = FeedHealth()
     for _ in range(20):
-        watch.run(3 * STALE_MS // 1000, "A")
-        watch.run(1, "A", "RARE")
-    assert watch.coverage.expected == {"A"}
+        health.run(3 * STALE_MS // 1000, "A")
+        health.run(1, "A", "RARE")
+    assert health.coverage.expected == {"A"}
 
 
 def test_a_silent_feed_learns_and_unlearns_nothing() -> None:
-    watch = Watch()
-    watch.run(120, "A", "B")
-    watch.now_ms += 30 * UNLEARN_MS
-    assert watch.run(60) == SymbolCounts(0, 0, 2, 0, 2)
+    health = FeedHealth()
+    health.run(120, "A", "B")
+    health.now_ms += 30 * UNLEARN_MS
+    assert health.run(60) == SymbolCounts(0, 0, 2, 0, 2)
 
 
 def test_a_symbol_that_is_away_for_a_day_of_its_feed_is_no_longer_expected() -> None:
-    watch = Watch()
-    watch.run(120, "A", "B")
-    watch.now_ms += UNLEARN_MS
-    watch.run(120, "A")
-    assert watch.coverage.expected == {"A"}
-    assert watch.missing() == []
+    health = FeedHealth()
+    health.run(120, "A", "B")
+    health.now_ms += UNLEARN_MS
+    health.run(120, "A")
+    assert health.coverage.expected == {"A"}
+    assert health.missing() == []
 
 
 SEEN = st.dictionaries(st.sampled_from(NAMES), st.integers(NOW_MS - 60_000, NOW_MS), min_size=1)
@@ -191,17 +191,17 @@ def test_every_symbol_has_one_status(seen: dict[str, int], expected: set[str]) -
 @given(st.lists(st.sets(st.sampled_from(NAMES)), max_size=40))
 def test_what_is_learned_is_what_was_there_in_enough_windows_in_a_row(windows: list[set[str]]) -> None:
     """Windows in which the feed was silent do not count."""
-    watch = Watch()
-    watch.run(1, "first")
+    health = FeedHealth()
+    health.run(1, "first")
     streaks: Counter[str] = Counter()
     learned: set[str] = set()
     for symbols in windows:
-        watch.run(STALE_MS // 1000, *symbols)
+        health.run(STALE_MS // 1000, *symbols)
         if symbols:
             streaks = Counter({symbol: streaks[symbol] + 1 for symbol in symbols})
         learned |= {symbol for symbol, streak in streaks.items() if streak >= CONFIRMATIONS}
-        assert watch.coverage.expected == learned
-        assert len(watch.coverage._streaks) <= len(NAMES) + 1
+        assert health.coverage.expected == learned
+        assert len(health.coverage._streaks) <= len(NAMES) + 1
 
 
 # Names.
@@ -211,12 +211,12 @@ class Shown:
     """A feed of which some symbols are shown by name; all sorts of things are true of it all the time."""
 
     def __init__(self, listed: Iterable[str] = (), count: int = 2) -> None:
-        self.names = SymbolNames(listed, count, STALE_MS)
+        self.names = SymbolSelector(listed, count, STALE_MS)
         self.seen: dict[str, int] = {}
         self.messages: Counter[str] = Counter()
         self.now_ms = NOW_MS
         self.count = count
-        self.shown: dict[str, NamedSymbol] = {}
+        self.shown: dict[str, ShownSymbol] = {}
         self.other = 0
 
     def pass_by(self, milliseconds: int, *symbols: str) -> list[str]:
@@ -241,7 +241,7 @@ def test_the_stalest_symbols_are_shown_by_name() -> None:
     assert feed.pass_by(5000, "C", "D") == ["A"]
     assert feed.pass_by(5000, "D") == ["A", "B"]
     assert feed.pass_by(5000, "D") == ["A", "B"]
-    assert feed.shown["A"] == NamedSymbol("A", NOW_MS, 0)
+    assert feed.shown["A"] == ShownSymbol("A", NOW_MS, 0)
 
 
 def test_a_name_stays_until_its_symbol_has_been_back_for_a_while() -> None:

@@ -17,8 +17,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from exporter.config.schema import Config
 from exporter.model import Rejected
 from exporter.tools.audit import command
-from exporter.tools.audit.ledger import Facts
-from exporter.tools.audit.readers import Judge
+from exporter.tools.audit.ledger import BatchFacts
+from exporter.tools.audit.readers import InputReader
 from exporter.tools.simulate.market import FEEDS, Simulator
 from tests.support.cluster import Record
 from tests.support.kafka import Broker
@@ -42,8 +42,8 @@ class Scene:
         self.records = broker.produce(self.input, records)
         self.batches = list(self._batches())
 
-    def _batches(self) -> Iterator[tuple[Record, Facts]]:
-        judge = Judge(Config())
+    def _batches(self) -> Iterator[tuple[Record, BatchFacts]]:
+        judge = InputReader(Config())
         for record in self.records:
             try:
                 facts = judge.facts(record.value)
@@ -52,7 +52,7 @@ class Scene:
             assert facts is not None
             yield record, facts
 
-    def event(self, record: Record, facts: Facts) -> Record:
+    def event(self, record: Record, facts: BatchFacts) -> Record:
         """The event that says what the facts are."""
         stats = {
             "batch_size": facts.batch_size,

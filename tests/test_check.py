@@ -24,7 +24,7 @@ from exporter.config.schema import (
     Limits,
     OutputConfig,
     RedisConfig,
-    ShownSymbols,
+    SymbolsConfig,
     WebConfig,
 )
 from exporter.metrics.feed_metrics import FEED_FAMILIES
@@ -34,8 +34,8 @@ from exporter.tools.check import command, findings, services
 from exporter.tools.check.model import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
 from tests.support.kafka import Broker
 from tests.support.process import free_port
+from tests.support.queries import site
 from tests.support.redis import RedisServer
-from tests.support.views import site
 
 kafka: Any = kafka_admin  # its types leave much of it out
 
@@ -419,15 +419,15 @@ def test_feeds_are_those_that_are_told_or_as_many_as_are_allowed(feeds: FeedsCon
 @pytest.mark.parametrize(
     ("symbols", "names"),
     [
-        (ShownSymbols(), 0),
-        (ShownSymbols(shown=("A", "B")), 2),
-        (ShownSymbols(stalest=3), 3),
-        (ShownSymbols(shown=("A", "B"), stalest=3), 5),
-        pytest.param(ShownSymbols(stalest=100), 10, id="as many as a feed may have"),
+        (SymbolsConfig(), 0),
+        (SymbolsConfig(shown=("A", "B")), 2),
+        (SymbolsConfig(stalest=3), 3),
+        (SymbolsConfig(shown=("A", "B"), stalest=3), 5),
+        pytest.param(SymbolsConfig(stalest=100), 10, id="as many as a feed may have"),
     ],
 )
 def test_symbols_that_are_shown_by_name_cost_two_series_each_and_the_rest_one(
-    symbols: ShownSymbols, names: int
+    symbols: SymbolsConfig, names: int
 ) -> None:
     feeds = FeedsConfig(include=("a:b:c", "a:b:d"), symbols=symbols)
     config = Config(feeds=feeds, input=InputConfig(limits=Limits(symbols_per_feed=10)))
@@ -438,7 +438,7 @@ def test_symbols_that_are_shown_by_name_cost_two_series_each_and_the_rest_one(
 
 
 def test_who_shows_too_many_symbols_is_told_so() -> None:
-    feeds = FeedsConfig(include=("a:b:c",) * 100, symbols=ShownSymbols(stalest=1000))
+    feeds = FeedsConfig(include=("a:b:c",) * 100, symbols=SymbolsConfig(stalest=1000))
     (finding,) = services.series(Config(feeds=feeds), None)
     assert finding.level is Level.WARN
     assert "feeds.symbols" in finding.advice

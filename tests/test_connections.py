@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from exporter.web.limits import Limits
-from tests.support.views import LARGE_BYTES, Site, large, site
+from exporter.web.limits import ClientLimits
+from tests.support.queries import LARGE_BYTES, Site, large, site
 from tests.support.waiting import eventually
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -61,7 +61,7 @@ def test_silent_and_dripping_clients_do_not_delay_a_scrape(open_sockets: ExitSta
 
 def test_a_request_that_does_not_end_is_closed(open_sockets: ExitStack) -> None:
     """Also when there is always a little more of it."""
-    with site(Limits(request_seconds=0.2)) as running:
+    with site(ClientLimits(request_seconds=0.2)) as running:
         silent, dripping = (open_sockets.enter_context(running.connect()) for _ in range(2))
 
         def is_dropped() -> bool:
@@ -74,62 +74,62 @@ def test_a_request_that_does_not_end_is_closed(open_sockets: ExitStack) -> None:
         dripping.sendall(b"GET /metrics HTTP/1.1\r\n")
         assert eventually(is_dropped)
         assert received(silent) == b""
-        assert running.views.evictions("slow") == 2
+        assert running.queries.evictions("slow") == 2
 
 
 def test_an_idle_connection_is_closed_without_being_counted(open_sockets: ExitStack) -> None:
     """A client that was served and stays is no nuisance."""
-    with site(Limits(idle_seconds=0.2)) as running:
+    with site(ClientLimits(idle_seconds=0.2)) as running:
         client = open_sockets.enter_context(running.connect())
         client.sendall(REQUEST)
         assert received(client).startswith(b"HTTP/1.1 200 OK\r\n")
-        assert running.views.evictions("slow") == 0
+        assert running.queries.evictions("slow") == 0
 
 
 def test_new_connections_take_the_place_of_the_oldest(open_sockets: ExitStack) -> None:
     """Nobody is refused; who has not sent a request loses to who comes now."""
-    with site(Limits(connections=10)) as running:
+    with site(ClientLimits(connections=10)) as running:
         clients = [open_sockets.enter_context(running.connect()) for _ in range(30)]
         assert scrape(running) == 200
         assert all(map(is_closed, clients[:20]))
         assert [is_closed(client) for client in clients[22:]] == [False] * 8
-        assert running.views.evictions("connections") == 21
+        assert running.queries.evictions("connections") == 21
 
 
 def test_who_is_being_served_is_closed_last(open_sockets: ExitStack) -> None:
     """A scrape that takes its time survives any number of silent connections."""
-    with site(Limits(connections=5)) as running:
-        running.views.go_on.clear()
+    with site(ClientLimits(connections=5)) as running:
+        running.queries.go_on.clear()
         scraping = open_sockets.enter_context(running.connect())
         scraping.sendall(LAST_REQUEST)
-        assert running.views.collecting.wait(10)
+        assert running.queries.collecting.wait(10)
         for _ in range(20):
             open_sockets.enter_context(running.connect())
-        assert eventually(lambda: (running.views.evictions("connections") or 0) > 10)
-        running.views.go_on.set()
+        assert eventually(lambda: (running.queries.evictions("connections") or 0) > 10)
+        running.queries.go_on.set()
         assert received(scraping).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_a_client_that_does_not_read_is_closed(open_sockets: ExitStack) -> None:
     """And meanwhile a scrape by others is answered."""
-    with site(Limits(reply_seconds=0.2)) as running:
-        running.views.more = [large("large")]
+    with site(ClientLimits(reply_seconds=0.2)) as running:
+        running.queries.more = [large("large")]
         client = open_sockets.enter_context(running.connect(receive_bytes=4096))
         client.sendall(REQUEST)
         assert requests.get(running.url("/metrics?name[]=depth"), timeout=10).status_code == 200
-        assert eventually(lambda: running.views.evictions("slow") == 1)
+        assert eventually(lambda: running.queries.evictions("slow") == 1)
         assert len(received(client)) < LARGE_BYTES
 
 
 def test_answers_that_nobody_reads_do_not_fill_the_memory(open_sockets: ExitStack) -> None:
     """When different large pages on their way exceed the limit, who reads the oldest is closed."""
-    with site(Limits(bodies_bytes=2 * LARGE_BYTES + 1_000_000)) as running:
-        running.views.more = [large(name) for name in "abc"]
+    with site(ClientLimits(bodies_bytes=2 * LARGE_BYTES + 1_000_000)) as running:
+        running.queries.more = [large(name) for name in "abc"]
         clients = [open_sockets.enter_context(running.connect(receive_bytes=4096)) for _ in "aabc"]
         for client, name in zip(clients, "aabc", strict=True):
             client.sendall(LAST_REQUEST.replace(b"metrics", b"metrics?name[]=" + name.encode()))
             assert client.recv(15) == b"HTTP/1.1 200 OK"
-        assert eventually(lambda: running.views.evictions("memory") == 2)
+        assert eventually(lambda: running.queries.evictions("memory") == 2)
         assert [len(received(client)) > LARGE_BYTES for client in clients[2:]] == [True, True]
 
 

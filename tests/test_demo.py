@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import FeedKey, Partition, Reason
-from exporter.tools.audit.ledger import Facts
+from exporter.tools.audit.ledger import BatchFacts
 from exporter.tools.audit.readers import BatchEvent, SummaryEvent
 from exporter.tools.demo import report
 from exporter.tools.demo.command import add_arguments
@@ -134,8 +134,8 @@ marketdata_records_rejected_total{topic="ticker-data.korea",reason="empty"} 3
 marketdata_records_rejected_total{topic="ticker-data.korea",reason="too_deep"} 0
 """
 EVENTS = (
-    BatchEvent(Partition("ticker-data.korea", 0), 0, Facts(UPBIT, 100, 20, 0.05, 1)),
-    BatchEvent(Partition("ticker-data.korea", 0), 1, Facts(UPBIT, 200, 30, 0.03, 2)),
+    BatchEvent(Partition("ticker-data.korea", 0), 0, BatchFacts(UPBIT, 100, 20, 0.05, 1)),
+    BatchEvent(Partition("ticker-data.korea", 0), 1, BatchFacts(UPBIT, 200, 30, 0.03, 2)),
     SummaryEvent(UPBIT, 2, 300),
     None,
 )

@@ -59,7 +59,7 @@ from tests.support.families import full_sidecar, parsed
 from tests.support.panels import panel_queries
 from tests.support.prometheus import amtool, promtool, scrape_jobs
 from tests.support.promql import groupings, selectors_without
-from tests.support.views import site
+from tests.support.queries import site
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -521,7 +521,7 @@ def test_the_keys_in_redis_are_those_of_the_layout() -> None:
 
 
 def test_figures_in_sentences_are_those_of_the_code() -> None:
-    web = limits.Limits()
+    web = limits.ClientLimits()
     places = f"{web.waiting} whose request waits, and {web.answered} that are answered or idle"
     assert f"at most {web.connections} connections that have not sent a request, {places}" in FLAT
     times = f"{web.request_seconds:g} s for a request, {web.reply_seconds:g} s for an answer"

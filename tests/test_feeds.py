@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.config.schema import Limits
 from exporter.decoding.batch import Batch, Message, PartialBatch
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.names import FeedFilter
 from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed
 from exporter.feeds.table import FeedTable
@@ -41,9 +41,9 @@ def counted(*batches: Batch) -> Feed:
     """A feed that has counted the batches."""
     feed = Feed(KEY, WATCHES(KEY))
     for number, one in enumerate(batches):
-        measured = Measured(one)
-        feed.count(one, measured, Arrival(0, NOW_MS + number, is_live=True), PLACE)
-        feed.remember(one, measured, NOW_MS + number)
+        stats = BatchStats(one)
+        feed.count(one, stats, Arrival(0, NOW_MS + number, is_live=True), PLACE)
+        feed.remember(one, stats, NOW_MS + number)
     return feed
 
 
@@ -75,7 +75,7 @@ def test_size_counts_messages_and_uniqueness_symbols() -> None:
 
 
 def test_an_empty_batch_has_an_efficiency_of_zero() -> None:
-    assert Measured(batch()).result == BatchResult(0, 0, 0.0, NOW_MS)
+    assert BatchStats(batch()).result == BatchResult(0, 0, 0.0, NOW_MS)
 
 
 @given(batches=BATCHES)
@@ -115,8 +115,8 @@ def test_a_histogram_equals_a_recount(values: list[tuple[float, int]]) -> None:
 def test_windows_that_are_merged_equal_one_window(batches: list[Batch], split: int) -> None:
     whole, first, second = Window(), Window(), Window()
     for number, one in enumerate(batches):
-        whole.add(Measured(one).result)
-        (first if number < split else second).add(Measured(one).result)
+        whole.add(BatchStats(one).result)
+        (first if number < split else second).add(BatchStats(one).result)
     first.merge(second)
     assert (first.batches, first.messages, first.unique_sum) == (whole.batches, whole.messages, whole.unique_sum)
     assert first.efficiency_sum == pytest.approx(whole.efficiency_sum)

@@ -8,29 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.analyzers.freshness import Freshness, Movement
+from exporter.analyzers.freshness import Freshness, PriceActivity
 from exporter.analyzers.thresholds import (
     FROZEN_FLOOR_MS,
     LEARNED_INTERVALS,
     NEW_RHYTHM_MS,
     STRETCHES,
-    Limit,
+    AdaptiveThreshold,
+    IntervalEstimator,
     Policy,
-    Rhythm,
     frozen_policy,
     silence_policy,
     thresholds_of,
 )
 from exporter.config.schema import Thresholds
 from exporter.decoding.batch import Batch, Message
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.model import Arrival, FeedKey
 
 KEY = FeedKey("korea", "upbit", "ticker")
 POLICY = Policy(None, 4.0, 10_000, 3_600_000)
 NOW_MS = 1_760_031_213_693
 BATCH = Batch(KEY.exchange, KEY.region, KEY.request_type, NOW_MS, [Message("KRW-BTC")])
-MEASURED = Measured(BATCH)
+MEASURED = BatchStats(BATCH)
 
 
 def heard(freshness: Freshness, *record_ms: int, is_live: bool = True, delay_ms: int = 5) -> Freshness:
@@ -51,7 +51,7 @@ def test_intervals_are_those_of_the_stamps_of_kafka() -> None:
     freshness = heard(Freshness(POLICY), NOW_MS, NOW_MS + 1500, NOW_MS + 1700)
     assert freshness.intervals.sum == pytest.approx(1.7)
     assert sum(freshness.intervals.buckets) == 2
-    assert (freshness.last_heard_ms, freshness.last_arrival_ms) == (NOW_MS + 1705, NOW_MS + 1705)
+    assert (freshness.last_sent_ms, freshness.last_arrival_ms) == (NOW_MS + 1705, NOW_MS + 1705)
 
 
 def test_records_without_stamps_are_taken_as_they_come() -> None:
@@ -68,10 +68,10 @@ def test_a_stamp_that_goes_back_is_no_interval() -> None:
 
 def test_old_records_tell_when_the_feed_sent_and_nothing_else() -> None:
     freshness = heard(Freshness(POLICY), NOW_MS - 900_000, NOW_MS - 800_000, is_live=False, delay_ms=700_000)
-    assert (freshness.last_heard_ms, freshness.last_arrival_ms) == (NOW_MS - 800_000, NOW_MS - 100_000)
+    assert (freshness.last_sent_ms, freshness.last_arrival_ms) == (NOW_MS - 800_000, NOW_MS - 100_000)
     heard(freshness, NOW_MS)
     heard(freshness, NOW_MS - 86_400_000, is_live=False, delay_ms=86_400_100)
-    assert (freshness.last_heard_ms, freshness.last_arrival_ms) == (NOW_MS + 5, NOW_MS + 100)
+    assert (freshness.last_sent_ms, freshness.last_arrival_ms) == (NOW_MS + 5, NOW_MS + 100)
     assert sum(freshness.intervals.buckets) == 0
 
 
@@ -87,14 +87,14 @@ def test_what_is_recalled_teaches_and_is_not_counted() -> None:
     for stamp in regular(20_000, 100):
         freshness.recall(stamp)
     assert freshness.silent_limit_ms == 80_000
-    assert freshness.last_heard_ms == NOW_MS + 99 * 20_000
+    assert freshness.last_sent_ms == NOW_MS + 99 * 20_000
     assert (freshness.last_arrival_ms, sum(freshness.intervals.buckets)) == (0, 0)
 
 
 def test_a_feed_that_was_handed_over_is_unheard_and_its_rhythm_is_known() -> None:
     freshness = heard(Freshness(POLICY), *regular(20_000, 100))
     freshness.forget()
-    assert (freshness.last_heard_ms, freshness.pace_ms, freshness.silent_limit_ms) == (0, None, 80_000)
+    assert (freshness.last_sent_ms, freshness.pace_ms, freshness.silent_limit_ms) == (0, None, 80_000)
     assert not freshness.is_overdue(NOW_MS + 10**9)
 
 
@@ -112,14 +112,14 @@ def test_a_feed_is_overdue_beyond_its_limit_from_when_it_is_expected() -> None:
     [(100, 10_000), (1000, 10_000), (10_000, 40_000), (600_000, 2_400_000), (1_200_000, 3_600_000)],
 )
 def test_the_limit_is_a_multiple_of_the_interval_between_floor_and_ceiling(period_ms: int, limit_ms: int) -> None:
-    limit = Limit(POLICY)
+    limit = AdaptiveThreshold(POLICY)
     for _ in range(max(100, 1_200_000 // period_ms)):
         limit.learn(period_ms)
     assert limit.limit_ms == limit_ms
 
 
 def test_the_limit_is_the_ceiling_until_enough_is_known_and_doubled_for_a_while() -> None:
-    limit, limits = Limit(POLICY), []
+    limit, limits = AdaptiveThreshold(POLICY), []
     for _ in range(20):
         limits.append(limit.limit_ms)
         limit.learn(30_000)
@@ -128,7 +128,7 @@ def test_the_limit_is_the_ceiling_until_enough_is_known_and_doubled_for_a_while(
 
 
 def test_a_fixed_limit_learns_nothing() -> None:
-    limit = Limit(Policy(30_000, 4.0, 10_000, 3_600_000))
+    limit = AdaptiveThreshold(Policy(30_000, 4.0, 10_000, 3_600_000))
     for _ in range(1000):
         limit.learn(60_000)
     assert (limit.limit_ms, limit.least_ms, limit.is_known, limit.adapted_ms(60_000)) == (30_000, 30_000, True, 30_000)
@@ -145,7 +145,7 @@ def test_a_limit_never_leaves_its_bounds(
     intervals: list[int], learning: list[bool], factor: float, bounds: tuple[int, int], pace_ms: int | None
 ) -> None:
     floor_ms, ceiling_ms = sorted(bounds)
-    limit = Limit(Policy(None, factor, floor_ms, ceiling_ms))
+    limit = AdaptiveThreshold(Policy(None, factor, floor_ms, ceiling_ms))
     for number, interval in enumerate(intervals):
         limit.learn(interval)
         if learning and number % 10 == 0:
@@ -156,7 +156,7 @@ def test_a_limit_never_leaves_its_bounds(
 
 @given(intervals=st.lists(st.integers(0, 100_000), min_size=1, max_size=500))
 def test_a_rhythm_counts_every_interval_and_its_estimate_is_one_of_them(intervals: list[int]) -> None:
-    rhythm = Rhythm()
+    rhythm = IntervalEstimator()
     spans = [rhythm.add(interval) for interval in intervals]
     assert rhythm.intervals == len(intervals)
     assert rhythm.covered_ms == sum(spans) <= sum(intervals)
@@ -165,14 +165,14 @@ def test_a_rhythm_counts_every_interval_and_its_estimate_is_one_of_them(interval
 
 
 def test_a_few_odd_intervals_do_not_move_a_settled_limit() -> None:
-    limit = Limit(POLICY)
+    limit = AdaptiveThreshold(POLICY)
     for number in range(STRETCHES):
         limit.learn(100_000 if number in (20, 30, 40) else 30_000)
     assert limit.limit_ms == 120_000
 
 
 def test_a_burst_counts_for_the_time_it_takes() -> None:
-    limit = Limit(POLICY)
+    limit = AdaptiveThreshold(POLICY)
     for _ in range(STRETCHES):
         limit.learn(60_000)
     for _ in range(100_000):
@@ -228,8 +228,8 @@ def test_gaps_and_declines_are_no_new_rhythm(intervals: list[int]) -> None:
     assert limit.limit_ms == 40_000
 
 
-def learned(period_ms: int) -> Limit:
-    limit = Limit(POLICY)
+def learned(period_ms: int) -> AdaptiveThreshold:
+    limit = AdaptiveThreshold(POLICY)
     for _ in range(STRETCHES * 30_000 // period_ms):
         limit.learn(period_ms)
     return limit
@@ -251,7 +251,7 @@ def test_a_feed_whose_usual_interval_comes_near_the_ceiling_is_not_delayed_by_th
 
 @pytest.mark.parametrize("mean_ms", [2000, 20_000])
 def test_batches_that_come_at_random_stay_within_the_limit_for_days(mean_ms: int) -> None:
-    limit, random = Limit(POLICY), Random(mean_ms)
+    limit, random = AdaptiveThreshold(POLICY), Random(mean_ms)
     for _ in range(2 * 86_400_000 // mean_ms):
         interval = round(random.expovariate(1 / mean_ms))
         assert interval <= limit.limit_ms
@@ -262,18 +262,18 @@ def test_batches_that_come_at_random_stay_within_the_limit_for_days(mean_ms: int
 
 
 def test_how_long_prices_rest_is_learned_from_their_changes() -> None:
-    movement = Movement(POLICY)
+    price_activity = PriceActivity(POLICY)
     for stamp in regular(20_000, 100):
-        movement.see(stamp)
-        movement.see(stamp)
-    assert (movement.limit_ms, movement.last_ms) == (80_000, NOW_MS + 99 * 20_000)
+        price_activity.see(stamp)
+        price_activity.see(stamp)
+    assert (price_activity.limit_ms, price_activity.last_ms) == (80_000, NOW_MS + 99 * 20_000)
 
 
 def test_prices_that_never_changed_are_not_judged() -> None:
-    movement = Movement(POLICY)
-    movement.see(0)
-    movement.see(NOW_MS)
-    assert movement.limit_ms is None
+    price_activity = PriceActivity(POLICY)
+    price_activity.see(0)
+    price_activity.see(NOW_MS)
+    assert price_activity.limit_ms is None
 
 
 # Configuration.

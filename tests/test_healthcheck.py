@@ -15,8 +15,8 @@ from exporter.model import Status
 from exporter.tools import healthcheck
 from exporter.tools.audit import command
 from tests.support.process import free_port
+from tests.support.queries import site
 from tests.support.sidecar import PROGRAM
-from tests.support.views import site
 
 NOWHERE = "http://127.0.0.1:1"
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
@@ -113,7 +113,7 @@ def test_the_address_comes_from_file_environment_and_flags_in_this_order(tmp_pat
 
 def test_a_sidecar_that_is_not_healthy_says_why() -> None:
     with site() as sidecar:
-        sidecar.views.health = Status(False, ("no turn for 31 s",))
+        sidecar.queries.health = Status(False, ("no turn for 31 s",))
         asked = run(f"127.0.0.1:{sidecar.port}")
     assert (asked.returncode, asked.stderr) == (1, "unhealthy: no turn for 31 s\n")
 

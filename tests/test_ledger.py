@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.kafka.positions import Span
 from exporter.model import FeedKey, Partition
-from exporter.tools.audit.ledger import Difference, EventTruth, Facts, InputTruth, Kind, MetricsTruth, compare
+from exporter.tools.audit.ledger import BatchFacts, Difference, EventTruth, InputTruth, Kind, MetricsTruth, compare
 from exporter.tools.audit.readers import BatchEvent
 
 UPBIT = FeedKey("korea", "upbit", "ticker")
@@ -16,10 +16,10 @@ OKX = FeedKey("asia", "okx", "trade")
 PLACES = (Partition("ticker-data.korea", 0), Partition("ticker-data.korea", 1), Partition("trade-data.asia", 0))
 
 Spans = dict[Partition, Span]
-Entry = tuple[Partition, int, Facts | None]
+Entry = tuple[Partition, int, BatchFacts | None]
 
 facts = st.builds(
-    lambda feed, size, unique, stamp: Facts(feed, size, min(size, unique), 1 / min(size, unique), stamp),
+    lambda feed, size, unique, stamp: BatchFacts(feed, size, min(size, unique), 1 / min(size, unique), stamp),
     st.sampled_from((UPBIT, OKX)),
     st.integers(1, 1000),
     st.integers(1, 1000),
@@ -98,7 +98,7 @@ def test_altered_event_is_found(entries: list[Entry], data: st.DataObject) -> No
     events = right_events(entries)
     index = data.draw(st.integers(0, len(events) - 1))
     original = events[index]
-    field = data.draw(st.sampled_from(Facts._fields))
+    field = data.draw(st.sampled_from(BatchFacts._fields))
     old: Any = getattr(original.facts, field)
     others: dict[str, list[Any]] = {
         "feed": [FeedKey("asia", "upbit", "ticker")],
@@ -110,7 +110,9 @@ def test_altered_event_is_found(entries: list[Entry], data: st.DataObject) -> No
 
 
 @given(inputs, st.sampled_from(PLACES), st.integers(10, 60), facts)
-def test_event_about_no_batch_is_unexpected(entries: list[Entry], place: Partition, offset: int, found: Facts) -> None:
+def test_event_about_no_batch_is_unexpected(
+    entries: list[Entry], place: Partition, offset: int, found: BatchFacts
+) -> None:
     """Be it about a rejected record or about none; later records that were not audited may have events."""
     events = [*right_events(entries), BatchEvent(place, offset, found)]
     known = {(entry_place, entry_offset) for entry_place, entry_offset, batch in entries if batch is not None}
@@ -121,20 +123,20 @@ def test_event_about_no_batch_is_unexpected(entries: list[Entry], place: Partiti
 
 def test_event_about_another_topic_is_unexpected() -> None:
     """An event must be about a record of the audited topics."""
-    event = BatchEvent(Partition("other", 0), 3, Facts(UPBIT, 1, 1, 1.0, 0))
+    event = BatchEvent(Partition("other", 0), 3, BatchFacts(UPBIT, 1, 1, 1.0, 0))
     assert differences([], [event]) == [(Kind.UNEXPECTED, "other/0/3")]
 
 
 def test_events_about_records_that_are_gone_are_only_counted() -> None:
     """Retention may take records away whose events are still there."""
-    events = event_truth([BatchEvent(PLACES[0], 3, Facts(UPBIT, 7, 7, 1 / 7, 0))])
+    events = event_truth([BatchEvent(PLACES[0], 3, BatchFacts(UPBIT, 7, 7, 1 / 7, 0))])
     assert list(compare(input_truth([]), events, None)) == []
     assert (events.outside[UPBIT].batches, events.outside[UPBIT].messages) == (1, 7)
 
 
 def test_difference_names_what_was_altered() -> None:
     """With both values."""
-    right = Facts(UPBIT, 4, 2, 0.5, 1000)
+    right = BatchFacts(UPBIT, 4, 2, 0.5, 1000)
     events = event_truth([BatchEvent(PLACES[0], 10, right._replace(batch_size=5, timestamp_ms=999))])
     assert list(compare(input_truth([(PLACES[0], 10, right)]), events, None)) == [
         Difference(
@@ -159,7 +161,7 @@ def test_summaries_may_not_tell_of_more_than_there_is(
 
 def test_summaries_may_tell_of_batches_outside_the_audit() -> None:
     """As far as these have events."""
-    events = event_truth([BatchEvent(PLACES[0], 45, Facts(UPBIT, 7, 7, 1 / 7, 0))])
+    events = event_truth([BatchEvent(PLACES[0], 45, BatchFacts(UPBIT, 7, 7, 1 / 7, 0))])
     events.summary(UPBIT, 1, 7)
     assert list(compare(input_truth([]), events, None, strict_summaries=True)) == []
     events.summary(UPBIT, 0, 1)

@@ -26,8 +26,8 @@ from exporter.store.redis_store import RedisStore
 from exporter.web.server import WebServer
 from tests.support.kafka import Broker
 from tests.support.process import free_port
+from tests.support.queries import Shown
 from tests.support.sidecar import PROGRAM, Deployment, Scrape, Sidecar
-from tests.support.views import Shown
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[1]
@@ -310,9 +310,9 @@ def test_a_store_that_dies_is_reported() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_web_thread_that_dies_is_reported() -> None:
     deaths = Deaths()
-    views = Ending()
+    queries = Ending()
     server = WebServer(
-        views, "127.0.0.1", 0, "/metrics", version="1", metrics=views.metrics, start_thread=deaths.guard.start
+        queries, "127.0.0.1", 0, "/metrics", version="1", metrics=queries.metrics, start_thread=deaths.guard.start
     )
     port = server.start()
     with pytest.raises(requests.RequestException):

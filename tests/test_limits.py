@@ -12,9 +12,9 @@ from msgspec import structs
 from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, Limits
 from exporter.decoding.names import FeedFilter
 from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import Rounds
+from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import ESTABLISHED_BATCHES, ESTABLISHED_SPAN, IDLE_MS, SYMBOL_RETENTION_MS
-from exporter.feeds.health import watches
+from exporter.feeds.health import health_factory
 from exporter.feeds.table import IDLE_LOOK_MS, RETIRE_LOOKS, FeedTable
 from exporter.model import FeedKey, Reason
 from exporter.pipeline import Analysis
@@ -168,7 +168,7 @@ def test_an_established_feed_is_never_pushed_out(batches_at: list[int]) -> None:
 def test_an_expected_feed_is_never_pushed_out_even_if_it_never_came() -> None:
     limits = Limits(feeds=1)
     config = Config(feeds=FeedsConfig(expected=(ExpectedFeed(feed=KEY),)))
-    table = FeedTable(limits, FeedFilter(["*"], []), watches(config))
+    table = FeedTable(limits, FeedFilter(["*"], []), health_factory(config))
     table.expect(KEY)
     with pytest.raises(Exception, match="too_many_feeds"):
         table.find(invented(1), NOW_MS)
@@ -190,11 +190,11 @@ def test_nothing_is_left_of_a_feed_that_is_forgotten() -> None:
     world = World(feeds=1)
     world.send(invented(2), "AB")
     world.send(invented(2), content=value(invented(2), "A\n"))
-    rounds, feed = Rounds(NoComparison()), world.table.feeds[invented(2)]
+    rounds, feed = Evaluator(NoComparison()), world.table.feeds[invented(2)]
     rounds._rejected.add(feed)
     world.summarize()
     world.send(KEY, "C", now_ms=LATER_MS)
-    rounds.judge(list(world.table.feeds.values()), {}, LATER_MS, is_reachable=True, is_sole_reader=True)
+    rounds.evaluate(list(world.table.feeds.values()), {}, LATER_MS, is_reachable=True, is_sole_reader=True)
     owned = world.analysis.partitions[SECOND]
     assert (owned.seats, owned.rejected, rounds._rejected, world.table.symbols) == ({}, set(), set(), 1)
 

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from exporter.config.schema import Config, FeedsConfig, Limits, ShownSymbols
-from exporter.decoding.batch_stats import Measured
+from exporter.config.schema import Config, FeedsConfig, Limits, SymbolsConfig
+from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.names import FeedFilter
 from exporter.feeds.comparison import COMPARE_MS, comparison
 from exporter.feeds.divergence import Divergence, Pair
-from exporter.feeds.evaluator import Rounds
+from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import STALE_SYMBOL_MS, watches
+from exporter.feeds.health import STALE_SYMBOL_MS, health_factory
 from exporter.feeds.states import FeedState
 from exporter.feeds.table import FeedTable
 from exporter.instrument.families import texts
@@ -24,7 +24,7 @@ from tests.support.analysis import FIRST, NOW_MS
 
 ON_REQUEST = ("marketdata_symbol_", "marketdata_feed_price_divergence_")
 PAIRS = FeedsConfig(pairs=(r"(?P<quote>KRW)-(?P<base>\w+)",))
-NAMES = FeedsConfig(symbols=ShownSymbols(shown=("A",), stalest=1))
+NAMES = FeedsConfig(symbols=SymbolsConfig(shown=("A",), stalest=1))
 
 
 class Feeds:
@@ -32,8 +32,8 @@ class Feeds:
 
     def __init__(self, config: FeedsConfig) -> None:
         self.now_ms = NOW_MS
-        self._rounds = Rounds(comparison(Config(feeds=config)))
-        self._table = FeedTable(Limits(), FeedFilter(["*"], []), watches(Config(feeds=config)))
+        self._rounds = Evaluator(comparison(Config(feeds=config)))
+        self._table = FeedTable(Limits(), FeedFilter(["*"], []), health_factory(Config(feeds=config)))
 
     def __getitem__(self, exchange: str) -> Feed:
         key = FeedKey("korea", exchange, "ticker")
@@ -48,14 +48,16 @@ class Feeds:
         rows = [{"target_currency": symbol, "last": price, "timestamp": self.now_ms} for symbol, price in messages]
         content = {**feed.key._asdict(), "timestamp_ms": self.now_ms, "data": rows}
         batch = Decoder(Limits()).decode(json.dumps(content).encode())
-        measured = Measured(batch)
-        feed.count(batch, measured, Arrival(self.now_ms, self.now_ms, is_live=True), (FIRST, 0))
-        feed.remember(batch, measured, self.now_ms)
+        stats = BatchStats(batch)
+        feed.count(batch, stats, Arrival(self.now_ms, self.now_ms, is_live=True), (FIRST, 0))
+        feed.remember(batch, stats, self.now_ms)
 
     def look(self, milliseconds: int = 0) -> None:
         """Look at all feeds, so much later."""
         self.now_ms += milliseconds
-        self._rounds.judge(list(self._table.feeds.values()), {}, self.now_ms, is_reachable=True, is_sole_reader=False)
+        self._rounds.evaluate(
+            list(self._table.feeds.values()), {}, self.now_ms, is_reachable=True, is_sole_reader=False
+        )
 
 
 def shown(feed: Feed) -> dict[str, float]:
@@ -120,7 +122,7 @@ def test_a_name_that_comes_without_a_batch_is_a_change_of_what_is_shown() -> Non
 
 def test_a_symbol_that_is_called_as_the_rest_is_part_of_it() -> None:
     """No series stands twice on the page."""
-    feeds = Feeds(FeedsConfig(symbols=ShownSymbols(shown=("__other__",), stalest=2)))
+    feeds = Feeds(FeedsConfig(symbols=SymbolsConfig(shown=("__other__",), stalest=2)))
     feeds.hear("upbit", ("__other__", 1.0))
     feeds.look(STALE_SYMBOL_MS)
     assert shown(feeds["upbit"]) == {messages("__other__"): 1}
@@ -145,8 +147,8 @@ def quoted(**prices: float) -> Feeds:
 
 def test_prices_are_compared_with_the_median_of_all_feeds() -> None:
     feed = quoted(upbit=100.0, bithumb=100.0, okx=102.0)["okx"]
-    assert feed.watch.divergence is not None
-    assert (feed.watch.divergence.pairs, feed.watch.divergence.pair) == (2, Pair("BTC", "KRW"))
+    assert feed.health.divergence is not None
+    assert (feed.health.divergence.pairs, feed.health.divergence.pair) == (2, Pair("BTC", "KRW"))
     assert shown(feed) == {
         "marketdata_feed_price_divergence_ratio{F}": pytest.approx(0.01),
         "marketdata_feed_price_divergence_max_ratio{F}": pytest.approx(0.02),
@@ -160,11 +162,11 @@ def test_two_feeds_do_not_tell_which_of_them_is_off() -> None:
 def test_feeds_are_compared_every_ten_seconds() -> None:
     feeds = quoted(upbit=100.0, bithumb=100.0, okx=102.0)
     feeds.hear("okx", ("KRW-BTC", 100.0))
-    before, version = feeds["okx"].watch.divergence, feeds["okx"].version
+    before, version = feeds["okx"].health.divergence, feeds["okx"].version
     feeds.look(COMPARE_MS - 1)
-    assert feeds["okx"].watch.divergence is before
+    assert feeds["okx"].health.divergence is before
     feeds.look(1)
-    assert feeds["okx"].watch.divergence == Divergence(feeds["okx"].key, 2, 0.0, 0.0, Pair("ETH", "KRW"))
+    assert feeds["okx"].health.divergence == Divergence(feeds["okx"].key, 2, 0.0, 0.0, Pair("ETH", "KRW"))
     assert feeds["okx"].version > version
 
 
@@ -174,7 +176,7 @@ def test_a_clock_that_was_set_back_does_not_end_the_comparison() -> None:
     for exchange in ("upbit", "bithumb", "okx"):
         feeds.hear(exchange, ("KRW-BTC", 7.0))
     feeds.look()
-    assert feeds["okx"].watch.divergence == Divergence(feeds["okx"].key, 2, 0.0, 0.0, Pair("ETH", "KRW"))
+    assert feeds["okx"].health.divergence == Divergence(feeds["okx"].key, 2, 0.0, 0.0, Pair("ETH", "KRW"))
 
 
 def test_prices_of_symbols_that_are_stale_are_not_compared() -> None:
@@ -184,13 +186,13 @@ def test_prices_of_symbols_that_are_stale_are_not_compared() -> None:
     for exchange in ("upbit", "bithumb", "okx"):
         feeds.hear(exchange, ("KRW-BTC", 7.0))
     feeds.look()
-    assert feeds["okx"].watch.divergence == Divergence(feeds["okx"].key, 1, 0.0, 0.0, Pair("BTC", "KRW"))
+    assert feeds["okx"].health.divergence == Divergence(feeds["okx"].key, 1, 0.0, 0.0, Pair("BTC", "KRW"))
 
 
 def test_only_feeds_of_ours_that_are_ok_are_compared() -> None:
     """Those that are left are too few."""
     feeds = quoted(upbit=100.0, bithumb=100.0, okx=102.0)
-    assert feeds["okx"].watch.tracker.diagnosis.state is FeedState.OK
+    assert feeds["okx"].health.tracker.diagnosis.state is FeedState.OK
     feeds["upbit"].release(FIRST)
     feeds.look(COMPARE_MS)
     assert shown(feeds["okx"]) == {}

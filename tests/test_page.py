@@ -4,7 +4,7 @@ import pytest
 
 from exporter.model import Status
 from exporter.web.page import ROWS_MAX, page
-from tests.support.views import FEED
+from tests.support.queries import FEED
 
 TEMPLATE = "$version|$links|$states|$count|$rows"
 

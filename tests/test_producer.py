@@ -185,12 +185,12 @@ def test_an_event_that_the_broker_refuses_is_an_exception_and_an_error_event(
                 await producer.send_batch_event(**BATCH)
 
     asyncio.run(program())
-    [complaint] = topics.complaints()
-    error = read_event(complaint)
+    [needs_operator] = topics.complaints()
+    error = read_event(needs_operator)
     assert (error["error_domain"], error["error_code"]) == ("monitoring", "monitoring_error")
     assert (error["reason"], error["topic"]) == ("not_delivered", narrow)
     assert "batch_collected of korea:upbit:ticker" in error["message"]
-    assert complaint.headers.keys() == HEADERS
+    assert needs_operator.headers.keys() == HEADERS
 
 
 def test_error_events_are_not_many_however_many_sends_fail(topics: Topics, topic: Callable[..., str]) -> None:

@@ -191,7 +191,7 @@ def numbers(here: Analysis) -> object:
         "counted_ms",
         "_retire_due_ms",
         "traffic",
-        "watch",
+        "health",
     )
     left_out = ("key", *at_what_time)
 

@@ -12,9 +12,9 @@ from exporter.decoding.names import FeedFilter
 from exporter.events.encoding import JsonEncoder
 from exporter.events.factory import EventFactory
 from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import Rounds, Sight
+from exporter.feeds.evaluator import Evaluator, PartitionProgress
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import watches
+from exporter.feeds.health import health_factory
 from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState, Scope
 from exporter.feeds.table import FeedTable
 from exporter.kafka.positions import Position, Start
@@ -30,19 +30,19 @@ ELSEWHERE = Partition("trade-data.asia", 0)
 class Reader:
     """A sidecar that expects one feed and reads partitions second by second; `now_ms` goes on as it runs.
 
-    `sights` are partitions that stand or are behind, `is_sole_reader` tells whether a feed could be with another.
+    `progress` are partitions that stand or are behind, `is_sole_reader` tells whether a feed could be with another.
     """
 
     def __init__(self, *partitions: Partition, committed: int = 0) -> None:
         config = Config(
             feeds=FeedsConfig(thresholds=(Thresholds(silent=LIMIT_MS / 1000),), expected=(ExpectedFeed(feed=KEY),))
         )
-        table = FeedTable(Limits(), FeedFilter(["*"], []), watches(config))
+        table = FeedTable(Limits(), FeedFilter(["*"], []), health_factory(config))
         table.expect(KEY)
         self.now_ms = NOW_MS
         self.is_sole_reader = True
-        self.sights: dict[Partition, Sight] = {}
-        self.rounds = Rounds(NoComparison())
+        self.progress: dict[Partition, PartitionProgress] = {}
+        self.evaluator = Evaluator(NoComparison())
         self.analysis = Analysis(
             Decoder(Limits()),
             table,
@@ -77,9 +77,9 @@ class Reader:
 
     def look(self) -> None:
         """Judge all feeds."""
-        self.rounds.judge(
+        self.evaluator.evaluate(
             list(self.analysis.table.feeds.values()),
-            self.sights,
+            self.progress,
             self.now_ms,
             is_reachable=True,
             is_sole_reader=self.is_sole_reader,
@@ -93,12 +93,12 @@ class Reader:
     @property
     def state(self) -> FeedState:
         """The state of the expected feed."""
-        return self.feed().watch.tracker.diagnosis.state
+        return self.feed().health.tracker.diagnosis.state
 
     @property
     def reason(self) -> str:
         """Why it is thought to hold."""
-        return "; ".join(self.feed().watch.tracker.diagnosis.reasons)
+        return "; ".join(self.feed().health.tracker.diagnosis.reasons)
 
 
 # A feed that never had a valid batch.
@@ -113,7 +113,7 @@ def test_an_expected_feed_of_which_nothing_was_ever_valid_is_rejected_once_someb
     example = f"invalid_json, for example {FIRST}/{GRACE_MS // 1000}: "
     assert reader.reason.startswith(f"no valid batch yet, its records are rejected: {example}")
     assert reader.feed().has_state
-    assert reader.rounds.rejected == [KEY]
+    assert reader.evaluator.rejected == [KEY]
 
 
 def test_who_reads_only_some_partitions_tells_it_of_those() -> None:
@@ -125,7 +125,7 @@ def test_who_reads_only_some_partitions_tells_it_of_those() -> None:
     reader.analysis.release([FIRST])
     assert not reader.feed().has_state
     assert reader.run(LIMIT_MS) == [FeedState.UNKNOWN]
-    assert reader.rounds.rejected == []
+    assert reader.evaluator.rejected == []
 
 
 def test_where_a_topic_carries_nothing_valid_an_expected_feed_that_belongs_there_is_rejected() -> None:
@@ -196,7 +196,7 @@ def test_what_was_rejected_long_ago_does_not_explain_a_silence() -> None:
 
 def test_while_its_partition_is_behind_nothing_is_known() -> None:
     reader = Reader(FIRST)
-    reader.sights = {FIRST: Sight(is_catching_up=True)}
+    reader.progress = {FIRST: PartitionProgress(is_catching_up=True)}
     assert reader.run(2 * LIMIT_MS, NAMED) == [FeedState.UNKNOWN]
 
 
@@ -216,8 +216,8 @@ def test_one_silent_feed_beside_one_that_is_rejected_is_not_a_silent_topic() -> 
     reader.run(30_000, value(), value(OTHER))
     reader.run(LIMIT_MS + 1000, value(OTHER)[:-1])
     assert reader.state is FeedState.SILENT
-    assert reader.feed().watch.tracker.diagnosis.scope is Scope.FEED
-    assert reader.feed(OTHER).watch.tracker.diagnosis.state is FeedState.REJECTED
+    assert reader.feed().health.tracker.diagnosis.scope is Scope.FEED
+    assert reader.feed(OTHER).health.tracker.diagnosis.state is FeedState.REJECTED
 
 
 def test_a_feed_that_another_replica_has_is_ours_again_only_by_its_partition() -> None:

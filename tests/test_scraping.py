@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from exporter.app import App
 from exporter.config import loader
 from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import Rounds
+from exporter.feeds.evaluator import Evaluator
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
 from exporter.web.interface import WebMetrics
@@ -63,7 +63,7 @@ def replica(heard: Mapping[FeedKey, Partition], silent: Mapping[FeedKey, Partiti
     feeds = {"expected": EXPECTED, "thresholds": [{"silent": "5s"}]}
     flags = {f"feeds.{key}": value for key, value in feeds.items()}
     app = App(loader.load(None, {}, flags, hostname="box", read_file=str))
-    analysis, rounds = app.loop.analysis, Rounds(NoComparison())
+    analysis, rounds = app.loop.analysis, Evaluator(NoComparison())
     for partition in {*heard.values(), *silent.values()}:
         analysis.assign(partition, Start(Position(0, 0, NOW_MS), 0, 0))
     for second in range(SECONDS):
@@ -71,7 +71,7 @@ def replica(heard: Mapping[FeedKey, Partition], silent: Mapping[FeedKey, Partiti
         for number, (feed, partition) in enumerate((heard if second else {**heard, **silent}).items()):
             records = [Record(partition, second * 10 + number, now_ms, _batch(feed, now_ms))]
             analysis.analyze(records, analysis.decode(records), now_ms)
-        rounds.judge(list(analysis.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=False)
+        rounds.evaluate(list(analysis.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=False)
     return app
 
 
@@ -83,7 +83,7 @@ def _batch(feed: FeedKey, now_ms: int) -> bytes:
 @contextmanager
 def served(app: App) -> Iterator[str]:
     """Serve the pages of a sidecar that has never met Kafka, and yield their address."""
-    web = WebServer(app.views, "127.0.0.1", 0, "/metrics", version="1", metrics=WebMetrics(CollectorRegistry()))
+    web = WebServer(app.queries, "127.0.0.1", 0, "/metrics", version="1", metrics=WebMetrics(CollectorRegistry()))
     port = web.start()
     try:
         yield f"127.0.0.1:{port}"

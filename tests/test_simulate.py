@@ -13,7 +13,7 @@ import yaml
 
 from exporter.analyzers.latency import Stage
 from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import Rounds
+from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
 from exporter.feeds.states import FeedState
 from exporter.model import Anomaly, FeedKey, Partition, Reason, Record
@@ -64,7 +64,7 @@ class Seen:
 
     def __init__(self, name: str) -> None:
         self._analysis = analysis(batch_events=False)
-        self._rounds = Rounds(NoComparison())
+        self._rounds = Evaluator(NoComparison())
         self._offsets: dict[Partition, int] = defaultdict(int)
         self.timelines: dict[FeedKey, list[tuple[int, FeedState]]] = defaultdict(list)
         due: dict[float, list[SimulatedRecord]] = defaultdict(list)
@@ -86,9 +86,9 @@ class Seen:
     def _look(self, now_ms: int) -> None:
         known = list(self._analysis.table.feeds.values())
         topics = self._analysis.traffic(now_ms)
-        self._rounds.judge(known, {}, now_ms, is_reachable=True, is_sole_reader=True, topics=topics)
+        self._rounds.evaluate(known, {}, now_ms, is_reachable=True, is_sole_reader=True, topics=topics)
         for feed in known:
-            state, timeline = feed.watch.tracker.diagnosis.state, self.timelines[feed.key]
+            state, timeline = feed.health.tracker.diagnosis.state, self.timelines[feed.key]
             if not timeline or timeline[-1][1] is not state:
                 timeline.append((now_ms, state))
 
@@ -179,17 +179,17 @@ def test_a_clock_that_jumps_shows_as_skew_of_one_stage(name: str, clock_ms: int,
     before, after = batches(name)
     assert after[0]["timestamp_ms"] - before[-1]["timestamp_ms"] == pytest.approx(clock_ms + 1000, abs=300)
     assert after[0]["data"][-1]["timestamp"] >= before[-1]["data"][-1]["timestamp"]
-    skewed = {each: hop.skew_seconds for each, hop in seen(name).subject.watch.latency.hops.items() if hop.skewed}
+    skewed = {each: hop.skew_seconds for each, hop in seen(name).subject.health.latency.hops.items() if hop.skewed}
     assert skewed == {stage: pytest.approx(90, abs=2)}
 
 
 def test_a_replay_is_counted_as_catching_up() -> None:
     """It has the age of a day, and leaves no trace in latencies."""
-    latency = seen("replay").subject.watch.latency
+    latency = seen("replay").subject.health.latency
     old = [record for _, record in sent("replay") if record.timestamp_ms < START_MS]
     assert latency.catch_up == len(old) > 1000
     for stage, hop in latency.hops.items():
-        assert hop.buckets == seen("healthy").subject.watch.latency.hops[stage].buckets
+        assert hop.buckets == seen("healthy").subject.health.latency.hops[stage].buckets
 
 
 def test_a_flapping_feed_comes_back_for_less_than_it_takes_to_be_believed() -> None:

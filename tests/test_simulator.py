@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.config.schema import Config
 from exporter.model import FeedKey, Reason, Rejected
-from exporter.tools.audit.readers import Judge
+from exporter.tools.audit.readers import InputReader
 from exporter.tools.demo.embedded import EmbeddedBroker
 from exporter.tools.simulate.invalid_records import KINDS, Garbage
 from exporter.tools.simulate.market import FEEDS, Feed, FeedTruth, SimulatedRecord, Simulator
@@ -82,7 +82,7 @@ def test_feeds_do_not_depend_on_each_other() -> None:
 def test_truth_is_what_an_independent_reader_counts(market: tuple[int, list[Feed]]) -> None:
     """Batches, messages, symbols, efficiency, wrong sizes, repetitions and garbage, counted again from the bytes."""
     simulator, records = run(*market)
-    judge = Judge(Config())
+    judge = InputReader(Config())
     counted: dict[FeedKey, FeedTruth] = {}
     garbage: Counter[tuple[str, Reason]] = Counter()
     told: dict[FeedKey, Any] = {}
@@ -185,7 +185,7 @@ def test_garbage_is_rejected_for_the_reason_it_names(kind: Garbage, feed: Feed) 
     """Whatever batch it was made of."""
     for batch in batches(run(1, [replace(feed, garbage_ratio=0.0)], until_ms=2000)[1]):
         with pytest.raises(Rejected) as rejected:
-            Judge(Config()).facts(kind.spoil(batch))
+            InputReader(Config()).facts(kind.spoil(batch))
         assert rejected.value.reason == kind.reason
 
 

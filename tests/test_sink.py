@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
-from exporter.publishing.channels.channel import Channel, ChannelError, Ending, Outcome
+from exporter.publishing.channels.channel import Channel, ChannelError, CommitResult, CommitState
 from exporter.publishing.channels.idempotent import CountingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
 from exporter.publishing.channels.transactional import TransactionalChannel
@@ -44,14 +44,14 @@ class Stage(NamedTuple):
         """Wait until these are published, and nothing else: a commit is answered before all partitions know of it."""
         eventually(lambda: self.published() == list(bodies))
 
-    def publish(self, commit: bool, offset: int, *bodies: bytes) -> Outcome:
+    def publish(self, commit: bool, offset: int, *bodies: bytes) -> CommitResult:
         """Send events and seal them with a position."""
         self.channel.begin()
         events = self.events(*bodies)
         assert self.channel.send(events, 0) == (len(events), [])
         positions = {self.source: Position(offset, 0, 5)}
         outcome = self.channel.seal(positions, self.group, commit)
-        if outcome == Outcome.COMMITTED:
+        if outcome == CommitResult.COMMITTED:
             self.channel.committed(positions)
         return outcome
 
@@ -149,8 +149,8 @@ def test_channel_that_is_not_open_says_so_at_begin(stage: Stage) -> None:
 def test_what_is_sealed_is_published_in_order_with_its_position(stage: Stage) -> None:
     """Each body with the frame of its type before it; one commit after the other."""
     stage.channel.open()
-    assert stage.publish(True, 2, b"1", b"2") == Outcome.COMMITTED
-    assert stage.publish(True, 3, b"3") == Outcome.COMMITTED
+    assert stage.publish(True, 2, b"1", b"2") == CommitResult.COMMITTED
+    assert stage.publish(True, 3, b"3") == CommitResult.COMMITTED
     stage.shows(b"frame:1", b"frame:2", b"frame:3")
     assert stage.offsets() == {0: 3}
 
@@ -158,16 +158,16 @@ def test_what_is_sealed_is_published_in_order_with_its_position(stage: Stage) ->
 def test_seal_that_does_not_commit_brings_no_position(stage: Stage) -> None:
     """The channel can be used further."""
     stage.channel.open()
-    assert stage.publish(False, 2, b"1") == Outcome.ABORTED
+    assert stage.publish(False, 2, b"1") == CommitResult.ABORTED
     assert stage.offsets() == {}
-    assert stage.publish(True, 2, b"2") == Outcome.COMMITTED
+    assert stage.publish(True, 2, b"2") == CommitResult.COMMITTED
     assert stage.published()[-1] == b"frame:2"
     assert stage.offsets() == {0: 2}
 
 
 def test_positions_alone_are_sealed(stage: Stage) -> None:
     stage.channel.open()
-    assert stage.publish(True, 9) == Outcome.COMMITTED
+    assert stage.publish(True, 9) == CommitResult.COMMITTED
     assert stage.offsets() == {0: 9}
 
 
@@ -175,7 +175,7 @@ def test_nothing_at_all_is_sealed(stage: Stage) -> None:
     """A dispatch whose partitions were lost in the meantime leaves an empty transaction behind."""
     stage.channel.open()
     stage.channel.begin()
-    assert stage.channel.seal({}, stage.group, True) == Outcome.COMMITTED
+    assert stage.channel.seal({}, stage.group, True) == CommitResult.COMMITTED
 
 
 def test_event_that_is_too_large_is_returned_as_hopeless(stage: Stage) -> None:
@@ -184,7 +184,7 @@ def test_event_that_is_too_large_is_returned_as_hopeless(stage: Stage) -> None:
     stage.channel.begin()
     events = stage.events(b"1", bytes(1_000_001), b"2")
     assert stage.channel.send(events, 0) == (3, [events[1]])
-    assert stage.channel.seal({stage.source: Position(3, 0, 0)}, stage.group, True) == Outcome.COMMITTED
+    assert stage.channel.seal({stage.source: Position(3, 0, 0)}, stage.group, True) == CommitResult.COMMITTED
     stage.shows(b"frame:1", b"frame:2")
 
 
@@ -202,7 +202,7 @@ def test_channel_that_was_closed_can_be_opened_again(stage: Stage) -> None:
     with pytest.raises(ChannelError):
         stage.channel.begin()
     stage.channel.open()
-    assert stage.publish(True, 1, b"1") == Outcome.COMMITTED
+    assert stage.publish(True, 1, b"1") == CommitResult.COMMITTED
     stage.shows(b"frame:1")
 
 
@@ -214,7 +214,7 @@ def test_what_was_not_sealed_is_never_published(exactly_once: Stage) -> None:
     stage.channel.begin()
     stage.channel.send(stage.events(b"left open"), 0)
     stage.channel.open()
-    assert stage.publish(True, 1, b"1") == Outcome.COMMITTED
+    assert stage.publish(True, 1, b"1") == CommitResult.COMMITTED
     stage.shows(b"frame:1")
 
 
@@ -226,7 +226,7 @@ def test_successor_ends_what_its_predecessor_left_open(transactional: Stage) -> 
     successor = transactional.again()
     successor.open()
     positions = {transactional.source: Position(1, 0, 0)}
-    assert transactional.channel.seal(positions, transactional.group, True) != Outcome.COMMITTED
+    assert transactional.channel.seal(positions, transactional.group, True) != CommitResult.COMMITTED
     assert transactional.offsets() == {}
     assert transactional.published() == []
     successor.close()
@@ -255,9 +255,9 @@ def test_call_that_does_not_return_is_left_to_itself(broker: Broker, topic: Call
 
     with exactly_once_stage(broker, topic, make) as stage:
         stage.channel.open()
-        assert stage.publish(True, 1, b"stuck").ending is Ending.ABORTED
+        assert stage.publish(True, 1, b"stuck").ending is CommitState.ABORTED
         released.set()
-        assert stage.publish(True, 2, b"1") == Outcome.COMMITTED
+        assert stage.publish(True, 2, b"1") == CommitResult.COMMITTED
         stage.shows(b"frame:1")
         assert stage.offsets() == {0: 2}
         stage.channel.close()
@@ -270,7 +270,7 @@ def test_null_channel_publishes_nothing_and_stores_positions() -> None:
     channel.open()
     channel.begin()
     position = Position(7, 3, 5)
-    assert channel.seal({Partition("topic", 1): position}, None, True) == Outcome.COMMITTED
+    assert channel.seal({Partition("topic", 1): position}, None, True) == CommitResult.COMMITTED
     assert stored == []
     channel.committed({Partition("topic", 1): position})
     assert [(each.topic, each.partition, each.offset, each.metadata) for each in stored] == [

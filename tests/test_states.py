@@ -13,8 +13,8 @@ from exporter.feeds.states import (
     STALLED_MS,
     STANDING_MS,
     Diagnosis,
-    Facts,
     FeedState,
+    HealthInputs,
     Scope,
     Silence,
     StateTracker,
@@ -23,9 +23,9 @@ from exporter.feeds.states import (
 )
 
 NOW_MS = 1_760_031_213_693
-FINE = Facts(
+FINE = HealthInputs(
     silent_limit_ms=40_000,
-    last_heard_ms=NOW_MS - 1000,
+    last_sent_ms=NOW_MS - 1000,
     last_arrival_ms=NOW_MS - 1000,
     pace_ms=10_000,
     delayed_limit_ms=20_000,
@@ -35,8 +35,8 @@ FINE = Facts(
     symbols_expected=10,
     coverage=0.8,
 )
-GONE = FINE._replace(last_heard_ms=NOW_MS - 41_000, last_arrival_ms=NOW_MS - 41_000)
-NEVER = Facts(silent_limit_ms=40_000)
+GONE = FINE._replace(last_sent_ms=NOW_MS - 41_000, last_arrival_ms=NOW_MS - 41_000)
+NEVER = HealthInputs(silent_limit_ms=40_000)
 SILENCE = "no batch for 41 s, the limit is 40 s"
 REJECTED = "its records are rejected: empty"
 LISTENING = "the sidecar has just begun to listen"
@@ -46,7 +46,7 @@ LISTENING = "the sidecar has just begun to listen"
     ("facts", "state", "reason"),
     [
         (FINE, FeedState.OK, ""),
-        (FINE._replace(last_heard_ms=NOW_MS - 40_000), FeedState.OK, ""),
+        (FINE._replace(last_sent_ms=NOW_MS - 40_000), FeedState.OK, ""),
         (GONE, FeedState.SILENT, SILENCE),
         (GONE._replace(planned="closed"), FeedState.MAINTENANCE, "closed"),
         (FINE._replace(planned="closed"), FeedState.MAINTENANCE, "closed"),
@@ -56,11 +56,11 @@ LISTENING = "the sidecar has just begun to listen"
         (GONE._replace(is_catching_up=True), FeedState.UNKNOWN, "the sidecar is catching up"),
         (GONE._replace(listening_since_ms=NOW_MS - GRACE_MS + 1), FeedState.UNKNOWN, LISTENING),
         (GONE._replace(listening_since_ms=NOW_MS - GRACE_MS), FeedState.SILENT, SILENCE),
-        (GONE._replace(standing_since_ms=NOW_MS - STANDING_MS), FeedState.SIDECAR_STALLED,
+        (GONE._replace(stalled_since_ms=NOW_MS - STANDING_MS), FeedState.SIDECAR_STALLED,
          "the partition grows, the sidecar has not advanced for 5.0 s"),
-        (GONE._replace(standing_since_ms=NOW_MS - STANDING_MS + 1), FeedState.SILENT, SILENCE),
-        (FINE._replace(standing_since_ms=NOW_MS - STALLED_MS + 1), FeedState.OK, ""),
-        (FINE._replace(standing_since_ms=NOW_MS - STALLED_MS), FeedState.SIDECAR_STALLED,
+        (GONE._replace(stalled_since_ms=NOW_MS - STANDING_MS + 1), FeedState.SILENT, SILENCE),
+        (FINE._replace(stalled_since_ms=NOW_MS - STALLED_MS + 1), FeedState.OK, ""),
+        (FINE._replace(stalled_since_ms=NOW_MS - STALLED_MS), FeedState.SIDECAR_STALLED,
          "the partition grows, the sidecar has not advanced for 30 s"),
         (GONE._replace(last_arrival_ms=NOW_MS), FeedState.DELAYED, "all batches are old, nothing newer for 41 s"),
         (GONE._replace(rejected=REJECTED), FeedState.REJECTED, f"no valid batch for 41 s, {REJECTED}"),
@@ -89,7 +89,7 @@ LISTENING = "the sidecar has just begun to listen"
         (FINE._replace(symbols_active=0, is_catching_up=True), FeedState.OK, ""),
     ],
 )  # fmt: skip
-def test_facts_have_one_meaning(facts: Facts, state: FeedState, reason: str) -> None:
+def test_facts_have_one_meaning(facts: HealthInputs, state: FeedState, reason: str) -> None:
     found = diagnose(facts, NOW_MS)
     assert (found.state, "".join(found.reasons)) == (state, reason)
 
@@ -127,9 +127,9 @@ def test_the_widest_scope_is_told() -> None:
 TIMES = st.just(0) | st.integers(NOW_MS - 200_000, NOW_MS + 100_000) | st.integers(0, 2 * NOW_MS)
 SPANS = st.integers(0, 300_000) | st.integers(0, 10**12)
 FACTS = st.builds(
-    Facts,
+    HealthInputs,
     silent_limit_ms=SPANS,
-    last_heard_ms=TIMES,
+    last_sent_ms=TIMES,
     last_arrival_ms=TIMES,
     expected_since_ms=TIMES,
     planned=st.none() | st.text(),
@@ -140,7 +140,7 @@ FACTS = st.builds(
     symbols_active=st.integers(0, 10_000),
     symbols_expected=st.integers(0, 10_000),
     coverage=st.floats(0, 1),
-    standing_since_ms=TIMES,
+    stalled_since_ms=TIMES,
     is_catching_up=st.booleans(),
     is_reachable=st.booleans(),
     is_expected=st.booleans(),
@@ -151,13 +151,13 @@ FACTS = st.builds(
 
 
 @given(facts=FACTS, now_ms=TIMES)
-def test_any_facts_have_a_diagnosis_with_reasons_unless_all_is_well(facts: Facts, now_ms: int) -> None:
+def test_any_facts_have_a_diagnosis_with_reasons_unless_all_is_well(facts: HealthInputs, now_ms: int) -> None:
     found = diagnose(facts, now_ms)
     assert (found.state is FeedState.OK) is (found.reasons == ())
 
 
 @given(facts=FACTS, later_ms=SPANS)
-def test_time_alone_never_makes_a_feed_better(facts: Facts, later_ms: int) -> None:
+def test_time_alone_never_makes_a_feed_better(facts: HealthInputs, later_ms: int) -> None:
     """A longer silence is never ok."""
     before, after = diagnose(facts, NOW_MS), diagnose(facts, NOW_MS + later_ms)
     assert before.state is FeedState.OK or after.state is not FeedState.OK
@@ -168,7 +168,7 @@ def test_time_alone_never_makes_a_feed_better(facts: Facts, later_ms: int) -> No
 # Over time.
 
 
-def tracked(*seconds: tuple[int, Facts]) -> list[tuple[int, FeedState]]:
+def tracked(*seconds: tuple[int, HealthInputs]) -> list[tuple[int, FeedState]]:
     """When which state was entered, in seconds, for facts that hold so many seconds each; they go with the time."""
     tracker, now, entered = StateTracker(NOW_MS), 0, [(0, FeedState.UNKNOWN)]
     for count, facts in seconds:
@@ -176,7 +176,7 @@ def tracked(*seconds: tuple[int, Facts]) -> list[tuple[int, FeedState]]:
             moved = facts._replace(
                 **{
                     name: getattr(facts, name) + now * 1000
-                    for name in ("last_heard_ms", "last_arrival_ms", "last_change_ms")
+                    for name in ("last_sent_ms", "last_arrival_ms", "last_change_ms")
                     if getattr(facts, name)
                 }
             )
@@ -209,7 +209,7 @@ def test_a_calm_that_is_broken_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("bad", [FINE._replace(symbols_active=1), FINE._replace(pace_ms=30_000)])
-def test_what_is_only_bad_is_watched_for_a_while_before_it_is_said(bad: Facts) -> None:
+def test_what_is_only_bad_is_watched_for_a_while_before_it_is_said(bad: HealthInputs) -> None:
     assert len(tracked((100, FINE), (PATIENCE_MS // 1000, bad), (5, FINE))) == 2
     assert tracked((100, FINE), (PATIENCE_MS // 1000 + 1, bad))[2][0] == 100 + PATIENCE_MS // 1000
 
@@ -247,12 +247,12 @@ def test_while_a_state_is_held_its_reason_says_so() -> None:
     assert tracker.step(GONE, NOW_MS).state is FeedState.SILENT
     for second in range(3):
         now_ms = NOW_MS + 60_000 + second * 1000
-        held = tracker.step(FINE._replace(last_heard_ms=now_ms), now_ms)
+        held = tracker.step(FINE._replace(last_sent_ms=now_ms), now_ms)
     assert held == Diagnosis(FeedState.SILENT, ("ok for 2.0 s, believed after 60 s",))
 
 
 @given(steps=st.lists(st.tuples(FACTS, st.integers(0, 100_000)), max_size=30))
-def test_a_tracker_takes_any_facts_and_its_state_began_when_it_says(steps: list[tuple[Facts, int]]) -> None:
+def test_a_tracker_takes_any_facts_and_its_state_began_when_it_says(steps: list[tuple[HealthInputs, int]]) -> None:
     tracker, now_ms = StateTracker(NOW_MS), NOW_MS
     for facts, later_ms in steps:
         before, now_ms = tracker.diagnosis.state, now_ms + later_ms

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import Rounds
+from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
 from exporter.model import FeedKey, Partition
-from exporter.runtime.fair_lock import PIECE_SECONDS, FairLock, Visits
+from exporter.runtime.fair_lock import PIECE_SECONDS, FairLock, ReadAccess
 from tests.support.analysis import FIRST, KEY, NOW_MS, SECOND, START, WATCHES, analysis, record, start, take, value
 
 
@@ -21,7 +21,7 @@ def test_steps_are_taken_in_pieces_with_the_lock_and_visits_in_between() -> None
             now += PIECE_SECONDS / 4 if number else PIECE_SECONDS
             yield
 
-    seen = [(len(taken), lock._is_held) for _ in Visits(lock).pieces(steps(), lambda: now)]
+    seen = [(len(taken), lock._is_held) for _ in ReadAccess(lock).pieces(steps(), lambda: now)]
     assert seen == [(1, False), (5, False), (9, False), (10, False)]
     assert taken == [(number, True) for number in range(10)]
 
@@ -42,7 +42,7 @@ def test_feeds_are_judged_step_by_step() -> None:
     for feed in feeds:
         feed.hold(FIRST, NOW_MS)
     steps = Steps()
-    Rounds(NoComparison()).judge(feeds, {}, NOW_MS, is_reachable=True, is_sole_reader=True, spread=steps)
+    Evaluator(NoComparison()).evaluate(feeds, {}, NOW_MS, is_reachable=True, is_sole_reader=True, spread=steps)
     assert steps.taken >= 2 * len(feeds)
 
 

@@ -21,7 +21,7 @@ from redis._parsers.base import BaseParser
 from exporter.runtime.foreign_text import printable
 from exporter.store import keyspace
 from exporter.store import redis_store as store
-from exporter.store.refusals import NO_CLUSTER, is_final, said
+from exporter.store.refusals import NO_CLUSTER, error_text, is_final
 from exporter.store.store import StoreUnavailable
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
@@ -331,7 +331,7 @@ def test_a_cluster_is_called_what_it_is(
 )  # fmt: skip
 def test_each_answer_that_only_a_cluster_gives_says_so(answer: str) -> None:
     error = parsed(answer)
-    assert (said(error), is_final(error)) == (f"{NO_CLUSTER} ({answer})", False)
+    assert (error_text(error), is_final(error)) == (f"{NO_CLUSTER} ({answer})", False)
 
 
 # What is refused for good.

@@ -20,7 +20,7 @@ from exporter.web.server import WebServer
 from exporter.web.sockets import ListenError
 from tests.support.missing import missing
 from tests.support.prometheus import PrometheusServer
-from tests.support.views import HOST, Shown, Site, site
+from tests.support.queries import HOST, Shown, Site, site
 from tests.support.waiting import eventually
 
 EVERY_VIEW = ["/metrics", "/", "/-/healthy", "/-/ready", "/config", "/api/v1/feeds", "/api/v1/symbols"]
@@ -53,7 +53,7 @@ def test_metrics_come_in_the_format_that_was_asked_for(
     shop: Site, accept: str, content_type: str, counter_type: str
 ) -> None:
     """The label says what the body is."""
-    shop.views.records.labels("a").inc()
+    shop.queries.records.labels("a").inc()
     answer = get(shop, "/metrics", Accept=accept)
     assert answer.headers["Content-Type"] == content_type
     assert counter_type in answer.text.splitlines()
@@ -75,8 +75,8 @@ def test_chosen_names_give_their_families_only(shop: Site) -> None:
 @pytest.mark.parametrize("path", ["/metrics", "/", "/static/style.css"])
 def test_large_answers_are_compressed_for_those_who_allow_it(shop: Site, path: str) -> None:
     """The compressed body holds the same, and q=0 forbids it."""
-    shop.views.more = [LARGE]
-    shop.views.rows *= 20
+    shop.queries.more = [LARGE]
+    shop.queries.rows *= 20
     with requests.get(shop.url(path), headers={"Accept-Encoding": "br, gzip;q=0.2"}, stream=True, timeout=10) as answer:
         packed = answer.raw.read(decode_content=False)
     plain = get(shop, path, Accept_Encoding="gzip;q=0, *;q=0")
@@ -135,7 +135,7 @@ def test_every_answer_tells_browsers_to_be_careful(shop: Site, path: str) -> Non
 def test_health_and_readiness_say_why_not(shop: Site, path: str) -> None:
     """200 and ok, or 503 and a line for each reason."""
     assert (get(shop, path).status_code, get(shop, path).text) == (200, "ok\n")
-    shop.views.health = shop.views.readiness = Status(False, ("2 partitions lag", "the backlog is full"))
+    shop.queries.health = shop.queries.readiness = Status(False, ("2 partitions lag", "the backlog is full"))
     answer = get(shop, path)
     assert (answer.status_code, answer.text) == (503, "2 partitions lag\nthe backlog is full\n")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
@@ -144,38 +144,38 @@ def test_health_and_readiness_say_why_not(shop: Site, path: str) -> None:
 def test_readiness_warns_of_what_is_wrong_although_it_is_ready(shop: Site) -> None:
     """In lines of their own; what is not ready is so for its reasons."""
     warnings = ("97 % are rejected", "so is another")
-    shop.views.readiness = Status(True, (), warnings)
+    shop.queries.readiness = Status(True, (), warnings)
     answer = get(shop, "/-/ready")
     told = "ready; warning: 97 % are rejected\nready; warning: so is another\n"
     assert (answer.status_code, answer.text) == (200, told)
-    shop.views.readiness = Status(False, ("catching up",), warnings[:1])
+    shop.queries.readiness = Status(False, ("catching up",), warnings[:1])
     answer = get(shop, "/-/ready")
     assert (answer.status_code, answer.text) == (503, "catching up\nwarning: 97 % are rejected\n")
 
 
 def test_the_configuration_is_shown_as_yaml(shop: Site) -> None:
     """In the order in which it is given, and as plain text."""
-    shop.views.settings = {
+    shop.queries.settings = {
         "web": {"listen_address": ":8000"},
         "input": {"topics": ["^ticker-"]},
         "redis": {"url": None},
     }
     answer = get(shop, "/config")
-    assert yaml.safe_load(answer.text) == shop.views.settings
+    assert yaml.safe_load(answer.text) == shop.queries.settings
     assert answer.text.startswith("web:")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 def test_symbols_that_are_not_to_be_had_now_are_no_internal_error(shop: Site) -> None:
     """Whoever asks while Redis is away is told so."""
-    shop.views.failure = Unavailable("Redis: no answer")
+    shop.queries.failure = Unavailable("Redis: no answer")
     answer = get(shop, "/api/v1/symbols")
     assert (answer.status_code, answer.json()) == (503, {"status": "error", "error": "Redis: no answer"})
 
 
 def test_feeds_and_symbols_are_json(shop: Site) -> None:
     """Rows stand under `data`; a feed can be chosen."""
-    assert get(shop, "/api/v1/feeds").json() == {"status": "success", "data": shop.views.rows}
+    assert get(shop, "/api/v1/feeds").json() == {"status": "success", "data": shop.queries.rows}
     one = get(shop, "/api/v1/symbols?feed=korea:upbit:ticker").json()
     data = [{"feed": "korea:upbit:ticker", "symbol": "KRW-BTC"}]
     assert one == {"status": "success", "data": data, "distinct": 1}
@@ -184,24 +184,24 @@ def test_feeds_and_symbols_are_json(shop: Site) -> None:
 
 def test_feeds_asked_for_at_the_same_time_share_one_answer(shop: Site) -> None:
     """Many who ask cost no more than one."""
-    shop.views.go_on.clear()
+    shop.queries.go_on.clear()
     with ThreadPoolExecutor(8) as pool:
         asking = [pool.submit(get, shop, "/api/v1/feeds") for _ in range(8)]
-        assert shop.views.collecting.wait(10)
+        assert shop.queries.collecting.wait(10)
         eventually(lambda: len(shop.server._connections._waiting) == 8)
-        shop.views.go_on.set()
+        shop.queries.go_on.set()
         assert {answer.result(10).status_code for answer in asking} == {200}
-    assert shop.views.readings == 1
+    assert shop.queries.readings == 1
 
 
 def test_a_page_of_symbols_says_where_the_next_begins(shop: Site) -> None:
     """And how many rows it may have; at the end there is no next."""
     first = get(shop, "/api/v1/symbols?limit=7").json()
     assert "next" not in first
-    shop.views.after = "there"
+    shop.queries.after = "there"
     assert get(shop, "/api/v1/symbols?limit=7").json() == {**first, "next": "there"}
     assert get(shop, "/api/v1/symbols?limit=10000&after=here").status_code == HTTPStatus.OK
-    assert shop.views.asked == [("", 7), ("", 7), ("here", 10_000)]
+    assert shop.queries.asked == [("", 7), ("", 7), ("here", 10_000)]
 
 
 @pytest.mark.parametrize("limit", ["", "0", "10001", "-1", "1e3", "x", "1" * 5000])
@@ -212,7 +212,7 @@ def test_a_limit_that_is_none_is_an_error_in_json(shop: Site, limit: str) -> Non
 
 
 def test_the_end_of_no_page_is_an_error_in_json(shop: Site) -> None:
-    shop.views.failure = CursorError("after must be `next` of the page before")
+    shop.queries.failure = CursorError("after must be `next` of the page before")
     answer = get(shop, "/api/v1/symbols?after=x")
     assert answer.status_code == HTTPStatus.BAD_REQUEST
     assert answer.json() == {"status": "error", "error": "after must be `next` of the page before"}
@@ -229,8 +229,8 @@ def test_a_malformed_feed_is_an_error_in_json(shop: Site, feed: str) -> None:
 def test_nothing_on_the_page_is_taken_for_html(shop: Site) -> None:
     """Feed names and reasons come from outside."""
     evil = '<script>alert("x")</script>'
-    shop.views.rows = [{"region": evil, "exchange": "$version", "request_type": "\ud800"}]
-    shop.views.readiness = Status(False, (evil,))
+    shop.queries.rows = [{"region": evil, "exchange": "$version", "request_type": "\ud800"}]
+    shop.queries.readiness = Status(False, (evil,))
     text = get(shop, "/").text
     assert "<script" not in text
     assert text.count("&lt;script&gt;") == 2
@@ -250,38 +250,38 @@ def test_the_page_links_to_everything(shop: Site) -> None:
 @pytest.mark.parametrize("path", EVERY_VIEW)
 def test_a_view_that_fails_costs_one_answer(shop: Site, path: str, caplog: pytest.LogCaptureFixture) -> None:
     """The client learns that something failed, the log where, nobody what was said; the next request works."""
-    shop.views.failure = ValueError("redis://user:hunter2@redis")
+    shop.queries.failure = ValueError("redis://user:hunter2@redis")
     with caplog.at_level(logging.INFO):
         answer = get(shop, path)
     assert (answer.status_code, answer.text) == (500, "internal error, see the log\n")
     [line] = caplog.messages
     assert line.startswith(f"{path} failed: ValueError in ")
     assert "hunter2" not in caplog.text
-    assert shop.views.registry.get_sample_value("marketdata_exporter_http_responses_total", {"code": "500"}) == 1
-    shop.views.failure = None
+    assert shop.queries.registry.get_sample_value("marketdata_exporter_http_responses_total", {"code": "500"}) == 1
+    shop.queries.failure = None
     assert eventually(lambda: get(shop, path).status_code) == HTTPStatus.OK
 
 
 def test_scrapes_at_the_same_time_share_one_page(shop: Site) -> None:
     """While a page is being made, who asks for the same waits for it."""
-    shop.views.go_on.clear()
+    shop.queries.go_on.clear()
     with ThreadPoolExecutor(1) as pool, shop.connect() as second:
         first = pool.submit(get, shop, "/metrics")
-        assert shop.views.collecting.wait(10)
+        assert shop.queries.collecting.wait(10)
         second.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         # The loop reads from all its sockets in turn: after two answers here the request above has been read.
         assert [get(shop, "/-/healthy").text for _ in range(2)] == ["ok\n", "ok\n"]
-        shop.views.go_on.set()
+        shop.queries.go_on.set()
         body = b"".join(iter(lambda: second.recv(65536), b"")).partition(b"\r\n\r\n")[2]
         assert body == first.result(10).content
-    assert shop.views.scrapes == 1
+    assert shop.queries.scrapes == 1
 
 
 def test_a_page_is_soon_made_anew(shop: Site) -> None:
     """What changes is seen by a later scrape."""
-    shop.views.depth.set(1)
+    shop.queries.depth.set(1)
     assert "depth 1.0" in get(shop, "/metrics").text
-    shop.views.depth.set(2)
+    shop.queries.depth.set(2)
     assert eventually(lambda: "depth 2.0" in get(shop, "/metrics").text)
 
 
@@ -298,17 +298,17 @@ def test_different_selections_do_not_share_a_page(shop: Site) -> None:
 def test_a_symbol_store_that_hangs_delays_nothing_else(shop: Site) -> None:
     """Scrapes and health come while a read of symbols waits."""
     with ThreadPoolExecutor(1) as pool:
-        shop.views.go_on.clear()
+        shop.queries.go_on.clear()
         waiting = pool.submit(get, shop, "/api/v1/symbols")
         assert get(shop, "/-/ready").status_code == HTTPStatus.OK
-        shop.views.go_on.set()
+        shop.queries.go_on.set()
         assert waiting.result(10).status_code == HTTPStatus.OK
 
 
 def test_rendering_is_measured(shop: Site) -> None:
     """Each page that is made counts, with the time it took."""
     get(shop, "/metrics")
-    count = shop.views.registry.get_sample_value("marketdata_exporter_scrape_render_seconds_count")
+    count = shop.queries.registry.get_sample_value("marketdata_exporter_scrape_render_seconds_count")
     assert count == 1
 
 
@@ -316,7 +316,7 @@ def test_a_real_prometheus_reads_samples_and_exemplars(shop: Site, prometheus: C
     """A block family with an exemplar arrives in Prometheus as it was meant."""
     line = 'batches_total{region="korea"}'
     exemplar = Exemplar({"topic": "ticker-data.korea", "offset": "7"}, 1.0)
-    shop.views.more = [Family("batches", "counter", "Batches.", "", [line + " 12\n"], {line: exemplar})]
+    shop.queries.more = [Family("batches", "counter", "Batches.", "", [line + " 12\n"], {line: exemplar})]
     server = prometheus([f"{HOST}:{shop.port}"])
     [sample] = eventually(lambda: server.query("batches_total"), 20)
     assert sample.value == 12
@@ -328,9 +328,9 @@ def test_a_real_prometheus_reads_samples_and_exemplars(shop: Site, prometheus: C
 
 def test_an_address_in_use_is_named() -> None:
     """The error is one line, and an OSError."""
-    views = Shown()
+    queries = Shown()
     with site() as running:
-        second = WebServer(views, HOST, running.port, "/metrics", version="1", metrics=views.metrics)
+        second = WebServer(queries, HOST, running.port, "/metrics", version="1", metrics=queries.metrics)
         with pytest.raises(ListenError, match=rf"^cannot listen on 127.0.0.1:{running.port}: Address already in use"):
             second.start()
         second.stop()
@@ -341,9 +341,9 @@ def test_an_address_in_use_is_named() -> None:
 )
 def test_an_address_that_is_not_ours_is_named(host: str, shown: str) -> None:
     """IPv6 addresses stand in brackets."""
-    views = Shown()
+    queries = Shown()
     with pytest.raises(ListenError, match=f"^cannot listen on {shown}: "):
-        WebServer(views, host, 1, "/metrics", version="1", metrics=views.metrics).start()
+        WebServer(queries, host, 1, "/metrics", version="1", metrics=queries.metrics).start()
 
 
 def answer_at(address: str, port: int) -> str:
@@ -386,9 +386,9 @@ def test_a_name_with_addresses_of_both_kinds_is_served_by_ipv4() -> None:
 
 def test_the_telemetry_path_can_be_chosen() -> None:
     """Metrics are there and not at the usual place, and the page links to it."""
-    views = Shown()
-    server = WebServer(views, HOST, 0, "/telemetry", version="1", metrics=views.metrics)
-    running = Site(views, server.start(), server)
+    queries = Shown()
+    server = WebServer(queries, HOST, 0, "/telemetry", version="1", metrics=queries.metrics)
+    running = Site(queries, server.start(), server)
     try:
         assert "depth 0.0" in get(running, "/telemetry").text
         assert get(running, "/metrics").status_code == HTTPStatus.NOT_FOUND

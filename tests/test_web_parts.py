@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exporter.web.heads import CUT_OFF, HEAD_BYTES_MAX, HEAD_TOO_LARGE, LINE_BYTES_MAX, LINE_TOO_LONG, Check, Head
 from exporter.web.heads import examined as examined_with
 from exporter.web.hosts import Access, is_loopback
-from exporter.web.limits import DESCRIPTORS_KEPT, Limits
+from exporter.web.limits import DESCRIPTORS_KEPT, ClientLimits
 from exporter.web.responses import CHUNK_BYTES, Answer, grouped, settled, short, wire
 
 PATHS = ("/-/healthy", "/-/ready")
@@ -125,11 +125,11 @@ def test_an_address_that_is_none_is_not_of_this_machine() -> None:
 @given(st.integers(0, 10_000))
 def test_connections_leave_descriptors_for_others(descriptors: int) -> None:
     """As many as there are, in proportion; a few there always are."""
-    limits = Limits().within(descriptors)
+    limits = ClientLimits().within(descriptors)
     total = limits.connections + limits.waiting + limits.answered
     assert total <= max(0, descriptors - DESCRIPTORS_KEPT) + 3 * 8
     assert min(limits[:3]) >= 8
-    assert Limits().within(1_000_000) == Limits()
+    assert ClientLimits().within(1_000_000) == ClientLimits()
 
 
 @given(st.lists(st.binary(max_size=CHUNK_BYTES // 3), max_size=20))

@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from exporter.analyzers.thresholds import PACE_INTERVALS, Limit, Policy
+from exporter.analyzers.thresholds import PACE_INTERVALS, AdaptiveThreshold, Policy
 from exporter.instrument.histogram import Histogram
 
 if TYPE_CHECKING:
     from exporter.decoding.batch import Batch
-    from exporter.decoding.batch_stats import Measured
+    from exporter.decoding.batch_stats import BatchStats
     from exporter.model import Arrival
 
 INTERVAL_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -29,30 +29,30 @@ INTERVAL_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0,
 class Freshness:
     """When one feed was heard, and how often it usually is. Intervals are taken by Kafka's stamps.
 
-    `last_heard_ms` is the newest moment at which the feed is known to have sent: ours when a batch was live, Kafka's
+    `last_sent_ms` is the newest moment at which the feed is known to have sent: ours when a batch was live, Kafka's
     when it was old. `last_arrival_ms` is when we last read a batch of it, however old. 0: never. `pace_ms` is the
     median of the last intervals, as of the last `settle`; None before there are five.
     """
 
-    __slots__ = ("_last_intervals", "_limit", "_record_ms", "intervals", "last_arrival_ms", "last_heard_ms", "pace_ms")
+    __slots__ = ("_last_intervals", "_limit", "_record_ms", "intervals", "last_arrival_ms", "last_sent_ms", "pace_ms")
 
     def __init__(self, policy: Policy) -> None:
-        self.last_heard_ms = 0
+        self.last_sent_ms = 0
         self.last_arrival_ms = 0
         self.pace_ms: int | None = None
         self.intervals = Histogram(INTERVAL_BOUNDS)
         self._record_ms = 0
         self._last_intervals: deque[int] = deque(maxlen=PACE_INTERVALS)
-        self._limit = Limit(policy)
+        self._limit = AdaptiveThreshold(policy)
 
-    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> None:
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> None:
         """See Analyzer."""
         record_ms, received_ms, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
         self.last_arrival_ms = received_ms
         if not is_live:
-            self.last_heard_ms = max(self.last_heard_ms, min(record_ms, received_ms))
+            self.last_sent_ms = max(self.last_sent_ms, min(record_ms, received_ms))
             return
-        self.last_heard_ms = received_ms
+        self.last_sent_ms = received_ms
         stamp, before = record_ms or received_ms, self._record_ms
         self._record_ms = stamp
         if before and stamp >= before:  # else the first, or clocks disagree
@@ -66,15 +66,15 @@ class Freshness:
         if 0 < self._record_ms <= record_ms:
             self._limit.learn(record_ms - self._record_ms)
         self._record_ms = record_ms
-        self.last_heard_ms = max(self.last_heard_ms, record_ms)
+        self.last_sent_ms = max(self.last_sent_ms, record_ms)
 
     def set_back(self, now_ms: int) -> None:
         """Let no moment by our clock be later than now."""
-        self.last_heard_ms, self.last_arrival_ms = min(self.last_heard_ms, now_ms), min(self.last_arrival_ms, now_ms)
+        self.last_sent_ms, self.last_arrival_ms = min(self.last_sent_ms, now_ms), min(self.last_arrival_ms, now_ms)
 
     def forget(self) -> None:
         """Somebody else hears the feed now; its rhythm stays known."""
-        self.last_heard_ms = self.last_arrival_ms = self._record_ms = 0
+        self.last_sent_ms = self.last_arrival_ms = self._record_ms = 0
         self._last_intervals.clear()
         self.pace_ms = None
 
@@ -96,11 +96,11 @@ class Freshness:
 
     def is_overdue(self, now_ms: int, expected_since_ms: int = 0) -> bool:
         """Whether the feed was heard once, but for too long no more."""
-        heard_ms = self.last_heard_ms
-        return heard_ms > 0 and now_ms - max(heard_ms, expected_since_ms) > self.silent_limit_ms
+        sent_ms = self.last_sent_ms
+        return sent_ms > 0 and now_ms - max(sent_ms, expected_since_ms) > self.silent_limit_ms
 
 
-class Movement:
+class PriceActivity:
     """How long the prices of one feed usually rest. `last_ms` is the newest change; 0: none yet."""
 
     __slots__ = ("_ceiling_ms", "_limit", "last_ms")
@@ -108,7 +108,7 @@ class Movement:
     def __init__(self, policy: Policy) -> None:
         self.last_ms = 0
         self._ceiling_ms = policy.ceiling_ms
-        self._limit = Limit(policy)
+        self._limit = AdaptiveThreshold(policy)
 
     def see(self, changed_ms: int) -> None:
         """Take note of the newest change of a price, once a second."""

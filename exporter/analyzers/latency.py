@@ -16,7 +16,7 @@ from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 
 if TYPE_CHECKING:
     from exporter.decoding.batch import Batch
-    from exporter.decoding.batch_stats import Measured
+    from exporter.decoding.batch_stats import BatchStats
     from exporter.model import Arrival
 
 LATENCY_BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
@@ -88,18 +88,18 @@ class Latency:
         self.catch_up = 0
         self.skipped = 0
 
-    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> None:
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> None:
         """Observe each stage of which both ends are known; the exchange's stamp is the newest message's."""
         recorded, received, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
         if not is_live:
             self.catch_up += 1
             return
         collected = batch.timestamp_ms
-        if collected < MIN_TIMESTAMP_MS or recorded < MIN_TIMESTAMP_MS or measured.implausible:
-            self.skipped += measured.implausible
+        if collected < MIN_TIMESTAMP_MS or recorded < MIN_TIMESTAMP_MS or stats.implausible:
+            self.skipped += stats.implausible
             collected, recorded = self._plausible(collected), self._plausible(recorded)
-        if measured.stamps:
-            newest = measured.stamps[-1]
+        if stats.stamps:
+            newest = stats.stamps[-1]
             self._end.add(received - newest)
             if collected:
                 self._collector.add(collected - newest)

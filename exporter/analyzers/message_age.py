@@ -10,7 +10,7 @@ from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 
 if TYPE_CHECKING:
     from exporter.decoding.batch import Batch
-    from exporter.decoding.batch_stats import Measured
+    from exporter.decoding.batch_stats import BatchStats
     from exporter.model import Arrival
 
 AGE_BOUNDS_MS = (100, 250, 500, 1000, 2500, 5000, 10_000, 60_000, 300_000, 3_600_000)
@@ -30,9 +30,9 @@ class Ages:
         self.sum_ms = 0.0
         self.newer = 0
 
-    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> None:
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> None:
         """Observe each message of a live batch that has a stamp."""
-        stamps, sent = measured.stamps, batch.timestamp_ms
+        stamps, sent = stats.stamps, batch.timestamp_ms
         if not stamps or sent < MIN_TIMESTAMP_MS or not arrival.is_live:
             return
         if stamps[-1] > sent:
@@ -41,7 +41,7 @@ class Ages:
             self.newer += known - len(stamps)
             self._add(stamps, sent, sum(stamps))
         else:
-            self._add(stamps, sent, measured.stamp_sum)
+            self._add(stamps, sent, stats.stamp_sum)
 
     def _add(self, stamps: Sequence[float], sent: int, stamp_sum: float) -> None:
         """Count stamps by bucket: they are sorted, so each bucket that they reach takes one search, not each stamp."""

@@ -39,7 +39,7 @@ _INFINITY = float("inf")
 _Level = tuple[float, float]  # price and size; of a unit the prices of both sides
 
 
-class Books:
+class OrderBooks:
     """The order books of one feed; what is kept is bounded by `limit` symbols.
 
     Sides are judged by their first levels, best first. A feed may send whole books, or what changed in them: then a

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from exporter.analyzers.order_books import Books
+from exporter.analyzers.order_books import OrderBooks
 from exporter.decoding.batch import FIELDS, MAX_TIMESTAMP_MS, NO_JSON, PartialBatch
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 from exporter.model import Anomaly
 
 if TYPE_CHECKING:
     from exporter.decoding.batch import Batch, Message
-    from exporter.decoding.batch_stats import Measured
+    from exporter.decoding.batch_stats import BatchStats
     from exporter.model import Arrival
 
 MEANINGS = {
@@ -51,7 +51,7 @@ _INFINITY = float("inf")
 _NONE_YET = float("nan")  # equal to no price, so the first one is judged, whatever it is
 
 
-class Known:
+class SymbolState:
     """What is remembered of one symbol: last price and stamp, and how much the price usually changes (as a ratio)."""
 
     __slots__ = ("changes", "price", "scale", "stamp")
@@ -67,7 +67,7 @@ class Quality:
     """Watches the content of one feed; what is remembered is bounded by `limit` symbols.
 
     `last_price_change_ms` is when any price last was another than before, or a newer trade came, in Unix milliseconds:
-    of a live batch by our clock, of an old one by the broker's, as `Freshness.last_heard_ms` with which it is compared;
+    of a live batch by our clock, of an old one by the broker's, as `Freshness.last_sent_ms` with which it is compared;
     0 before the first. `unreadable` counts the fields that could not be read, by name. Kinds that are `ignored` are
     not raised.
     """
@@ -78,8 +78,8 @@ class Quality:
         self._limit = limit
         self._ignored = frozenset(ignored)
         self._find_duplicates = find_duplicates
-        self._symbols: dict[str, Known] = {}
-        self._books = Books(limit)
+        self._symbols: dict[str, SymbolState] = {}
+        self._books = OrderBooks(limit)
         self._found: set[Anomaly] = set()
         self._moved = False
         self._recorded_ms = 0
@@ -87,17 +87,17 @@ class Quality:
         self._newest = 0.0
         self._stamp_sum = 0.0
 
-    def examine(self, batch: Batch, measured: Measured, arrival: Arrival) -> Sequence[Anomaly]:
+    def examine(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """Take one batch into account, and return what is suspicious in it, each kind once."""
         recorded, received, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
-        stamps, messages = measured.stamps, batch.data
+        stamps, messages = stats.stamps, batch.data
         # Several partitions are read side by side: only what was appended last can be said to go backwards.
         slack: float = _INFINITY
         if recorded >= self._recorded_ms:
             slack, self._recorded_ms = BACKWARDS_MS, recorded if recorded < received else received
         self._moved = False
         newest = stamps[-1] if stamps else 0
-        self._examine_batch(batch, measured, received + FUTURE_MS, slack)
+        self._examine_batch(batch, stats, received + FUTURE_MS, slack)
         if newest > received + FUTURE_MS:
             self._found.add(Anomaly.FUTURE_MESSAGE)
         self._examine_messages(messages, len(stamps) == len(messages), slack)
@@ -108,8 +108,8 @@ class Quality:
             changed = received if is_live else min(recorded or received, received)
             self.last_price_change_ms = max(self.last_price_change_ms, changed)
         elif newest == self._newest and newest:
-            self._compare(batch, measured)
-        self._newest, self._stamp_sum = newest, measured.stamp_sum
+            self._compare(batch, stats)
+        self._newest, self._stamp_sum = newest, stats.stamp_sum
         if self._find_duplicates:
             self._compare_messages(messages)
         return self._take() if self._found else ()
@@ -132,7 +132,7 @@ class Quality:
 
     def knows_newer(self, messages: Iterable[Message]) -> bool:
         """Whether one of the messages goes backwards for its symbol."""
-        symbols, nothing = self._symbols, Known()
+        symbols, nothing = self._symbols, SymbolState()
         stamped = ((message.timestamp, symbols.get(message.symbol, nothing)) for message in messages)
         return any(0 < stamp < known.stamp - BACKWARDS_MS for stamp, known in stamped if stamp)
 
@@ -146,11 +146,11 @@ class Quality:
             self._symbols.pop(symbol, None)
             self._books.forget(symbol)
 
-    def _examine_batch(self, batch: Batch, measured: Measured, horizon: int, slack: float) -> None:
+    def _examine_batch(self, batch: Batch, stats: BatchStats, horizon: int, slack: float) -> None:
         collected, declared = batch.timestamp_ms, batch.batch_size
         if declared != len(batch.data) and declared is not None:
             self._found.add(Anomaly.SIZE_MISMATCH)
-        if measured.implausible or 0 < collected < MIN_TIMESTAMP_MS:
+        if stats.implausible or 0 < collected < MIN_TIMESTAMP_MS:
             self._found.add(Anomaly.IMPLAUSIBLE_STAMP)
         if collected > horizon:
             self._found.add(Anomaly.FUTURE_BATCH)
@@ -194,13 +194,13 @@ class Quality:
         if books:
             self._moved |= self._books.examine(books, self._found, self.unreadable)
 
-    def _meet(self, symbol: str) -> Known:
-        known = Known()
+    def _meet(self, symbol: str) -> SymbolState:
+        known = SymbolState()
         if len(self._symbols) < self._limit:
             self._symbols[symbol] = known
         return known
 
-    def _move(self, known: Known, price: float) -> None:
+    def _move(self, known: SymbolState, price: float) -> None:
         """Judge a price that is another than before, and remember it."""
         if not 0 < price < _INFINITY:
             if not _is_none_yet(known, price):
@@ -221,15 +221,15 @@ class Quality:
             self._found.add(Anomaly.PRICE_JUMP)
         known.scale = usual + ((change if change < clip else clip) - usual) * _PULL
 
-    def _find_range(self, low: float, high: float, known: Known, price: float) -> None:
+    def _find_range(self, low: float, high: float, known: SymbolState, price: float) -> None:
         if high < low:
             self._found.add(Anomaly.INVERTED_RANGE)
         elif high != 0 and not _is_none_yet(known, price):  # 0: nothing was traded in the time that the range covers
             self._found.add(Anomaly.PRICE_OUT_OF_RANGE)
 
-    def _compare(self, batch: Batch, measured: Measured) -> None:
+    def _compare(self, batch: Batch, stats: BatchStats) -> None:
         """Find a snapshot that says what the one before said: no price moved, no stamp did. Trades are no snapshots."""
-        if measured.stamp_sum == self._stamp_sum and not _has_trades(batch.data):
+        if stats.stamp_sum == self._stamp_sum and not _has_trades(batch.data):
             self._found.add(Anomaly.UNCHANGED_BATCH)
 
     def _compare_messages(self, messages: Sequence[Message]) -> None:
@@ -238,7 +238,7 @@ class Quality:
             self._found.add(Anomaly.DUPLICATE_MESSAGES)
 
 
-def _is_none_yet(known: Known, price: float) -> bool:
+def _is_none_yet(known: SymbolState, price: float) -> bool:
     """Whether a price of 0 says that its symbol was never traded: it has had no other."""
     return price == 0 and known.price is _NONE_YET
 

@@ -136,7 +136,7 @@ class Coverage:
         self._learned = {symbol for symbol in self._learned if seen_ms.get(symbol, oldest) > oldest}
 
 
-class NamedSymbol(NamedTuple):
+class ShownSymbol(NamedTuple):
     """What is shown of one symbol: when it was last seen, and its messages since it has been shown."""
 
     symbol: str
@@ -144,15 +144,15 @@ class NamedSymbol(NamedTuple):
     messages: int
 
 
-class Named(NamedTuple):
+class ShownSymbols(NamedTuple):
     """The symbols shown by name; `other_symbols` and `other_messages` are all the rest."""
 
-    symbols: tuple[NamedSymbol, ...]
+    symbols: tuple[ShownSymbol, ...]
     other_symbols: int
     other_messages: int
 
 
-class SymbolNames:
+class SymbolSelector:
     """Chooses which symbols of a feed are shown by name: those of a list, and the `count` stalest.
 
     A name comes when its symbol was not seen for `stale_ms` and there is room; it goes after the symbol was not among
@@ -168,14 +168,16 @@ class SymbolNames:
         self._stale_at: dict[str, int] = {}
         self._before: dict[str, int] = {}
 
-    def look(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int) -> Named:
+    def look(
+        self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int
+    ) -> ShownSymbols:
         """Choose anew, and return what to show; `messages` of each symbol, and of the feed, are since it is known."""
         self._choose(seen_ms, messages, now_ms)
         names = sorted({*self._before, *(symbol for symbol in self._listed if symbol in seen_ms)})
         shown = tuple(
-            NamedSymbol(name, seen_ms[name], messages.get(name, 0) - self._before.get(name, 0)) for name in names
+            ShownSymbol(name, seen_ms[name], messages.get(name, 0) - self._before.get(name, 0)) for name in names
         )
-        return Named(shown, len(seen_ms) - len(shown), total_messages - sum(named.messages for named in shown))
+        return ShownSymbols(shown, len(seen_ms) - len(shown), total_messages - sum(named.messages for named in shown))
 
     def _choose(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], now_ms: int) -> None:
         limit = now_ms - self._stale_ms
@@ -192,7 +194,7 @@ class SymbolNames:
         self._before = {symbol: self._before.get(symbol, messages.get(symbol, 0)) for symbol in chosen}
 
 
-class NoSymbolNames:
+class NoSymbolSelector:
     """Shows no symbol by name, and does not say how many there are."""
 
     def look(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int) -> None:

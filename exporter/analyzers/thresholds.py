@@ -85,7 +85,7 @@ def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
 
 
-class Rhythm:
+class IntervalEstimator:
     """What intervals are usual, from the longest of each stretch of time."""
 
     __slots__ = ("_longest", "_span", "_stretches", "covered_ms", "intervals")
@@ -131,21 +131,21 @@ class Rhythm:
         return sorted(self._stretches)[ceil(0.95 * len(self._stretches)) - 1]
 
 
-class Limit:
+class AdaptiveThreshold:
     """How long something that recurs may stay away; learned, or fixed by the policy.
 
     `usual_ms` is what was learned, before floor and ceiling; 0 until then.
     """
 
-    __slots__ = ("_learns", "_other", "_policy", "_rhythm", "limit_ms", "usual_ms")
+    __slots__ = ("_estimator", "_learns", "_other", "_policy", "limit_ms", "usual_ms")
 
     def __init__(self, policy: Policy) -> None:
         self.usual_ms = 0.0
         self.limit_ms = policy.ceiling_ms if policy.fixed_ms is None else policy.fixed_ms
         self._policy = policy
         self._learns = True
-        self._rhythm = Rhythm()
-        self._other: Rhythm | None = None  # what may be a new rhythm
+        self._estimator = IntervalEstimator()
+        self._other: IntervalEstimator | None = None  # what may be a new rhythm
 
     @property
     def is_known(self) -> bool:
@@ -162,11 +162,11 @@ class Limit:
         if self._policy.fixed_ms is not None:
             return
         if self._learns and interval_ms <= self.limit_ms:
-            if span := self._rhythm.add(interval_ms):
+            if span := self._estimator.add(interval_ms):
                 self._follow(span)
             return
         if self._other is None:
-            self._other = Rhythm()
+            self._other = IntervalEstimator()
         if self._other.add(interval_ms):
             self._consider(self._other)
 
@@ -184,18 +184,18 @@ class Limit:
         return max(self.limit_ms, min(int(policy.factor * pace_ms), policy.ceiling_ms))
 
     def _follow(self, span_ms: int) -> None:
-        if not self._rhythm.has(LEARNED_INTERVALS, LEARNED_MS):
+        if not self._estimator.has(LEARNED_INTERVALS, LEARNED_MS):
             return
-        usual = self._policy.factor * self._rhythm.upper_ms()
-        if not self._rhythm.is_settled():
+        usual = self._policy.factor * self._estimator.upper_ms()
+        if not self._estimator.is_settled():
             usual *= UNSETTLED
         elif self.usual_ms:
             usual = min(usual, self.usual_ms * 2 ** (span_ms / DOUBLING_MS))
         self._set(usual)
 
-    def _consider(self, other: Rhythm) -> None:
+    def _consider(self, other: IntervalEstimator) -> None:
         if other.has(LEARNED_INTERVALS, NEW_RHYTHM_MS) and other.is_steady():
-            self._rhythm, self._other = other, None
+            self._estimator, self._other = other, None
             self._set(self._policy.factor * other.upper_ms())
 
     def _set(self, usual_ms: float) -> None:

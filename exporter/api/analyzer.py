@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry
 
 from exporter.api.arguments import configure
 from exporter.decoding.batch import Batch
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.names import FeedFilter
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import watches
+from exporter.feeds.health import health_factory
 from exporter.feeds.table import FeedTable
 from exporter.instrument.exposition import TEXT, label_text, render
 from exporter.instrument.families import families, texts
@@ -44,7 +44,7 @@ class BatchAnalyzer:
         self._given = config or {}
         self._config = configure({"input.symbol_field": symbol_field}, config)
         self._decoder = Decoder(self._config.input.limits, self._config.input.symbol_field)
-        self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []), watches(self._config))
+        self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []), health_factory(self._config))
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
         self._store: Store = NullStore()
@@ -86,19 +86,19 @@ class BatchAnalyzer:
         feed = FeedKey(region, exchange, request_type)
         stamp = now_ms if timestamp_ms is None else timestamp_ms
         batch = self._decoder.convert({**feed._asdict(), "timestamp_ms": stamp, "data": batch_data})
-        measured = Measured(batch)
+        stats = BatchStats(batch)
         with self._lock:
-            self._count(feed, batch, measured, now_ms)
-        self._store.add(feed, batch.timestamp_ms, measured.names)
-        return measured.result
+            self._count(feed, batch, stats, now_ms)
+        self._store.add(feed, batch.timestamp_ms, stats.names)
+        return stats.result
 
-    def _count(self, key: FeedKey, batch: Batch, measured: Measured, now_ms: int) -> None:
+    def _count(self, key: FeedKey, batch: Batch, stats: BatchStats, now_ms: int) -> None:
         feed = cast(Feed, self._table.find(key, now_ms))  # never None: all feeds are wanted
-        self._table.admit(feed, measured.symbols, now_ms)
+        self._table.admit(feed, stats.symbols, now_ms)
         self._table.keep(feed)
         feed.hold(_HERE, now_ms)
-        heard_ms = feed.count(batch, measured, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))
-        feed.remember(batch, measured, heard_ms)
+        sent_ms = feed.count(batch, stats, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))
+        feed.remember(batch, stats, sent_ms)
 
     def metrics(self) -> bytes:
         """Return the page of all feeds, and of Redis when it is set up, in Prometheus' text format 0.0.4.

@@ -15,7 +15,7 @@ from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.events.factory import Event
 from exporter.kafka import clients
-from exporter.kafka.connection_errors import said
+from exporter.kafka.connection_errors import error_text
 from exporter.model import EventType, RegistryError
 from exporter.runtime.foreign_text import printable
 
@@ -82,7 +82,7 @@ class Outbox:
             clients.create_topics(self._config)
             self._frames = self._find_frames()
         except KafkaException as error:
-            raise SendError(said(error)) from error
+            raise SendError(error_text(error)) from error
         except RegistryError as error:
             raise SendError(str(error)) from error
 
@@ -102,7 +102,7 @@ class Outbox:
         except BufferError:
             raise SendError("too many events are on their way") from None
         except KafkaException as error:
-            raise SendError(said(error)) from error
+            raise SendError(error_text(error)) from error
 
     def _poll(self) -> None:
         while not self._finished.is_set():

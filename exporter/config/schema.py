@@ -186,7 +186,7 @@ class Thresholds(Section, frozen=True, kw_only=True):
     ] = ()
 
 
-class ShownSymbols(Section, frozen=True, kw_only=True):
+class SymbolsConfig(Section, frozen=True, kw_only=True):
     """Which symbols have series of their own: those of a list, and so many of the stalest of each feed."""
 
     shown: Annotated[
@@ -212,7 +212,7 @@ class FeedsConfig(Section, frozen=True, kw_only=True):
     calendar: Annotated[
         tuple[CalendarRule, ...], Meta(max_length=1000, description="a list of at most 1000 rules")
     ] = ()
-    symbols: ShownSymbols = ShownSymbols()
+    symbols: SymbolsConfig = SymbolsConfig()
     pairs: Annotated[
         tuple[Annotated[str, _parsed(parsers.pair_pattern, "a regular expression for a pair")], ...],
         Meta(max_length=100, description="a list of at most 100 regular expressions"),

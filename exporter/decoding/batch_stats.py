@@ -12,7 +12,7 @@ from exporter.model import BatchResult
 MIN_TIMESTAMP_MS = 946_684_800_000
 
 
-class Measured:
+class BatchStats:
     """The result of a batch and what is behind it.
 
     `names` has one symbol a message, in order. `stamps` are those of the messages that can be times in Unix

@@ -56,16 +56,16 @@ def _collect(feeds: Iterable[Feed], now_ms: int, prices: dict[FeedKey, Mapping[s
 
 def _tell(feeds: Iterable[Feed], found: Mapping[FeedKey, Divergence]) -> Iterator[None]:
     for feed in feeds:
-        before, feed.watch.divergence = feed.watch.divergence, found.get(feed.key)
-        feed.version += feed.watch.divergence != before
+        before, feed.health.divergence = feed.health.divergence, found.get(feed.key)
+        feed.version += feed.health.divergence != before
         yield
 
 
 def _is_compared(feed: Feed) -> bool:
-    return bool(feed.partitions) and feed.watch.tracker.diagnosis.state is FeedState.OK
+    return bool(feed.partitions) and feed.health.tracker.diagnosis.state is FeedState.OK
 
 
 def _current(feed: Feed, now_ms: int) -> dict[str, float]:
     """The prices of the symbols that are not stale."""
     seen_ms, limit = feed.symbol_seen_ms, now_ms - STALE_SYMBOL_MS
-    return {symbol: price for symbol, price in feed.watch.quality.prices().items() if seen_ms.get(symbol, 0) > limit}
+    return {symbol: price for symbol, price in feed.health.quality.prices().items() if seen_ms.get(symbol, 0) > limit}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from exporter.feeds.comparison import Comparison, NoComparison
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import Surroundings
+from exporter.feeds.health import HealthContext
 from exporter.feeds.rejections import Traffic, likely
 from exporter.feeds.states import FeedState, Silence, survey
 from exporter.model import FeedKey, Partition
@@ -21,14 +21,14 @@ FEEDS_A_LOOK = 1000
 PAUSE_MS = 3_000
 
 
-class Sight(NamedTuple):
+class PartitionProgress(NamedTuple):
     """What the loop sees of one partition: since when it has records that we do not read (0: it has none)."""
 
-    standing_since_ms: int = 0
+    stalled_since_ms: int = 0
     is_catching_up: bool = False
 
 
-class Lookout:
+class StallDetector:
     """Sees whether partitions grow without us, from one look to the next."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Lookout:
         self._seen.pop(partition, None)
 
 
-class Rounds:
+class Evaluator:
     """Judges feeds in turn, so that many of them do not cost more at a time than some."""
 
     def __init__(self, comparison: Comparison | NoComparison) -> None:
@@ -61,12 +61,12 @@ class Rounds:
     @property
     def rejected(self) -> list[FeedKey]:
         """The feeds of which all records are rejected, as far as they were judged."""
-        return [feed.key for feed in self._rejected if feed.watch.tracker.diagnosis.state is FeedState.REJECTED]
+        return [feed.key for feed in self._rejected if feed.health.tracker.diagnosis.state is FeedState.REJECTED]
 
-    def judge(
+    def evaluate(
         self,
         feeds: Sequence[Feed],
-        sights: Mapping[Partition, Sight],
+        progress: Mapping[Partition, PartitionProgress],
         now_ms: int,
         *,
         is_reachable: bool,
@@ -78,15 +78,15 @@ class Rounds:
 
         `is_sole_reader`: a feed that is anywhere would be here. `topics` is what comes on the topics that are read.
         """
-        spread(self._judged(feeds, sights, now_ms, topics, is_reachable, is_sole_reader))
+        spread(self._evaluated(feeds, progress, now_ms, topics, is_reachable, is_sole_reader))
         if self._rejected:
             self._rejected.intersection_update(feeds)  # some may be forgotten
         self._comparison.look(feeds, now_ms, spread)
 
-    def _judged(
+    def _evaluated(
         self,
         feeds: Sequence[Feed],
-        sights: Mapping[Partition, Sight],
+        progress: Mapping[Partition, PartitionProgress],
         now_ms: int,
         topics: Mapping[str, Traffic],
         is_reachable: bool,
@@ -97,22 +97,22 @@ class Rounds:
         silence = yield from _silences(ours, topics, now_ms)
         begin = self._next if self._next < len(ours) else 0
         self._next = begin + FEEDS_A_LOOK
-        anywhere = _together(sights.values())
+        anywhere = _together(progress.values())
         for feed in ours[begin : self._next]:
-            here = _together(sights[each] for each in feed.partitions or feed.rejected_on if each in sights)
-            sight = here if feed.is_here else anywhere
-            around = Surroundings(
-                standing_since_ms=sight.standing_since_ms,
-                is_catching_up=sight.is_catching_up,
+            here = _together(progress[each] for each in feed.partitions or feed.rejected_on if each in progress)
+            seen = here if feed.is_here else anywhere
+            around = HealthContext(
+                stalled_since_ms=seen.stalled_since_ms,
+                is_catching_up=seen.is_catching_up,
                 is_reachable=is_reachable,
                 is_sole_reader=is_sole_reader,
                 silence=silence.scope(_topic(feed)),
                 topics=_topics(feed, topics, is_sole_reader),
             )
-            before = feed.watch.shown
-            self._note(feed, feed.watch.look(feed.symbol_seen_ms, around, now_ms).state)
-            feed.watch.name_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
-            feed.version += feed.watch.shown != before
+            before = feed.health.shown
+            self._note(feed, feed.health.look(feed.symbol_seen_ms, around, now_ms).state)
+            feed.health.select_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
+            feed.version += feed.health.shown != before
             yield
 
     def _note(self, feed: Feed, state: FeedState) -> None:
@@ -130,13 +130,13 @@ class Rounds:
             yield from _set_back(feeds, topics, now_ms)
         if not 0 <= since_ms <= PAUSE_MS:
             for feed in ours:
-                feed.watch.listen(now_ms)
+                feed.health.listen(now_ms)
                 yield
         if len(ours) == len(feeds):
             return
         for feed in feeds:
-            if feed.watch.is_watching and not feed.is_here:
-                feed.watch.end()
+            if feed.health.is_watching and not feed.is_here:
+                feed.health.end()
                 feed.version += 1
             yield
 
@@ -154,9 +154,9 @@ def _silences(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int)
     """Return where nothing is heard, of the feeds that may not be silent; what is rejected is no silence."""
     found: list[tuple[str, bool]] = []
     for feed in feeds:
-        is_overdue = feed.watch.is_overdue(now_ms)
+        is_overdue = feed.health.is_overdue(now_ms)
         if is_overdue is not None and feed.partitions:
-            found.append((_topic(feed), is_overdue and not feed.watch.rejected(_topics(feed, topics), now_ms)))
+            found.append((_topic(feed), is_overdue and not feed.health.rejected(_topics(feed, topics), now_ms)))
         yield
     return survey(found)
 
@@ -170,11 +170,11 @@ def _topics(feed: Feed, topics: Mapping[str, Traffic], is_sole_reader: bool = Fa
     if feed.partitions:
         here = topics.get(_topic(feed))
         return () if here is None else (here,)
-    return likely(feed.key, topics) if is_sole_reader and feed.watch.is_expected else ()
+    return likely(feed.key, topics) if is_sole_reader and feed.health.is_expected else ()
 
 
-def _together(sights: Iterable[Sight]) -> Sight:
+def _together(progress: Iterable[PartitionProgress]) -> PartitionProgress:
     """What is seen of several partitions: whether any stands, and whether any catches up."""
-    seen = list(sights)
-    standing = min((sight.standing_since_ms for sight in seen if sight.standing_since_ms), default=0)
-    return Sight(standing, any(sight.is_catching_up for sight in seen))
+    seen = list(progress)
+    standing = min((seen.stalled_since_ms for seen in seen if seen.stalled_since_ms), default=0)
+    return PartitionProgress(standing, any(seen.is_catching_up for seen in seen))

@@ -12,9 +12,9 @@ from collections.abc import Container
 
 from exporter.config.schema import Limits
 from exporter.decoding.batch import Batch
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.names import check_symbol
-from exporter.feeds.health import Watch
+from exporter.feeds.health import FeedHealth
 from exporter.feeds.states import FeedState
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
 
@@ -46,9 +46,9 @@ class Feed:
     `version` rises with every change of what is shown.
     """
 
-    def __init__(self, key: FeedKey, watch: Watch) -> None:
+    def __init__(self, key: FeedKey, health: FeedHealth) -> None:
         self.key = key
-        self.watch = watch
+        self.health = health
         self.version = 0
         self.partitions: set[Partition] = set()
         self.rejected_on: set[Partition] = set()
@@ -74,7 +74,7 @@ class Feed:
     def hold(self, partition: Partition, now_ms: int) -> None:
         """Learn that the feed comes over a partition of ours."""
         if not self.partitions:
-            self.watch.begin(now_ms)
+            self.health.begin(now_ms)
         self.began_ms = self.began_ms or now_ms
         self.partitions.add(partition)
         self.version += 1
@@ -85,12 +85,12 @@ class Feed:
         self.rejected_on.discard(partition)
         self.version += 1
         if not self.is_here:
-            self.watch.end()
+            self.health.end()
 
     def reject(self, rejected: Rejected, partition: Partition, offset: int, now_ms: int) -> None:
         """Take note of a rejected record that names the feed."""
         self.rejected_on.add(partition)
-        self.watch.blame.named.add(rejected, partition, offset, now_ms)
+        self.health.blame.named.add(rejected, partition, offset, now_ms)
 
     @property
     def is_here(self) -> bool:
@@ -100,7 +100,7 @@ class Feed:
     @property
     def has_state(self) -> bool:
         """Whether what we think of it may be shown: it is ours, or expected and nowhere, or never valid."""
-        return bool(self.partitions) or self.watch.tracker.diagnosis.state in _WITHOUT_BATCHES
+        return bool(self.partitions) or self.health.tracker.diagnosis.state in _WITHOUT_BATCHES
 
     def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
         """Make room for the symbols, or raise `Rejected` when one is not allowed or there are too many."""
@@ -115,12 +115,12 @@ class Feed:
             known = f"{len(self.symbol_seen_ms)} symbols are known, at most {limits.symbols_per_feed} are allowed"
             raise Rejected(Reason.TOO_MANY_SYMBOLS, f"{len(new)} new symbols for {self.key}; {known}")
 
-    def count(self, batch: Batch, measured: Measured, arrival: Arrival, place: tuple[Partition, int]) -> int:
+    def count(self, batch: Batch, stats: BatchStats, arrival: Arrival, place: tuple[Partition, int]) -> int:
         """Add one batch to the counters, and let it be watched; `place` is the partition and offset of its record.
 
         Return when it was sent, as far as we know.
         """
-        size, unique, efficiency, _ = measured.result
+        size, unique, efficiency, _ = stats.result
         self.counted_ms = arrival.received_ms
         self.version += 1
         self.batches += 1
@@ -131,30 +131,30 @@ class Feed:
         unique_entry = unique if unique < _LARGEST else _LARGEST
         self.unique_buckets[_COUNT_BUCKET[unique_entry]] += 1
         self.efficiency_buckets[_EFFICIENCY_BUCKET[unique_entry]] += 1
-        self.symbol_messages.update(measured.names)
-        arrival, anomalies = self.watch.observe(batch, measured, arrival)
+        self.symbol_messages.update(stats.names)
+        arrival, anomalies = self.health.observe(batch, stats, arrival)
         for kind in anomalies:
             self.anomalies[kind] += 1
             self.anomaly_places[kind] = place
-        return arrival.heard_ms
+        return arrival.sent_ms
 
-    def remember(self, batch: Batch, measured: Measured, heard_ms: int) -> None:
-        """Keep what the last batch said, counted or not; `heard_ms` is when it was sent, as far as we know.
+    def remember(self, batch: Batch, stats: BatchStats, sent_ms: int) -> None:
+        """Keep what the last batch said, counted or not; `sent_ms` is when it was sent, as far as we know.
 
         What is older than what is known already changes nothing: who catches up shows no news.
         """
         seen_ms = self.symbol_seen_ms
-        for symbol in measured.symbols:
-            if seen_ms.get(symbol, heard_ms) <= heard_ms:
-                seen_ms[symbol] = heard_ms
-        if heard_ms < self.last_received_ms:
+        for symbol in stats.symbols:
+            if seen_ms.get(symbol, sent_ms) <= sent_ms:
+                seen_ms[symbol] = sent_ms
+        if sent_ms < self.last_received_ms:
             return
         self.version += 1
-        self.last = measured.result
+        self.last = stats.result
         self.last_batch_ms = max(self.last_batch_ms, batch.timestamp_ms)
-        self.last_received_ms = heard_ms
-        if measured.stamps and measured.stamps[-1] > self.last_message_ms:
-            self.last_message_ms = int(measured.stamps[-1])
+        self.last_received_ms = sent_ms
+        if stats.stamps and stats.stamps[-1] > self.last_message_ms:
+            self.last_message_ms = int(stats.stamps[-1])
 
     def set_back(self, now_ms: int) -> None:
         """Let no moment be later than now, because our clock was set back."""
@@ -162,7 +162,7 @@ class Feed:
         self.last_received_ms = min(self.last_received_ms, now_ms)
         self.symbol_seen_ms.update((s, now_ms) for s, seen in list(self.symbol_seen_ms.items()) if seen > now_ms)
         self._retire_due_ms = min(self._retire_due_ms, now_ms)
-        self.watch.set_back(now_ms)
+        self.health.set_back(now_ms)
         self.version += 1
 
     @property
@@ -170,7 +170,7 @@ class Feed:
         """Whether it is expected, or came so often that nobody has just made it up."""
         batches, span_ms = ESTABLISHED_SPAN
         has_lasted = self.batches >= batches and self.counted_ms - self.began_ms >= span_ms
-        return self.watch.is_expected or self.batches >= ESTABLISHED_BATCHES or has_lasted
+        return self.health.is_expected or self.batches >= ESTABLISHED_BATCHES or has_lasted
 
     def is_idle(self, now_ms: int) -> bool:
         """Return whether it may make room for another feed."""
@@ -187,5 +187,5 @@ class Feed:
         self._retire_due_ms = min((seen for _, seen in others if seen >= oldest), default=0) + SYMBOL_RETENTION_MS
         for symbol in retired:
             del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
-        self.watch.quality.forget(retired)
+        self.health.quality.forget(retired)
         return len(retired)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from exporter.analyzers.event_time import Order
-from exporter.analyzers.freshness import Freshness, Movement
+from exporter.analyzers.event_time import EventTimeWatermark
+from exporter.analyzers.freshness import Freshness, PriceActivity
 from exporter.analyzers.latency import Latency
 from exporter.analyzers.message_age import Ages
 from exporter.analyzers.quality import Quality
-from exporter.analyzers.symbols import Coverage, Named, NoSymbolNames, SymbolCounts, SymbolNames
+from exporter.analyzers.symbols import Coverage, NoSymbolSelector, ShownSymbols, SymbolCounts, SymbolSelector
 from exporter.analyzers.thresholds import frozen_policy, silence_policy, thresholds_of
-from exporter.config.schema import Config, ShownSymbols, Thresholds
+from exporter.config.schema import Config, SymbolsConfig, Thresholds
 from exporter.decoding.batch import Batch
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.feeds.calendar import Calendar, Plan, Schedule
 from exporter.feeds.divergence import Divergence
 from exporter.feeds.rejections import Blame, Traffic
-from exporter.feeds.states import Diagnosis, Facts, FeedState, Scope, StateTracker
+from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, StateTracker
 from exporter.model import Anomaly, Arrival, FeedKey
 
 # A symbol is stale when it was in no batch for so long, and missing after so long.
@@ -28,10 +28,10 @@ MISSING_SYMBOL_MS = 300_000
 _LEARNING = (FeedState.OK, FeedState.UNKNOWN)
 
 
-class Surroundings(NamedTuple):
-    """What is known at a moment beside the feed itself; see `Facts`. `topics` are those on which it is, or may be."""
+class HealthContext(NamedTuple):
+    """What is known at a moment beside the feed itself; see `HealthInputs`. `topics`: where it is, or may be."""
 
-    standing_since_ms: int = 0
+    stalled_since_ms: int = 0
     is_catching_up: bool = False
     is_reachable: bool = True
     is_sole_reader: bool = False
@@ -39,7 +39,7 @@ class Surroundings(NamedTuple):
     topics: Sequence[Traffic] = ()
 
 
-class Watch:
+class FeedHealth:
     """What is watched of one feed.
 
     `plan` and `symbols` are those of the last `look`; `symbols` is None while it is too early to call one missing.
@@ -51,8 +51,8 @@ class Watch:
         "_coverage_wanted",
         "_looked_ms",
         "_names",
-        "_order",
         "_schedule",
+        "_watermark",
         "ages",
         "blame",
         "coverage",
@@ -60,9 +60,9 @@ class Watch:
         "freshness",
         "is_expected",
         "latency",
-        "movement",
         "named",
         "plan",
+        "price_activity",
         "quality",
         "symbols",
         "tracker",
@@ -74,49 +74,51 @@ class Watch:
         schedule: Schedule,
         expected: Sequence[str] | None,
         quality: Quality,
-        names: SymbolNames | NoSymbolNames,
-        order: Order,
+        names: SymbolSelector | NoSymbolSelector,
+        order: EventTimeWatermark,
     ) -> None:
         self.latency = Latency()
         self.ages = Ages()
         self.quality = quality
         self.freshness = Freshness(silence_policy(rule))
-        self.movement = Movement(frozen_policy(rule))
+        self.price_activity = PriceActivity(frozen_policy(rule))
         self.coverage = Coverage(expected or (), STALE_SYMBOL_MS, MISSING_SYMBOL_MS)
         self.plan = Plan(None, 0)
         self.symbols: SymbolCounts | None = None
-        self.named: Named | None = None
+        self.named: ShownSymbols | None = None
         self.divergence: Divergence | None = None
         self.blame = Blame()
         self.tracker = StateTracker(0)
         self._began_ms = 0
         self._looked_ms = 0
         self._names = names
-        self._order = order
+        self._watermark = order
         self._schedule = schedule
         self._coverage_wanted = rule.coverage
         self.is_expected = expected is not None
 
-    def observe(self, batch: Batch, measured: Measured, arrival: Arrival) -> tuple[Arrival, Sequence[Anomaly]]:
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> tuple[Arrival, Sequence[Anomaly]]:
         """Take one counted batch into account, and return what is suspicious in it.
 
         The arrival that is returned is that of old data when the batch replays what is past.
         """
-        told_ms = measured.stamps[-1] if measured.stamps else batch.timestamp_ms
+        event_time_ms = stats.stamps[-1] if stats.stamps else batch.timestamp_ms
         quality = self.quality
-        if not self._order.is_news(told_ms, arrival.received_ms) and self._is_past(told_ms, batch, measured, arrival):
-            recorded_ms = min(arrival.record_ms or told_ms, told_ms)
+        if not self._watermark.is_on_time(event_time_ms, arrival.received_ms) and self._is_late(
+            event_time_ms, batch, stats, arrival
+        ):
+            recorded_ms = min(arrival.record_ms or event_time_ms, event_time_ms)
             arrival, quality = Arrival(int(recorded_ms), arrival.received_ms, is_live=False), quality.without_memory()
-        self.latency.observe(batch, measured, arrival)
-        self.ages.observe(batch, measured, arrival)
-        self.freshness.observe(batch, measured, arrival)
-        return arrival, quality.examine(batch, measured, arrival)
+        self.latency.observe(batch, stats, arrival)
+        self.ages.observe(batch, stats, arrival)
+        self.freshness.observe(batch, stats, arrival)
+        return arrival, quality.examine(batch, stats, arrival)
 
-    def _is_past(self, told_ms: float, batch: Batch, measured: Measured, arrival: Arrival) -> bool:
+    def _is_late(self, event_time_ms: float, batch: Batch, stats: BatchStats, arrival: Arrival) -> bool:
         """Tell a batch that replays what is past from one whose symbols are merely quiet, and from a turn back."""
-        if measured.stamps and not self.quality.knows_newer(batch.data):
+        if stats.stamps and not self.quality.knows_newer(batch.data):
             return False
-        return not self._order.turns_back(told_ms, arrival.received_ms, self.freshness.silent_limit_ms)
+        return not self._watermark.turns_back(event_time_ms, arrival.received_ms, self.freshness.silent_limit_ms)
 
     def begin(self, now_ms: int) -> None:
         """Watch from now on: the feed has come to us."""
@@ -130,7 +132,7 @@ class Watch:
     def set_back(self, now_ms: int) -> None:
         """Let no moment be later than now, because our clock was set back."""
         self._began_ms, self._looked_ms = min(self._began_ms, now_ms), min(self._looked_ms, now_ms)
-        for part in (self.freshness, self.movement, self.quality, self.coverage, self.blame, self.tracker):
+        for part in (self.freshness, self.price_activity, self.quality, self.coverage, self.blame, self.tracker):
             part.set_back(now_ms)
 
     @property
@@ -163,27 +165,27 @@ class Watch:
         whose = "its records" if found is self.blame.named else "records of its topic that name no feed"
         return f"{whose} are rejected: {found}"
 
-    def look(self, seen_ms: Mapping[str, int], around: Surroundings, now_ms: int) -> Diagnosis:
+    def look(self, seen_ms: Mapping[str, int], around: HealthContext, now_ms: int) -> Diagnosis:
         """Say how the feed is, once a second; `seen_ms` is when each symbol was last in a batch."""
         if not self.is_watching:
             self.begin(now_ms)
         freshness = self.freshness
         # Judged at the moment when the feed was heard last: a silent feed misses no symbols.
-        if freshness.last_heard_ms != self._looked_ms:
-            self._looked_ms = freshness.last_heard_ms
-            self.blame.hear(freshness.last_heard_ms, around.topics, now_ms)
-            self.symbols = self.coverage.look(seen_ms, freshness.last_heard_ms)
+        if freshness.last_sent_ms != self._looked_ms:
+            self._looked_ms = freshness.last_sent_ms
+            self.blame.hear(freshness.last_sent_ms, around.topics, now_ms)
+            self.symbols = self.coverage.look(seen_ms, freshness.last_sent_ms)
         diagnosis = self.tracker.step(self._facts(around, now_ms), now_ms)
-        self.movement.see(self.quality.last_price_change_ms)
+        self.price_activity.see(self.quality.last_price_change_ms)
         is_learning = diagnosis.state in _LEARNING
         freshness.settle(is_learning)
-        self.movement.settle(is_learning)
+        self.price_activity.settle(is_learning)
         return diagnosis
 
-    def name_symbols(
+    def select_symbols(
         self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int
     ) -> None:
-        """Choose which symbols are shown by name, once a second; see `SymbolNames.look`."""
+        """Choose which symbols are shown by name, once a second; see `SymbolSelector.look`."""
         self.named = self._names.look(seen_ms, messages, total_messages, now_ms)
 
     @property
@@ -192,24 +194,24 @@ class Watch:
         changed_ms = self.quality.last_price_change_ms
         return max(changed_ms, self._began_ms) if changed_ms else 0
 
-    def _facts(self, around: Surroundings, now_ms: int) -> Facts:
+    def _facts(self, around: HealthContext, now_ms: int) -> HealthInputs:
         freshness, symbols = self.freshness, self.symbols
-        limit_ms, heard_ms = freshness.silent_limit_ms, freshness.last_heard_ms
-        is_heard = heard_ms and now_ms - max(heard_ms, self.plan.since_ms) <= limit_ms
-        return Facts(
+        limit_ms, sent_ms = freshness.silent_limit_ms, freshness.last_sent_ms
+        is_heard = sent_ms and now_ms - max(sent_ms, self.plan.since_ms) <= limit_ms
+        return HealthInputs(
             silent_limit_ms=limit_ms,
-            last_heard_ms=heard_ms,
+            last_sent_ms=sent_ms,
             last_arrival_ms=freshness.last_arrival_ms,
             expected_since_ms=self.plan.since_ms,
             planned=self.plan.reason,
             pace_ms=freshness.pace_ms,
             delayed_limit_ms=freshness.delayed_limit_ms,
             last_change_ms=self._last_change_ms,
-            frozen_limit_ms=self.movement.limit_ms,
+            frozen_limit_ms=self.price_activity.limit_ms,
             symbols_active=symbols.active if symbols else 0,
             symbols_expected=symbols.expected if symbols else 0,
             coverage=self._coverage_wanted,
-            standing_since_ms=around.standing_since_ms,
+            stalled_since_ms=around.stalled_since_ms,
             is_catching_up=around.is_catching_up,
             is_reachable=around.is_reachable,
             is_expected=self.is_expected and around.is_sole_reader,
@@ -219,22 +221,24 @@ class Watch:
         )
 
 
-def watches(config: Config) -> Callable[[FeedKey], Watch]:
+def health_factory(config: Config) -> Callable[[FeedKey], FeedHealth]:
     """Return what makes the watch of a feed, as configured."""
     calendar = Calendar(config.feeds.calendar)
     expected = {each.feed: each.symbols for each in config.feeds.expected}
     feeds, limit = config.feeds, config.input.limits.symbols_per_feed
-    past_ms = round(config.input.live_age * 1000)
+    late_ms = round(config.input.live_age * 1000)
 
-    def watch(feed: FeedKey) -> Watch:
+    def health(feed: FeedKey) -> FeedHealth:
         rule = thresholds_of(feed, feeds.thresholds, Thresholds())
         quality = Quality(limit, find_duplicates=feeds.find_duplicates, ignored=rule.ignore_anomalies)
-        return Watch(rule, calendar.of(feed), expected.get(feed), quality, _names(feeds.symbols), Order(past_ms))
+        return FeedHealth(
+            rule, calendar.of(feed), expected.get(feed), quality, _names(feeds.symbols), EventTimeWatermark(late_ms)
+        )
 
-    return watch
+    return health
 
 
-def _names(symbols: ShownSymbols) -> SymbolNames | NoSymbolNames:
+def _names(symbols: SymbolsConfig) -> SymbolSelector | NoSymbolSelector:
     if symbols.shown or symbols.stalest:
-        return SymbolNames(symbols.shown, symbols.stalest, STALE_SYMBOL_MS)
-    return NoSymbolNames()
+        return SymbolSelector(symbols.shown, symbols.stalest, STALE_SYMBOL_MS)
+    return NoSymbolSelector()

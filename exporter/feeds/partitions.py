@@ -30,7 +30,7 @@ class TopicCounts:
         self.reset_ms: dict[ResetCause, int] = {}
 
 
-class Seat:
+class PartitionFeed:
     """A feed on one partition: its counters, and what its next summary will say of this partition."""
 
     __slots__ = ("feed", "window")
@@ -40,7 +40,7 @@ class Seat:
         self.window = Window()
 
 
-class Ownership:
+class AssignedPartition:
     """One partition while it is ours."""
 
     def __init__(self, start: Start, counted: int, topic: TopicCounts) -> None:
@@ -58,7 +58,7 @@ class Ownership:
         self.end_at_start = start.end
         self.counted = counted
         self.topic = topic
-        self.seats: dict[tuple[str, str, str], Seat] = {}  # by the names of the feed
+        self.seats: dict[tuple[str, str, str], PartitionFeed] = {}  # by the names of the feed
         self.rejected: set[Feed] = set()  # the feeds that rejected records named
         self.last_record_ms = 0
 

@@ -114,11 +114,11 @@ class Blame:
         self._strays_at_first = 0
         self._strays_when_heard = 0
 
-    def hear(self, heard_ms: int, topics: Sequence[Traffic], now_ms: int) -> None:
+    def hear(self, sent_ms: int, topics: Sequence[Traffic], now_ms: int) -> None:
         """Learn, once a second, when the feed was heard last: what was rejected until then explains no silence."""
-        if heard_ms == self._heard_ms:
+        if sent_ms == self._heard_ms:
             return
-        self._heard_ms = heard_ms
+        self._heard_ms = sent_ms
         self._strays_when_heard = _strays(topics)
         if self.named.total:
             self.named = Rejections()

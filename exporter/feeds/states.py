@@ -74,21 +74,21 @@ class Silence(NamedTuple):
         return Scope.TOPIC if topic in self.topics else Scope.FEED
 
 
-class Facts(NamedTuple):
+class HealthInputs(NamedTuple):
     """All that is known of a feed at a moment. Times are Unix milliseconds by our clock, 0 is never or unknown.
 
-    `last_heard_ms`: when the feed is known to have sent. `last_arrival_ms`: when we last read a batch, however old.
+    `last_sent_ms`: when the feed is known to have sent. `last_arrival_ms`: when we last read a batch, however old.
     `expected_since_ms`: when it was last allowed to be silent by the calendar, whose present reason is `planned`.
     `silent_limit_ms`, `delayed_limit_ms`, `frozen_limit_ms`: limits on silence, `pace_ms` and resting prices; None:
     not judged. `symbols_active` of `symbols_expected` (0: not judged) are to be a `coverage` or more.
-    `standing_since_ms`: since when a partition of the feed has records that we do not read.
+    `stalled_since_ms`: since when a partition of the feed has records that we do not read.
     `is_expected`: by configuration, and if it were anywhere, it would be here. `silence`: how far one would reach.
     `listening_since_ms`: since when we read what comes, as the tracker knows it.
     `rejected`: what was rejected of the feed within `silent_limit_ms`, in words; empty when nothing was.
     """
 
     silent_limit_ms: int
-    last_heard_ms: int = 0
+    last_sent_ms: int = 0
     last_arrival_ms: int = 0
     expected_since_ms: int = 0
     planned: str | None = None
@@ -99,7 +99,7 @@ class Facts(NamedTuple):
     symbols_active: int = 0
     symbols_expected: int = 0
     coverage: float = 0.0
-    standing_since_ms: int = 0
+    stalled_since_ms: int = 0
     is_catching_up: bool = False
     is_reachable: bool = True
     is_expected: bool = False
@@ -113,7 +113,7 @@ class Facts(NamedTuple):
 
     def stands(self, now_ms: int, for_ms: int) -> bool:
         """Whether a partition has grown without us for so long."""
-        return 0 < self.standing_since_ms <= now_ms - for_ms
+        return 0 < self.stalled_since_ms <= now_ms - for_ms
 
 
 _OK = Diagnosis(FeedState.OK)
@@ -133,21 +133,21 @@ def survey(feeds: Iterable[tuple[str, bool]]) -> Silence:
     return Silence(frozenset(topic for topic in silent if total[topic] > 1), len(silent) == len(total) > 1)
 
 
-def diagnose(facts: Facts, now_ms: int) -> Diagnosis:
+def diagnose(facts: HealthInputs, now_ms: int) -> Diagnosis:
     """Return what the facts mean. Time alone never makes a feed better."""
     if facts.planned is not None:
         return Diagnosis(FeedState.MAINTENANCE, (facts.planned,))
-    quiet_ms = now_ms - max(facts.last_heard_ms, facts.expected_since_ms)
-    is_overdue = facts.last_heard_ms == 0 or quiet_ms > facts.silent_limit_ms
+    quiet_ms = now_ms - max(facts.last_sent_ms, facts.expected_since_ms)
+    is_overdue = facts.last_sent_ms == 0 or quiet_ms > facts.silent_limit_ms
     if facts.stands(now_ms, STANDING_MS if is_overdue else STALLED_MS):
-        standing = _for(now_ms - facts.standing_since_ms)
+        standing = _for(now_ms - facts.stalled_since_ms)
         return Diagnosis(FeedState.SIDECAR_STALLED, (f"the partition grows, the sidecar has not advanced {standing}",))
     if is_overdue:
         return _unheard(facts, now_ms, quiet_ms)
     return _OK if facts.is_catching_up else _heard(facts)
 
 
-def _unheard(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
+def _unheard(facts: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
     """Tell apart a feed that does not send and one that we cannot hear."""
     if not facts.is_reachable:
         return Diagnosis(FeedState.UNKNOWN, ("the broker does not answer",), Scope.ALL)
@@ -156,7 +156,7 @@ def _unheard(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
     listening_ms = now_ms - facts.listening_since_ms
     if listening_ms < GRACE_MS:
         return Diagnosis(FeedState.UNKNOWN, ("the sidecar has just begun to listen",))
-    if facts.last_heard_ms:
+    if facts.last_sent_ms:
         return _silent(facts, now_ms, quiet_ms)
     if facts.rejected:
         return Diagnosis(FeedState.REJECTED, (f"no valid batch yet, {facts.rejected}",))
@@ -166,7 +166,7 @@ def _unheard(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
     return Diagnosis(FeedState.UNKNOWN, ("not heard yet",))
 
 
-def _silent(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
+def _silent(facts: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
     if now_ms - facts.last_arrival_ms <= facts.silent_limit_ms:
         return Diagnosis(FeedState.DELAYED, (f"all batches are old, nothing newer {_for(quiet_ms)}",))
     if facts.rejected:
@@ -175,9 +175,9 @@ def _silent(facts: Facts, now_ms: int, quiet_ms: int) -> Diagnosis:
     return Diagnosis(FeedState.SILENT, (reason,), facts.silence)
 
 
-def _heard(facts: Facts) -> Diagnosis:
+def _heard(facts: HealthInputs) -> Diagnosis:
     """Judge what the feed sends by what was known when it was heard last."""
-    resting_ms = facts.last_heard_ms - max(facts.last_change_ms, facts.expected_since_ms)
+    resting_ms = facts.last_sent_ms - max(facts.last_change_ms, facts.expected_since_ms)
     limit_ms = facts.frozen_limit_ms
     if limit_ms is not None and facts.last_change_ms and resting_ms > limit_ms:
         reason = f"it sends, but no price has changed {_for(resting_ms)}, the limit is {_seconds(limit_ms)}"
@@ -228,7 +228,7 @@ class StateTracker:
         self._better_since_ms: int | None = None
         self._worse_since_ms: int | None = None
 
-    def step(self, facts: Facts, now_ms: int) -> Diagnosis:
+    def step(self, facts: HealthInputs, now_ms: int) -> Diagnosis:
         """Take the facts of now into account, once a second, and return what holds."""
         if facts.is_deaf(now_ms):
             self.listening_since_ms = now_ms

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from exporter.config.schema import Limits
 from exporter.decoding.names import FeedFilter, check_feed
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import Watch
+from exporter.feeds.health import FeedHealth
 from exporter.model import FeedKey, Reason, Rejected
 
 # Symbols that are looked at for that, at most, when those of all feeds are too many: about half a millisecond.
@@ -27,13 +27,13 @@ class FeedTable:
     `symbols` is how many symbols all feeds have, `forgotten` how many feeds made room for others so far.
     """
 
-    def __init__(self, limits: Limits, wanted: FeedFilter, watch: Callable[[FeedKey], Watch]) -> None:
+    def __init__(self, limits: Limits, wanted: FeedFilter, health: Callable[[FeedKey], FeedHealth]) -> None:
         self.limits = limits
         self.feeds: dict[FeedKey, Feed] = {}
         self.symbols = 0
         self.forgotten = 0
         self._wanted = wanted
-        self._watch = watch
+        self._health = health
         self._idle: list[Feed] = []  # the one that is idle the longest comes last
         self._looked_ms = 0
         self._next = 0  # whose symbols are looked at next
@@ -50,11 +50,11 @@ class FeedTable:
             return None
         if len(self.feeds) >= self.limits.feeds and not self._forget_one(now_ms, let_go):
             raise Rejected(Reason.TOO_MANY_FEEDS, f"{key} would be one more than the {self.limits.feeds} allowed")
-        return Feed(key, self._watch(key))
+        return Feed(key, self._health(key))
 
     def expect(self, key: FeedKey) -> None:
         """Keep a feed before it is heard: it must exist, so its counters begin at 0 now."""
-        self.keep(Feed(key, self._watch(key)))
+        self.keep(Feed(key, self._health(key)))
 
     def keep(self, feed: Feed) -> None:
         """Remember a feed that `find` has made."""

@@ -37,7 +37,7 @@ CONSUMER = {
     "enable.auto.offset.store": False,
     # Also what makes a successor wait until the offsets of a dead predecessor's transaction are decided (KIP-447).
     "isolation.level": "read_committed",
-    # An offset that is not to be had any more is an error, so that what was lost is counted; see `source._retake`.
+    # An offset that is not to be had any more is an error, so that what was lost is counted; see `source._reassign`.
     "auto.offset.reset": "error",
     "enable.partition.eof": True,
     "topic.metadata.refresh.interval.ms": 10_000,

@@ -61,7 +61,7 @@ _ADVICE = (
 _ADVERTISED = "the brokers advertise this address: make their advertised.listeners one that can be reached from here"
 
 
-class Trouble(NamedTuple):
+class ConnectionFault(NamedTuple):
     """Why a broker, by its `host:port`, cannot be used; `is_advertised`: other brokers gave that address."""
 
     broker: str
@@ -78,7 +78,7 @@ class Trouble(NamedTuple):
         return f"{self.broker}: {self.trouble}; {self.advice}"
 
 
-def understood(text: str, servers: str) -> Trouble | None:
+def parse_fault(text: str, servers: str) -> ConnectionFault | None:
     """Return what librdkafka means by an error of a connection, or by the line about it; None when it is no such.
 
     `servers` are the addresses that are configured.
@@ -89,7 +89,7 @@ def understood(text: str, servers: str) -> Trouble | None:
     why, broker = printable(found["why"], WORDS_MAX), found["broker"]
     told = f"{why} {found['state'] or ''}"
     words = next((words for pattern, words in MEANINGS if pattern.search(told)), why)
-    return Trouble(broker, words, found["id"] != "bootstrap" and broker.lower() not in addresses(servers))
+    return ConnectionFault(broker, words, found["id"] != "bootstrap" and broker.lower() not in addresses(servers))
 
 
 def addresses(servers: str) -> list[str]:
@@ -103,7 +103,7 @@ def advice(trouble: str) -> str:
     return next(text for pattern, text in _ADVICE if re.search(pattern, trouble, re.IGNORECASE))
 
 
-def examined(trouble: Trouble, properties: Mapping[str, str]) -> Trouble:
+def diagnose(trouble: ConnectionFault, properties: Mapping[str, str]) -> ConnectionFault:
     """Return what is wrong in more detail where a look at the certificates tells; that may take some seconds."""
     fault = ""
     if trouble.trouble == _UNTRUSTED:
@@ -113,7 +113,7 @@ def examined(trouble: Trouble, properties: Mapping[str, str]) -> Trouble:
     return trouble._replace(trouble=f"{trouble.trouble}: {fault}") if fault else trouble
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return what an error says, of one of Kafka's only its text, on one line and without secrets."""
     return printable(str(error.args[0].str()) if isinstance(error, KafkaException) else str(error), WORDS_MAX)
 
@@ -131,7 +131,7 @@ class Unreachable(logging.Filter):
         self._servers = servers
         self._properties = properties
         self._clock = clock
-        self._examined: dict[Trouble, tuple[float, Trouble]] = {}
+        self._examined: dict[ConnectionFault, tuple[float, ConnectionFault]] = {}
         self._heard: tuple[float, str] = float("-inf"), ""
 
     def heard(self) -> str:
@@ -139,15 +139,15 @@ class Unreachable(logging.Filter):
         at, text = self._heard
         return text if self._clock() - at < LOOK_SECONDS else ""
 
-    def explained(self, text: str) -> Trouble | None:
+    def explained(self, text: str) -> ConnectionFault | None:
         """Return what an error of a connection means; None when it is no such."""
-        trouble = understood(text, self._servers)
+        trouble = parse_fault(text, self._servers)
         if trouble is None:
             return None
         now = self._clock()
         at, known = self._examined.get(trouble, (float("-inf"), trouble))
         if now - at >= LOOK_SECONDS:
-            known = examined(trouble, self._properties)
+            known = diagnose(trouble, self._properties)
             self._examined = {each: (at, of) for each, (at, of) in self._examined.items() if now - at < LOOK_SECONDS}
             self._examined[trouble] = now, known
         return known

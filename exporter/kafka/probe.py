@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from exporter.kafka.connection_errors import said
+from exporter.kafka.connection_errors import error_text
 from exporter.kafka.unreadable import Gap, Place, Places, readable_from
 from exporter.model import Partition
 from exporter.runtime import logs
@@ -147,7 +147,7 @@ class SearchedPlaces(Places):
             finally:
                 consumer.close()
         except (KafkaException, TimeoutError) as error:
-            log.info("the end of what cannot be read is unknown, retrying", extra={"error": said(error)})
+            log.info("the end of what cannot be read is unknown, retrying", extra={"error": error_text(error)})
         finally:
             if not result.done():
                 result.set_result(None)

@@ -49,7 +49,7 @@ def _anomalies(name: str, labels: str, feed: Feed) -> str:
 
 def _unreadable(name: str, labels: str, feed: Feed) -> str:
     return "".join(
-        [f'{name}_total{{{labels},field="{field}"}} {n}\n' for field, n in feed.watch.quality.unreadable.items()]
+        [f'{name}_total{{{labels},field="{field}"}} {n}\n' for field, n in feed.health.quality.unreadable.items()]
     )
 
 

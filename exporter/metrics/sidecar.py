@@ -76,7 +76,7 @@ class SidecarMetrics:
         feeds = list(self._loop.analysis.table.feeds.values())
         known = self._texts  # other scrapes go on with the one that they began with
         changed = (feed for feed in feeds if feed not in known or known[feed].version != feed.version)
-        known.update(self._loop.visits.each(changed, self._rendered))
+        known.update(self._loop.read_access.each(changed, self._rendered))
         if len(known) > len(feeds):
             self._texts = {feed: known[feed] for feed in feeds}
             self._labels = {feed: self._label_text(feed) for feed in feeds}

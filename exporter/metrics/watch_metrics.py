@@ -24,17 +24,17 @@ _HOPS = tuple(stage for stage in Stage if stage is not Stage.END_TO_END)
 
 
 def _intervals(name: str, labels: str, feed: Feed) -> str:
-    intervals = feed.watch.freshness.intervals
+    intervals = feed.health.freshness.intervals
     return buckets(name, labels, _INTERVAL_LE, intervals.buckets, intervals.sum)
 
 
 def _ages(name: str, labels: str, feed: Feed) -> str:
-    ages = feed.watch.ages
+    ages = feed.health.ages
     return buckets(name, labels, _AGE_LE, ages.buckets, ages.sum_ms / 1000)
 
 
 def _stages(name: str, labels: str, feed: Feed) -> str:
-    hops = feed.watch.latency.hops
+    hops = feed.health.latency.hops
     return "".join(
         [
             buckets(name, f'{labels},stage="{stage}"', _LATENCY_LE, hops[stage].buckets, hops[stage].sum_ms / 1000)
@@ -44,19 +44,19 @@ def _stages(name: str, labels: str, feed: Feed) -> str:
 
 
 def _end_to_end(name: str, labels: str, feed: Feed) -> str:
-    hop = feed.watch.latency.hops[Stage.END_TO_END]
+    hop = feed.health.latency.hops[Stage.END_TO_END]
     return buckets(name, labels, _LATENCY_LE, hop.buckets, hop.sum_ms / 1000)
 
 
 def _skews(name: str, labels: str, feed: Feed) -> str:
-    hops = feed.watch.latency.hops
+    hops = feed.health.latency.hops
     return "".join([f'{name}_total{{{labels},stage="{stage}"}} {hops[stage].skewed}\n' for stage in Stage])
 
 
 def _offsets(name: str, labels: str, feed: Feed) -> str:
     if not feed.partitions:
         return ""
-    hops = feed.watch.latency.hops
+    hops = feed.health.latency.hops
     return "".join([f'{name}{{{labels},stage="{stage}"}} {hops[stage].skew_seconds}\n' for stage in Stage])
 
 
@@ -69,19 +69,19 @@ def _gauge(value: Callable[[Feed], float | None]) -> Lines[Feed]:
 
 
 def _symbols(name: str, labels: str, feed: Feed) -> str:
-    counts = feed.watch.symbols
+    counts = feed.health.symbols
     if counts is None or not feed.partitions:
         return ""
     return "".join([f'{name}{{{labels},status="{status}"}} {getattr(counts, status)}\n' for status in SymbolStatus])
 
 
 def _expected_symbols(feed: Feed) -> float | None:
-    counts = feed.watch.symbols
+    counts = feed.health.symbols
     return None if counts is None else counts.expected
 
 
 def _symbol_messages(name: str, labels: str, feed: Feed) -> str:
-    named = feed.watch.named
+    named = feed.health.named
     if named is None:
         return ""
     counts = [(each.symbol, each.messages) for each in named.symbols]
@@ -90,7 +90,7 @@ def _symbol_messages(name: str, labels: str, feed: Feed) -> str:
 
 
 def _symbols_seen(name: str, labels: str, feed: Feed) -> str:
-    named = feed.watch.named
+    named = feed.health.named
     if named is None or not feed.partitions:
         return ""
     return "".join([f"{name}{{{labels},{_symbol(each.symbol)}}} {each.seen_ms / 1000}\n" for each in named.symbols])
@@ -101,26 +101,26 @@ def _symbol(name: str) -> str:
 
 
 def _typical_divergence(feed: Feed) -> float | None:
-    found = feed.watch.divergence
+    found = feed.health.divergence
     return None if found is None else found.typical
 
 
 def _widest_divergence(feed: Feed) -> float | None:
-    found = feed.watch.divergence
+    found = feed.health.divergence
     return None if found is None else found.widest
 
 
 def _expected(name: str, labels: str, feed: Feed) -> str:
-    watch = feed.watch
-    if not (feed.partitions or watch.is_expected):
+    health = feed.health
+    if not (feed.partitions or health.is_expected):
         return ""
-    return f"{name}{{{labels}}} {int(watch.plan.reason is None)}\n"
+    return f"{name}{{{labels}}} {int(health.plan.reason is None)}\n"
 
 
 def _states(name: str, labels: str, feed: Feed) -> str:
     if not feed.has_state:
         return ""
-    state = feed.watch.tracker.diagnosis.state
+    state = feed.health.tracker.diagnosis.state
     return "".join([f'{name}{{{labels},state="{each}"}} {int(each is state)}\n' for each in FeedState])
 
 
@@ -165,13 +165,13 @@ WATCH_FAMILIES: tuple[Row[Feed], ...] = (
         "marketdata_catch_up_batches",
         "counter",
         "Batches that were old when they were read, or replayed; kept out of latencies, intervals and states.",
-        counter(lambda feed: feed.watch.latency.catch_up),
+        counter(lambda feed: feed.health.latency.catch_up),
     ),
     Row(
         "marketdata_feed_last_price_change_timestamp_seconds",
         "gauge",
         "When any price was last another than before, or a newer trade came, Unix time.",
-        stamp(lambda feed: feed.watch.quality.last_price_change_ms),
+        stamp(lambda feed: feed.health.quality.last_price_change_ms),
         "seconds",
     ),
     Row("marketdata_feed_symbols", "gauge", "Symbols by status.", _symbols),
@@ -212,7 +212,7 @@ WATCH_FAMILIES: tuple[Row[Feed], ...] = (
         "marketdata_feed_stale_threshold_seconds",
         "gauge",
         "How long the feed may be silent.",
-        _gauge(lambda feed: feed.watch.freshness.silent_limit_ms / 1000),
+        _gauge(lambda feed: feed.health.freshness.silent_limit_ms / 1000),
         "seconds",
     ),
     Row(

@@ -16,9 +16,9 @@ from exporter.instrument.histogram import Histogram
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
 from exporter.publishing.backlog import Backlog
-from exporter.publishing.channels.channel import Cause, Channel, ChannelError, Ending, Outcome
+from exporter.publishing.channels.channel import Cause, Channel, ChannelError, CommitResult, CommitState
 from exporter.publishing.dispatch import Dispatch
-from exporter.publishing.retry import Patience
+from exporter.publishing.retry import RetryPolicy
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock
 from exporter.runtime.worker import Task, Worker
@@ -95,10 +95,10 @@ class Publisher:
         self._commit_interval = commit_interval
         self._clock = clock
         self._report = report
-        self._patience = Patience()
+        self._retry = RetryPolicy()
         self._worker = worker
         self._opening: Task[None] | None = None
-        self._sealing: Task[Outcome] | None = None
+        self._sealing: Task[CommitResult] | None = None
         self._state = _State.CLOSED
         self._spoiled = False  # what was sent belongs in part to partitions that are lost: it must not be committed
         self._called_at = 0.0
@@ -166,9 +166,9 @@ class Publisher:
         return self._clock.monotonic() - max(self._called_at, self._channel.alive_at)
 
     @property
-    def complaint(self) -> str:
+    def needs_operator(self) -> str:
         """What keeps events from being published until somebody helps; empty when nothing does."""
-        return self._patience.complaint
+        return self._retry.needs_operator
 
     # How it goes.
 
@@ -182,11 +182,11 @@ class Publisher:
 
     def _failed(self, cause: Cause, trouble: str) -> None:
         """Count and tell what went wrong, and wait for a while."""
-        now, complaint = self._clock.monotonic(), self.complaint
+        now, needs_operator = self._clock.monotonic(), self.needs_operator
         self.counts.commit_failures[cause] += 1
-        self._due = now + self._patience.failed(cause, trouble, now)
-        if self.complaint and self.complaint != complaint:
-            log.error("events cannot be published until somebody helps", extra={"trouble": self.complaint})
+        self._due = now + self._retry.failed(cause, trouble, now)
+        if self.needs_operator and self.needs_operator != needs_operator:
+            log.error("events cannot be published until somebody helps", extra={"trouble": self.needs_operator})
         elif trouble and trouble != self.trouble:
             log.warning("events cannot be published", extra={"trouble": trouble, "reason": cause.value})
         self.trouble = trouble or self.trouble
@@ -207,7 +207,7 @@ class Publisher:
 
     def _succeeded(self, now: float) -> None:
         self.trouble = ""
-        self._patience.succeeded(now)
+        self._retry.succeeded(now)
 
     def _fill(self, now: float) -> None:
         backlog = self._backlog
@@ -249,7 +249,7 @@ class Publisher:
             return
         outcome = self._sealing.result()
         ending = outcome.ending
-        if ending is Ending.UNCLEAR:
+        if ending is CommitState.UNCLEAR:
             self._state = _State.RESOLVING
             try:
                 ending = self._resolve()
@@ -257,7 +257,7 @@ class Publisher:
                 return
         self._sealing = None
         self._state, self._due = _State.IDLE, now
-        if ending is Ending.COMMITTED:
+        if ending is CommitState.COMMITTED:
             self._confirm(now)
         else:
             for dispatch in self._backlog.sent:
@@ -268,13 +268,13 @@ class Publisher:
                 self._state = _State.CLOSED
             self._failed(outcome.cause, outcome.trouble)
 
-    def _resolve(self) -> Ending:
+    def _resolve(self) -> CommitState:
         """Ask the group whether an unclear commit took place: its positions are part of it."""
         positions = self._backlog.reached()
         committed = self._group.committed(positions)
         self.counts.commit_failures["unclear"] += 1
         reached = all(committed.get(partition) == position for partition, position in positions.items())
-        return Ending.COMMITTED if reached else Ending.ABORTED
+        return CommitState.COMMITTED if reached else CommitState.ABORTED
 
     def _confirm(self, now: float) -> None:
         self.counts.commits += 1

@@ -21,11 +21,11 @@ LONGEST_PAUSE_SECONDS = 300.0
 DUPLICATE = "another process publishes as this instance: each needs an `instance` of its own"
 
 
-class Patience:
-    """`complaint` is empty unless somebody has to help."""
+class RetryPolicy:
+    """`needs_operator` is empty unless somebody has to help."""
 
     def __init__(self) -> None:
-        self.complaint = ""
+        self.needs_operator = ""
         self._fenced_at = float("-inf")
         self._fences = 0
         self._out_at = float("-inf")
@@ -35,7 +35,7 @@ class Patience:
         if cause is Cause.FENCED:
             return self._fenced(now)
         if cause is Cause.DENIED:
-            self.complaint = f"not allowed: {trouble}"
+            self.needs_operator = f"not allowed: {trouble}"
         if cause in (Cause.ABORTED, Cause.NOT_OPEN):
             self._out_at = now
         return PAUSE_SECONDS[cause]
@@ -45,7 +45,7 @@ class Patience:
         if self._has_been_alone(now):
             self._fences = 0
         if self._fences < 2:
-            self.complaint = ""
+            self.needs_operator = ""
 
     def _fenced(self, now: float) -> float:
         if now - self._out_at < OUTAGE_SECONDS:
@@ -53,7 +53,7 @@ class Patience:
         self._fences = 1 if self._has_been_alone(now) else self._fences + 1
         self._fenced_at = now
         if self._fences > 1:
-            self.complaint = DUPLICATE
+            self.needs_operator = DUPLICATE
         return self._pause()
 
     def _has_been_alone(self, now: float) -> bool:

@@ -50,7 +50,7 @@ class FairLock:
                 self._is_held = False
 
 
-class Visits:
+class ReadAccess:
     """A context for those who visit: they get the owner's `lock` as soon as a piece of its work is done.
 
     One visitor at a time waits for the lock, so the owner has its turn after each visit, however many there are.

@@ -72,7 +72,7 @@ class Redactor:
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = []
-        for view in _views(text) if self._plain else ():
+        for view in _queries(text) if self._plain else ():
             found = list(self._plain.spans(view.text))
             found += [_widened(view.text, *span) for span in self._base64.spans(view.text)]
             spans += [(view.starts[start], view.ends[end - 1]) for start, end in found]
@@ -132,7 +132,7 @@ def _spellings(secret: str) -> set[str]:
     plain |= {text.replace(" ", "+") for text in plain}
     # What looks quoted in the secret itself is undone together with the quoting around it; and escapes of
     # characters may look like those of bytes.
-    plain |= {view.text for text in (*plain, ascii(secret)[1:-1]) for view in _views(text)}
+    plain |= {view.text for text in (*plain, ascii(secret)[1:-1]) for view in _queries(text)}
     return {text for text in plain | {data.hex(), data.hex().upper()} if len(text) >= LENGTH_MIN}
 
 
@@ -151,7 +151,7 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _views(text: str) -> Iterator[_View]:
+def _queries(text: str) -> Iterator[_View]:
     """Yield the text as it stands, then with ever more of its quoting undone."""
     places = range(len(text))
     view = _View(text, places, range(1, len(text) + 1))

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from exporter.config.schema import InputConfig
 from exporter.config.subscription import Subscription
-from exporter.kafka.connection_errors import Unreachable, said
+from exporter.kafka.connection_errors import Unreachable, error_text
 from exporter.kafka.positions import Position, Start
 from exporter.kafka.probe import SearchedPlaces, is_of_a_place
 from exporter.kafka.unreadable import LEAST_STARTS, Gap
@@ -28,7 +28,7 @@ from exporter.source.intake import Intake
 from exporter.source.isolation import Found, Isolation
 from exporter.source.messages import Reader
 from exporter.source.offsets import Offsets, committed
-from exporter.source.reconnect import Outage
+from exporter.source.reconnect import ReconnectPolicy
 from exporter.source.topic_ids import Topics
 
 log = logs.logger("source")
@@ -84,11 +84,11 @@ class KafkaSource:
         self._unbegun: set[Partition] = set()  # handed out to us; where to begin is not known yet
         self._unbegun_at = 0.0  # since when there are any
         self._ask_at = 0.0
-        self._astray: set[Partition] = set()  # those of ours whose place in the log is gone
+        self._invalid_offsets: set[Partition] = set()  # those of ours whose place in the log is gone
         self._skips = settings.on_unreadable == "skip"
         self._places = SearchedPlaces(make_prober)
         self._isolation = isolation
-        self._outage = Outage(down_seconds)
+        self._reconnect = ReconnectPolicy(down_seconds)
         self._causes = Causes()
 
     def open(self, handler: Handler) -> None:
@@ -99,7 +99,7 @@ class KafkaSource:
     @property
     def is_reachable(self) -> bool:
         """Whether some broker answers, as far as the client says."""
-        return self._outage.is_reachable
+        return self._reconnect.is_reachable
 
     @property
     def trouble(self) -> str:
@@ -118,17 +118,17 @@ class KafkaSource:
 
     def take(self, seconds: float) -> list[Record]:
         """Return the next records, as many as `Intake` allows a turn; wait at most so long for the first."""
-        if self._outage.is_long(time.monotonic()):
+        if self._reconnect.is_long(time.monotonic()):
             self._look_for_brokers()
-        if self._outage.broken and not self._reopen(seconds):
+        if self._reconnect.broken and not self._reopen(seconds):
             return []
         if not self.subscribed and not self._subscribe():
             return []
         self._look_at_topics()
         if self._unbegun and time.monotonic() >= self._ask_at:
             self._begin(self._consumer, sorted(self._unbegun))
-        if self._astray:
-            self._retake()
+        if self._invalid_offsets:
+            self._reassign()
         if self._skips and not self.paused:
             self._step_over()
         has_more = bool(self._intake) and not self.paused
@@ -195,10 +195,10 @@ class KafkaSource:
 
     def _break(self, kind: Kind, why: str) -> None:
         """Give the consumer up: what it had is somebody else's."""
-        if self._outage.broken:
+        if self._reconnect.broken:
             return
         now = time.monotonic()
-        wait = self._outage.breaks(why, now)
+        wait = self._reconnect.breaks(why, now)
         self._causes.say(kind, why, now + wait)
         log.error("the consumer is broken", extra={"error": why, "next_try_seconds": wait})
 
@@ -210,7 +210,7 @@ class KafkaSource:
             if mine:
                 self.counts.rebalances["lost"] += 1
                 self._handler.lost(mine)
-        wait = self._outage.wait_seconds(time.monotonic())
+        wait = self._reconnect.wait_seconds(time.monotonic())
         if wait > 0:
             time.sleep(min(seconds, wait))
             return False
@@ -218,31 +218,31 @@ class KafkaSource:
         threading.Thread(target=self._consumer.close, name="consumer-close", daemon=True).start()
         self._consumer = self._make_consumer(self._on_error)
         self._topics.renew()
-        self._outage.replaced()
+        self._reconnect.replaced()
         return True
 
     def _look_for_brokers(self) -> None:
         try:
             self._consumer.list_topics(timeout=1.0)
         except KafkaException:
-            self._break(Kind.SILENT, f"no broker was found for {self._outage.down_seconds:g} s")
-        self._outage.some_broker()
+            self._break(Kind.SILENT, f"no broker was found for {self._reconnect.down_seconds:g} s")
+        self._reconnect.broker_up()
 
     # Joining the group.
 
     def _subscribe(self) -> bool:
         """Look at topics and offsets before joining: only so a later partition can be told from a new group."""
         try:
-            self._offsets.look_around(self._consumer)
+            self._offsets.snapshot(self._consumer)
         except (KafkaException, TimeoutError) as error:
             # A group that may not be used is silent; its refusal comes as an event of its own.
             if (message := self._consumer.poll(0)) is not None:
                 self._on_error(message.error())
                 return False
             # Of some connections that fail there are only lines in the log.
-            text = self._unreachable.heard() or said(error)
+            text = self._unreachable.heard() or error_text(error)
             self._causes.say(Kind.SILENT, text, time.monotonic())
-            if self.trouble == said(error):  # what is known better is in the log already
+            if self.trouble == error_text(error):  # what is known better is in the log already
                 log.warning("the group cannot be joined yet", extra={"error": text})
             return False
         self._causes.over()
@@ -310,7 +310,7 @@ class KafkaSource:
         for partition in partitions:
             self._mine.discard(partition)
             self._unbegun.discard(partition)
-            self._astray.discard(partition)
+            self._invalid_offsets.discard(partition)
             self.ends.pop(partition, None)
 
     def _starts(self, partitions: list[Partition]) -> dict[Partition, Start] | None:
@@ -323,29 +323,31 @@ class KafkaSource:
             return self._offsets.starts(self._consumer, partitions, self._handler.waiting)
         except (KafkaException, TimeoutError) as error:
             now = time.monotonic()
-            self._causes.say(Kind.SILENT, f"positions are unavailable: {said(error)}", now)
-            log.warning("positions unavailable, retrying", extra={"error": said(error), "partitions": len(partitions)})
+            self._causes.say(Kind.SILENT, f"positions are unavailable: {error_text(error)}", now)
+            log.warning(
+                "positions unavailable, retrying", extra={"error": error_text(error), "partitions": len(partitions)}
+            )
             if not self._unbegun:
                 self._unbegun_at = now
             self._unbegun |= set(partitions)
             self._ask_at = now + ASK_PAUSE_SECONDS
             if now - self._unbegun_at > ASSIGN_SECONDS:
-                self._break(Kind.SILENT, f"positions were unavailable for {ASSIGN_SECONDS:g} s: {said(error)}")
+                self._break(Kind.SILENT, f"positions were unavailable for {ASSIGN_SECONDS:g} s: {error_text(error)}")
             return None
 
     # Partitions whose place in the log is gone.
 
     def _look_at_topics(self) -> None:
         others, gone = self._offsets.look(time.monotonic())
-        self._astray |= others & self._mine
+        self._invalid_offsets |= others & self._mine
         if gone:
             names = " ".join(sorted({partition.topic for partition in gone}))
             self._causes.say(Kind.MISSING, f"deleted: {names}", time.monotonic())
             self._handler.vanished(sorted(gone))
 
-    def _retake(self) -> None:
+    def _reassign(self) -> None:
         """Let go of partitions and take them anew, as in a rebalance: so what was read is published before."""
-        partitions = sorted(self._astray)
+        partitions = sorted(self._invalid_offsets)
         try:
             self._offsets.ends(partitions)
         except KafkaException as error:
@@ -398,7 +400,7 @@ class KafkaSource:
         try:
             consumer.commit(offsets=noted, asynchronous=False)
         except KafkaException as error:
-            log.warning("the start is not noted, should it end the process", extra={"error": said(error)})
+            log.warning("the start is not noted, should it end the process", extra={"error": error_text(error)})
 
     def _isolated(self) -> list[Record]:
         """Return what children have read, or go on where they came to."""
@@ -427,7 +429,7 @@ class KafkaSource:
     def _records(self, messages: list[Any]) -> list[Record]:
         if not messages:
             return []
-        self._outage.some_broker()
+        self._reconnect.broker_up()
         records, errors = self._reader.read(messages)
         if self._places:
             self._places.passed({record.partition for record in records})
@@ -446,7 +448,7 @@ class KafkaSource:
                 self._places.failed(partition, message.offset(), error.str(), time.monotonic())
         else:
             if error.code() in _ASTRAY:
-                self._astray |= {partition} & self._mine
+                self._invalid_offsets |= {partition} & self._mine
             self._on_error(error)
 
     def _count(self, error: KafkaError) -> None:
@@ -463,7 +465,7 @@ class KafkaSource:
         text = refusal(text)
         log.warning("kafka", extra={"code": error.name(), "error": text})
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._outage.no_broker(now)
+            self._reconnect.broker_down(now)
             self._causes.say(Kind.SILENT, text, now)
         elif error.fatal() or error.code() == KafkaError._FATAL:
             # As a record the news of a fatal error has a code of its own, and does not call itself fatal.

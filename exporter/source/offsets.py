@@ -51,7 +51,7 @@ class Offsets:
         self._absent: set[Partition] = set()  # those of them whose topic is not there
         self._group_was_new = False
 
-    def look_around(self, consumer: Any) -> None:
+    def snapshot(self, consumer: Any) -> None:
         """See what there is before joining the group: only so a later partition can be told from a new group."""
         self.at_start = self._matching(consumer)
         self._group_was_new = not committed(consumer, self.at_start)

@@ -8,7 +8,7 @@ LONGEST_REOPEN_SECONDS = 60.0
 _NEVER = float("-inf")
 
 
-class Outage:
+class ReconnectPolicy:
     """`broken` is why the consumer cannot be used any more, empty while it can.
 
     A cluster of which no broker is found for `down_seconds` may have other addresses by now.
@@ -26,12 +26,12 @@ class Outage:
         """Whether some broker answers, as far as anybody said."""
         return self._down_at is None
 
-    def no_broker(self, now: float) -> None:
+    def broker_down(self, now: float) -> None:
         """Learn that none is to be found."""
         if self._down_at is None:
             self._down_at = now
 
-    def some_broker(self) -> None:
+    def broker_up(self) -> None:
         """Learn that one answers, or forget that none did."""
         self._down_at = None
 

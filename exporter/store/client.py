@@ -26,7 +26,7 @@ from exporter.store import keyspace
 from exporter.store.breaker import CircuitState
 from exporter.store.connection import OPERATION_SECONDS, Allowance, limited
 from exporter.store.pages import PageReader
-from exporter.store.refusals import is_final, said
+from exporter.store.refusals import error_text, is_final
 from exporter.store.store import Place, StoreUnavailable, SymbolStatistics
 
 OPERATIONS = ("ping", "read", "write")
@@ -47,7 +47,7 @@ class StoreRefused(StoreUnavailable):
     def __init__(
         self, error: Exception, fences: Mapping[Partition, int] = _NONE, lost: Mapping[Partition, int] = _NONE
     ) -> None:
-        super().__init__(said(error), is_final=is_final(error))
+        super().__init__(error_text(error), is_final=is_final(error))
         self.fences = fences
         self.lost = lost
 
@@ -100,7 +100,7 @@ class StoreMetrics:
             yield
 
 
-class RedisCounts:
+class RedisClient:
     """The counts in Redis; nothing is contacted before the first call.
 
     One thread writes, on one connection; readers are rare, come from any thread, and each brings its own.
@@ -137,7 +137,7 @@ class RedisCounts:
                 pipe.execute_command(*trial)  # type: ignore[no-untyped-call]
             results = pipe.execute(raise_on_error=False)
         return {
-            str(name): said(result)
+            str(name): error_text(result)
             for (name, *_), result in zip(trials, results, strict=True)
             if isinstance(result, redis.exceptions.NoPermissionError)
         }
@@ -219,9 +219,9 @@ class RedisCounts:
                 yield
             # The driver lets through what comes from sockets, TLS and the encoding of host names.
             except (redis.RedisError, OSError, UnicodeError) as error:
-                raise StoreUnavailable(said(error), is_final=is_final(error)) from error
+                raise StoreUnavailable(error_text(error), is_final=is_final(error)) from error
             except _ODD as error:
-                raise StoreUnavailable(f"answers as no Redis does: {said(error)}") from error
+                raise StoreUnavailable(f"answers as no Redis does: {error_text(error)}") from error
 
 
 # Of the URL. The driver takes others, too: some as objects, which no text is, and some that change what it returns.

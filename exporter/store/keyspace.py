@@ -123,7 +123,7 @@ def trials(keys: Keys) -> tuple[tuple[str | int, ...], ...]:
     )
 
 
-class Tally:
+class SymbolTally:
     """The symbols of a feed within one window."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class Delta(NamedTuple):
 
     first: int
     next: int
-    tallies: dict[tuple[FeedKey, int], Tally]
+    tallies: dict[tuple[FeedKey, int], SymbolTally]
 
     def arguments(self, ttl_seconds: int) -> Iterator[bytes | int]:
         """The ARGV of `APPLY`."""
@@ -167,7 +167,7 @@ def from_fence(updates: list[SymbolUpdate], fence: int) -> list[SymbolUpdate]:
 def delta(updates: Sequence[SymbolUpdate], window_ms: int) -> Delta:
     """The first of the updates, by rising offset, as many as one call may carry."""
     head = updates[: _head(updates)]
-    tallies: dict[tuple[FeedKey, int], Tally] = defaultdict(Tally)
+    tallies: dict[tuple[FeedKey, int], SymbolTally] = defaultdict(SymbolTally)
     for update in sorted(head, key=_stamp):
         tallies[update.feed, update.timestamp_ms // window_ms].add(update)
     return Delta(head[0].offset, head[-1].offset + 1, tallies)

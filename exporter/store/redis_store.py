@@ -21,7 +21,7 @@ from exporter.runtime.rate_limit import RateLimiter
 from exporter.runtime.threads import Start, start
 from exporter.store import keyspace
 from exporter.store.breaker import CircuitBreaker, CircuitState
-from exporter.store.client import RedisCounts, StoreMetrics, StoreRefused
+from exporter.store.client import RedisClient, StoreMetrics, StoreRefused
 from exporter.store.store import Place, StoreUnavailable, SymbolStatistics
 
 PING_SECONDS = 5.0
@@ -93,7 +93,7 @@ class RedisStore:
         start_thread: Start = start,
     ) -> None:
         self._metrics = metrics
-        self._redis = RedisCounts(config, metrics)
+        self._redis = RedisClient(config, metrics)
         self._breaker = breaker or CircuitBreaker()
         self._waiting = _Waiting(config.queue)
         self._pending: dict[Partition, list[SymbolUpdate]] = {}

@@ -32,7 +32,7 @@ def is_final(error: Exception) -> bool:
     return isinstance(error, exceptions.ResponseError) and _FINAL.search(str(error)) is not None
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return what an error says, with its code, on one line."""
     code = getattr(error, "status_code", None)
     text = printable(f"{code} {error}" if code not in (None, "ERR") else str(error))

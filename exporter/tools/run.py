@@ -12,7 +12,7 @@ from exporter.app import App
 from exporter.config.schema import Config
 from exporter.config.secrets import exposed
 from exporter.kafka import clients
-from exporter.kafka.connection_errors import said
+from exporter.kafka.connection_errors import error_text
 from exporter.runtime import logs, signals, tuning
 from exporter.runtime.threads import ThreadDied, described
 from exporter.runtime.watchdog import Watchdog
@@ -48,7 +48,7 @@ def _run(app: App) -> bool:
     try:
         return app.run()
     except (KafkaException, OSError) as error:
-        logs.say(f"marketdata-exporter: {said(error)}")
+        logs.say(f"marketdata-exporter: {error_text(error)}")
     except ThreadDied as error:
         logs.say(f"marketdata-exporter: {error}")
     except Exception as error:

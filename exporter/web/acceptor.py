@@ -17,7 +17,7 @@ from exporter.runtime import logs
 from exporter.runtime.rate_limit import RateLimiter
 from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Check, Head, Refusal, examined
 from exporter.web.hosts import Origins, origin
-from exporter.web.limits import CONNECTIONS_MIN, Eviction, Limits
+from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
 from exporter.web.pacing import Pace
 from exporter.web.responses import Settled, short, wire
 
@@ -66,7 +66,7 @@ class Acceptor:
     def __init__(
         self,
         listener: socket.socket,
-        limits: Limits,
+        limits: ClientLimits,
         paths: Container[str],
         *,
         check: Callable[[Check], Settled],
@@ -177,14 +177,14 @@ class Acceptor:
                 return
             head = client.socket.recv(HEAD_BYTES_MAX + 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return self._watch(client)
+            return self._health(client)
         except OSError:
             return self._close(client)
         self._decide(client, examined(head, self._paths, is_all=has_ended)) if head else self._close(client)
 
     def _decide(self, client: _Client, found: Head | Check | Refusal) -> None:
         if found is Head.INCOMPLETE:
-            self._watch(client)
+            self._health(client)
         elif isinstance(found, Check):
             client.socket.recv(found.length)
             self._send(client, self._check(found), with_body=not found.is_head)
@@ -208,7 +208,7 @@ class Acceptor:
             client.socket.shutdown(socket.SHUT_WR)
         except OSError:
             return self._close(client)
-        self._watch(client)
+        self._health(client)
 
     def _send(self, client: _Client, answer: Settled, *, with_body: bool = True) -> None:
         self._on_answer(answer.status)
@@ -249,7 +249,7 @@ class Acceptor:
             self._on_eviction(Eviction.CONNECTIONS)
             self._close(oldest)
 
-    def _watch(self, client: _Client) -> None:
+    def _health(self, client: _Client) -> None:
         if not client.is_watched:
             self._epoll.register(client.socket, _ARRIVALS)
             client.is_watched = True

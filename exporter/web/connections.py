@@ -18,7 +18,7 @@ from exporter.runtime.rate_limit import RateLimiter
 from exporter.web.admission import Admission, Applicant
 from exporter.web.bodies import Bodies
 from exporter.web.hosts import Origins, origin
-from exporter.web.limits import CONNECTIONS_MIN, Eviction, Limits
+from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
 from exporter.web.protocol import Protocol
 from exporter.web.responses import CHUNK_BYTES, Settled
 from exporter.web.sockets import give_up, unacknowledged
@@ -63,7 +63,7 @@ class Connections(web.Server):
         self,
         loop: asyncio.AbstractEventLoop,
         handler: Handler,
-        limits: Limits,
+        limits: ClientLimits,
         on_eviction: Callable[[Eviction], None],
         on_answer: Callable[[int], None],
     ) -> None:

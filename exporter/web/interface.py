@@ -26,7 +26,7 @@ class SymbolPage(NamedTuple):
     after: str
 
 
-class Views(Protocol):
+class Queries(Protocol):
     """What there is to show. All but `healthy` and `ready`, which must return at once, run in worker threads."""
 
     def collect(self) -> Iterable[AnyFamily]:

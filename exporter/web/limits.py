@@ -18,7 +18,7 @@ class Eviction(StrEnum):
     SLOW = "slow"
 
 
-class Limits(NamedTuple):
+class ClientLimits(NamedTuple):
     """How much clients may have of the server.
 
     `connections` have not sent a whole request, `waiting` ones have, and `answered` ones are being answered or kept for
@@ -34,7 +34,7 @@ class Limits(NamedTuple):
     # What large answers that are on their way may hold; one that is larger than this goes out alone.
     bodies_bytes: int = 64 * 1024 * 1024
 
-    def within(self, descriptors: int) -> Limits:
+    def within(self, descriptors: int) -> ClientLimits:
         """Return these limits, or lower ones in proportion, so that others find a descriptor in this process, too."""
         share = (descriptors - DESCRIPTORS_KEPT) / (self.connections + self.waiting + self.answered)
         if share >= 1:

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from exporter.config.schema import Config, redacted
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import Watch
+from exporter.feeds.health import FeedHealth
 from exporter.instrument.exposition import Family
 from exporter.loop import Loop
 from exporter.metrics.sidecar import SidecarMetrics
@@ -24,8 +24,8 @@ from exporter.web.symbol_pages import SymbolPages
 REASON_MAX = 600
 
 
-class SidecarViews:
-    """The views of one sidecar; see `exporter.web.interface.Views`."""
+class SidecarQueries:
+    """The views of one sidecar; see `exporter.web.interface.Queries`."""
 
     def __init__(
         self, config: Config, loop: Loop, store: Store, metrics: SidecarMetrics, registry: CollectorRegistry
@@ -51,7 +51,7 @@ class SidecarViews:
         Beside a loop that computes, the interpreter is lost every half millisecond, and on a busy machine it takes
         several to come back; in a visit it is lost once in four.
         """
-        return self._loop.visits.each(pieces, lambda piece: piece)
+        return self._loop.read_access.each(pieces, lambda piece: piece)
 
     def healthy(self) -> Status:
         """Tell whether the loop turns."""
@@ -94,7 +94,7 @@ class FeedRows(Collection[Row]):
         return len(self._feeds)
 
     def __iter__(self) -> Iterator[Row]:
-        return self._loop.visits.each(self._feeds, _feed_row)
+        return self._loop.read_access.each(self._feeds, _feed_row)
 
     def __contains__(self, row: object) -> bool:
         return any(row == each for each in self)
@@ -122,16 +122,16 @@ def _feed_row(feed: Feed) -> dict[str, object]:
             "partitions": [str(partition) for partition in sorted(feed.partitions)],
         }
     if feed.has_state:
-        row |= _state_row(feed.watch)
+        row |= _state_row(feed.health)
     return row
 
 
-def _state_row(watch: Watch) -> dict[str, object]:
-    diagnosis = watch.tracker.diagnosis
+def _state_row(health: FeedHealth) -> dict[str, object]:
+    diagnosis = health.tracker.diagnosis
     return {
         "state": diagnosis.state,
         "reasons": diagnosis.reasons,
         "scope": diagnosis.scope,
-        "state_since_ms": watch.tracker.since_ms,
-        "silent_limit_seconds": watch.freshness.silent_limit_ms / 1000,
+        "state_since_ms": health.tracker.since_ms,
+        "silent_limit_seconds": health.freshness.silent_limit_ms / 1000,
     }

@@ -16,7 +16,7 @@ from exporter.instrument.exposition import OPENMETRICS, TEXT, Format, pieces, se
 from exporter.model import FeedKey, Status, Unavailable
 from exporter.web.heads import HEAD_BYTES_MAX, HEAD_TOO_LARGE
 from exporter.web.hosts import Access
-from exporter.web.interface import CursorError, Row, Views, WebMetrics
+from exporter.web.interface import CursorError, Queries, Row, WebMetrics
 from exporter.web.negotiation import accepts_gzip, negotiate
 from exporter.web.page import page, static
 from exporter.web.responses import Answer, Settled, answered, failed, settled, short
@@ -41,8 +41,10 @@ Route = Callable[[web.BaseRequest], Awaitable[Settled]]
 class Routes:
     """Answers requests, in the thread of the event loop, and health checks, in any."""
 
-    def __init__(self, views: Views, telemetry_path: str, *, version: str, metrics: WebMetrics, access: Access) -> None:
-        self._views = views
+    def __init__(
+        self, queries: Queries, telemetry_path: str, *, version: str, metrics: WebMetrics, access: Access
+    ) -> None:
+        self._queries = queries
         self._telemetry_path = telemetry_path
         self._version = version
         self._metrics = metrics
@@ -53,7 +55,7 @@ class Routes:
         self._reads = SharedAnswers("web-read", OTHERS)
         # May wait for Redis.
         self._lists = SharedAnswers("web-list", OTHERS)
-        self._health: dict[str, Callable[[], Status]] = {"/-/healthy": views.healthy, "/-/ready": views.ready}
+        self._health: dict[str, Callable[[], Status]] = {"/-/healthy": queries.healthy, "/-/ready": queries.ready}
         self._routes: dict[str, Route] = {
             "/": self._get_page,
             "/config": self._get_config,
@@ -129,8 +131,8 @@ class Routes:
         return Answer(self._timed(self._metrics_pieces(format, names)))
 
     def _metrics_pieces(self, format: Format, names: tuple[str, ...]) -> Iterator[bytes]:
-        families = list(self._views.collect())
-        yield from self._views.in_turn(pieces(select(families, names) if names else families, format))
+        families = list(self._queries.collect())
+        yield from self._queries.in_turn(pieces(select(families, names) if names else families, format))
 
     def _timed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the chunks of a page; their making is measured, what is done with them is not."""
@@ -151,8 +153,8 @@ class Routes:
     def _page(self, shows_config: bool) -> Answer:
         hidden = {"/", "/static/style.css", *(() if shows_config else ("/config",))}
         links = [path for path in sorted({*self._routes, *self._health}) if path not in hidden]
-        states = {"ready": self._views.ready(), "healthy": self._views.healthy()}
-        text = page(self._template, self._version, links, states, self._views.feeds())
+        states = {"ready": self._queries.ready(), "healthy": self._queries.healthy()}
+        text = page(self._template, self._version, links, states, self._queries.feeds())
         return Answer([text.encode("utf-8", "replace")], HTML)
 
     async def _get_config(self, request: web.BaseRequest) -> Settled:
@@ -161,14 +163,14 @@ class Routes:
         return await self._read(request, self._config)
 
     def _config(self) -> Answer:
-        text: str = yaml.safe_dump(dict(self._views.config()), allow_unicode=True, sort_keys=False)
+        text: str = yaml.safe_dump(dict(self._queries.config()), allow_unicode=True, sort_keys=False)
         return Answer([text.encode()])
 
     def _shows_config(self, request: web.BaseRequest) -> bool:
         return self._access.shows_config(request.remote, request.host, request.headers)
 
     async def _get_feeds(self, request: web.BaseRequest) -> Settled:
-        return await self._read(request, lambda: Answer(_json(self._views.feeds()), JSON))
+        return await self._read(request, lambda: Answer(_json(self._queries.feeds()), JSON))
 
     async def _get_symbols(self, request: web.BaseRequest) -> Settled:
         try:
@@ -180,8 +182,8 @@ class Routes:
 
     def _symbols(self, query: SymbolQuery) -> Answer:
         try:
-            rows, after = self._views.symbols(*query)
-            more: Row = {} if query.feed is None else {"distinct": self._views.distinct(query.feed)}
+            rows, after = self._queries.symbols(*query)
+            more: Row = {} if query.feed is None else {"distinct": self._queries.distinct(query.feed)}
         except (Unavailable, CursorError) as error:
             return _problem(error, 503 if isinstance(error, Unavailable) else 400)
         return Answer(_json(rows, **more, **({"next": after} if after else {})), JSON)

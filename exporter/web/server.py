@@ -20,8 +20,8 @@ from exporter.web.acceptor import Acceptor
 from exporter.web.connections import Connections
 from exporter.web.heads import Check
 from exporter.web.hosts import Access
-from exporter.web.interface import Views, WebMetrics
-from exporter.web.limits import Limits
+from exporter.web.interface import Queries, WebMetrics
+from exporter.web.limits import ClientLimits
 from exporter.web.pacing import PacedSelector
 from exporter.web.responses import Settled, short
 from exporter.web.routes import Routes
@@ -34,23 +34,23 @@ CLOSING = {400, 403, 405, 421, 431, 505}
 
 
 class WebServer:
-    """Serves `views`. `host` "" means all interfaces, `port` 0 any port."""
+    """Serves `queries`. `host` "" means all interfaces, `port` 0 any port."""
 
     def __init__(
         self,
-        views: Views,
+        queries: Queries,
         host: str,
         port: int,
         telemetry_path: str,
         *,
         version: str,
         metrics: WebMetrics,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: ClientLimits = ClientLimits(),  # noqa: B008 - frozen
         access: Access = Access(),  # noqa: B008 - frozen
         start_thread: Start = start,
     ) -> None:
         self._address = host, port
-        self._routes = Routes(views, telemetry_path, version=version, metrics=metrics, access=access)
+        self._routes = Routes(queries, telemetry_path, version=version, metrics=metrics, access=access)
         self._metrics = metrics
         self._limits = limits
         self._start_thread = start_thread

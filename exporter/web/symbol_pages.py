@@ -70,7 +70,7 @@ class SymbolPages:
         self._store = store
 
     def page(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
-        """Return at most `limit` rows after a place; see `exporter.web.interface.Views`."""
+        """Return at most `limit` rows after a place; see `exporter.web.interface.Queries`."""
         begin = _after(after)
         if isinstance(self._store, NullStore):
             return _cut(self._rows_here(feed, begin), begin, limit)
@@ -124,17 +124,17 @@ class SymbolPages:
         return [feeds[key] for key in sorted(feeds) if feed in (None, key) and key >= (begin.feed or FIRST)]
 
     def _seen(self, feed: Feed) -> _Seen:
-        with self._loop.visits:
+        with self._loop.read_access:
             messages, last_ms = dict(feed.symbol_messages), dict(feed.symbol_seen_ms)
         return _Seen(messages, last_ms, self._statuses(feed, last_ms))
 
     def _statuses(self, feed: Feed, seen_ms: Mapping[str, int]) -> Statuses:
         """Judge at the moment when the feed was heard last, by any replica: a silent feed misses no symbols."""
-        with self._loop.visits:
+        with self._loop.read_access:
             if not feed.partitions:
                 return {}
-            coverage, heard_ms = feed.watch.coverage.copied(), feed.watch.freshness.last_heard_ms
-        return coverage.statuses(seen_ms, max(heard_ms, max(seen_ms.values(), default=0)))
+            coverage, sent_ms = feed.health.coverage.copied(), feed.health.freshness.last_sent_ms
+        return coverage.statuses(seen_ms, max(sent_ms, max(seen_ms.values(), default=0)))
 
 
 def _symbols(names: Iterable[str], key: FeedKey, begin: _After) -> list[str]:

@@ -19,7 +19,7 @@ from exporter.analyzers.message_age import Ages
 from exporter.analyzers.quality import Quality
 from exporter.config.schema import Limits
 from exporter.decoding.batch import Batch
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.model import Arrival, BatchResult
 from tests.bench.load import batches
@@ -76,7 +76,7 @@ def main(repeats: int = 7) -> None:
 
 
 def _costs(decoder: Decoder, values: list[bytes], read: list[Batch], repeats: int) -> list[float]:
-    seen = [(batch, Measured(batch), _arrival(batch)) for batch in read]
+    seen = [(batch, BatchStats(batch), _arrival(batch)) for batch in read]
     plain = msgspec.json.Decoder(Plain)
     latency, ages, quality = Latency(), Ages(), Quality(LIMIT)
     careful = Quality(LIMIT, find_duplicates=True)
@@ -84,7 +84,7 @@ def _costs(decoder: Decoder, values: list[bytes], read: list[Batch], repeats: in
         (plain.decode, values),
         (decoder._full.decode, values),
         (_Counted, read),
-        (Measured, read),
+        (BatchStats, read),
         (lambda given: latency.observe(*given), seen),
         (lambda given: ages.observe(*given), seen),
         (lambda given: quality.examine(*given), seen),
@@ -94,8 +94,8 @@ def _costs(decoder: Decoder, values: list[bytes], read: list[Batch], repeats: in
     best = [float("inf")] * len(steps)
     for _ in range(repeats):  # all steps in turn, so that a busy machine is equally unfair to each
         best = [min(least, _time(step, items)) for least, (step, items) in zip(best, steps, strict=True)]
-    before, after, counted, measured, hops, age, content, duplicates, call = best
-    added = [after - before, measured - counted, hops - call, age - call, content - call]
+    before, after, counted, stats, hops, age, content, duplicates, call = best
+    added = [after - before, stats - counted, hops - call, age - call, content - call]
     return [before + counted, *added, sum(added), duplicates - content]
 
 

@@ -59,13 +59,13 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
     ]
     sizes, uniques, efficiencies = ([0] * 12 for _ in range(3))
     offsets: dict[Any, Any] = {}
-    done, open_, watch = 0, 0, None
+    done, open_, health = 0, 0, None
     while done < count:
         messages: list[Any] = consumer.consume(1000, 0.1)
         if not messages:
             continue
-        if watch is None and done >= warm:
-            watch = Stopwatch(done)
+        if health is None and done >= warm:
+            health = Stopwatch(done)
         if not open_:
             producer.begin_transaction()
         for message in messages:
@@ -90,8 +90,8 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
             producer.send_offsets_to_transaction(reached, consumer.consumer_group_metadata())
             producer.commit_transaction()
             open_ = 0
-    if watch is not None:
-        report(watch.result(done))
+    if health is not None:
+        report(health.result(done))
     consumer.close()
 
 

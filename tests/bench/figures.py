@@ -102,8 +102,8 @@ def _medians(run: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     """The figures of a run, by case and name."""
     return {
         (f"{subject}: {case}", name): median(values)
-        for subject, measured in run["subjects"].items()
-        for case, figures in measured["cases"].items()
+        for subject, stats in run["subjects"].items()
+        for case, figures in stats["cases"].items()
         for name, values in figures.items()
         if values
     }

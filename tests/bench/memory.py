@@ -40,8 +40,8 @@ def soak(bench: Bench, options: argparse.Namespace) -> Cases:
         Collectors(bench.broker.bootstrap, topics, BATCHES_PER_SECOND, churn),
         bench.sidecar(topics, settings=LIMITS) as sidecar,
     ):
-        _watch(bench, sidecar, KNOWN_SECONDS + options.seconds * 0.1, scrape=True)
-        case = _watch(bench, sidecar, options.seconds * 0.9, scrape=True)
+        _health(bench, sidecar, KNOWN_SECONDS + options.seconds * 0.1, scrape=True)
+        case = _health(bench, sidecar, options.seconds * 0.9, scrape=True)
         scrape = sidecar.scrape()
     case["rejected"] = [scrape.total("marketdata_records_rejected_total")]
     case["batches"] = [scrape.total("marketdata_batches_total")]
@@ -65,8 +65,8 @@ def _steady(bench: Bench, seconds: float) -> Cases:
         bench.sidecar(topics) as sidecar,
     ):
         return {
-            "10,000 messages/s": _watch(bench, sidecar, seconds, scrape=False),
-            "10,000 messages/s, scraped": _watch(bench, sidecar, seconds, scrape=True),
+            "10,000 messages/s": _health(bench, sidecar, seconds, scrape=False),
+            "10,000 messages/s, scraped": _health(bench, sidecar, seconds, scrape=True),
         }
 
 
@@ -79,7 +79,7 @@ def _catching_up(bench: Bench, batches: int) -> Case:
     return {"rss_mb": [held.now / 1e6], "most_mb": [held.most / 1e6]}
 
 
-def _watch(bench: Bench, sidecar: Sidecar, seconds: float, *, scrape: bool) -> Case:
+def _health(bench: Bench, sidecar: Sidecar, seconds: float, *, scrape: bool) -> Case:
     """Look at the memory again and again; the slope is that of a straight line through what was seen."""
     begin = time.monotonic()
     looks: list[tuple[float, float]] = []

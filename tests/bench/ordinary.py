@@ -33,13 +33,13 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
     })  # fmt: skip
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "compression.type": "lz4"})
     consumer.subscribe([topic])
-    done, watch = 0, None
+    done, health = 0, None
     while done < count:
         messages: list[Any] = consumer.consume(1000, 0.1)
         if not messages:
             continue
-        if watch is None and done >= warm:
-            watch = Stopwatch(done)
+        if health is None and done >= warm:
+            health = Stopwatch(done)
         for message in messages:
             value = orjson.loads(message.value())
             feed = FeedKey(value["region"], value["exchange"], value["request_type"])
@@ -59,8 +59,8 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
         producer.flush()
         consumer.commit(asynchronous=False)
         done += len(messages)
-    if watch is not None:
-        report(watch.result(done))
+    if health is not None:
+        report(health.result(done))
     consumer.close()
 
 

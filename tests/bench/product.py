@@ -35,12 +35,12 @@ def main(bootstrap: str, topic: str, warm: int, settings: str) -> None:
     tuning.settle()  # as the program does
     begun: list[tuple[Stopwatch, dict[str, float]]] = []
 
-    def watch() -> None:
+    def health() -> None:
         while _read(app) <= warm:
             time.sleep(0.001)
         begun.append((Stopwatch(_counted(app)), _stages(app)))
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=health, daemon=True).start()
     app.run()
     stopwatch, before = begun[0]
     stages = {stage: seconds - before[stage] for stage, seconds in _stages(app).items()}

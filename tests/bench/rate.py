@@ -88,8 +88,8 @@ def _variant(bench: Bench, variant: Variant, batches: int, repeats: int) -> Case
             server = RedisServer(bench.directory / "redis").start()
             parts.callback(server.kill)
             settings["redis.url"] = server.url
-        rounds = [_round(bench, variant, batches, number, settings) for number in range(repeats)]
-    return {f"{variant.name}: {name}": _case(rounds, name) for name in variant.contestants}
+        evaluator = [_round(bench, variant, batches, number, settings) for number in range(repeats)]
+    return {f"{variant.name}: {name}": _case(evaluator, name) for name in variant.contestants}
 
 
 def _round(
@@ -124,13 +124,13 @@ def _run(name: str, arguments: list[str]) -> Result:
     return Result(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _case(rounds: list[dict[str, Result]], name: str) -> dict[str, list[float]]:
-    results = [each[name] for each in rounds]
+def _case(evaluator: list[dict[str, Result]], name: str) -> dict[str, list[float]]:
+    results = [each[name] for each in evaluator]
     case = {
         "processor_us": [result.processor_seconds / result.batches * 1e6 for result in results],
         "wall_us": [result.wall_seconds / result.batches * 1e6 for result in results],
         "per_core_second": [result.batches / result.processor_seconds for result in results],
-        "rate_by_bare": [_cost(each["bare"]) / _cost(each[name]) for each in rounds],
+        "rate_by_bare": [_cost(each["bare"]) / _cost(each[name]) for each in evaluator],
         "memory_mb": [result.memory_bytes / 1e6 for result in results],
         "loop_thread_us": [result.loop_seconds / result.batches * 1e6 for result in results],
     }

@@ -174,7 +174,7 @@ def test_a_partition_that_moves_raises_no_alarm_and_hides_none() -> None:
 
 def test_an_exchange_that_freezes_is_told_from_a_collector_that_died() -> None:
     world = market()
-    limit, froze_ms = world.watched(UPBIT).movement.limit_ms, world.now_ms
+    limit, froze_ms = world.watched(UPBIT).price_activity.limit_ms, world.now_ms
     assert limit is not None
     world.collectors[0].is_market_moving = False
     world.run(2 * limit / 1000)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import Rounds
+from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
 from exporter.feeds.states import FeedState
 from exporter.model import Anomaly, Record
@@ -63,7 +63,7 @@ class Story:
         self.partition = self._analysis.partitions[FIRST]
         self.partition.is_behind = False
         self._offsets = count()
-        self._rounds = Rounds(NoComparison())
+        self._evaluator = Evaluator(NoComparison())
 
     @property
     def feed(self) -> Feed:
@@ -77,11 +77,15 @@ class Story:
     @property
     def learned(self) -> object:
         """What live batches have told."""
-        watch = self.feed.watch
-        hops = {stage: list(hop.buckets) for stage, hop in watch.latency.hops.items()}
-        rhythm = list(watch.freshness.intervals.buckets), watch.freshness.silent_limit_ms, watch.movement.limit_ms
+        health = self.feed.health
+        hops = {stage: list(hop.buckets) for stage, hop in health.latency.hops.items()}
+        rhythm = (
+            list(health.freshness.intervals.buckets),
+            health.freshness.silent_limit_ms,
+            health.price_activity.limit_ms,
+        )
         last = self.feed.last, self.feed.last_message_ms, self.feed.symbol_seen_ms
-        return hops, list(watch.ages.buckets), rhythm, watch.quality.prices(), watch.coverage.expected, last
+        return hops, list(health.ages.buckets), rhythm, health.quality.prices(), health.coverage.expected, last
 
     def run(self, seconds: int, told: Iterable[Told] = ()) -> None:
         """Let time pass; each second the next of `told` is read, after what the feed sends."""
@@ -93,8 +97,8 @@ class Story:
             for one, _ in zip(others, range(1), strict=False):
                 self.read(one)
             feeds = list(self._analysis.table.feeds.values())
-            self._rounds.judge(feeds, {}, self.now_ms, is_reachable=True, is_sole_reader=True)
-            self.states += [feed.watch.tracker.diagnosis.state for feed in feeds]
+            self._evaluator.evaluate(feeds, {}, self.now_ms, is_reachable=True, is_sole_reader=True)
+            self.states += [feed.health.tracker.diagnosis.state for feed in feeds]
 
     def read(self, told: Told) -> None:
         """Read a record, 20 ms after the second began."""
@@ -132,7 +136,7 @@ def test_a_replay_beside_what_is_new_changes_nothing(rewritten: bool, resent: bo
         assert story.anomalies == {}
         assert set(story.states[MINUTES:]) == {FeedState.OK}
     assert replayed.learned == plain.learned
-    assert replayed.feed.watch.latency.catch_up == 10 * MINUTES
+    assert replayed.feed.health.latency.catch_up == 10 * MINUTES
     assert replayed.feed.batches == plain.feed.batches + 10 * MINUTES
 
 
@@ -145,8 +149,8 @@ def test_what_was_missed_while_nobody_read_is_compared_and_remembered() -> None:
     missed_ms = range(story.now_ms - 3599_000, story.now_ms - 60_000, 1000)
     for then_ms in missed_ms:
         story.read(Told(then_ms, story.market.batch(then_ms, then_ms)))
-    assert story.feed.watch.latency.catch_up == len(missed_ms)
-    assert story.feed.watch.quality.prices() == story.market.prices
+    assert story.feed.health.latency.catch_up == len(missed_ms)
+    assert story.feed.health.quality.prices() == story.market.prices
     story.run(MINUTES)
     assert story.anomalies == {}
 
@@ -177,9 +181,9 @@ def test_a_symbol_that_is_merely_quiet_is_no_replay() -> None:
     quiet = {"target_currency": "QUIET", "timestamp": story.now_ms - 3600_000, "last": 5.0}
     batches = ({**KEY._asdict(), "timestamp_ms": story.now_ms, "data": [quiet]} for _ in count())
     story.run(MINUTES, (Told(story.now_ms, json.dumps(batch).encode()) for batch in batches))
-    assert story.feed.watch.latency.catch_up == 0
+    assert story.feed.health.latency.catch_up == 0
     assert set(story.anomalies) <= {Anomaly.UNCHANGED_BATCH}
-    assert story.feed.watch.quality.prices()["QUIET"] == 5.0
+    assert story.feed.health.quality.prices()["QUIET"] == 5.0
 
 
 def test_what_is_wrong_in_a_replay_by_itself_is_named_all_the_same() -> None:

@@ -11,14 +11,14 @@ from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
-from exporter.analyzers.freshness import Freshness, Movement
+from exporter.analyzers.freshness import Freshness, PriceActivity
 from exporter.analyzers.thresholds import frozen_policy, silence_policy, thresholds_of
 from exporter.config.schema import CalendarRule, Thresholds
 from exporter.decoding.batch import Batch, Message
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.feeds.calendar import Calendar, Plan, Schedule
 from exporter.feeds.rejections import Blame, Traffic
-from exporter.feeds.states import Diagnosis, Facts, FeedState, Scope, Silence, StateTracker, survey
+from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, Silence, StateTracker, survey
 from exporter.model import Arrival, FeedKey, Partition, Reason, Rejected
 
 START_MS = 1_760_000_400_000  # 2025-10-09 09:00:00 UTC, a Thursday
@@ -82,12 +82,12 @@ class Collector:
 
     def _batch(self, at_ms: int) -> Written:
         self._price += self.is_market_moving
-        told_ms = at_ms + self.clock_ms
+        event_time_ms = at_ms + self.clock_ms
         is_rejected = self.rejected_for is not None and self._random.random() < self.rejected_ratio
         return Written(
             self.feed,
-            told_ms if self.stamps_records else at_ms,
-            told_ms,
+            event_time_ms if self.stamps_records else at_ms,
+            event_time_ms,
             self._price,
             self.symbols,
             self.rejected_for if is_rejected else None,
@@ -103,7 +103,7 @@ class Watched:
         self.topic = topic
         self.coverage = rule.coverage
         self.freshness = Freshness(silence_policy(rule))
-        self.movement = Movement(frozen_policy(rule))
+        self.price_activity = PriceActivity(frozen_policy(rule))
         self.schedule = schedule
         self.blame = Blame()
         self.tracker = StateTracker(now_ms)
@@ -116,20 +116,20 @@ class Watched:
         """Take one record into account, as the analyzers do."""
         region, exchange, request_type = record.feed
         batch = Batch(exchange, region, request_type, record.batch_ms, [Message("A")])
-        self.freshness.observe(batch, Measured(batch), arrival)
+        self.freshness.observe(batch, BatchStats(batch), arrival)
         if not arrival.is_live:
             return
         self.symbols = record.symbols
         if record.price != self.price:
             self.price, self.changed_ms = record.price, arrival.received_ms
 
-    def settle(self, facts: Facts, now_ms: int) -> None:
+    def settle(self, facts: HealthInputs, now_ms: int) -> None:
         """Let a second pass."""
         diagnosis = self.tracker.step(facts, now_ms)
-        self.movement.see(self.changed_ms)
+        self.price_activity.see(self.changed_ms)
         is_learning = diagnosis.state in (FeedState.OK, FeedState.UNKNOWN)
         self.freshness.settle(is_learning)
-        self.movement.settle(is_learning)
+        self.price_activity.settle(is_learning)
         if diagnosis[::2] != self.timeline[-1][1][::2]:
             self.timeline.append((now_ms, diagnosis))
 
@@ -225,25 +225,25 @@ class Sidecar:
 
     def _rejected(self, known: Watched, now_ms: int) -> str:
         topics = (self._traffic[known.topic],)
-        known.blame.hear(known.freshness.last_heard_ms, topics, now_ms)
+        known.blame.hear(known.freshness.last_sent_ms, topics, now_ms)
         return str(known.blame.found(known.freshness.silent_limit_ms, topics, now_ms) or "")
 
-    def _facts(self, known: Watched, plan: Plan, silence: Silence, now_ms: int) -> Facts:
+    def _facts(self, known: Watched, plan: Plan, silence: Silence, now_ms: int) -> HealthInputs:
         freshness, topic = known.freshness, known.topic
-        return Facts(
+        return HealthInputs(
             silent_limit_ms=freshness.silent_limit_ms,
-            last_heard_ms=freshness.last_heard_ms,
+            last_sent_ms=freshness.last_sent_ms,
             last_arrival_ms=freshness.last_arrival_ms,
             expected_since_ms=plan.since_ms,
             planned=plan.reason,
             pace_ms=freshness.pace_ms,
             delayed_limit_ms=freshness.delayed_limit_ms,
             last_change_ms=known.changed_ms,
-            frozen_limit_ms=known.movement.limit_ms,
+            frozen_limit_ms=known.price_activity.limit_ms,
             symbols_active=known.symbols,
             symbols_expected=SYMBOLS if known.symbols else 0,
             coverage=known.coverage,
-            standing_since_ms=self._standing_ms.get(topic, 0),
+            stalled_since_ms=self._standing_ms.get(topic, 0),
             is_catching_up=self._is_catching_up.get(topic, False),
             is_reachable=self._world.is_broker_up,
             silence=silence.scope(topic),

@@ -8,7 +8,7 @@ import msgspec
 
 from exporter.config.schema import Limits
 from exporter.decoding.batch import Batch, Message
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.model import Arrival, FeedKey
 from tests.support.captures import capture
@@ -21,7 +21,7 @@ class Observed(NamedTuple):
     """What an analyzer is given of one batch."""
 
     batch: Batch
-    measured: Measured
+    stats: BatchStats
     arrival: Arrival
 
 
@@ -38,7 +38,7 @@ def observed(
     """A batch of the rows; the broker stamped it 10 ms after it was sent and it was read 20 ms later, unless told."""
     recorded = sent + 10 if recorded is None else recorded
     batch = Batch(FEED.exchange, FEED.region, FEED.request_type, sent, list(rows), len(rows))
-    return Observed(batch, Measured(batch), Arrival(recorded, recorded + 20 if received is None else received, live))
+    return Observed(batch, BatchStats(batch), Arrival(recorded, recorded + 20 if received is None else received, live))
 
 
 def stamps_of(batch: Batch) -> Sequence[float]:
@@ -52,4 +52,4 @@ def captured_batches(name: str) -> Iterator[tuple[FeedKey, Observed]]:
     for record in capture(name).records:
         batch = decoder.decode(json.dumps(record.value).encode())
         arrival = Arrival(record.received_ms + 10, record.received_ms + 30, True)
-        yield FeedKey(batch.region, batch.exchange, batch.request_type), Observed(batch, Measured(batch), arrival)
+        yield FeedKey(batch.region, batch.exchange, batch.request_type), Observed(batch, BatchStats(batch), arrival)

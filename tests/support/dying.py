@@ -4,14 +4,14 @@ import sys
 
 from exporter import cli
 from exporter.model import Status
-from exporter.web.queries import SidecarViews
+from exporter.web.queries import SidecarQueries
 
 
-def die(_: SidecarViews) -> Status:
+def die(_: SidecarQueries) -> Status:
     """End the thread that asks."""
     raise SystemExit
 
 
 if __name__ == "__main__":
-    SidecarViews.ready = die  # type: ignore[assignment,method-assign]
+    SidecarQueries.ready = die  # type: ignore[assignment,method-assign]
     sys.exit(cli.main())

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.app import App
 from exporter.config import loader
 from exporter.feeds.comparison import Comparison
-from exporter.feeds.evaluator import Rounds
+from exporter.feeds.evaluator import Evaluator
 from exporter.instrument.exposition import TEXT, render
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record, ResetCause
@@ -61,8 +61,8 @@ def _read(analysis: Analysis) -> None:
     for offset, (value, now_ms) in enumerate([(None, NOW_MS), (_batch(FEED, NOW_MS), NOW_MS), *later]):
         records = [Record(PARTITION, offset, now_ms, value)]
         analysis.analyze(records, analysis.decode(records), now_ms)
-        rounds = Rounds(Comparison([PAIRS], limit=1))
-        rounds.judge(list(analysis.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=True)
+        evaluator = Evaluator(Comparison([PAIRS], limit=1))
+        evaluator.evaluate(list(analysis.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=True)
 
 
 def _batch(feed: FeedKey, now_ms: int) -> bytes:
@@ -72,7 +72,7 @@ def _batch(feed: FeedKey, now_ms: int) -> bytes:
 
 def parsed(app: App) -> dict[str, Metric]:
     """Every family of a page, by the name that a query uses."""
-    page = render(app.views.collect(), TEXT).decode()
+    page = render(app.queries.collect(), TEXT).decode()
     return {
         f"{family.name}_total" if family.type == "counter" else family.name: family
         for family in text_string_to_metric_families(page)

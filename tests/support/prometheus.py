@@ -102,15 +102,15 @@ class PrometheusServer(Part):
 
 def promtool(*arguments: str | Path, input: str | None = None) -> str:
     """What promtool prints; AssertionError with it when promtool finds fault."""
-    return _judged("promtool", "prometheus", arguments, input)
+    return _evaluated("promtool", "prometheus", arguments, input)
 
 
 def amtool(*arguments: str | Path) -> str:
     """What Alertmanager's amtool prints; AssertionError with it when amtool finds fault."""
-    return _judged("amtool", "prometheus-alertmanager", arguments)
+    return _evaluated("amtool", "prometheus-alertmanager", arguments)
 
 
-def _judged(tool: str, package: str, arguments: Sequence[str | Path], input: str | None = None) -> str:
+def _evaluated(tool: str, package: str, arguments: Sequence[str | Path], input: str | None = None) -> str:
     command = [program(tool, package), *map(str, arguments)]
     done = subprocess.run(command, input=input, text=True, capture_output=True, timeout=60, check=False)
     printed = done.stdout + done.stderr

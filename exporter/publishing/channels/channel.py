@@ -12,7 +12,7 @@ from exporter.kafka.positions import Position
 from exporter.model import Partition
 
 
-class Ending(Enum):
+class CommitState(Enum):
     """What became of a transaction. UNCLEAR: the group's offsets, which are part of it, tell."""
 
     COMMITTED = auto()
@@ -31,20 +31,20 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommitResult:
     """How a seal ended; if it did not commit, why, what Kafka said, and which events can never be sent."""
 
-    ending: Ending
+    ending: CommitState
     cause: Cause = Cause.ABORTED
     trouble: str = ""
     refused: tuple[Event, ...] = ()
 
-    COMMITTED: ClassVar[Outcome]
-    ABORTED: ClassVar[Outcome]
-    UNCLEAR: ClassVar[Outcome]
+    COMMITTED: ClassVar[CommitResult]
+    ABORTED: ClassVar[CommitResult]
+    UNCLEAR: ClassVar[CommitResult]
 
 
-Outcome.COMMITTED, Outcome.ABORTED, Outcome.UNCLEAR = map(Outcome, Ending)
+CommitResult.COMMITTED, CommitResult.ABORTED, CommitResult.UNCLEAR = map(CommitResult, CommitState)
 
 
 class ChannelError(Exception):
@@ -77,7 +77,7 @@ class Channel(Protocol):
     def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
         """Send events from index `start` on; return how far it came, and those that can never be sent."""
 
-    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> CommitResult:
         """Make all that was sent since `begin` visible with the positions, or (`commit` false) undo it.
 
         A channel that cannot be used any more says so at the next `begin`.

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, Producer, TopicPartition
 
 from exporter.kafka.positions import Position
 from exporter.model import Partition
-from exporter.publishing.channels.channel import Cause, ChannelError, Ending, Outcome
+from exporter.publishing.channels.channel import Cause, ChannelError, CommitResult, CommitState
 from exporter.publishing.channels.kafka import (
     SEAL_SECONDS,
     Frames,
@@ -36,16 +36,16 @@ class IdempotentChannel(KafkaChannel):
         if self._producer is None:
             raise ChannelError("the producer was lost")
 
-    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> CommitResult:
         """Wait until everything sent is delivered; anything that failed makes all of it be sent again."""
         delivered = self._flush(time.monotonic() + SEAL_SECONDS)
         failure = self._producer.failure or self._undelivered
         self._producer.failure = self._undelivered = None
-        outcome = Outcome.COMMITTED if delivered and commit else Outcome.ABORTED
+        outcome = CommitResult.COMMITTED if delivered and commit else CommitResult.ABORTED
         if failure is not None:
             outcome = self._failure(failure)
         if self._refused:
-            outcome = Outcome(Ending.ABORTED, Cause.TOO_LARGE, "events are too large", self._take_refused())
+            outcome = CommitResult(CommitState.ABORTED, Cause.TOO_LARGE, "events are too large", self._take_refused())
         if self._is_outdated() or not delivered:
             self._renew()
         return outcome

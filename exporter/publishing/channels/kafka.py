@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition, RegistryError, RegistryRefused
-from exporter.publishing.channels.channel import Cause, ChannelError, Ending, Outcome
+from exporter.publishing.channels.channel import Cause, ChannelError, CommitResult, CommitState
 from exporter.runtime import logs
 from exporter.runtime.foreign_text import printable
 
@@ -130,12 +130,12 @@ class KafkaChannel:
         if error.code() in _TOO_LARGE:
             self._refused.append(event)
 
-    def _failure(self, error: KafkaError) -> Outcome:
+    def _failure(self, error: KafkaError) -> CommitResult:
         """Return what an error means for what was sent; from a refusal on, each event is a batch of its own."""
         cause = _CAUSES.get(error.code(), Cause.ABORTED)
         if cause is Cause.TOO_LARGE:
             self._careful_until = time.monotonic() + CAREFUL_SECONDS
-        return Outcome(Ending.ABORTED, cause, printable(error.str()))
+        return CommitResult(CommitState.ABORTED, cause, printable(error.str()))
 
     def _take_refused(self) -> tuple[Event, ...]:
         """Return the events that the broker refused by themselves, since the last call."""

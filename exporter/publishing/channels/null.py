@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import Partition
-from exporter.publishing.channels.channel import Outcome
+from exporter.publishing.channels.channel import CommitResult
 from exporter.publishing.channels.kafka import (
     topic_partitions,
 )
@@ -33,9 +33,9 @@ class NullChannel:
         """Take everything."""
         return len(events), []
 
-    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> CommitResult:
         """Nothing can fail."""
-        return Outcome.COMMITTED if commit else Outcome.ABORTED
+        return CommitResult.COMMITTED if commit else CommitResult.ABORTED
 
     def committed(self, positions: Mapping[Partition, Position]) -> None:
         """Store the offsets; the consumer commits what is stored."""

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from exporter.kafka.positions import Position
 from exporter.model import Partition
-from exporter.publishing.channels.channel import Cause, ChannelError, Ending, Outcome
+from exporter.publishing.channels.channel import Cause, ChannelError, CommitResult, CommitState
 from exporter.publishing.channels.kafka import (
     LOOK_SECONDS,
     SEAL_SECONDS,
@@ -65,14 +65,14 @@ class TransactionalChannel(KafkaChannel):
         except KafkaException as error:
             raise self._lost(error) from error
 
-    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> Outcome:
+    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> CommitResult:
         """Commit the transaction with the positions, or abort it; a producer in doubt is replaced.
 
         A request that was sent twice may still arrive during the next transaction, end it half-way (KAFKA-17754), or
         put old offsets into it. It bounces off a new producer, whose epoch is higher.
         """
         started, self._is_in_doubt = time.monotonic(), False
-        outcome = self._commit(positions, group) if commit else self._abort(Outcome.ABORTED, Ending.ABORTED)
+        outcome = self._commit(positions, group) if commit else self._abort(CommitResult.ABORTED, CommitState.ABORTED)
         if outcome.cause in (Cause.FENCED, Cause.DENIED):
             self.close()  # a new one at once would throw the other out, or be refused as this one was
         elif self._is_in_doubt or self._is_outdated() or time.monotonic() - started >= SLOW_SECONDS:
@@ -96,7 +96,7 @@ class TransactionalChannel(KafkaChannel):
         lost = channel_error(error)
         return ChannelError(str(lost)) if self._has_expired(lost.cause) else lost
 
-    def _failure(self, error: KafkaError) -> Outcome:
+    def _failure(self, error: KafkaError) -> CommitResult:
         """Return what an error means; one that has expired was undone by the broker, and nobody threw us out."""
         failure = super()._failure(error)
         return replace(failure, cause=Cause.ABORTED) if self._has_expired(failure.cause) else failure
@@ -105,25 +105,27 @@ class TransactionalChannel(KafkaChannel):
         """Tell whether the broker fenced the producer because it ended the transaction: that looks like another's."""
         return cause is Cause.FENCED and time.monotonic() - self._begun_at >= self._transaction_seconds
 
-    def _commit(self, positions: Mapping[Partition, Position], group: object) -> Outcome:
+    def _commit(self, positions: Mapping[Partition, Position], group: object) -> CommitResult:
         offsets, deadline = topic_partitions(positions), time.monotonic() + SEAL_SECONDS
         if self._is_careful and not self._flush(deadline):
             # librdkafka would wait for the rest until its time-out.
             cause = Cause.TOO_LARGE if self._refused else Cause.ABORTED
-            return self._abort(Outcome(Ending.ABORTED, cause, "not all events were delivered"), Ending.ABORTED)
+            return self._abort(
+                CommitResult(CommitState.ABORTED, cause, "not all events were delivered"), CommitState.ABORTED
+            )
         try:
             if offsets:
                 send = partial(self._producer.send_offsets_to_transaction, offsets, group, CALL_SECONDS)
                 self._insist(send, deadline)
         except KafkaException as error:
-            return self._undo(error.args[0], Ending.ABORTED)
+            return self._undo(error.args[0], CommitState.ABORTED)
         try:
             self._insist(partial(self._producer.commit_transaction, CALL_SECONDS), deadline)
         except KafkaException as error:
-            return self._undo(error.args[0], Ending.UNCLEAR)
-        return Outcome.COMMITTED
+            return self._undo(error.args[0], CommitState.UNCLEAR)
+        return CommitResult.COMMITTED
 
-    def _undo(self, error: KafkaError, otherwise: Ending) -> Outcome:
+    def _undo(self, error: KafkaError, otherwise: CommitState) -> CommitResult:
         """Abort after an error; `otherwise` is how the transaction ended when that cannot be done."""
         failure = self._failure(error)
         if error.txn_requires_abort():
@@ -131,7 +133,7 @@ class TransactionalChannel(KafkaChannel):
         self._is_in_doubt = True
         return replace(failure, ending=otherwise)
 
-    def _abort(self, failure: Outcome, otherwise: Ending) -> Outcome:
+    def _abort(self, failure: CommitResult, otherwise: CommitState) -> CommitResult:
         try:
             self._insist(partial(self._producer.abort_transaction, CALL_SECONDS), time.monotonic() + SEAL_SECONDS)
         except KafkaException:

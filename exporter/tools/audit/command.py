@@ -26,7 +26,7 @@ from exporter.config.loader import ConfigError, load
 from exporter.config.schema import Config
 from exporter.config.secrets import secrets_in, shown_text
 from exporter.config.subscription import Subscription
-from exporter.kafka.connection_errors import said
+from exporter.kafka.connection_errors import error_text
 from exporter.kafka.positions import Span
 from exporter.kafka.properties import mistakes
 from exporter.kafka.reader import TopicReader
@@ -35,7 +35,14 @@ from exporter.runtime.foreign_text import hide, printable
 from exporter.source.messages import from_headers
 from exporter.tools.audit.endings import Endings
 from exporter.tools.audit.ledger import Difference, EventTruth, InputTruth, Kind, MetricsTruth, compare
-from exporter.tools.audit.readers import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
+from exporter.tools.audit.readers import (
+    BatchEvent,
+    EventReader,
+    InputReader,
+    SummaryEvent,
+    UnreadableError,
+    add_metrics,
+)
 from exporter.tools.healthcheck import is_here
 
 ERROR_MAX = 500
@@ -55,7 +62,7 @@ class UnusableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AuditResult:
     """What the sides say, how many differences of each kind there are, and the first of them."""
 
     inputs: InputTruth
@@ -106,7 +113,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"audit: {error}", file=sys.stderr)
         return 2
     except KafkaException as error:
-        print(f"audit: Kafka: {said(error)}", file=sys.stderr)
+        print(f"audit: Kafka: {error_text(error)}", file=sys.stderr)
         return 2
     print(json.dumps(as_json(outcome), indent=1) if args.json else as_text(outcome))
     return 1 if outcome.counts else 0
@@ -127,7 +134,7 @@ def _config(args: argparse.Namespace) -> Config:
     return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, learn=hide)
 
 
-def _audit(args: argparse.Namespace, config: Config) -> Outcome:
+def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
     kafka = {
         "bootstrap.servers": config.kafka.bootstrap_servers,
         **config.kafka.properties,
@@ -136,14 +143,14 @@ def _audit(args: argparse.Namespace, config: Config) -> Outcome:
     has_events = config.output.enabled and config.output.batch_events
     with TopicReader(kafka, args.group or config.input.group, args.timeout) as reader:
         spans, event_spans = _spans(reader, args, config, has_events)
-        inputs, endings = _read_inputs(reader, Judge(config), spans)
+        inputs, endings = _read_inputs(reader, InputReader(config), spans)
         inputs.gaps = reader.gaps.copy()
         events = _read_events(reader, event_spans, spans) if has_events else None
     metrics = _read_metrics(args.metrics, args.timeout) if args.metrics else None
     differences = compare(inputs, events, metrics, args.strict_summaries)
     first = list(islice(differences, max(args.max_differences, 0)))
     counts = Counter(difference.kind for difference in first) + Counter(difference.kind for difference in differences)
-    return Outcome(inputs, endings, events, metrics, counts, first)
+    return AuditResult(inputs, endings, events, metrics, counts, first)
 
 
 Spans = Mapping[Partition, Span]
@@ -178,7 +185,7 @@ def _existing(reader: TopicReader, entries: Sequence[str]) -> list[Partition]:
     return partitions
 
 
-def _read_inputs(reader: TopicReader, judge: Judge, spans: Spans) -> tuple[InputTruth, Endings]:
+def _read_inputs(reader: TopicReader, judge: InputReader, spans: Spans) -> tuple[InputTruth, Endings]:
     truth, endings = InputTruth(spans), Endings()
     for message in reader.read(spans):
         place = Partition(message.topic() or "", message.partition() or 0)
@@ -240,7 +247,7 @@ def _page(url: str, timeout_seconds: float) -> str:
     return answer.body.decode()
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: AuditResult) -> dict[str, Any]:
     """Return the outcome for machines."""
     inputs, events = outcome.inputs, outcome.events
     outside = events.outside if events is not None else {}
@@ -258,7 +265,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _feeds(outcome: Outcome) -> list[FeedKey]:
+def _feeds(outcome: AuditResult) -> list[FeedKey]:
     feeds = set(outcome.inputs.feeds)
     if outcome.events is not None:
         feeds |= outcome.events.feeds.keys() | outcome.events.summaries.keys()
@@ -267,7 +274,7 @@ def _feeds(outcome: Outcome) -> list[FeedKey]:
     return sorted(feeds)
 
 
-def _row(outcome: Outcome, feed: FeedKey) -> dict[str, int]:
+def _row(outcome: AuditResult, feed: FeedKey) -> dict[str, int]:
     """Return what each side that was asked says of one feed."""
     there = outcome.inputs.feeds[feed]
     row = {"batches": there.batches, "messages": there.messages}
@@ -279,7 +286,7 @@ def _row(outcome: Outcome, feed: FeedKey) -> dict[str, int]:
     return row
 
 
-def as_text(outcome: Outcome) -> str:
+def as_text(outcome: AuditResult) -> str:
     """Return the outcome for people: a table of the feeds, totals, and the first differences."""
     document = as_json(outcome)
     lines = _table(document["feeds"])

@@ -23,7 +23,7 @@ from exporter.model import FeedKey, Partition
 _Key = TypeVar("_Key", str, FeedKey)
 
 
-class Facts(NamedTuple):
+class BatchFacts(NamedTuple):
     """What is said of one batch; `timestamp_ms` is the batch's own, Unix."""
 
     feed: FeedKey
@@ -89,19 +89,19 @@ class Batches:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def append(self, offset: int, facts: Facts) -> None:
+    def append(self, offset: int, facts: BatchFacts) -> None:
         """Add one batch; raises OverflowError when a number does not fit into 64 bits."""
         feed = self._feeds.setdefault(facts.feed, len(self._feeds))
         self._numbers.extend((feed, facts.batch_size, facts.unique_symbols, facts.timestamp_ms))
         self._efficiencies.append(facts.cache_efficiency)
         self._offsets.append(offset)
 
-    def by_offset(self) -> Iterator[tuple[int, Facts]]:
+    def by_offset(self) -> Iterator[tuple[int, BatchFacts]]:
         """Yield offsets with their facts in ascending order; an offset that was added twice comes twice."""
         feeds = list(self._feeds)
         for index in sorted(range(len(self)), key=self._offsets.__getitem__):
             feed, size, unique, stamp = self._numbers[4 * index : 4 * index + 4]
-            facts = Facts(feeds[feed], size, unique, self._efficiencies[index], stamp)
+            facts = BatchFacts(feeds[feed], size, unique, self._efficiencies[index], stamp)
             yield self._offsets[index], facts
 
 
@@ -123,7 +123,7 @@ class InputTruth:
         self.filtered = 0
         self.gaps: list[tuple[Partition, Gap]] = []
 
-    def accept(self, place: Partition, offset: int, facts: Facts) -> None:
+    def accept(self, place: Partition, offset: int, facts: BatchFacts) -> None:
         """Add a record that is a valid batch of a wanted feed."""
         self.records[place.topic] += 1
         self.batches.setdefault(place, Batches()).append(offset, facts)
@@ -151,7 +151,7 @@ class EventTruth:
         self.summaries = Tallies()
         self.differences: list[Difference] = []
 
-    def batch(self, place: Partition, offset: int, facts: Facts) -> None:
+    def batch(self, place: Partition, offset: int, facts: BatchFacts) -> None:
         """Add a batch event about the record at this place."""
         span = self._spans.get(place, Span(0, 0, 0))
         if offset < span.start or span.end <= offset < span.written:
@@ -207,7 +207,7 @@ def _compare_batches(place: Partition, expected: Batches, found: Batches) -> Ite
         yield from _compare_record(f"{place}/{offset}", wanted, told)
 
 
-def _compare_record(where: str, wanted: list[Facts], told: list[Facts]) -> Iterator[Difference]:
+def _compare_record(where: str, wanted: list[BatchFacts], told: list[BatchFacts]) -> Iterator[Difference]:
     """Compare what one record says, if it is a batch, with its events."""
     if not told:
         yield Difference(Kind.MISSING, where, f"a batch of {wanted[0].feed} has no event")
@@ -220,8 +220,8 @@ def _compare_record(where: str, wanted: list[Facts], told: list[Facts]) -> Itera
             yield Difference(Kind.ALTERED, where, _altered(wanted[0], facts))
 
 
-def _altered(wanted: Facts, told: Facts) -> str:
-    pairs = zip(Facts._fields, wanted, told, strict=True)
+def _altered(wanted: BatchFacts, told: BatchFacts) -> str:
+    pairs = zip(BatchFacts._fields, wanted, told, strict=True)
     return ", ".join(f"{name} is {found} instead of {right}" for name, right, found in pairs if found != right)
 
 

@@ -24,7 +24,7 @@ from exporter.decoding.names import FeedFilter, check_feed, check_symbol
 from exporter.decoding.numbers import whole
 from exporter.model import EventType, FeedKey, Partition
 from exporter.runtime.foreign_text import printable
-from exporter.tools.audit.ledger import Facts, MetricsTruth
+from exporter.tools.audit.ledger import BatchFacts, MetricsTruth
 
 Headers = Mapping[str, bytes | str | None] | Sequence[tuple[str, bytes | str | None]]
 
@@ -39,7 +39,7 @@ class UnreadableError(Exception):
     """What should say something does not; the text tells why."""
 
 
-class Judge:
+class InputReader:
     """Tells what a record of the input says, by the limits and the filter of a configuration."""
 
     def __init__(self, config: Config) -> None:
@@ -48,7 +48,7 @@ class Judge:
         self._name_length = config.input.limits.name_length
         self._symbol_field = config.input.symbol_field
 
-    def facts(self, value: bytes | None) -> Facts | None:
+    def facts(self, value: bytes | None) -> BatchFacts | None:
         """Return the facts about a valid batch, or None when its feed is not wanted; raise `Rejected` for all else."""
         batch = self._decoder.decode(value)
         feed = FeedKey(batch.region, batch.exchange, batch.request_type)
@@ -60,13 +60,13 @@ class Judge:
             check_symbol(symbol, self._name_length)
         return facts
 
-    def _count(self, value: bytes) -> tuple[Facts, set[str]]:
+    def _count(self, value: bytes) -> tuple[BatchFacts, set[str]]:
         document = _json(value)
         rows = document["data"]
         symbols = {row[self._symbol_field] for row in rows}
         feed = FeedKey(document["region"], document["exchange"], document["request_type"])
         efficiency = 1 / len(symbols) if symbols else 0.0
-        return Facts(feed, len(rows), len(symbols), efficiency, whole(document["timestamp_ms"])), symbols
+        return BatchFacts(feed, len(rows), len(symbols), efficiency, whole(document["timestamp_ms"])), symbols
 
 
 def _json(value: bytes) -> Any:
@@ -88,7 +88,7 @@ class BatchEvent(NamedTuple):
 
     place: Partition
     offset: int
-    facts: Facts
+    facts: BatchFacts
 
 
 class SummaryEvent(NamedTuple):
@@ -169,11 +169,11 @@ def _place(headers: Headers | None) -> tuple[Partition, int]:
     return Partition(topic, int(partition)), int(offset)
 
 
-def _facts(event: Mapping[str, Any]) -> Facts:
+def _facts(event: Mapping[str, Any]) -> BatchFacts:
     stats = event["stats"]
     efficiency = float(stats["cache_efficiency"])
     size, unique, stamp = (_whole(stats[name]) for name in ("batch_size", "unique_symbols", "collection_timestamp_ms"))
-    return Facts(_feed(event), size, unique, efficiency, stamp)
+    return BatchFacts(_feed(event), size, unique, efficiency, stamp)
 
 
 def _feed(event: Mapping[str, Any]) -> FeedKey:

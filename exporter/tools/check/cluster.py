@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from exporter.config.schema import Config
 from exporter.config.subscription import Subscription, is_pattern
 from exporter.kafka import clients
-from exporter.kafka.connection_errors import Trouble, examined, said, understood
+from exporter.kafka.connection_errors import ConnectionFault, diagnose, error_text, parse_fault
 from exporter.model import Partition
 from exporter.runtime.worker import aside
 from exporter.tools.check.findings import GROUP_LOG, TRANSACTION_LOG
@@ -72,19 +72,19 @@ def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
         brokers = client.list_topics(timeout=SERVER_SECONDS).brokers.values()
     except KafkaException as error:
         client.poll(0)  # what was logged is handed out now
-        troubles = [trouble for line in heard.lines if (trouble := understood(line, address))]
+        troubles = [trouble for line in heard.lines if (trouble := parse_fault(line, address))]
         # A server whose brokers have other addresses has answered, though they do not.
         if others := sorted({trouble.broker for trouble in troubles if trouble.is_advertised}):
             return Server(address), others
-        return Server(address, _why(troubles, failures, config) or said(error)), []
+        return Server(address, _why(troubles, failures, config) or error_text(error)), []
     return Server(address), [f"[{b.host}]:{b.port}" if ":" in b.host else f"{b.host}:{b.port}" for b in brokers]
 
 
-def _why(troubles: Sequence[Trouble], failures: Sequence[KafkaError], config: Config) -> str:
+def _why(troubles: Sequence[ConnectionFault], failures: Sequence[KafkaError], config: Config) -> str:
     if troubles:
-        return examined(troubles[-1], config.kafka.properties).trouble
+        return diagnose(troubles[-1], config.kafka.properties).trouble
     # Without a token there is no connection that could fail.
-    tokens = (said(KafkaException(error)) for error in failures if error.code() == KafkaError._AUTHENTICATION)
+    tokens = (error_text(KafkaException(error)) for error in failures if error.code() == KafkaError._AUTHENTICATION)
     return next(tokens, "")
 
 

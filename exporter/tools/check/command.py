@@ -14,7 +14,7 @@ from exporter.config.conflicts import passwords
 from exporter.config.schema import Config
 from exporter.config.secrets import exposed
 from exporter.kafka import properties
-from exporter.kafka.connection_errors import said
+from exporter.kafka.connection_errors import error_text
 from exporter.runtime.redaction import LENGTH_MIN
 from exporter.tools.check import cluster, findings, services
 from exporter.tools.check.model import Cluster, Finding, Level
@@ -63,7 +63,7 @@ def _kafka(config: Config) -> Generator[Finding, None, Cluster | None]:
         facts = cluster.ask_cluster(config)
     except KafkaException as error:
         if not any(server.trouble for server in advertised):  # else that is why
-            yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {said(error)}", "try again")
+            yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {error_text(error)}", "try again")
         return None
     for judge in (findings.input_topics, findings.group, findings.outputs):
         yield from judge(config, facts)

@@ -34,7 +34,7 @@ def servers(bootstrap: Sequence[Server], advertised: Sequence[Server]) -> Iterat
     for address, trouble in advertised:
         if trouble:
             text = f"the cluster calls one of its brokers {address}, which does not answer: {trouble}"
-            advice = connection_errors.Trouble(address, trouble, is_advertised=True).advice
+            advice = connection_errors.ConnectionFault(address, trouble, is_advertised=True).advice
             yield Finding(Level.FAIL, subject, text, advice)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from exporter.analyzers.symbols import Named, NamedSymbol
+from exporter.analyzers.symbols import ShownSymbol, ShownSymbols
 from exporter.app import App
 from exporter.config.parsers import host_and_port
 from exporter.config.schema import Config, FeedsConfig
@@ -30,7 +30,7 @@ from exporter.web.sockets import ListenError, listen
 
 if TYPE_CHECKING:
     from exporter.events.registry_http import Reply
-    from exporter.store.client import RedisCounts
+    from exporter.store.client import RedisClient
 
 SERIES_MAX = 100_000
 WEB_SECONDS = 1.0
@@ -144,11 +144,11 @@ def redis(config: Config) -> Iterator[Finding]:
     """Yield whether the Redis that is configured, if any, is of a supported kind, allows all and takes writes."""
     if config.redis.url is None:
         return
-    from exporter.store.client import RedisCounts, StoreMetrics
+    from exporter.store.client import RedisClient, StoreMetrics
 
     key, where = "redis.url", _place(config.redis.url) or urlsplit(config.redis.url).path
     try:
-        trouble, advice = _redis_trouble(RedisCounts(config.redis, StoreMetrics(CollectorRegistry())))
+        trouble, advice = _redis_trouble(RedisClient(config.redis, StoreMetrics(CollectorRegistry())))
     except (StoreUnavailable, ValueError) as error:
         trouble = str(error).rstrip(".")
         advice = next(text for pattern, text in _REDIS_ADVICE if re.search(pattern, trouble))
@@ -159,7 +159,7 @@ def redis(config: Config) -> Iterator[Finding]:
         yield Finding(Level.OK, key, f"{where} answers and takes writes")
 
 
-def _redis_trouble(counts: RedisCounts) -> tuple[str, str]:
+def _redis_trouble(counts: RedisClient) -> tuple[str, str]:
     """Return why a server that answers is of no use, and what to do about it; nothing when it is in order."""
     with closing(counts):
         mode = counts.mode()
@@ -229,8 +229,8 @@ def cost(config: Config) -> Cost:
         analysis.analyze([record], analysis.decode([record]), now_ms)
         counts.append(_series(app))
     (feed,) = analysis.table.feeds.values()
-    for shown in ((), (NamedSymbol("symbol", now_ms, 1),)):
-        feed.watch.named, feed.version = Named(shown, 0, 0), feed.version + 1
+    for shown in ((), (ShownSymbol("symbol", now_ms, 1),)):
+        feed.health.named, feed.version = ShownSymbols(shown, 0, 0), feed.version + 1
         counts.append(_series(app))
     return Cost(counts[0], *(after - before for before, after in pairwise(counts)))
 
@@ -242,7 +242,7 @@ def _batch(symbol_field: str) -> bytes:
 
 
 def _series(app: App) -> int:
-    own: Any = list(app.views.collect())[-1]  # the last family is how many series there are
+    own: Any = list(app.queries.collect())[-1]  # the last family is how many series there are
     return int(own.samples[0].value)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException
 
 from exporter.feeds.states import FeedState
-from exporter.kafka.connection_errors import said
+from exporter.kafka.connection_errors import error_text
 from exporter.model import FeedKey
 from exporter.runtime import signals
 from exporter.tools.simulate.market import Feed
@@ -235,7 +235,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         create_topics(kafka, simulator.topics, _PARTITIONS)
     except KafkaException as error:
-        print(f"simulate: cannot create topics: {said(error)}", file=sys.stderr)
+        print(f"simulate: cannot create topics: {error_text(error)}", file=sys.stderr)
         return 1
     stopping = threading.Event()
     signals.take().stop_by(stopping.set)

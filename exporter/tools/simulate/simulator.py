@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from exporter.kafka.connection_errors import said
+from exporter.kafka.connection_errors import error_text
 from exporter.tools.simulate.market import FEEDS, Feed, SimulatedRecord, Simulator, Truth
 
 __all__ = ["FEEDS", "Collectors", "Feed", "Simulator", "Truth", "create_topics", "faster", "main"]
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.partitions:
             create_topics(kafka, simulator.topics, args.partitions)
     except KafkaException as error:
-        print(f"cannot create topics: {said(error)}", file=sys.stderr)
+        print(f"cannot create topics: {error_text(error)}", file=sys.stderr)
         return 1
     collectors = Collectors(simulator, kafka)
     collectors.start()

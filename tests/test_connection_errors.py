@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.kafka import certificates
-from exporter.kafka.connection_errors import MEANINGS, Unreachable, understood
+from exporter.kafka.connection_errors import MEANINGS, Unreachable, parse_fault
 from exporter.runtime.log_repeats import Repeats
 from tests.support.documents import DOCUMENTS
 from tests.support.secure import Authority
@@ -38,7 +38,7 @@ def line(why: str, broker: str = "kafka-1:9092/bootstrap", state: str = "CONNECT
     ],
 )
 def test_errors_and_lines_name_the_broker_and_the_reason(text: str, broker: str) -> None:
-    trouble = understood(text, SERVERS)
+    trouble = parse_fault(text, SERVERS)
     assert trouble is not None
     assert trouble.broker == broker
     assert trouble.trouble == REFUSED
@@ -56,7 +56,7 @@ def test_errors_and_lines_name_the_broker_and_the_reason(text: str, broker: str)
     ],
 )
 def test_what_is_no_failed_connection_is_left_alone(text: str) -> None:
-    assert understood(text, SERVERS) is None
+    assert parse_fault(text, SERVERS) is None
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_no_failed_connection_is_left_alone(text: str) -> None:
     ],
 )  # fmt: skip
 def test_each_reason_is_told_in_words_and_with_what_to_look_at(why: str, state: str, words: str, advice: str) -> None:
-    trouble = understood(line(why, state=state), SERVERS)
+    trouble = parse_fault(line(why, state=state), SERVERS)
     assert trouble is not None
     assert words in trouble.trouble
     assert advice in trouble.advice
@@ -105,14 +105,14 @@ def test_each_reason_is_told_in_words_and_with_what_to_look_at(why: str, state: 
 )
 def test_an_address_that_the_brokers_advertise_is_told_as_such(broker: str, is_advertised: bool) -> None:
     """Nobody configured it here, so that is not where to correct it."""
-    trouble = understood(line(REFUSED, broker), SERVERS)
+    trouble = parse_fault(line(REFUSED, broker), SERVERS)
     assert trouble is not None
     assert trouble.is_advertised is is_advertised
     assert ("advertised.listeners" in trouble.advice) is is_advertised
 
 
 def test_what_is_wrong_with_a_password_is_so_at_any_address() -> None:
-    trouble = understood(line("SASL authentication error: Authentication failed", "inner:9092/1"), SERVERS)
+    trouble = parse_fault(line("SASL authentication error: Authentication failed", "inner:9092/1"), SERVERS)
     assert trouble is not None
     assert "sasl.*" in trouble.advice
 

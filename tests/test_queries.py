@@ -17,13 +17,13 @@ from exporter.analyzers.symbols import CONFIRMATIONS, SymbolStatus
 from exporter.app import App
 from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, RedisConfig
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, Surroundings
+from exporter.feeds.health import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, HealthContext
 from exporter.instrument.families import texts
 from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from exporter.model import FeedKey, Record, Unavailable
 from exporter.store import redis_store
 from exporter.web.interface import CursorError, Row
-from exporter.web.queries import SidecarViews
+from exporter.web.queries import SidecarQueries
 from tests.support.analysis import FIRST, KEY, NOW_MS, START, start
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
@@ -53,7 +53,7 @@ class Sidecar:
         value = json.dumps({**KEY._asdict(), "timestamp_ms": self.now_ms, "data": rows}).encode()
         record = Record(FIRST, next(self._offsets), self.now_ms, value)
         self._analysis.analyze([record], self._analysis.decode([record]), self.now_ms)
-        self.feed.watch.look(self.feed.symbol_seen_ms, Surroundings(), self.now_ms)
+        self.feed.health.look(self.feed.symbol_seen_ms, HealthContext(), self.now_ms)
 
     def run(self, symbols: str, for_ms: int) -> None:
         """Read such a batch every second."""
@@ -62,14 +62,14 @@ class Sidecar:
 
     def statuses(self) -> dict[str, object]:
         """The status of each symbol, as the rows tell."""
-        return {str(row["symbol"]): row.get("status") for row in self.app.views.symbols(KEY, "", 100).rows}
+        return {str(row["symbol"]): row.get("status") for row in self.app.queries.symbols(KEY, "", 100).rows}
 
     def listed(self, feed: FeedKey | None, limit: int) -> list[Row]:
         """All rows, page by page; none has more than it may, and each but the last has some."""
-        rows, after = self.app.views.symbols(feed, "", limit)
+        rows, after = self.app.queries.symbols(feed, "", limit)
         while after:
             assert len(rows) > 0
-            page, after = self.app.views.symbols(feed, after, limit)
+            page, after = self.app.queries.symbols(feed, after, limit)
             assert len(page) <= limit
             rows += page
         return rows
@@ -97,7 +97,7 @@ def test_each_symbol_has_a_status_the_missing_among_them(sidecar: Sidecar) -> No
     active, stale, missing, unexpected = SymbolStatus
     expected = {"A": active, "B": stale, "C": missing, "NEVER": missing, "X": unexpected}
     assert sidecar.statuses() == expected
-    (never,) = (row for row in sidecar.app.views.symbols(None, "", 100).rows if row["symbol"] == "NEVER")
+    (never,) = (row for row in sidecar.app.queries.symbols(None, "", 100).rows if row["symbol"] == "NEVER")
     assert never == {**KEY._asdict(), "symbol": "NEVER", "messages": 0, "status": missing}
 
 
@@ -109,7 +109,7 @@ def test_rows_and_metrics_tell_the_same(sidecar: Sidecar) -> None:
 def test_a_silent_feed_misses_no_symbols(sidecar: Sidecar) -> None:
     before = sidecar.statuses()
     sidecar.now_ms += 86_400_000
-    sidecar.feed.watch.look(sidecar.feed.symbol_seen_ms, Surroundings(), sidecar.now_ms)
+    sidecar.feed.health.look(sidecar.feed.symbol_seen_ms, HealthContext(), sidecar.now_ms)
     assert sidecar.statuses() == before
 
 
@@ -141,9 +141,10 @@ def test_symbols_of_all_replicas_have_a_status_by_when_any_saw_them(redis_server
         sidecar.run("A", 2 * MISSING_SYMBOL_MS)
         store.add(KEY, sidecar.now_ms, ["A", "B"])
         store.add(other, sidecar.now_ms, ["A"])
-        eventually(lambda: len(sidecar.app.views.symbols(None, "", 100).rows) == 5, 10)
+        eventually(lambda: len(sidecar.app.queries.symbols(None, "", 100).rows) == 5, 10)
         found = {
-            (row["exchange"], row["symbol"]): row.get("status") for row in sidecar.app.views.symbols(None, "", 100).rows
+            (row["exchange"], row["symbol"]): row.get("status")
+            for row in sidecar.app.queries.symbols(None, "", 100).rows
         }
     finally:
         store.stop(5)
@@ -157,10 +158,10 @@ def test_symbols_of_all_replicas_have_a_status_by_when_any_saw_them(redis_server
     assert found == wanted
 
 
-def error_of(views: SidecarViews) -> str:
+def error_of(queries: SidecarQueries) -> str:
     """Why there are no symbols."""
     with pytest.raises(Unavailable) as refused:
-        views.symbols(None, "", 10)
+        queries.symbols(None, "", 10)
     return str(refused.value)
 
 
@@ -168,14 +169,14 @@ def error_of(views: SidecarViews) -> str:
 def test_an_error_of_redis_says_once_whose_it_is(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "PAUSE_SECONDS", 0.0)
     app = Sidecar(FeedsConfig(), RedisConfig(url=f"redis://127.0.0.1:{free_port()}")).app
-    views, store = app.views, app.store
+    queries, store = app.queries, app.store
     if trouble == "left alone":
         store.add(KEY, NOW_MS, ["A"])
         store.start()
-        eventually(lambda: "left alone" in error_of(views))
-    assert re.match(r"Redis: (is left alone for a while: )?Error 111 connecting to 127.0.0.1", error_of(views))
-    with pytest.raises(Unavailable, match=re.escape(error_of(views))):
-        views.distinct(KEY)
+        eventually(lambda: "left alone" in error_of(queries))
+    assert re.match(r"Redis: (is left alone for a while: )?Error 111 connecting to 127.0.0.1", error_of(queries))
+    with pytest.raises(Unavailable, match=re.escape(error_of(queries))):
+        queries.distinct(KEY)
     store.stop(0.0)
 
 
@@ -184,7 +185,7 @@ def test_an_error_of_redis_says_once_whose_it_is(trouble: str, monkeypatch: pyte
 def test_pages_of_symbols_are_together_what_one_page_is(sidecar: Sidecar, feed: FeedKey | None, limit: int) -> None:
     """In order, with those that never came; an expected feed that was not heard has none."""
     rows = sidecar.listed(feed, limit)
-    assert rows == sidecar.app.views.symbols(feed, "", 100).rows
+    assert rows == sidecar.app.queries.symbols(feed, "", 100).rows
     assert [row["symbol"] for row in rows] == ["A", "B", "C", "NEVER", "X"]
 
 
@@ -198,7 +199,7 @@ def test_pages_of_all_replicas_are_together_what_one_page_is(redis_server: Redis
         sidecar.read("AB")
         sidecar.run("A", 2 * MISSING_SYMBOL_MS)
         store.add(KEY, sidecar.now_ms, ["A", "B"])
-        eventually(lambda: len(sidecar.app.views.symbols(None, "", 100).rows) == 4, 10)
+        eventually(lambda: len(sidecar.app.queries.symbols(None, "", 100).rows) == 4, 10)
         rows = sidecar.listed(KEY, limit)
     finally:
         store.stop(5)
@@ -218,12 +219,12 @@ UNHEARD = Sidecar(EXPECTED)
 def test_what_is_no_end_of_a_page_is_said_to_be_none(after: str) -> None:
     """Whatever a client makes up."""
     with suppress(CursorError):
-        UNHEARD.app.views.symbols(None, after, 10)
+        UNHEARD.app.queries.symbols(None, after, 10)
 
 
 def test_rows_of_feeds_are_made_while_they_are_read(sidecar: Sidecar) -> None:
     """How many there are is known before, as the page needs it."""
-    rows = sidecar.app.views.feeds()
+    rows = sidecar.app.queries.feeds()
     assert len(rows) == 1
     sidecar.read("A")
     assert [row["batches"] for row in rows] == [sidecar.feed.batches]

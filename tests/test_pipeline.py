@@ -237,7 +237,7 @@ def test_nothing_is_kept_of_a_record_that_is_rejected(request: pytest.FixtureReq
         here, content = owner(), bytes(bytearray(poison.value or b""))  # a value of its own
         before = sys.getrefcount(content)
         take(here, record(0, content))
-        assert [complaint.record.offset for complaint in here.take_complaints()] == [0]
+        assert [needs_operator.record.offset for needs_operator in here.take_complaints()] == [0]
         assert sys.getrefcount(content) == before, poison.fate
 
 
@@ -262,7 +262,7 @@ def test_a_rejection_that_was_published_is_not_told_again() -> None:
 def rejected_of(here: Analysis) -> tuple[int, int, int]:
     """How many rejections count for the feed, for its topic, and for whoever is on it."""
     traffic, feed = here.topics[FIRST.topic].traffic, here.table.feeds.get(KEY)
-    return feed.watch.blame.named.total if feed else 0, traffic.rejections.total, traffic.strays.total
+    return feed.health.blame.named.total if feed else 0, traffic.rejections.total, traffic.strays.total
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from exporter.instrument.exposition import AnyFamily, Family
 from exporter.model import FeedKey, Status
 from exporter.web.hosts import Access
 from exporter.web.interface import SymbolPage, WebMetrics
-from exporter.web.limits import Limits
+from exporter.web.limits import ClientLimits
 from exporter.web.server import WebServer
 
 FEED: dict[str, object] = {
@@ -125,7 +125,7 @@ class Shown:
 class Site(NamedTuple):
     """A running server and what it shows."""
 
-    views: Shown
+    queries: Shown
     port: int
     server: WebServer
 
@@ -149,16 +149,18 @@ class Site(NamedTuple):
 
 @contextmanager
 def site(
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: ClientLimits = ClientLimits(),  # noqa: B008 - frozen
     host: str = HOST,
     access: Access = Access(),  # noqa: B008 - frozen
 ) -> Iterator[Site]:
     """A server on a free port, stopped at the end."""
-    views = Shown()
-    server = WebServer(views, host, 0, "/metrics", version="1.2.3", metrics=views.metrics, limits=limits, access=access)
+    queries = Shown()
+    server = WebServer(
+        queries, host, 0, "/metrics", version="1.2.3", metrics=queries.metrics, limits=limits, access=access
+    )
     port = server.start()
     try:
-        yield Site(views, port, server)
+        yield Site(queries, port, server)
     finally:
-        views.go_on.set()
+        queries.go_on.set()
         server.stop()

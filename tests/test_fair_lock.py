@@ -7,18 +7,18 @@ from functools import partial
 import pytest
 
 from exporter.runtime import fair_lock as module
-from exporter.runtime.fair_lock import FairLock, Visits
+from exporter.runtime.fair_lock import FairLock, ReadAccess
 from tests.support.waiting import eventually
 
 FOREVER_SECONDS = 1000.0
 
 
-def visit(visits: Visits, seen: list[bool]) -> threading.Thread:
+def visit(read_access: ReadAccess, seen: list[bool]) -> threading.Thread:
     """A thread that visits once, and notes whether the owner was shut out meanwhile."""
 
     def enter() -> None:
-        with visits:
-            seen.append(visits._lock._is_held)
+        with read_access:
+            seen.append(read_access._lock._is_held)
 
     thread = threading.Thread(target=enter)
     thread.start()
@@ -52,11 +52,11 @@ def test_a_lock_goes_to_the_thread_that_has_waited_longest_and_not_to_the_one_th
 def test_visitor_is_let_in_by_an_owner_who_never_rests(request: pytest.FixtureRequest) -> None:
     """No thread is ever interrupted here, so whoever waits depends on the owner."""
     lock, seen = FairLock(), list[bool]()
-    visits = Visits(lock)
+    read_access = ReadAccess(lock)
     before = sys.getswitchinterval()
     request.addfinalizer(lambda: sys.setswitchinterval(before))
     with lock:
-        thread = visit(visits, seen)
+        thread = visit(read_access, seen)
         eventually(lambda: bool(lock._waiting))
         sys.setswitchinterval(FOREVER_SECONDS)
     with lock:
@@ -68,9 +68,9 @@ def test_visitor_is_let_in_by_an_owner_who_never_rests(request: pytest.FixtureRe
 def test_visitors_come_one_after_another_and_the_owner_between_two() -> None:
     """However many wait: at most one of them waits for the lock itself."""
     lock, seen = FairLock(), list[bool]()
-    visits = Visits(lock)
+    read_access = ReadAccess(lock)
     with lock:
-        threads = [visit(visits, seen) for _ in range(3)]
+        threads = [visit(read_access, seen) for _ in range(3)]
         eventually(lambda: bool(lock._waiting))
         assert (len(lock._waiting), seen) == (1, [])
     for thread in threads:
@@ -81,7 +81,7 @@ def test_visitors_come_one_after_another_and_the_owner_between_two() -> None:
 
 def test_a_visit_that_fails_ends_as_well() -> None:
     lock = FairLock()
-    with pytest.raises(ValueError, match="wrong"), Visits(lock):
+    with pytest.raises(ValueError, match="wrong"), ReadAccess(lock):
         raise ValueError("wrong")
     assert not lock._is_held
 
@@ -92,24 +92,24 @@ def test_many_items_are_looked_at_in_visits_that_end_in_time(
 ) -> None:
     """Each look is within a visit; one that takes as long as a visit may take is the last of it."""
     monkeypatch.setattr(module, "VISIT_SECONDS", visit_seconds)
-    visits = Counted(FairLock())
-    seen = list(visits.each(range(5), lambda item: (item, visits.made, visits._lock._is_held)))
+    read_access = Counted(FairLock())
+    seen = list(read_access.each(range(5), lambda item: (item, read_access.made, read_access._lock._is_held)))
     assert [item for item, _, _ in seen] == list(range(5))
     assert all(is_held for _, _, is_held in seen)
-    assert visits.made == visits_made
-    assert not visits._lock._is_held
+    assert read_access.made == visits_made
+    assert not read_access._lock._is_held
 
 
 def test_the_owner_has_its_turn_between_two_visits() -> None:
     """What was seen in a visit is used outside of it; nobody visits who has nothing to look at."""
-    visits = Counted(FairLock())
-    assert [visits._lock._is_held for _ in visits.each(range(3), lambda item: item)] == [False] * 3
-    made = visits.made
-    assert list(visits.each([], lambda item: item)) == []
-    assert visits.made == made
+    read_access = Counted(FairLock())
+    assert [read_access._lock._is_held for _ in read_access.each(range(3), lambda item: item)] == [False] * 3
+    made = read_access.made
+    assert list(read_access.each([], lambda item: item)) == []
+    assert read_access.made == made
 
 
-class Counted(Visits):
+class Counted(ReadAccess):
     """Visits that are counted."""
 
     made = 0

@@ -3,13 +3,13 @@
 import pytest
 
 from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.names import FeedFilter
 from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import PAUSE_MS, Lookout, Rounds, Sight
+from exporter.feeds.evaluator import PAUSE_MS, Evaluator, PartitionProgress, StallDetector
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import watches
+from exporter.feeds.health import health_factory
 from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState
 from exporter.feeds.table import FeedTable
 from exporter.model import Arrival, Partition
@@ -27,11 +27,11 @@ class Room:
         config = Config(feeds=FeedsConfig(thresholds=(rule,), expected=(ExpectedFeed(feed=KEY),)))
         self.now_ms = NOW_MS
         self.is_sole_reader = True
-        self.sights: dict[Partition, Sight] = {}
-        table = FeedTable(Limits(), FeedFilter(["*"], []), watches(config))
+        self.progress: dict[Partition, PartitionProgress] = {}
+        table = FeedTable(Limits(), FeedFilter(["*"], []), health_factory(config))
         table.expect(KEY)
         self.feed: Feed = table.feeds[KEY]
-        self._rounds = Rounds(NoComparison())
+        self._evaluator = Evaluator(NoComparison())
 
     def run(self, milliseconds: int, *, is_sending: bool = False) -> set[FeedState]:
         """Look every second; return the states that there were."""
@@ -48,13 +48,15 @@ class Room:
         if not self.feed.partitions:
             self.feed.hold(FIRST, self.now_ms)
         batch = Decoder(Limits()).decode(PRICED)
-        measured, arrival = Measured(batch), Arrival(self.now_ms, self.now_ms, is_live=True)
-        self.feed.remember(batch, measured, self.feed.count(batch, measured, arrival, (FIRST, 0)))
+        stats, arrival = BatchStats(batch), Arrival(self.now_ms, self.now_ms, is_live=True)
+        self.feed.remember(batch, stats, self.feed.count(batch, stats, arrival, (FIRST, 0)))
 
     def look(self) -> FeedState:
         """Judge the feed."""
-        self._rounds.judge([self.feed], self.sights, self.now_ms, is_reachable=True, is_sole_reader=self.is_sole_reader)
-        return self.feed.watch.tracker.diagnosis.state
+        self._evaluator.evaluate(
+            [self.feed], self.progress, self.now_ms, is_reachable=True, is_sole_reader=self.is_sole_reader
+        )
+        return self.feed.health.tracker.diagnosis.state
 
 
 def test_an_expected_feed_is_not_silent_before_somebody_has_listened_for_so_long() -> None:
@@ -68,9 +70,9 @@ def test_an_expected_feed_is_not_silent_before_somebody_has_listened_for_so_long
 def test_an_expected_feed_may_be_on_any_partition_that_is_read_late() -> None:
     """While we catch up on one, we have not listened to it."""
     room = Room()
-    room.sights = {FIRST: Sight(is_catching_up=True)}
+    room.progress = {FIRST: PartitionProgress(is_catching_up=True)}
     assert room.run(3 * LIMIT_MS) == {FeedState.UNKNOWN}
-    room.sights = {}
+    room.progress = {}
     assert room.run(LIMIT_MS) == {FeedState.UNKNOWN}
     assert room.run(3000) >= {FeedState.SILENT}
 
@@ -136,7 +138,7 @@ def test_prices_that_rest_since_the_clock_was_set_back_are_frozen() -> None:
 
 
 def test_a_partition_stands_from_when_the_clock_was_set_back_on() -> None:
-    lookout = Lookout()
+    lookout = StallDetector()
     assert lookout.look(FIRST, 5, True, NOW_MS) == NOW_MS
     earlier = NOW_MS - YEAR_MS
     assert [lookout.look(FIRST, 5, True, earlier + late) for late in (0, 1000)] == [earlier, earlier]
@@ -147,7 +149,7 @@ def test_a_feed_that_goes_to_another_replica_takes_its_state_along() -> None:
     room = Room()
     room.run(5000, is_sending=True)
     room.run(2 * LIMIT_MS)
-    assert room.feed.watch.tracker.diagnosis.state is FeedState.SILENT
+    assert room.feed.health.tracker.diagnosis.state is FeedState.SILENT
     room.is_sole_reader = False
     room.feed.release(FIRST)
     assert not room.feed.has_state
@@ -163,7 +165,7 @@ def test_a_feed_that_comes_back_from_another_replica_is_not_frozen_for_what_was_
     room.feed.release(FIRST)
     room.run(60_000)
     room.feed.hold(FIRST, room.now_ms)
-    room.feed.watch.freshness.recall(room.now_ms)
+    room.feed.health.freshness.recall(room.now_ms)
     assert room.run(30_000, is_sending=True) == {FeedState.OK}
     assert room.run(5000, is_sending=True) >= {FeedState.FROZEN}
 

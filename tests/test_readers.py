@@ -13,11 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.schema import Config, FeedsConfig, Limits
-from exporter.decoding.batch_stats import Measured
+from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.model import FeedKey, Partition, Reason, Rejected
-from exporter.tools.audit.ledger import Facts, MetricsTruth
-from exporter.tools.audit.readers import BatchEvent, EventReader, Judge, SummaryEvent, UnreadableError, add_metrics
+from exporter.tools.audit.ledger import BatchFacts, MetricsTruth
+from exporter.tools.audit.readers import (
+    BatchEvent,
+    EventReader,
+    InputReader,
+    SummaryEvent,
+    UnreadableError,
+    add_metrics,
+)
 
 SCHEMAS = Path(__file__).parents[1] / "exporter" / "events" / "schemas"
 UPBIT = FeedKey("korea", "upbit", "ticker")
@@ -86,7 +93,7 @@ HEADERS = [("ce_type", b"batch_collected"), ("ce_id", b"ticker-data.korea/1/12")
 def test_events_are_read_in_every_encoding() -> None:
     """The same facts come out of each."""
     reader = EventReader()
-    facts = Facts(UPBIT, 150, 25, 0.04, 1760031213693)
+    facts = BatchFacts(UPBIT, 150, 25, 0.04, 1760031213693)
     for value in encodings("batch_collected", batch_event()):
         assert reader.read(value, HEADERS) == BatchEvent(Partition("ticker-data.korea", 1), 12, facts)
     for value in encodings("performance_summary", summary_event()):
@@ -149,11 +156,11 @@ def batch_record(**fields: object) -> bytes:
 
 def test_records_are_judged_by_what_they_hold() -> None:
     """Never by the size that they declare."""
-    judge = Judge(Config())
-    assert judge.facts(batch_record()) == Facts(UPBIT, 3, 2, 0.5, 1000)
-    assert judge.facts(batch_record(data=[])) == Facts(UPBIT, 0, 0, 0.0, 1000)
-    assert judge.facts(batch_record(extra=10**400)) == Facts(UPBIT, 3, 2, 0.5, 1000)
-    assert judge.facts(batch_record(extra="@").replace(b"@", b"\xff")) == Facts(UPBIT, 3, 2, 0.5, 1000)
+    judge = InputReader(Config())
+    assert judge.facts(batch_record()) == BatchFacts(UPBIT, 3, 2, 0.5, 1000)
+    assert judge.facts(batch_record(data=[])) == BatchFacts(UPBIT, 0, 0, 0.0, 1000)
+    assert judge.facts(batch_record(extra=10**400)) == BatchFacts(UPBIT, 3, 2, 0.5, 1000)
+    assert judge.facts(batch_record(extra="@").replace(b"@", b"\xff")) == BatchFacts(UPBIT, 3, 2, 0.5, 1000)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +168,8 @@ def test_records_are_judged_by_what_they_hold() -> None:
 )
 def test_records_say_the_same_however_their_stamp_is_written(stamp: object) -> None:
     """As the sidecar reads it."""
-    facts = Judge(Config()).facts(batch_record(timestamp_ms=stamp))
-    assert facts == Facts(UPBIT, 3, 2, 0.5, 1_760_031_213_693)
+    facts = InputReader(Config()).facts(batch_record(timestamp_ms=stamp))
+    assert facts == BatchFacts(UPBIT, 3, 2, 0.5, 1_760_031_213_693)
     assert type(facts.timestamp_ms) is int
 
 
@@ -190,22 +197,22 @@ def test_the_auditor_and_the_sidecar_agree_on_any_record(
     value = front + batch_record(data=rows, **fields).replace(b'"NaN"', b"nan") + end
     judged, counted = verdicts(value)
     assert judged == counted
-    if isinstance(judged, Facts):
+    if isinstance(judged, BatchFacts):
         assert type(judged.timestamp_ms) is int
 
 
-def verdicts(value: bytes) -> tuple[Facts | Reason | None, Facts | Reason]:
+def verdicts(value: bytes) -> tuple[BatchFacts | Reason | None, BatchFacts | Reason]:
     """What the auditor says of a record, and what the sidecar counts."""
-    judged: Facts | Reason | None
+    judged: BatchFacts | Reason | None
     try:
-        judged = Judge(Config()).facts(value)
+        judged = InputReader(Config()).facts(value)
     except Rejected as rejected:
         judged = rejected.reason
     try:
         batch = Decoder(Limits()).decode(value)
     except Rejected as rejected:
         return judged, rejected.reason
-    return judged, Facts(FeedKey(batch.region, batch.exchange, batch.request_type), *Measured(batch).result)
+    return judged, BatchFacts(FeedKey(batch.region, batch.exchange, batch.request_type), *BatchStats(batch).result)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +229,7 @@ def verdicts(value: bytes) -> tuple[Facts | Reason | None, Facts | Reason]:
 def test_what_generic_readers_refuse_is_judged_as_the_sidecar_counts_it(field: bytes) -> None:
     """Endless digits, literals that are no JSON, bytes that are no UTF-8."""
     judged, counted = verdicts(batch_record()[:-1] + b"," + field + b"}")
-    assert isinstance(judged, Facts)
+    assert isinstance(judged, BatchFacts)
     assert judged == counted
 
 
@@ -239,13 +246,13 @@ def test_what_generic_readers_refuse_is_judged_as_the_sidecar_counts_it(field: b
 def test_records_that_break_the_rules_are_rejected(value: bytes | None, reason: Reason) -> None:
     """By the limits of the configuration."""
     with pytest.raises(Rejected) as rejected:
-        Judge(Config()).facts(value)
+        InputReader(Config()).facts(value)
     assert rejected.value.reason == reason
 
 
 def test_feeds_that_are_not_wanted_have_no_facts() -> None:
     """By the globs of the configuration."""
-    assert Judge(Config(feeds=FeedsConfig(exclude=("korea:*",)))).facts(batch_record()) is None
+    assert InputReader(Config(feeds=FeedsConfig(exclude=("korea:*",)))).facts(batch_record()) is None
 
 
 def test_metrics_of_replicas_are_added() -> None:
