@@ -42,6 +42,7 @@ from exporter.runtime.version import version
 from exporter.runtime.worker import ThreadWorker
 from exporter.source.consumer import KafkaSource
 from exporter.source.isolation import Isolation
+from exporter.status import SidecarStatus
 from exporter.store.store import NullStore, Store
 from exporter.web.hosts import Access
 from exporter.web.interface import WebMetrics
@@ -87,10 +88,11 @@ class App:
             until_caught_up=until_caught_up,
             clock=clock,
         )
-        metrics = SidecarMetrics(config, self.loop, source.counts, self._logs, version())
+        self.status = SidecarStatus(self.loop, clock)
+        metrics = SidecarMetrics(config, self.status, source.counts, self._logs, version())
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
-        self.queries = SidecarQueries(config, self.loop, self.store, metrics, registry)
+        self.queries = SidecarQueries(config, self.status, self.store, metrics, registry)
         host, port = host_and_port(config.web.listen_address)
         path = config.web.telemetry_path
         access = Access(config.web.allowed_hosts, config.web.config_page)

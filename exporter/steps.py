@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 # Takes all steps before it returns.
-Spread = Callable[[Iterable[object]], None]
+RunSteps = Callable[[Iterable[object]], None]
 
 
-def at_once(steps: Iterable[object]) -> None:
+def run_all(steps: Iterable[object]) -> None:
     """Take all steps without a break."""
     for _ in steps:
         pass

@@ -25,8 +25,10 @@ ROOMS = (
     "events",
     "store",
     "publishing",
+    "assignments",
     "pipeline",
     "loop",
+    "status",
     "metrics",
     "web",
     "app",
@@ -38,7 +40,7 @@ ROOMS = (
     "__main__",
 )
 # Values in, values out, in every file of these rooms; in other rooms, what calls itself pure.
-PURE = ("model", "config", "decoding", "steps", "instrument", "analyzers", "feeds", "pipeline")
+PURE = ("model", "config", "decoding", "steps", "instrument", "analyzers", "feeds", "assignments", "pipeline")
 # Clocks, sockets, threads, logs, other processes, and libraries that have them.
 IMPURE = {
     "aiohttp", "asyncio", "concurrent", "confluent_kafka", "logging", "multiprocessing", "queue", "random", "redis",

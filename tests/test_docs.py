@@ -26,7 +26,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 import exporter
-from exporter import cli, loop, pipeline
+from exporter import cli, status
 from exporter.analyzers import thresholds
 from exporter.analyzers.quality import MEANINGS
 from exporter.api.producer import NOT_DELIVERED
@@ -487,19 +487,21 @@ def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:
     try:
         source = app.loop.source
         assert isinstance(source, KafkaSource)
-        app.loop.assigned({PARTITION: Start(Position(0, 0, NOW_MS), 0, 10)})
-        app.loop.analysis.release([PARTITION])
         source.paused = True
         for _ in range(LEAST_TRIES):
             source._places.failed(PARTITION, 7, "broken", 0.0)
-        app.loop.turned_at -= 2 * loop.STALLED_SECONDS
-        silent, *others = app.loop.ready().reasons
+        app.loop.turned_at -= 2 * status.STALLED_SECONDS
+        silent, *others = app.status.ready().reasons
         source._causes.say(Kind.REFUSED, "why", time.monotonic())
-        refused, *_ = app.loop.ready().reasons
+        refused, *_ = app.status.ready().reasons
         source._causes.over()
         source.subscribed = True
-        joined, *_ = app.loop.ready().reasons
-        given, unhealthy = [silent, refused, joined, *others], app.loop.healthy().reasons
+        joined, *_ = app.status.ready().reasons
+        unhealthy = app.status.healthy().reasons
+        app.loop.assigned({PARTITION: Start(Position(0, 0, NOW_MS), 0, 10)})
+        behind, *same = app.status.ready().reasons
+        assert same == others
+        given = [silent, refused, joined, behind, *others]
     finally:
         app.loop.publisher.close(1.0)
     told = column("`/-/ready` says", "meaning")
@@ -533,8 +535,8 @@ def test_figures_in_sentences_are_those_of_the_code() -> None:
     assert f"a parameter is wrong; there are at most {routes.PARAMETERS_MAX}" in FLAT
     assert f"{values.EXCERPT_BYTES} bytes of the record about the byte" in FLAT
     assert f"by the broker after {clients.TRANSACTIONAL['transaction.timeout.ms'] // 1000} s" in FLAT
-    assert f"for {loop.STALLED_SECONDS:g} s; `/-/healthy`" in FLAT
-    assert f"the first at once, then one in {pipeline.COMPLAINT_SECONDS // 60} minutes" in FLAT
+    assert f"for {status.STALLED_SECONDS:g} s; `/-/healthy`" in FLAT
+    assert f"the first at once, then one in {rejections.LOG_SECONDS // 60} minutes" in FLAT
     assert f"clearly more often ({rejections.RISEN:g} times) since then" in FLAT
     assert rejections.WARNED_RATIO == 0.1
     assert "which share of a topic, from a tenth in the last minute or two on" in FLAT

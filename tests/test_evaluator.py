@@ -7,13 +7,14 @@ from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.names import FeedFilter
 from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import PAUSE_MS, Evaluator, PartitionProgress, StallDetector
+from exporter.feeds.evaluator import PAUSE_MS, Evaluator
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import health_factory
+from exporter.feeds.partitions import AssignedPartition, PartitionProgress, TopicCounts
 from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState
 from exporter.feeds.table import FeedTable
 from exporter.model import Arrival, Partition
-from tests.support.analysis import FIRST, KEY, NOW_MS, value
+from tests.support.analysis import FIRST, KEY, NOW_MS, START, start, value
 
 LIMIT_MS = 20_000
 PRICED = value().replace(b'"A"', b'"A", "last": 7.0')
@@ -49,14 +50,14 @@ class Room:
             self.feed.hold(FIRST, self.now_ms)
         batch = Decoder(Limits()).decode(PRICED)
         stats, arrival = BatchStats(batch), Arrival(self.now_ms, self.now_ms, is_live=True)
-        self.feed.remember(batch, stats, self.feed.count(batch, stats, arrival, (FIRST, 0)))
+        self.feed.count(batch, stats, arrival, (FIRST, 0))
 
     def look(self) -> FeedState:
         """Judge the feed."""
         self._evaluator.evaluate(
             [self.feed], self.progress, self.now_ms, is_reachable=True, is_sole_reader=self.is_sole_reader
         )
-        return self.feed.health.tracker.diagnosis.state
+        return self.feed.health.state
 
 
 def test_an_expected_feed_is_not_silent_before_somebody_has_listened_for_so_long() -> None:
@@ -138,10 +139,11 @@ def test_prices_that_rest_since_the_clock_was_set_back_are_frozen() -> None:
 
 
 def test_a_partition_stands_from_when_the_clock_was_set_back_on() -> None:
-    lookout = StallDetector()
-    assert lookout.look(FIRST, 5, True, NOW_MS) == NOW_MS
+    partition = AssignedPartition(start(START, 5), 0, TopicCounts())
+    assert partition.evaluate(5, False, NOW_MS).stalled_since_ms == NOW_MS
     earlier = NOW_MS - YEAR_MS
-    assert [lookout.look(FIRST, 5, True, earlier + late) for late in (0, 1000)] == [earlier, earlier]
+    stalls = [partition.evaluate(5, False, earlier + late).stalled_since_ms for late in (0, 1000)]
+    assert stalls == [earlier, earlier]
 
 
 def test_a_feed_that_goes_to_another_replica_takes_its_state_along() -> None:
@@ -149,7 +151,7 @@ def test_a_feed_that_goes_to_another_replica_takes_its_state_along() -> None:
     room = Room()
     room.run(5000, is_sending=True)
     room.run(2 * LIMIT_MS)
-    assert room.feed.health.tracker.diagnosis.state is FeedState.SILENT
+    assert room.feed.health.state is FeedState.SILENT
     room.is_sole_reader = False
     room.feed.release(FIRST)
     assert not room.feed.has_state

@@ -196,7 +196,7 @@ def test_nothing_is_left_of_a_feed_that_is_forgotten() -> None:
     world.send(KEY, "C", now_ms=LATER_MS)
     rounds.evaluate(list(world.table.feeds.values()), {}, LATER_MS, is_reachable=True, is_sole_reader=True)
     owned = world.analysis.partitions[SECOND]
-    assert (owned.seats, owned.rejected, rounds._rejected, world.table.symbols) == ({}, set(), set(), 1)
+    assert (owned.feeds, owned.rejected_feeds, rounds._rejected, world.table.symbols) == ({}, set(), set(), 1)
 
 
 def test_a_forgotten_feed_that_comes_again_is_a_new_one() -> None:

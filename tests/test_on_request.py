@@ -192,7 +192,7 @@ def test_prices_of_symbols_that_are_stale_are_not_compared() -> None:
 def test_only_feeds_of_ours_that_are_ok_are_compared() -> None:
     """Those that are left are too few."""
     feeds = quoted(upbit=100.0, bithumb=100.0, okx=102.0)
-    assert feeds["okx"].health.tracker.diagnosis.state is FeedState.OK
+    assert feeds["okx"].health.state is FeedState.OK
     feeds["upbit"].release(FIRST)
     feeds.look(COMPARE_MS)
     assert shown(feeds["okx"]) == {}

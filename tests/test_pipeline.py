@@ -237,7 +237,7 @@ def test_nothing_is_kept_of_a_record_that_is_rejected(request: pytest.FixtureReq
         here, content = owner(), bytes(bytearray(poison.value or b""))  # a value of its own
         before = sys.getrefcount(content)
         take(here, record(0, content))
-        assert [needs_operator.record.offset for needs_operator in here.take_complaints()] == [0]
+        assert [each.record.offset for each in here.rejection_log.take()] == [0]
         assert sys.getrefcount(content) == before, poison.fate
 
 
@@ -301,7 +301,7 @@ def test_rejections_make_no_feed_and_are_few_in_memory() -> None:
     here = owner()
     take(here, *[record(n, value(KEY._replace(exchange=f"e{n}"))[:-1]) for n in range(500)])
     assert here.table.feeds == {}
-    assert (rejected_of(here), here.partitions[FIRST].rejected) == ((0, 500, 0), set())
+    assert (rejected_of(here), here.partitions[FIRST].rejected_feeds) == ((0, 500, 0), set())
 
 
 @pytest.mark.parametrize(
@@ -340,16 +340,16 @@ def test_of_each_topic_and_reason_one_rejection_is_to_be_logged_in_five_minutes(
     """With how many were not; also those that are old, but none that was published before."""
     here = owner(Position(1, 0, NOW_MS))
     take(here, *[record(offset, value()[:-1]) for offset in range(4)], record(4, b""))
-    first = here.take_complaints()
+    first = here.rejection_log.take()
     assert [(each.record.offset, each.rejected.reason, each.suppressed) for each in first] == [
         (1, Reason.INVALID_JSON, 0),
         (4, Reason.EMPTY, 0),
     ]
     assert [each.rejected.feed for each in first] == [KEY, None]
     take(here, record(5, b"{"), now_ms=NOW_MS + 299_000)
-    assert here.take_complaints() == []
+    assert here.rejection_log.take() == []
     take(here, record(6, b"{"), now_ms=NOW_MS + 300_000)
-    assert [(each.record.offset, each.suppressed) for each in here.take_complaints()] == [(6, 3)]
+    assert [(each.record.offset, each.suppressed) for each in here.rejection_log.take()] == [(6, 3)]
 
 
 def test_what_comes_is_told_of_topics_of_ours_only() -> None:

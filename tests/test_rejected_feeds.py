@@ -12,9 +12,10 @@ from exporter.decoding.names import FeedFilter
 from exporter.events.encoding import JsonEncoder
 from exporter.events.factory import EventFactory
 from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import Evaluator, PartitionProgress
+from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import health_factory
+from exporter.feeds.partitions import PartitionProgress
 from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState, Scope
 from exporter.feeds.table import FeedTable
 from exporter.kafka.positions import Position, Start
@@ -93,12 +94,12 @@ class Reader:
     @property
     def state(self) -> FeedState:
         """The state of the expected feed."""
-        return self.feed().health.tracker.diagnosis.state
+        return self.feed().health.state
 
     @property
     def reason(self) -> str:
         """Why it is thought to hold."""
-        return "; ".join(self.feed().health.tracker.diagnosis.reasons)
+        return "; ".join(self.feed().health.diagnosis.reasons)
 
 
 # A feed that never had a valid batch.
@@ -216,8 +217,8 @@ def test_one_silent_feed_beside_one_that_is_rejected_is_not_a_silent_topic() -> 
     reader.run(30_000, value(), value(OTHER))
     reader.run(LIMIT_MS + 1000, value(OTHER)[:-1])
     assert reader.state is FeedState.SILENT
-    assert reader.feed().health.tracker.diagnosis.scope is Scope.FEED
-    assert reader.feed(OTHER).health.tracker.diagnosis.state is FeedState.REJECTED
+    assert reader.feed().health.diagnosis.scope is Scope.FEED
+    assert reader.feed(OTHER).health.state is FeedState.REJECTED
 
 
 def test_a_feed_that_another_replica_has_is_ours_again_only_by_its_partition() -> None:

@@ -88,7 +88,7 @@ class Seen:
         topics = self._analysis.traffic(now_ms)
         self._rounds.evaluate(known, {}, now_ms, is_reachable=True, is_sole_reader=True, topics=topics)
         for feed in known:
-            state, timeline = feed.health.tracker.diagnosis.state, self.timelines[feed.key]
+            state, timeline = feed.health.state, self.timelines[feed.key]
             if not timeline or timeline[-1][1] is not state:
                 timeline.append((now_ms, state))
 

@@ -42,7 +42,7 @@ def test_feeds_are_judged_step_by_step() -> None:
     for feed in feeds:
         feed.hold(FIRST, NOW_MS)
     steps = Steps()
-    Evaluator(NoComparison()).evaluate(feeds, {}, NOW_MS, is_reachable=True, is_sole_reader=True, spread=steps)
+    Evaluator(NoComparison()).evaluate(feeds, {}, NOW_MS, is_reachable=True, is_sole_reader=True, run_steps=steps)
     assert steps.taken >= 2 * len(feeds)
 
 

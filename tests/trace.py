@@ -20,8 +20,8 @@ from exporter.app import App
 from exporter.config import loader
 from exporter.instrument.exposition import TEXT, render
 from exporter.kafka.positions import Position, Start
-from exporter.loop import Loop
 from exporter.model import FeedKey, Partition, Record
+from exporter.source.handler import Handler
 
 ROOT = str(Path(exporter.__file__).parent) + "/"
 PARTITION = Partition("ticker-data.korea", 0)
@@ -43,7 +43,6 @@ class MemorySource:
 
     def __init__(self) -> None:
         self.waiting: list[Record] = []
-        self.ends: dict[Partition, int] = {}
         self.paused = False
         self.subscribed = True
         self.is_empty = False
@@ -53,7 +52,7 @@ class MemorySource:
         self.trouble = ""
         self.standing: list[str] = []
 
-    def open(self, handler: Loop) -> None:
+    def open(self, handler: Handler) -> None:
         """See Source."""
         handler.assigned({PARTITION: Start(Position(0, 0, 0), 0, 0)})
 
@@ -82,7 +81,7 @@ class Sidecar:
 
     def __init__(self) -> None:
         self.app = App(loader.load(None, {}, SETTINGS, hostname="box", read_file=str))
-        self.source = self.app.loop.source = MemorySource()
+        self.app.loop.source = self.source = MemorySource()
         self._written = 0
         self.source.open(self.app.loop)
         self.app.loop.publisher.advance()

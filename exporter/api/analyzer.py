@@ -97,8 +97,7 @@ class BatchAnalyzer:
         self._table.admit(feed, stats.symbols, now_ms)
         self._table.keep(feed)
         feed.hold(_HERE, now_ms)
-        sent_ms = feed.count(batch, stats, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))
-        feed.remember(batch, stats, sent_ms)
+        feed.count(batch, stats, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))
 
     def metrics(self) -> bytes:
         """Return the page of all feeds, and of Redis when it is set up, in Prometheus' text format 0.0.4.

@@ -85,7 +85,7 @@ class BatchPerformanceMonitor:
         self._app, self._ended = App(self._config), Future()
         threading.Thread(target=_run, args=(self._app, self._ended), name=f"monitor {self.feed}", daemon=True).start()
         give_up = time.monotonic() + JOIN_SECONDS
-        while not (self._app.loop.analysis.partitions or self._ended.done()) and time.monotonic() < give_up:
+        while not (self._app.status.is_reading() or self._ended.done()) and time.monotonic() < give_up:
             await asyncio.sleep(LOOK_SECONDS)
         if self._ended.done():
             self._ended.result()

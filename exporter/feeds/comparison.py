@@ -10,7 +10,7 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.health import STALE_SYMBOL_MS
 from exporter.feeds.states import FeedState
 from exporter.model import FeedKey
-from exporter.steps import Spread
+from exporter.steps import RunSteps
 
 COMPARE_MS = 10_000
 
@@ -18,7 +18,7 @@ COMPARE_MS = 10_000
 class NoComparison:
     """Compares nothing."""
 
-    def look(self, feeds: Sequence[Feed], now_ms: int, spread: Spread) -> None:
+    def look(self, feeds: Sequence[Feed], now_ms: int, run_steps: RunSteps) -> None:
         """See Comparison."""
 
 
@@ -29,16 +29,16 @@ class Comparison:
         self._names = PairNames(patterns, limit)
         self._looked_ms = 0
 
-    def look(self, feeds: Sequence[Feed], now_ms: int, spread: Spread) -> None:
+    def look(self, feeds: Sequence[Feed], now_ms: int, run_steps: RunSteps) -> None:
         """Compare, if it is time to, and let each feed know how it stands to the others."""
         if 0 <= now_ms - self._looked_ms < COMPARE_MS:
             return
         self._looked_ms = now_ms
         prices: dict[FeedKey, Mapping[str, float]] = {}
-        spread(_collect(feeds, now_ms, prices))
+        run_steps(_collect(feeds, now_ms, prices))
         # Of copies, so nobody has to wait for it.
         found = {each.feed: each for each in divergences(prices, self._names)}
-        spread(_tell(feeds, found))
+        run_steps(_show(feeds, found))
 
 
 def comparison(config: Config) -> Comparison | NoComparison:
@@ -54,15 +54,16 @@ def _collect(feeds: Iterable[Feed], now_ms: int, prices: dict[FeedKey, Mapping[s
         yield
 
 
-def _tell(feeds: Iterable[Feed], found: Mapping[FeedKey, Divergence]) -> Iterator[None]:
+def _show(feeds: Iterable[Feed], found: Mapping[FeedKey, Divergence]) -> Iterator[None]:
     for feed in feeds:
         before, feed.health.divergence = feed.health.divergence, found.get(feed.key)
-        feed.version += feed.health.divergence != before
+        if feed.health.divergence != before:
+            feed.touch()
         yield
 
 
 def _is_compared(feed: Feed) -> bool:
-    return bool(feed.partitions) and feed.health.tracker.diagnosis.state is FeedState.OK
+    return bool(feed.partitions) and feed.health.state is FeedState.OK
 
 
 def _current(feed: Feed, now_ms: int) -> dict[str, float]:

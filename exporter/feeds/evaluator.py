@@ -4,49 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
 
 from exporter.feeds.comparison import Comparison, NoComparison
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import HealthContext
+from exporter.feeds.partitions import PartitionProgress
 from exporter.feeds.rejections import Traffic, likely
 from exporter.feeds.states import FeedState, Silence, survey
 from exporter.model import FeedKey, Partition
-from exporter.steps import Spread, at_once
+from exporter.steps import RunSteps, run_all
 
 # Feeds that one look judges: a few milliseconds. With more of them each is judged every few seconds.
 FEEDS_A_LOOK = 1000
 # Looks come every second. After a longer pause (the process was stopped, or waited for Kafka) records may be on their
 # way to us that were sent meanwhile.
 PAUSE_MS = 3_000
-
-
-class PartitionProgress(NamedTuple):
-    """What the loop sees of one partition: since when it has records that we do not read (0: it has none)."""
-
-    stalled_since_ms: int = 0
-    is_catching_up: bool = False
-
-
-class StallDetector:
-    """Sees whether partitions grow without us, from one look to the next."""
-
-    def __init__(self) -> None:
-        self._seen: dict[Partition, tuple[int, int]] = {}  # position, and since when there was more behind it
-
-    def look(self, partition: Partition, position: int, has_more: bool, now_ms: int) -> int:
-        """Return since when the partition has had records that we do not read; 0 when it has none."""
-        before, since_ms = self._seen.get(partition, (-1, 0))
-        if not has_more:
-            since_ms = 0
-        elif position != before or not 0 < since_ms <= now_ms:  # later than now: the clock was set back
-            since_ms = now_ms
-        self._seen[partition] = position, since_ms
-        return since_ms
-
-    def forget(self, partition: Partition) -> None:
-        """Forget a partition that is not ours any more."""
-        self._seen.pop(partition, None)
 
 
 class Evaluator:
@@ -61,7 +33,7 @@ class Evaluator:
     @property
     def rejected(self) -> list[FeedKey]:
         """The feeds of which all records are rejected, as far as they were judged."""
-        return [feed.key for feed in self._rejected if feed.health.tracker.diagnosis.state is FeedState.REJECTED]
+        return [feed.key for feed in self._rejected if feed.health.state is FeedState.REJECTED]
 
     def evaluate(
         self,
@@ -72,16 +44,16 @@ class Evaluator:
         is_reachable: bool,
         is_sole_reader: bool,
         topics: Mapping[str, Traffic] = MappingProxyType({}),
-        spread: Spread = at_once,
+        run_steps: RunSteps = run_all,
     ) -> None:
         """Judge the next feeds.
 
         `is_sole_reader`: a feed that is anywhere would be here. `topics` is what comes on the topics that are read.
         """
-        spread(self._evaluated(feeds, progress, now_ms, topics, is_reachable, is_sole_reader))
+        run_steps(self._evaluated(feeds, progress, now_ms, topics, is_reachable, is_sole_reader))
         if self._rejected:
             self._rejected.intersection_update(feeds)  # some may be forgotten
-        self._comparison.look(feeds, now_ms, spread)
+        self._comparison.look(feeds, now_ms, run_steps)
 
     def _evaluated(
         self,
@@ -112,7 +84,8 @@ class Evaluator:
             before = feed.health.shown
             self._note(feed, feed.health.look(feed.symbol_seen_ms, around, now_ms).state)
             feed.health.select_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
-            feed.version += feed.health.shown != before
+            if feed.health.shown != before:
+                feed.touch()
             yield
 
     def _note(self, feed: Feed, state: FeedState) -> None:
@@ -137,7 +110,7 @@ class Evaluator:
         for feed in feeds:
             if feed.health.is_watching and not feed.is_here:
                 feed.health.end()
-                feed.version += 1
+                feed.touch()
             yield
 
 

@@ -71,26 +71,30 @@ class Feed:
         self.symbol_seen_ms: dict[str, int] = {}
         self._retire_due_ms = 0  # before then no symbol is old enough
 
+    def touch(self) -> None:
+        """Mark what is shown of the feed as changed."""
+        self.version += 1
+
     def hold(self, partition: Partition, now_ms: int) -> None:
-        """Learn that the feed comes over a partition of ours."""
+        """Add an assigned partition on which the feed arrives."""
         if not self.partitions:
             self.health.begin(now_ms)
         self.began_ms = self.began_ms or now_ms
         self.partitions.add(partition)
-        self.version += 1
+        self.touch()
 
     def release(self, partition: Partition) -> None:
-        """Learn that a partition is not ours any more."""
+        """Remove a partition that is no longer assigned."""
         self.partitions.discard(partition)
         self.rejected_on.discard(partition)
-        self.version += 1
+        self.touch()
         if not self.is_here:
             self.health.end()
 
     def reject(self, rejected: Rejected, partition: Partition, offset: int, now_ms: int) -> None:
-        """Take note of a rejected record that names the feed."""
+        """Add a rejected record that names the feed."""
         self.rejected_on.add(partition)
-        self.health.blame.named.add(rejected, partition, offset, now_ms)
+        self.health.reject(rejected, partition, offset, now_ms)
 
     @property
     def is_here(self) -> bool:
@@ -100,7 +104,7 @@ class Feed:
     @property
     def has_state(self) -> bool:
         """Whether what we think of it may be shown: it is ours, or expected and nowhere, or never valid."""
-        return bool(self.partitions) or self.health.tracker.diagnosis.state in _WITHOUT_BATCHES
+        return bool(self.partitions) or self.health.state in _WITHOUT_BATCHES
 
     def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
         """Make room for the symbols, or raise `Rejected` when one is not allowed or there are too many."""
@@ -115,14 +119,11 @@ class Feed:
             known = f"{len(self.symbol_seen_ms)} symbols are known, at most {limits.symbols_per_feed} are allowed"
             raise Rejected(Reason.TOO_MANY_SYMBOLS, f"{len(new)} new symbols for {self.key}; {known}")
 
-    def count(self, batch: Batch, stats: BatchStats, arrival: Arrival, place: tuple[Partition, int]) -> int:
-        """Add one batch to the counters, and let it be watched; `place` is the partition and offset of its record.
-
-        Return when it was sent, as far as we know.
-        """
+    def count(self, batch: Batch, stats: BatchStats, arrival: Arrival, place: tuple[Partition, int]) -> None:
+        """Add one batch to the counters, analyze and remember it; `place` is the partition and offset of its record."""
         size, unique, efficiency, _ = stats.result
         self.counted_ms = arrival.received_ms
-        self.version += 1
+        self.touch()
         self.batches += 1
         self.messages += size
         self.unique_sum += unique
@@ -136,12 +137,13 @@ class Feed:
         for kind in anomalies:
             self.anomalies[kind] += 1
             self.anomaly_places[kind] = place
-        return arrival.sent_ms
+        # As `Arrival.sent_ms`: calls are what costs here.
+        self.remember(batch, stats, arrival.received_ms if arrival.is_live else arrival.record_ms)
 
     def remember(self, batch: Batch, stats: BatchStats, sent_ms: int) -> None:
-        """Keep what the last batch said, counted or not; `sent_ms` is when it was sent, as far as we know.
+        """Keep the values of the last batch, counted or not; `sent_ms` is when it was sent, in Unix milliseconds.
 
-        What is older than what is known already changes nothing: who catches up shows no news.
+        A batch older than the last one changes nothing: while a partition is caught up, old values are not shown.
         """
         seen_ms = self.symbol_seen_ms
         for symbol in stats.symbols:
@@ -149,7 +151,7 @@ class Feed:
                 seen_ms[symbol] = sent_ms
         if sent_ms < self.last_received_ms:
             return
-        self.version += 1
+        self.touch()
         self.last = stats.result
         self.last_batch_ms = max(self.last_batch_ms, batch.timestamp_ms)
         self.last_received_ms = sent_ms
@@ -163,7 +165,7 @@ class Feed:
         self.symbol_seen_ms.update((s, now_ms) for s, seen in list(self.symbol_seen_ms.items()) if seen > now_ms)
         self._retire_due_ms = min(self._retire_due_ms, now_ms)
         self.health.set_back(now_ms)
-        self.version += 1
+        self.touch()
 
     @property
     def is_established(self) -> bool:

@@ -19,7 +19,7 @@ from exporter.feeds.calendar import Calendar, Plan, Schedule
 from exporter.feeds.divergence import Divergence
 from exporter.feeds.rejections import Blame, Traffic
 from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, StateTracker
-from exporter.model import Anomaly, Arrival, FeedKey
+from exporter.model import Anomaly, Arrival, FeedKey, Partition, Rejected
 
 # A symbol is stale when it was in no batch for so long, and missing after so long.
 STALE_SYMBOL_MS = 60_000
@@ -136,6 +136,25 @@ class FeedHealth:
             part.set_back(now_ms)
 
     @property
+    def diagnosis(self) -> Diagnosis:
+        """The diagnosis of the last evaluation: state, reasons and scope."""
+        return self.tracker.diagnosis
+
+    @property
+    def state(self) -> FeedState:
+        """The state of the last evaluation."""
+        return self.tracker.diagnosis.state
+
+    @property
+    def state_since_ms(self) -> int:
+        """The beginning of the state, in Unix milliseconds."""
+        return self.tracker.since_ms
+
+    def reject(self, rejected: Rejected, partition: Partition, offset: int, now_ms: int) -> None:
+        """Add a rejected record that names the feed."""
+        self.blame.named.add(rejected, partition, offset, now_ms)
+
+    @property
     def is_watching(self) -> bool:
         """Whether it has begun, or looked, and not ended since."""
         return self.tracker.since_ms > 0
@@ -149,7 +168,7 @@ class FeedHealth:
     @property
     def shown(self) -> tuple[object, ...]:
         """What may change without a batch, as it is shown."""
-        state, limit_ms = self.tracker.diagnosis.state, self.freshness.silent_limit_ms
+        state, limit_ms = self.state, self.freshness.silent_limit_ms
         return state, self.symbols, limit_ms, self.plan.reason, self.named
 
     def is_overdue(self, now_ms: int) -> bool | None:

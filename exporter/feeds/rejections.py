@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
-from exporter.model import FeedKey, Partition, Reason, Rejected
+from exporter.model import FeedKey, Partition, Reason, Record, Rejected
+from exporter.runtime.rate_limit import RateLimiter
 
 # About so many of the last rejections decide which reason prevails.
 KEPT = 100
@@ -25,6 +27,8 @@ WINDOW_MS = 60_000
 WARNED_RATIO = 0.1
 WARNED_MS = 900_000
 LISTED = 20
+# Of the rejections of one topic and reason, the first is logged at once, then one in so many seconds.
+LOG_SECONDS = 300
 
 
 class Rejections:
@@ -58,6 +62,33 @@ class Rejections:
         partition, offset, detail = self._examples[reason]
         mostly = "mostly " if len(self._counts) > 1 else ""
         return f"{mostly}{reason}, for example {partition}/{offset}: {in_a_line(detail)}"
+
+
+class LoggedRejection(NamedTuple):
+    """A rejected record to log; `suppressed` others of its topic and reason were not logged before it."""
+
+    record: Record
+    rejected: Rejected
+    suppressed: int
+
+
+class RejectionLog:
+    """Rejected records that are to be logged, limited by topic and reason."""
+
+    def __init__(self) -> None:
+        self.waiting: list[LoggedRejection] = []
+        self._limiter = RateLimiter(burst=1, per_second=1 / LOG_SECONDS)
+
+    def add(self, record: Record, rejected: Rejected, now_ms: int) -> None:
+        """Add a rejected record, unless one like it was added lately."""
+        suppressed = self._limiter.admit(f"{record.partition.topic} {rejected.reason}", now_ms)
+        if suppressed is not None:
+            self.waiting.append(LoggedRejection(record, rejected, suppressed))
+
+    def take(self) -> list[LoggedRejection]:
+        """Return the rejections since the last call."""
+        waiting, self.waiting = self.waiting, []
+        return waiting
 
 
 def in_a_line(text: str) -> str:

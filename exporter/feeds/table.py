@@ -38,17 +38,17 @@ class FeedTable:
         self._looked_ms = 0
         self._next = 0  # whose symbols are looked at next
 
-    def find(self, key: FeedKey, now_ms: int, let_go: Callable[[Feed], bool] = _nothing_else) -> Feed | None:
+    def find(self, key: FeedKey, now_ms: int, detach: Callable[[Feed], bool] = _nothing_else) -> Feed | None:
         """Return the feed, or one that is not kept yet; None when it is filtered out; raise `Rejected` at a limit.
 
-        At the limit an idle feed is forgotten, if `let_go` has it: it gives up what else refers to the feed.
+        At the limit an idle feed is forgotten, provided that `detach` removes all other references to it.
         """
         if (feed := self.feeds.get(key)) is not None:
             return feed
         check_feed(key, self.limits.name_length)
         if not self._wanted.wants(key):
             return None
-        if len(self.feeds) >= self.limits.feeds and not self._forget_one(now_ms, let_go):
+        if len(self.feeds) >= self.limits.feeds and not self._forget_one(now_ms, detach):
             raise Rejected(Reason.TOO_MANY_FEEDS, f"{key} would be one more than the {self.limits.feeds} allowed")
         return Feed(key, self._health(key))
 
@@ -90,7 +90,7 @@ class FeedTable:
         self.symbols -= retired
         return retired
 
-    def _forget_one(self, now_ms: int, let_go: Callable[[Feed], bool]) -> bool:
+    def _forget_one(self, now_ms: int, detach: Callable[[Feed], bool]) -> bool:
         """Forget the feed that has been idle for the longest, and return whether there was one."""
         if not self._idle and abs(now_ms - self._looked_ms) >= IDLE_LOOK_MS:
             self._looked_ms = now_ms
@@ -98,7 +98,7 @@ class FeedTable:
             self._idle = sorted(idle, key=lambda feed: feed.counted_ms, reverse=True)
         while self._idle:
             feed = self._idle.pop()
-            if feed.is_idle(now_ms) and let_go(feed):
+            if feed.is_idle(now_ms) and detach(feed):
                 del self.feeds[feed.key]
                 self.symbols -= len(feed.symbol_seen_ms)
                 self.forgotten += 1

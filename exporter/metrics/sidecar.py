@@ -8,7 +8,7 @@ by `list` and `dict`, which no other thread can interrupt.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -19,16 +19,16 @@ from prometheus_client.samples import Exemplar
 
 from exporter.config.schema import Config
 from exporter.feeds.feed import Feed
+from exporter.feeds.partitions import TopicCounts
 from exporter.instrument.exposition import Family, label_text
 from exporter.instrument.families import RowTexts, families, spelled, texts
 from exporter.instrument.histogram import Histogram
-from exporter.loop import Loop
 from exporter.metrics.feed_metrics import FEED_FAMILIES
 from exporter.metrics.watch_metrics import WATCH_FAMILIES
 from exporter.model import EventType, Reason
-from exporter.pipeline import Analysis
 from exporter.runtime.logs import LogCounter, dropped_lines
 from exporter.source.handler import SourceCounts
+from exporter.status import SidecarStatus
 
 ANOMALIES = "marketdata_anomalies"
 FEED_ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
@@ -44,9 +44,11 @@ class _Shown(NamedTuple):
 class SidecarMetrics:
     """Collects the families of one running sidecar; any thread may scrape."""
 
-    def __init__(self, config: Config, loop: Loop, source: SourceCounts, logs: LogCounter, version: str) -> None:
+    def __init__(
+        self, config: Config, status: SidecarStatus, source: SourceCounts, logs: LogCounter, version: str
+    ) -> None:
         self._backlog_events = config.output.backlog.events
-        self._loop = loop
+        self._status = status
         self._source = source
         self._logs = logs
         self._version = version
@@ -55,28 +57,28 @@ class SidecarMetrics:
 
     def collect(self) -> Iterator[Metric | Family]:
         """Yield every family of the core, feeds first."""
-        analysis = self._loop.analysis
+        topics = self._status.topics()
         for family in families(FEED_ROWS, self._feed_texts()):
             yield family._replace(exemplars=self._anomaly_places(family.name)) if family.name == ANOMALIES else family
-        yield from record_families(analysis)
+        yield from record_families(topics)
         yield from self._partition_families()
-        yield from reset_families(analysis)
+        yield from reset_families(topics)
         yield from self._consumer_families()
         yield from self._publisher_families()
         yield histograms(
             "marketdata_processing_seconds",
             "Where the time of a turn of the loop goes.",
             "stage",
-            self._loop.stages.items(),
+            self._status.stages.items(),
         )
         yield from self._own_families()
 
     def _feed_texts(self) -> list[RowTexts]:
         """Render the feeds that have changed, some in each visit."""
-        feeds = list(self._loop.analysis.table.feeds.values())
+        feeds = self._status.feeds()
         known = self._texts  # other scrapes go on with the one that they began with
         changed = (feed for feed in feeds if feed not in known or known[feed].version != feed.version)
-        known.update(self._loop.read_access.each(changed, self._rendered))
+        known.update(self._status.each(changed, self._rendered))
         if len(known) > len(feeds):
             self._texts = {feed: known[feed] for feed in feeds}
             self._labels = {feed: self._label_text(feed) for feed in feeds}
@@ -87,7 +89,7 @@ class SidecarMetrics:
 
     def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
         """Return where each kind of anomaly was last met, by the line that counts it."""
-        places = [(feed, dict(feed.anomaly_places)) for feed in list(self._loop.analysis.table.feeds.values())]
+        places = [(feed, dict(feed.anomaly_places)) for feed in self._status.feeds()]
         return {
             f'{name}_total{{{self._label_text(feed)},kind="{kind}"}}': _place(partition.topic, partition.number, offset)
             for feed, met in places
@@ -101,10 +103,6 @@ class SidecarMetrics:
         return text
 
     def _partition_families(self) -> Iterator[Metric]:
-        loop = self._loop
-        owned = {
-            partition: (loop.position(partition), state) for partition, state in dict(loop.analysis.partitions).items()
-        }
         labels = ("topic", "partition")
         lag = GaugeMetricFamily(
             "marketdata_consumer_lag_records",
@@ -120,14 +118,14 @@ class SidecarMetrics:
             "Kafka's timestamp of the last record read, Unix time.",
             labels=labels,
         )
-        for partition, (offset, state) in owned.items():
+        for partition, offset, end, last_record_ms in self._status.partitions():
             values = (partition.topic, str(partition.number))
             position.add_metric(values, offset)
-            if state.last_record_ms > 0:
-                last.add_metric(values, state.last_record_ms / 1000)
-            if (mark := loop.high_watermarks.get(partition)) is not None:
-                high.add_metric(values, mark)
-                lag.add_metric(values, max(0, mark - offset))
+            if last_record_ms > 0:
+                last.add_metric(values, last_record_ms / 1000)
+            if end is not None:
+                high.add_metric(values, end)
+                lag.add_metric(values, max(0, end - offset))
         yield from (lag, position, high, last)
 
     def _consumer_families(self) -> Iterator[Metric]:
@@ -139,7 +137,7 @@ class SidecarMetrics:
         )
 
     def _publisher_families(self) -> Iterator[Metric]:
-        publisher = self._loop.publisher
+        publisher = self._status.publisher
         counts = publisher.counts
         yield CounterMetricFamily(
             "marketdata_consumer_commits", "Commits of input offsets, with their events.", counts.commits
@@ -178,13 +176,13 @@ class SidecarMetrics:
         )
         build.add_metric(list(versions.values()), 1)
         yield build
-        ready = self._loop.ready().ok
+        ready = self._status.ready().ok
         yield GaugeMetricFamily("marketdata_exporter_ready", "Whether /-/ready says yes.", float(ready))
         yield counters("marketdata_exporter_log_messages", "Lines logged, by level.", "level", self._logs.lines)
         yield CounterMetricFamily(
             "marketdata_exporter_log_lines_dropped", "Log lines that stderr did not take in time.", dropped_lines()
         )
-        topics = list(self._loop.analysis.topics.values())
+        topics = self._status.topics().values()
         overflow = {
             "feed": sum(topic.rejected[Reason.TOO_MANY_FEEDS] for topic in topics),
             "symbol": sum(topic.rejected[Reason.TOO_MANY_SYMBOLS] for topic in topics),
@@ -198,13 +196,12 @@ class SidecarMetrics:
         yield CounterMetricFamily(
             "marketdata_exporter_feeds_forgotten",
             "Feeds that made room for others: never established, and silent for ten minutes.",
-            self._loop.analysis.table.forgotten,
+            self._status.forgotten_feeds,
         )
 
 
-def record_families(analysis: Analysis) -> Iterator[Metric]:
+def record_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
     """Yield what became of the records of each topic."""
-    topics = dict(analysis.topics)
     texts = {
         "records": "Records read for the first time: accepted, filtered or rejected.",
         "redelivered": "Records read again after this process had counted them.",
@@ -227,7 +224,7 @@ def record_families(analysis: Analysis) -> Iterator[Metric]:
     yield rejected
 
 
-def reset_families(analysis: Analysis) -> Iterator[Metric]:
+def reset_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
     """Yield how often partitions of each topic were not read on where they were left, and when that last was."""
     labels = ("topic", "cause")
     resets = CounterMetricFamily(
@@ -238,7 +235,7 @@ def reset_families(analysis: Analysis) -> Iterator[Metric]:
         "When a partition was last not read on where it was left, Unix time.",
         labels=labels,
     )
-    for topic, counts in dict(analysis.topics).items():
+    for topic, counts in topics.items():
         for cause, number in counts.resets.items():
             resets.add_metric((topic, cause.value), number)
         for cause, moment_ms in dict(counts.reset_ms).items():

@@ -120,7 +120,7 @@ def _expected(name: str, labels: str, feed: Feed) -> str:
 def _states(name: str, labels: str, feed: Feed) -> str:
     if not feed.has_state:
         return ""
-    state = feed.health.tracker.diagnosis.state
+    state = feed.health.state
     return "".join([f'{name}{{{labels},state="{each}"}} {int(each is state)}\n' for each in FeedState])
 
 

@@ -67,7 +67,6 @@ class KafkaSource:
         down_seconds: float = DOWN_SECONDS,
     ) -> None:
         self.counts = SourceCounts()
-        self.ends: dict[Partition, int] = {}  # position at which a partition was seen to have no more records
         self.paused = False
         self.subscribed = False
         self.is_empty = False  # there was no topic to read when we subscribed
@@ -171,15 +170,12 @@ class KafkaSource:
             self._consumer.commit(offsets=isolated, asynchronous=True)
 
     def high_watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Return the end offsets that the last fetches brought; a partition without one is absent."""
-        marks: dict[Partition, int] = {}
-        for partition in partitions:
-            if partition in self._isolation:
-                continue
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-            if high > 0 or partition in self.ends:
-                marks[partition] = max(high, 0)
-        return marks
+        """Return the end offsets that the last fetches brought; 0 or less, or absent, while none did."""
+        return {
+            partition: self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1]
+            for partition in partitions
+            if partition not in self._isolation
+        }
 
     def close(self, seconds: float) -> bool:
         """Leave the group; wait at most so long and return whether it was left."""
@@ -311,7 +307,6 @@ class KafkaSource:
             self._mine.discard(partition)
             self._unbegun.discard(partition)
             self._invalid_offsets.discard(partition)
-            self.ends.pop(partition, None)
 
     def _starts(self, partitions: list[Partition]) -> dict[Partition, Start] | None:
         """Find out where to begin; None when that is unavailable now, and then `take` asks again.
@@ -440,7 +435,7 @@ class KafkaSource:
     def _on_record_error(self, message: Any, error: KafkaError) -> None:
         partition = self._reader.partition(message.topic(), message.partition())
         if error.code() == KafkaError._PARTITION_EOF:
-            self.ends[partition] = message.offset()
+            self._handler.exhausted(partition, message.offset())
             self._places.passed([partition])
         elif is_of_a_place(message):
             self._count(error)

@@ -25,6 +25,9 @@ class Handler(Protocol):
     def vanished(self, partitions: list[Partition]) -> None:
         """Partitions that we have, or had, are gone with their topics."""
 
+    def exhausted(self, partition: Partition, offset: int) -> None:
+        """The broker has no record of the partition at or after the offset."""
+
     def unreadable(self, partition: Partition, gap: Gap, error: str, *, is_deadly: bool = False) -> None:
         """Records of a partition of ours cannot be read, or end the process; what follows them is read next."""
 

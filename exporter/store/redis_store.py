@@ -29,7 +29,7 @@ PING_SECONDS = 5.0
 PAUSE_SECONDS = 0.1
 # What Redis refuses for good is logged once in so long.
 TELL_SECONDS = 300.0
-# Rounds differ: one holds up to 100 records, or a MiB of them. 70 bytes a message: 18 MB, and as much in writing.
+# Rounds differ: one holds up to 500 records, or a MiB of them. 70 bytes a message: 18 MB, and as much in writing.
 MESSAGES_WAITING = 250_000
 RECORDS_PER_WRITE = 5000
 

@@ -28,7 +28,7 @@ def main(config: Config, *, until_caught_up: bool = False) -> int:
     logs.configure(config.log.level, config.log.format)
     logs.warn_of_flags(exposed(sys.argv))
     app = App(config, until_caught_up=until_caught_up)
-    dog = Watchdog(app.loop.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
+    dog = Watchdog(app.status.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
     dog.start(app.start_thread)
     tuning.settle()
 

@@ -12,10 +12,10 @@ from exporter.config.schema import Config, redacted
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import FeedHealth
 from exporter.instrument.exposition import Family
-from exporter.loop import Loop
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.model import FeedKey, Status, Unavailable
 from exporter.runtime.foreign_text import printable, without_secrets
+from exporter.status import SidecarStatus
 from exporter.store.store import Store, StoreUnavailable
 from exporter.web.interface import Row, SymbolPage
 from exporter.web.symbol_pages import SymbolPages
@@ -28,14 +28,14 @@ class SidecarQueries:
     """The views of one sidecar; see `exporter.web.interface.Queries`."""
 
     def __init__(
-        self, config: Config, loop: Loop, store: Store, metrics: SidecarMetrics, registry: CollectorRegistry
+        self, config: Config, status: SidecarStatus, store: Store, metrics: SidecarMetrics, registry: CollectorRegistry
     ) -> None:
         self._config = config
-        self._loop = loop
+        self._status = status
         self._store = store
         self._metrics = metrics
         self._registry = registry
-        self._symbols = SymbolPages(loop, store)
+        self._symbols = SymbolPages(status, store)
 
     def collect(self) -> Iterator[Metric | Family]:
         """Yield all families of the process, and last how many series they have."""
@@ -51,15 +51,15 @@ class SidecarQueries:
         Beside a loop that computes, the interpreter is lost every half millisecond, and on a busy machine it takes
         several to come back; in a visit it is lost once in four.
         """
-        return self._loop.read_access.each(pieces, lambda piece: piece)
+        return self._status.each(pieces, lambda piece: piece)
 
     def healthy(self) -> Status:
         """Tell whether the loop turns."""
-        return _told(self._loop.healthy())
+        return _told(self._status.healthy())
 
     def ready(self) -> Status:
         """Tell whether what is served is up to date."""
-        return _told(self._loop.ready())
+        return _told(self._status.ready())
 
     def config(self) -> Mapping[str, object]:
         """Return the configuration without its secrets."""
@@ -68,7 +68,7 @@ class SidecarQueries:
 
     def feeds(self) -> FeedRows:
         """Return a row for each feed, in order, made while it is read."""
-        return FeedRows(self._loop)
+        return FeedRows(self._status)
 
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """Return a row for each symbol: of all replicas when there is Redis, else what this process has seen."""
@@ -83,18 +83,17 @@ class SidecarQueries:
 
 
 class FeedRows(Collection[Row]):
-    """The rows of the feeds that there are now; whoever reads them visits the loop for a moment at a time."""
+    """The rows of the present feeds, created while they are read; the loop rests for a moment at a time."""
 
-    def __init__(self, loop: Loop) -> None:
-        feeds = dict(loop.analysis.table.feeds)
-        self._feeds = [feeds[key] for key in sorted(feeds)]
-        self._loop = loop
+    def __init__(self, status: SidecarStatus) -> None:
+        self._feeds = sorted(status.feeds(), key=lambda feed: feed.key)
+        self._status = status
 
     def __len__(self) -> int:
         return len(self._feeds)
 
     def __iter__(self) -> Iterator[Row]:
-        return self._loop.read_access.each(self._feeds, _feed_row)
+        return self._status.each(self._feeds, _feed_row)
 
     def __contains__(self, row: object) -> bool:
         return any(row == each for each in self)
@@ -127,11 +126,11 @@ def _feed_row(feed: Feed) -> dict[str, object]:
 
 
 def _state_row(health: FeedHealth) -> dict[str, object]:
-    diagnosis = health.tracker.diagnosis
+    state, reasons, scope = health.diagnosis
     return {
-        "state": diagnosis.state,
-        "reasons": diagnosis.reasons,
-        "scope": diagnosis.scope,
-        "state_since_ms": health.tracker.since_ms,
+        "state": state,
+        "reasons": reasons,
+        "scope": scope,
+        "state_since_ms": health.state_since_ms,
         "silent_limit_seconds": health.freshness.silent_limit_ms / 1000,
     }

@@ -14,9 +14,9 @@ import msgspec
 
 from exporter.analyzers.symbols import SymbolStatus
 from exporter.feeds.feed import Feed
-from exporter.loop import Loop
 from exporter.model import FeedKey, Unavailable
 from exporter.runtime.foreign_text import printable
+from exporter.status import SidecarStatus
 from exporter.store.store import NullStore, Place, Store, StoreUnavailable, SymbolStatistics
 from exporter.web.interface import CursorError, Row, SymbolPage
 
@@ -63,10 +63,10 @@ class _Seen(NamedTuple):
 
 
 class SymbolPages:
-    """Makes pages; the loop is visited for one feed at a time."""
+    """Makes pages; the loop rests while one feed is read."""
 
-    def __init__(self, loop: Loop, store: Store) -> None:
-        self._loop = loop
+    def __init__(self, status: SidecarStatus, store: Store) -> None:
+        self._status = status
         self._store = store
 
     def page(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
@@ -103,7 +103,7 @@ class SymbolPages:
         for each in found:
             by_feed[each.feed].append(each)
         for key in sorted(by_feed):
-            known = self._loop.analysis.table.feeds.get(key)
+            known = self._status.feed(key)
             last_ms = {each.symbol: each.last_seen_ms for each in by_feed[key]}
             statuses = {} if known is None else self._statuses(known, last_ms)
             for each in sorted(by_feed[key]):
@@ -120,17 +120,17 @@ class SymbolPages:
 
     def _feeds(self, feed: FeedKey | None, begin: _After) -> list[Feed]:
         """The feeds of this process (or the one) from a place on, in order."""
-        feeds = dict(self._loop.analysis.table.feeds)
-        return [feeds[key] for key in sorted(feeds) if feed in (None, key) and key >= (begin.feed or FIRST)]
+        feeds = sorted(self._status.feeds(), key=lambda known: known.key)
+        return [known for known in feeds if feed in (None, known.key) and known.key >= (begin.feed or FIRST)]
 
     def _seen(self, feed: Feed) -> _Seen:
-        with self._loop.read_access:
+        with self._status.read_access:
             messages, last_ms = dict(feed.symbol_messages), dict(feed.symbol_seen_ms)
         return _Seen(messages, last_ms, self._statuses(feed, last_ms))
 
     def _statuses(self, feed: Feed, seen_ms: Mapping[str, int]) -> Statuses:
         """Judge at the moment when the feed was heard last, by any replica: a silent feed misses no symbols."""
-        with self._loop.read_access:
+        with self._status.read_access:
             if not feed.partitions:
                 return {}
             coverage, sent_ms = feed.health.coverage.copied(), feed.health.freshness.last_sent_ms

@@ -46,6 +46,9 @@ class Owner:
         """See Handler."""
         self.has -= set(partitions)
 
+    def exhausted(self, partition: Partition, offset: int) -> None:
+        """See Handler."""
+
     def unreadable(self, partition: Partition, gap: Gap, error: str, *, is_deadly: bool = False) -> None:
         """See Handler."""
 

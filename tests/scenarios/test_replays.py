@@ -98,7 +98,7 @@ class Story:
                 self.read(one)
             feeds = list(self._analysis.table.feeds.values())
             self._evaluator.evaluate(feeds, {}, self.now_ms, is_reachable=True, is_sole_reader=True)
-            self.states += [feed.health.tracker.diagnosis.state for feed in feeds]
+            self.states += [feed.health.state for feed in feeds]
 
     def read(self, told: Told) -> None:
         """Read a record, 20 ms after the second began."""

@@ -45,10 +45,10 @@ def full_sidecar() -> Iterator[App]:
     app = App(loader.load(None, {}, switched_on, hostname="box-1", read_file=str))
     assert isinstance(app.loop.source, KafkaSource)
     app.loop.source.counts.errors["_TRANSPORT"] = 1
-    app.loop.high_watermarks[PARTITION] = 5
     app.loop.analysis.topic(PARTITION.topic).reset_ms = dict.fromkeys(ResetCause, NOW_MS)
     try:
         _read(app.loop.analysis)
+        app.loop.analysis.partitions[PARTITION].end = 5
         yield app
     finally:
         app.loop.publisher.close(1.0)

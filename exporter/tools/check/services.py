@@ -224,13 +224,14 @@ def cost(config: Config) -> Cost:
     analysis.topic(partition.topic)
     counts.append(_series(app))
     analysis.assign(partition, Start(Position(0, 0, now_ms), 0, 2))
-    app.loop.high_watermarks[partition] = 2
+    analysis.partitions[partition].end = 2
     for record in (Record(partition, 0, now_ms, None), Record(partition, 1, now_ms, value)):
         analysis.analyze([record], analysis.decode([record]), now_ms)
         counts.append(_series(app))
     (feed,) = analysis.table.feeds.values()
     for shown in ((), (ShownSymbol("symbol", now_ms, 1),)):
-        feed.health.named, feed.version = ShownSymbols(shown, 0, 0), feed.version + 1
+        feed.health.named = ShownSymbols(shown, 0, 0)
+        feed.touch()
         counts.append(_series(app))
     return Cost(counts[0], *(after - before for before, after in pairwise(counts)))
 

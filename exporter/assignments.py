@@ -1,0 +1,143 @@
+"""Partitions from assignment to release: where each begins, and why not where it was left.
+
+Owned by the loop thread. Pure: time is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from exporter.events.encoding import Stamp
+from exporter.events.factory import EventFactory
+from exporter.feeds.partitions import AssignedPartition, TopicCounts
+from exporter.feeds.rejections import Traffic
+from exporter.kafka.positions import Start
+from exporter.kafka.unreadable import LEAST_STARTS
+from exporter.model import Partition, Reset, ResetCause
+from exporter.publishing.dispatch import Dispatch
+from exporter.runtime.rate_limit import RateLimiter
+from exporter.steps import RunSteps, run_all
+
+
+class Turn:
+    """The time of one call, and the dispatch that it fills."""
+
+    __slots__ = ("dispatch", "now_ms", "stamp")
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.stamp = Stamp.at(now_ms)
+        self.dispatch = Dispatch()
+
+
+class Assignments:
+    """The assigned `partitions`, and the counts of all `topics` that were ever read."""
+
+    def __init__(self, factory: EventFactory) -> None:
+        self.topics: dict[str, TopicCounts] = {}
+        self.partitions: dict[Partition, AssignedPartition] = {}
+        self._factory = factory
+        self._limiter = RateLimiter(burst=10, per_second=1.0)
+        # How far this process has counted each partition; kept after release, as the partition may return.
+        self._counted: dict[Partition, int] = {}
+
+    def begin(self, starts: Mapping[Partition, Start], now_ms: int) -> Dispatch:
+        """Assign partitions; return their first positions, for the next owner to begin there, and their resets."""
+        turn = Turn(now_ms)
+        for partition, start in starts.items():
+            self.assign(partition, start)
+            turn.dispatch.positions[partition] = self.partitions[partition].position
+            if start.reset is not None:
+                self._reset(turn, partition, start.reset)
+        return turn.dispatch
+
+    def assign(self, partition: Partition, start: Start) -> None:
+        """Assign a partition. If it is shorter than what was counted of it, or recreated, nothing of it is counted."""
+        counted = self._counted.get(partition, 0)
+        is_new = start.reset is not None and start.reset.cause is not ResetCause.RECORDS_DELETED
+        if start.end < counted or is_new:
+            counted = self._counted[partition] = 0
+        self.partitions[partition] = AssignedPartition(start, counted, self.topic(partition.topic))
+
+    def release(self, partitions: Iterable[Partition], run_steps: RunSteps = run_all) -> None:
+        """Forget the partitions; a feed that is on no other assigned partition stops showing its last values."""
+        run_steps(self._released(partitions))
+
+    def _released(self, partitions: Iterable[Partition]) -> Iterator[None]:
+        for partition in partitions:
+            owned = self.partitions.pop(partition, None)
+            if owned is None:
+                continue
+            self._counted[partition] = owned.counted
+            for feed in owned.rejected_feeds.union(each.feed for each in owned.feeds.values()):
+                feed.release(partition)
+                yield
+
+    def topic(self, name: str) -> TopicCounts:
+        """Return the counts of a topic, created when it is new."""
+        return self.topics.setdefault(name, TopicCounts())
+
+    def traffic(self, now_ms: int) -> dict[str, Traffic]:
+        """Return the present traffic of each topic with assigned partitions; call it once a second."""
+        counts = {partition.topic: self.topics[partition.topic] for partition in self.partitions}
+        for each in counts.values():
+            each.traffic.look(each.records, now_ms)
+        return {topic: each.traffic for topic, each in counts.items()}
+
+    def vanished(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
+        """Note that partitions were deleted with their topics; return the events about it."""
+        turn = Turn(now_ms)
+        for partition in partitions:
+            offset = self._counted.get(partition, 0)
+            self._reset(turn, partition, Reset(ResetCause.TOPIC_DELETED, offset, 0))
+        return turn.dispatch
+
+    def hold(self, partition: Partition) -> Dispatch:
+        """Keep a partition at its position, and return that position as one at which processes ended."""
+        dispatch, owned = Dispatch(), self.partitions.get(partition)
+        if owned is not None:
+            owned.is_held, owned.starts = True, LEAST_STARTS
+            dispatch.positions[partition] = owned.position
+        return dispatch
+
+    def survive(self, partitions: Iterable[Partition]) -> None:
+        """Note that partitions are released in order: reading them did not end this process."""
+        for partition in partitions:
+            owned = self.partitions[partition]
+            if owned.starts <= LEAST_STARTS and not owned.is_held:
+                owned.starts = 0
+
+    def step_over(
+        self, partition: Partition, first: int, end: int, now_ms: int, *, is_deadly: bool = False
+    ) -> Dispatch:
+        """Continue at `end`, as the records from `first` to before it are unreadable; return the event about it.
+
+        As with records, what was published before is not reported again, and what was counted is not counted again.
+        Deadly records are not read again, not even to complete a summary: all before them must have been summarized.
+        """
+        turn, owned = Turn(now_ms), self.partitions.get(partition)
+        if owned is None or end <= owned.next_offset:
+            return turn.dispatch
+        first = max(first, owned.next_offset, owned.published)
+        if end > max(first, owned.counted):
+            owned.topic.reset(ResetCause.RECORDS_UNREADABLE, now_ms)
+            owned.topic.unreadable += end - max(first, owned.counted)
+        owned.next_offset = end
+        owned.counted = max(owned.counted, end)
+        if is_deadly:
+            owned.floor, owned.summarized = end, max(owned.summarized, end)
+        if end > first:
+            self._report_reset(turn, partition, Reset(ResetCause.RECORDS_UNREADABLE, first, end - first))
+        turn.dispatch.positions[partition] = owned.position
+        return turn.dispatch
+
+    def _reset(self, turn: Turn, partition: Partition, reset: Reset) -> None:
+        topic = self.topic(partition.topic)
+        topic.reset(reset.cause, turn.now_ms)
+        topic.lost += reset.lost
+        self._report_reset(turn, partition, reset)
+
+    def _report_reset(self, turn: Turn, partition: Partition, reset: Reset) -> None:
+        suppressed = self._limiter.admit(reset.cause, turn.now_ms)
+        if suppressed is not None:
+            turn.dispatch.add(self._factory.reset(partition, reset, suppressed, turn.stamp.text))

@@ -1,0 +1,128 @@
+"""The state of a running sidecar for other threads: whether it is ready and healthy, its feeds and its partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+from exporter.feeds.feed import Feed
+from exporter.feeds.partitions import TopicCounts
+from exporter.instrument.histogram import Histogram
+from exporter.loop import LISTED, Loop, listing
+from exporter.model import FeedKey, Partition, Status
+from exporter.publishing.publisher import Publisher
+from exporter.runtime.clock import Clock
+from exporter.runtime.fair_lock import ReadAccess
+
+STALLED_SECONDS = 30.0
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class PartitionStatus(NamedTuple):
+    """An assigned partition: the next offset to read, its end if known, and the stamp of its last record (0: none)."""
+
+    partition: Partition
+    offset: int
+    end: int | None
+    last_record_ms: int
+
+
+class SidecarStatus:
+    """All that other threads may ask of the loop and its parts; any thread may call it.
+
+    What it returns is copied by `list` and `dict`, which no other thread can interrupt, or is read with `read_access`.
+    """
+
+    def __init__(self, loop: Loop, clock: Clock) -> None:
+        self._loop = loop
+        self._clock = clock
+
+    # Readiness.
+
+    def healthy(self) -> Status:
+        """Return whether the loop makes progress."""
+        still = self._clock.monotonic() - self._loop.turned_at
+        return Status(still < STALLED_SECONDS, () if still < STALLED_SECONDS else (f"no turn for {still:.0f} s",))
+
+    def stuck_seconds(self) -> float:
+        """Return for how many seconds the same turn, or the same call of the publisher, has been in progress."""
+        return max(self._clock.monotonic() - self._loop.turned_at, self._loop.publisher.busy_seconds())
+
+    def ready(self) -> Status:
+        """Return whether what is served is up to date, with warnings about rejected records."""
+        source, publisher = self._loop.source, self._loop.publisher
+        partitions = dict(self._loop.analysis.partitions)
+        behind = [partition for partition, owned in partitions.items() if owned.is_catching_up]
+        checks: list[tuple[bool, Callable[[], str]]] = [
+            (bool(partitions), self._why_none),
+            (not behind, lambda: f"catching up on {listing(behind)}"),
+            (not source.standing, lambda: "; ".join(source.standing[:LISTED])),
+            (not source.paused, lambda: f"the backlog is full: {publisher.trouble or 'events are slow'}"),
+            (not publisher.needs_operator, lambda: publisher.needs_operator),
+            (self.healthy().ok, lambda: "the loop does not turn"),
+        ]
+        reasons = tuple(reason() for holds, reason in checks if not holds)
+        return Status(not reasons, reasons, self._loop.warnings)
+
+    def is_reading(self) -> bool:
+        """Return whether any partition is assigned."""
+        return bool(self._loop.analysis.partitions)
+
+    def _why_none(self) -> str:
+        """Return why no partition is read."""
+        source = self._loop.source
+        if source.subscribed:
+            text = "no partition is assigned"
+        else:
+            text = "the group cannot be joined" if source.is_refused else "no broker has answered yet"
+        trouble = source.trouble
+        return f"{text}: {trouble}" if trouble else text
+
+    # Feeds, partitions and topics.
+
+    def feeds(self) -> list[Feed]:
+        """Return the feeds; read their content by `each`, or with `read_access`."""
+        return list(self._loop.analysis.table.feeds.values())
+
+    def feed(self, key: FeedKey) -> Feed | None:
+        """Return a feed, or None when it is unknown."""
+        return self._loop.analysis.table.feeds.get(key)
+
+    def each(self, items: Iterable[T], read: Callable[[T], R]) -> Iterator[R]:
+        """Yield what `read` returns for each item, with read access for a moment at a time; see `ReadAccess.each`."""
+        return self._loop.read_access.each(items, read)
+
+    @property
+    def read_access(self) -> ReadAccess:
+        """The context in which the content of a feed may be read, for a moment."""
+        return self._loop.read_access
+
+    @property
+    def forgotten_feeds(self) -> int:
+        """How many feeds were forgotten to make room for others."""
+        return self._loop.analysis.table.forgotten
+
+    def partitions(self) -> list[PartitionStatus]:
+        """Return the assigned partitions."""
+        return [
+            PartitionStatus(partition, owned.offset, owned.end, owned.last_record_ms)
+            for partition, owned in dict(self._loop.analysis.partitions).items()
+        ]
+
+    def topics(self) -> dict[str, TopicCounts]:
+        """Return the counts of each topic that was ever read."""
+        return dict(self._loop.analysis.topics)
+
+    # The loop and its publisher.
+
+    @property
+    def stages(self) -> dict[str, Histogram]:
+        """The seconds that each stage of a turn took."""
+        return self._loop.stages
+
+    @property
+    def publisher(self) -> Publisher:
+        """The publisher, for its counts and its backlog."""
+        return self._loop.publisher
