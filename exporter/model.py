@@ -149,15 +149,16 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
-    """When a batch came by; Unix milliseconds.
+    """When a batch was recorded and analyzed; Unix milliseconds.
 
-    `record_ms` is Kafka's stamp, 0 when it has none. `received_ms` is our clock when it was analyzed. It `is_live`
-    unless the record was old already when it was read, or its messages replay the past: that is no news.
+    `record_ms` is Kafka's timestamp, 0 when it has none, `received_ms` the time of the analysis by the sidecar's clock.
+    It `is_live` unless the record was old already when it was read, or its messages repeat the past (`is_replay`).
     """
 
     record_ms: int
     received_ms: int
     is_live: bool
+    is_replay: bool = False
 
     @property
     def sent_ms(self) -> int:

@@ -16,13 +16,12 @@ from exporter.analyzers.quality import (
     FUTURE_MS,
     JUMP_DEVIATIONS,
     JUMP_RATIO,
-    MEANINGS,
     WARM_UP_CHANGES,
     Quality,
 )
 from exporter.decoding.batch import FIELDS, Batch, Message, PartialBatch
 from exporter.decoding.batch_stats import BatchStats
-from exporter.model import Anomaly, FeedKey
+from exporter.model import Anomaly, Arrival, FeedKey
 from tests.support.batches import FEED, NOW_MS, Observed, captured_batches, message, observed
 from tests.support.captures import each_capture
 
@@ -36,7 +35,7 @@ UNIT = {"ap": 100.5, "bp": 100.25, "as": 2, "bs": 3}
 def examined(*all_observed: Observed, find_duplicates: bool = False) -> list[list[Anomaly]]:
     """What was found in each of the batches of one feed."""
     quality = Quality(LIMIT, find_duplicates=find_duplicates)
-    return [list(quality.examine(*one)) for one in all_observed]
+    return [list(quality.observe(*one)) for one in all_observed]
 
 
 def found(*rows: Message, **times: Any) -> list[Anomaly]:
@@ -60,12 +59,40 @@ def book(**sides: Any) -> list[Anomaly]:
     return examined(*whole, observed(message(stamp=NOW_MS + 1000, **sides), sent=NOW_MS + 1000))[-1]
 
 
-def test_every_kind_has_a_meaning() -> None:
-    assert list(MEANINGS) == list(Anomaly)
+def best_prices(*rows: Message, before: Sequence[Message] = ()) -> list[tuple[float, float]]:
+    """The best ask and bid of each book of a batch, as all analyzers find them."""
+    quality, one = Quality(LIMIT), observed(*rows)
+    if before:
+        quality.observe(*observed(*before))
+    quality.observe(*one)
+    return list(one.stats.books)
+
+
+def replayed(one: Observed) -> Observed:
+    """The batch as one that repeats the past."""
+    arrival = Arrival(one.arrival.record_ms, one.arrival.received_ms, is_live=False, is_replay=True)
+    return one._replace(arrival=arrival)
+
+
+def test_the_best_prices_of_order_books_are_read_for_all_analyzers() -> None:
+    rows = message("A", asks=[ASK], bids=[BID]), message("B", units=[UNIT]), ticker("C"), message("D", asks=[ASK])
+    assert best_prices(*rows) == [(100.5, 100.25), (100.5, 100.25)]
+    assert best_prices(ticker(), message("B", price=1.0)) == []
+
+
+def test_books_of_a_feed_that_sends_changes_have_no_best_prices() -> None:
+    """The first level of a change may be any level."""
+    book = message(asks=[ASK], bids=[BID])
+    assert best_prices(book, before=[book]) == [(100.5, 100.25)]
+    assert best_prices(book, before=[message(asks=[GONE], bids=[BID])]) == []
+
+
+def test_best_prices_are_those_of_this_batch_alone() -> None:
+    assert best_prices(ticker(), before=[message("A", asks=[ASK], bids=[BID])]) == []
 
 
 def test_what_is_all_right_costs_no_list() -> None:
-    assert Quality(LIMIT).examine(*observed(ticker())) == ()
+    assert Quality(LIMIT).observe(*observed(ticker())) == ()
 
 
 # Batches.
@@ -89,8 +116,8 @@ def test_fields_that_could_not_be_read_are_counted_by_name() -> None:
     quality = Quality(LIMIT)
     assert set(quality.unreadable) == set(FIELDS)
     assert not any(quality.unreadable.values())
-    assert quality.examine(*partial(Message("A"), last=2, timestamp=1)) == [Anomaly.UNREADABLE_FIELD]
-    assert quality.without_memory().examine(*partial(Message("A"), last=1)) == [Anomaly.UNREADABLE_FIELD]
+    assert quality.observe(*partial(Message("A"), last=2, timestamp=1)) == [Anomaly.UNREADABLE_FIELD]
+    assert quality.observe(*replayed(partial(Message("A"), last=1))) == [Anomaly.UNREADABLE_FIELD]
     assert {name: number for name, number in quality.unreadable.items() if number} == {"last": 3, "timestamp": 1}
 
 
@@ -107,26 +134,26 @@ def test_a_trade_whose_price_cannot_be_read_does_not_hide_that_others_were_trade
     quality = Quality(LIMIT)
     for n in range(3):
         rows = [message("A", NOW_MS + n), message("B", NOW_MS + n, price=5.0)]
-        assert quality.examine(*partial(*rows, sent=NOW_MS + n, price=1)) == [Anomaly.UNREADABLE_FIELD]
+        assert quality.observe(*partial(*rows, sent=NOW_MS + n, price=1)) == [Anomaly.UNREADABLE_FIELD]
         assert quality.last_price_change_ms == NOW_MS + n + 30
 
 
 def test_prices_of_which_none_can_be_read_any_more_are_not_called_resting() -> None:
     quality = Quality(LIMIT)
-    quality.examine(*observed(ticker("A"), ticker("B")))
+    quality.observe(*observed(ticker("A"), ticker("B")))
     rows = [ticker("A", NOW_MS + 1, last=None), ticker("B", NOW_MS + 1, last=None)]
-    quality.examine(*partial(*rows, sent=NOW_MS + 1, last=2))
+    quality.observe(*partial(*rows, sent=NOW_MS + 1, last=2))
     assert quality.last_price_change_ms == NOW_MS + 1 + 30
 
 
 def test_one_price_that_cannot_be_read_does_not_hide_that_the_others_rest() -> None:
     """Nor do prices that never could, or are null."""
     quality = Quality(LIMIT)
-    quality.examine(*observed(ticker("A"), ticker("B")))
+    quality.observe(*observed(ticker("A"), ticker("B")))
     for n, rows in enumerate([[ticker("A"), ticker("B", last=None)], [ticker("NEW", last=None)]], start=1):
-        quality.examine(*partial(*rows, sent=NOW_MS + n, last=1))
+        quality.observe(*partial(*rows, sent=NOW_MS + n, last=1))
         assert quality.last_price_change_ms == NOW_MS + 30
-    quality.examine(*partial(ticker("A", last=None), sent=NOW_MS + 3, batch_size=1))
+    quality.observe(*partial(ticker("A", last=None), sent=NOW_MS + 3, batch_size=1))
     assert quality.last_price_change_ms == NOW_MS + 30
 
 
@@ -164,23 +191,23 @@ def test_a_symbol_that_was_never_traded_has_no_jump_no_range_and_no_movement() -
     ]
     for n, fields in enumerate(ranges):
         rows = [ticker("NEW", NOW_MS + n, last=0.0, **fields), ticker("OLD", NOW_MS + n)]
-        assert quality.examine(*observed(*rows, sent=NOW_MS + n)) == ()
+        assert quality.observe(*observed(*rows, sent=NOW_MS + n)) == ()
     changed_ms = quality.last_price_change_ms
     later = observed(ticker("NEW", NOW_MS + 9, last=0.0), ticker("OLD", NOW_MS + 9), sent=NOW_MS + 9)
-    assert (quality.examine(*later), quality.last_price_change_ms) == ((), changed_ms)
+    assert (quality.observe(*later), quality.last_price_change_ms) == ((), changed_ms)
     assert quality.prices() == {"OLD": 100.0}
-    assert quality.examine(*observed(ticker("NEW", NOW_MS + 10, last=100.0), sent=NOW_MS + 10)) == ()
+    assert quality.observe(*observed(ticker("NEW", NOW_MS + 10, last=100.0), sent=NOW_MS + 10)) == ()
     inverted = observed(ticker("NEXT", NOW_MS + 11, last=0.0, low=2.0, high=1.0), sent=NOW_MS + 11)
-    assert quality.examine(*inverted) == [Anomaly.INVERTED_RANGE]
+    assert quality.observe(*inverted) == [Anomaly.INVERTED_RANGE]
 
 
 def test_kinds_that_are_ignored_are_not_raised_and_the_others_are() -> None:
     quality = Quality(LIMIT, ignored=["invalid_price", "size_mismatch"])
     one = observed(ticker(last=-1.0, low=-2.0), ticker("B", last=120.0))
     one.batch.batch_size = 7
-    assert quality.examine(*one) == [Anomaly.PRICE_OUT_OF_RANGE]
-    assert quality.without_memory().examine(*one) == [Anomaly.PRICE_OUT_OF_RANGE]
-    assert quality.examine(*observed(ticker(last=-1.0, low=-2.0, stamp=NOW_MS + 1))) == []
+    assert quality.observe(*one) == [Anomaly.PRICE_OUT_OF_RANGE]
+    assert quality.observe(*replayed(one)) == [Anomaly.PRICE_OUT_OF_RANGE]
+    assert quality.observe(*observed(ticker(last=-1.0, low=-2.0, stamp=NOW_MS + 1))) == []
 
 
 @pytest.mark.parametrize(
@@ -300,11 +327,10 @@ def test_a_record_of_the_future_does_not_end_the_search_for_times_that_go_back()
     assert examined(ahead, later, back) == [[], [], [Anomaly.MESSAGE_TIME_BACKWARDS]]
 
 
-def test_who_knows_nothing_remembers_nothing_for_others() -> None:
+def test_a_replay_is_compared_with_nothing_and_not_remembered() -> None:
     quality = Quality(LIMIT, find_duplicates=True)
-    quality.examine(*observed(ticker(stamp=NOW_MS)))
-    forgetful = quality.without_memory()
-    assert list(forgetful.examine(*observed(*[ticker(stamp=NOW_MS - 9_000, last=-1.0)] * 2))) == [
+    quality.observe(*observed(ticker(stamp=NOW_MS)))
+    assert list(quality.observe(*replayed(observed(*[ticker(stamp=NOW_MS - 9_000, last=-1.0)] * 2)))) == [
         Anomaly.DUPLICATE_MESSAGES,
         Anomaly.INVALID_PRICE,
         Anomaly.PRICE_OUT_OF_RANGE,
@@ -323,7 +349,7 @@ def test_who_knows_nothing_remembers_nothing_for_others() -> None:
 )
 def test_newer_is_known_of_messages_that_go_back(stamps: list[float | None], newer: bool) -> None:
     quality = Quality(LIMIT)
-    quality.examine(*observed(message(stamp=NOW_MS)))
+    quality.observe(*observed(message(stamp=NOW_MS)))
     assert quality.knows_newer([message(stamp=stamp) for stamp in stamps]) == newer
     assert not quality.knows_newer([message("UNKNOWN", 1)])
 
@@ -402,14 +428,14 @@ def test_the_best_levels_of_a_whole_book(sides: dict[str, Any], kinds: list[Anom
 def test_sides_that_cannot_be_read_are_counted_by_name(sides: dict[str, Any], names: list[str]) -> None:
     quality = Quality(LIMIT)
     rows = [message("A", **sides), message("B", asks=[BID], bids=[ASK])]
-    assert quality.examine(*observed(*rows)) == [Anomaly.CROSSED_BOOK, Anomaly.UNREADABLE_FIELD]
+    assert quality.observe(*observed(*rows)) == [Anomaly.CROSSED_BOOK, Anomaly.UNREADABLE_FIELD]
     assert [name for name, number in quality.unreadable.items() if number] == names
 
 
 def test_a_book_that_cannot_be_read_any_more_is_not_called_resting() -> None:
     quality = Quality(LIMIT)
-    quality.examine(*observed(message("A", asks=[ASK], bids=[BID])))
-    quality.examine(*observed(message("A", NOW_MS + 1, asks=[["", ""]], bids=[BID]), sent=NOW_MS + 1))
+    quality.observe(*observed(message("A", asks=[ASK], bids=[BID])))
+    quality.observe(*observed(message("A", NOW_MS + 1, asks=[["", ""]], bids=[BID]), sent=NOW_MS + 1))
     assert quality.last_price_change_ms == NOW_MS + 1 + 30
 
 
@@ -439,17 +465,17 @@ def test_a_price_last_changed_when_the_batch_was_heard_that_said_so() -> None:
     quality = Quality(LIMIT)
     assert quality.last_price_change_ms == 0
     for n, price in enumerate([1.0, 1.0, 2.0, 2.0]):
-        quality.examine(*observed(ticker(last=price, low=0.5), sent=NOW_MS + 1000 * n))
+        quality.observe(*observed(ticker(last=price, low=0.5), sent=NOW_MS + 1000 * n))
     assert quality.last_price_change_ms == NOW_MS + 2000 + 30
-    quality.examine(*observed(ticker(last=3.0), recorded=0, received=NOW_MS + 3000))
+    quality.observe(*observed(ticker(last=3.0), recorded=0, received=NOW_MS + 3000))
     assert quality.last_price_change_ms == NOW_MS + 3000
-    quality.examine(*observed(ticker(last=4.0), recorded=NOW_MS + 99_000, received=NOW_MS + 4000))
+    quality.observe(*observed(ticker(last=4.0), recorded=NOW_MS + 99_000, received=NOW_MS + 4000))
     assert quality.last_price_change_ms == NOW_MS + 4000
-    quality.examine(*observed(ticker(last=5.0), recorded=NOW_MS - 86_400_000, received=NOW_MS + 5000, live=False))
+    quality.observe(*observed(ticker(last=5.0), recorded=NOW_MS - 86_400_000, received=NOW_MS + 5000, live=False))
     assert quality.last_price_change_ms == NOW_MS + 4000
-    quality.examine(*observed(ticker(last=6.0), recorded=NOW_MS + 4500, received=NOW_MS + 99_000, live=False))
+    quality.observe(*observed(ticker(last=6.0), recorded=NOW_MS + 4500, received=NOW_MS + 99_000, live=False))
     assert quality.last_price_change_ms == NOW_MS + 4500
-    quality.examine(*observed(ticker(last=7.0), recorded=NOW_MS - 90_000, received=NOW_MS + 5000))
+    quality.observe(*observed(ticker(last=7.0), recorded=NOW_MS - 90_000, received=NOW_MS + 5000))
     assert quality.last_price_change_ms == NOW_MS + 5000
 
 
@@ -457,12 +483,12 @@ def test_a_trade_moves_the_market_at_whatever_price() -> None:
     """Trades at one price, and the last of them said again: the third batch has nothing new, the fifth no stamps."""
     quality, moments = Quality(LIMIT), []
     for n, stamp in enumerate([NOW_MS, NOW_MS + 1, NOW_MS + 1, NOW_MS + 2, None]):
-        quality.examine(*observed(message(stamp=stamp, price=1.0), sent=NOW_MS + n))
+        quality.observe(*observed(message(stamp=stamp, price=1.0), sent=NOW_MS + n))
         moments.append(quality.last_price_change_ms - NOW_MS - 30)
     assert moments == [0, 1, 1, 3, 3]
     tickers = Quality(LIMIT)
     for n in range(2):
-        tickers.examine(*observed(ticker(stamp=NOW_MS + n), sent=NOW_MS + n))
+        tickers.observe(*observed(ticker(stamp=NOW_MS + n), sent=NOW_MS + n))
     assert tickers.last_price_change_ms == NOW_MS + 30
 
 
@@ -471,7 +497,7 @@ def test_a_book_moves_with_its_best_levels() -> None:
     books: Sequence[dict[str, Any]] = [{"units": [UNIT]}] * 2 + [{"units": [UNIT | {"bp": 100.3}]}] * 2
     moments = []
     for n, sides in enumerate(books):
-        quality.examine(*observed(message(stamp=NOW_MS + n, **sides), sent=NOW_MS + n))
+        quality.observe(*observed(message(stamp=NOW_MS + n, **sides), sent=NOW_MS + n))
         moments.append(quality.last_price_change_ms - NOW_MS - 30)
     assert moments == [0, 0, 2, 2]
 
@@ -479,9 +505,9 @@ def test_a_book_moves_with_its_best_levels() -> None:
 def test_prices_are_the_last_valid_ones() -> None:
     quality = Quality(LIMIT)
     rows = [ticker("A"), ticker("A", last=101.0), ticker("A", last=-1.0), message("T", price=5.0), message("N")]
-    quality.examine(*observed(*rows, message("B", asks=[ASK], bids=[BID])))
+    quality.observe(*observed(*rows, message("B", asks=[ASK], bids=[BID])))
     assert quality.prices() == {"A": 101.0, "T": 5.0}
-    quality.forget(["A", "B", "unknown"])
+    quality.forget_symbols(["A", "B", "unknown"])
     assert quality.prices() == {"T": 5.0}
 
 
@@ -507,7 +533,7 @@ def test_whatever_comes_what_is_remembered_is_bounded_and_each_kind_is_raised_on
 ) -> None:
     quality = Quality(5, find_duplicates=True)
     for rows in batches:
-        kinds = quality.examine(*observed(*rows))
+        kinds = quality.observe(*observed(*rows))
         assert len(set(kinds)) == len(kinds)
         assert len(quality._symbols) <= 5
         assert len(quality._books._best) <= 5
@@ -519,7 +545,7 @@ def test_whatever_comes_what_is_remembered_is_bounded_and_each_kind_is_raised_on
 def test_of_more_symbols_than_may_be_remembered_the_first_are() -> None:
     quality = Quality(5)
     for n in range(20):
-        quality.examine(*observed(message(f"S{n}", asks=[ASK], bids=[BID]), ticker(f"T{n}")))
+        quality.observe(*observed(message(f"S{n}", asks=[ASK], bids=[BID]), ticker(f"T{n}")))
     assert len(quality._books._best) == 5
     assert len(quality._symbols) == 5
 
@@ -529,7 +555,7 @@ def test_captured_traffic_is_quiet(name: str) -> None:
     feeds: dict[FeedKey, Quality] = defaultdict(lambda: Quality(LIMIT * 10))
     kinds: Counter[tuple[FeedKey, Anomaly]] = Counter()
     for feed, one in captured_batches(name):
-        kinds.update((feed, kind) for kind in feeds[feed].examine(*one))
+        kinds.update((feed, kind) for kind in feeds[feed].observe(*one))
     assert not kinds
     assert all(quality.last_price_change_ms for quality in feeds.values())
 
@@ -540,7 +566,7 @@ def test_the_duplicates_in_captured_traffic_are_those_of_exchanges_that_send_row
     feeds: dict[FeedKey, Quality] = defaultdict(lambda: Quality(LIMIT * 10, find_duplicates=True))
     found: set[str] = set()
     for feed, one in captured_batches(name):
-        if feeds[feed].examine(*one):
+        if feeds[feed].observe(*one):
             found.add(feed.exchange)
     assert found == {feed.exchange for feed in feeds} & {"delta", "hitbtc"}
 

@@ -4,12 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.instrument.families import buckets, families, spelled, texts
-from exporter.metrics.feed_metrics import FEED_FAMILIES
-from exporter.metrics.watch_metrics import WATCH_FAMILIES
+from exporter.metrics.feed_metrics import FEED_ROWS
 from tests.support.analysis import FIRST, START, analysis, record, start, take, value
 
 BOUNDS = spelled((0.5, 1.0, 2.0, 5.0))
-ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
 
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 7, 100_000]), min_size=5, max_size=5), st.sampled_from(["\0", "\1", "b"]))
@@ -27,7 +25,7 @@ def test_a_family_knows_how_many_series_its_lines_are() -> None:
     here = analysis()
     here.assign(FIRST, start(START, 300))
     take(here, record(0, value()))
-    shown = [texts(ROWS, 'region="korea"', feed) for feed in here.table.feeds.values()] * 2
-    made = list(families(ROWS, shown))
+    shown = [texts(FEED_ROWS, 'region="korea"', feed) for feed in here.table.feeds.values()] * 2
+    made = list(families(FEED_ROWS, shown))
     assert [family.series for family in made] == ["".join(family.blocks).count("\n") for family in made]
     assert max(family.series for family in made) > 50

@@ -93,7 +93,7 @@ def test_what_is_recalled_teaches_and_is_not_counted() -> None:
 
 def test_a_feed_that_was_handed_over_is_unheard_and_its_rhythm_is_known() -> None:
     freshness = heard(Freshness(POLICY), *regular(20_000, 100))
-    freshness.forget()
+    freshness.release()
     assert (freshness.last_sent_ms, freshness.pace_ms, freshness.silent_limit_ms) == (0, None, 80_000)
     assert not freshness.is_overdue(NOW_MS + 10**9)
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.analyzers.symbols import CONFIRMATIONS, SymbolStatus
 from exporter.app import App
 from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, RedisConfig
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, HealthContext
+from exporter.feeds.symbols import CONFIRMATIONS, SymbolStatus
 from exporter.instrument.families import texts
-from exporter.metrics.watch_metrics import WATCH_FAMILIES
+from exporter.metrics.feed_metrics import FEED_ROWS
 from exporter.model import FeedKey, Record, Unavailable
 from exporter.store import redis_store
 from exporter.web.interface import CursorError, Row
@@ -76,7 +76,7 @@ class Sidecar:
 
     def counted(self) -> Iterator[tuple[SymbolStatus, int]]:
         """How many symbols have each status, as the metrics tell."""
-        lines = "".join(texts(WATCH_FAMILIES, "F", self.feed).blocks).splitlines()
+        lines = "".join(texts(FEED_ROWS, "F", self.feed).blocks).splitlines()
         for status in SymbolStatus:
             series = f'marketdata_feed_symbols{{F,status="{status}"}} '
             yield status, next(int(line.removeprefix(series)) for line in lines if line.startswith(series))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.analyzers.latency import Stage
+from exporter.analyzers.latency import Latency, Stage
 from exporter.feeds.comparison import NoComparison
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
@@ -179,17 +179,18 @@ def test_a_clock_that_jumps_shows_as_skew_of_one_stage(name: str, clock_ms: int,
     before, after = batches(name)
     assert after[0]["timestamp_ms"] - before[-1]["timestamp_ms"] == pytest.approx(clock_ms + 1000, abs=300)
     assert after[0]["data"][-1]["timestamp"] >= before[-1]["data"][-1]["timestamp"]
-    skewed = {each: hop.skew_seconds for each, hop in seen(name).subject.health.latency.hops.items() if hop.skewed}
+    hops = seen(name).subject.health.analyzer(Latency).hops
+    skewed = {each: hop.skew_seconds for each, hop in hops.items() if hop.skewed}
     assert skewed == {stage: pytest.approx(90, abs=2)}
 
 
 def test_a_replay_is_counted_as_catching_up() -> None:
     """It has the age of a day, and leaves no trace in latencies."""
-    latency = seen("replay").subject.health.latency
+    latency = seen("replay").subject.health.analyzer(Latency)
     old = [record for _, record in sent("replay") if record.timestamp_ms < START_MS]
     assert latency.catch_up == len(old) > 1000
     for stage, hop in latency.hops.items():
-        assert hop.buckets == seen("healthy").subject.health.latency.hops[stage].buckets
+        assert hop.buckets == seen("healthy").subject.health.analyzer(Latency).hops[stage].buckets
 
 
 def test_a_flapping_feed_comes_back_for_less_than_it_takes_to_be_believed() -> None:

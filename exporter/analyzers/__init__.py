@@ -1,17 +1,69 @@
-"""What is watched of each feed, one analyzer a subject. Members are pure and interchangeable: time is an argument."""
+"""What is measured of the batches of a feed: one analyzer a module, each with its metrics. Pure: time is an argument.
+
+A new module with an analyzer needs no entry anywhere else. A module without one is a part that analyzers share.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
+    from exporter.config.schema import Config, Thresholds
     from exporter.decoding.batch import Batch
     from exporter.decoding.batch_stats import BatchStats
-    from exporter.model import Arrival
+    from exporter.instrument.families import Row
+    from exporter.model import Anomaly, Arrival
 
 
-class Analyzer(Protocol):
-    """Watches one feed. Each counted batch is observed once, in the order of its partition."""
+class Analyzer(ABC):
+    """One subject, measured on the batches of one feed.
 
-    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> None:
-        """Take one batch into account."""
+    `rows` are its metric families, made from an analyzer of the class; gauges are shown while the feed is owned.
+    `meanings` explains each kind of anomaly that it finds. An analyzer with `needs_order_books` is created with the
+    first order book of its feed and observes only batches in which books were read, so other feeds pay nothing for it.
+    """
+
+    __slots__ = ()
+
+    rows: ClassVar[tuple[Row[Any], ...]]
+    meanings: ClassVar[Mapping[Anomaly, str]] = MappingProxyType({})
+    needs_order_books: ClassVar[bool] = False
+
+    @classmethod
+    def create(cls, config: Config, rule: Thresholds) -> Self:
+        """Return an analyzer for one feed, whose thresholds are `rule`."""
+        return cls()
+
+    @abstractmethod
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
+        """Take one batch into account and return the anomalies in it, each kind once.
+
+        Each counted batch is observed once, in the order of its partition.
+        """
+
+    def forget_symbols(self, symbols: Iterable[str]) -> None:  # noqa: B027 - most analyzers know no symbols
+        """Forget these symbols, known or not, to make room for others."""
+
+    def set_back(self, now_ms: int) -> None:  # noqa: B027 - most analyzers keep no times
+        """Let no time be later than `now_ms`: the sidecar's clock was set back."""
+
+    def release(self) -> None:  # noqa: B027 - most analyzers only count
+        """Forget what holds at present: from now on the feed is read elsewhere."""
+
+
+@cache
+def analyzers() -> tuple[type[Analyzer], ...]:
+    """Return the analyzers of this package, ordered by their modules."""
+    names = sorted(f"{__name__}.{module.name}" for module in iter_modules(__path__))
+    return tuple(each for name in names for each in vars(import_module(name)).values() if _is_analyzer(each, name))
+
+
+def _is_analyzer(value: object, module: str) -> bool:
+    """Whether a value of the module is an analyzer that is defined there, rather than imported."""
+    return isinstance(value, type) and issubclass(value, Analyzer) and value.__module__ == module

@@ -1,27 +1,31 @@
-"""How long batches take from clock to clock: the exchange's, the collector's, the broker's, ours.
+"""How long batches take from clock to clock: the exchange's, the collector's, the broker's, the sidecar's.
 
-Four stamps give three hops and the whole way. A hop that comes out negative says that its later clock is behind its
-earlier one; it is counted and kept for an estimate of how far, and it is in no histogram.
+Four timestamps give three stages and their total. A negative stage means that its later clock is behind its earlier
+one: it is counted, used for an estimate of the difference, and left out of the histograms.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from enum import StrEnum
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from exporter.analyzers import Analyzer
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
+from exporter.instrument.families import Row, buckets, counter, spelled
 
 if TYPE_CHECKING:
     from exporter.decoding.batch import Batch
     from exporter.decoding.batch_stats import BatchStats
-    from exporter.model import Arrival
+    from exporter.model import Anomaly, Arrival
 
 LATENCY_BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
+_LE = spelled(bound / 1000 for bound in LATENCY_BOUNDS_MS)
 
-# The last hops of which the typical one is taken: three odd ones among them neither make up a skew nor hide one.
+# The skew is the median of so many hops: three outliers among them neither make up a skew nor hide one.
 RECENT_HOPS = 7
 
 
@@ -34,8 +38,11 @@ class Stage(StrEnum):
     END_TO_END = "end_to_end"
 
 
+_PARTS = tuple(stage for stage in Stage if stage is not Stage.END_TO_END)
+
+
 class Hop:
-    """The times one stage took, in milliseconds.
+    """The durations of one stage, in milliseconds.
 
     `buckets` and `sum_ms` are a histogram over `LATENCY_BOUNDS_MS` of those that are not negative; `skewed` counts the
     negative ones.
@@ -47,7 +54,7 @@ class Hop:
         self.buckets = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self.sum_ms = 0.0
         self.skewed = 0
-        # The last hops, as long as one of them is negative; what was not counts as 0 here.
+        # The last hops while one of them is negative, else None; a hop that is not negative counts as 0 here.
         self._recent: deque[float] | None = None
 
     def add(self, taken_ms: float) -> None:
@@ -63,7 +70,7 @@ class Hop:
 
     @property
     def skew_seconds(self) -> float:
-        """How far the later clock is behind the earlier one, at least; 0 unless most recent hops are negative."""
+        """Least lag of the later clock behind the earlier one; 0 unless most recent hops are negative."""
         return abs(median(self._recent)) / 1000 if self._recent else 0.0
 
     def _remember(self, taken_ms: float) -> None:
@@ -72,12 +79,12 @@ class Hop:
         self._recent = recent if any(recent) else None
 
 
-class Latency:
+class Latency(Analyzer):
     """The stages of one feed.
 
-    Only live batches are observed: one that we catch up on would measure our absence, and a replay its own age; those
-    are counted in `catch_up`.
-    `skipped` counts the stamps that cannot be times.
+    Only live batches are observed: the latency of one that was read late would be the time for which this process did
+    not read, that of a replay the age of its data. `catch_up` counts these. `skipped` counts the timestamps that cannot
+    be times.
     """
 
     __slots__ = ("_broker", "_collector", "_end", "_sidecar", "catch_up", "hops", "skipped")
@@ -88,12 +95,12 @@ class Latency:
         self.catch_up = 0
         self.skipped = 0
 
-    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> None:
-        """Observe each stage of which both ends are known; the exchange's stamp is the newest message's."""
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
+        """Observe each stage of which both ends are known; the exchange's timestamp is the newest message's."""
         recorded, received, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
         if not is_live:
             self.catch_up += 1
-            return
+            return ()
         collected = batch.timestamp_ms
         if collected < MIN_TIMESTAMP_MS or recorded < MIN_TIMESTAMP_MS or stats.implausible:
             self.skipped += stats.implausible
@@ -107,10 +114,58 @@ class Latency:
             self._sidecar.add(received - recorded)
             if collected:
                 self._broker.add(recorded - collected)
+        return ()
 
     def _plausible(self, stamp_ms: int) -> int:
-        """Return a stamp that can be a time, or 0."""
+        """Return a timestamp that can be a time, or 0."""
         if stamp_ms >= MIN_TIMESTAMP_MS:
             return stamp_ms
         self.skipped += stamp_ms != 0
         return 0
+
+    def _stages(self, name: str, labels: str) -> str:
+        return "".join([self._histogram(name, f'{labels},stage="{stage}"', stage) for stage in _PARTS])
+
+    def _end_to_end(self, name: str, labels: str) -> str:
+        return self._histogram(name, labels, Stage.END_TO_END)
+
+    def _histogram(self, name: str, labels: str, stage: Stage) -> str:
+        hop = self.hops[stage]
+        return buckets(name, labels, _LE, hop.buckets, hop.sum_ms / 1000)
+
+    def _skewed(self, name: str, labels: str) -> str:
+        return "".join([f'{name}_total{{{labels},stage="{stage}"}} {hop.skewed}\n' for stage, hop in self.hops.items()])
+
+    def _skews(self, name: str, labels: str) -> str:
+        return "".join([f'{name}{{{labels},stage="{stage}"}} {hop.skew_seconds}\n' for stage, hop in self.hops.items()])
+
+    rows: ClassVar[tuple[Row[Latency], ...]] = (
+        Row(
+            "marketdata_stage_latency_seconds",
+            "histogram",
+            "Time between two clocks, of live batches: newest message, batch, record, analysis. Without negative ones.",
+            _stages,
+            "seconds",
+        ),
+        Row(
+            "marketdata_end_to_end_latency_seconds",
+            "histogram",
+            "Time from the newest message of a live batch to its analysis. Without negative ones.",
+            _end_to_end,
+            "seconds",
+        ),
+        Row("marketdata_clock_skew", "counter", "Stages with a negative duration.", _skewed),
+        Row(
+            "marketdata_clock_skew_seconds",
+            "gauge",
+            "Least difference by which the later clock of a stage is behind the earlier one.",
+            _skews,
+            "seconds",
+        ),
+        Row(
+            "marketdata_catch_up_batches",
+            "counter",
+            "Batches that were old when they were read, or replays; left out of latencies, intervals and states.",
+            counter(lambda latency: latency.catch_up),
+        ),
+    )

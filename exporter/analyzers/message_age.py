@@ -1,26 +1,29 @@
-"""The age of messages at the time their collector sends them. Pure."""
+"""How old messages are when their collector sends them."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from exporter.analyzers import Analyzer
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
+from exporter.instrument.families import Row, buckets, spelled
 
 if TYPE_CHECKING:
     from exporter.decoding.batch import Batch
     from exporter.decoding.batch_stats import BatchStats
-    from exporter.model import Arrival
+    from exporter.model import Anomaly, Arrival
 
 AGE_BOUNDS_MS = (100, 250, 500, 1000, 2500, 5000, 10_000, 60_000, 300_000, 3_600_000)
+_LE = spelled(bound / 1000 for bound in AGE_BOUNDS_MS)
 
 
-class Ages:
-    """How old the messages of a feed are when their collector sends them, in milliseconds.
+class MessageAge(Analyzer):
+    """The ages of the messages of one feed at the time of their batch, in milliseconds.
 
-    `buckets` and `sum_ms` are a histogram over `AGE_BOUNDS_MS`. `newer` counts messages with a stamp after their
-    batch's: they have no age, and the stage from exchange to collector was negative.
+    `buckets` and `sum_ms` are a histogram over `AGE_BOUNDS_MS`. `newer` counts messages with a timestamp after their
+    batch's: they have no age, and the stage from exchange to collector is negative.
     """
 
     __slots__ = ("buckets", "newer", "sum_ms")
@@ -30,11 +33,11 @@ class Ages:
         self.sum_ms = 0.0
         self.newer = 0
 
-    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> None:
-        """Observe each message of a live batch that has a stamp."""
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
+        """Observe each message of a live batch that has a timestamp."""
         stamps, sent = stats.stamps, batch.timestamp_ms
         if not stamps or sent < MIN_TIMESTAMP_MS or not arrival.is_live:
-            return
+            return ()
         if stamps[-1] > sent:
             known = len(stamps)
             stamps = stamps[: bisect_right(stamps, sent)]
@@ -42,9 +45,10 @@ class Ages:
             self._add(stamps, sent, sum(stamps))
         else:
             self._add(stamps, sent, stats.stamp_sum)
+        return ()
 
     def _add(self, stamps: Sequence[float], sent: int, stamp_sum: float) -> None:
-        """Count stamps by bucket: they are sorted, so each bucket that they reach takes one search, not each stamp."""
+        """Count timestamps by bucket: they are sorted, so each bucket takes one search rather than each timestamp."""
         if not stamps:
             return
         buckets, end = self.buckets, len(stamps)
@@ -55,3 +59,16 @@ class Ages:
             buckets[bucket] += end - start
             end = start
         buckets[last] += end
+
+    def _histogram(self, name: str, labels: str) -> str:
+        return buckets(name, labels, _LE, self.buckets, self.sum_ms / 1000)
+
+    rows: ClassVar[tuple[Row[MessageAge], ...]] = (
+        Row(
+            "marketdata_message_age_seconds",
+            "histogram",
+            "Time from the timestamp of a message to that of its batch. Without messages newer than their batch.",
+            _histogram,
+            "seconds",
+        ),
+    )

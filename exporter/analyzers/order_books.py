@@ -1,4 +1,4 @@
-"""The best levels of order books, read from the JSON of their sides as far as it is needed."""
+"""The best levels of order books, read once for all analyzers, from as much of the JSON as they take. No analyzer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from exporter.model import Anomaly
 if TYPE_CHECKING:
     from exporter.decoding.batch import Message
 
-# A book costs about 2 µs, a row of a ticker a tenth; so the books of a large batch take turns.
+# A book takes about 2 µs, a row of a ticker a tenth of that; so the books of a large batch take turns.
 BOOKS_PER_BATCH = 4
 
 # So many books in a row with both sides and no removal: a feed that sends whole books, not what changed in them.
 WHOLE_BOOKS = 100
 
-# What is read at once: no number of these is beyond a double. What is written otherwise is read with care.
+# The usual notation, matched at once: none of these numbers exceeds a double. Others are read with care.
 _NUMBER = rb'"?(-?\d{1,40}(?:\.\d*)?(?:[eE][+-]?\d\d?)?)"?\s*(?=[,\]}])'
 _VALUE = rb'("[^"\\]*"|[^\s,"\[\]{}]+)\s*(?=[,\]}])'
 _LEVEL, _ANY_LEVEL = (re.compile(rb"\s*\[\s*\[\s*%b,\s*%b" % (value, value)) for value in (_NUMBER, _VALUE))
@@ -40,25 +40,28 @@ _Level = tuple[float, float]  # price and size; of a unit the prices of both sid
 
 
 class OrderBooks:
-    """The order books of one feed; what is kept is bounded by `limit` symbols.
+    """The order books of one feed, of at most `limit` symbols.
 
-    Sides are judged by their first levels, best first. A feed may send whole books, or what changed in them: then a
-    side without levels is nothing special, and a first level that is removed is not the best one.
+    Only the first level of a side, the best one, is read. A feed may send whole books, or changes of books: then a side
+    without levels is no anomaly, and a first level that is removed is not the best one. `read` has the best ask and bid
+    of each book of the last batch that was read, as long as the feed has removed no level.
     """
 
-    __slots__ = ("_best", "_limit", "_turn", "_whole")
+    __slots__ = ("_best", "_limit", "_turn", "_whole", "read")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._best: dict[str, tuple[float, float]] = {}
         self._turn = 0
         self._whole = 0.0
+        self.read: list[tuple[float, float]] = []
 
     def examine(self, books: dict[str, Message], found: set[Anomaly], unreadable: dict[str, int]) -> bool:
-        """Add what is wrong to `found`, and tell whether a best price moved; `books` has one row a symbol.
+        """Read the books, add anomalies to `found`, and return whether a best price moved.
 
-        Sides that cannot be read are counted in `unreadable`, by their name.
+        `books` has one row for each symbol. Sides that cannot be read are counted in `unreadable`, by their name.
         """
+        self.read = []
         if len(books) <= BOOKS_PER_BATCH:
             rows = list(books.values())
         else:
@@ -72,7 +75,7 @@ class OrderBooks:
             except _UnreadableSideError as error:
                 found.add(Anomaly.UNREADABLE_FIELD)
                 unreadable[str(error)] += 1
-                moved |= row.symbol in self._best  # it may have, and is not to be called frozen for that
+                moved |= row.symbol in self._best  # it may have moved, and must not count as frozen
         return moved
 
     def forget(self, symbol: str) -> None:
@@ -83,18 +86,18 @@ class OrderBooks:
         if row.units is not NO_JSON:
             unit = _UNIT.match(row.units)
             if unit is not None:
-                return self._judge(row.symbol, float(unit[1]), float(unit[2]), found)
+                return self._take(row.symbol, float(unit[1]), float(unit[2]), found)
         ask, bid = _LEVEL.match(row.asks), _LEVEL.match(row.bids)
         if ask is None or bid is None:
             return self._examine_with_care(row, found)
         return self._compare(row.symbol, (float(ask[1]), float(ask[2])), (float(bid[1]), float(bid[2])), found)
 
     def _examine_with_care(self, row: Message, found: set[Anomaly]) -> bool:
-        """Examine a book of which something is missing, or not written as plain numbers are."""
+        """Examine a book that lacks something, or has numbers in an unusual notation."""
         if row.units is not NO_JSON and not _NULL.match(row.units):
             best = _first("units", row.units, _ANY_UNIT)
             if best is not None:
-                return self._judge(row.symbol, *best, found)
+                return self._take(row.symbol, *best, found)
             if _EMPTY.match(row.units):
                 found.add(Anomaly.EMPTY_BOOK)
             return False
@@ -108,11 +111,11 @@ class OrderBooks:
         return bool(ask or bid)
 
     def _compare(self, symbol: str, ask: _Level, bid: _Level, found: set[Anomaly]) -> bool:
-        if ask[1] == 0 or bid[1] == 0:  # levels that are removed
+        if ask[1] == 0 or bid[1] == 0:  # levels to remove
             self._whole = -_INFINITY
             return True
         self._whole += 1
-        return self._judge(symbol, ask[0], bid[0], found)
+        return self._take(symbol, ask[0], bid[0], found)
 
     def _one_sided(self, found: set[Anomaly]) -> None:
         if self._whole >= WHOLE_BOOKS:
@@ -120,23 +123,26 @@ class OrderBooks:
         elif self._whole > 0:
             self._whole = 0
 
-    def _judge(self, symbol: str, ask: float, bid: float, found: set[Anomaly]) -> bool:
+    def _take(self, symbol: str, ask: float, bid: float, found: set[Anomaly]) -> bool:
         if bid >= ask:
             found.add(Anomaly.CROSSED_BOOK)
-        best = self._best.get(symbol)
-        if best == (ask, bid):
+        best = ask, bid
+        if self._whole >= 0:
+            self.read.append(best)
+        before = self._best.get(symbol)
+        if before == best:
             return False
-        if best is not None or len(self._best) < self._limit:
-            self._best[symbol] = ask, bid
+        if before is not None or len(self._best) < self._limit:
+            self._best[symbol] = best
         return True
 
 
 class _UnreadableSideError(Exception):
-    """The side of this name is no list of levels, or its first one has no numbers."""
+    """The side of this name is no list of levels, or its first level has no numbers."""
 
 
 def _first(name: str, side: Raw, levels: Pattern[bytes]) -> _Level | None:
-    """Return the two numbers of the first level; None when there is none, or none of a form that is known."""
+    """Return the two numbers of the first level, None without one in a known form; raise _UnreadableSideError."""
     match = levels.match(side)
     if match is None:
         if side is not NO_JSON and _NO_LEVELS.match(side):

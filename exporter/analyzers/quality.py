@@ -1,20 +1,23 @@
-"""What is suspicious in the batches of a feed, and when its prices last moved.
+"""Anomalies in the content of batches, and the time of the last price change.
 
-Each kind is raised at most once a batch, so its counter counts batches. What is normal on some exchange is defined so
-that it raises nothing: ranges of 0 (nothing traded), rows that are sent again within a second, books that are changes.
+Each kind is raised at most once for a batch, so its counter counts batches. What is normal on some exchange raises
+nothing: ranges of 0 (nothing was traded), rows that are sent again within a second, books that are changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from exporter.analyzers import Analyzer
 from exporter.analyzers.order_books import OrderBooks
 from exporter.decoding.batch import FIELDS, MAX_TIMESTAMP_MS, NO_JSON, PartialBatch
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
+from exporter.instrument.families import Row, unix_time
 from exporter.model import Anomaly
 
 if TYPE_CHECKING:
+    from exporter.config.schema import Config, Thresholds
     from exporter.decoding.batch import Batch, Message
     from exporter.decoding.batch_stats import BatchStats
     from exporter.model import Arrival
@@ -41,18 +44,18 @@ MEANINGS = {
 FUTURE_MS = 10_000
 BACKWARDS_MS = 5_000
 
-# A jump is beyond both: so many times the usual change of its symbol, and this ratio.
+# A jump exceeds both: so many times the usual change of its symbol, and this ratio.
 JUMP_DEVIATIONS = 20.0
 JUMP_RATIO = 0.05
-# Changes of a price before its next ones are judged; then each moves what is usual by 1/64, none by more than its clip.
+# So many changes of a price are needed to know what is usual; each later one, clipped, moves that by 1/64.
 WARM_UP_CHANGES = 30
 _PULL = 1 / 64
 _INFINITY = float("inf")
-_NONE_YET = float("nan")  # equal to no price, so the first one is judged, whatever it is
+_NONE_YET = float("nan")  # equal to no price, so the first one is examined, whatever it is
 
 
 class SymbolState:
-    """What is remembered of one symbol: last price and stamp, and how much the price usually changes (as a ratio)."""
+    """The last price and timestamp of one symbol, and how much its price usually changes (`scale`, as a ratio)."""
 
     __slots__ = ("changes", "price", "scale", "stamp")
 
@@ -63,14 +66,31 @@ class SymbolState:
         self.changes = 0
 
 
-class Quality:
-    """Watches the content of one feed; what is remembered is bounded by `limit` symbols.
+class Quality(Analyzer):
+    """The content of one feed, of at most `limit` symbols.
 
-    `last_price_change_ms` is when any price last was another than before, or a newer trade came, in Unix milliseconds:
-    of a live batch by our clock, of an old one by the broker's, as `Freshness.last_sent_ms` with which it is compared;
-    0 before the first. `unreadable` counts the fields that could not be read, by name. Kinds that are `ignored` are
-    not raised.
+    `last_price_change_ms` is the time of the last price change or newer trade in Unix milliseconds: of a live batch by
+    the sidecar's clock, of an old one by the broker's, like `Freshness.last_sent_ms` with which it is compared; 0:
+    none yet. `unreadable` counts the fields that could not be read, by name. Kinds that are `ignored` are not raised.
     """
+
+    __slots__ = (
+        "_books",
+        "_collected_ms",
+        "_find_duplicates",
+        "_found",
+        "_ignored",
+        "_limit",
+        "_moved",
+        "_newest",
+        "_recorded_ms",
+        "_stamp_sum",
+        "_symbols",
+        "last_price_change_ms",
+        "unreadable",
+    )
+
+    meanings = MEANINGS
 
     def __init__(self, limit: int, *, find_duplicates: bool = False, ignored: Iterable[str] = ()) -> None:
         self.last_price_change_ms = 0
@@ -87,11 +107,22 @@ class Quality:
         self._newest = 0.0
         self._stamp_sum = 0.0
 
-    def examine(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
-        """Take one batch into account, and return what is suspicious in it, each kind once."""
+    @classmethod
+    def create(cls, config: Config, rule: Thresholds) -> Self:
+        """See Analyzer."""
+        limit, find_duplicates = config.input.limits.symbols_per_feed, config.feeds.find_duplicates
+        return cls(limit, find_duplicates=find_duplicates, ignored=rule.ignore_anomalies)
+
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
+        """See Analyzer; a replay is compared with nothing and not remembered."""
+        if arrival.is_replay:
+            return self._without_memory()._examine(batch, stats, arrival)
+        return self._examine(batch, stats, arrival)
+
+    def _examine(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         recorded, received, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
         stamps, messages = stats.stamps, batch.data
-        # Several partitions are read side by side: only what was appended last can be said to go backwards.
+        # Several partitions are read in turns: only a batch that was appended last can go backwards.
         slack: float = _INFINITY
         if recorded >= self._recorded_ms:
             slack, self._recorded_ms = BACKWARDS_MS, recorded if recorded < received else received
@@ -100,10 +131,10 @@ class Quality:
         self._examine_batch(batch, stats, received + FUTURE_MS, slack)
         if newest > received + FUTURE_MS:
             self._found.add(Anomaly.FUTURE_MESSAGE)
-        self._examine_messages(messages, len(stamps) == len(messages), slack)
+        self._examine_messages(messages, stats, slack)
         if isinstance(batch, PartialBatch):
             self._count_unreadable(batch)
-        # A trade moves the market at whatever price; a stable coin may have one price for hours.
+        # A trade is a move of the market at any price: a stable coin may have one price for hours.
         if self._moved or (newest > self._newest and _has_trades(messages)):
             changed = received if is_live else min(recorded or received, received)
             self.last_price_change_ms = max(self.last_price_change_ms, changed)
@@ -120,28 +151,28 @@ class Quality:
         return found
 
     def set_back(self, now_ms: int) -> None:
-        """Let no moment be later than now."""
+        """See Analyzer."""
         self.last_price_change_ms = min(self.last_price_change_ms, now_ms)
         self._recorded_ms = min(self._recorded_ms, now_ms)
 
-    def without_memory(self) -> Quality:
-        """One that knows nothing of the feed, for a batch that is neither to be compared nor to be remembered."""
+    def _without_memory(self) -> Quality:
+        """Return an analyzer without knowledge of the feed, which counts unreadable fields here."""
         other = Quality(self._limit, find_duplicates=self._find_duplicates, ignored=self._ignored)
         other.unreadable = self.unreadable
         return other
 
     def knows_newer(self, messages: Iterable[Message]) -> bool:
-        """Whether one of the messages goes backwards for its symbol."""
+        """Whether one of the messages is clearly older than the last one of its symbol."""
         symbols, nothing = self._symbols, SymbolState()
         stamped = ((message.timestamp, symbols.get(message.symbol, nothing)) for message in messages)
         return any(0 < stamp < known.stamp - BACKWARDS_MS for stamp, known in stamped if stamp)
 
     def prices(self) -> dict[str, float]:
-        """The last price of each symbol that has one; order books have none."""
+        """Return the last price of each symbol that has one; order books have none."""
         return {symbol: known.price for symbol, known in self._symbols.items() if known.price > 0}
 
-    def forget(self, symbols: Iterable[str]) -> None:
-        """Forget symbols, to make room for others."""
+    def forget_symbols(self, symbols: Iterable[str]) -> None:
+        """See Analyzer."""
         for symbol in symbols:
             self._symbols.pop(symbol, None)
             self._books.forget(symbol)
@@ -159,7 +190,7 @@ class Quality:
         self._collected_ms = collected
 
     def _count_unreadable(self, batch: PartialBatch) -> None:
-        """Count the fields that could not be read; prices of which none can be read any more may have moved."""
+        """Count the fields that could not be read; when none of the prices can be read, they may have moved."""
         self._found.add(Anomaly.UNREADABLE_FIELD)
         for name, number in batch.unreadable.items():
             self.unreadable[name] += number
@@ -167,9 +198,9 @@ class Quality:
         if not is_priced and not batch.unreadable.keys().isdisjoint(("last", "price")):
             self._moved |= any(known.price > 0 for row in rows if (known := self._symbols.get(row.symbol)))
 
-    def _examine_messages(self, messages: Sequence[Message], is_stamped: bool, slack: float) -> None:
-        """One pass over the rows. This is where the time goes, so what is rare is elsewhere."""
-        symbols = self._symbols
+    def _examine_messages(self, messages: Sequence[Message], stats: BatchStats, slack: float) -> None:
+        """Pass over the rows once. Most of the time is spent here, so rare cases have functions of their own."""
+        symbols, is_stamped = self._symbols, len(stats.stamps) == len(messages)
         books: dict[str, Message] = {}
         for message in messages:
             try:
@@ -193,6 +224,7 @@ class Quality:
                 self._find_range(low, high, known, price)
         if books:
             self._moved |= self._books.examine(books, self._found, self.unreadable)
+            stats.books = self._books.read
 
     def _meet(self, symbol: str) -> SymbolState:
         known = SymbolState()
@@ -201,7 +233,7 @@ class Quality:
         return known
 
     def _move(self, known: SymbolState, price: float) -> None:
-        """Judge a price that is another than before, and remember it."""
+        """Examine a price that differs from the one before, and remember it."""
         if not 0 < price < _INFINITY:
             if not _is_none_yet(known, price):
                 self._found.add(Anomaly.INVALID_PRICE)
@@ -228,7 +260,7 @@ class Quality:
             self._found.add(Anomaly.PRICE_OUT_OF_RANGE)
 
     def _compare(self, batch: Batch, stats: BatchStats) -> None:
-        """Find a snapshot that says what the one before said: no price moved, no stamp did. Trades are no snapshots."""
+        """Find a snapshot with the prices and timestamps of the one before. Trades are no snapshots."""
         if stats.stamp_sum == self._stamp_sum and not _has_trades(batch.data):
             self._found.add(Anomaly.UNCHANGED_BATCH)
 
@@ -237,9 +269,28 @@ class Quality:
         if len(set(tickers)) < len(tickers):
             self._found.add(Anomaly.DUPLICATE_MESSAGES)
 
+    def _unreadable_fields(self, name: str, labels: str) -> str:
+        return "".join([f'{name}_total{{{labels},field="{field}"}} {n}\n' for field, n in self.unreadable.items()])
+
+    rows: ClassVar[tuple[Row[Quality], ...]] = (
+        Row(
+            "marketdata_unreadable_fields",
+            "counter",
+            "Optional fields of valid batches that cannot be read and are left out, by name.",
+            _unreadable_fields,
+        ),
+        Row(
+            "marketdata_feed_last_price_change_timestamp_seconds",
+            "gauge",
+            "Unix time of the last price change or newer trade.",
+            unix_time(lambda quality: quality.last_price_change_ms),
+            "seconds",
+        ),
+    )
+
 
 def _is_none_yet(known: SymbolState, price: float) -> bool:
-    """Whether a price of 0 says that its symbol was never traded: it has had no other."""
+    """Whether the price is 0 because its symbol was never traded: it has had no other price."""
     return price == 0 and known.price is _NONE_YET
 
 

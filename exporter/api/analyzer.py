@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
+from exporter.analyzers.quality import Quality
 from exporter.api.arguments import configure
 from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
@@ -20,7 +21,7 @@ from exporter.feeds.health import health_factory
 from exporter.feeds.table import FeedTable
 from exporter.instrument.exposition import TEXT, label_text, render
 from exporter.instrument.families import families, texts
-from exporter.metrics.feed_metrics import FEED_FAMILIES
+from exporter.metrics.feed_metrics import COUNTED_ROWS, analyzer_rows
 from exporter.model import Arrival, BatchResult, FeedKey, Partition
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
@@ -28,7 +29,9 @@ from exporter.store.store import NullStore, Store
 
 STORE_STOP_SECONDS = 2.0
 
-# Last values are shown while a feed has a partition of ours; here every feed is ours for good.
+# What is counted of batches. Gauges of analyzers, as times and limits, have a meaning only for batches that arrive.
+_ROWS = (*COUNTED_ROWS, *(row for row in analyzer_rows(Quality) if row.kind != "gauge"))
+# Last values are shown while a feed has an owned partition; here every feed is owned for good.
 _HERE = Partition("analyze_batch", 0)
 
 
@@ -106,5 +109,5 @@ class BatchAnalyzer:
         """
         with self._lock:
             feeds = self._table.feeds.values()
-            shown = [texts(FEED_FAMILIES, label_text(feed.key._asdict()), feed) for feed in feeds]
-        return render([*families(FEED_FAMILIES, shown), *self._registry.collect()], TEXT)
+            shown = [texts(_ROWS, label_text(feed.key._asdict()), feed) for feed in feeds]
+        return render([*families(_ROWS, shown), *self._registry.collect()], TEXT)

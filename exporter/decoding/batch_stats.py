@@ -1,8 +1,9 @@
-"""One batch as measured, once for all who look at it. Pure."""
+"""What is measured of one batch, once for all analyzers. Pure."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import cast
 
 from exporter.decoding.batch import MAX_TIMESTAMP_MS, Batch
@@ -17,16 +18,18 @@ class BatchStats:
 
     `names` has one symbol a message, in order. `stamps` are those of the messages that can be times in Unix
     milliseconds, oldest first, and `stamp_sum` is their sum; `implausible` counts those that cannot. A message without
-    a stamp, or with 0, is in neither.
+    a stamp, or with 0, is in neither. `books` has the best ask and bid of each order book that was read: the analyzer
+    of quality sets it on its way through the messages.
     """
 
-    __slots__ = ("implausible", "names", "result", "stamp_sum", "stamps", "symbols")
+    __slots__ = ("books", "implausible", "names", "result", "stamp_sum", "stamps", "symbols")
 
     def __init__(self, batch: Batch) -> None:
         self.names = [message.symbol for message in batch.data]
         self.symbols = set(self.names)
         unique = len(self.symbols)
         self.result = BatchResult(len(self.names), unique, 1 / unique if unique else 0.0, batch.timestamp_ms)
+        self.books: Sequence[tuple[float, float]] = ()
         self.implausible = 0
         self.stamps = self._sorted([message.timestamp for message in batch.data])
         self.stamp_sum = sum(self.stamps)

@@ -1,4 +1,4 @@
-"""How far feeds are apart on the price of the same thing: each against the median of all that have it."""
+"""How far the prices of feeds for the same pair are apart: each against the median of all feeds that have the pair."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import NamedTuple
 
+from exporter.instrument.families import Row, gauge
 from exporter.model import FeedKey
 
 
 class Pair(NamedTuple):
-    """What a price is of and in: BTC in KRW."""
+    """The two sides of a price: BTC in KRW."""
 
     base: str
     quote: str
 
 
 class Divergence(NamedTuple):
-    """How one feed stands to the others on the pairs it shares with them.
+    """The prices of one feed against those of others, over the pairs that they share.
 
     Ratios are price / median less 1: 0.01 is 1 % above. `typical` is the median over pairs, and `widest`, that of
     `pair`, the one farthest from 0.
@@ -33,10 +34,10 @@ class Divergence(NamedTuple):
 
 
 class PairNames:
-    r"""Reads pairs from the symbols of exchanges by patterns; the first that fits the whole symbol counts.
+    r"""The pairs that symbols of exchanges name, by patterns; the first pattern that fits the whole symbol counts.
 
     Each pattern has the groups `base` and `quote`, such as `(?P<quote>KRW)-(?P<base>\w+)`; case does not matter.
-    What was read is kept for up to `limit` symbols.
+    The pairs of up to `limit` symbols are kept.
     """
 
     def __init__(self, patterns: Iterable[str], limit: int) -> None:
@@ -45,7 +46,7 @@ class PairNames:
         self._pairs: dict[str, Pair | None] = {}
 
     def pair(self, symbol: str) -> Pair | None:
-        """The pair that a symbol names; None when no pattern fits."""
+        """Return the pair that a symbol names; None when no pattern fits."""
         if symbol in self._pairs:
             return self._pairs[symbol]
         pair = self._read(symbol)
@@ -66,7 +67,7 @@ def divergences(
 ) -> list[Divergence]:
     """Compare feeds on each pair that at least `least_feeds` of them have; a feed that shares none is left out.
 
-    `prices` are positive and current: whose prices are too old for that is the caller's to say.
+    `prices` are positive and current: the caller leaves out those that are too old.
     """
     by_pair: dict[Pair, list[tuple[FeedKey, float]]] = defaultdict(list)
     for feed, symbols in prices.items():
@@ -82,7 +83,7 @@ def divergences(
 
 
 def _priced(symbols: Mapping[str, float], names: PairNames) -> dict[Pair, float]:
-    """One price a pair: of several symbols for it, the first by name counts, so that it is always the same."""
+    """Return one price for each pair: of several symbols for it the first by name, so that it is always the same."""
     found: dict[Pair, float] = {}
     for symbol in sorted(symbols):
         pair = names.pair(symbol)
@@ -94,3 +95,21 @@ def _priced(symbols: Mapping[str, float], names: PairNames) -> dict[Pair, float]
 def _summed_up(feed: FeedKey, ratios: list[tuple[float, Pair]]) -> Divergence:
     widest, pair = max(ratios, key=lambda found: (abs(found[0]), found[1]))
     return Divergence(feed, len(ratios), median(ratio for ratio, _ in ratios), widest, pair)
+
+
+DIVERGENCE_ROWS: tuple[Row[Divergence], ...] = (
+    Row(
+        "marketdata_feed_price_divergence_ratio",
+        "gauge",
+        "Price / median of all feeds minus 1, as the median over the pairs of the feed.",
+        gauge(lambda divergence: divergence.typical),
+        "ratio",
+    ),
+    Row(
+        "marketdata_feed_price_divergence_max_ratio",
+        "gauge",
+        "Price / median of all feeds minus 1, of the pair with the largest divergence.",
+        gauge(lambda divergence: divergence.widest),
+        "ratio",
+    ),
+)

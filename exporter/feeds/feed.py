@@ -189,5 +189,5 @@ class Feed:
         self._retire_due_ms = min((seen for _, seen in others if seen >= oldest), default=0) + SYMBOL_RETENTION_MS
         for symbol in retired:
             del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
-        self.health.quality.forget(retired)
+        self.health.forget_symbols(retired)
         return len(retired)

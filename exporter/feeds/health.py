@@ -1,30 +1,32 @@
-"""All that is watched of one feed: its analyzers, side by side, and the state that they add up to. Pure."""
+"""The health of one feed: its analyzers, and the state that follows from them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, TypeVar, cast
 
-from exporter.analyzers.event_time import EventTimeWatermark
+from exporter.analyzers import Analyzer, analyzers
 from exporter.analyzers.freshness import Freshness, PriceActivity
-from exporter.analyzers.latency import Latency
-from exporter.analyzers.message_age import Ages
 from exporter.analyzers.quality import Quality
-from exporter.analyzers.symbols import Coverage, NoSymbolSelector, ShownSymbols, SymbolCounts, SymbolSelector
-from exporter.analyzers.thresholds import frozen_policy, silence_policy, thresholds_of
+from exporter.analyzers.thresholds import frozen_policy, thresholds_of
 from exporter.config.schema import Config, SymbolsConfig, Thresholds
 from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.feeds.calendar import Calendar, Plan, Schedule
 from exporter.feeds.divergence import Divergence
+from exporter.feeds.event_time import EventTimeWatermark
 from exporter.feeds.rejections import Blame, Traffic
 from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, StateTracker
+from exporter.feeds.symbols import Coverage, NoSymbolSelector, ShownSymbols, SymbolCounts, SymbolSelector
 from exporter.model import Anomaly, Arrival, FeedKey, Partition, Rejected
 
+A = TypeVar("A", bound=Analyzer)
+_OF_BATCHES = tuple(kind for kind in analyzers() if not kind.needs_order_books)
+_OF_ORDER_BOOKS = tuple(kind for kind in analyzers() if kind.needs_order_books)
 # A symbol is stale when it was in no batch for so long, and missing after so long.
 STALE_SYMBOL_MS = 60_000
 MISSING_SYMBOL_MS = 300_000
-# The states in which intervals are learned: those of an outage say nothing about the feed.
+# The states in which intervals are learned: those of an outage are not the rhythm of the feed.
 _LEARNING = (FeedState.OK, FeedState.UNKNOWN)
 
 
@@ -40,26 +42,29 @@ class HealthContext(NamedTuple):
 
 
 class FeedHealth:
-    """What is watched of one feed.
+    """The health of one feed.
 
-    `plan` and `symbols` are those of the last `look`; `symbols` is None while it is too early to call one missing.
-    `named` and `divergence` are None while nobody asked for them, or nothing is known.
+    `analyzers` has the analyzers of the feed by class. `plan` and `symbols` are those of the last `look`; `symbols` is
+    None while it is too early to call one missing. `named` and `divergence` are None when they are switched off, or
+    unknown.
     """
 
     __slots__ = (
         "_began_ms",
-        "_coverage_wanted",
+        "_book_observers",
+        "_config",
         "_looked_ms",
         "_names",
+        "_observers",
+        "_rule",
         "_schedule",
         "_watermark",
-        "ages",
+        "analyzers",
         "blame",
         "coverage",
         "divergence",
         "freshness",
         "is_expected",
-        "latency",
         "named",
         "plan",
         "price_activity",
@@ -68,19 +73,10 @@ class FeedHealth:
         "tracker",
     )
 
-    def __init__(
-        self,
-        rule: Thresholds,
-        schedule: Schedule,
-        expected: Sequence[str] | None,
-        quality: Quality,
-        names: SymbolSelector | NoSymbolSelector,
-        order: EventTimeWatermark,
-    ) -> None:
-        self.latency = Latency()
-        self.ages = Ages()
-        self.quality = quality
-        self.freshness = Freshness(silence_policy(rule))
+    def __init__(self, config: Config, rule: Thresholds, schedule: Schedule, expected: Sequence[str] | None) -> None:
+        self.analyzers: dict[type[Analyzer], Analyzer] = {kind: kind.create(config, rule) for kind in _OF_BATCHES}
+        self.freshness = self.analyzer(Freshness)
+        self.quality = self.analyzer(Quality)
         self.price_activity = PriceActivity(frozen_policy(rule))
         self.coverage = Coverage(expected or (), STALE_SYMBOL_MS, MISSING_SYMBOL_MS)
         self.plan = Plan(None, 0)
@@ -89,50 +85,75 @@ class FeedHealth:
         self.divergence: Divergence | None = None
         self.blame = Blame()
         self.tracker = StateTracker(0)
+        self.is_expected = expected is not None
+        self._observers = tuple(self.analyzers.values())
+        self._book_observers: tuple[Analyzer, ...] = ()
+        self._names = _names(config.feeds.symbols)
+        self._watermark = EventTimeWatermark(round(config.input.live_age * 1000))
+        self._schedule = schedule
+        self._config = config
+        self._rule = rule
         self._began_ms = 0
         self._looked_ms = 0
-        self._names = names
-        self._watermark = order
-        self._schedule = schedule
-        self._coverage_wanted = rule.coverage
-        self.is_expected = expected is not None
+
+    def analyzer(self, kind: type[A]) -> A:
+        """Return the analyzer of this class; raise KeyError when the feed has none."""
+        return cast(A, self.analyzers[kind])
 
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> tuple[Arrival, Sequence[Anomaly]]:
-        """Take one counted batch into account, and return what is suspicious in it.
+        """Take one counted batch into account, and return the anomalies in it.
 
-        The arrival that is returned is that of old data when the batch replays what is past.
+        The arrival that is returned is that of old data when the batch replays the past.
         """
         event_time_ms = stats.stamps[-1] if stats.stamps else batch.timestamp_ms
-        quality = self.quality
         if not self._watermark.is_on_time(event_time_ms, arrival.received_ms) and self._is_late(
             event_time_ms, batch, stats, arrival
         ):
             recorded_ms = min(arrival.record_ms or event_time_ms, event_time_ms)
-            arrival, quality = Arrival(int(recorded_ms), arrival.received_ms, is_live=False), quality.without_memory()
-        self.latency.observe(batch, stats, arrival)
-        self.ages.observe(batch, stats, arrival)
-        self.freshness.observe(batch, stats, arrival)
-        return arrival, quality.examine(batch, stats, arrival)
+            arrival = Arrival(int(recorded_ms), arrival.received_ms, is_live=False, is_replay=True)
+        anomalies: Sequence[Anomaly] = ()
+        for analyzer in self._observers:
+            if found := analyzer.observe(batch, stats, arrival):
+                anomalies = (*anomalies, *found)
+        if stats.books:
+            for analyzer in self._book_observers or self._created_for_books():
+                if found := analyzer.observe(batch, stats, arrival):
+                    anomalies = (*anomalies, *found)
+        return arrival, anomalies
+
+    def _created_for_books(self) -> tuple[Analyzer, ...]:
+        """Create the analyzers of order books, with the first one."""
+        created = {kind: kind.create(self._config, self._rule) for kind in _OF_ORDER_BOOKS}
+        self.analyzers |= created
+        self._book_observers = tuple(created.values())
+        return self._book_observers
+
+    def forget_symbols(self, symbols: Collection[str]) -> None:
+        """Forget symbols, to make room for others."""
+        for analyzer in self.analyzers.values():
+            analyzer.forget_symbols(symbols)
 
     def _is_late(self, event_time_ms: float, batch: Batch, stats: BatchStats, arrival: Arrival) -> bool:
-        """Tell a batch that replays what is past from one whose symbols are merely quiet, and from a turn back."""
+        """Whether a batch replays the past; else its symbols are merely quiet, or the feed turns back."""
         if stats.stamps and not self.quality.knows_newer(batch.data):
             return False
         return not self._watermark.turns_back(event_time_ms, arrival.received_ms, self.freshness.silent_limit_ms)
 
     def begin(self, now_ms: int) -> None:
-        """Watch from now on: the feed has come to us."""
+        """Begin to evaluate: the feed is owned from `now_ms` on."""
         self.tracker = StateTracker(now_ms)
         self._began_ms = now_ms
 
     def listen(self, now_ms: int) -> None:
-        """Learn that nobody listened until now, so that silence until now means nothing."""
+        """Restart the grace period: nothing was consumed before `now_ms`, so earlier silence is no evidence."""
         self.tracker.listening_since_ms = now_ms
 
     def set_back(self, now_ms: int) -> None:
-        """Let no moment be later than now, because our clock was set back."""
+        """Let no time be later than `now_ms`: the clock was set back."""
         self._began_ms, self._looked_ms = min(self._began_ms, now_ms), min(self._looked_ms, now_ms)
-        for part in (self.freshness, self.price_activity, self.quality, self.coverage, self.blame, self.tracker):
+        for analyzer in self.analyzers.values():
+            analyzer.set_back(now_ms)
+        for part in (self.price_activity, self.coverage, self.blame, self.tracker):
             part.set_back(now_ms)
 
     @property
@@ -156,18 +177,19 @@ class FeedHealth:
 
     @property
     def is_watching(self) -> bool:
-        """Whether it has begun, or looked, and not ended since."""
+        """Whether the feed is evaluated: begun, or looked at, and not ended since."""
         return self.tracker.since_ms > 0
 
     def end(self) -> None:
-        """Somebody else watches the feed now, and what we thought of it is over."""
-        self.freshness.forget()
+        """End the evaluation: the feed is read elsewhere, so its state here is over."""
+        for analyzer in self.analyzers.values():
+            analyzer.release()
         self.blame = Blame()
         self.tracker = StateTracker(0)
 
     @property
     def shown(self) -> tuple[object, ...]:
-        """What may change without a batch, as it is shown."""
+        """The values shown that may change without a batch."""
         state, limit_ms = self.state, self.freshness.silent_limit_ms
         return state, self.symbols, limit_ms, self.plan.reason, self.named
 
@@ -185,11 +207,11 @@ class FeedHealth:
         return f"{whose} are rejected: {found}"
 
     def look(self, seen_ms: Mapping[str, int], around: HealthContext, now_ms: int) -> Diagnosis:
-        """Say how the feed is, once a second; `seen_ms` is when each symbol was last in a batch."""
+        """Evaluate the state, once a second; `seen_ms` maps each symbol to the Unix milliseconds of its last batch."""
         if not self.is_watching:
             self.begin(now_ms)
         freshness = self.freshness
-        # Judged at the moment when the feed was heard last: a silent feed misses no symbols.
+        # As of the time when the feed last sent: a silent feed misses no symbols.
         if freshness.last_sent_ms != self._looked_ms:
             self._looked_ms = freshness.last_sent_ms
             self.blame.hear(freshness.last_sent_ms, around.topics, now_ms)
@@ -209,7 +231,7 @@ class FeedHealth:
 
     @property
     def _last_change_ms(self) -> int:
-        """When a price was last another than before; none is known to have rested while somebody else watched."""
+        """The time of the last price change, or of the begin of the evaluation: earlier rest is unknown."""
         changed_ms = self.quality.last_price_change_ms
         return max(changed_ms, self._began_ms) if changed_ms else 0
 
@@ -229,7 +251,7 @@ class FeedHealth:
             frozen_limit_ms=self.price_activity.limit_ms,
             symbols_active=symbols.active if symbols else 0,
             symbols_expected=symbols.expected if symbols else 0,
-            coverage=self._coverage_wanted,
+            coverage=self._rule.coverage,
             stalled_since_ms=around.stalled_since_ms,
             is_catching_up=around.is_catching_up,
             is_reachable=around.is_reachable,
@@ -241,18 +263,13 @@ class FeedHealth:
 
 
 def health_factory(config: Config) -> Callable[[FeedKey], FeedHealth]:
-    """Return what makes the watch of a feed, as configured."""
+    """Return a function that creates the health of a feed, as configured."""
     calendar = Calendar(config.feeds.calendar)
     expected = {each.feed: each.symbols for each in config.feeds.expected}
-    feeds, limit = config.feeds, config.input.limits.symbols_per_feed
-    late_ms = round(config.input.live_age * 1000)
 
     def health(feed: FeedKey) -> FeedHealth:
-        rule = thresholds_of(feed, feeds.thresholds, Thresholds())
-        quality = Quality(limit, find_duplicates=feeds.find_duplicates, ignored=rule.ignore_anomalies)
-        return FeedHealth(
-            rule, calendar.of(feed), expected.get(feed), quality, _names(feeds.symbols), EventTimeWatermark(late_ms)
-        )
+        rule = thresholds_of(feed, config.feeds.thresholds, Thresholds())
+        return FeedHealth(config, rule, calendar.of(feed), expected.get(feed))
 
     return health
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from exporter.instrument.exposition import Family
 
 T = TypeVar("T")
-Lines = Callable[[str, str, T], str]
-# Stand in the text of a histogram until they are known.
+# Makes the lines of one object from the object, the name of the family and the text of the object's labels: a method
+# of the object's class fits.
+Lines: TypeAlias = Callable[[T, str, str], str]
+# Stand in the text of a histogram for what is filled in later.
 _LABELS, _NUMBER = "\0", "\1"
 
 
 class Row(NamedTuple, Generic[T]):
-    """A family with series for each object; `lines` gets its name, the text of the object's labels, and the object."""
+    """A family with series for each object; `name` is without `_total`."""
 
     name: str
     kind: str
@@ -36,20 +38,45 @@ class RowTexts(NamedTuple):
 
 
 def families(rows: Sequence[Row[T]], texts: Sequence[RowTexts]) -> Iterator[Family]:
-    """Yield the families of all objects, from the texts of each object."""
+    """Yield the families of all objects from the texts of each object."""
     for index, row in enumerate(rows):
         blocks, series = [text.blocks[index] for text in texts], sum([text.series[index] for text in texts])
         yield Family(row.name, row.kind, row.help, row.unit, blocks, series=series)
 
 
 def texts(rows: Sequence[Row[T]], labels: str, item: T) -> RowTexts:
-    """Return the lines of one object."""
-    blocks = tuple([row.lines(row.name, labels, item) for row in rows])
+    """Return the lines of one object for each row."""
+    blocks = tuple([row.lines(item, row.name, labels) for row in rows])
     return RowTexts(blocks, tuple([block.count("\n") for block in blocks]))
 
 
+def counter(value: Callable[[T], int]) -> Lines[T]:
+    """Return the lines of a counter."""
+    return lambda item, name, labels: f"{name}_total{{{labels}}} {value(item)}\n"
+
+
+def gauge(value: Callable[[T], float | None]) -> Lines[T]:
+    """Return the lines of a gauge; none while the value is unknown (None)."""
+
+    def lines(item: T, name: str, labels: str) -> str:
+        number = value(item)
+        return "" if number is None else f"{name}{{{labels}}} {number}\n"
+
+    return lines
+
+
+def unix_time(value_ms: Callable[[T], int]) -> Lines[T]:
+    """Return the lines of a gauge in Unix seconds from a time in milliseconds; none while that is unknown (0)."""
+
+    def lines(item: T, name: str, labels: str) -> str:
+        time_ms = value_ms(item)
+        return f"{name}{{{labels}}} {time_ms / 1000}\n" if time_ms > 0 else ""
+
+    return lines
+
+
 def buckets(name: str, labels: str, bounds: tuple[str, ...], counts: Sequence[int], total: float) -> str:
-    """Return the lines of one histogram; `counts` are those of single buckets."""
+    """Return the lines of one histogram; `counts` are those of single buckets, `bounds` come from `spelled`."""
     number = sum(counts)
     if number == (most := max(counts)):
         # As in all new feeds, and where collectors are steady: made in a third of the time.
@@ -69,10 +96,5 @@ def _one_bucket(name: str, bounds: tuple[str, ...], index: int) -> str:
 
 
 def spelled(bounds: Iterable[float]) -> tuple[str, ...]:
-    """Return the bounds of buckets as `le` spells them, with the last that has none."""
+    """Return the upper bounds of buckets as `le` spells them, and `+Inf` for the last bucket."""
     return (*(repr(float(bound)) for bound in bounds), "+Inf")
-
-
-def counter(value: Callable[[T], int]) -> Lines[T]:
-    """Return the lines of a counter."""
-    return lambda name, labels, item: f"{name}_total{{{labels}}} {value(item)}\n"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 class Histogram:
-    """Counts of values per bucket; `buckets` has one entry more than `bounds`, for what lies beyond the last."""
+    """Counts of values by bucket; `buckets` has one entry more than `bounds`, for values above the last bound."""
 
     __slots__ = ("bounds", "buckets", "sum")
 

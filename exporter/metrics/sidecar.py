@@ -23,15 +23,13 @@ from exporter.feeds.partitions import TopicCounts
 from exporter.instrument.exposition import Family, label_text
 from exporter.instrument.families import RowTexts, families, spelled, texts
 from exporter.instrument.histogram import Histogram
-from exporter.metrics.feed_metrics import FEED_FAMILIES
-from exporter.metrics.watch_metrics import WATCH_FAMILIES
+from exporter.metrics.feed_metrics import FEED_ROWS
 from exporter.model import EventType, Reason
 from exporter.runtime.logs import LogCounter, dropped_lines
 from exporter.source.handler import SourceCounts
 from exporter.status import SidecarStatus
 
 ANOMALIES = "marketdata_anomalies"
-FEED_ROWS = (*FEED_FAMILIES, *WATCH_FAMILIES)
 
 
 class _Shown(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from exporter.analyzers.symbols import SymbolStatus
 from exporter.feeds.feed import Feed
+from exporter.feeds.symbols import SymbolStatus
 from exporter.model import FeedKey, Unavailable
 from exporter.runtime.foreign_text import printable
 from exporter.status import SidecarStatus

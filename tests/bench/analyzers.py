@@ -14,10 +14,9 @@ from typing import Any
 
 import msgspec
 
-from exporter.analyzers.latency import Latency
-from exporter.analyzers.message_age import Ages
+from exporter.analyzers import Analyzer, analyzers
 from exporter.analyzers.quality import Quality
-from exporter.config.schema import Limits
+from exporter.config.schema import Config, FeedsConfig, Limits, Thresholds
 from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
@@ -25,8 +24,7 @@ from exporter.model import Arrival, BatchResult
 from tests.bench.load import batches
 from tests.support.recordings import NAMES, recording
 
-LIMIT = Limits().symbols_per_feed
-COLUMNS = ("without", "fields", "stamps", "latency", "ages", "quality", "together", "duplicates")
+COLUMNS = ("without", "fields", "stamps", *(each.__name__ for each in analyzers()), "together", "duplicates")
 
 
 class Row(msgspec.Struct, gc=False):
@@ -78,25 +76,28 @@ def main(repeats: int = 7) -> None:
 def _costs(decoder: Decoder, values: list[bytes], read: list[Batch], repeats: int) -> list[float]:
     seen = [(batch, BatchStats(batch), _arrival(batch)) for batch in read]
     plain = msgspec.json.Decoder(Plain)
-    latency, ages, quality = Latency(), Ages(), Quality(LIMIT)
-    careful = Quality(LIMIT, find_duplicates=True)
     steps: list[tuple[Callable[..., Any], Iterable[Any]]] = [
         (plain.decode, values),
         (decoder._full.decode, values),
         (_Counted, read),
         (BatchStats, read),
-        (lambda given: latency.observe(*given), seen),
-        (lambda given: ages.observe(*given), seen),
-        (lambda given: quality.examine(*given), seen),
-        (lambda given: careful.examine(*given), seen),
+        *((_observing(kind, Config()), seen) for kind in analyzers()),
+        (_observing(Quality, Config(feeds=FeedsConfig(find_duplicates=True))), seen),
         (lambda given: None, seen),
     ]
     best = [float("inf")] * len(steps)
     for _ in range(repeats):  # all steps in turn, so that a busy machine is equally unfair to each
         best = [min(least, _time(step, items)) for least, (step, items) in zip(best, steps, strict=True)]
-    before, after, counted, stats, hops, age, content, duplicates, call = best
-    added = [after - before, stats - counted, hops - call, age - call, content - call]
-    return [before + counted, *added, sum(added), duplicates - content]
+    before, after, counted, stats, *observed, duplicates, call = best
+    added = [after - before, stats - counted, *(each - call for each in observed)]
+    quality = observed[analyzers().index(Quality)]
+    return [before + counted, *added, sum(added), duplicates - quality]
+
+
+def _observing(kind: type[Analyzer], config: Config) -> Callable[[Any], object]:
+    """Return what an analyzer does with a batch."""
+    analyzer = kind.create(config, Thresholds())
+    return lambda given: analyzer.observe(*given)
 
 
 class _Counted:

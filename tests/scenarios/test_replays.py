@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+from exporter.analyzers.latency import Latency
+from exporter.analyzers.message_age import MessageAge
 from exporter.feeds.comparison import NoComparison
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
@@ -78,14 +80,21 @@ class Story:
     def learned(self) -> object:
         """What live batches have told."""
         health = self.feed.health
-        hops = {stage: list(hop.buckets) for stage, hop in health.latency.hops.items()}
+        hops = {stage: list(hop.buckets) for stage, hop in health.analyzer(Latency).hops.items()}
         rhythm = (
             list(health.freshness.intervals.buckets),
             health.freshness.silent_limit_ms,
             health.price_activity.limit_ms,
         )
         last = self.feed.last, self.feed.last_message_ms, self.feed.symbol_seen_ms
-        return hops, list(health.ages.buckets), rhythm, health.quality.prices(), health.coverage.expected, last
+        return (
+            hops,
+            list(health.analyzer(MessageAge).buckets),
+            rhythm,
+            health.quality.prices(),
+            health.coverage.expected,
+            last,
+        )
 
     def run(self, seconds: int, told: Iterable[Told] = ()) -> None:
         """Let time pass; each second the next of `told` is read, after what the feed sends."""
@@ -136,7 +145,7 @@ def test_a_replay_beside_what_is_new_changes_nothing(rewritten: bool, resent: bo
         assert story.anomalies == {}
         assert set(story.states[MINUTES:]) == {FeedState.OK}
     assert replayed.learned == plain.learned
-    assert replayed.feed.health.latency.catch_up == 10 * MINUTES
+    assert replayed.feed.health.analyzer(Latency).catch_up == 10 * MINUTES
     assert replayed.feed.batches == plain.feed.batches + 10 * MINUTES
 
 
@@ -149,7 +158,7 @@ def test_what_was_missed_while_nobody_read_is_compared_and_remembered() -> None:
     missed_ms = range(story.now_ms - 3599_000, story.now_ms - 60_000, 1000)
     for then_ms in missed_ms:
         story.read(Told(then_ms, story.market.batch(then_ms, then_ms)))
-    assert story.feed.health.latency.catch_up == len(missed_ms)
+    assert story.feed.health.analyzer(Latency).catch_up == len(missed_ms)
     assert story.feed.health.quality.prices() == story.market.prices
     story.run(MINUTES)
     assert story.anomalies == {}
@@ -181,7 +190,7 @@ def test_a_symbol_that_is_merely_quiet_is_no_replay() -> None:
     quiet = {"target_currency": "QUIET", "timestamp": story.now_ms - 3600_000, "last": 5.0}
     batches = ({**KEY._asdict(), "timestamp_ms": story.now_ms, "data": [quiet]} for _ in count())
     story.run(MINUTES, (Told(story.now_ms, json.dumps(batch).encode()) for batch in batches))
-    assert story.feed.health.latency.catch_up == 0
+    assert story.feed.health.analyzer(Latency).catch_up == 0
     assert set(story.anomalies) <= {Anomaly.UNCHANGED_BATCH}
     assert story.feed.health.quality.prices()["QUIET"] == 5.0
 

@@ -26,7 +26,7 @@ OF_PROMETHEUS = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "aler
 
 NOW_MS = 1_760_031_213_693
 FEED = FeedKey("korea", "upbit", "ticker")
-BESIDE = (FeedKey("korea", "bithumb", "ticker"), FeedKey("korea", "gopax", "ticker"))
+BESIDE = tuple(FeedKey("korea", *each) for each in (("bithumb", "ticker"), ("gopax", "ticker"), ("upbit", "orderbook")))
 PAIRS = r"(?P<quote>\w+)-(?P<base>\w+)"
 PARTITION = Partition("ticker-data.korea", 0)
 LATER_MS = NOW_MS + 300_000
@@ -55,7 +55,7 @@ def full_sidecar() -> Iterator[App]:
 
 
 def _read(analysis: Analysis) -> None:
-    """Something that is no batch, the same feed twice, as symbols are judged from the fifth minute on, and others."""
+    """Read a record that is no batch, one feed twice (symbols are missing after five minutes), and other feeds."""
     analysis.assign(PARTITION, Start(Position(0, 0, NOW_MS), 0, 5))
     later = [(_batch(feed, LATER_MS), LATER_MS) for feed in (FEED, *BESIDE)]
     for offset, (value, now_ms) in enumerate([(None, NOW_MS), (_batch(FEED, NOW_MS), NOW_MS), *later]):
@@ -66,7 +66,8 @@ def _read(analysis: Analysis) -> None:
 
 
 def _batch(feed: FeedKey, now_ms: int) -> bytes:
-    message = {"target_currency": "KRW-BTC", "timestamp": now_ms, "last": 1.0}
+    prices = {"asks": [[2, 1]], "bids": [[1, 1]]} if feed.request_type == "orderbook" else {"last": 1.0}
+    message = {"target_currency": "KRW-BTC", "timestamp": now_ms, **prices}
     return json.dumps({**feed._asdict(), "timestamp_ms": now_ms, "data": [message]}).encode()
 
 

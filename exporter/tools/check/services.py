@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from exporter.analyzers.symbols import ShownSymbol, ShownSymbols
 from exporter.app import App
 from exporter.config.parsers import host_and_port
 from exporter.config.schema import Config, FeedsConfig
 from exporter.config.subscription import Subscription
 from exporter.events.registry import Subject, denial, is_forbidden, is_missing, is_same, subject
 from exporter.events.values import load_schema
+from exporter.feeds.symbols import ShownSymbol, ShownSymbols, SymbolCounts
 from exporter.kafka.positions import Position, Start
 from exporter.model import EventType, Partition, Record, RegistryError
 from exporter.store.store import StoreUnavailable
@@ -203,7 +203,7 @@ def _is_sidecar(address: str) -> bool:
 
 
 class Cost(NamedTuple):
-    """How many series a sidecar has, and how many come with each topic, partition and feed.
+    """How many series a sidecar has, and how many come with each topic and partition, and at most with each feed.
 
     With symbols shown by name, each feed has `rest` more for those that are not, and each name costs `name`.
     """
@@ -227,6 +227,8 @@ def cost(config: Config) -> Cost:
     analysis.partitions[partition].end = 2
     for record in (Record(partition, 0, now_ms, None), Record(partition, 1, now_ms, value)):
         analysis.analyze([record], analysis.decode([record]), now_ms)
+        for each in analysis.table.feeds.values():
+            each.health.symbols = SymbolCounts(1, 0, 0, 0, 1)  # as after five minutes
         counts.append(_series(app))
     (feed,) = analysis.table.feeds.values()
     for shown in ((), (ShownSymbol("symbol", now_ms, 1),)):
@@ -237,7 +239,8 @@ def cost(config: Config) -> Cost:
 
 
 def _batch(symbol_field: str) -> bytes:
-    row = {"timestamp": 1_760_000_000_000, symbol_field: "symbol"}
+    """Return a batch with an order book, as the feeds of these have the most series."""
+    row = {"timestamp": 1_760_000_000_000, symbol_field: "symbol", "asks": [[2, 1]], "bids": [[1, 1]]}
     feed = {"region": "region", "exchange": "exchange", "request_type": "type"}
     return json.dumps({**feed, "timestamp_ms": 1_760_000_000_000, "data": [row]}).encode()
 

@@ -1,12 +1,12 @@
-"""Whether a feed goes on in time, or somebody tells again what is long past."""
+"""Whether a feed sends new data, or replays old data."""
 
 from __future__ import annotations
 
 
 class EventTimeWatermark:
-    """The order in which one feed tells what happened; all times are Unix milliseconds.
+    """Event-time watermark of one feed: separates new data from a replay; all times are Unix milliseconds.
 
-    What lies more than `late_ms` before the newest that was told is past: a replay, as long as news comes beside it.
+    Data from more than `late_ms` before the newest event time is late: a replay, as long as new data comes beside it.
     """
 
     __slots__ = ("_late_ms", "_received_ms", "_watermark_ms")
@@ -17,20 +17,20 @@ class EventTimeWatermark:
         self._received_ms = 0
 
     def is_on_time(self, event_time_ms: float, received_ms: int) -> bool:
-        """Whether what was received now tells of a time that is not past; then it may be the newest."""
+        """Whether data of this event time, received now, is not late; then it may raise the watermark."""
         if event_time_ms < self._watermark_ms:
             return False
         self._received_ms = received_ms
-        # A stamp of the future makes nothing else past.
+        # A timestamp in the future makes no other data late.
         late_to_ms = (event_time_ms if event_time_ms < received_ms else received_ms) - self._late_ms
         if late_to_ms > self._watermark_ms:
             self._watermark_ms = late_to_ms
         return True
 
     def turns_back(self, event_time_ms: float, received_ms: int, patience_ms: int) -> bool:
-        """Whether no news came for longer than that: then what is past is all there is, and becomes the newest.
+        """Whether no new data came for longer than `patience_ms`: then the late data is all there is, and the newest.
 
-        At once when our own clock was set back.
+        Immediately when the sidecar's clock was set back.
         """
         if 0 <= received_ms - self._received_ms <= max(patience_ms, self._late_ms):
             return False

@@ -1,6 +1,6 @@
-"""The symbols of a feed: how old its messages are, which symbols are there, and which of them are shown by name.
+"""The symbols of a feed: which of them are active, and which are shown by name.
 
-Ages are taken of each batch. The rest looks at when each symbol was last seen, as often as its caller likes to know.
+Both follow from the time at which each symbol was last in a batch, and are evaluated once a second.
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from enum import StrEnum
 from heapq import nsmallest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    pass
-
+from exporter.instrument.exposition import label_text
+from exporter.instrument.families import Row, gauge
 
 # A symbol is learned after it was active in so many windows in a row, and unlearned after a day without it.
 CONFIRMATIONS = 5
 UNLEARN_MS = 86_400_000
 
-# What stands for all symbols that are not named, and for a symbol of this name should some exchange have one.
+# Stands for all symbols that are not shown by name, and for a symbol of this name should some exchange have one.
 OTHER = "__other__"
 
 
 class SymbolStatus(StrEnum):
-    """What is thought of a symbol; a closed set."""
+    """Whether a symbol is there and should be; a closed set."""
 
     ACTIVE = "active"
     STALE = "stale"
@@ -43,11 +42,11 @@ class SymbolCounts(NamedTuple):
 
 
 class Coverage:
-    """The symbols that a feed carries beside those that it should.
+    """The symbols that a feed carries, compared with those that it should carry.
 
-    What it should carry is `expected`, or, when that is empty, what it has learned: a symbol that was active in each of
-    `CONFIRMATIONS` windows in a row (each `stale_ms` long) is expected, until it was away for a day in which the feed
-    was there. So a symbol that trades once an hour is never expected by mistake, and a silent feed unlearns nothing.
+    It should carry those of `expected`, or, when that is empty, those learned: a symbol that was active in each of
+    `CONFIRMATIONS` windows in a row (each `stale_ms` long) is expected, until it was absent for a day in which the feed
+    was present. So a symbol that trades once an hour is never expected by mistake, and a silent feed unlearns nothing.
 
     An expected symbol is active, stale once not seen for `stale_ms`, missing once not seen for `missing_ms` or never.
     A symbol that a configured list lacks is unexpected; without such a list it is active or stale.
@@ -68,20 +67,20 @@ class Coverage:
         return self._configured or self._learned
 
     def copied(self) -> Coverage:
-        """Return a copy that stays as it is, for `statuses` beside the one who looks."""
+        """Return a copy that stays as it is, for `statuses` in another thread."""
         copied = copy(self)
         copied._learned = set(self._learned)
         return copied
 
     def set_back(self, now_ms: int) -> None:
-        """Let no moment be later than now."""
+        """Let no time be later than `now_ms`: the clock was set back."""
         if self._since_ms is not None:
             self._since_ms, self._window_ms = min(self._since_ms, now_ms), min(self._window_ms, now_ms)
 
     def look(self, seen_ms: Mapping[str, int], now_ms: int) -> SymbolCounts | None:
         """Count symbols by status; None while it is too early to call one missing.
 
-        `seen_ms` says when each symbol was last in a batch, by our clock.
+        `seen_ms` maps each symbol to the time of its last batch, by the sidecar's clock.
         """
         if self._since_ms is None:
             if not seen_ms:
@@ -95,7 +94,7 @@ class Coverage:
         return self._count(seen_ms, now_ms)
 
     def statuses(self, seen_ms: Mapping[str, int], now_ms: int) -> dict[str, SymbolStatus]:
-        """The status of each symbol that is seen or expected, as `look` counts them; empty while that is too early."""
+        """Return the status of each symbol that is seen or expected, as `look` counts it; empty while too early."""
         if self._since_ms is None or now_ms - self._since_ms < self.missing_ms:
             return {}
         statuses, limit = dict.fromkeys(seen_ms, SymbolStatus.ACTIVE), now_ms - self.stale_ms
@@ -104,18 +103,18 @@ class Coverage:
         return statuses | dict.fromkeys(self.unexpected(seen_ms), SymbolStatus.UNEXPECTED)
 
     def missing(self, seen_ms: Mapping[str, int], now_ms: int) -> list[str]:
-        """The names of the missing symbols, sorted."""
+        """Return the names of the missing symbols, sorted."""
         limit = now_ms - self.missing_ms
         return sorted(symbol for symbol in self.expected if seen_ms.get(symbol, limit) <= limit)
 
     def unexpected(self, seen_ms: Mapping[str, int]) -> list[str]:
-        """The names of the symbols that contradict the configured list, sorted."""
+        """Return the names of the symbols that are not in the configured list, sorted."""
         return sorted(seen_ms.keys() - self._configured) if self._configured else []
 
     def _count(self, seen_ms: Mapping[str, int], now_ms: int) -> SymbolCounts:
         expected, limit = self.expected, now_ms - self.stale_ms
         unexpected = seen_ms.keys() - self._configured if self._configured else set()
-        if min(seen_ms.values(), default=0) > limit:  # nearly always, and found out without a look at each symbol
+        if min(seen_ms.values(), default=0) > limit:  # nearly always; saves a look at each symbol
             absent = len(expected.difference(seen_ms))
             return SymbolCounts(len(seen_ms) - len(unexpected), 0, absent, len(unexpected), len(expected))
         missing = self.missing(seen_ms, now_ms)
@@ -125,7 +124,7 @@ class Coverage:
         return SymbolCounts(active, there - active, len(missing), len(unexpected), len(expected))
 
     def _learn(self, seen_ms: Mapping[str, int], window_ms: int) -> None:
-        """End a window: who was active in it comes closer to being expected; a window without any says nothing."""
+        """End a window: symbols active in it come closer to being expected; a window without any changes nothing."""
         active = [symbol for symbol, seen in seen_ms.items() if seen > window_ms]
         if not active:
             return
@@ -171,7 +170,7 @@ class SymbolSelector:
     def look(
         self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int
     ) -> ShownSymbols:
-        """Choose anew, and return what to show; `messages` of each symbol, and of the feed, are since it is known."""
+        """Choose again and return what to show; `messages` of each symbol, and of the feed, count since it is known."""
         self._choose(seen_ms, messages, now_ms)
         names = sorted({*self._before, *(symbol for symbol in self._listed if symbol in seen_ms)})
         shown = tuple(
@@ -195,7 +194,51 @@ class SymbolSelector:
 
 
 class NoSymbolSelector:
-    """Shows no symbol by name, and does not say how many there are."""
+    """Shows no symbol by name, nor how many there are."""
 
     def look(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int) -> None:
-        """See SymbolNames."""
+        """See SymbolSelector."""
+
+
+def _by_status(counts: SymbolCounts, name: str, labels: str) -> str:
+    return "".join([f'{name}{{{labels},status="{status}"}} {getattr(counts, status)}\n' for status in SymbolStatus])
+
+
+def _messages(shown: ShownSymbols, name: str, labels: str) -> str:
+    counts = [(each.symbol, each.messages) for each in shown.symbols]
+    counts.append((OTHER, shown.other_messages))
+    return "".join([f"{name}_total{{{labels},{_label(symbol)}}} {number}\n" for symbol, number in counts])
+
+
+def _last_seen(shown: ShownSymbols, name: str, labels: str) -> str:
+    return "".join([f"{name}{{{labels},{_label(each.symbol)}}} {each.seen_ms / 1000}\n" for each in shown.symbols])
+
+
+def _label(symbol: str) -> str:
+    return label_text({"symbol": symbol})
+
+
+COUNT_ROWS: tuple[Row[SymbolCounts], ...] = (
+    Row("marketdata_feed_symbols", "gauge", "Symbols by status.", _by_status),
+    Row(
+        "marketdata_feed_symbols_expected",
+        "gauge",
+        "Symbols that the feed should carry: configured, or learned.",
+        gauge(lambda counts: counts.expected),
+    ),
+)
+SHOWN_ROWS: tuple[Row[ShownSymbols], ...] = (
+    Row(
+        "marketdata_symbol_messages",
+        "counter",
+        "Messages of a symbol since it is shown by name; __other__ has all others.",
+        _messages,
+    ),
+    Row(
+        "marketdata_symbol_last_seen_timestamp_seconds",
+        "gauge",
+        "Unix time when a symbol that is shown by name was last in a batch.",
+        _last_seen,
+        "seconds",
+    ),
+)

@@ -1,0 +1,98 @@
+"""Analyzers are plug-ins: each module has one, with its metrics and meanings, and nothing else lists them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import exporter.analyzers
+from exporter.analyzers import Analyzer, analyzers
+from exporter.config.schema import Config, Thresholds
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import health_factory
+from exporter.instrument.families import Row, texts
+from exporter.metrics.feed_metrics import FEED_ROWS, analyzer_rows
+from exporter.model import Anomaly
+from tests.support.analysis import FIRST
+from tests.support.batches import FEED, NOW_MS, message, observed
+
+MODULES = sorted(path.stem for path in Path(exporter.analyzers.__path__[0]).glob("[!_]*.py"))
+EVALUATED = {"marketdata_feed_expected", "marketdata_feed_state"}
+each_analyzer = pytest.mark.parametrize("kind", analyzers(), ids=lambda kind: kind.__name__)
+
+
+def feed_with_each_analyzer(*, owned: bool) -> Feed:
+    """A feed that has sent a batch with a ticker, a trade and an order book."""
+    feed = Feed(FEED, health_factory(Config())(FEED))
+    rows = message("A", last=1.0), message("B", price=1.0), message("C", asks=[[2, 1]], bids=[[1, 1]])
+    one = observed(*rows)
+    feed.hold(FIRST, NOW_MS)
+    feed.count(*one, (FIRST, 0))
+    feed.remember(one.batch, one.stats, NOW_MS)
+    if not owned:
+        feed.partitions.clear()
+    return feed
+
+
+def test_a_module_has_one_analyzer_or_is_a_part_of_others() -> None:
+    found = Counter(kind.__module__.rpartition(".")[2] for kind in analyzers())
+    sources = "".join(Path(inspect.getfile(kind)).read_text() for kind in analyzers())
+    parts = set(re.findall(r"^from exporter\.analyzers\.(\w+) import", sources, re.MULTILINE))
+    assert set(found.values()) == {1}
+    assert [name for name in MODULES if name not in found and name not in parts] == []
+
+
+def test_analyzers_are_ordered_by_their_modules() -> None:
+    names = [kind.__module__ for kind in analyzers()]
+    assert names == sorted(names)
+
+
+@each_analyzer
+def test_an_analyzer_is_created_from_the_configuration_and_observes_a_batch(kind: type[Analyzer]) -> None:
+    analyzer = kind.create(Config(), Thresholds())
+    assert list(analyzer.observe(*observed(message(last=1.0)))) == []
+    analyzer.forget_symbols(["A", "unknown"])
+    analyzer.set_back(NOW_MS)
+    analyzer.release()
+
+
+@each_analyzer
+def test_the_families_of_an_analyzer_are_those_of_its_rows(kind: type[Analyzer]) -> None:
+    feed = feed_with_each_analyzer(owned=True)
+    assert [row.name for row in analyzer_rows(kind)] == [row.name for row in kind.rows]
+    assert texts(list(analyzer_rows(kind)), "F", feed) == texts(kind.rows, "F", feed.health.analyzer(kind))
+    assert {row.name for row in kind.rows} <= {row.name for row in FEED_ROWS}
+
+
+@each_analyzer
+def test_an_analyzer_keeps_its_state_in_slots(kind: type[Analyzer]) -> None:
+    """There is one for each of thousands of feeds."""
+    assert not hasattr(kind.create(Config(), Thresholds()), "__dict__")
+
+
+def test_no_two_rows_make_one_family() -> None:
+    assert [name for name, times in Counter(row.name for row in FEED_ROWS).items() if times > 1] == []
+
+
+def test_each_kind_of_anomaly_has_its_meaning_at_one_analyzer() -> None:
+    meanings = [kind for each in analyzers() for kind in each.meanings]
+    assert sorted(meanings) == sorted(Anomaly)
+
+
+@pytest.mark.parametrize("row", [row for row in FEED_ROWS if row.name not in EVALUATED], ids=lambda row: str(row.name))
+def test_gauges_are_shown_only_while_the_feed_is_owned(row: Row[Feed]) -> None:
+    """Counters and histograms stay."""
+    owned, elsewhere = (row.lines(feed_with_each_analyzer(owned=owned), row.name, "F") for owned in (True, False))
+    assert elsewhere == ("" if row.kind == "gauge" else owned)
+
+
+def test_a_feed_without_order_books_has_no_analyzer_that_needs_them() -> None:
+    feed = Feed(FEED, health_factory(Config())(FEED))
+    feed.count(*observed(message("A", last=1.0), message("B", price=1.0)), (FIRST, 0))
+    assert [kind for kind in feed.health.analyzers if kind.needs_order_books] == []
+    feed.count(*observed(message("C", asks=[[2, 1]], bids=[[1, 1]])), (FIRST, 1))
+    assert set(feed.health.analyzers) == set(analyzers())
