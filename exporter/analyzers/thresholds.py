@@ -13,49 +13,30 @@ if TYPE_CHECKING:
     from exporter.config.schema import Thresholds
     from exporter.model import FeedKey
 
+# Of each stretch of so much time the longest interval is kept, for so many stretches.
 STRETCH_MS = 30_000
-
-
 STRETCHES = 64
-
-
+# A limit is learned from so many intervals over so much time. With fewer than these stretches it is multiplied; from
+# then on it may rise only slowly.
 LEARNED_INTERVALS = 8
-
-
 LEARNED_MS = 120_000
-
-
-# With fewer stretches the limit is so many times as long; from then on it may rise only slowly.
 SETTLED_STRETCHES = 20
-
-
 UNSETTLED = 2
-
-
 DOUBLING_MS = 7_200_000
-
-
+# Intervals of an outage, or beyond the limit, are a new rhythm when they last for so long and are steady: their upper
+# estimate is at most `STEADY` times their mean, as with batches at random times, and they do not become longer and
+# longer: one half of them is at most `SLOWER` times as long as the half before.
 NEW_RHYTHM_MS = 1_800_000
-
-
-# A rhythm is steady when its upper estimate is at most so many times its mean, as it is when batches come at random,
-# and when it does not become slower any more: one half of it is at most so many times as slow as the half before.
 STEADY = 6
-
-
 SLOWER = 1.5
-
-
 # The present pace is the median of so many intervals.
 PACE_INTERVALS = 5
-
-
 # Prices may rest longer than batches: the least limit on that when it is learned.
 FROZEN_FLOOR_MS = 120_000
 
 
 class Policy(NamedTuple):
-    """How a limit comes about. `fixed_ms` is not learned."""
+    """The origin of a limit: `fixed_ms`, or learned when that is None."""
 
     fixed_ms: int | None
     factor: float
@@ -71,12 +52,12 @@ def thresholds_of(feed: FeedKey, rules: Sequence[Thresholds], default: Threshold
 
 
 def silence_policy(rule: Thresholds) -> Policy:
-    """Return how the limit on silence comes about."""
+    """Return the policy of the limit on silence."""
     return Policy(_ms(rule.silent), rule.factor, round(rule.floor * 1000), round(rule.ceiling * 1000))
 
 
 def frozen_policy(rule: Thresholds) -> Policy:
-    """Return how the limit on resting prices comes about."""
+    """Return the policy of the limit on resting prices."""
     ceiling = round(rule.ceiling * 1000)
     return Policy(_ms(rule.frozen), rule.factor, min(max(round(rule.floor * 1000), FROZEN_FLOOR_MS), ceiling), ceiling)
 
@@ -86,7 +67,7 @@ def _ms(seconds: float | None) -> int | None:
 
 
 class IntervalEstimator:
-    """What intervals are usual, from the longest of each stretch of time."""
+    """The usual intervals, estimated from the longest of each stretch of time."""
 
     __slots__ = ("_longest", "_span", "_stretches", "covered_ms", "intervals")
 
@@ -98,7 +79,7 @@ class IntervalEstimator:
         self._span = 0
 
     def add(self, interval_ms: int) -> int:
-        """Take one interval; return how long the stretch was that it completed, 0 when it completed none."""
+        """Take one interval; return the length of the stretch that it completes, 0 when it completes none."""
         self.intervals += 1
         self._span += interval_ms
         if interval_ms > self._longest:
@@ -112,7 +93,7 @@ class IntervalEstimator:
         return span
 
     def has(self, intervals: int, covered_ms: int) -> bool:
-        """Whether it knows so many intervals and so much time."""
+        """Whether there were at least so many intervals over so much time."""
         return self.intervals >= intervals and self.covered_ms >= covered_ms
 
     def is_settled(self) -> bool:
@@ -120,21 +101,21 @@ class IntervalEstimator:
         return len(self._stretches) >= SETTLED_STRETCHES
 
     def is_steady(self) -> bool:
-        """Whether long intervals are the rule, rather than gaps between short ones or steps of a decline."""
+        """Whether long intervals are the rule, rather than gaps between short ones or part of a decline."""
         longest = list(self._stretches)
         half = len(longest) // 2
         is_declining = half > 0 and median_high(longest[half:]) > SLOWER * median_high(longest[:half])
         return self.upper_ms() * self.intervals <= STEADY * self.covered_ms and not is_declining
 
     def upper_ms(self) -> int:
-        """The 95th percentile of the stretches; with less than 20 of them the longest."""
+        """Return the 95th percentile of the stretches; of fewer than 20 the longest."""
         return sorted(self._stretches)[ceil(0.95 * len(self._stretches)) - 1]
 
 
 class AdaptiveThreshold:
-    """How long something that recurs may stay away; learned, or fixed by the policy.
+    """The limit on the time between recurring events: learned, or fixed by the policy.
 
-    `usual_ms` is what was learned, before floor and ceiling; 0 until then.
+    `limit_ms` is the limit, `usual_ms` the learned one before floor and ceiling; 0 until then.
     """
 
     __slots__ = ("_estimator", "_learns", "_other", "_policy", "limit_ms", "usual_ms")
@@ -145,16 +126,16 @@ class AdaptiveThreshold:
         self._policy = policy
         self._learns = True
         self._estimator = IntervalEstimator()
-        self._other: IntervalEstimator | None = None  # what may be a new rhythm
+        self._other: IntervalEstimator | None = None  # of intervals that may be a new rhythm
 
     @property
     def is_known(self) -> bool:
-        """Whether the limit is more than the ceiling for want of knowledge."""
+        """Whether the limit is learned or fixed, rather than the ceiling because nothing is learned yet."""
         return self.usual_ms > 0 or self._policy.fixed_ms is not None
 
     @property
     def least_ms(self) -> int:
-        """What was learned, no less than the floor but without the ceiling; or what is fixed."""
+        """The learned limit, no less than the floor but without the ceiling; or the fixed one."""
         return max(int(self.usual_ms), self._policy.floor_ms) if self._policy.fixed_ms is None else self.limit_ms
 
     def learn(self, interval_ms: int) -> None:
@@ -177,7 +158,7 @@ class AdaptiveThreshold:
             self._other = None
 
     def adapted_ms(self, pace_ms: int | None) -> int:
-        """The limit of a feed that is slow at present: it is silent only when it is slow even for that."""
+        """Return the limit adapted to the present pace: a slow feed is silent only when it is slow even for that."""
         policy = self._policy
         if policy.fixed_ms is not None or not pace_ms:
             return self.limit_ms

@@ -1,7 +1,7 @@
-"""Metric families as text: which format a client wants, and the page in that format.
+"""Metric families as text: the page in the format of Prometheus, or in that of OpenMetrics.
 
-Two kinds of families go into a page: the `Metric` of prometheus_client, sample by sample, and `Family`, whose
-samples are text already. The names of families and labels are trusted to be of the classic alphabet; values are not.
+Two kinds of families go into a page: the `Metric` of prometheus_client, sample by sample, and `Family`, whose samples
+are text already. Names of families and labels must be of the classic alphabet; label values may be any text.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _EXEMPLARY = {"counter": "_total", "histogram": "_bucket", "gaugehistogram": "_b
 
 
 class Family(NamedTuple):
-    """A family whose samples were rendered by its maker, who can do that faster than anything general.
+    """A family with rendered samples: code for one family renders them faster than general code.
 
     `name` is without `_total`; `kind` is one of counter, gauge, histogram, summary. A block is any number of whole
     lines as they stand in all three formats: `batches_total{region="korea"} 12\\n`, with labels by `label_text` and
-    `le` spelled as a float ("1.0", "+Inf"). The samples of one series must follow each other, no series may stand
+    `le` spelled as a float ("1.0", "+Inf"). The samples of one series must follow each other, no series may appear
     twice, and there are no timestamps. `blocks` may be an iterator: it is read once, and not when the family was not
     asked for. `exemplars` belong to counters and buckets; the key is the line up to its value,
     `batches_total{region="korea"}`. `series` is the number of lines in the blocks.
@@ -50,7 +50,7 @@ AnyFamily: TypeAlias = Metric | Family
 
 
 class Format(NamedTuple):
-    """A format that is spoken here, and how an answer in it is labelled."""
+    """A format of the page and its content type."""
 
     content_type: str
     is_openmetrics: bool
@@ -61,12 +61,12 @@ OPENMETRICS = Format("application/openmetrics-text; version=1.0.0; charset=utf-8
 
 
 def render(families: Iterable[AnyFamily], format: Format) -> bytes:
-    """One page. Of families that claim the same name the first stays; `_created` series and timestamps are left out."""
+    """Return one page. Of families with one name the first stays; `_created` series and timestamps are left out."""
     return b"".join(pieces(families, format))
 
 
 def pieces(families: Iterable[AnyFamily], format: Format) -> Iterator[bytes]:
-    """Yield one page as `render` makes it, in pieces of `PIECE_CHARACTERS` or a little more."""
+    """Yield the page that `render` returns, in pieces of `PIECE_CHARACTERS` or a little more."""
     parts: list[str] = []
     length = 0
     for part in _parts(families, format.is_openmetrics):
@@ -90,23 +90,23 @@ def _parts(families: Iterable[AnyFamily], is_openmetrics: bool) -> Iterator[str]
 
 
 def _encoded(parts: Iterable[str]) -> bytes:
-    # A lone surrogate becomes a question mark: one bad value must not cost the whole page.
+    # A lone surrogate becomes a question mark: one bad value must not make the whole page fail.
     return "".join(parts).encode("utf-8", "replace")
 
 
 def select(families: Iterable[AnyFamily], names: Iterable[str]) -> Iterator[AnyFamily]:
-    """The families that have one of these names, as families (with or without `_total`) or as samples."""
+    """Return the families with one of these names: of the family (with or without `_total`) or of a sample."""
     wanted = frozenset(names)
     return (family for family in families if not wanted.isdisjoint(_names(family)))
 
 
 def label_text(labels: Mapping[str, str]) -> str:
-    """What stands between the braces, escaped: `region="korea",exchange="upbit"`. Worth keeping for lasting series."""
+    """Return the text between the braces, escaped: `region="korea",exchange="upbit"`. Lasting series keep it."""
     return ",".join([f'{name}="{_escaped(value)}"' for name, value in labels.items()])
 
 
 def _names(family: AnyFamily) -> set[str]:
-    """All names that a family and its samples may have, in any format."""
+    """Return all names that a family and its samples may have, in any format."""
     kind = family.kind if isinstance(family, Family) else family.type
     return {family.name + suffix for suffix in _SUFFIXES.get(kind, ("",))}
 
@@ -152,7 +152,7 @@ def _with_exemplars(family: Family) -> Iterator[str]:
 
 
 def _exemplar_text(exemplar: Exemplar) -> str:
-    """What follows the value; nothing when the labels are longer than the format allows."""
+    """Return the text after the value; empty when the labels are longer than the format allows."""
     if sum(map(len, exemplar.labels)) + sum(map(len, exemplar.labels.values())) > EXEMPLAR_CHARACTERS_MAX:
         return ""
     text = f" # {{{label_text(exemplar.labels)}}} {_number(exemplar.value)}"

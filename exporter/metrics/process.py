@@ -1,4 +1,4 @@
-"""What the kernel says of this process, as far as it says anything."""
+"""Figures of this process from the kernel, where the kernel shows them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from prometheus_client.process_collector import ProcessCollector
 
 
 class OwnProcess(ProcessCollector):
-    """Processor time, memory and descriptors of this process; none of them where /proc is hidden, or not as usual."""
+    """Processor time, memory and descriptors of this process; none where /proc is hidden or has another form."""
 
     def collect(self) -> Iterable[Metric]:
         """See Collector."""
         try:
             return list(super().collect())
-        except (ValueError, IndexError, NameError):  # its own of a line that is missing is an UnboundLocalError
+        except (ValueError, IndexError, NameError):  # of a missing line, prometheus_client makes an UnboundLocalError
             return ()
 
     def _boot_time(self) -> float:

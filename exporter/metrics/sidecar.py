@@ -1,8 +1,8 @@
-"""Families of metrics from the state of the loop, made anew at each scrape.
+"""Families of metrics from the state of the loop, created at each scrape.
 
-What is known of feeds comes as text, from the rows of `feed_metrics` and `watch_metrics`, because it is most of a page;
-the rest are families of prometheus_client. The loop is visited while some feeds are rendered; all else is copied first,
-by `list` and `dict`, which no other thread can interrupt.
+Those of feeds come as text, from the rows of `feed_metrics`, because they are most of a page; the others are families
+of prometheus_client. The loop is visited while some feeds are rendered; everything else is copied first, by `list` and
+`dict`, which no other thread can interrupt.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Shown(NamedTuple):
 
 
 class SidecarMetrics:
-    """Collects the families of one running sidecar; any thread may scrape."""
+    """The families of one running sidecar; any thread may scrape."""
 
     def __init__(
         self, config: Config, status: SidecarStatus, source: SourceCounts, logs: LogCounter, version: str
@@ -65,7 +65,7 @@ class SidecarMetrics:
         yield from self._publisher_families()
         yield histograms(
             "marketdata_processing_seconds",
-            "Where the time of a turn of the loop goes.",
+            "Time of a turn of the loop by stage; poll includes waiting for records.",
             "stage",
             self._status.stages.items(),
         )
@@ -74,7 +74,7 @@ class SidecarMetrics:
     def _feed_texts(self) -> list[RowTexts]:
         """Render the feeds that have changed, some in each visit."""
         feeds = self._status.feeds()
-        known = self._texts  # other scrapes go on with the one that they began with
+        known = self._texts  # other scrapes continue with the one that they began with
         changed = (feed for feed in feeds if feed not in known or known[feed].version != feed.version)
         known.update(self._status.each(changed, self._rendered))
         if len(known) > len(feeds):
@@ -86,7 +86,7 @@ class SidecarMetrics:
         return feed, _Shown(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
 
     def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
-        """Return where each kind of anomaly was last met, by the line that counts it."""
+        """Return the place of the last anomaly of each kind, by the line that counts it."""
         places = [(feed, dict(feed.anomaly_places)) for feed in self._status.feeds()]
         return {
             f'{name}_total{{{self._label_text(feed)},kind="{kind}"}}': _place(partition.topic, partition.number, offset)
@@ -104,7 +104,7 @@ class SidecarMetrics:
         labels = ("topic", "partition")
         lag = GaugeMetricFamily(
             "marketdata_consumer_lag_records",
-            "Records between our position and the end of the partition.",
+            "Records between the position and the end of the partition.",
             labels=labels,
         )
         position = GaugeMetricFamily("marketdata_consumer_position_offset", "Next offset to read.", labels=labels)
@@ -113,7 +113,7 @@ class SidecarMetrics:
         )
         last = GaugeMetricFamily(
             "marketdata_consumer_last_record_timestamp_seconds",
-            "Kafka's timestamp of the last record read, Unix time.",
+            "Kafka's timestamp of the last record read.",
             labels=labels,
         )
         for partition, offset, end, last_record_ms in self._status.partitions():
@@ -128,31 +128,39 @@ class SidecarMetrics:
 
     def _consumer_families(self) -> Iterator[Metric]:
         yield counters(
-            "marketdata_consumer_rebalances", "Rebalances, by what happened to us.", "event", self._source.rebalances
+            "marketdata_consumer_rebalances", "Changes of partitions, by kind.", "event", self._source.rebalances
         )
         yield counters(
-            "marketdata_consumer_kafka_errors", "Errors of librdkafka, by code.", "code", self._source.errors
+            "marketdata_consumer_kafka_errors",
+            "Errors that the consumer reported, by librdkafka's code.",
+            "code",
+            self._source.errors,
         )
 
     def _publisher_families(self) -> Iterator[Metric]:
         publisher = self._status.publisher
         counts = publisher.counts
         yield CounterMetricFamily(
-            "marketdata_consumer_commits", "Commits of input offsets, with their events.", counts.commits
+            "marketdata_consumer_commits", "Commits of input offsets together with their events.", counts.commits
         )
         yield counters(
-            "marketdata_consumer_commit_failures", "Commits that did not take place.", "reason", counts.commit_failures
+            "marketdata_consumer_commit_failures", "Failed commits, by reason.", "reason", counts.commit_failures
         )
-        yield counters("marketdata_events", "Events published for good.", "event_type", counts.events)
-        yield counters("marketdata_events_failed", "Events that can never be published.", "event_type", counts.failed)
+        yield counters("marketdata_events", "Events committed.", "event_type", counts.events)
+        yield counters(
+            "marketdata_events_failed",
+            "Events given up because they exceed Kafka's limit on size.",
+            "event_type",
+            counts.failed,
+        )
         yield histograms(
             "marketdata_event_delivery_seconds",
-            "From the analysis of a batch to its event being published for good.",
+            "Time from the analysis of a batch to the commit of its event.",
             "event_type",
             counts.delivery.items(),
         )
         waiting, _, _ = publisher.backlog_size()
-        yield GaugeMetricFamily("marketdata_event_backlog", "Events not yet published for good.", waiting)
+        yield GaugeMetricFamily("marketdata_event_backlog", "Events not yet committed.", waiting)
         yield GaugeMetricFamily(
             "marketdata_event_backlog_limit", "Events that may wait before reading pauses.", self._backlog_events
         )
@@ -170,15 +178,17 @@ class SidecarMetrics:
             "librdkafka": confluent_kafka.libversion()[0],
         }
         build = GaugeMetricFamily(
-            "marketdata_exporter_build_info", "1; the labels say what runs.", labels=list(versions)
+            "marketdata_exporter_build_info", "1; the labels are the versions.", labels=list(versions)
         )
         build.add_metric(list(versions.values()), 1)
         yield build
         ready = self._status.ready().ok
-        yield GaugeMetricFamily("marketdata_exporter_ready", "Whether /-/ready says yes.", float(ready))
+        yield GaugeMetricFamily("marketdata_exporter_ready", "Whether the sidecar is ready (/-/ready).", float(ready))
         yield counters("marketdata_exporter_log_messages", "Lines logged, by level.", "level", self._logs.lines)
         yield CounterMetricFamily(
-            "marketdata_exporter_log_lines_dropped", "Log lines that stderr did not take in time.", dropped_lines()
+            "marketdata_exporter_log_lines_dropped",
+            "Log lines dropped because stderr did not take them in time.",
+            dropped_lines(),
         )
         topics = self._status.topics().values()
         overflow = {
@@ -193,20 +203,20 @@ class SidecarMetrics:
         )
         yield CounterMetricFamily(
             "marketdata_exporter_feeds_forgotten",
-            "Feeds that made room for others: never established, and silent for ten minutes.",
+            "Feeds removed to make room for others: never established, and silent for ten minutes.",
             self._status.forgotten_feeds,
         )
 
 
 def record_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
-    """Yield what became of the records of each topic."""
+    """Yield the families of the records of each topic, by their outcome."""
     texts = {
         "records": "Records read for the first time: accepted, filtered or rejected.",
         "redelivered": "Records read again after this process had counted them.",
         "recovered": "Records read again after a start, to complete a summary; counted nowhere else.",
-        "filtered": "Records of feeds that are not wanted here, and events of sidecars.",
+        "filtered": "Records of feeds that feeds.include and feeds.exclude leave out, and events of sidecars.",
         "lost": "Records known to be deleted before they were read.",
-        "unreadable": "Records that were stepped over because they cannot be read, counted by their offsets.",
+        "unreadable": "Records stepped over because the client cannot read them, counted by their offsets.",
     }
     for field, text in texts.items():
         name = "marketdata_records" if field == "records" else f"marketdata_records_{field}"
@@ -223,14 +233,16 @@ def record_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
 
 
 def reset_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
-    """Yield how often partitions of each topic were not read on where they were left, and when that last was."""
+    """Yield the families of the resets of each topic: how many by cause, and the time of the last one."""
     labels = ("topic", "cause")
     resets = CounterMetricFamily(
-        "marketdata_partition_resets", "Partitions that were not read on where they were left, by cause.", labels=labels
+        "marketdata_partition_resets",
+        "Partitions that could not be read on from their last position, by cause.",
+        labels=labels,
     )
     last = GaugeMetricFamily(
         "marketdata_partition_last_reset_timestamp_seconds",
-        "When a partition was last not read on where it was left, Unix time.",
+        "Unix time of the last reset of a partition, by cause.",
         labels=labels,
     )
     for topic, counts in topics.items():
