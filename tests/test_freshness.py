@@ -264,15 +264,15 @@ def test_batches_that_come_at_random_stay_within_the_limit_for_days(mean_ms: int
 def test_how_long_prices_rest_is_learned_from_their_changes() -> None:
     price_activity = PriceActivity(POLICY)
     for stamp in regular(20_000, 100):
-        price_activity.see(stamp)
-        price_activity.see(stamp)
+        price_activity.note_change(stamp)
+        price_activity.note_change(stamp)
     assert (price_activity.limit_ms, price_activity.last_ms) == (80_000, NOW_MS + 99 * 20_000)
 
 
 def test_prices_that_never_changed_are_not_judged() -> None:
     price_activity = PriceActivity(POLICY)
-    price_activity.see(0)
-    price_activity.see(NOW_MS)
+    price_activity.note_change(0)
+    price_activity.note_change(NOW_MS)
     assert price_activity.limit_ms is None
 
 

@@ -53,7 +53,7 @@ class Sidecar:
         value = json.dumps({**KEY._asdict(), "timestamp_ms": self.now_ms, "data": rows}).encode()
         record = Record(FIRST, next(self._offsets), self.now_ms, value)
         self._analysis.analyze([record], self._analysis.decode([record]), self.now_ms)
-        self.feed.health.look(self.feed.symbol_seen_ms, HealthContext(), self.now_ms)
+        self.feed.health.evaluate(self.feed.symbol_seen_ms, HealthContext(), self.now_ms)
 
     def run(self, symbols: str, for_ms: int) -> None:
         """Read such a batch every second."""
@@ -109,7 +109,7 @@ def test_rows_and_metrics_tell_the_same(sidecar: Sidecar) -> None:
 def test_a_silent_feed_misses_no_symbols(sidecar: Sidecar) -> None:
     before = sidecar.statuses()
     sidecar.now_ms += 86_400_000
-    sidecar.feed.health.look(sidecar.feed.symbol_seen_ms, HealthContext(), sidecar.now_ms)
+    sidecar.feed.health.evaluate(sidecar.feed.symbol_seen_ms, HealthContext(), sidecar.now_ms)
     assert sidecar.statuses() == before
 
 

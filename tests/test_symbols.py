@@ -34,7 +34,7 @@ class FeedHealth:
             self.now_ms += 1000
             if second % every == 0:
                 self.seen.update(dict.fromkeys(symbols, self.now_ms))
-            self.counts = self.coverage.look(self.seen, self.now_ms)
+            self.counts = self.coverage.evaluate(self.seen, self.now_ms)
         return self.counts
 
     def missing(self) -> list[str]:
@@ -109,8 +109,8 @@ SEEN = st.dictionaries(st.sampled_from(NAMES), st.integers(NOW_MS - 60_000, NOW_
 @given(seen=SEEN, expected=st.sets(st.sampled_from([*NAMES, "X", "Y"])))
 def test_every_symbol_has_one_status(seen: dict[str, int], expected: set[str]) -> None:
     coverage = Coverage(expected, STALE_MS, MISSING_MS)
-    coverage.look(seen, NOW_MS - MISSING_MS)
-    counts = coverage.look(seen, NOW_MS)
+    coverage.evaluate(seen, NOW_MS - MISSING_MS)
+    counts = coverage.evaluate(seen, NOW_MS)
     statuses: Counter[str] = Counter()
     for symbol in seen.keys() | expected:
         age = NOW_MS - seen.get(symbol, 0)
@@ -163,7 +163,7 @@ class Shown:
         self.now_ms += milliseconds
         self.messages.update(symbols)
         self.seen.update(dict.fromkeys(symbols, self.now_ms))
-        named = self.names.look(self.seen, self.messages, self.messages.total(), self.now_ms)
+        named = self.names.select(self.seen, self.messages, self.messages.total(), self.now_ms)
         before, self.shown = self.shown, {symbol.symbol: symbol for symbol in named.symbols}
         assert named.other_messages + sum(one.messages for one in named.symbols) == self.messages.total()
         assert named.other_symbols + len(named.symbols) == len(self.seen)

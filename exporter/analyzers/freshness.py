@@ -141,7 +141,7 @@ class PriceActivity:
         self._ceiling_ms = policy.ceiling_ms
         self._limit = AdaptiveThreshold(policy)
 
-    def see(self, changed_ms: int) -> None:
+    def note_change(self, changed_ms: int) -> None:
         """Take the newest change of a price into account, once a second."""
         if changed_ms > self.last_ms:
             if self.last_ms:

@@ -82,7 +82,7 @@ class Evaluator:
                 topics=_topics(feed, topics, is_sole_reader),
             )
             before = feed.health.shown
-            self._note(feed, feed.health.look(feed.symbol_seen_ms, around, now_ms).state)
+            self._note(feed, feed.health.evaluate(feed.symbol_seen_ms, around, now_ms).state)
             feed.health.select_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
             if feed.health.shown != before:
                 feed.touch()
@@ -103,12 +103,12 @@ class Evaluator:
             yield from _set_back(feeds, topics, now_ms)
         if not 0 <= since_ms <= PAUSE_MS:
             for feed in ours:
-                feed.health.listen(now_ms)
+                feed.health.restart_grace(now_ms)
                 yield
         if len(ours) == len(feeds):
             return
         for feed in feeds:
-            if feed.health.is_watching and not feed.is_here:
+            if feed.health.is_active and not feed.is_here:
                 feed.health.end()
                 feed.touch()
             yield

@@ -31,7 +31,7 @@ _LEARNING = (FeedState.OK, FeedState.UNKNOWN)
 
 
 class HealthContext(NamedTuple):
-    """What is known at a moment beside the feed itself; see `HealthInputs`. `topics`: where it is, or may be."""
+    """What the health of a feed depends on beside the feed; see `HealthInputs`. `topics` are those it may be on."""
 
     stalled_since_ms: int = 0
     is_catching_up: bool = False
@@ -44,16 +44,16 @@ class HealthContext(NamedTuple):
 class FeedHealth:
     """The health of one feed.
 
-    `analyzers` has the analyzers of the feed by class. `plan` and `symbols` are those of the last `look`; `symbols` is
-    None while it is too early to call one missing. `named` and `divergence` are None when they are switched off, or
-    unknown.
+    `analyzers` has the analyzers of the feed by class. `plan` and `symbols` are those of the last evaluation; `symbols`
+    is None while it is too early to call one missing. `shown_symbols` and `divergence` are None while they are unknown,
+    or switched off.
     """
 
     __slots__ = (
         "_began_ms",
         "_book_observers",
         "_config",
-        "_looked_ms",
+        "_evaluated_ms",
         "_names",
         "_observers",
         "_rule",
@@ -65,10 +65,10 @@ class FeedHealth:
         "divergence",
         "freshness",
         "is_expected",
-        "named",
         "plan",
         "price_activity",
         "quality",
+        "shown_symbols",
         "symbols",
         "tracker",
     )
@@ -81,7 +81,7 @@ class FeedHealth:
         self.coverage = Coverage(expected or (), STALE_SYMBOL_MS, MISSING_SYMBOL_MS)
         self.plan = Plan(None, 0)
         self.symbols: SymbolCounts | None = None
-        self.named: ShownSymbols | None = None
+        self.shown_symbols: ShownSymbols | None = None
         self.divergence: Divergence | None = None
         self.blame = Blame()
         self.tracker = StateTracker(0)
@@ -94,7 +94,7 @@ class FeedHealth:
         self._config = config
         self._rule = rule
         self._began_ms = 0
-        self._looked_ms = 0
+        self._evaluated_ms = 0
 
     def analyzer(self, kind: type[A]) -> A:
         """Return the analyzer of this class; raise KeyError when the feed has none."""
@@ -144,13 +144,13 @@ class FeedHealth:
         self.tracker = StateTracker(now_ms)
         self._began_ms = now_ms
 
-    def listen(self, now_ms: int) -> None:
+    def restart_grace(self, now_ms: int) -> None:
         """Restart the grace period: nothing was consumed before `now_ms`, so earlier silence is no evidence."""
         self.tracker.listening_since_ms = now_ms
 
     def set_back(self, now_ms: int) -> None:
         """Let no time be later than `now_ms`: the clock was set back."""
-        self._began_ms, self._looked_ms = min(self._began_ms, now_ms), min(self._looked_ms, now_ms)
+        self._began_ms, self._evaluated_ms = min(self._began_ms, now_ms), min(self._evaluated_ms, now_ms)
         for analyzer in self.analyzers.values():
             analyzer.set_back(now_ms)
         for part in (self.price_activity, self.coverage, self.blame, self.tracker):
@@ -176,7 +176,7 @@ class FeedHealth:
         self.blame.named.add(rejected, partition, offset, now_ms)
 
     @property
-    def is_watching(self) -> bool:
+    def is_active(self) -> bool:
         """Whether the feed is evaluated: begun, or looked at, and not ended since."""
         return self.tracker.since_ms > 0
 
@@ -191,7 +191,7 @@ class FeedHealth:
     def shown(self) -> tuple[object, ...]:
         """The values shown that may change without a batch."""
         state, limit_ms = self.state, self.freshness.silent_limit_ms
-        return state, self.symbols, limit_ms, self.plan.reason, self.named
+        return state, self.symbols, limit_ms, self.plan.reason, self.shown_symbols
 
     def is_overdue(self, now_ms: int) -> bool | None:
         """Return whether there was no valid batch for too long; None while the feed may be silent."""
@@ -199,25 +199,25 @@ class FeedHealth:
         return None if self.plan.reason is not None else self.freshness.is_overdue(now_ms, self.plan.since_ms)
 
     def rejected(self, topics: Sequence[Traffic], now_ms: int) -> str:
-        """Return what was rejected of an overdue feed within its limit, in words; empty when nothing was."""
+        """Return a text about rejected records of an overdue feed within its limit; empty when there are none."""
         found = self.blame.found(self.freshness.silent_limit_ms, topics, now_ms)
         if found is None:
             return ""
         whose = "its records" if found is self.blame.named else "records of its topic that name no feed"
         return f"{whose} are rejected: {found}"
 
-    def look(self, seen_ms: Mapping[str, int], around: HealthContext, now_ms: int) -> Diagnosis:
+    def evaluate(self, seen_ms: Mapping[str, int], context: HealthContext, now_ms: int) -> Diagnosis:
         """Evaluate the state, once a second; `seen_ms` maps each symbol to the Unix milliseconds of its last batch."""
-        if not self.is_watching:
+        if not self.is_active:
             self.begin(now_ms)
         freshness = self.freshness
         # As of the time when the feed last sent: a silent feed misses no symbols.
-        if freshness.last_sent_ms != self._looked_ms:
-            self._looked_ms = freshness.last_sent_ms
-            self.blame.hear(freshness.last_sent_ms, around.topics, now_ms)
-            self.symbols = self.coverage.look(seen_ms, freshness.last_sent_ms)
-        diagnosis = self.tracker.step(self._facts(around, now_ms), now_ms)
-        self.price_activity.see(self.quality.last_price_change_ms)
+        if freshness.last_sent_ms != self._evaluated_ms:
+            self._evaluated_ms = freshness.last_sent_ms
+            self.blame.hear(freshness.last_sent_ms, context.topics, now_ms)
+            self.symbols = self.coverage.evaluate(seen_ms, freshness.last_sent_ms)
+        diagnosis = self.tracker.step(self._inputs(context, now_ms), now_ms)
+        self.price_activity.note_change(self.quality.last_price_change_ms)
         is_learning = diagnosis.state in _LEARNING
         freshness.settle(is_learning)
         self.price_activity.settle(is_learning)
@@ -226,16 +226,16 @@ class FeedHealth:
     def select_symbols(
         self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int
     ) -> None:
-        """Choose which symbols are shown by name, once a second; see `SymbolSelector.look`."""
-        self.named = self._names.look(seen_ms, messages, total_messages, now_ms)
+        """Choose which symbols are shown by name, once a second; see `SymbolSelector.select`."""
+        self.shown_symbols = self._names.select(seen_ms, messages, total_messages, now_ms)
 
     @property
     def _last_change_ms(self) -> int:
-        """The time of the last price change, or of the begin of the evaluation: earlier rest is unknown."""
+        """The time of the last price change, or of the beginning of the evaluation: earlier rest is unknown."""
         changed_ms = self.quality.last_price_change_ms
         return max(changed_ms, self._began_ms) if changed_ms else 0
 
-    def _facts(self, around: HealthContext, now_ms: int) -> HealthInputs:
+    def _inputs(self, context: HealthContext, now_ms: int) -> HealthInputs:
         freshness, symbols = self.freshness, self.symbols
         limit_ms, sent_ms = freshness.silent_limit_ms, freshness.last_sent_ms
         is_heard = sent_ms and now_ms - max(sent_ms, self.plan.since_ms) <= limit_ms
@@ -252,13 +252,13 @@ class FeedHealth:
             symbols_active=symbols.active if symbols else 0,
             symbols_expected=symbols.expected if symbols else 0,
             coverage=self._rule.coverage,
-            stalled_since_ms=around.stalled_since_ms,
-            is_catching_up=around.is_catching_up,
-            is_reachable=around.is_reachable,
-            is_expected=self.is_expected and around.is_sole_reader,
-            silence=around.silence,
+            stalled_since_ms=context.stalled_since_ms,
+            is_catching_up=context.is_catching_up,
+            is_reachable=context.is_reachable,
+            is_expected=self.is_expected and context.is_sole_reader,
+            silence=context.silence,
             listening_since_ms=self.tracker.listening_since_ms,
-            rejected="" if is_heard else self.rejected(around.topics, now_ms),
+            rejected="" if is_heard else self.rejected(context.topics, now_ms),
         )
 
 

@@ -77,7 +77,7 @@ class Coverage:
         if self._since_ms is not None:
             self._since_ms, self._window_ms = min(self._since_ms, now_ms), min(self._window_ms, now_ms)
 
-    def look(self, seen_ms: Mapping[str, int], now_ms: int) -> SymbolCounts | None:
+    def evaluate(self, seen_ms: Mapping[str, int], now_ms: int) -> SymbolCounts | None:
         """Count symbols by status; None while it is too early to call one missing.
 
         `seen_ms` maps each symbol to the time of its last batch, by the sidecar's clock.
@@ -94,7 +94,7 @@ class Coverage:
         return self._count(seen_ms, now_ms)
 
     def statuses(self, seen_ms: Mapping[str, int], now_ms: int) -> dict[str, SymbolStatus]:
-        """Return the status of each symbol that is seen or expected, as `look` counts it; empty while too early."""
+        """Return the status of each symbol that is seen or expected, as `evaluate` counts it; empty while too early."""
         if self._since_ms is None or now_ms - self._since_ms < self.missing_ms:
             return {}
         statuses, limit = dict.fromkeys(seen_ms, SymbolStatus.ACTIVE), now_ms - self.stale_ms
@@ -167,7 +167,7 @@ class SymbolSelector:
         self._stale_at: dict[str, int] = {}
         self._before: dict[str, int] = {}
 
-    def look(
+    def select(
         self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int
     ) -> ShownSymbols:
         """Choose again and return what to show; `messages` of each symbol, and of the feed, count since it is known."""
@@ -196,7 +196,7 @@ class SymbolSelector:
 class NoSymbolSelector:
     """Shows no symbol by name, nor how many there are."""
 
-    def look(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int) -> None:
+    def select(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int) -> None:
         """See SymbolSelector."""
 
 

@@ -141,7 +141,7 @@ FEED_ROWS: tuple[Row[Feed], ...] = (
     *COUNTED_ROWS,
     *(row for kind in analyzers() for row in analyzer_rows(kind)),
     *_rows(COUNT_ROWS, lambda feed: feed.health.symbols),
-    *_rows(SHOWN_ROWS, lambda feed: feed.health.named),
+    *_rows(SHOWN_ROWS, lambda feed: feed.health.shown_symbols),
     *_rows(DIVERGENCE_ROWS, lambda feed: feed.health.divergence),
     *_EVALUATED,
 )

@@ -126,7 +126,7 @@ class Watched:
     def settle(self, facts: HealthInputs, now_ms: int) -> None:
         """Let a second pass."""
         diagnosis = self.tracker.step(facts, now_ms)
-        self.price_activity.see(self.changed_ms)
+        self.price_activity.note_change(self.changed_ms)
         is_learning = diagnosis.state in (FeedState.OK, FeedState.UNKNOWN)
         self.freshness.settle(is_learning)
         self.price_activity.settle(is_learning)

@@ -232,7 +232,7 @@ def cost(config: Config) -> Cost:
         counts.append(_series(app))
     (feed,) = analysis.table.feeds.values()
     for shown in ((), (ShownSymbol("symbol", now_ms, 1),)):
-        feed.health.named = ShownSymbols(shown, 0, 0)
+        feed.health.shown_symbols = ShownSymbols(shown, 0, 0)
         feed.touch()
         counts.append(_series(app))
     return Cost(counts[0], *(after - before for before, after in pairwise(counts)))
