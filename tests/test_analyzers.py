@@ -14,8 +14,7 @@ from exporter.analyzers import Analyzer, analyzers
 from exporter.config.schema import Config, Thresholds
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import health_factory
-from exporter.instrument.families import Row, texts
-from exporter.metrics.feed_metrics import FEED_ROWS, analyzer_rows
+from exporter.metrics.feed_metrics import FEED_PARTS, analyzer_part, feed_texts
 from exporter.model import Anomaly
 from tests.support.analysis import FIRST
 from tests.support.batches import FEED, NOW_MS, message, observed
@@ -63,9 +62,10 @@ def test_an_analyzer_is_created_from_the_configuration_and_observes_a_batch(kind
 @each_analyzer
 def test_the_families_of_an_analyzer_are_those_of_its_rows(kind: type[Analyzer]) -> None:
     feed = feed_with_each_analyzer(owned=True)
-    assert [row.name for row in analyzer_rows(kind)] == [row.name for row in kind.rows]
-    assert texts(list(analyzer_rows(kind)), "F", feed) == texts(kind.rows, "F", feed.health.analyzer(kind))
-    assert {row.name for row in kind.rows} <= {row.name for row in FEED_ROWS}
+    part = analyzer_part(kind)
+    lines = [row.lines(feed.health.analyzer(kind), row.name, "F") for row in kind.rows]
+    assert list(feed_texts([part], "F", feed).blocks) == lines
+    assert part.rows in [each.rows for each in FEED_PARTS]
 
 
 @each_analyzer
@@ -75,7 +75,8 @@ def test_an_analyzer_keeps_its_state_in_slots(kind: type[Analyzer]) -> None:
 
 
 def test_no_two_rows_make_one_family() -> None:
-    assert [name for name, times in Counter(row.name for row in FEED_ROWS).items() if times > 1] == []
+    names = Counter(row.name for part in FEED_PARTS for row in part.rows)
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_each_kind_of_anomaly_has_its_meaning_at_one_analyzer() -> None:
@@ -83,11 +84,13 @@ def test_each_kind_of_anomaly_has_its_meaning_at_one_analyzer() -> None:
     assert sorted(meanings) == sorted(Anomaly)
 
 
-@pytest.mark.parametrize("row", [row for row in FEED_ROWS if row.name not in EVALUATED], ids=lambda row: str(row.name))
-def test_gauges_are_shown_only_while_the_feed_is_owned(row: Row[Feed]) -> None:
-    """Counters and histograms stay."""
-    owned, elsewhere = (row.lines(feed_with_each_analyzer(owned=owned), row.name, "F") for owned in (True, False))
-    assert elsewhere == ("" if row.kind == "gauge" else owned)
+def test_gauges_are_shown_only_while_the_feed_is_owned() -> None:
+    """Counters and histograms stay; state and expectation have rules of their own."""
+    owned, elsewhere = (feed_texts(FEED_PARTS, "F", feed_with_each_analyzer(owned=owned)) for owned in (True, False))
+    rows = [row for part in FEED_PARTS for row in part.rows]
+    for row, text, other in zip(rows, owned.blocks, elsewhere.blocks, strict=True):
+        if row.name not in EVALUATED:
+            assert other == ("" if row.kind == "gauge" else text), row.name
 
 
 def test_a_feed_without_order_books_has_no_analyzer_that_needs_them() -> None:

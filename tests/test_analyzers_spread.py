@@ -14,7 +14,7 @@ from exporter.config.schema import Config
 from exporter.decoding.batch import Message
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import health_factory
-from exporter.metrics.feed_metrics import analyzer_rows
+from exporter.metrics.feed_metrics import analyzer_part, feed_texts
 from exporter.model import FeedKey
 from tests.support.analysis import FIRST
 from tests.support.batches import message, observed
@@ -39,8 +39,8 @@ def feed(*rows: Message) -> Feed:
 
 
 def shown(feed: Feed) -> str:
-    (row,) = analyzer_rows(Spread)
-    return row.lines(feed, row.name, "F")
+    (block,) = feed_texts([analyzer_part(Spread)], "F", feed).blocks
+    return block
 
 
 @given(st.lists(st.tuples(PRICES, PRICES), max_size=5))

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.instrument.families import buckets, families, spelled, texts
-from exporter.metrics.feed_metrics import FEED_ROWS
+from exporter.instrument.families import buckets, spelled
+from exporter.metrics.feed_metrics import FEED_PARTS, feed_families, feed_texts
 from tests.support.analysis import FIRST, START, analysis, record, start, take, value
 
 BOUNDS = spelled((0.5, 1.0, 2.0, 5.0))
@@ -25,7 +25,7 @@ def test_a_family_knows_how_many_series_its_lines_are() -> None:
     here = analysis()
     here.assign(FIRST, start(START, 300))
     take(here, record(0, value()))
-    shown = [texts(FEED_ROWS, 'region="korea"', feed) for feed in here.table.feeds.values()] * 2
-    made = list(families(FEED_ROWS, shown))
+    shown = [feed_texts(FEED_PARTS, 'region="korea"', feed) for feed in here.table.feeds.values()] * 2
+    made = list(feed_families(FEED_PARTS, shown))
     assert [family.series for family in made] == ["".join(family.blocks).count("\n") for family in made]
     assert max(family.series for family in made) > 50

@@ -17,8 +17,7 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.health import STALE_SYMBOL_MS, health_factory
 from exporter.feeds.states import FeedState
 from exporter.feeds.table import FeedTable
-from exporter.instrument.families import texts
-from exporter.metrics.feed_metrics import FEED_ROWS
+from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
 from exporter.model import Anomaly, Arrival, FeedKey
 from tests.support.analysis import FIRST, NOW_MS
 
@@ -62,7 +61,7 @@ class Feeds:
 
 def shown(feed: Feed) -> dict[str, float]:
     """The series on request of a feed."""
-    lines = "".join(texts(FEED_ROWS, "F", feed).blocks).splitlines()
+    lines = "".join(feed_texts(FEED_PARTS, "F", feed).blocks).splitlines()
     found = (line.rpartition(" ") for line in lines if line.startswith(ON_REQUEST))
     return {series: float(value) for series, _, value in found}
 

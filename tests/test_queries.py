@@ -18,8 +18,7 @@ from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, RedisConfi
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, HealthContext
 from exporter.feeds.symbols import CONFIRMATIONS, SymbolStatus
-from exporter.instrument.families import texts
-from exporter.metrics.feed_metrics import FEED_ROWS
+from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
 from exporter.model import FeedKey, Record, Unavailable
 from exporter.store import redis_store
 from exporter.web.interface import CursorError, Row
@@ -76,7 +75,7 @@ class Sidecar:
 
     def counted(self) -> Iterator[tuple[SymbolStatus, int]]:
         """How many symbols have each status, as the metrics tell."""
-        lines = "".join(texts(FEED_ROWS, "F", self.feed).blocks).splitlines()
+        lines = "".join(feed_texts(FEED_PARTS, "F", self.feed).blocks).splitlines()
         for status in SymbolStatus:
             series = f'marketdata_feed_symbols{{F,status="{status}"}} '
             yield status, next(int(line.removeprefix(series)) for line in lines if line.startswith(series))

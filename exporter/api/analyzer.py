@@ -20,8 +20,7 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.health import health_factory
 from exporter.feeds.table import FeedTable
 from exporter.instrument.exposition import TEXT, label_text, render
-from exporter.instrument.families import families, texts
-from exporter.metrics.feed_metrics import COUNTED_ROWS, analyzer_rows
+from exporter.metrics.feed_metrics import COUNTED, analyzer_part, feed_families, feed_texts
 from exporter.model import Arrival, BatchResult, FeedKey, Partition
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
@@ -30,7 +29,8 @@ from exporter.store.store import NullStore, Store
 STORE_STOP_SECONDS = 2.0
 
 # What is counted of batches. Gauges of analyzers, as times and limits, have a meaning only for batches that arrive.
-_ROWS = (*COUNTED_ROWS, *(row for row in analyzer_rows(Quality) if row.kind != "gauge"))
+_QUALITY = analyzer_part(Quality)
+_PARTS = (*COUNTED, _QUALITY._replace(rows=tuple(row for row in _QUALITY.rows if row.kind != "gauge")))
 # Last values are shown while a feed has an owned partition; here every feed is owned for good.
 _HERE = Partition("analyze_batch", 0)
 
@@ -109,5 +109,5 @@ class BatchAnalyzer:
         """
         with self._lock:
             feeds = self._table.feeds.values()
-            shown = [texts(_ROWS, label_text(feed.key._asdict()), feed) for feed in feeds]
-        return render([*families(_ROWS, shown), *self._registry.collect()], TEXT)
+            shown = [feed_texts(_PARTS, label_text(feed.key._asdict()), feed) for feed in feeds]
+        return render([*feed_families(_PARTS, shown), *self._registry.collect()], TEXT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 from exporter.instrument.exposition import Family
 
@@ -36,18 +36,18 @@ class RowTexts(NamedTuple):
     blocks: tuple[str, ...]
     series: tuple[int, ...]
 
+    @classmethod
+    def counted(cls, blocks: Iterable[str]) -> Self:
+        """Return the lines with their numbers."""
+        blocks = tuple(blocks)
+        return cls(blocks, tuple([block.count("\n") for block in blocks]))
+
 
 def families(rows: Sequence[Row[T]], texts: Sequence[RowTexts]) -> Iterator[Family]:
     """Yield the families of all objects from the texts of each object."""
     for index, row in enumerate(rows):
         blocks, series = [text.blocks[index] for text in texts], sum([text.series[index] for text in texts])
         yield Family(row.name, row.kind, row.help, row.unit, blocks, series=series)
-
-
-def texts(rows: Sequence[Row[T]], labels: str, item: T) -> RowTexts:
-    """Return the lines of one object for each row."""
-    blocks = tuple([row.lines(item, row.name, labels) for row in rows])
-    return RowTexts(blocks, tuple([block.count("\n") for block in blocks]))
 
 
 def counter(value: Callable[[T], int]) -> Lines[T]:

@@ -5,15 +5,25 @@ A gauge is shown only while the feed is owned, so that no two replicas claim a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from exporter.analyzers import Analyzer, analyzers
 from exporter.feeds.divergence import DIVERGENCE_ROWS
 from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, Feed
 from exporter.feeds.states import FeedState
 from exporter.feeds.symbols import COUNT_ROWS, SHOWN_ROWS
-from exporter.instrument.families import Lines, Row, buckets, counter, gauge, spelled, unix_time
+from exporter.instrument.exposition import Family
+from exporter.instrument.families import (
+    Row,
+    RowTexts,
+    buckets,
+    counter,
+    families,
+    gauge,
+    spelled,
+    unix_time,
+)
 from exporter.model import BatchResult
 
 T = TypeVar("T")
@@ -21,28 +31,41 @@ _COUNT_LE = spelled(COUNT_BOUNDS)
 _EFFICIENCY_LE = spelled(EFFICIENCY_BOUNDS)
 
 
-def analyzer_rows(kind: type[Analyzer]) -> Iterator[Row[Feed]]:
-    """Yield the families of one analyzer of a feed."""
-    return _rows(kind.rows, lambda feed: feed.health.analyzers.get(kind))
+class Part(NamedTuple):
+    """The families of a part of a feed; `find` returns the part, None while the feed has none.
+
+    `needs_owner`: gauges are shown only while the feed is owned.
+    """
+
+    rows: tuple[Row[Any], ...]
+    find: Callable[[Feed], object]
+    needs_owner: bool = True
 
 
-def _rows(rows: Iterable[Row[T]], part: Callable[[Feed], T | None]) -> Iterator[Row[Feed]]:
-    """Yield rows of a part of a feed as rows of the feed; while it has no such part, there are no lines."""
-    for row in rows:
-        lines = _lines_of_owned(row.lines, part) if row.kind == "gauge" else _lines(row.lines, part)
-        yield Row(row.name, row.kind, row.help, lines, row.unit)
+def _part(rows: Iterable[Row[T]], find: Callable[[Feed], T | None], *, needs_owner: bool = True) -> Part:
+    return Part(tuple(rows), find, needs_owner)
 
 
-def _lines(lines: Lines[T], part: Callable[[Feed], T | None]) -> Lines[Feed]:
-    def lines_of_feed(feed: Feed, name: str, labels: str) -> str:
-        found = part(feed)
-        return "" if found is None else lines(found, name, labels)
-
-    return lines_of_feed
+def analyzer_part(kind: type[Analyzer]) -> Part:
+    """Return the families of one analyzer of a feed."""
+    return _part(kind.rows, lambda feed: feed.health.analyzers.get(kind))
 
 
-def _lines_of_owned(lines: Lines[T], part: Callable[[Feed], T | None]) -> Lines[Feed]:
-    return _lines(lines, lambda feed: part(feed) if feed.partitions else None)
+def feed_texts(parts: Iterable[Part], labels: str, feed: Feed) -> RowTexts:
+    """Return the lines of a feed for each row of the parts."""
+    blocks: list[str] = []
+    for rows, find, needs_owner in parts:
+        part = find(feed)
+        hides_gauges = needs_owner and not feed.partitions
+        for row in rows:
+            is_shown = part is not None and not (hides_gauges and row.kind == "gauge")
+            blocks.append(row.lines(part, row.name, labels) if is_shown else "")
+    return RowTexts.counted(blocks)
+
+
+def feed_families(parts: Iterable[Part], texts: Sequence[RowTexts]) -> Iterator[Family]:
+    """Yield the families of all feeds, from the texts of each."""
+    return families([row for part in parts for row in part.rows], texts)
 
 
 def _sizes(feed: Feed, name: str, labels: str) -> str:
@@ -133,15 +156,12 @@ _EVALUATED: tuple[Row[Feed], ...] = (
     ),
     Row("marketdata_feed_state", "gauge", "1 for the state of the feed.", _states),
 )
-COUNTED_ROWS: tuple[Row[Feed], ...] = (
-    *_rows(_COUNTED, lambda feed: feed),
-    *_rows(_LAST, lambda feed: feed.last),
-)
-FEED_ROWS: tuple[Row[Feed], ...] = (
-    *COUNTED_ROWS,
-    *(row for kind in analyzers() for row in analyzer_rows(kind)),
-    *_rows(COUNT_ROWS, lambda feed: feed.health.symbols),
-    *_rows(SHOWN_ROWS, lambda feed: feed.health.shown_symbols),
-    *_rows(DIVERGENCE_ROWS, lambda feed: feed.health.divergence),
-    *_EVALUATED,
+COUNTED = (_part(_COUNTED, lambda feed: feed), _part(_LAST, lambda feed: feed.last))
+FEED_PARTS: tuple[Part, ...] = (
+    *COUNTED,
+    *(analyzer_part(kind) for kind in analyzers()),
+    _part(COUNT_ROWS, lambda feed: feed.health.symbols),
+    _part(SHOWN_ROWS, lambda feed: feed.health.shown_symbols),
+    _part(DIVERGENCE_ROWS, lambda feed: feed.health.divergence),
+    _part(_EVALUATED, lambda feed: feed, needs_owner=False),
 )

@@ -21,9 +21,9 @@ from exporter.config.schema import Config
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.instrument.exposition import Family, label_text
-from exporter.instrument.families import RowTexts, families, spelled, texts
+from exporter.instrument.families import RowTexts, spelled
 from exporter.instrument.histogram import Histogram
-from exporter.metrics.feed_metrics import FEED_ROWS
+from exporter.metrics.feed_metrics import FEED_PARTS, feed_families, feed_texts
 from exporter.model import EventType, Reason
 from exporter.runtime.logs import LogCounter, dropped_lines
 from exporter.source.handler import SourceCounts
@@ -56,7 +56,7 @@ class SidecarMetrics:
     def collect(self) -> Iterator[Metric | Family]:
         """Yield every family of the core, feeds first."""
         topics = self._status.topics()
-        for family in families(FEED_ROWS, self._feed_texts()):
+        for family in feed_families(FEED_PARTS, self._feed_texts()):
             yield family._replace(exemplars=self._anomaly_places(family.name)) if family.name == ANOMALIES else family
         yield from record_families(topics)
         yield from self._partition_families()
@@ -83,7 +83,7 @@ class SidecarMetrics:
         return [known[feed].text for feed in feeds]
 
     def _rendered(self, feed: Feed) -> tuple[Feed, _Shown]:
-        return feed, _Shown(feed.version, texts(FEED_ROWS, self._label_text(feed), feed))
+        return feed, _Shown(feed.version, feed_texts(FEED_PARTS, self._label_text(feed), feed))
 
     def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
         """Return the place of the last anomaly of each kind, by the line that counts it."""
