@@ -14,13 +14,12 @@ from exporter.analyzers.order_books import OrderBooks
 from exporter.decoding.batch import FIELDS, MAX_TIMESTAMP_MS, NO_JSON, PartialBatch
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 from exporter.instrument.families import Row, unix_time
-from exporter.model import Anomaly
+from exporter.model import Anomaly, Arrival
 
 if TYPE_CHECKING:
     from exporter.config.schema import Config, Thresholds
     from exporter.decoding.batch import Batch, Message
     from exporter.decoding.batch_stats import BatchStats
-    from exporter.model import Arrival
 
 MEANINGS = {
     Anomaly.SIZE_MISMATCH: "`batch_size` is not the number of messages",
@@ -116,10 +115,8 @@ class Quality(Analyzer):
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """See Analyzer; a replay is compared with nothing and not remembered."""
         if arrival.is_replay:
-            return self._without_memory()._examine(batch, stats, arrival)
-        return self._examine(batch, stats, arrival)
-
-    def _examine(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
+            old = Arrival(arrival.record_ms, arrival.received_ms, is_live=False)
+            return self._without_memory().observe(batch, stats, old)
         recorded, received, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
         stamps, messages = stats.stamps, batch.data
         # Several partitions are read in turns: only a batch that was appended last can go backwards.
