@@ -12,7 +12,7 @@ import pytest
 import exporter.analyzers
 from exporter.analyzers import Analyzer, analyzers
 from exporter.config.schema import Config, Thresholds
-from exporter.feeds.feed import Feed
+from exporter.feeds.feed import SYMBOL_RETENTION_MS, Feed
 from exporter.feeds.health import health_factory
 from exporter.metrics.feed_metrics import FEED_PARTS, analyzer_part, feed_texts
 from exporter.model import Anomaly
@@ -99,3 +99,17 @@ def test_a_feed_without_order_books_has_no_analyzer_that_needs_them() -> None:
     assert [kind for kind in feed.health.analyzers if kind.needs_order_books] == []
     feed.count(*observed(message("C", asks=[[2, 1]], bids=[[1, 1]])), (FIRST, 1))
     assert set(feed.health.analyzers) == set(analyzers())
+
+
+def test_what_holds_at_present_is_forgotten_when_the_feed_is_read_elsewhere() -> None:
+    feed = feed_with_each_analyzer(owned=True)
+    assert feed.health.freshness.last_sent_ms > 0
+    feed.release(FIRST)
+    assert feed.health.freshness.last_sent_ms == 0
+
+
+def test_symbols_that_make_room_are_forgotten_by_analyzers() -> None:
+    feed = feed_with_each_analyzer(owned=True)
+    assert set(feed.health.quality.prices()) == {"A", "B"}
+    feed.retire_symbols(NOW_MS + 2 * SYMBOL_RETENTION_MS, keep={"A"})
+    assert set(feed.health.quality.prices()) == {"A"}
