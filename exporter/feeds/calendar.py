@@ -1,4 +1,4 @@
-"""When a feed may be silent because that is planned: maintenance windows and market hours, in local time.
+"""Planned silence of feeds: maintenance windows and market hours, in local time.
 
 Where clocks change, a window begins when the clock first shows its beginning or more, and ends when the clock last
 showed less than its end: a time that comes twice belongs to the window both times and what lies between them, too; a
@@ -25,7 +25,7 @@ _DAY_MS = 86_400_000
 
 
 class Plan(NamedTuple):
-    """What is planned at a moment: the reason to be silent, None when the feed is expected to send.
+    """The plan at a time: the reason to be silent, None when the feed is expected to send.
 
     `since_ms` is when that began; 0: longer ago than a week, or always.
     """
@@ -48,7 +48,7 @@ class Calendar:
         self._schedules: dict[tuple[int, ...], Schedule] = {}
 
     def of(self, feed: FeedKey) -> Schedule:
-        """Return the schedule of a feed, to be asked again and again."""
+        """Return the schedule of a feed, which remains valid."""
         name = str(feed)
         matching = tuple(
             number for number, rule in enumerate(self._rules) if any(fnmatchcase(name, glob) for glob in rule.feeds)
@@ -63,15 +63,15 @@ class Calendar:
 
 
 class Schedule:
-    """What is planned by some rules. A feed may be silent when one of the rules says so."""
+    """The plan by some rules. A feed may be silent when one of the rules allows it."""
 
     def __init__(self, rules: Sequence[CalendarRule]) -> None:
         self._rules = [_Rule(rule) for rule in rules]
         self._plan = Plan(None, 0)
-        self._from_ms = self._until_ms = 0  # the plan is good from border to border
+        self._from_ms = self._until_ms = 0  # the plan is valid from border to border
 
     def at(self, now_ms: int) -> Plan:
-        """Return what is planned now; worked out anew only when a border was passed."""
+        """Return the present plan; it is computed again only when a border was passed."""
         if not self._from_ms <= now_ms < self._until_ms:
             self._find(now_ms)
         return self._plan
@@ -98,7 +98,7 @@ class _Rule:
 
 
 class _Day:
-    """The windows of one rule as they lie around a moment."""
+    """The windows of one rule around a time."""
 
     def __init__(self, rule: _Rule, now_ms: int) -> None:
         self._closed = rule.closed if rule.open else None

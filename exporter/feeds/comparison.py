@@ -1,4 +1,4 @@
-"""The prices of all feeds beside each other: which are compared, how often, and which prices are current. Pure."""
+"""Comparison of the prices of all feeds: which feeds are compared, how often, and which prices are current. Pure."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ class NoComparison:
 
 
 class Comparison:
-    """Compares the current prices of those feeds of ours that are ok, every `COMPARE_MS`."""
+    """Compares the current prices of the owned feeds that are ok, every `COMPARE_MS`."""
 
     def __init__(self, patterns: Iterable[str], limit: int) -> None:
         self._names = PairNames(patterns, limit)
         self._looked_ms = 0
 
     def look(self, feeds: Sequence[Feed], now_ms: int, run_steps: RunSteps) -> None:
-        """Compare, if it is time to, and let each feed know how it stands to the others."""
+        """Compare, if that is due, and set the divergence of each feed."""
         if 0 <= now_ms - self._looked_ms < COMPARE_MS:
             return
         self._looked_ms = now_ms
         prices: dict[FeedKey, Mapping[str, float]] = {}
         run_steps(_collect(feeds, now_ms, prices))
-        # Of copies, so nobody has to wait for it.
+        # Of copies, so that the loop does not wait for it.
         found = {each.feed: each for each in divergences(prices, self._names)}
         run_steps(_show(feeds, found))
 
 
 def comparison(config: Config) -> Comparison | NoComparison:
-    """Return what compares feeds, as configured."""
+    """Return the comparison of feeds, as configured."""
     pairs = config.feeds.pairs
     return Comparison(pairs, config.input.limits.symbols_per_feed) if pairs else NoComparison()
 
@@ -67,6 +67,6 @@ def _is_compared(feed: Feed) -> bool:
 
 
 def _current(feed: Feed, now_ms: int) -> dict[str, float]:
-    """The prices of the symbols that are not stale."""
+    """Return the prices of the symbols that are not stale."""
     seen_ms, limit = feed.symbol_seen_ms, now_ms - STALE_SYMBOL_MS
     return {symbol: price for symbol, price in feed.health.quality.prices().items() if seen_ms.get(symbol, 0) > limit}

@@ -1,8 +1,8 @@
-"""What is rejected, of a feed and on a topic: which reason prevails, and whether it is why a feed is not heard. Pure.
+"""Rejected records of a feed and of a topic: the prevailing reason, and whether they explain a feed's silence. Pure.
 
-Rejected records that name a feed are that feed's. Those that name none may be any feed's on their topic. They are
-counted for a feed when nothing else comes on the topic, or when there are clearly more of them since the feed was
-heard last than there were before: what another feed has always sent in vain says nothing of a feed that died.
+Rejected records that name a feed belong to it. Those that name none may belong to any feed on their topic. They count
+for a feed when nothing else arrives on the topic, or when there are clearly more of them since the last batch of the
+feed than before it: records of another feed that have always been rejected do not explain why this one is silent.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from exporter.runtime.rate_limit import RateLimiter
 # About so many of the last rejections decide which reason prevails.
 KEPT = 100
 DETAIL_CHARACTERS = 160
-# How many times as many there are when they are clearly more. Where two collectors send one feed, and only the second
-# of them breaks at last, there are twice as many.
+# The factor from which on there are clearly more. When two collectors send one feed and fail one after the other, there
+# are twice as many.
 RISEN = 1.5
-# The share of what is rejected is that of the last one to two minutes in which records came.
+# The share of rejected records is that of the last one to two minutes in which records arrived.
 WINDOW_MS = 60_000
 # From this share on there is a warning, as long as the last rejection is not older than this.
 WARNED_RATIO = 0.1
@@ -43,7 +43,7 @@ class Rejections:
         self._examples: dict[Reason, tuple[Partition, int, str]] = {}
 
     def add(self, rejected: Rejected, partition: Partition, offset: int, now_ms: int) -> None:
-        """Count a rejected record; what was counted long ago weighs less and less."""
+        """Count a rejected record; older ones weigh less and less."""
         reason = rejected.reason
         self.total += 1
         self.last_ms = now_ms
@@ -53,11 +53,11 @@ class Rejections:
             self._counts = {each: count // 2 for each, count in self._counts.items() if count > 1}
 
     def set_back(self, now_ms: int) -> None:
-        """Let no moment be later than now."""
+        """Let no time be later than `now_ms`: the clock was set back."""
         self.last_ms = min(self.last_ms, now_ms)
 
     def __str__(self) -> str:
-        """Tell the reason that prevails, where a record was last rejected for it, and what was wrong with it."""
+        """Return the prevailing reason, with the place and fault of the last record that was rejected for it."""
         reason = max(self._counts, key=lambda each: self._counts[each])
         partition, offset, detail = self._examples[reason]
         mostly = "mostly " if len(self._counts) > 1 else ""
@@ -98,7 +98,7 @@ def in_a_line(text: str) -> str:
 
 
 class Traffic:
-    """What comes on one topic, as far as it is news.
+    """The live records of one topic.
 
     `rejections` are all rejected records, `strays` those of them that name no feed. `valid_ms` is when a valid batch
     last came, of any feed, in Unix milliseconds; 0: never. `rejected_ratio` is the present share of rejected records.
@@ -115,7 +115,7 @@ class Traffic:
         self._before = self._since = (0, 0)  # records and rejections, as they were when the last windows began
 
     def look(self, records: int, now_ms: int) -> None:
-        """Find out how much is rejected at present, once a second; `records` is how many have come so far."""
+        """Update the present share of rejected records, once a second; `records` is the number of records so far."""
         if records != self._since[0] and not 0 <= now_ms - self._turned_ms < WINDOW_MS:
             self._before, self._since = self._since, (records, self.rejections.total)
             self._turned_ms = now_ms
@@ -123,18 +123,18 @@ class Traffic:
         self.rejected_ratio = rejected / came if came else 0.0
 
     def set_back(self, now_ms: int) -> None:
-        """Let no moment be later than now."""
+        """Let no time be later than `now_ms`: the clock was set back."""
         self.valid_ms = min(self.valid_ms, now_ms)
         self.rejections.set_back(now_ms)
         self.strays.set_back(now_ms)
 
     def is_suspect(self, now_ms: int) -> bool:
-        """Return whether so much is rejected at present that it is worth a warning."""
+        """Return whether the present share of rejected records is worth a warning."""
         return self.rejected_ratio >= WARNED_RATIO and now_ms - self.rejections.last_ms <= WARNED_MS
 
 
 class Blame:
-    """Finds the rejected records for which one feed is not heard. `named` are those that name it."""
+    """The rejected records that may explain the silence of one feed. `named` are those that name it."""
 
     __slots__ = ("_began_ms", "_heard_ms", "_strays_at_first", "_strays_when_heard", "named")
 
@@ -146,7 +146,7 @@ class Blame:
         self._strays_when_heard = 0
 
     def hear(self, sent_ms: int, topics: Sequence[Traffic], now_ms: int) -> None:
-        """Learn, once a second, when the feed was heard last: what was rejected until then explains no silence."""
+        """Note, once a second, when the feed last sent: records rejected until then explain no later silence."""
         if sent_ms == self._heard_ms:
             return
         self._heard_ms = sent_ms
@@ -157,12 +157,12 @@ class Blame:
             self._began_ms, self._strays_at_first = now_ms, self._strays_when_heard
 
     def set_back(self, now_ms: int) -> None:
-        """Let no moment be later than now."""
+        """Let no time be later than `now_ms`: the clock was set back."""
         self._began_ms, self._heard_ms = min(self._began_ms, now_ms), min(self._heard_ms, now_ms)
         self.named.set_back(now_ms)
 
     def found(self, limit_ms: int, topics: Sequence[Traffic], now_ms: int) -> Rejections | None:
-        """Return what of the last `limit_ms` was rejected and may be the feed's; None when nothing was."""
+        """Return the rejected records of the last `limit_ms` that may be the feed's; None when there are none."""
         strays = [topic.strays for topic in topics if self._may_be_meant(topic, limit_ms, now_ms)]
         newest = max((self.named, *strays), key=lambda each: each.last_ms)
         return newest if newest.last_ms and now_ms - newest.last_ms <= limit_ms else None
@@ -189,14 +189,14 @@ def is_called_after(topic: str, feed: FeedKey) -> bool:
 
 
 def likely(feed: FeedKey, topics: Mapping[str, Traffic]) -> Sequence[Traffic]:
-    """Return the topics on which a feed that was never seen may be: those that are called after it, or else all."""
+    """Return the topics on which a feed that never sent may be: those that are named after it, or else all."""
     if not any(topic.strays.total for topic in topics.values()):
         return ()
     return [topic for name, topic in topics.items() if is_called_after(name, feed)] or list(topics.values())
 
 
 def warnings(topics: Mapping[str, Traffic], feeds: Iterable[FeedKey], now_ms: int) -> tuple[str, ...]:
-    """Return a line for each topic of which much is rejected, and one that lists the `feeds` of which all is."""
+    """Return a line for each topic with many rejected records, and one that lists the `feeds` with no others."""
     lines = [
         f"{int(100 * topic.rejected_ratio)} % of the records of {name} are rejected: {topic.rejections}"
         for name, topic in sorted(topics.items())
