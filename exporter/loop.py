@@ -1,7 +1,7 @@
 """The loop: take records, apply them, publish their events. One thread owns the consumer, the producer and all state.
 
-Other threads read that state through `exporter.status`: with `read_access`, which is free between two pieces of work and
-while the loop communicates with Kafka.
+Other threads read that state through `exporter.status`: with `read_access`, which is free between two pieces of work
+and while the loop communicates with Kafka.
 """
 
 from __future__ import annotations
