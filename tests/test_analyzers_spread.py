@@ -75,5 +75,5 @@ def test_a_feed_of_order_books_shows_its_spreads() -> None:
 
 def test_a_feed_without_order_books_pays_nothing_for_spreads() -> None:
     tickers = feed(message("A", last=1.0), message("B", price=1.0))
-    assert Spread not in tickers.health.analyzers
+    assert tickers.health.find(Spread) is None
     assert shown(tickers) == ""

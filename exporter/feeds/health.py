@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 from exporter.analyzers import Analyzer, analyzers
 from exporter.analyzers.freshness import Freshness, PriceActivity
@@ -44,22 +44,20 @@ class HealthContext(NamedTuple):
 class FeedHealth:
     """The health of one feed.
 
-    `analyzers` has the analyzers of the feed by class. `plan` and `symbols` are those of the last evaluation; `symbols`
-    is None while it is too early to call one missing. `shown_symbols` and `divergence` are None while they are unknown,
-    or switched off.
+    `plan` and `symbols` are those of the last evaluation; `symbols` is None while it is too early to call one missing.
+    `shown_symbols` and `divergence` are None while they are unknown, or switched off.
     """
 
     __slots__ = (
+        "_batch_analyzers",
         "_began_ms",
-        "_book_observers",
+        "_book_analyzers",
         "_config",
         "_evaluated_ms",
         "_names",
-        "_observers",
         "_rule",
         "_schedule",
         "_watermark",
-        "analyzers",
         "blame",
         "coverage",
         "divergence",
@@ -74,7 +72,8 @@ class FeedHealth:
     )
 
     def __init__(self, config: Config, rule: Thresholds, schedule: Schedule, expected: Sequence[str] | None) -> None:
-        self.analyzers: dict[type[Analyzer], Analyzer] = {kind: kind.create(config, rule) for kind in _OF_BATCHES}
+        self._batch_analyzers = tuple([kind.create(config, rule) for kind in _OF_BATCHES])
+        self._book_analyzers: tuple[Analyzer, ...] = ()
         self.freshness = self.analyzer(Freshness)
         self.quality = self.analyzer(Quality)
         self.price_activity = PriceActivity(frozen_policy(rule))
@@ -86,8 +85,6 @@ class FeedHealth:
         self.blame = Blame()
         self.tracker = StateTracker(0)
         self.is_expected = expected is not None
-        self._observers = tuple(self.analyzers.values())
-        self._book_observers: tuple[Analyzer, ...] = ()
         self._names = _names(config.feeds.symbols)
         self._watermark = EventTimeWatermark(round(config.input.live_age * 1000))
         self._schedule = schedule
@@ -96,9 +93,24 @@ class FeedHealth:
         self._began_ms = 0
         self._evaluated_ms = 0
 
+    @property
+    def analyzers(self) -> tuple[Analyzer, ...]:
+        """All analyzers of the feed."""
+        return (*self._batch_analyzers, *self._book_analyzers)
+
+    def find(self, kind: type[A]) -> A | None:
+        """Return the analyzer of this class, None while the feed has none."""
+        for each in self.analyzers:
+            if type(each) is kind:
+                return each
+        return None
+
     def analyzer(self, kind: type[A]) -> A:
-        """Return the analyzer of this class; raise KeyError when the feed has none."""
-        return cast(A, self.analyzers[kind])
+        """Return the analyzer of this class; raise LookupError when the feed has none."""
+        found = self.find(kind)
+        if found is None:
+            raise LookupError(kind)
+        return found
 
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> tuple[Arrival, Sequence[Anomaly]]:
         """Take one counted batch into account, and return the anomalies in it.
@@ -112,25 +124,23 @@ class FeedHealth:
             recorded_ms = min(arrival.record_ms or event_time_ms, event_time_ms)
             arrival = Arrival(int(recorded_ms), arrival.received_ms, is_live=False, is_replay=True)
         anomalies: Sequence[Anomaly] = ()
-        for analyzer in self._observers:
+        for analyzer in self._batch_analyzers:
             if found := analyzer.observe(batch, stats, arrival):
                 anomalies = (*anomalies, *found)
         if stats.books:
-            for analyzer in self._book_observers or self._created_for_books():
+            for analyzer in self._book_analyzers or self._created_for_books():
                 if found := analyzer.observe(batch, stats, arrival):
                     anomalies = (*anomalies, *found)
         return arrival, anomalies
 
     def _created_for_books(self) -> tuple[Analyzer, ...]:
         """Create the analyzers of order books, with the first one."""
-        created = {kind: kind.create(self._config, self._rule) for kind in _OF_ORDER_BOOKS}
-        self.analyzers |= created
-        self._book_observers = tuple(created.values())
-        return self._book_observers
+        self._book_analyzers = tuple([kind.create(self._config, self._rule) for kind in _OF_ORDER_BOOKS])
+        return self._book_analyzers
 
     def forget_symbols(self, symbols: Collection[str]) -> None:
         """Forget symbols, to make room for others."""
-        for analyzer in self.analyzers.values():
+        for analyzer in self.analyzers:
             analyzer.forget_symbols(symbols)
 
     def _is_late(self, event_time_ms: float, batch: Batch, stats: BatchStats, arrival: Arrival) -> bool:
@@ -151,7 +161,7 @@ class FeedHealth:
     def set_back(self, now_ms: int) -> None:
         """Let no time be later than `now_ms`: the clock was set back."""
         self._began_ms, self._evaluated_ms = min(self._began_ms, now_ms), min(self._evaluated_ms, now_ms)
-        for analyzer in self.analyzers.values():
+        for analyzer in self.analyzers:
             analyzer.set_back(now_ms)
         for part in (self.price_activity, self.coverage, self.blame, self.tracker):
             part.set_back(now_ms)
@@ -182,7 +192,7 @@ class FeedHealth:
 
     def end(self) -> None:
         """End the evaluation: the feed is read elsewhere, so its state here is over."""
-        for analyzer in self.analyzers.values():
+        for analyzer in self.analyzers:
             analyzer.release()
         self.blame = Blame()
         self.tracker = StateTracker(0)
@@ -266,9 +276,10 @@ def health_factory(config: Config) -> Callable[[FeedKey], FeedHealth]:
     """Return a function that creates the health of a feed, as configured."""
     calendar = Calendar(config.feeds.calendar)
     expected = {each.feed: each.symbols for each in config.feeds.expected}
+    default = Thresholds()  # one for all feeds, as each keeps its rule
 
     def health(feed: FeedKey) -> FeedHealth:
-        rule = thresholds_of(feed, config.feeds.thresholds, Thresholds())
+        rule = thresholds_of(feed, config.feeds.thresholds, default)
         return FeedHealth(config, rule, calendar.of(feed), expected.get(feed))
 
     return health

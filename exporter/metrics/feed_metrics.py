@@ -48,7 +48,7 @@ def _part(rows: Iterable[Row[T]], find: Callable[[Feed], T | None], *, needs_own
 
 def analyzer_part(kind: type[Analyzer]) -> Part:
     """Return the families of one analyzer of a feed."""
-    return _part(kind.rows, lambda feed: feed.health.analyzers.get(kind))
+    return _part(kind.rows, lambda feed: feed.health.find(kind))
 
 
 def feed_texts(parts: Iterable[Part], labels: str, feed: Feed) -> RowTexts:
