@@ -87,7 +87,7 @@ def test_every_hop_of_a_live_batch_is_in_its_bucket_or_counted_as_skew(many: lis
     assert made.catch_up == sum(not one.arrival.is_live for one in many)
 
 
-def test_what_is_caught_up_on_is_counted_and_nothing_else() -> None:
+def test_batches_read_late_are_only_counted() -> None:
     made = latency(*[observed(message(stamp=NOW_MS - 86_400_000), received=NOW_MS, live=False)] * 3)
     assert made.catch_up == 3
     assert not any(sum(hop.buckets) or hop.skewed for hop in made.hops.values())
@@ -143,7 +143,7 @@ def test_the_skew_is_the_median_of_the_last_hops_if_that_is_negative(hops: list[
 
 
 @given(st.lists(st.floats(-1e6, 1e6), max_size=200))
-def test_what_is_kept_of_hops_is_bounded(hops: list[float]) -> None:
+def test_memory_for_hops_is_bounded(hops: list[float]) -> None:
     hop = Hop()
     for taken in hops:
         hop.add(taken)

@@ -91,7 +91,7 @@ def test_best_prices_are_those_of_this_batch_alone() -> None:
     assert best_prices(ticker(), before=[message("A", asks=[ASK], bids=[BID])]) == []
 
 
-def test_what_is_all_right_costs_no_list() -> None:
+def test_a_batch_without_anomalies_costs_no_list() -> None:
     assert Quality(LIMIT).observe(*observed(ticker())) == ()
 
 
@@ -182,7 +182,7 @@ def test_a_price_of_zero_is_invalid_once_its_symbol_had_another(field: str) -> N
 
 
 def test_a_symbol_that_was_never_traded_has_no_jump_no_range_and_no_movement() -> None:
-    """Whatever its range says; another symbol's prices do not make it known."""
+    """Whatever its range is; another symbol's prices do not make it known."""
     quality = Quality(LIMIT)
     ranges: list[dict[str, float]] = [
         {"low": 0.0, "high": 0.0},
@@ -357,7 +357,7 @@ def test_newer_is_known_of_messages_that_go_back(stamps: list[float | None], new
 # Repetition.
 
 
-def test_a_snapshot_that_says_what_the_one_before_said() -> None:
+def test_a_snapshot_equal_to_the_one_before_is_an_unchanged_batch() -> None:
     rows = [ticker("A"), ticker("B", NOW_MS - 5000)]
     later = [ticker("A"), ticker("B", NOW_MS - 4999)]
     moved = [ticker("A", last=100.5), ticker("B", NOW_MS - 4999)]
@@ -460,8 +460,8 @@ def test_in_a_large_batch_the_books_take_turns() -> None:
 # When prices last moved, and what is remembered.
 
 
-def test_a_price_last_changed_when_the_batch_was_heard_that_said_so() -> None:
-    """By our clock, however far the broker's is off; an old batch tells by the broker's, and never of the future."""
+def test_the_time_of_a_price_change_is_that_of_its_batch() -> None:
+    """By the sidecar's clock, whatever the broker's shows; of an old batch by the broker's, and never in the future."""
     quality = Quality(LIMIT)
     assert quality.last_price_change_ms == 0
     for n, price in enumerate([1.0, 1.0, 2.0, 2.0]):
@@ -528,7 +528,7 @@ BOOK_ROWS = st.builds(
 
 
 @given(st.lists(st.lists(ROWS | BOOK_ROWS, max_size=8), max_size=8))
-def test_whatever_comes_what_is_remembered_is_bounded_and_each_kind_is_raised_once(
+def test_memory_is_bounded_and_each_kind_is_raised_once_for_any_batches(
     batches: list[list[Message]],
 ) -> None:
     quality = Quality(5, find_duplicates=True)

@@ -50,7 +50,7 @@ def test_what_was_read_of_symbols_is_kept_within_bounds() -> None:
     assert len(known._pairs) == 3
 
 
-def test_the_feed_that_is_off_is_the_one_that_says_so() -> None:
+def test_the_feed_with_other_prices_has_the_divergence() -> None:
     prices = {UPBIT: {"KRW-BTC": 100.0}, BITHUMB: {"BTC_KRW": 110.0}, HITBTC: {"BTCKRW": 100.0, "ETHUSD": 5.0}}
     found = {one.feed: one for one in divergences(prices, names())}
     assert found.keys() == prices.keys()
@@ -58,7 +58,7 @@ def test_the_feed_that_is_off_is_the_one_that_says_so() -> None:
     assert found[BITHUMB].widest == found[BITHUMB].typical == pytest.approx(0.1)
 
 
-def test_a_pair_that_too_few_feeds_have_says_nothing() -> None:
+def test_a_pair_of_too_few_feeds_is_not_compared() -> None:
     prices = {UPBIT: {"KRW-BTC": 100.0}, BITHUMB: {"BTC_KRW": 300.0}, HITBTC: {"other": 1.0}}
     assert divergences(prices, names()) == []
     assert [one.widest for one in divergences(prices, names(), least_feeds=2)] == [-0.5, 0.5]

@@ -13,7 +13,7 @@ PAST_MS, PATIENCE_MS = 60_000, 90_000
 
 
 def order(event_time_ms: float = NOW_MS, received_ms: int = NOW_MS) -> EventTimeWatermark:
-    """One of a feed that has told this."""
+    """The watermark of a feed with data of this time."""
     order = EventTimeWatermark(PAST_MS)
     assert order.is_on_time(event_time_ms, received_ms)
     return order
@@ -24,7 +24,7 @@ def test_past_is_what_lies_long_before_the_newest(before_ms: int, is_on_time: bo
     assert order().is_on_time(NOW_MS - before_ms, NOW_MS + 1) == is_on_time
 
 
-def test_what_is_past_does_not_move_the_newest() -> None:
+def test_late_data_does_not_move_the_watermark() -> None:
     feed = order()
     assert not any(feed.is_on_time(NOW_MS - 86_400_000 + n, NOW_MS + n) for n in range(100))
     assert feed.is_on_time(NOW_MS + 1, NOW_MS + 100)

@@ -217,7 +217,7 @@ def families(draw: st.DrawFn) -> list[Metric]:
 
 
 @given(families())
-def test_pages_say_what_the_families_say(given_families: list[Metric]) -> None:
+def test_pages_have_the_values_of_their_families(given_families: list[Metric]) -> None:
     """Names, labels, values and, in OpenMetrics, exemplars come back from both parsers as they went in."""
     assert flat(parsed(given_families, TEXT_PAGE)) == flat(given_families)
     back = parsed(given_families, OPENMETRICS_PAGE)
@@ -228,7 +228,7 @@ def test_pages_say_what_the_families_say(given_families: list[Metric]) -> None:
 
 
 @given(families())
-def test_prerendered_families_say_the_same(given_families: list[Metric]) -> None:
+def test_rendered_families_have_the_same_values(given_families: list[Metric]) -> None:
     """A family as blocks makes the page that the same family as samples makes, in every format."""
     prerendered = [as_blocks(family) for family in given_families]
     for format in (TEXT_PAGE, OPENMETRICS_PAGE):
@@ -277,7 +277,7 @@ def test_promtool_finds_no_fault_in_a_page() -> None:
     assert promtool("check", "metrics", input=page.decode()) == ""
 
 
-def test_an_openmetrics_page_is_spelled_as_the_standard_says() -> None:
+def test_an_openmetrics_page_follows_the_standard() -> None:
     """Counters are named without `_total`, units have lines, exemplars follow values, and the end is marked."""
     counter = CounterMetricFamily("wait_seconds", 'Say "no".', unit="seconds")
     counter.add_metric([], 2.0, exemplar=Exemplar({"topic": 'a"\\b'}, 0.5, Timestamp(1760031213, 693000000)))

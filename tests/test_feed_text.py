@@ -1,4 +1,4 @@
-"""The text of a feed says what it counted, however its values lie."""
+"""The text of a feed has the values that it counted, in whichever buckets they are."""
 
 from hypothesis import given
 from hypothesis import strategies as st

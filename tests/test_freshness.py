@@ -82,7 +82,7 @@ def test_the_pace_is_the_median_of_the_last_five_intervals() -> None:
     assert [heard(freshness, stamp).pace_ms for stamp in stamps] == [1000, 1000, 1000, 1000, 40_000]
 
 
-def test_what_is_recalled_teaches_and_is_not_counted() -> None:
+def test_recalled_batches_are_learned_from_but_not_counted() -> None:
     freshness = Freshness(POLICY)
     for stamp in regular(20_000, 100):
         freshness.recall(stamp)
@@ -91,7 +91,7 @@ def test_what_is_recalled_teaches_and_is_not_counted() -> None:
     assert (freshness.last_arrival_ms, sum(freshness.intervals.buckets)) == (0, 0)
 
 
-def test_a_feed_that_was_handed_over_is_unheard_and_its_rhythm_is_known() -> None:
+def test_a_released_feed_keeps_its_rhythm_but_not_when_it_last_sent() -> None:
     freshness = heard(Freshness(POLICY), *regular(20_000, 100))
     freshness.release()
     assert (freshness.last_sent_ms, freshness.pace_ms, freshness.silent_limit_ms) == (0, None, 80_000)

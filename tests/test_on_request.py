@@ -27,7 +27,7 @@ NAMES = FeedsConfig(symbols=SymbolsConfig(shown=("A",), stalest=1))
 
 
 class Feeds:
-    """Feeds of ours, and who looks at them; `now_ms` goes on as it looks."""
+    """Owned feeds and their evaluation; `now_ms` advances with it."""
 
     def __init__(self, config: FeedsConfig) -> None:
         self.now_ms = NOW_MS
@@ -107,7 +107,7 @@ def test_listed_symbols_and_the_stalest_are_shown_by_name_and_the_rest_together(
     }
 
 
-def test_a_name_that_comes_without_a_batch_is_a_change_of_what_is_shown() -> None:
+def test_a_name_shown_without_a_batch_changes_the_text_of_the_feed() -> None:
     feeds = Feeds(NAMES)
     feeds.hear("upbit", ("B", 1.0))
     feeds.look()
@@ -127,7 +127,7 @@ def test_a_symbol_that_is_called_as_the_rest_is_part_of_it() -> None:
     assert shown(feeds["upbit"]) == {messages("__other__"): 1}
 
 
-def test_a_feed_of_another_replica_keeps_its_counts_and_says_not_when_symbols_were_seen() -> None:
+def test_a_feed_of_another_replica_keeps_its_counts_but_no_times_of_symbols() -> None:
     feeds = Feeds(NAMES)
     feeds.hear("upbit", ("A", 1.0))
     feeds.look()

@@ -69,7 +69,7 @@ def test_a_symbol_that_the_configured_list_lacks_is_unexpected_active_or_not() -
     assert health.coverage.unexpected(health.seen) == ["NEW"]
 
 
-def test_without_a_list_nothing_is_unexpected_and_what_is_there_for_long_is_expected() -> None:
+def test_without_a_list_symbols_become_expected_and_none_is_unexpected() -> None:
     health = FeedHealth()
     health.run(CONFIRMATIONS * STALE_MS // 1000 + 1, "A", "B")
     health.run(1, "A", "B", "NEW")
@@ -128,7 +128,7 @@ def test_every_symbol_has_one_status(seen: dict[str, int], expected: set[str]) -
 
 
 @given(st.lists(st.sets(st.sampled_from(NAMES)), max_size=40))
-def test_what_is_learned_is_what_was_there_in_enough_windows_in_a_row(windows: list[set[str]]) -> None:
+def test_symbols_of_enough_windows_in_a_row_are_learned(windows: list[set[str]]) -> None:
     """Windows in which the feed was silent do not count."""
     health = FeedHealth()
     health.run(1, "first")
