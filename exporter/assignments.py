@@ -6,6 +6,7 @@ Owned by the loop thread. Pure: time is an argument.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
@@ -19,15 +20,12 @@ from exporter.runtime.rate_limit import RateLimiter
 from exporter.steps import RunSteps, run_all
 
 
-class Turn:
-    """The time of one call, and the dispatch that it fills."""
+class Turn(NamedTuple):
+    """The time of one call in Unix milliseconds and as events have it, and the dispatch that the call fills."""
 
-    __slots__ = ("dispatch", "now_ms", "stamp")
-
-    def __init__(self, now_ms: int) -> None:
-        self.now_ms = now_ms
-        self.stamp = Stamp.at(now_ms)
-        self.dispatch = Dispatch()
+    now_ms: int
+    stamp: Stamp
+    dispatch: Dispatch
 
 
 class Assignments:
@@ -43,7 +41,7 @@ class Assignments:
 
     def begin(self, starts: Mapping[Partition, Start], now_ms: int) -> Dispatch:
         """Assign partitions; return their first positions, for the next owner to begin there, and their resets."""
-        turn = Turn(now_ms)
+        turn = Turn(now_ms, Stamp.at(now_ms), Dispatch())
         for partition, start in starts.items():
             self.assign(partition, start)
             turn.dispatch.positions[partition] = self.partitions[partition].position
@@ -86,7 +84,7 @@ class Assignments:
 
     def vanished(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
         """Note that partitions were deleted with their topics; return the events about it."""
-        turn = Turn(now_ms)
+        turn = Turn(now_ms, Stamp.at(now_ms), Dispatch())
         for partition in partitions:
             offset = self._counted.get(partition, 0)
             self._reset(turn, partition, Reset(ResetCause.TOPIC_DELETED, offset, 0))
@@ -115,7 +113,7 @@ class Assignments:
         As with records, what was published before is not reported again, and what was counted is not counted again.
         Deadly records are not read again, not even to complete a summary: all before them must have been summarized.
         """
-        turn, owned = Turn(now_ms), self.partitions.get(partition)
+        turn, owned = Turn(now_ms, Stamp.at(now_ms), Dispatch()), self.partitions.get(partition)
         if owned is None or end <= owned.next_offset:
             return turn.dispatch
         first = max(first, owned.next_offset, owned.published)

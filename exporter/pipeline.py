@@ -15,6 +15,7 @@ from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.named_feed import named_feed
+from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import AssignedPartition, PartitionFeed, Window
@@ -72,7 +73,7 @@ class Analysis(Assignments):
         self, records: Iterable[Record], decoded: Iterable[Decoded], now_ms: int, run_steps: RunSteps = run_all
     ) -> Dispatch:
         """Apply the records in order, one a step, and return their events and the positions reached."""
-        turn = Turn(now_ms)
+        turn = Turn(now_ms, Stamp.at(now_ms), Dispatch())
         touched: dict[Partition, AssignedPartition] = {}
         run_steps(self._applied(turn, touched, records, decoded))
         turn.dispatch.positions = {partition: owned.position for partition, owned in touched.items()}

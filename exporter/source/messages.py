@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from exporter.model import EVENT_PREFIX, Partition, Record
@@ -52,19 +52,19 @@ class Reader:
         return partition
 
 
-def in_parts(records: Iterable[Record], most_bytes: int) -> Iterator[list[Record]]:
-    """Yield all records in order, in lists of at most so many bytes, or of one larger record."""
+def in_parts(records: Iterable[Record], most_bytes: int) -> list[list[Record]]:
+    """Return all records in order, in lists of at most so many bytes, or of one larger record."""
+    parts: list[list[Record]] = []
     part: list[Record] = []
     size = 0
     for record in records:
         length = len(record.value or b"")
         if part and size + length > most_bytes:
-            yield part
+            parts.append(part)
             part, size = [], 0
         part.append(record)
         size += length
-    if part:
-        yield part
+    return [*parts, part] if part else parts
 
 
 def from_headers(message: Any) -> tuple[bytes | None, bool]:
