@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import accumulate
 from typing import Generic, NamedTuple, Self, TypeAlias, TypeVar
@@ -43,11 +43,13 @@ class RowTexts(NamedTuple):
         return cls(blocks, tuple([block.count("\n") for block in blocks]))
 
 
-def families(rows: Sequence[Row[T]], texts: Sequence[RowTexts]) -> Iterator[Family]:
-    """Yield the families of all objects from the texts of each object."""
+def families(rows: Sequence[Row[T]], texts: Sequence[RowTexts]) -> list[Family]:
+    """Return the families of all objects, from the texts of each object."""
+    found: list[Family] = []
     for index, row in enumerate(rows):
         blocks, series = [text.blocks[index] for text in texts], sum([text.series[index] for text in texts])
-        yield Family(row.name, row.kind, row.help, row.unit, blocks, series=series)
+        found.append(Family(row.name, row.kind, row.help, row.unit, blocks, series=series))
+    return found
 
 
 def counter(value: Callable[[T], int]) -> Lines[T]:

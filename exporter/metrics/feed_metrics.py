@@ -5,7 +5,7 @@ A gauge is shown only while the feed is owned, so that no two replicas claim a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from exporter.analyzers import Analyzer, analyzers
@@ -63,8 +63,8 @@ def feed_texts(parts: Iterable[Part], labels: str, feed: Feed) -> RowTexts:
     return RowTexts.counted(blocks)
 
 
-def feed_families(parts: Iterable[Part], texts: Sequence[RowTexts]) -> Iterator[Family]:
-    """Yield the families of all feeds, from the texts of each."""
+def feed_families(parts: Iterable[Part], texts: Sequence[RowTexts]) -> list[Family]:
+    """Return the families of all feeds, from the texts of each."""
     return families([row for part in parts for row in part.rows], texts)
 
 

@@ -53,8 +53,11 @@ class SidecarMetrics:
         self._labels: dict[Feed, str] = {}
         self._texts: dict[Feed, _Shown] = {}
 
-    def collect(self) -> Iterator[Metric | Family]:
-        """Yield every family of the core, feeds first."""
+    def collect(self) -> list[Metric | Family]:
+        """Return every family of the core, feeds first."""
+        return [*self._families()]
+
+    def _families(self) -> Iterator[Metric | Family]:
         topics = self._status.topics()
         for family in feed_families(FEED_PARTS, self._feed_texts()):
             yield family._replace(exemplars=self._anomaly_places(family.name)) if family.name == ANOMALIES else family

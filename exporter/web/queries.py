@@ -37,13 +37,11 @@ class SidecarQueries:
         self._registry = registry
         self._symbols = SymbolPages(status, store)
 
-    def collect(self) -> Iterator[Metric | Family]:
-        """Yield all families of the process, and last how many series they have."""
-        series = 1
-        for family in (*self._metrics.collect(), *self._registry.collect()):
-            series += _series(family)
-            yield family
-        yield GaugeMetricFamily("marketdata_exporter_series", "Series on this page.", series)
+    def collect(self) -> list[Metric | Family]:
+        """Return all families of the process; the last one is the number of their series."""
+        found = [*self._metrics.collect(), *self._registry.collect()]
+        series = 1 + sum(map(_series, found))
+        return [*found, GaugeMetricFamily("marketdata_exporter_series", "Series on this page.", series)]
 
     def in_turn(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the pieces of a page, made in visits, though they need nothing of the loop but its processor time.
