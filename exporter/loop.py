@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping
 
 from exporter.feeds.evaluator import Evaluator
-from exporter.feeds.rejections import LoggedRejection, in_a_line, warnings
+from exporter.feeds.rejections import LoggedRejection, one_line, warnings
 from exporter.instrument.histogram import Histogram
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import Gap
@@ -261,7 +261,7 @@ class Loop:
 
 def _log_rejections(rejections: Iterable[LoggedRejection]) -> None:
     for record, rejected, suppressed in rejections:
-        what = {"topic": record.partition.topic, "reason": rejected.reason.value, "error": in_a_line(rejected.detail)}
+        what = {"topic": record.partition.topic, "reason": rejected.reason.value, "error": one_line(rejected.detail)}
         where = {"record": f"{record.partition}/{record.offset}", "feed": str(rejected.feed or "")}
         log.warning("a record is rejected", extra={**what, **where, "suppressed": suppressed})
 

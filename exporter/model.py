@@ -1,7 +1,7 @@
 """The vocabulary: the values that pass between the parts, frozen.
 
-A *record* is bytes from Kafka. A *batch* is a decoded record: what a collector sent at once. Its rows are
-*messages*, each about one *symbol*. A *feed* is where batches come from. An *event* is what goes back to Kafka.
+A *record* is bytes from Kafka. A *batch* is a decoded record, which a collector sent at once. Its rows are *messages*,
+each about one *symbol*. A *feed* is the origin of batches. An *event* is published to Kafka.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Reason(StrEnum):
 
 
 class Anomaly(StrEnum):
-    """What was suspicious in a batch that is valid; a closed set."""
+    """Anomalies of valid batches; a closed set."""
 
     SIZE_MISMATCH = "size_mismatch"
     UNREADABLE_FIELD = "unreadable_field"
@@ -72,7 +72,7 @@ class Anomaly(StrEnum):
 
 
 class ResetCause(StrEnum):
-    """Why a partition is not read on where it was left; a closed set."""
+    """Why reading a partition does not continue at its committed position; a closed set."""
 
     RECORDS_DELETED = "records_deleted"
     TOPIC_RECREATED = "topic_recreated"
@@ -81,12 +81,12 @@ class ResetCause(StrEnum):
     RECORDS_UNREADABLE = "records_unreadable"
 
 
-# Of the header ce_type of all events, whichever sidecar published them.
+# The beginning of the header ce_type of all events of all sidecars.
 EVENT_PREFIX = b"marketdata.monitoring."
 
 
 class EventType(StrEnum):
-    """The kinds of events that leave the sidecar."""
+    """The kinds of events that are published."""
 
     BATCH = "batch_collected"
     SUMMARY = "performance_summary"
@@ -94,9 +94,9 @@ class EventType(StrEnum):
 
 
 class Rejected(Exception):
-    """A record is no valid batch: count it under its reason and go on with the next.
+    """A record is no valid batch: the caller counts it by its reason and continues with the next.
 
-    `detail` says in words what was found where; it quotes at most a few characters of the record. `feed` is the feed
+    `detail` describes the fault and its place; it quotes at most a few characters of the record. `feed` is the feed
     that the record names, where that can be read although the record is no valid batch. `position` is the byte of the
     record at which the fault is, 0 when that is unknown.
     """
@@ -109,16 +109,16 @@ class Rejected(Exception):
         self.position = position
 
     def detached(self) -> Self:
-        """Let go of the frames and errors behind it, and return it.
+        """Remove the frames and errors behind it, and return it.
 
-        They hold the record and, where a frame keeps the rejection, each other: until the next search for garbage.
+        They refer to the record and, where a frame keeps the rejection, to each other, until garbage is collected.
         """
         self.__context__ = None
         return self.with_traceback(None)
 
 
 class Reset(NamedTuple):
-    """A partition is not read on where it was left: why not, where that was, and how many records are known lost."""
+    """The reset of a partition: its cause, the offset where reading ended, and the number of records known lost."""
 
     cause: ResetCause
     offset: int
@@ -126,7 +126,7 @@ class Reset(NamedTuple):
 
 
 class RegistryError(Exception):
-    """The registry cannot be reached, or does not accept a schema; the text carries no secret."""
+    """The registry is unreachable, or does not accept a schema; the text contains no secret."""
 
 
 class RegistryRefused(RegistryError):
@@ -134,11 +134,11 @@ class RegistryRefused(RegistryError):
 
 
 class Unavailable(Exception):
-    """What was asked for is not to be had now; the text says why, and may be shown to anybody."""
+    """The requested data are unavailable now; the text gives the reason and contains no secret."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One Kafka record as it was read: bytes and where they lay; `is_event` marks what a sidecar published."""
+    """One Kafka record: its bytes and their place; `is_event` marks an event of a sidecar."""
 
     partition: Partition
     offset: int
@@ -162,12 +162,12 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def sent_ms(self) -> int:
-        """When the batch was sent, as far as we know."""
+        """The time at which the batch was sent, as far as it is known."""
         return self.received_ms if self.is_live else self.record_ms
 
 
 class BatchResult(NamedTuple):
-    """What the analysis of one batch says.
+    """The result of the analysis of one batch.
 
     `cache_efficiency` is 1 / `unique_symbols`, and 0 for a batch without messages.
     """
@@ -179,10 +179,10 @@ class BatchResult(NamedTuple):
 
 
 class SymbolUpdate(NamedTuple):
-    """The symbols of one batch, for the store that adds them up over replicas.
+    """The symbols of one batch, for the store, which adds them up over replicas.
 
-    `symbols` has one entry a message, in order, so a symbol may stand in it more than once. `timestamp_ms` is when the
-    batch was analyzed, not what it says of itself: data of yesterday that is read today was seen today.
+    `symbols` has one entry a message, in order, so a symbol may occur more than once. `timestamp_ms` is the time of the
+    analysis, not that of the batch: data of yesterday that are read today were seen today.
     """
 
     partition: Partition
@@ -193,7 +193,7 @@ class SymbolUpdate(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Whether something holds, and if not, why not; `warnings` are about what is wrong although it holds."""
+    """Whether a condition holds, and the reasons if not; `warnings` are about faults that do not affect it."""
 
     ok: bool
     reasons: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ def ms(text: str, name: str = "UTC", fold: int = 0) -> int:
 
 def at(rule: CalendarRule, text: str, fold: int = 0) -> str | None:
     """What is planned when clocks in the zone of the rule show the time."""
-    return Calendar([rule]).planned(FEED, ms(text, rule.timezone, fold))
+    return Calendar([rule]).of(FEED).at(ms(text, rule.timezone, fold)).reason
 
 
 def maintained(*windows: str, timezone: str = "Asia/Seoul") -> CalendarRule:
@@ -85,10 +85,10 @@ def test_a_market_is_closed_outside_of_all_of_its_hours() -> None:
 def test_all_rules_that_match_count_and_no_other() -> None:
     rules = [maintained("00:00-06:00", timezone="UTC"), opened("05:00-20:00", timezone="UTC")]
     calendar = Calendar([*rules, CalendarRule(feeds=("asia:*",), maintenance=("00:00-24:00",))])
-    planned = [calendar.planned(FEED, ms(f"2025-10-10T{hour:02}:00")) is not None for hour in range(24)]
+    planned = [calendar.of(FEED).at(ms(f"2025-10-10T{hour:02}:00")).reason is not None for hour in range(24)]
     assert planned == [hour < 6 or hour >= 20 for hour in range(24)]
     assert calendar.of(FEED) is calendar.of(FEED._replace(exchange="upbit"))
-    assert calendar.planned(FeedKey("us", "a", "b"), ms("2025-10-10T00:00")) is None
+    assert calendar.of(FeedKey("us", "a", "b")).at(ms("2025-10-10T00:00")).reason is None
 
 
 def test_a_plan_knows_since_when_it_holds() -> None:

@@ -237,7 +237,10 @@ def test_the_states_are_those_of_the_code_in_the_order_in_which_they_are_looked_
 
 
 def test_the_thresholds_of_states_are_those_of_the_code() -> None:
-    assert f"for {states.STALLED_MS // 1000} s, or for {states.STANDING_MS // 1000} s while the feed is overdue" in FLAT
+    assert (
+        f"for {states.STALLED_MS // 1000} s, or for {states.STALLED_OVERDUE_MS // 1000} s while the feed is overdue"
+        in FLAT
+    )
     assert f"`partial` and `delayed` after {states.PATIENCE_MS // 1000} s; " in FLAT
     assert f"for a better one after {states.CALM_MS // 1000} s in which it did not hold" in FLAT
     rule = Thresholds()

@@ -15,7 +15,7 @@ from exporter.feeds.comparison import NoComparison
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import ESTABLISHED_BATCHES, ESTABLISHED_SPAN, IDLE_MS, SYMBOL_RETENTION_MS
 from exporter.feeds.health import health_factory
-from exporter.feeds.table import IDLE_LOOK_MS, RETIRE_LOOKS, FeedTable
+from exporter.feeds.table import IDLE_SEARCH_MS, RETIRE_EXAMINED, FeedTable
 from exporter.model import FeedKey, Reason
 from exporter.pipeline import Analysis
 from tests.support.analysis import FIRST, KEY, NOW_MS, SECOND, START, analysis, record, start, take, value
@@ -89,8 +89,8 @@ def test_symbols_of_any_feed_make_room_once_they_were_not_seen_for_an_hour() -> 
 
 def test_one_record_has_only_so_many_symbols_looked_at() -> None:
     """With many feeds it does not take long to find out that nothing is old, and with each record comes the next."""
-    world = World(symbols=3 * RETIRE_LOOKS, symbols_per_feed=2 * RETIRE_LOOKS)
-    many = {chr(0x10000 + number) for number in range(RETIRE_LOOKS)}
+    world = World(symbols=3 * RETIRE_EXAMINED, symbols_per_feed=2 * RETIRE_EXAMINED)
+    many = {chr(0x10000 + number) for number in range(RETIRE_EXAMINED)}
     for number in range(3):
         feed = world.table.find(invented(number), NOW_MS)
         assert feed is not None
@@ -99,7 +99,7 @@ def test_one_record_has_only_so_many_symbols_looked_at() -> None:
         world.table.symbols += len(many)
     for left in (2, 1):
         world.send(KEY, "AB"[left - 1], NOW_MS + SYMBOL_RETENTION_MS + 1)
-        world.table.symbols += RETIRE_LOOKS  # as if others had come
+        world.table.symbols += RETIRE_EXAMINED  # as if others had come
         assert sum(bool(feed.symbol_seen_ms) for key, feed in world.table.feeds.items() if key != KEY) == left
 
 
@@ -131,7 +131,7 @@ def test_a_flood_of_names_makes_room_for_real_feeds_after_a_while() -> None:
     world.summarize()
     world.send(KEY, now_ms=NOW_MS + IDLE_MS)
     assert (KEY in world.table.feeds, world.rejected(Reason.TOO_MANY_FEEDS)) == (False, 901)
-    world.send(KEY, now_ms=LATER_MS + IDLE_LOOK_MS)
+    world.send(KEY, now_ms=LATER_MS + IDLE_SEARCH_MS)
     assert KEY in world.table.feeds
     assert (len(world.table.feeds), world.table.forgotten) == (100, 1)
 
@@ -181,7 +181,7 @@ def test_a_batch_is_in_a_summary_before_its_feed_is_forgotten() -> None:
     world.send(KEY, now_ms=LATER_MS)
     assert list(world.table.feeds) == [invented(1)]
     assert world.summarize(LATER_MS) == [str(invented(1))]
-    world.send(KEY, now_ms=LATER_MS + IDLE_LOOK_MS)
+    world.send(KEY, now_ms=LATER_MS + IDLE_SEARCH_MS)
     assert list(world.table.feeds) == [KEY]
     assert world.summarize(LATER_MS) == [str(KEY)]
 
@@ -203,7 +203,7 @@ def test_a_forgotten_feed_that_comes_again_is_a_new_one() -> None:
     world, now_ms = World(feeds=1), NOW_MS
     for feed in (invented(1), KEY, invented(1)):
         world.send(feed, now_ms=now_ms)
-        now_ms += IDLE_MS + IDLE_LOOK_MS
+        now_ms += IDLE_MS + IDLE_SEARCH_MS
         world.summarize(now_ms)
     assert (list(world.table.feeds), world.table.forgotten) == ([invented(1)], 2)
     assert world.table.feeds[invented(1)].batches == 1

@@ -17,9 +17,9 @@ from exporter.feeds.rejections import (
     Blame,
     Rejections,
     Traffic,
-    in_a_line,
-    is_called_after,
-    likely,
+    is_named_after,
+    likely_topics,
+    one_line,
     warnings,
 )
 from exporter.model import FeedKey, Reason, Rejected
@@ -68,7 +68,7 @@ def test_whatever_is_rejected_can_be_told(reasons: list[Reason]) -> None:
 
 @given(text=st.text(max_size=500))
 def test_a_text_of_any_kind_becomes_one_short_line(text: str) -> None:
-    line = in_a_line(text)
+    line = one_line(text)
     assert len(line) <= DETAIL_CHARACTERS
     assert line.isprintable()
     assert len(text) > DETAIL_CHARACTERS or len(line) == len(text)
@@ -220,14 +220,14 @@ def test_where_other_feeds_go_on_a_feed_that_was_never_heard_is_not_meant() -> N
         ("trade-data.korea", False),
     ],
 )
-def test_a_topic_is_called_after_its_region_and_request_type(topic: str, is_named: bool) -> None:
-    assert is_called_after(topic, KEY) == is_named
+def test_a_topic_is_named_after_its_region_and_request_type(topic: str, is_named: bool) -> None:
+    assert is_named_after(topic, KEY) == is_named
 
 
 def test_a_feed_that_was_never_seen_may_be_where_its_name_says_or_anywhere() -> None:
     own, other = Traffic(), Traffic()
     topics = {FIRST.topic: own, "trade-data.asia": other}
-    assert likely(KEY, topics) == ()
+    assert likely_topics(KEY, topics) == ()
     add(other.strays)
-    assert likely(KEY, topics) == [own]
-    assert likely(FeedKey("europe", "x", "ticker"), topics) == [own, other]
+    assert likely_topics(KEY, topics) == [own]
+    assert likely_topics(FeedKey("europe", "x", "ticker"), topics) == [own, other]

@@ -1,8 +1,8 @@
 """Planned silence of feeds: maintenance windows and market hours, in local time.
 
 Where clocks change, a window begins when the clock first shows its beginning or more, and ends when the clock last
-showed less than its end: a time that comes twice belongs to the window both times and what lies between them, too; a
-time that is skipped stands for the moment of the jump.
+showed less than its end: a time that occurs twice belongs to the window both times, and so does the time between them;
+a time that is skipped stands for the moment of the jump.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DAY_MS = 86_400_000
 class Plan(NamedTuple):
     """The plan at a time: the reason to be silent, None when the feed is expected to send.
 
-    `since_ms` is when that began; 0: longer ago than a week, or always.
+    `since_ms` is its beginning in Unix milliseconds; 0: longer ago than a week, or always.
     """
 
     reason: str | None
@@ -57,10 +57,6 @@ class Calendar:
             self._schedules[matching] = Schedule([self._rules[number] for number in matching])
         return self._schedules[matching]
 
-    def planned(self, feed: FeedKey, now_ms: int) -> str | None:
-        """Return why the feed may be silent now, None when it may not."""
-        return self.of(feed).at(now_ms).reason
-
 
 class Schedule:
     """The plan by some rules. A feed may be silent when one of the rules allows it."""
@@ -88,7 +84,7 @@ class Schedule:
 
 
 class _Rule:
-    """One rule of the configuration, read."""
+    """One rule of the configuration, parsed."""
 
     def __init__(self, rule: CalendarRule) -> None:
         self.zone = zone(rule.timezone)
@@ -138,7 +134,7 @@ def _span(start: datetime, end: datetime, zone: ZoneInfo, reason: str) -> _Span:
 
 
 def _instants(time: datetime, zone: ZoneInfo) -> tuple[int, int]:
-    """The first and the last moment at which clocks in the zone show the time, in Unix seconds."""
+    """Return the first and the last moment at which clocks in the zone show the time, in Unix seconds."""
     if time.tzinfo is not None:
         return int(time.timestamp()), int(time.timestamp())
     first, second = (int(time.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (0, 1))
@@ -149,7 +145,7 @@ def _instants(time: datetime, zone: ZoneInfo) -> tuple[int, int]:
 
 
 def _jump(before: int, after: int, zone: ZoneInfo) -> int:
-    """The moment between the two at which clocks jump."""
+    """Return the moment between the two at which clocks jump, in Unix seconds."""
     old = _offset(before, zone)
     while after - before > 1:
         middle = (before + after) // 2

@@ -22,8 +22,8 @@ class Pair(NamedTuple):
 class Divergence(NamedTuple):
     """The prices of one feed against those of others, over the pairs that they share.
 
-    Ratios are price / median less 1: 0.01 is 1 % above. `typical` is the median over pairs, and `widest`, that of
-    `pair`, the one farthest from 0.
+    Ratios are price / median less 1: 0.01 is 1 % above. `typical` is the median over pairs; `widest`, that of `pair`,
+    is the farthest from 0.
     """
 
     feed: FeedKey

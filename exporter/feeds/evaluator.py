@@ -1,4 +1,4 @@
-"""How all feeds are, once a second: what the loop knows of partitions meets what is watched of each feed. Pure."""
+"""The evaluation of all feeds, once a second: progress on partitions, and the health of each feed. Pure."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from exporter.feeds.comparison import Comparison, NoComparison
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import HealthContext
 from exporter.feeds.partitions import PartitionProgress
-from exporter.feeds.rejections import Traffic, likely
+from exporter.feeds.rejections import Traffic, likely_topics
 from exporter.feeds.states import FeedState, Silence, survey
 from exporter.model import FeedKey, Partition
 from exporter.steps import RunSteps, run_all
 
-# Feeds that one look judges: a few milliseconds. With more of them each is judged every few seconds.
-FEEDS_A_LOOK = 1000
-# Looks come every second. After a longer pause (the process was stopped, or waited for Kafka) records may be on their
-# way to us that were sent meanwhile.
+# Feeds evaluated at a time, which takes a few milliseconds. With more of them each is evaluated every few seconds.
+FEEDS_PER_EVALUATION = 1000
+# Evaluations are a second apart. After a longer pause (the process was stopped, or waited for Kafka) records that were
+# sent meanwhile may not be read yet.
 PAUSE_MS = 3_000
 
 
 class Evaluator:
-    """Judges feeds in turn, so that many of them do not cost more at a time than some."""
+    """Evaluates feeds in turn, so that the time of one evaluation is bounded."""
 
     def __init__(self, comparison: Comparison | NoComparison) -> None:
         self._comparison = comparison
         self._next = 0
-        self._looked_ms = 0
+        self._evaluated_ms = 0
         self._rejected: set[Feed] = set()
 
     @property
     def rejected(self) -> list[FeedKey]:
-        """The feeds of which all records are rejected, as far as they were judged."""
+        """The feeds whose records are all rejected, as far as they were evaluated."""
         return [feed.key for feed in self._rejected if feed.health.state is FeedState.REJECTED]
 
     def evaluate(
@@ -46,9 +46,10 @@ class Evaluator:
         topics: Mapping[str, Traffic] = MappingProxyType({}),
         run_steps: RunSteps = run_all,
     ) -> None:
-        """Judge the next feeds.
+        """Evaluate the next feeds.
 
-        `is_sole_reader`: a feed that is anywhere would be here. `topics` is what comes on the topics that are read.
+        `is_sole_reader`: all partitions are assigned to this process, so no feed is elsewhere. `topics` has the traffic
+        of the topics that are read.
         """
         run_steps(self._evaluated(feeds, progress, now_ms, topics, is_reachable, is_sole_reader))
         if self._rejected:
@@ -65,10 +66,10 @@ class Evaluator:
         is_sole_reader: bool,
     ) -> Iterator[None]:
         ours = feeds if is_sole_reader else [feed for feed in feeds if feed.is_here]
-        yield from self._notice(feeds, ours, topics, now_ms)
+        yield from self._after_pause(feeds, ours, topics, now_ms)
         silence = yield from _silences(ours, topics, now_ms)
         begin = self._next if self._next < len(ours) else 0
-        self._next = begin + FEEDS_A_LOOK
+        self._next = begin + FEEDS_PER_EVALUATION
         anywhere = _together(progress.values())
         for feed in ours[begin : self._next]:
             here = _together(progress[each] for each in feed.partitions or feed.rejected_on if each in progress)
@@ -94,11 +95,11 @@ class Evaluator:
         else:
             self._rejected.discard(feed)
 
-    def _notice(
+    def _after_pause(
         self, feeds: Sequence[Feed], ours: Sequence[Feed], topics: Mapping[str, Traffic], now_ms: int
     ) -> Iterator[None]:
-        """Notice that nobody looked for a while, and that a feed which is nowhere may be somebody else's now."""
-        since_ms, self._looked_ms = now_ms - self._looked_ms, now_ms
+        """Restart grace periods after a pause, and end the evaluation of feeds that may be owned elsewhere now."""
+        since_ms, self._evaluated_ms = now_ms - self._evaluated_ms, now_ms
         if since_ms < 0:
             yield from _set_back(feeds, topics, now_ms)
         if not 0 <= since_ms <= PAUSE_MS:
@@ -115,7 +116,7 @@ class Evaluator:
 
 
 def _set_back(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Iterator[None]:
-    """Let no moment be later than now, which it would stay for as long as the clock was ahead."""
+    """Let no time be later than `now_ms`, which it would stay for as long as the clock was ahead."""
     for topic in topics.values():
         topic.set_back(now_ms)
     for feed in feeds:
@@ -124,7 +125,7 @@ def _set_back(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int)
 
 
 def _silences(feeds: Iterable[Feed], topics: Mapping[str, Traffic], now_ms: int) -> Generator[None, None, Silence]:
-    """Return where nothing is heard, of the feeds that may not be silent; what is rejected is no silence."""
+    """Return the silent topics, by the feeds that are expected to send; a rejected feed is not silent."""
     found: list[tuple[str, bool]] = []
     for feed in feeds:
         is_overdue = feed.health.is_overdue(now_ms)
@@ -139,15 +140,15 @@ def _topic(feed: Feed) -> str:
 
 
 def _topics(feed: Feed, topics: Mapping[str, Traffic], is_sole_reader: bool = False) -> Sequence[Traffic]:
-    """The topic that the feed is on, or those on which it may be when it was never seen and would be here."""
+    """Return the topic of the feed, or those on which a feed that was never seen may be."""
     if feed.partitions:
         here = topics.get(_topic(feed))
         return () if here is None else (here,)
-    return likely(feed.key, topics) if is_sole_reader and feed.health.is_expected else ()
+    return likely_topics(feed.key, topics) if is_sole_reader and feed.health.is_expected else ()
 
 
 def _together(progress: Iterable[PartitionProgress]) -> PartitionProgress:
-    """What is seen of several partitions: whether any stands, and whether any catches up."""
-    seen = list(progress)
-    standing = min((seen.stalled_since_ms for seen in seen if seen.stalled_since_ms), default=0)
-    return PartitionProgress(standing, any(seen.is_catching_up for seen in seen))
+    """Return the progress of several partitions: the earliest stall, and whether any is catching up."""
+    all_progress = list(progress)
+    stalled_since_ms = min((each.stalled_since_ms for each in all_progress if each.stalled_since_ms), default=0)
+    return PartitionProgress(stalled_since_ms, any(each.is_catching_up for each in all_progress))

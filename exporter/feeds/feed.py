@@ -1,7 +1,7 @@
-"""What is known of each feed: counters that last as long as the process, windows that go with a partition.
+"""One feed: its counters, which last as long as the process, and its last values.
 
-All of this is owned by the loop thread. Counters are plain integers, and histograms are lists of them, because this is
-the hot path; families are built from them when somebody scrapes.
+Owned by the loop thread. Counters are plain integers, and histograms are lists of them, because this is the hot path;
+a scrape creates the families from them.
 """
 
 from __future__ import annotations
@@ -21,29 +21,28 @@ from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Re
 COUNT_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 EFFICIENCY_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
-# Buckets by table: the bucket of n is at [n], and whatever is larger than the last bound shares the last entry.
+# Buckets by table: the bucket of n is at [n], and all values larger than the last bound share the last entry.
 _LARGEST = COUNT_BOUNDS[-1] + 1
 _COUNT_BUCKET = tuple(bisect_left(COUNT_BOUNDS, n) for n in range(_LARGEST + 1))
 _EFFICIENCY_BUCKET = (0, *(bisect_left(EFFICIENCY_BOUNDS, 1 / n) for n in range(1, _LARGEST + 1)))
 
-# States that a feed may have of which no batch ever came.
+# States of a feed that never had a batch.
 _WITHOUT_BATCHES = (FeedState.SILENT, FeedState.REJECTED)
-# A symbol that was not in any batch for so long makes room for another when there are as many as there may be.
+# A symbol that was in no batch for so long makes room for another at the limit on symbols.
 SYMBOL_RETENTION_MS = 3_600_000
-# A name that came in so many batches, or in some over so long, is taken for that of a feed: it is never forgotten.
+# A feed with so many batches, or with some over so long a time, is established: it is never forgotten.
 ESTABLISHED_BATCHES = 100
 ESTABLISHED_SPAN = 3, 3_600_000
-# Any other may have been made up: when there are as many feeds as there may be, and no batch of it came for so long, it
-# makes room. A look at all feeds takes milliseconds, so there is one in so long.
+# The name of any other may be an error of a collector: without a batch for so long, it is forgotten for a new feed.
 IDLE_MS = 600_000
 
 
 class Feed:
     """The counters and last values of one feed since the process started.
 
-    `partitions` are those the feed was seen on that are ours now; while it is empty another replica may own the feed,
-    so the last values are not shown. `rejected_on` are those of ours that hold rejected records which name it.
-    `version` rises with every change of what is shown.
+    `partitions` are the assigned partitions on which it was seen; while there are none another replica may own the
+    feed, so the last values are not shown. `rejected_on` are the assigned partitions with rejected records that name
+    it. `version` rises with every change of what is shown.
     """
 
     def __init__(self, key: FeedKey, health: FeedHealth) -> None:
@@ -52,7 +51,7 @@ class Feed:
         self.version = 0
         self.partitions: set[Partition] = set()
         self.rejected_on: set[Partition] = set()
-        self.began_ms = 0  # when it came first, by our clock, and when a batch was counted last
+        self.began_ms = 0  # Unix ms of its first batch, and of the last one counted
         self.counted_ms = 0
         self.batches = 0
         self.messages = 0
@@ -62,14 +61,14 @@ class Feed:
         self.unique_buckets = [0] * (len(COUNT_BOUNDS) + 1)
         self.efficiency_buckets = [0] * (len(EFFICIENCY_BOUNDS) + 1)
         self.anomalies = dict.fromkeys(Anomaly, 0)
-        self.anomaly_places: dict[Anomaly, tuple[Partition, int]] = {}  # where each kind was last met
+        self.anomaly_places: dict[Anomaly, tuple[Partition, int]] = {}  # where each kind last occurred
         self.last: BatchResult | None = None
         self.last_batch_ms = 0
         self.last_message_ms = 0
         self.last_received_ms = 0
         self.symbol_messages: Counter[str] = Counter()
         self.symbol_seen_ms: dict[str, int] = {}
-        self._retire_due_ms = 0  # before then no symbol is old enough
+        self._retire_due_ms = 0  # before that no symbol is old enough
 
     def touch(self) -> None:
         """Mark what is shown of the feed as changed."""
@@ -98,12 +97,12 @@ class Feed:
 
     @property
     def is_here(self) -> bool:
-        """Whether anything of it, valid or not, comes over partitions of ours."""
+        """Whether records of it, valid or not, arrive on assigned partitions."""
         return bool(self.partitions or self.rejected_on)
 
     @property
     def has_state(self) -> bool:
-        """Whether what we think of it may be shown: it is ours, or expected and nowhere, or never valid."""
+        """Whether its state may be shown: it is owned, or expected and nowhere, or never valid."""
         return bool(self.partitions) or self.health.state in _WITHOUT_BATCHES
 
     def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
@@ -159,7 +158,7 @@ class Feed:
             self.last_message_ms = int(stats.stamps[-1])
 
     def set_back(self, now_ms: int) -> None:
-        """Let no moment be later than now, because our clock was set back."""
+        """Let no time be later than `now_ms`: the clock was set back."""
         self.began_ms, self.counted_ms = min(self.began_ms, now_ms), min(self.counted_ms, now_ms)
         self.last_received_ms = min(self.last_received_ms, now_ms)
         self.symbol_seen_ms.update((s, now_ms) for s, seen in list(self.symbol_seen_ms.items()) if seen > now_ms)
@@ -169,7 +168,7 @@ class Feed:
 
     @property
     def is_established(self) -> bool:
-        """Whether it is expected, or came so often that nobody has just made it up."""
+        """Whether it is expected, or had so many batches that its name is no error."""
         batches, span_ms = ESTABLISHED_SPAN
         has_lasted = self.batches >= batches and self.counted_ms - self.began_ms >= span_ms
         return self.health.is_expected or self.batches >= ESTABLISHED_BATCHES or has_lasted
@@ -179,8 +178,8 @@ class Feed:
         return 0 < max(self.counted_ms, self.began_ms) < now_ms - IDLE_MS and not self.is_established
 
     def retire_symbols(self, now_ms: int, keep: Container[str]) -> int:
-        """Forget the symbols that were not seen for long, except those to `keep`, and return how many."""
-        # Each search looks at all symbols, and records with too many new ones may come at any rate.
+        """Forget the symbols not seen for long, except those to `keep`; return their number."""
+        # Each search examines all symbols, and records with too many new ones may arrive at any rate.
         if now_ms <= self._retire_due_ms:
             return 0
         oldest = now_ms - SYMBOL_RETENTION_MS

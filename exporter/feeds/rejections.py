@@ -15,7 +15,7 @@ from typing import NamedTuple
 from exporter.model import FeedKey, Partition, Reason, Record, Rejected
 from exporter.runtime.rate_limit import RateLimiter
 
-# About so many of the last rejections decide which reason prevails.
+# About so many of the last rejections decide the main reason.
 KEPT = 100
 DETAIL_CHARACTERS = 160
 # The factor from which on there are clearly more. When two collectors send one feed and fail one after the other, there
@@ -61,7 +61,7 @@ class Rejections:
         reason = max(self._counts, key=lambda each: self._counts[each])
         partition, offset, detail = self._examples[reason]
         mostly = "mostly " if len(self._counts) > 1 else ""
-        return f"{mostly}{reason}, for example {partition}/{offset}: {in_a_line(detail)}"
+        return f"{mostly}{reason}, for example {partition}/{offset}: {one_line(detail)}"
 
 
 class LoggedRejection(NamedTuple):
@@ -91,8 +91,8 @@ class RejectionLog:
         return waiting
 
 
-def in_a_line(text: str) -> str:
-    """Return the beginning of a text, on one line."""
+def one_line(text: str) -> str:
+    """Return the beginning of a text on one line."""
     line = "".join(character if character.isprintable() else " " for character in text[: DETAIL_CHARACTERS + 1])
     return line if len(line) <= DETAIL_CHARACTERS else f"{line[: DETAIL_CHARACTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
 
@@ -100,8 +100,8 @@ def in_a_line(text: str) -> str:
 class Traffic:
     """The live records of one topic.
 
-    `rejections` are all rejected records, `strays` those of them that name no feed. `valid_ms` is when a valid batch
-    last came, of any feed, in Unix milliseconds; 0: never. `rejected_ratio` is the present share of rejected records.
+    `rejections` are all rejected records, `strays` those of them that name no feed. `valid_ms` is the time of the last
+    valid batch of any feed, in Unix milliseconds; 0: never. `rejected_ratio` is the present share of rejected records.
     """
 
     __slots__ = ("_before", "_since", "_turned_ms", "rejected_ratio", "rejections", "strays", "valid_ms")
@@ -112,15 +112,15 @@ class Traffic:
         self.valid_ms = 0
         self.rejected_ratio = 0.0
         self._turned_ms = 0
-        self._before = self._since = (0, 0)  # records and rejections, as they were when the last windows began
+        self._before = self._since = (0, 0)  # records and rejections at the beginning of the last windows
 
     def look(self, records: int, now_ms: int) -> None:
         """Update the present share of rejected records, once a second; `records` is the number of records so far."""
         if records != self._since[0] and not 0 <= now_ms - self._turned_ms < WINDOW_MS:
             self._before, self._since = self._since, (records, self.rejections.total)
             self._turned_ms = now_ms
-        came, rejected = records - self._before[0], self.rejections.total - self._before[1]
-        self.rejected_ratio = rejected / came if came else 0.0
+        total, rejected = records - self._before[0], self.rejections.total - self._before[1]
+        self.rejected_ratio = rejected / total if total else 0.0
 
     def set_back(self, now_ms: int) -> None:
         """Let no time be later than `now_ms`: the clock was set back."""
@@ -163,11 +163,11 @@ class Blame:
 
     def found(self, limit_ms: int, topics: Sequence[Traffic], now_ms: int) -> Rejections | None:
         """Return the rejected records of the last `limit_ms` that may be the feed's; None when there are none."""
-        strays = [topic.strays for topic in topics if self._may_be_meant(topic, limit_ms, now_ms)]
+        strays = [topic.strays for topic in topics if self._may_concern(topic, limit_ms, now_ms)]
         newest = max((self.named, *strays), key=lambda each: each.last_ms)
         return newest if newest.last_ms and now_ms - newest.last_ms <= limit_ms else None
 
-    def _may_be_meant(self, topic: Traffic, limit_ms: int, now_ms: int) -> bool:
+    def _may_concern(self, topic: Traffic, limit_ms: int, now_ms: int) -> bool:
         if now_ms - topic.valid_ms > limit_ms:
             return True
         if not self._heard_ms:
@@ -182,17 +182,17 @@ def _strays(topics: Iterable[Traffic]) -> int:
 
 
 @lru_cache(maxsize=10_000)
-def is_called_after(topic: str, feed: FeedKey) -> bool:
-    """Return whether the name of a topic holds region and request type of a feed, as `ticker-data.korea` does."""
+def is_named_after(topic: str, feed: FeedKey) -> bool:
+    """Return whether the name of a topic contains region and request type of a feed, as `ticker-data.korea` does."""
     words = (rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])" for word in (feed.region, feed.request_type))
     return all(re.search(word, topic) for word in words)
 
 
-def likely(feed: FeedKey, topics: Mapping[str, Traffic]) -> Sequence[Traffic]:
+def likely_topics(feed: FeedKey, topics: Mapping[str, Traffic]) -> Sequence[Traffic]:
     """Return the topics on which a feed that never sent may be: those that are named after it, or else all."""
     if not any(topic.strays.total for topic in topics.values()):
         return ()
-    return [topic for name, topic in topics.items() if is_called_after(name, feed)] or list(topics.values())
+    return [topic for name, topic in topics.items() if is_named_after(name, feed)] or list(topics.values())
 
 
 def warnings(topics: Mapping[str, Traffic], feeds: Iterable[FeedKey], now_ms: int) -> tuple[str, ...]:

@@ -1,19 +1,19 @@
-"""What is wrong with a feed, and with which box: one pure function of what is known, and a memory that keeps calm.
+"""The state of a feed: one pure function of its inputs, and a tracker with hysteresis over time.
 
 | state | when | what to look at |
 |---|---|---|
 | maintenance | the calendar says that the feed may be silent | nothing |
-| sidecar_stalled | the partition grows without us: for 30 s, or for 5 s while the feed is overdue | this sidecar |
+| sidecar_stalled | the partition grows and is not read: for 30 s, or for 5 s while the feed is overdue | this sidecar |
 | silent | nothing was sent for longer than the limit; `scope`: by this feed, on this topic, anywhere | the collector |
-| rejected | it sends, but for longer than the limit all that came of it was rejected | the collector's format |
-| frozen | it sends, but for longer than the limit no price has changed and nobody traded | the exchange |
-| delayed | it sends, but the median interval has passed the limit, or all that comes is old | collector, network |
+| rejected | it sends, but for longer than the limit all its records were rejected | the collector's format |
+| frozen | it sends, but for longer than the limit no price has changed and there was no trade | the exchange |
+| delayed | it sends, but the median interval has passed the limit, or all its batches are old | collector, network |
 | partial | less than the wanted share of the expected symbols is active | subscriptions |
-| unknown | the broker does not answer, we catch up, have just begun to listen, or never heard of it | wait |
+| unknown | the broker does not answer, the sidecar catches up or has just begun, or it never saw the feed | wait |
 | ok | none of these | |
 
-The first that holds is the state. Who enters a worse one does so at once, `partial` and `delayed` after 15 s; a state
-is left for a better one after 60 s in which it did not hold, `unknown` and `maintenance` at once.
+The first that holds is the state. A worse one is entered at once, `partial` and `delayed` after 15 s; a state is left
+for a better one after 60 s in which it did not hold, `unknown` and `maintenance` at once.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from enum import StrEnum
 from typing import NamedTuple
 
 STALLED_MS = 30_000
-# A high watermark that is a little ahead of us is no stall.
-STANDING_MS = 5_000
-# After we could not listen for a while, what has waited for us comes within this time.
+# A high watermark that is a little ahead of the position is no stall.
+STALLED_OVERDUE_MS = 5_000
+# After a time in which nothing could be read, the records of that time arrive within this time.
 GRACE_MS = 15_000
 PATIENCE_MS = 15_000
 CALM_MS = 60_000
 
 
 class FeedState(StrEnum):
-    """What is known of a feed in a word; a closed set."""
+    """The state of a feed; a closed set."""
 
     OK = "ok"
     DELAYED = "delayed"
@@ -46,7 +46,7 @@ class FeedState(StrEnum):
 
 
 class Scope(StrEnum):
-    """How far a silence reaches."""
+    """The extent of a silence."""
 
     FEED = "feed"
     TOPIC = "topic"
@@ -54,7 +54,7 @@ class Scope(StrEnum):
 
 
 class Diagnosis(NamedTuple):
-    """A state, why it is thought to hold, and how far it reaches."""
+    """A state, the reasons for it, and its extent."""
 
     state: FeedState
     reasons: tuple[str, ...] = ()
@@ -62,28 +62,28 @@ class Diagnosis(NamedTuple):
 
 
 class Silence(NamedTuple):
-    """Where nothing is heard any more: topics on which all feeds are overdue, and whether that is every topic."""
+    """The topics on which all feeds are overdue, and whether these are all topics."""
 
     topics: frozenset[str] = frozenset()
     is_everywhere: bool = False
 
     def scope(self, topic: str) -> Scope:
-        """How far the silence of a feed on the topic reaches."""
+        """Return the extent of the silence of a feed on the topic."""
         if self.is_everywhere:
             return Scope.ALL
         return Scope.TOPIC if topic in self.topics else Scope.FEED
 
 
 class HealthInputs(NamedTuple):
-    """All that is known of a feed at a moment. Times are Unix milliseconds by our clock, 0 is never or unknown.
+    """All that decides the state of a feed. Times are Unix milliseconds by the local clock, 0 is never or unknown.
 
-    `last_sent_ms`: when the feed is known to have sent. `last_arrival_ms`: when we last read a batch, however old.
+    `last_sent_ms`: when the feed is known to have sent. `last_arrival_ms`: when a batch was last read, however old.
     `expected_since_ms`: when it was last allowed to be silent by the calendar, whose present reason is `planned`.
     `silent_limit_ms`, `delayed_limit_ms`, `frozen_limit_ms`: limits on silence, `pace_ms` and resting prices; None:
-    not judged. `symbols_active` of `symbols_expected` (0: not judged) are to be a `coverage` or more.
-    `stalled_since_ms`: since when a partition of the feed has records that we do not read.
-    `is_expected`: by configuration, and if it were anywhere, it would be here. `silence`: how far one would reach.
-    `listening_since_ms`: since when we read what comes, as the tracker knows it.
+    not evaluated. `symbols_active` of `symbols_expected` (0: not evaluated) should be a `coverage` or more.
+    `stalled_since_ms`: since when a partition of the feed has records that are not read.
+    `is_expected`: by configuration, and if it were anywhere, it would be here. `silence`: the extent of a silence.
+    `listening_since_ms`: since when records are read as they arrive, according to the tracker.
     `rejected`: what was rejected of the feed within `silent_limit_ms`, in words; empty when nothing was.
     """
 
@@ -107,12 +107,12 @@ class HealthInputs(NamedTuple):
     listening_since_ms: int = 0
     rejected: str = ""
 
-    def is_deaf(self, now_ms: int) -> bool:
-        """Whether we do not get to read what comes now."""
-        return not self.is_reachable or self.is_catching_up or self.stands(now_ms, STANDING_MS)
+    def is_not_reading(self, now_ms: int) -> bool:
+        """Return whether records that arrive now are not read."""
+        return not self.is_reachable or self.is_catching_up or self.is_stalled(now_ms, STALLED_OVERDUE_MS)
 
-    def stands(self, now_ms: int, for_ms: int) -> bool:
-        """Whether a partition has grown without us for so long."""
+    def is_stalled(self, now_ms: int, for_ms: int) -> bool:
+        """Return whether a partition has had unread records for `for_ms`."""
         return 0 < self.stalled_since_ms <= now_ms - for_ms
 
 
@@ -120,7 +120,7 @@ _OK = Diagnosis(FeedState.OK)
 
 
 def survey(feeds: Iterable[tuple[str, bool]]) -> Silence:
-    """Tell where nothing is heard any more, from the topic of each feed and whether it is overdue.
+    """Return the topics that are silent, from the topic of each feed and whether it is overdue.
 
     Feeds that may be silent are left out. One feed alone is not a topic, nor is one topic everything.
     """
@@ -133,60 +133,60 @@ def survey(feeds: Iterable[tuple[str, bool]]) -> Silence:
     return Silence(frozenset(topic for topic in silent if total[topic] > 1), len(silent) == len(total) > 1)
 
 
-def diagnose(facts: HealthInputs, now_ms: int) -> Diagnosis:
-    """Return what the facts mean. Time alone never makes a feed better."""
-    if facts.planned is not None:
-        return Diagnosis(FeedState.MAINTENANCE, (facts.planned,))
-    quiet_ms = now_ms - max(facts.last_sent_ms, facts.expected_since_ms)
-    is_overdue = facts.last_sent_ms == 0 or quiet_ms > facts.silent_limit_ms
-    if facts.stands(now_ms, STANDING_MS if is_overdue else STALLED_MS):
-        standing = _for(now_ms - facts.stalled_since_ms)
+def diagnose(inputs: HealthInputs, now_ms: int) -> Diagnosis:
+    """Return the diagnosis of a feed. Time alone never makes a feed better."""
+    if inputs.planned is not None:
+        return Diagnosis(FeedState.MAINTENANCE, (inputs.planned,))
+    quiet_ms = now_ms - max(inputs.last_sent_ms, inputs.expected_since_ms)
+    is_overdue = inputs.last_sent_ms == 0 or quiet_ms > inputs.silent_limit_ms
+    if inputs.is_stalled(now_ms, STALLED_OVERDUE_MS if is_overdue else STALLED_MS):
+        standing = _for(now_ms - inputs.stalled_since_ms)
         return Diagnosis(FeedState.SIDECAR_STALLED, (f"the partition grows, the sidecar has not advanced {standing}",))
     if is_overdue:
-        return _unheard(facts, now_ms, quiet_ms)
-    return _OK if facts.is_catching_up else _heard(facts)
+        return _overdue(inputs, now_ms, quiet_ms)
+    return _OK if inputs.is_catching_up else _sending(inputs)
 
 
-def _unheard(facts: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
-    """Tell apart a feed that does not send and one that we cannot hear."""
-    if not facts.is_reachable:
+def _overdue(inputs: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
+    """Distinguish a feed that does not send from one that cannot be read."""
+    if not inputs.is_reachable:
         return Diagnosis(FeedState.UNKNOWN, ("the broker does not answer",), Scope.ALL)
-    if facts.is_catching_up:
+    if inputs.is_catching_up:
         return Diagnosis(FeedState.UNKNOWN, ("the sidecar is catching up",))
-    listening_ms = now_ms - facts.listening_since_ms
+    listening_ms = now_ms - inputs.listening_since_ms
     if listening_ms < GRACE_MS:
         return Diagnosis(FeedState.UNKNOWN, ("the sidecar has just begun to listen",))
-    if facts.last_sent_ms:
-        return _silent(facts, now_ms, quiet_ms)
-    if facts.rejected:
-        return Diagnosis(FeedState.REJECTED, (f"no valid batch yet, {facts.rejected}",))
-    expected_ms = min(listening_ms, now_ms - facts.expected_since_ms)
-    if facts.is_expected and expected_ms > facts.silent_limit_ms:
-        return Diagnosis(FeedState.SILENT, (f"expected, but not heard {_for(expected_ms)}",), facts.silence)
+    if inputs.last_sent_ms:
+        return _silent(inputs, now_ms, quiet_ms)
+    if inputs.rejected:
+        return Diagnosis(FeedState.REJECTED, (f"no valid batch yet, {inputs.rejected}",))
+    expected_ms = min(listening_ms, now_ms - inputs.expected_since_ms)
+    if inputs.is_expected and expected_ms > inputs.silent_limit_ms:
+        return Diagnosis(FeedState.SILENT, (f"expected, but not heard {_for(expected_ms)}",), inputs.silence)
     return Diagnosis(FeedState.UNKNOWN, ("not heard yet",))
 
 
-def _silent(facts: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
-    if now_ms - facts.last_arrival_ms <= facts.silent_limit_ms:
+def _silent(inputs: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
+    if now_ms - inputs.last_arrival_ms <= inputs.silent_limit_ms:
         return Diagnosis(FeedState.DELAYED, (f"all batches are old, nothing newer {_for(quiet_ms)}",))
-    if facts.rejected:
-        return Diagnosis(FeedState.REJECTED, (f"no valid batch {_for(quiet_ms)}, {facts.rejected}",))
-    reason = f"no batch {_for(quiet_ms)}, the limit is {_seconds(facts.silent_limit_ms)}"
-    return Diagnosis(FeedState.SILENT, (reason,), facts.silence)
+    if inputs.rejected:
+        return Diagnosis(FeedState.REJECTED, (f"no valid batch {_for(quiet_ms)}, {inputs.rejected}",))
+    reason = f"no batch {_for(quiet_ms)}, the limit is {_seconds(inputs.silent_limit_ms)}"
+    return Diagnosis(FeedState.SILENT, (reason,), inputs.silence)
 
 
-def _heard(facts: HealthInputs) -> Diagnosis:
-    """Judge what the feed sends by what was known when it was heard last."""
-    resting_ms = facts.last_sent_ms - max(facts.last_change_ms, facts.expected_since_ms)
-    limit_ms = facts.frozen_limit_ms
-    if limit_ms is not None and facts.last_change_ms and resting_ms > limit_ms:
+def _sending(inputs: HealthInputs) -> Diagnosis:
+    """Return the diagnosis of a feed that sends, by what was known at its last batch."""
+    resting_ms = inputs.last_sent_ms - max(inputs.last_change_ms, inputs.expected_since_ms)
+    limit_ms = inputs.frozen_limit_ms
+    if limit_ms is not None and inputs.last_change_ms and resting_ms > limit_ms:
         reason = f"it sends, but no price has changed {_for(resting_ms)}, the limit is {_seconds(limit_ms)}"
         return Diagnosis(FeedState.FROZEN, (reason,))
-    if facts.pace_ms is not None and facts.delayed_limit_ms is not None and facts.pace_ms > facts.delayed_limit_ms:
-        reason = f"a batch every {_seconds(facts.pace_ms)}, the limit is {_seconds(facts.delayed_limit_ms)}"
+    if inputs.pace_ms is not None and inputs.delayed_limit_ms is not None and inputs.pace_ms > inputs.delayed_limit_ms:
+        reason = f"a batch every {_seconds(inputs.pace_ms)}, the limit is {_seconds(inputs.delayed_limit_ms)}"
         return Diagnosis(FeedState.DELAYED, (reason,))
-    if facts.symbols_active < facts.coverage * facts.symbols_expected:
-        reason = f"{facts.symbols_active} of {facts.symbols_expected} expected symbols are active"
+    if inputs.symbols_active < inputs.coverage * inputs.symbols_expected:
+        reason = f"{inputs.symbols_active} of {inputs.symbols_expected} expected symbols are active"
         return Diagnosis(FeedState.PARTIAL, (reason,))
     return _OK
 
@@ -199,7 +199,7 @@ def _seconds(milliseconds: int) -> str:
     return f"{milliseconds // 1000} s" if milliseconds >= 10_000 else f"{milliseconds / 1000:.1f} s"
 
 
-# The worse a state, the higher. What the calendar says is no judgement: it comes and goes at once.
+# The worse a state, the higher. Maintenance has no rank: it comes and goes at once, with the calendar.
 _RANK = {
     FeedState.OK: 0,
     FeedState.UNKNOWN: 1,
@@ -214,9 +214,9 @@ _PATIENCE_MS = {FeedState.PARTIAL: PATIENCE_MS, FeedState.DELAYED: PATIENCE_MS}
 
 
 class StateTracker:
-    """The state of one feed over time: `diagnosis` holds since `since_ms`, and a feed that flaps does not flap it.
+    """The state of one feed over time, with hysteresis: `diagnosis` holds since `since_ms`.
 
-    `listening_since_ms` is for the next facts.
+    `listening_since_ms` is for the next inputs.
     """
 
     __slots__ = ("_better_since_ms", "_worse_since_ms", "diagnosis", "listening_since_ms", "since_ms")
@@ -228,11 +228,11 @@ class StateTracker:
         self._better_since_ms: int | None = None
         self._worse_since_ms: int | None = None
 
-    def step(self, facts: HealthInputs, now_ms: int) -> Diagnosis:
-        """Take the facts of now into account, once a second, and return what holds."""
-        if facts.is_deaf(now_ms):
+    def step(self, inputs: HealthInputs, now_ms: int) -> Diagnosis:
+        """Take the present inputs into account, once a second, and return the diagnosis that holds."""
+        if inputs.is_not_reading(now_ms):
             self.listening_since_ms = now_ms
-        seen = diagnose(facts, now_ms)
+        seen = diagnose(inputs, now_ms)
         if seen.state is self.diagnosis.state:
             self._better_since_ms = self._worse_since_ms = None
             self.diagnosis = seen

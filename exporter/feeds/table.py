@@ -10,11 +10,10 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.health import FeedHealth
 from exporter.model import FeedKey, Reason, Rejected
 
-# Symbols that are looked at for that, at most, when those of all feeds are too many: about half a millisecond.
-RETIRE_LOOKS = 10_000
-
-
-IDLE_LOOK_MS = 10_000
+# Symbols examined at a time, at most, when those of all feeds are too many: about half a millisecond.
+RETIRE_EXAMINED = 10_000
+# A search for idle feeds examines all feeds, which takes milliseconds; there is one in this time.
+IDLE_SEARCH_MS = 10_000
 
 
 def _nothing_else(_: Feed) -> bool:
@@ -24,7 +23,7 @@ def _nothing_else(_: Feed) -> bool:
 class FeedTable:
     """All feeds of the process, under the limits on their number and that of their symbols.
 
-    `symbols` is how many symbols all feeds have, `forgotten` how many feeds made room for others so far.
+    `symbols` is the number of symbols of all feeds, `forgotten` that of feeds that made room for others so far.
     """
 
     def __init__(self, limits: Limits, wanted: FeedFilter, health: Callable[[FeedKey], FeedHealth]) -> None:
@@ -34,12 +33,12 @@ class FeedTable:
         self.forgotten = 0
         self._wanted = wanted
         self._health = health
-        self._idle: list[Feed] = []  # the one that is idle the longest comes last
-        self._looked_ms = 0
-        self._next = 0  # whose symbols are looked at next
+        self._idle: list[Feed] = []  # that which is idle the longest comes last
+        self._searched_ms = 0
+        self._next = 0  # the feed whose symbols are examined next
 
     def find(self, key: FeedKey, now_ms: int, detach: Callable[[Feed], bool] = _nothing_else) -> Feed | None:
-        """Return the feed, or one that is not kept yet; None when it is filtered out; raise `Rejected` at a limit.
+        """Return the feed, or a new one not kept yet; None when it is filtered out; raise `Rejected` at a limit.
 
         At the limit an idle feed is forgotten, provided that `detach` removes all other references to it.
         """
@@ -53,15 +52,15 @@ class FeedTable:
         return Feed(key, self._health(key))
 
     def expect(self, key: FeedKey) -> None:
-        """Keep a feed before it is heard: it must exist, so its counters begin at 0 now."""
+        """Keep a feed before its first batch: it is configured, so its counters begin at 0 now."""
         self.keep(Feed(key, self._health(key)))
 
     def keep(self, feed: Feed) -> None:
-        """Remember a feed that `find` has made."""
+        """Keep a feed that `find` has created."""
         self.feeds.setdefault(feed.key, feed)
 
     def admit(self, feed: Feed, symbols: set[str], now_ms: int) -> None:
-        """Make room for the symbols of a batch, which are then the feed's, or raise `Rejected`."""
+        """Count the symbols of a batch as those of the feed, or raise `Rejected` at a limit."""
         known = feed.symbol_seen_ms
         if known.keys() >= symbols:
             return
@@ -78,22 +77,22 @@ class FeedTable:
         self.symbols += new
 
     def _retire(self, wanted: int, newest: Feed, keep: set[str], now_ms: int) -> int:
-        """Forget symbols that were not seen for long, those of one feed after another; return how many."""
-        feeds, looked, retired = list(self.feeds.values()), 0, 0
+        """Forget symbols not seen for long, feed by feed, until there are as many as wanted; return their number."""
+        feeds, examined, retired = list(self.feeds.values()), 0, 0
         for _ in feeds:
-            if retired >= wanted or looked >= RETIRE_LOOKS:
+            if retired >= wanted or examined >= RETIRE_EXAMINED:
                 break
             self._next = (self._next + 1) % len(feeds)
             feed = feeds[self._next]
-            looked += len(feed.symbol_seen_ms) + 1
+            examined += len(feed.symbol_seen_ms) + 1
             retired += feed.retire_symbols(now_ms, keep if feed is newest else ())
         self.symbols -= retired
         return retired
 
     def _forget_one(self, now_ms: int, detach: Callable[[Feed], bool]) -> bool:
-        """Forget the feed that has been idle for the longest, and return whether there was one."""
-        if not self._idle and abs(now_ms - self._looked_ms) >= IDLE_LOOK_MS:
-            self._looked_ms = now_ms
+        """Forget the feed that has been idle for the longest; return whether there was one."""
+        if not self._idle and abs(now_ms - self._searched_ms) >= IDLE_SEARCH_MS:
+            self._searched_ms = now_ms
             idle = [feed for feed in self.feeds.values() if feed.is_idle(now_ms)]
             self._idle = sorted(idle, key=lambda feed: feed.counted_ms, reverse=True)
         while self._idle:
