@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.events.encoding import Stamp
-from exporter.events.factory import EventFactory
+from exporter.events.factory import Event, EventFactory
 from exporter.feeds.partitions import AssignedPartition, TopicCounts
 from exporter.feeds.rejections import Traffic
 from exporter.kafka.positions import Start
@@ -21,11 +21,11 @@ from exporter.steps import RunSteps, run_all
 
 
 class Turn(NamedTuple):
-    """The time of one call in Unix milliseconds and as events have it, and the dispatch that the call fills."""
+    """The time of one call, in Unix milliseconds and as events have it, and the events that the call creates."""
 
     now_ms: int
     stamp: Stamp
-    dispatch: Dispatch
+    events: list[Event]
 
 
 class Assignments:
@@ -41,13 +41,12 @@ class Assignments:
 
     def begin(self, starts: Mapping[Partition, Start], now_ms: int) -> Dispatch:
         """Assign partitions; return their first positions, for the next owner to begin there, and their resets."""
-        turn = Turn(now_ms, Stamp.at(now_ms), Dispatch())
+        turn = Turn(now_ms, Stamp.at(now_ms), [])
         for partition, start in starts.items():
             self.assign(partition, start)
-            turn.dispatch.positions[partition] = self.partitions[partition].position
             if start.reset is not None:
                 self._reset(turn, partition, start.reset)
-        return turn.dispatch
+        return Dispatch(turn.events, {partition: self.partitions[partition].position for partition in starts})
 
     def assign(self, partition: Partition, start: Start) -> None:
         """Assign a partition. If it is shorter than what was counted of it, or recreated, nothing of it is counted."""
@@ -84,19 +83,19 @@ class Assignments:
 
     def vanished(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
         """Note that partitions were deleted with their topics; return the events about it."""
-        turn = Turn(now_ms, Stamp.at(now_ms), Dispatch())
+        turn = Turn(now_ms, Stamp.at(now_ms), [])
         for partition in partitions:
             offset = self._counted.get(partition, 0)
             self._reset(turn, partition, Reset(ResetCause.TOPIC_DELETED, offset, 0))
-        return turn.dispatch
+        return Dispatch(turn.events)
 
     def hold(self, partition: Partition) -> Dispatch:
         """Keep a partition at its position, and return that position as one at which processes ended."""
-        dispatch, owned = Dispatch(), self.partitions.get(partition)
-        if owned is not None:
-            owned.is_held, owned.starts = True, LEAST_STARTS
-            dispatch.positions[partition] = owned.position
-        return dispatch
+        owned = self.partitions.get(partition)
+        if owned is None:
+            return Dispatch()
+        owned.is_held, owned.starts = True, LEAST_STARTS
+        return Dispatch(positions={partition: owned.position})
 
     def survive(self, partitions: Iterable[Partition]) -> None:
         """Note that partitions are released in order: reading them did not end this process."""
@@ -113,9 +112,9 @@ class Assignments:
         As with records, what was published before is not reported again, and what was counted is not counted again.
         Deadly records are not read again, not even to complete a summary: all before them must have been summarized.
         """
-        turn, owned = Turn(now_ms, Stamp.at(now_ms), Dispatch()), self.partitions.get(partition)
+        turn, owned = Turn(now_ms, Stamp.at(now_ms), []), self.partitions.get(partition)
         if owned is None or end <= owned.next_offset:
-            return turn.dispatch
+            return Dispatch()
         first = max(first, owned.next_offset, owned.published)
         if end > max(first, owned.counted):
             owned.topic.reset(ResetCause.RECORDS_UNREADABLE, now_ms)
@@ -126,8 +125,7 @@ class Assignments:
             owned.floor, owned.summarized = end, max(owned.summarized, end)
         if end > first:
             self._report_reset(turn, partition, Reset(ResetCause.RECORDS_UNREADABLE, first, end - first))
-        turn.dispatch.positions[partition] = owned.position
-        return turn.dispatch
+        return Dispatch(turn.events, {partition: owned.position})
 
     def _reset(self, turn: Turn, partition: Partition, reset: Reset) -> None:
         topic = self.topic(partition.topic)
@@ -138,4 +136,4 @@ class Assignments:
     def _report_reset(self, turn: Turn, partition: Partition, reset: Reset) -> None:
         suppressed = self._limiter.admit(reset.cause, turn.now_ms)
         if suppressed is not None:
-            turn.dispatch.add(self._factory.reset(partition, reset, suppressed, turn.stamp.text))
+            turn.events.append(self._factory.reset(partition, reset, suppressed, turn.stamp.text))

@@ -17,8 +17,8 @@ from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.named_feed import named_feed
 from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
-from exporter.feeds.feed import Feed
-from exporter.feeds.partitions import AssignedPartition, PartitionFeed, Window
+from exporter.feeds.feed import Feed, PartitionFeed, Window
+from exporter.feeds.partitions import AssignedPartition
 from exporter.feeds.rejections import RejectionLog
 from exporter.feeds.table import FeedTable
 from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
@@ -73,11 +73,10 @@ class Analysis(Assignments):
         self, records: Iterable[Record], decoded: Iterable[Decoded], now_ms: int, run_steps: RunSteps = run_all
     ) -> Dispatch:
         """Apply the records in order, one a step, and return their events and the positions reached."""
-        turn = Turn(now_ms, Stamp.at(now_ms), Dispatch())
+        turn = Turn(now_ms, Stamp.at(now_ms), [])
         touched: dict[Partition, AssignedPartition] = {}
         run_steps(self._applied(turn, touched, records, decoded))
-        turn.dispatch.positions = {partition: owned.position for partition, owned in touched.items()}
-        return turn.dispatch
+        return Dispatch(turn.events, {partition: owned.position for partition, owned in touched.items()})
 
     def _applied(
         self,
@@ -136,7 +135,7 @@ class Analysis(Assignments):
         if record.offset >= owned.summarized:
             here.window.add(stats.result)
         if self._batch_events and record.offset >= owned.published:
-            turn.dispatch.add(self._factory.batch(record, feed.key, stats.result, turn.stamp))
+            turn.events.append(self._factory.batch(record, feed.key, stats.result, turn.stamp))
 
     def _count_filtered(self, owned: AssignedPartition, record: Record) -> bool:
         """Count a record that is not analyzed, and return whether it is new."""
@@ -183,7 +182,7 @@ class Analysis(Assignments):
             return
         suppressed = self._limiter.admit(rejected.reason, turn.now_ms)
         if suppressed is not None:
-            turn.dispatch.add(self._factory.rejected(record, rejected, suppressed, turn.stamp.text))
+            turn.events.append(self._factory.rejected(record, rejected, suppressed, turn.stamp.text))
 
     def _attribute(self, owned: AssignedPartition, record: Record, rejected: Rejected, now_ms: int) -> None:
         """Add a current rejection to its topic and to the feed that it names; an unknown feed is not created."""

@@ -24,7 +24,7 @@ from exporter.events.values import (
     summary_value,
     utc_text,
 )
-from exporter.feeds.partitions import Window
+from exporter.feeds.feed import Window
 from exporter.model import BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
 
 KEY = FeedKey("korea", "upbit", "ticker")

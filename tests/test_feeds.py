@@ -14,8 +14,7 @@ from exporter.config.schema import Limits
 from exporter.decoding.batch import Batch, Message, PartialBatch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.names import FeedFilter
-from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed
-from exporter.feeds.partitions import Window
+from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed, Window
 from exporter.feeds.table import FeedTable
 from exporter.instrument.histogram import Histogram
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.events.encoding import AvroEncoder, confluent_frame, single_object_frame
 from exporter.events.values import batch_value, error_value, load_schema, summary_value
-from exporter.feeds.partitions import Window
+from exporter.feeds.feed import Window
 from exporter.model import BatchResult, EventType, FeedKey
 
 FROZEN = Path(__file__).parent / "data" / "schemas"

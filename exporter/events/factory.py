@@ -10,7 +10,7 @@ import msgspec
 
 from exporter.events.encoding import REMEMBERED_FEEDS, Encoder, Stamp
 from exporter.events.values import error_value, excerpt, summary_value, utc_text
-from exporter.feeds.partitions import Window
+from exporter.feeds.feed import Window
 from exporter.model import EVENT_PREFIX, BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
 from exporter.runtime.foreign_text import masked
 

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from exporter.decoding.appearance import around
-from exporter.feeds.partitions import Window
+from exporter.feeds.feed import Window
 from exporter.model import BatchResult, EventType, FeedKey
 from exporter.runtime.foreign_text import masked
 

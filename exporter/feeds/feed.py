@@ -1,4 +1,4 @@
-"""One feed: its counters, which last as long as the process, and its last values.
+"""One feed: its counters, which last as long as the process, its last values, and its windows on partitions.
 
 Owned by the loop thread. Counters are plain integers, and histograms are lists of them, because this is the hot path;
 a scrape creates the families from them.
@@ -190,3 +190,39 @@ class Feed:
             del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
         self.health.forget_symbols(retired)
         return len(retired)
+
+
+class Window:
+    """Sums of the batches of one feed on one partition since its last summary."""
+
+    __slots__ = ("batches", "efficiency_sum", "messages", "unique_sum")
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.messages = 0
+        self.unique_sum = 0
+        self.efficiency_sum = 0.0
+
+    def add(self, result: BatchResult) -> None:
+        """Add one batch."""
+        self.batches += 1
+        self.messages += result.batch_size
+        self.unique_sum += result.unique_symbols
+        self.efficiency_sum += result.cache_efficiency
+
+    def merge(self, other: Window) -> None:
+        """Add the sums of another window."""
+        self.batches += other.batches
+        self.messages += other.messages
+        self.unique_sum += other.unique_sum
+        self.efficiency_sum += other.efficiency_sum
+
+
+class PartitionFeed:
+    """A feed on one partition, and its window there."""
+
+    __slots__ = ("feed", "window")
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.window = Window()

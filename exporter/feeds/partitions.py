@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from exporter.feeds.feed import Feed
+from exporter.feeds.feed import Feed, PartitionFeed
 from exporter.feeds.rejections import Traffic
 from exporter.kafka.positions import Position, Start
-from exporter.model import BatchResult, Reason, ResetCause
+from exporter.model import Reason, ResetCause
 
 
 class TopicCounts:
@@ -34,42 +34,6 @@ class TopicCounts:
         """Count a reset of one partition."""
         self.resets[cause] += 1
         self.reset_ms[cause] = now_ms
-
-
-class Window:
-    """Sums of the batches of one feed on one partition since its last summary."""
-
-    __slots__ = ("batches", "efficiency_sum", "messages", "unique_sum")
-
-    def __init__(self) -> None:
-        self.batches = 0
-        self.messages = 0
-        self.unique_sum = 0
-        self.efficiency_sum = 0.0
-
-    def add(self, result: BatchResult) -> None:
-        """Add one batch."""
-        self.batches += 1
-        self.messages += result.batch_size
-        self.unique_sum += result.unique_symbols
-        self.efficiency_sum += result.cache_efficiency
-
-    def merge(self, other: Window) -> None:
-        """Add the sums of another window."""
-        self.batches += other.batches
-        self.messages += other.messages
-        self.unique_sum += other.unique_sum
-        self.efficiency_sum += other.efficiency_sum
-
-
-class PartitionFeed:
-    """A feed on one partition, and its window there."""
-
-    __slots__ = ("feed", "window")
-
-    def __init__(self, feed: Feed) -> None:
-        self.feed = feed
-        self.window = Window()
 
 
 class PartitionProgress(NamedTuple):

@@ -6,7 +6,7 @@ the metrics nor counts anything twice. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
@@ -22,12 +22,14 @@ class Dispatch:
     `counts` says how many events of each type there are; `offered_at` is the publisher's clock in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, events: Iterable[Event] = (), positions: Mapping[Partition, Position] = {}) -> None:
         self.offered_at = 0.0
         self.events: list[Event] = []
         self.counts = dict.fromkeys(EventType, 0)
-        self.positions: dict[Partition, Position] = {}
+        self.positions = dict(positions)
         self.bytes = 0
+        for event in events:
+            self.add(event)
 
     def __bool__(self) -> bool:
         return bool(self.events or self.positions)
