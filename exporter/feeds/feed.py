@@ -122,7 +122,6 @@ class Feed:
         """Add one batch to the counters, analyze and remember it; `place` is the partition and offset of its record."""
         size, unique, efficiency, _ = stats.result
         self.counted_ms = arrival.received_ms
-        self.touch()
         self.batches += 1
         self.messages += size
         self.unique_sum += unique
@@ -144,13 +143,13 @@ class Feed:
 
         A batch older than the last one changes nothing: while a partition is caught up, old values are not shown.
         """
+        self.touch()
         seen_ms = self.symbol_seen_ms
         for symbol in stats.symbols:
             if seen_ms.get(symbol, sent_ms) <= sent_ms:
                 seen_ms[symbol] = sent_ms
         if sent_ms < self.last_received_ms:
             return
-        self.touch()
         self.last = stats.result
         self.last_batch_ms = max(self.last_batch_ms, batch.timestamp_ms)
         self.last_received_ms = sent_ms
