@@ -262,7 +262,7 @@ def test_a_rejection_that_was_published_is_not_told_again() -> None:
 def rejected_of(here: Analysis) -> tuple[int, int, int]:
     """How many rejections count for the feed, for its topic, and for whoever is on it."""
     traffic, feed = here.topics[FIRST.topic].traffic, here.table.feeds.get(KEY)
-    return feed.health.blame.named.total if feed else 0, traffic.rejections.total, traffic.strays.total
+    return feed.health.rejections.named.total if feed else 0, traffic.rejections.total, traffic.strays.total
 
 
 @pytest.mark.parametrize(

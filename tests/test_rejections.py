@@ -14,7 +14,7 @@ from exporter.feeds.rejections import (
     LISTED,
     WARNED_MS,
     WINDOW_MS,
-    Blame,
+    FeedRejections,
     Rejections,
     Traffic,
     is_named_after,
@@ -139,7 +139,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.now_ms = NOW_MS
-        self.blame, self.topic = Blame(), Traffic()
+        self.rejections, self.topic = FeedRejections(), Traffic()
         self._heard_ms = 0
 
     def run(self, seconds: int, *, heard: bool = False, others: bool = False, strays: int = 0) -> None:
@@ -152,20 +152,20 @@ class Scene:
                 self.topic.valid_ms = self.now_ms
             for _ in range(strays):
                 add(self.topic.strays, EMPTY, now_ms=self.now_ms)
-            self.blame.hear(self._heard_ms, [self.topic], self.now_ms)
+            self.rejections.update(self._heard_ms, [self.topic], self.now_ms)
 
     @property
     def found(self) -> Rejections | None:
-        return self.blame.found(LIMIT_MS, [self.topic], self.now_ms)
+        return self.rejections.find(LIMIT_MS, [self.topic], self.now_ms)
 
 
 def test_rejections_that_name_the_feed_are_its_own_within_the_limit() -> None:
     scene = Scene()
     scene.run(60, heard=True, others=True)
     assert scene.found is None
-    add(scene.blame.named, now_ms=scene.now_ms)
+    add(scene.rejections.named, now_ms=scene.now_ms)
     scene.run(10, others=True)
-    assert scene.found is scene.blame.named
+    assert scene.found is scene.rejections.named
     scene.run(1, others=True)
     assert scene.found is None
 
@@ -173,7 +173,7 @@ def test_rejections_that_name_the_feed_are_its_own_within_the_limit() -> None:
 def test_what_was_rejected_until_the_feed_was_heard_explains_nothing() -> None:
     scene = Scene()
     scene.run(60, heard=True)
-    add(scene.blame.named, now_ms=scene.now_ms)
+    add(scene.rejections.named, now_ms=scene.now_ms)
     scene.run(1, heard=True)
     assert scene.found is None
 

@@ -15,7 +15,7 @@ from exporter.decoding.batch_stats import BatchStats
 from exporter.feeds.calendar import Calendar, Plan, Schedule
 from exporter.feeds.divergence import Divergence
 from exporter.feeds.event_time import EventTimeWatermark
-from exporter.feeds.rejections import Blame, Traffic
+from exporter.feeds.rejections import FeedRejections, Traffic
 from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, StateTracker
 from exporter.feeds.symbols import Coverage, NoSymbolSelector, ShownSymbols, SymbolCounts, SymbolSelector
 from exporter.model import Anomaly, Arrival, FeedKey, Partition, Rejected
@@ -58,7 +58,6 @@ class FeedHealth:
         "_rule",
         "_schedule",
         "_watermark",
-        "blame",
         "coverage",
         "divergence",
         "freshness",
@@ -66,6 +65,7 @@ class FeedHealth:
         "plan",
         "price_activity",
         "quality",
+        "rejections",
         "shown_symbols",
         "symbols",
         "tracker",
@@ -82,7 +82,7 @@ class FeedHealth:
         self.symbols: SymbolCounts | None = None
         self.shown_symbols: ShownSymbols | None = None
         self.divergence: Divergence | None = None
-        self.blame = Blame()
+        self.rejections = FeedRejections()
         self.tracker = StateTracker(0)
         self.is_expected = expected is not None
         self._names = _names(config.feeds.symbols)
@@ -163,7 +163,7 @@ class FeedHealth:
         self._began_ms, self._evaluated_ms = min(self._began_ms, now_ms), min(self._evaluated_ms, now_ms)
         for analyzer in self.analyzers:
             analyzer.set_back(now_ms)
-        for part in (self.price_activity, self.coverage, self.blame, self.tracker):
+        for part in (self.price_activity, self.coverage, self.rejections, self.tracker):
             part.set_back(now_ms)
 
     @property
@@ -183,7 +183,7 @@ class FeedHealth:
 
     def reject(self, rejected: Rejected, partition: Partition, offset: int, now_ms: int) -> None:
         """Add a rejected record that names the feed."""
-        self.blame.named.add(rejected, partition, offset, now_ms)
+        self.rejections.named.add(rejected, partition, offset, now_ms)
 
     @property
     def is_active(self) -> bool:
@@ -194,7 +194,7 @@ class FeedHealth:
         """End the evaluation: the feed is read elsewhere, so its state here is over."""
         for analyzer in self.analyzers:
             analyzer.release()
-        self.blame = Blame()
+        self.rejections = FeedRejections()
         self.tracker = StateTracker(0)
 
     @property
@@ -210,10 +210,10 @@ class FeedHealth:
 
     def rejected(self, topics: Sequence[Traffic], now_ms: int) -> str:
         """Return a text about rejected records of an overdue feed within its limit; empty when there are none."""
-        found = self.blame.found(self.freshness.silent_limit_ms, topics, now_ms)
+        found = self.rejections.find(self.freshness.silent_limit_ms, topics, now_ms)
         if found is None:
             return ""
-        whose = "its records" if found is self.blame.named else "records of its topic that name no feed"
+        whose = "its records" if found is self.rejections.named else "records of its topic that name no feed"
         return f"{whose} are rejected: {found}"
 
     def evaluate(self, seen_ms: Mapping[str, int], context: HealthContext, now_ms: int) -> Diagnosis:
@@ -224,7 +224,7 @@ class FeedHealth:
         # As of the time when the feed last sent: a silent feed misses no symbols.
         if freshness.last_sent_ms != self._evaluated_ms:
             self._evaluated_ms = freshness.last_sent_ms
-            self.blame.hear(freshness.last_sent_ms, context.topics, now_ms)
+            self.rejections.update(freshness.last_sent_ms, context.topics, now_ms)
             self.symbols = self.coverage.evaluate(seen_ms, freshness.last_sent_ms)
         diagnosis = self.tracker.step(self._inputs(context, now_ms), now_ms)
         self.price_activity.note_change(self.quality.last_price_change_ms)

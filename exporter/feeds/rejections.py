@@ -133,35 +133,35 @@ class Traffic:
         return self.rejected_ratio >= WARNED_RATIO and now_ms - self.rejections.last_ms <= WARNED_MS
 
 
-class Blame:
+class FeedRejections:
     """The rejected records that may explain the silence of one feed. `named` are those that name it."""
 
-    __slots__ = ("_began_ms", "_heard_ms", "_strays_at_first", "_strays_when_heard", "named")
+    __slots__ = ("_began_ms", "_sent_ms", "_strays_at_first", "_strays_when_sent", "named")
 
     def __init__(self) -> None:
         self.named = Rejections()
         self._began_ms = 0
-        self._heard_ms = 0
+        self._sent_ms = 0
         self._strays_at_first = 0
-        self._strays_when_heard = 0
+        self._strays_when_sent = 0
 
-    def hear(self, sent_ms: int, topics: Sequence[Traffic], now_ms: int) -> None:
+    def update(self, sent_ms: int, topics: Sequence[Traffic], now_ms: int) -> None:
         """Note, once a second, when the feed last sent: records rejected until then explain no later silence."""
-        if sent_ms == self._heard_ms:
+        if sent_ms == self._sent_ms:
             return
-        self._heard_ms = sent_ms
-        self._strays_when_heard = _strays(topics)
+        self._sent_ms = sent_ms
+        self._strays_when_sent = _strays(topics)
         if self.named.total:
             self.named = Rejections()
         if not self._began_ms:
-            self._began_ms, self._strays_at_first = now_ms, self._strays_when_heard
+            self._began_ms, self._strays_at_first = now_ms, self._strays_when_sent
 
     def set_back(self, now_ms: int) -> None:
         """Let no time be later than `now_ms`: the clock was set back."""
-        self._began_ms, self._heard_ms = min(self._began_ms, now_ms), min(self._heard_ms, now_ms)
+        self._began_ms, self._sent_ms = min(self._began_ms, now_ms), min(self._sent_ms, now_ms)
         self.named.set_back(now_ms)
 
-    def found(self, limit_ms: int, topics: Sequence[Traffic], now_ms: int) -> Rejections | None:
+    def find(self, limit_ms: int, topics: Sequence[Traffic], now_ms: int) -> Rejections | None:
         """Return the rejected records of the last `limit_ms` that may be the feed's; None when there are none."""
         strays = [topic.strays for topic in topics if self._may_concern(topic, limit_ms, now_ms)]
         newest = max((self.named, *strays), key=lambda each: each.last_ms)
@@ -170,11 +170,11 @@ class Blame:
     def _may_concern(self, topic: Traffic, limit_ms: int, now_ms: int) -> bool:
         if now_ms - topic.valid_ms > limit_ms:
             return True
-        if not self._heard_ms:
+        if not self._sent_ms:
             return False
-        since, before = topic.strays.total - self._strays_when_heard, self._strays_when_heard - self._strays_at_first
-        heard_for_ms = max(1, self._heard_ms - self._began_ms)
-        return since * heard_for_ms > RISEN * before * (now_ms - self._heard_ms)
+        since, before = topic.strays.total - self._strays_when_sent, self._strays_when_sent - self._strays_at_first
+        sent_for_ms = max(1, self._sent_ms - self._began_ms)
+        return since * sent_for_ms > RISEN * before * (now_ms - self._sent_ms)
 
 
 def _strays(topics: Iterable[Traffic]) -> int:

@@ -17,7 +17,7 @@ from exporter.config.schema import CalendarRule, Thresholds
 from exporter.decoding.batch import Batch, Message
 from exporter.decoding.batch_stats import BatchStats
 from exporter.feeds.calendar import Calendar, Plan, Schedule
-from exporter.feeds.rejections import Blame, Traffic
+from exporter.feeds.rejections import FeedRejections, Traffic
 from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, Silence, StateTracker, survey
 from exporter.model import Arrival, FeedKey, Partition, Reason, Rejected
 
@@ -105,7 +105,7 @@ class Watched:
         self.freshness = Freshness(silence_policy(rule))
         self.price_activity = PriceActivity(frozen_policy(rule))
         self.schedule = schedule
-        self.blame = Blame()
+        self.rejections = FeedRejections()
         self.tracker = StateTracker(now_ms)
         self.symbols = 0
         self.price = 0
@@ -202,7 +202,7 @@ class Sidecar:
         if not record.names:
             self._traffic[topic].strays.add(rejected, *place)
         elif record.feed in self.feeds:
-            self.feeds[record.feed].blame.named.add(rejected, *place)
+            self.feeds[record.feed].rejections.named.add(rejected, *place)
 
     def _look(self, topic: str, now_ms: int) -> None:
         """Compare our position with the end of the partition."""
@@ -225,8 +225,8 @@ class Sidecar:
 
     def _rejected(self, known: Watched, now_ms: int) -> str:
         topics = (self._traffic[known.topic],)
-        known.blame.hear(known.freshness.last_sent_ms, topics, now_ms)
-        return str(known.blame.found(known.freshness.silent_limit_ms, topics, now_ms) or "")
+        known.rejections.update(known.freshness.last_sent_ms, topics, now_ms)
+        return str(known.rejections.find(known.freshness.silent_limit_ms, topics, now_ms) or "")
 
     def _facts(self, known: Watched, plan: Plan, silence: Silence, now_ms: int) -> HealthInputs:
         freshness, topic = known.freshness, known.topic
