@@ -22,6 +22,7 @@ from exporter.instrument.exposition import TEXT, render
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
 from exporter.source.handler import Handler
+from tests.support.waiting import eventually
 
 ROOT = str(Path(exporter.__file__).parent) + "/"
 PARTITION = Partition("ticker-data.korea", 0)
@@ -85,9 +86,9 @@ class Sidecar:
         self._written = 0
         self.source.open(self.app.loop)
         self.app.loop.publisher.advance()
+        eventually(self._is_open, 5.0)
         for _ in range(WARM_RECORDS):
             self.turn(1)
-            time.sleep(0.01)  # the channel opens in a thread of its own
 
     def turn(self, records: int) -> None:
         """Take so many records."""
@@ -98,6 +99,15 @@ class Sidecar:
         """Return the moves of a turn in which nothing is due by the clock."""
         turns = [traced(lambda: self.turn(records)) for _ in range(5)]
         return min(turns, key=len)
+
+    def _is_open(self) -> bool:
+        """Take a turn; return whether the channel is open, which a thread of its own does."""
+        self.turn(1)
+        return self.app.loop.publisher.busy_seconds() == 0
+
+    def close(self) -> None:
+        """End the thread of the publisher."""
+        self.app.loop.publisher.close(5.0)
 
     def _record(self) -> Record:
         now_ms, self._written = time.time_ns() // 1_000_000, self._written + 1
@@ -142,15 +152,17 @@ def subjects() -> dict[str, list[Move]]:
     queries = sidecar.app.queries
     render(queries.collect(), TEXT)
     sidecar.turn(1)
-    return {
+    found = {
         "a record in a turn of its own": one,
         "one more record in a turn": added(two, one),
-        "a scrape, one feed changed": traced(lambda: render(queries.collect(), TEXT)),
+        "a scrape with one changed feed": traced(lambda: render(queries.collect(), TEXT)),
         "a symbol, by its page": traced(lambda: list(queries.symbols(FEED, "", 1).rows)),
         "a configuration key": traced(
             lambda: loader.load(None, {}, {"input.live_age": "30s"}, hostname="box", read_file=str)
         ),
     }
+    sidecar.close()
+    return found
 
 
 def main(arguments: list[str]) -> None:
