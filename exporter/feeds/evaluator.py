@@ -65,13 +65,13 @@ class Evaluator:
         is_reachable: bool,
         is_sole_reader: bool,
     ) -> Iterator[None]:
-        ours = feeds if is_sole_reader else [feed for feed in feeds if feed.is_here]
-        yield from self._after_pause(feeds, ours, topics, now_ms)
-        silence = yield from _silences(ours, topics, now_ms)
-        begin = self._next if self._next < len(ours) else 0
+        evaluated = feeds if is_sole_reader else [feed for feed in feeds if feed.is_here]
+        yield from self._after_pause(feeds, evaluated, topics, now_ms)
+        silence = yield from _silences(evaluated, topics, now_ms)
+        begin = self._next if self._next < len(evaluated) else 0
         self._next = begin + FEEDS_PER_EVALUATION
         anywhere = _together(progress.values())
-        for feed in ours[begin : self._next]:
+        for feed in evaluated[begin : self._next]:
             here = _together(progress[each] for each in feed.partitions or feed.rejected_on if each in progress)
             seen = here if feed.is_here else anywhere
             around = HealthContext(
@@ -96,17 +96,17 @@ class Evaluator:
             self._rejected.discard(feed)
 
     def _after_pause(
-        self, feeds: Sequence[Feed], ours: Sequence[Feed], topics: Mapping[str, Traffic], now_ms: int
+        self, feeds: Sequence[Feed], evaluated: Sequence[Feed], topics: Mapping[str, Traffic], now_ms: int
     ) -> Iterator[None]:
         """Restart grace periods after a pause, and end the evaluation of feeds that may be owned elsewhere now."""
         since_ms, self._evaluated_ms = now_ms - self._evaluated_ms, now_ms
         if since_ms < 0:
             yield from _set_back(feeds, topics, now_ms)
         if not 0 <= since_ms <= PAUSE_MS:
-            for feed in ours:
+            for feed in evaluated:
                 feed.health.restart_grace(now_ms)
                 yield
-        if len(ours) == len(feeds):
+        if len(evaluated) == len(feeds):
             return
         for feed in feeds:
             if feed.health.is_active and not feed.is_here:
