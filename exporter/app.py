@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -33,15 +34,16 @@ from exporter.publishing.channels.idempotent import CountingProducer, Idempotent
 from exporter.publishing.channels.kafka import Frames
 from exporter.publishing.channels.null import NullChannel
 from exporter.publishing.channels.transactional import TransactionalChannel
-from exporter.publishing.publisher import Publisher
+from exporter.publishing.publisher import Group, Publisher
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock, SystemClock
 from exporter.runtime.logs import LogCounter
 from exporter.runtime.threads import Guard, Start, ThreadDied
 from exporter.runtime.version import version
-from exporter.runtime.worker import ThreadWorker
+from exporter.runtime.worker import ThreadWorker, Worker
 from exporter.source.consumer import KafkaSource
 from exporter.source.isolation import Isolation
+from exporter.source.source import Source
 from exporter.status import SidecarStatus
 from exporter.store.store import NullStore, Store
 from exporter.web.hosts import Access
@@ -74,19 +76,15 @@ class App:
             Isolation(partial(clients.isolated_properties, config)),
             self._unreachable,
         )
-        channel = _channel(config, source, registry)
-        output = config.output
-        events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
         self.store = _store(config, registry, self.start_thread)
-        self.loop = Loop(
+        self.loop = make_loop(
+            config,
             source,
-            _analysis(config, events),
-            _publisher(config, channel, source, clock, events),
+            _channel(config, source, registry),
             self.store,
-            Evaluator(comparison(config)),
-            summary_interval=config.output.summary_interval,
+            clock,
+            ThreadWorker("publisher"),
             until_caught_up=until_caught_up,
-            clock=clock,
         )
         self.status = SidecarStatus(self.loop, clock)
         metrics = SidecarMetrics(config, self.status, source.counts, self._logs, version())
@@ -140,6 +138,42 @@ class App:
         self.stop()
 
 
+class GroupMember(Source, Group, Protocol):
+    """A source of records that is a member of a consumer group, as `KafkaSource` is."""
+
+
+def make_loop(
+    config: Config,
+    source: GroupMember,
+    channel: Channel,
+    store: Store,
+    clock: Clock,
+    worker: Worker,
+    *,
+    until_caught_up: bool = False,
+) -> Loop:
+    """Return the loop that reads from `source` and publishes to `channel`; the clock is its only time.
+
+    Blocking calls of the channel run on `worker`.
+    """
+    output = config.output
+    events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
+
+    def report(event: Event, trouble: str) -> Event | None:
+        return events.given_up(event, trouble, utc_text(clock.now_ms()))
+
+    return Loop(
+        source,
+        _analysis(config, events),
+        Publisher(channel, source, Backlog(output.backlog), output.commit_interval, clock, worker, report),
+        store,
+        Evaluator(comparison(config)),
+        summary_interval=output.summary_interval,
+        until_caught_up=until_caught_up,
+        clock=clock,
+    )
+
+
 def _analysis(config: Config, events: EventFactory) -> Analysis:
     table = FeedTable(
         config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude), health_factory(config)
@@ -155,15 +189,6 @@ def _analysis(config: Config, events: EventFactory) -> Analysis:
         live_age_seconds=config.input.live_age,
         keep_updates=config.redis.url is not None,
     )
-
-
-def _publisher(config: Config, channel: Channel, source: KafkaSource, clock: Clock, events: EventFactory) -> Publisher:
-    backlog, interval = Backlog(config.output.backlog), config.output.commit_interval
-
-    def report(event: Event, trouble: str) -> Event | None:
-        return events.given_up(event, trouble, utc_text(clock.now_ms()))
-
-    return Publisher(channel, source, backlog, interval, clock, ThreadWorker("publisher"), report)
 
 
 def _store(config: Config, registry: CollectorRegistry, start: Start) -> Store:
