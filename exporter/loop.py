@@ -151,10 +151,7 @@ class Loop:
     def _evaluate(self, now_ms: int) -> None:
         """Evaluate the progress of partitions and the health of feeds."""
         ends, is_paused = self.source.high_watermarks(self.analysis.partitions), self.source.paused
-        progress = {
-            partition: owned.evaluate(ends.get(partition, 0), is_paused, now_ms)
-            for partition, owned in self.analysis.partitions.items()
-        }
+        progress = self.analysis.progress(ends, is_paused, now_ms)
         topics = self.analysis.traffic(now_ms)
         self._evaluator.evaluate(
             list(self.analysis.table.feeds.values()),

@@ -8,7 +8,7 @@ again, its numbers are not. From there on it is new. Owned by the loop thread; t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from exporter.assignments import Assignments, Turn
 from exporter.decoding.batch import Batch
@@ -18,7 +18,7 @@ from exporter.decoding.named_feed import named_feed
 from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
 from exporter.feeds.feed import Feed, PartitionFeed, Window
-from exporter.feeds.partitions import AssignedPartition
+from exporter.feeds.partitions import AssignedPartition, PartitionProgress
 from exporter.feeds.rejections import RejectionLog
 from exporter.feeds.table import FeedTable
 from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
@@ -206,6 +206,15 @@ class Analysis(Assignments):
             return False
         topic.records += 1
         return True
+
+    def progress(
+        self, ends: Mapping[Partition, int], is_paused: bool, now_ms: int
+    ) -> dict[Partition, PartitionProgress]:
+        """Evaluate the assigned partitions, once a second, and return the progress on each."""
+        return {
+            partition: owned.evaluate(ends.get(partition, 0), is_paused, now_ms, self._live_age_ms)
+            for partition, owned in self.partitions.items()
+        }
 
     def take_updates(self) -> list[SymbolUpdate]:
         """Return the symbol updates since the last call."""

@@ -96,6 +96,7 @@ def test_a_feed_that_is_still_silent_after_a_pause_is_found() -> None:
 
 
 YEAR_MS = 365 * 86_400_000
+LIVE_AGE_MS = 60_000
 # How far the clock jumps, one after another: wrong from the start and set right, ahead and back, and back for good.
 JUMPS = [(56 * YEAR_MS,), (30 * YEAR_MS, -30 * YEAR_MS), (-3 * YEAR_MS,), (-NOW_MS + 10_000, NOW_MS), (-40_000,)]
 
@@ -140,10 +141,24 @@ def test_prices_that_rest_since_the_clock_was_set_back_are_frozen() -> None:
 
 def test_a_partition_stands_from_when_the_clock_was_set_back_on() -> None:
     partition = AssignedPartition(start(START, 5), 0, TopicCounts())
-    assert partition.evaluate(5, False, NOW_MS).stalled_since_ms == NOW_MS
+    assert partition.evaluate(5, False, NOW_MS, LIVE_AGE_MS).stalled_since_ms == NOW_MS
     earlier = NOW_MS - YEAR_MS
-    stalls = [partition.evaluate(5, False, earlier + late).stalled_since_ms for late in (0, 1000)]
+    stalls = [partition.evaluate(5, False, earlier + late, LIVE_AGE_MS).stalled_since_ms for late in (0, 1000)]
     assert stalls == [earlier, earlier]
+
+
+def test_a_partition_of_which_old_records_are_read_with_more_behind_them_is_catching_up() -> None:
+    partition = AssignedPartition(start(START, 0), 0, TopicCounts())
+    partition.next_offset = 5
+    for last_record_ms, end, is_catching_up in (
+        (NOW_MS - LIVE_AGE_MS - 1, 9, True),
+        (NOW_MS - LIVE_AGE_MS, 9, False),
+        (NOW_MS - LIVE_AGE_MS - 1, 5, False),
+        (0, 9, False),  # a record without a stamp
+    ):
+        partition.last_record_ms = last_record_ms
+        progress = [partition.evaluate(end, False, NOW_MS, LIVE_AGE_MS) for _ in range(2)]
+        assert progress[-1].is_catching_up is is_catching_up
 
 
 def test_a_feed_that_goes_to_another_replica_takes_its_state_along() -> None:

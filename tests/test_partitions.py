@@ -5,6 +5,7 @@ from exporter.kafka.positions import Position, Start
 from tests.support.analysis import NOW_MS
 
 FREE = PartitionProgress()
+LIVE_AGE_MS = 60_000
 
 
 def partition(target: int = 0) -> AssignedPartition:
@@ -14,9 +15,9 @@ def partition(target: int = 0) -> AssignedPartition:
 
 def test_a_partition_catches_up_until_it_is_read_to_its_end_at_assignment() -> None:
     owned = partition(target=2)
-    assert owned.evaluate(5, False, NOW_MS).is_catching_up
+    assert owned.evaluate(5, False, NOW_MS, LIVE_AGE_MS).is_catching_up
     owned.next_offset = 2
-    assert not owned.evaluate(5, False, NOW_MS).is_catching_up
+    assert not owned.evaluate(5, False, NOW_MS, LIVE_AGE_MS).is_catching_up
 
 
 def test_transaction_markers_at_the_end_count_as_read() -> None:
@@ -26,36 +27,36 @@ def test_transaction_markers_at_the_end_count_as_read() -> None:
     assert owned.is_catching_up
     owned.exhausted(2)
     assert (owned.offset, owned.is_catching_up) == (2, False)
-    assert owned.evaluate(2, False, NOW_MS) == FREE
+    assert owned.evaluate(2, False, NOW_MS, LIVE_AGE_MS) == FREE
 
 
 def test_a_partition_stalls_from_the_evaluation_on_at_which_it_no_longer_advances() -> None:
     owned = partition()
-    assert owned.evaluate(5, False, NOW_MS).stalled_since_ms == NOW_MS
-    assert owned.evaluate(5, False, NOW_MS + 1000).stalled_since_ms == NOW_MS
+    assert owned.evaluate(5, False, NOW_MS, LIVE_AGE_MS).stalled_since_ms == NOW_MS
+    assert owned.evaluate(5, False, NOW_MS + 1000, LIVE_AGE_MS).stalled_since_ms == NOW_MS
     owned.next_offset = 1
-    assert owned.evaluate(5, False, NOW_MS + 2000).stalled_since_ms == NOW_MS + 2000
+    assert owned.evaluate(5, False, NOW_MS + 2000, LIVE_AGE_MS).stalled_since_ms == NOW_MS + 2000
     owned.next_offset = 5
-    assert owned.evaluate(5, False, NOW_MS + 3000) == FREE
+    assert owned.evaluate(5, False, NOW_MS + 3000, LIVE_AGE_MS) == FREE
 
 
 def test_an_end_that_was_never_fetched_is_unknown_unless_the_partition_is_exhausted() -> None:
     owned = partition()
     for unknown in (0, -1001):
-        assert (owned.evaluate(unknown, False, NOW_MS), owned.end) == (FREE, None)
+        assert (owned.evaluate(unknown, False, NOW_MS, LIVE_AGE_MS), owned.end) == (FREE, None)
     owned.exhausted(0)
-    assert (owned.evaluate(0, False, NOW_MS), owned.end) == (FREE, 0)
+    assert (owned.evaluate(0, False, NOW_MS, LIVE_AGE_MS), owned.end) == (FREE, 0)
 
 
 def test_while_reading_is_paused_there_may_be_more_to_read() -> None:
     owned = partition()
-    assert owned.evaluate(0, True, NOW_MS).stalled_since_ms == NOW_MS
+    assert owned.evaluate(0, True, NOW_MS, LIVE_AGE_MS).stalled_since_ms == NOW_MS
 
 
 def test_a_partition_is_behind_once_two_evaluations_found_more_to_read() -> None:
     """Until it was evaluated, it counts as behind."""
     owned, found = partition(), []
     for high_watermark in (0, 5, 5, 0, 5):
-        owned.evaluate(high_watermark, False, NOW_MS)
+        owned.evaluate(high_watermark, False, NOW_MS, LIVE_AGE_MS)
         found.append(owned.is_behind)
     assert found == [False, False, True, False, False]

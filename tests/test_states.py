@@ -59,6 +59,8 @@ LISTENING = "the sidecar has just begun to listen"
         (GONE._replace(stalled_since_ms=NOW_MS - STALLED_OVERDUE_MS), FeedState.SIDECAR_STALLED,
          "the partition grows, the sidecar has not advanced for 5.0 s"),
         (GONE._replace(stalled_since_ms=NOW_MS - STALLED_OVERDUE_MS + 1), FeedState.SILENT, SILENCE),
+        (GONE._replace(stalled_since_ms=NOW_MS - STALLED_MS, is_reachable=False), FeedState.UNKNOWN,
+         "the broker does not answer"),
         (FINE._replace(stalled_since_ms=NOW_MS - STALLED_MS + 1), FeedState.OK, ""),
         (FINE._replace(stalled_since_ms=NOW_MS - STALLED_MS), FeedState.SIDECAR_STALLED,
          "the partition grows, the sidecar has not advanced for 30 s"),

@@ -125,11 +125,12 @@ class AssignedPartition:
         """Note that the broker has no record at or after an offset."""
         self._exhausted_at = offset
 
-    def evaluate(self, high_watermark: int, is_paused: bool, now_ms: int) -> PartitionProgress:
+    def evaluate(self, high_watermark: int, is_paused: bool, now_ms: int, live_age_ms: int) -> PartitionProgress:
         """Compare the offset with the end, once a second, and return the progress.
 
         A watermark of 0 or less is unknown, unless the partition is known to be exhausted. While reading is paused the
-        end is not fetched either, so that there may be more.
+        end is not fetched either, so that there may be more. While the partition is behind, and records older than
+        `live_age_ms` are read, it is catching up: after a stall or an outage as after the assignment.
         """
         is_known = high_watermark > 0 or self._exhausted_at is not None
         self.end = max(0, high_watermark) if is_known else None
@@ -142,4 +143,5 @@ class AssignedPartition:
         elif offset != self._evaluated_offset or not 0 < self.stalled_since_ms <= now_ms:  # later: clock was set back
             self.stalled_since_ms = now_ms
         self._evaluated_offset = offset
-        return PartitionProgress(self.stalled_since_ms, self.is_catching_up)
+        is_late = self.is_behind and 0 < self.last_record_ms < now_ms - live_age_ms
+        return PartitionProgress(self.stalled_since_ms, self.is_catching_up or is_late)

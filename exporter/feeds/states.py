@@ -3,7 +3,7 @@
 | state | when | what to look at |
 |---|---|---|
 | maintenance | the calendar says that the feed may be silent | nothing |
-| sidecar_stalled | the partition grows and is not read: for 30 s, or for 5 s while the feed is overdue | this sidecar |
+| sidecar_stalled | a broker answers, a partition grows and is not read: for 30 s, for 5 s if overdue | this sidecar |
 | silent | nothing was sent for longer than the limit; `scope`: by this feed, on this topic, anywhere | the collector |
 | rejected | it sends, but for longer than the limit all its records were rejected | the collector's format |
 | frozen | it sends, but for longer than the limit no price has changed and there was no trade | the exchange |
@@ -139,7 +139,8 @@ def diagnose(inputs: HealthInputs, now_ms: int) -> Diagnosis:
         return Diagnosis(FeedState.MAINTENANCE, (inputs.planned,))
     quiet_ms = now_ms - max(inputs.last_sent_ms, inputs.expected_since_ms)
     is_overdue = inputs.last_sent_ms == 0 or quiet_ms > inputs.silent_limit_ms
-    if inputs.is_stalled(now_ms, STALLED_OVERDUE_MS if is_overdue else STALLED_MS):
+    # Without a broker nothing can be read, and events that cannot be published either pause reading after a while.
+    if inputs.is_reachable and inputs.is_stalled(now_ms, STALLED_OVERDUE_MS if is_overdue else STALLED_MS):
         standing = _for(now_ms - inputs.stalled_since_ms)
         return Diagnosis(FeedState.SIDECAR_STALLED, (f"the partition grows, the sidecar has not advanced {standing}",))
     if is_overdue:
