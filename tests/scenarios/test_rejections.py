@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from exporter.feeds.states import CALM_MS, FeedState, Scope
-from exporter.model import Reason
+from tests.scenarios.collectors import Collector
 from tests.scenarios.test_failures import (
     BITHUMB,
     BOOKS,
     FEEDS,
     HOUR,
+    LONG,
     OKX,
     UPBIT,
     assert_cleared,
@@ -19,7 +20,7 @@ from tests.scenarios.test_failures import (
     limit_ms,
     market,
 )
-from tests.scenarios.world import Collector, World
+from tests.scenarios.world import World
 
 OK, SILENT, REJECTED, UNKNOWN = FeedState.OK, FeedState.SILENT, FeedState.REJECTED, FeedState.UNKNOWN
 
@@ -31,7 +32,7 @@ def collector_of(world: World, feed: str) -> Collector:
 def break_format(world: World, feed: str, *, names: bool) -> int:
     """Let all be rejected that a collector sends from now on, and return the time."""
     collector = collector_of(world, feed)
-    collector.rejected_for, collector.names_feed = Reason.MISSING_FIELD, names
+    collector.garbage = "no_data" if names else "no_exchange"
     return world.now_ms
 
 
@@ -43,11 +44,11 @@ def test_a_collector_that_changes_its_format_is_named_until_it_changes_it_back(f
     limit, broke_ms = limit_ms(world, feed), break_format(world, feed, names=names)
     world.run(2 * limit / 1000)
     assert_named(world, feed, REJECTED, broke_ms, limit)
-    (reason,) = world.watched(feed).tracker.diagnosis.reasons
+    (reason,) = world.health(feed).diagnosis.reasons
     assert reason.startswith("no valid batch for ")
     assert "missing_field, for example " in reason
-    world.run(HOUR)
-    collector_of(world, feed).rejected_for, mended_ms = None, world.now_ms
+    world.run(LONG)
+    collector_of(world, feed).garbage, mended_ms = "", world.now_ms
     assert_cleared(world, feed, mended_ms)
     assert limit_ms(world, feed) == pytest.approx(limit, rel=0.5)
     assert_only_ok(world, *(one for one in FEEDS if one != feed))
@@ -57,20 +58,16 @@ def test_a_collector_that_changes_its_format_is_named_until_it_changes_it_back(f
 def test_a_feed_of_which_some_records_are_valid_is_ok(names: bool) -> None:
     world = market()
     broke_ms = break_format(world, UPBIT, names=names)
-    collector_of(world, UPBIT).rejected_ratio = 0.25
-    world.run(HOUR)
+    collector_of(world, UPBIT).garbage_ratio = 0.25
+    world.run(LONG)
     assert world.states(UPBIT, broke_ms) == [OK]
     assert_only_ok(world, BITHUMB, OKX, BOOKS)
 
 
-@pytest.mark.parametrize("names", [True, False])
-def test_records_of_another_feed_that_are_rejected_do_not_hide_that_a_collector_died(names: bool) -> None:
-    """All of them, or the third that has always been; it is not the topic that is silent, as the other sends."""
+def test_another_feed_whose_records_are_all_rejected_does_not_hide_that_a_collector_died() -> None:
+    """They name their feed; the topic is not silent, as something comes on it."""
     world = market()
-    break_format(world, BITHUMB, names=names)
-    if not names:
-        collector_of(world, BITHUMB).rejected_ratio = 0.3
-        world.run(HOUR / 2)
+    break_format(world, BITHUMB, names=True)
     died_ms, collector_of(world, UPBIT).is_running = world.now_ms, False
     world.run(120)
     assert world.states(UPBIT, died_ms) == [OK, SILENT]
@@ -78,13 +75,26 @@ def test_records_of_another_feed_that_are_rejected_do_not_hide_that_a_collector_
     assert_only_ok(world, OKX, BOOKS)
 
 
+def test_records_of_another_feed_that_were_always_rejected_in_part_do_not_hide_that_a_collector_died() -> None:
+    """They name no feed, and may be of any; the topic is not silent, as the other feed sends."""
+    other = Collector(BITHUMB, 100)
+    other.garbage, other.garbage_ratio = "no_exchange", 0.3
+    world = World(Collector(UPBIT), other)
+    world.run(HOUR / 3)
+    died_ms, collector_of(world, UPBIT).is_running = world.now_ms, False
+    world.run(120)
+    assert world.states(UPBIT, died_ms) == [OK, SILENT]
+    assert world.scope(UPBIT) is Scope.FEED
+    assert_only_ok(world, BITHUMB)
+
+
 def test_a_second_collector_of_the_feed_that_breaks_too_is_no_silence() -> None:
     """Half of what the feed sent was unreadable for an hour, beside a feed that goes on."""
     world = market()
     break_format(world, UPBIT, names=False)
-    collector_of(world, UPBIT).rejected_ratio = 0.5
-    world.run(HOUR)
-    collector_of(world, UPBIT).rejected_ratio, broke_ms = 1.0, world.now_ms
+    collector_of(world, UPBIT).garbage_ratio = 0.5
+    world.run(LONG)
+    collector_of(world, UPBIT).garbage_ratio, broke_ms = 1.0, world.now_ms
     world.run(120)
     assert world.states(UPBIT, broke_ms) == [OK, REJECTED]
 
@@ -126,8 +136,8 @@ def test_a_partition_that_moves_takes_the_state_along(names: bool) -> None:
     world.run(300)
     first, moved_ms = world.sidecars[0], world.now_ms
     topic = collector_of(world, UPBIT).topic
-    world.sidecars.append(world.sidecar(topic))
-    first.release(topic)
+    first.source.leave(topic)
+    world.add_sidecar(topic)
     world.run(300)
     assert world.states(UPBIT, moved_ms) == [UNKNOWN, REJECTED]
     assert world.entered_ms(UPBIT, REJECTED) - moved_ms <= 30_000
@@ -141,11 +151,11 @@ def test_what_was_rejected_long_ago_is_no_news(names: bool) -> None:
     world = market()
     collector = collector_of(world, OKX)
     break_format(world, OKX, names=names)
-    old = collector.replays([world.now_ms - 86_400_000 + 1000 * second for second in range(600)])
-    collector.rejected_for = None
+    old = collector.replay([world.now_ms - 86_400_000 + 1000 * second for second in range(600)])
+    collector.garbage = ""
     died_ms, collector.is_running = world.now_ms, False
     waiting = iter(old)
-    world.run(120, lambda: world.write(collector.topic, [next(waiting)]))
+    world.run(120, lambda: world.broker.append(collector.topic, [next(waiting)]))
     assert world.states(OKX, died_ms) == [OK, SILENT]
 
 
@@ -155,9 +165,9 @@ def test_while_the_broker_is_away_nothing_is_known_of_what_was_rejected(names: b
     world = market()
     broke_ms = break_format(world, UPBIT, names=names)
     world.run(120)
-    world.is_broker_up = False
+    world.broker.is_up = False
     world.run(HOUR / 2)
-    world.is_broker_up = True
+    world.broker.is_up = True
     world.run(HOUR / 2)
     states = world.states(UPBIT, broke_ms)
     assert (states[:3], states[-1]) == ([OK, REJECTED, UNKNOWN], REJECTED)

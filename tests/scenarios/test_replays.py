@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import count, groupby
+from itertools import count, groupby, islice
 from random import Random
-from typing import NamedTuple
 
 import pytest
 
 from exporter.analyzers.latency import Latency
 from exporter.analyzers.message_age import MessageAge
-from exporter.feeds.comparison import NoComparison
-from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
 from exporter.feeds.states import FeedState
-from exporter.model import Anomaly, Record
-from tests.support.analysis import FIRST, KEY, NOW_MS, START, analysis, start, take
+from exporter.model import Anomaly, FeedKey
+from tests.scenarios.collectors import Written
+from tests.scenarios.world import ALL, World
 
+KEY = FeedKey("korea", "upbit", "ticker")
+TOPIC = "ticker-data.korea"
+NOW_MS = 1_760_343_000_000
 DAY_MS = 86_400_000
-MINUTES = 60
+MINUTES, HOUR = 60, 3600
+LIVE_SECONDS = 60
 SYMBOLS = [f"S{n}" for n in range(40)]
-
-
-class Told(NamedTuple):
-    """A batch as its collector wrote it, and when Kafka got it."""
-
-    record_ms: int
-    value: bytes
 
 
 class Market:
@@ -52,24 +47,23 @@ class Market:
 
 
 class Story:
-    """One feed that sends every second, and a sidecar that reads it and judges it once a second."""
+    """One feed that sends every second, and a sidecar that reads it."""
 
     def __init__(self, period_ms: int = 1000) -> None:
-        self.now_ms = NOW_MS
         self.period_ms = period_ms
         self.back_ms = 0  # how far the exchange's clock is behind
         self.market = Market(100.0)
-        self.states: list[FeedState] = []
-        self._analysis = analysis()
-        self._analysis.assign(FIRST, start(START, 0))
-        self.partition = self._analysis.partitions[FIRST]
-        self.partition.is_behind = False
-        self._offsets = count()
-        self._evaluator = Evaluator(NoComparison())
+        self.states: list[FeedState] = []  # of each second
+        self._world = World(start_ms=NOW_MS, step_ms=1000)
+        self._world.sidecars[0].source.join(TOPIC)
+
+    @property
+    def now_ms(self) -> int:
+        return self._world.now_ms
 
     @property
     def feed(self) -> Feed:
-        return self._analysis.table.feeds[KEY]
+        return self._world.sidecars[0].feeds[KEY]
 
     @property
     def anomalies(self) -> dict[Anomaly, int]:
@@ -96,31 +90,35 @@ class Story:
             last,
         )
 
-    def run(self, seconds: int, told: Iterable[Told] = ()) -> None:
+    def run(self, seconds: int, told: Iterable[Written] = ()) -> None:
         """Let time pass; each second the next of `told` is read, after what the feed sends."""
         others = iter(told)
         for _ in range(seconds):
-            self.now_ms += 1000
-            if self.now_ms % self.period_ms == 0:
-                self.read(Told(self.now_ms, self.market.batch(self.now_ms - self.back_ms, self.now_ms)))
-            for one, _ in zip(others, range(1), strict=False):
-                self.read(one)
-            feeds = list(self._analysis.table.feeds.values())
-            self._evaluator.evaluate(feeds, {}, self.now_ms, is_reachable=True, is_sole_reader=True)
-            self.states += [feed.health.state for feed in feeds]
+            self._world.run(1, lambda: self._write(others))
+            if KEY in self._world.sidecars[0].feeds:
+                self.states.append(self.feed.health.state)
 
-    def read(self, told: Told) -> None:
-        """Read a record, 20 ms after the second began."""
-        take(self._analysis, Record(FIRST, next(self._offsets), told.record_ms, told.value), now_ms=self.now_ms + 20)
+    def pause(self, seconds: int) -> None:
+        """Let time pass in which nothing is read."""
+        self._world.sidecars[0].source.rate = 0
+        self.run(seconds)
+        self._world.sidecars[0].source.rate = ALL
+
+    def _write(self, others: Iterator[Written]) -> None:
+        now_ms = self.now_ms
+        records = [*islice(others, 1)]
+        if now_ms % self.period_ms == 0:
+            records.insert(0, Written(now_ms, self.market.batch(now_ms - self.back_ms, now_ms)))
+        self._world.broker.append(TOPIC, records)
 
 
-def yesterday(story: Story, price: float, *, rewritten: bool, resent: bool) -> Iterator[Told]:
+def yesterday(story: Story, price: float, *, rewritten: bool, resent: bool) -> Iterator[Written]:
     """A day ago at another price: as Kafka got it then, or written again now, under its old time or as of now."""
     market = Market(price)
     for second in count():
         then_ms = story.now_ms - DAY_MS + second
         sent_ms = story.now_ms if resent else then_ms
-        yield Told(story.now_ms if rewritten else then_ms, market.batch(then_ms, sent_ms))
+        yield Written(story.now_ms if rewritten else then_ms, market.batch(then_ms, sent_ms))
 
 
 REPLAYS = [
@@ -153,12 +151,9 @@ def test_what_was_missed_while_nobody_read_is_compared_and_remembered() -> None:
     """It is old, but goes on where the last batch ended: so the first live batch after it is no jump."""
     story = Story()
     story.run(20 * MINUTES)
-    story.now_ms += 3600_000
-    story.partition.is_behind = True
-    missed_ms = range(story.now_ms - 3599_000, story.now_ms - 60_000, 1000)
-    for then_ms in missed_ms:
-        story.read(Told(then_ms, story.market.batch(then_ms, then_ms)))
-    assert story.feed.health.analyzer(Latency).catch_up == len(missed_ms)
+    story.pause(HOUR)
+    story.run(1)
+    assert story.feed.health.analyzer(Latency).catch_up == HOUR - LIVE_SECONDS
     assert story.feed.health.quality.prices() == story.market.prices
     story.run(MINUTES)
     assert story.anomalies == {}
@@ -189,7 +184,7 @@ def test_a_symbol_that_is_merely_quiet_is_no_replay() -> None:
     story.run(5 * MINUTES)
     quiet = {"target_currency": "QUIET", "timestamp": story.now_ms - 3600_000, "last": 5.0}
     batches = ({**KEY._asdict(), "timestamp_ms": story.now_ms, "data": [quiet]} for _ in count())
-    story.run(MINUTES, (Told(story.now_ms, json.dumps(batch).encode()) for batch in batches))
+    story.run(MINUTES, (Written(story.now_ms, json.dumps(batch).encode()) for batch in batches))
     assert story.feed.health.analyzer(Latency).catch_up == 0
     assert set(story.anomalies) <= {Anomaly.UNCHANGED_BATCH}
     assert story.feed.health.quality.prices()["QUIET"] == 5.0
@@ -200,5 +195,5 @@ def test_what_is_wrong_in_a_replay_by_itself_is_named_all_the_same() -> None:
     story.run(5 * MINUTES)
     rows = [{"target_currency": "S0", "timestamp": story.now_ms - DAY_MS, "last": -1.0}]
     told = json.dumps({**KEY._asdict(), "timestamp_ms": story.now_ms, "batch_size": 7, "data": rows}).encode()
-    story.run(1, [Told(story.now_ms, told)])
+    story.run(1, [Written(story.now_ms, told)])
     assert story.anomalies == {Anomaly.SIZE_MISMATCH: 1, Anomaly.INVALID_PRICE: 1}

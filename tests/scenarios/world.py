@@ -1,261 +1,199 @@
-"""A small world: collectors that write batches to partitions, and sidecars that read them and make diagnoses.
+"""A small world: collectors that write batches to partitions, and sidecars that read them.
 
-Everything goes by `World.now_ms`, second by second, or in longer steps for long stories. What goes wrong is an
-attribute that a test changes between runs.
+A sidecar is the product as `exporter.app` wires it; only the broker, the time and the thread of the publisher are
+made here. Everything goes by `World.now_ms`, second by second, or in longer steps for long stories. Faults are
+attributes that a test changes between runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import pairwise
-from random import Random
-from typing import NamedTuple
 
-from exporter.analyzers.freshness import Freshness, PriceActivity
-from exporter.analyzers.thresholds import frozen_policy, silence_policy, thresholds_of
-from exporter.config.schema import CalendarRule, Thresholds
-from exporter.decoding.batch import Batch, Message
-from exporter.decoding.batch_stats import BatchStats
-from exporter.feeds.calendar import Calendar, Plan, Schedule
-from exporter.feeds.rejections import FeedRejections, Traffic
-from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, Silence, StateTracker, survey
-from exporter.model import Arrival, FeedKey, Partition, Reason, Rejected
+from confluent_kafka import TopicPartition
+
+from exporter.app import make_loop
+from exporter.config.schema import Config, FeedsConfig, OutputConfig
+from exporter.events.factory import Event
+from exporter.feeds.feed import Feed
+from exporter.feeds.health import FeedHealth
+from exporter.feeds.states import Diagnosis, FeedState, Scope
+from exporter.kafka.positions import Position, Start
+from exporter.model import FeedKey, Partition, Record
+from exporter.publishing.channels.null import NullChannel
+from exporter.source.handler import Handler
+from exporter.status import SidecarStatus
+from exporter.store.store import NullStore
+from tests.fakes import ManualClock, ManualWorker
+from tests.scenarios.collectors import Collector, Written
 
 START_MS = 1_760_000_400_000  # 2025-10-09 09:00:00 UTC, a Thursday
-LIVE_AGE_MS = 60_000
-SYMBOLS = 40
-TAIL = 2000
+ALL = 1_000_000
 
 
-class Written(NamedTuple):
-    """One record of a partition; `price` and `symbols` stand for its rows.
+class Broker:
+    """The partitions, one for each topic, and what the group has committed.
 
-    A rejected one has a `reason`, and `names` its feed or does not.
+    In a log None is the marker of a transaction, which takes an offset and is not handed out.
     """
 
-    feed: FeedKey
-    record_ms: int
-    batch_ms: int
-    price: int
-    symbols: int
-    reason: Reason | None = None
-    names: bool = True
+    def __init__(self, topics: Iterable[str]) -> None:
+        self.is_up = True
+        self.is_transactional = False
+        self.logs: dict[str, list[Record | None]] = {topic: [] for topic in topics}
+        self.committed: dict[Partition, tuple[int, str | None]] = {}
+
+    def append(self, topic: str, records: Iterable[Written]) -> None:
+        """Append records to the partition of a topic."""
+        log, partition = self.logs.setdefault(topic, []), Partition(topic, 0)
+        for record_ms, value in records:
+            log.append(Record(partition, len(log), record_ms, value))
+        if self.is_transactional:
+            log.append(None)
 
 
-class Collector:
-    """Sends a batch of one feed every `period_ms`; each attribute may change while the world runs."""
+class MemorySource:
+    """A member of the group, as `KafkaSource` is.
 
-    def __init__(self, feed: str, period_ms: int = 1000, *, topic: str = "", is_random: bool = False) -> None:
-        self.feed = FeedKey(*feed.split(":"))
-        self.topic = topic or f"{self.feed.request_type}-data.{self.feed.region}"
-        self.period_ms = period_ms
-        self.is_running = True
-        self.is_market_moving = True
-        self.symbols = SYMBOLS
-        self.clock_ms = 0  # how far its clock is ahead
-        self.stamps_records = True  # false: the broker does
-        self.rejected_for: Reason | None = None  # why what it sends is rejected
-        self.rejected_ratio = 1.0
-        self.names_feed = True  # although what it sends is rejected
-        self._is_random = is_random
-        self._random = Random(feed)
-        self._next_ms = 0
-        self._price = 0
+    It takes `rate` records a turn from each partition, and none from those of `stuck` topics.
+    """
 
-    def begin(self, now_ms: int) -> None:
-        """Send the first batch within a period from now."""
-        self._next_ms = now_ms + self._random.randrange(self.period_ms)
+    trouble = ""
+    is_refused = False
+    subscribed = True
+    is_empty = False
 
-    def sends(self, now_ms: int) -> list[Written]:
-        """The batches that are due."""
-        due: list[Written] = []
-        while self._next_ms <= now_ms:
-            at_ms = self._next_ms
-            self._next_ms += round(self._random.expovariate(1 / self.period_ms)) if self._is_random else self.period_ms
-            if self.is_running:
-                due.append(self._batch(at_ms))
-        return due
+    def __init__(self, broker: Broker, clock: ManualClock, warm_start: int) -> None:
+        self.rate = ALL
+        self.stuck: set[str] = set()
+        self.paused = False
+        self.is_reachable = True
+        self.standing: list[str] = []
+        self.positions: dict[Partition, int] = {}
+        self._broker = broker
+        self._clock = clock
+        self._warm_start = warm_start
+        self._high_watermarks: dict[Partition, int] = {}
 
-    def replays(self, at_ms: Sequence[int]) -> list[Written]:
-        """Batches of these times."""
-        return [self._batch(one) for one in at_ms]
+    def open(self, handler: Handler) -> None:
+        """See Source."""
+        self._handler = handler
 
-    def _batch(self, at_ms: int) -> Written:
-        self._price += self.is_market_moving
-        event_time_ms = at_ms + self.clock_ms
-        is_rejected = self.rejected_for is not None and self._random.random() < self.rejected_ratio
-        return Written(
-            self.feed,
-            event_time_ms if self.stamps_records else at_ms,
-            event_time_ms,
-            self._price,
-            self.symbols,
-            self.rejected_for if is_rejected else None,
-            self.names_feed,
-        )
+    def join(self, *topics: str) -> None:
+        """Get the partitions of these topics, and begin where the group has left them, or at their ends."""
+        starts: dict[Partition, Start] = {}
+        for topic in topics:
+            partition, end = Partition(topic, 0), len(self._broker.logs.setdefault(topic, []))
+            position = Position.committed(*self._broker.committed.get(partition, (end, None)), self._clock.now_ms())
+            first = max(0, min(position.summarized, position.offset - self._warm_start))
+            starts[partition] = Start(position, first, end)
+            self.positions[partition] = first
+        self._handler.assigned(starts)
+
+    def leave(self, topic: str) -> None:
+        """Give the partition of a topic back."""
+        partition = Partition(topic, 0)
+        self._handler.revoked([partition])
+        del self.positions[partition]
+        self._high_watermarks.pop(partition, None)
+
+    @property
+    def is_sole_reader(self) -> bool:
+        """See Source."""
+        return all(Partition(topic, 0) in self.positions for topic in self._broker.logs)
+
+    def take(self, seconds: float) -> list[Record]:
+        """See Source."""
+        taken: list[Record] = []
+        if not self._broker.is_up:
+            self.is_reachable = False
+        if self.paused or not self._broker.is_up:
+            return taken
+        for partition, position in self.positions.items():
+            log = self._broker.logs[partition.topic]
+            records = log[position : position + self.rate] if partition.topic not in self.stuck else []
+            taken += [record for record in records if record is not None]
+            self.positions[partition] = position + len(records)
+            self._high_watermarks[partition] = len(log)
+            if self.positions[partition] == len(log):
+                self._handler.exhausted(partition, len(log))
+        self.is_reachable = self.is_reachable or bool(taken)  # as known to a client that waits for records
+        return taken
+
+    def pause(self) -> None:
+        """See Source."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """See Source."""
+        self.paused = False
+
+    def high_watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """See Source."""
+        return {each: self._high_watermarks[each] for each in partitions if self._high_watermarks.get(each)}
+
+    def close(self, seconds: float) -> bool:
+        """See Source."""
+        return True
+
+    def metadata(self) -> object:
+        """See Group."""
+        return "member"
+
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, Position]:
+        """See Group."""
+        found = {each: self._broker.committed[each] for each in partitions if each in self._broker.committed}
+        return {each: Position.committed(*commit, self._clock.now_ms()) for each, commit in found.items()}
+
+    def store(self, offsets: list[TopicPartition]) -> None:
+        """Commit, as the consumer does with what is stored."""
+        for each in offsets:
+            self._broker.committed[Partition(each.topic, each.partition)] = each.offset, each.metadata
 
 
-class Watched:
-    """What a sidecar knows of one feed."""
+class RecordingChannel(NullChannel):
+    """Keeps the events; takes none while it `is_stuck`, or the broker is away."""
 
-    def __init__(self, feed: FeedKey, topic: str, rule: Thresholds, schedule: Schedule, now_ms: int) -> None:
-        self.feed = feed
-        self.topic = topic
-        self.coverage = rule.coverage
-        self.freshness = Freshness(silence_policy(rule))
-        self.price_activity = PriceActivity(frozen_policy(rule))
-        self.schedule = schedule
-        self.rejections = FeedRejections()
-        self.tracker = StateTracker(now_ms)
-        self.symbols = 0
-        self.price = 0
-        self.changed_ms = 0
-        self.timeline: list[tuple[int, Diagnosis]] = [(now_ms, self.tracker.diagnosis)]
+    def __init__(self, broker: Broker, store: Callable[[list[TopicPartition]], None]) -> None:
+        super().__init__(store)
+        self.events: list[Event] = []
+        self.is_stuck = False
+        self._broker = broker
 
-    def observe(self, record: Written, arrival: Arrival) -> None:
-        """Take one record into account, as the analyzers do."""
-        region, exchange, request_type = record.feed
-        batch = Batch(exchange, region, request_type, record.batch_ms, [Message("A")])
-        self.freshness.observe(batch, BatchStats(batch), arrival)
-        if not arrival.is_live:
-            return
-        self.symbols = record.symbols
-        if record.price != self.price:
-            self.price, self.changed_ms = record.price, arrival.received_ms
-
-    def settle(self, facts: HealthInputs, now_ms: int) -> None:
-        """Let a second pass."""
-        diagnosis = self.tracker.step(facts, now_ms)
-        self.price_activity.note_change(self.changed_ms)
-        is_learning = diagnosis.state in (FeedState.OK, FeedState.UNKNOWN)
-        self.freshness.settle(is_learning)
-        self.price_activity.settle(is_learning)
-        if diagnosis[::2] != self.timeline[-1][1][::2]:
-            self.timeline.append((now_ms, diagnosis))
+    def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
+        """See Channel."""
+        if self.is_stuck or not self._broker.is_up:
+            return start, []
+        self.events += events[start:]
+        return super().send(events, start)
 
 
 class Sidecar:
-    """Reads the topics that it owns, and steps the state of every feed on them once a second."""
+    """One running sidecar, and the diagnoses that each of its feeds had: from when on, and which."""
 
-    def __init__(
-        self, world: World, topics: Sequence[str], rules: Sequence[Thresholds], calendar: Sequence[CalendarRule]
-    ) -> None:
-        self.positions: dict[str, int] = {}
-        self.is_paused = False
-        self.rate = 1_000_000  # records a second
-        self.feeds: dict[FeedKey, Watched] = {}
-        self._calendar = Calendar(calendar)
-        self._world = world
-        self._rules = rules
-        self._traffic: dict[str, Traffic] = {}
-        self._standing_ms: dict[str, int] = {}
-        self._is_catching_up: dict[str, bool] = {}
-        for topic in topics:
-            self.take(topic)
+    def __init__(self, config: Config, broker: Broker, clock: ManualClock) -> None:
+        self.source = MemorySource(broker, clock, config.input.warm_start)
+        self.channel = RecordingChannel(broker, self.source.store)
+        self.timelines: dict[FeedKey, list[tuple[int, Diagnosis]]] = {}
+        self._clock = clock
+        self._worker = ManualWorker(clock)
+        self.loop = make_loop(config, self.source, self.channel, NullStore(), clock, self._worker)
+        self.status = SidecarStatus(self.loop, clock)
+        self.source.open(self.loop)
 
-    def take(self, topic: str) -> None:
-        """Become the owner of a topic, and look at its last records without counting them."""
-        records = self._world.topics.setdefault(topic, [])
-        self.positions[topic] = len(records)
-        self._traffic[topic] = Traffic()
-        for record in records[-TAIL:]:
-            if record.reason is None:
-                self._feed(topic, record.feed).freshness.recall(record.record_ms)
+    @property
+    def feeds(self) -> dict[FeedKey, Feed]:
+        """All feeds that it knows."""
+        return self.loop.analysis.table.feeds
 
-    def release(self, topic: str) -> None:
-        """Lose a topic, and what is known of its feeds."""
-        del self.positions[topic]
-        self.feeds = {feed: known for feed, known in self.feeds.items() if known.topic != topic}
-
-    def rewind(self, topic: str) -> None:
-        """Read a topic from its beginning."""
-        self.positions[topic] = 0
-
-    def tick(self, now_ms: int) -> None:
-        """Read what there is to read, and make the diagnoses of this second."""
-        if not self.is_paused and self._world.is_broker_up:
-            for topic in self.positions:
-                self._read(topic, now_ms)
-        if self._world.is_broker_up:
-            for topic in self.positions:
-                self._look(topic, now_ms)
-        self._diagnose(now_ms)
-
-    def _read(self, topic: str, now_ms: int) -> None:
-        start = self.positions[topic]
-        records = self._world.topics[topic][start : start + self.rate]
-        self.positions[topic] = start + len(records)
-        for record in records:
-            is_live = now_ms - record.record_ms <= LIVE_AGE_MS
-            if record.reason is not None:
-                self._reject(topic, record, now_ms, is_live)
-                continue
-            self._traffic[topic].valid_ms = now_ms
-            self._feed(topic, record.feed).observe(record, Arrival(record.record_ms, now_ms, is_live))
-        if records:
-            self._standing_ms.pop(topic, None)
-
-    def _reject(self, topic: str, record: Written, now_ms: int, is_live: bool) -> None:
-        if not is_live or record.reason is None:
-            return
-        rejected, place = Rejected(record.reason, "spoiled"), (Partition(topic, 0), 0, now_ms)
-        if not record.names:
-            self._traffic[topic].strays.add(rejected, *place)
-        elif record.feed in self.feeds:
-            self.feeds[record.feed].rejections.named.add(rejected, *place)
-
-    def _look(self, topic: str, now_ms: int) -> None:
-        """Compare our position with the end of the partition."""
-        waiting = self._world.topics[topic][self.positions[topic] :]
-        self._is_catching_up[topic] = bool(waiting) and not self.is_paused
-        if not waiting:
-            self._standing_ms.pop(topic, None)
-        elif self.is_paused:
-            self._standing_ms.setdefault(topic, now_ms)
-
-    def _diagnose(self, now_ms: int) -> None:
-        planned = [(known, known.schedule.at(now_ms)) for known in self.feeds.values()]
-        silence = survey(
-            (known.topic, known.freshness.is_overdue(now_ms, plan.since_ms) and not self._rejected(known, now_ms))
-            for known, plan in planned
-            if plan.reason is None
-        )
-        for known, plan in planned:
-            known.settle(self._facts(known, plan, silence, now_ms), now_ms)
-
-    def _rejected(self, known: Watched, now_ms: int) -> str:
-        topics = (self._traffic[known.topic],)
-        known.rejections.update(known.freshness.last_sent_ms, topics, now_ms)
-        return str(known.rejections.find(known.freshness.silent_limit_ms, topics, now_ms) or "")
-
-    def _facts(self, known: Watched, plan: Plan, silence: Silence, now_ms: int) -> HealthInputs:
-        freshness, topic = known.freshness, known.topic
-        return HealthInputs(
-            silent_limit_ms=freshness.silent_limit_ms,
-            last_sent_ms=freshness.last_sent_ms,
-            last_arrival_ms=freshness.last_arrival_ms,
-            expected_since_ms=plan.since_ms,
-            planned=plan.reason,
-            pace_ms=freshness.pace_ms,
-            delayed_limit_ms=freshness.delayed_limit_ms,
-            last_change_ms=known.changed_ms,
-            frozen_limit_ms=known.price_activity.limit_ms,
-            symbols_active=known.symbols,
-            symbols_expected=SYMBOLS if known.symbols else 0,
-            coverage=known.coverage,
-            stalled_since_ms=self._standing_ms.get(topic, 0),
-            is_catching_up=self._is_catching_up.get(topic, False),
-            is_reachable=self._world.is_broker_up,
-            silence=silence.scope(topic),
-            listening_since_ms=known.tracker.listening_since_ms,
-            rejected=self._rejected(known, now_ms),
-        )
-
-    def _feed(self, topic: str, feed: FeedKey) -> Watched:
-        if feed not in self.feeds:
-            rule = thresholds_of(feed, self._rules, Thresholds())
-            self.feeds[feed] = Watched(feed, topic, rule, self._calendar.of(feed), self._world.now_ms)
-        return self.feeds[feed]
+    def turn(self) -> None:
+        """Let the loop and the thread of the publisher turn once, and keep what is new."""
+        self.loop.turn()
+        self._worker.work()
+        for key, feed in self.feeds.items():
+            diagnosis, timeline = feed.health.diagnosis, self.timelines.setdefault(key, [])
+            if not timeline or diagnosis[::2] != timeline[-1][1][::2]:
+                timeline.append((self._clock.now_ms(), diagnosis))
 
 
 class World:
@@ -264,60 +202,71 @@ class World:
     def __init__(
         self,
         *collectors: Collector,
-        thresholds: Sequence[Thresholds] = (),
-        calendar: Sequence[CalendarRule] = (),
+        feeds: FeedsConfig = FeedsConfig(),  # noqa: B008 - frozen
         start_ms: int = START_MS,
-        step_ms: int = 1000,
+        step_ms: int = 2000,
     ) -> None:
-        self.now_ms = start_ms
         self.step_ms = step_ms
         self.collectors = collectors
-        self.is_broker_up = True
-        self.topics: dict[str, list[Written]] = {collector.topic: [] for collector in collectors}
+        self.clock = ManualClock()
+        self.clock.seconds = start_ms / 1000
+        self.broker = Broker(collector.topic for collector in collectors)
+        self.config = Config(feeds=feeds, output=OutputConfig(batch_events=False, encoding="json"))
         self._unsent: list[tuple[str, Written]] = []
-        self._thresholds, self._calendar = thresholds, calendar
         for collector in collectors:
             collector.begin(start_ms)
-        self.sidecars = [self.sidecar(*self.topics)]
+        self.sidecars: list[Sidecar] = []
+        self.add_sidecar(*self.broker.logs)
 
-    def sidecar(self, *topics: str) -> Sidecar:
-        """One more sidecar, not yet running."""
-        return Sidecar(self, topics, self._thresholds, self._calendar)
+    @property
+    def now_ms(self) -> int:
+        """The time in Unix milliseconds."""
+        return self.clock.now_ms()
+
+    def add_sidecar(self, *topics: str) -> Sidecar:
+        """Start one more sidecar, to which the group gives the partitions of these topics."""
+        sidecar = Sidecar(self.config, self.broker, self.clock)
+        sidecar.source.join(*topics)
+        self.sidecars.append(sidecar)
+        return sidecar
 
     def run(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
         """Let time pass; `each` is called every step."""
         for _ in range(round(seconds * 1000 / self.step_ms)):
-            self.now_ms += self.step_ms
+            self.clock.sleep(self.step_ms / 1000)
             each()
             for collector in self.collectors:
-                self._unsent += [(collector.topic, record) for record in collector.sends(self.now_ms)]
-            if self.is_broker_up:
+                self._unsent += [(collector.topic, record) for record in collector.send(self.now_ms)]
+            if self.broker.is_up:
                 for topic, record in self._unsent:
-                    self.topics[topic].append(record)
+                    self.broker.append(topic, [record])
                 self._unsent.clear()
             for sidecar in self.sidecars:
-                sidecar.tick(self.now_ms)
+                sidecar.turn()
 
-    def write(self, topic: str, records: Sequence[Written]) -> None:
-        """Append records as somebody else than a collector."""
-        self.topics[topic] += records
-
-    def watched(self, feed: str) -> Watched:
+    def health(self, feed: str) -> FeedHealth:
         """What the sidecar that owns the feed knows of it."""
-        key = FeedKey(*feed.split(":"))
-        return next(sidecar.feeds[key] for sidecar in self.sidecars if key in sidecar.feeds)
+        return self._owner(feed).feeds[FeedKey(*feed.split(":"))].health
+
+    def timeline(self, feed: str) -> list[tuple[int, Diagnosis]]:
+        """The diagnoses of the feed on the sidecar that owns it: from when on, and which."""
+        return self._owner(feed).timelines[FeedKey(*feed.split(":"))]
 
     def states(self, feed: str, since_ms: int = 0) -> list[FeedState]:
         """The states of the feed, one after the other, beginning with the one at `since_ms`."""
-        timeline = self.watched(feed).timeline
+        timeline = self.timeline(feed)
         ends = [start for start, _ in timeline[1:]] + [self.now_ms + 1]
         found = [diagnosis.state for (_, diagnosis), end in zip(timeline, ends, strict=True) if end > since_ms]
         return found[:1] + [after for before, after in pairwise(found) if before is not after]
 
     def entered_ms(self, feed: str, state: FeedState) -> int:
         """When the feed last came into the state."""
-        return next(at_ms for at_ms, diagnosis in reversed(self.watched(feed).timeline) if diagnosis.state is state)
+        return next(at_ms for at_ms, diagnosis in reversed(self.timeline(feed)) if diagnosis.state is state)
 
     def scope(self, feed: str) -> Scope:
         """How far what is wrong with the feed reaches."""
-        return self.watched(feed).tracker.diagnosis.scope
+        return self.health(feed).diagnosis.scope
+
+    def _owner(self, feed: str) -> Sidecar:
+        key = FeedKey(*feed.split(":"))
+        return next(each for each in self.sidecars if key in each.feeds and each.feeds[key].partitions)
