@@ -173,7 +173,7 @@ class Loop:
         """Pause reading while the backlog is full."""
         fullness = self.publisher.fullness()
         if not self.source.paused and fullness >= 1:
-            log.warning("backlog is full, reading pauses", extra={"trouble": self.publisher.trouble or "none"})
+            log.warning("backlog is full, reading pauses", extra={"error": self.publisher.trouble or "none"})
             self.source.pause()
         elif self.source.paused and fullness < DRAINED:
             log.info("backlog has room again, reading goes on")

@@ -77,8 +77,8 @@ class SidecarStatus:
             text = "no partition is assigned"
         else:
             text = "the group cannot be joined" if source.is_refused else "no broker has answered yet"
-        trouble = source.trouble
-        return f"{text}: {trouble}" if trouble else text
+        error = source.last_error
+        return f"{text}: {error}" if error else text
 
     # Feeds, partitions and topics.
 

@@ -38,10 +38,10 @@ def line(why: str, broker: str = "kafka-1:9092/bootstrap", state: str = "CONNECT
     ],
 )
 def test_errors_and_lines_name_the_broker_and_the_reason(text: str, broker: str) -> None:
-    trouble = parse_fault(text, SERVERS)
-    assert trouble is not None
-    assert trouble.broker == broker
-    assert trouble.trouble == REFUSED
+    fault = parse_fault(text, SERVERS)
+    assert fault is not None
+    assert fault.broker == broker
+    assert fault.error == REFUSED
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_what_is_no_failed_connection_is_left_alone(text: str) -> None:
     ],
 )  # fmt: skip
 def test_each_reason_is_told_in_words_and_with_what_to_look_at(why: str, state: str, words: str, advice: str) -> None:
-    trouble = parse_fault(line(why, state=state), SERVERS)
-    assert trouble is not None
-    assert words in trouble.trouble
-    assert advice in trouble.advice
+    fault = parse_fault(line(why, state=state), SERVERS)
+    assert fault is not None
+    assert words in fault.error
+    assert advice in fault.advice
 
 
 @pytest.mark.parametrize(
@@ -105,16 +105,16 @@ def test_each_reason_is_told_in_words_and_with_what_to_look_at(why: str, state: 
 )
 def test_an_address_that_the_brokers_advertise_is_told_as_such(broker: str, is_advertised: bool) -> None:
     """Nobody configured it here, so that is not where to correct it."""
-    trouble = parse_fault(line(REFUSED, broker), SERVERS)
-    assert trouble is not None
-    assert trouble.is_advertised is is_advertised
-    assert ("advertised.listeners" in trouble.advice) is is_advertised
+    fault = parse_fault(line(REFUSED, broker), SERVERS)
+    assert fault is not None
+    assert fault.is_advertised is is_advertised
+    assert ("advertised.listeners" in fault.advice) is is_advertised
 
 
 def test_what_is_wrong_with_a_password_is_so_at_any_address() -> None:
-    trouble = parse_fault(line("SASL authentication error: Authentication failed", "inner:9092/1"), SERVERS)
-    assert trouble is not None
-    assert "sasl.*" in trouble.advice
+    fault = parse_fault(line("SASL authentication error: Authentication failed", "inner:9092/1"), SERVERS)
+    assert fault is not None
+    assert "sasl.*" in fault.advice
 
 
 class Lines(logging.Handler):
@@ -151,7 +151,7 @@ def test_a_trouble_is_told_once_by_whichever_client_and_in_whichever_words() -> 
     (record,) = lines.records
     assert record.getMessage() == "a broker cannot be used"
     assert vars(record)["broker"] == "kafka-1:9092"
-    assert "without TLS" in vars(record)["trouble"]
+    assert "without TLS" in vars(record)["error"]
     assert "security.protocol" in vars(record)["advice"]
 
 
@@ -195,15 +195,15 @@ def test_times_after_2049_are_written_with_four_digits_and_read_as_such(tmp_path
 def test_what_is_no_certificate_has_no_fault_of_time(text: str, tmp_path: Path) -> None:
     file = tmp_path / "any.pem"
     file.write_text(text)
-    assert certificates.fault_of_ours({"ssl.certificate.location": str(file)}, datetime.now(UTC)) == ""
+    assert certificates.fault_of_client({"ssl.certificate.location": str(file)}, datetime.now(UTC)) == ""
 
 
 def test_our_certificate_is_out_of_its_time_before_and_after(tmp_path: Path) -> None:
     shown = Authority(tmp_path).issue("any").properties()
     now = datetime.now(UTC)
-    assert certificates.fault_of_ours(shown, now) == ""
-    assert "has expired" in certificates.fault_of_ours(shown, now + timedelta(days=2))
-    assert "not yet valid" in certificates.fault_of_ours(shown, now - timedelta(days=2))
+    assert certificates.fault_of_client(shown, now) == ""
+    assert "has expired" in certificates.fault_of_client(shown, now + timedelta(days=2))
+    assert "not yet valid" in certificates.fault_of_client(shown, now - timedelta(days=2))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_our_certificate_is_out_of_its_time_before_and_after(tmp_path: Path) -> 
     [({}, "none is configured"), ({"ssl.keystore.location": "a.p12"}, ""), ({"ssl.certificate.location": "no"}, "")],
 )
 def test_what_cannot_be_looked_at_has_no_fault(properties: dict[str, str], fault: str) -> None:
-    assert certificates.fault_of_ours(properties, datetime.now(UTC)) == fault
+    assert certificates.fault_of_client(properties, datetime.now(UTC)) == fault
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nobody.invalid:9092", "no address"])

@@ -101,7 +101,7 @@ def test_what_is_wrong_is_no_news_at_any_level() -> None:
     """Nor is what librdkafka says by the way."""
     lines = Lines()
     for _ in range(2):
-        lines.logger.info("no new producer yet", extra={"trouble": "the broker is away"})
+        lines.logger.info("no new producer yet", extra={"error": "the broker is away"})
         lines.logger.info("%s [%s] %s", "REQTMOUT", "client", "timed out")
     assert len(lines.written) == 2
 

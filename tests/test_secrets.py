@@ -97,7 +97,7 @@ def as_logged(text: str, style: str) -> str:
     except ValueError as error:
         information = (ValueError, error, error.__traceback__)
     record = logging.LogRecord("exporter", logging.ERROR, __file__, 1, "%s", (text,), information)
-    record.trouble = text
+    record.error = text
     return logs._Formatter("json" if style == "json" else "logfmt").format(record)
 
 

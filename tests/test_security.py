@@ -168,16 +168,16 @@ def test_check_says_the_same(broker: SecureBroker) -> None:
     servers = ",".join(addresses[name] for name in names)
     kafka = KafkaConfig(bootstrap_servers=servers, properties=broker.credentials(PASSWORD))
     found, _ = cluster.ask_servers(Config(kafka=kafka))
-    assert found[0].trouble == ""
-    assert "certificate has expired" in found[1].trouble
-    assert "certificate is not valid for '127.0.0.1'" in found[2].trouble
-    assert "perhaps it listens without TLS" in found[3].trouble
+    assert found[0].error == ""
+    assert "certificate has expired" in found[1].error
+    assert "certificate is not valid for '127.0.0.1'" in found[2].error
+    assert "perhaps it listens without TLS" in found[3].error
 
 
 def test_check_says_that_a_broker_wants_tls(broker: SecureBroker) -> None:
     """It just ends connections without."""
     found, _ = cluster.ask_servers(Config(kafka=KafkaConfig(bootstrap_servers=broker.at["passwords"])))
-    assert "perhaps it listens with TLS" in found[0].trouble
+    assert "perhaps it listens with TLS" in found[0].error
 
 
 def test_audit_says_the_same(broker: SecureBroker, deployment: Deployment) -> None:

@@ -50,7 +50,7 @@ class MemorySource:
         self.is_reachable = True
         self.is_sole_reader = True
         self.is_refused = False
-        self.trouble = ""
+        self.last_error = ""
         self.standing: list[str] = []
 
     def open(self, handler: Handler) -> None:

@@ -49,7 +49,7 @@ def _context(properties: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-def fault_of_ours(properties: Mapping[str, str], now: datetime) -> str:
+def fault_of_client(properties: Mapping[str, str], now: datetime) -> str:
     """Return why a broker would not take the certificate that we show; empty when it cannot be told from here."""
     try:
         text = properties.get("ssl.certificate.pem") or Path(properties["ssl.certificate.location"]).read_text()

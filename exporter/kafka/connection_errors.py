@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 
-from exporter.kafka.certificates import fault_of_broker, fault_of_ours
+from exporter.kafka.certificates import fault_of_broker, fault_of_client
 from exporter.runtime.foreign_text import printable
 
 # The same of the same broker is looked into once in so long.
@@ -65,17 +65,17 @@ class ConnectionFault(NamedTuple):
     """Why a broker, by its `host:port`, cannot be used; `is_advertised`: other brokers gave that address."""
 
     broker: str
-    trouble: str
+    error: str
     is_advertised: bool = False
 
     @property
     def advice(self) -> str:
         """What to look at."""
-        found = advice(self.trouble)
+        found = advice(self.error)
         return _ADVERTISED if self.is_advertised and found == _ADVICE[-1][1] else found
 
     def __str__(self) -> str:
-        return f"{self.broker}: {self.trouble}; {self.advice}"
+        return f"{self.broker}: {self.error}; {self.advice}"
 
 
 def parse_fault(text: str, servers: str) -> ConnectionFault | None:
@@ -98,19 +98,19 @@ def addresses(servers: str) -> list[str]:
     return [name if re.search(r":\d+$", name) else f"{name}:9092" for name in named]
 
 
-def advice(trouble: str) -> str:
+def advice(error: str) -> str:
     """Return what to look at when a broker cannot be used for this reason."""
-    return next(text for pattern, text in _ADVICE if re.search(pattern, trouble, re.IGNORECASE))
+    return next(text for pattern, text in _ADVICE if re.search(pattern, error, re.IGNORECASE))
 
 
-def diagnose(trouble: ConnectionFault, properties: Mapping[str, str]) -> ConnectionFault:
+def diagnose(fault: ConnectionFault, properties: Mapping[str, str]) -> ConnectionFault:
     """Return what is wrong in more detail where a look at the certificates tells; that may take some seconds."""
-    fault = ""
-    if trouble.trouble == _UNTRUSTED:
-        fault = fault_of_broker(trouble.broker, properties)
-    elif trouble.trouble == _REFUSED:
-        fault = fault_of_ours(properties, datetime.now(UTC))
-    return trouble._replace(trouble=f"{trouble.trouble}: {fault}") if fault else trouble
+    detail = ""
+    if fault.error == _UNTRUSTED:
+        detail = fault_of_broker(fault.broker, properties)
+    elif fault.error == _REFUSED:
+        detail = fault_of_client(properties, datetime.now(UTC))
+    return fault._replace(error=f"{fault.error}: {detail}") if detail else fault
 
 
 def error_text(error: Exception) -> str:
@@ -141,25 +141,25 @@ class Unreachable(logging.Filter):
 
     def explained(self, text: str) -> ConnectionFault | None:
         """Return what an error of a connection means; None when it is no such."""
-        trouble = parse_fault(text, self._servers)
-        if trouble is None:
+        fault = parse_fault(text, self._servers)
+        if fault is None:
             return None
         now = self._clock()
-        at, known = self._examined.get(trouble, (float("-inf"), trouble))
+        at, known = self._examined.get(fault, (float("-inf"), fault))
         if now - at >= LOOK_SECONDS:
-            known = diagnose(trouble, self._properties)
+            known = diagnose(fault, self._properties)
             self._examined = {each: (at, of) for each, (at, of) in self._examined.items() if now - at < LOOK_SECONDS}
-            self._examined[trouble] = now, known
+            self._examined[fault] = now, known
         return known
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter; a line about a connection says what `explained` says."""
         text = record.getMessage()
-        trouble = self.explained(text) if text.startswith("FAIL ") else None
-        if trouble is not None:
+        fault = self.explained(text) if text.startswith("FAIL ") else None
+        if fault is not None:
             if "#consumer-" in text.partition("]")[0]:
-                self._heard = self._clock(), str(trouble)
+                self._heard = self._clock(), str(fault)
             record.msg, record.args = "a broker cannot be used", ()
-            vars(record).update(broker=trouble.broker, trouble=trouble.trouble, advice=trouble.advice)
+            vars(record).update(broker=fault.broker, error=fault.error, advice=fault.advice)
         # What is in kafka.properties for both clients, one of them has no use for.
         return not (text.startswith("CONFWARN ") and "will be ignored by this" in text)

@@ -49,7 +49,7 @@ class TopicReader:
     def __init__(self, kafka: Mapping[str, Any], group: str, timeout_seconds: float) -> None:
         self._timeout = timeout_seconds
         self._explained = Unreachable(kafka["bootstrap.servers"], kafka).explained
-        self._trouble = ""  # why the last connection failed
+        self._last_fault = ""  # why the last connection failed
         # The clients would print what they think of an unreachable broker; what matters of it is raised.
         quiet: dict[str, Any] = {"log_level": 0, "error_cb": self._hear}
         self.gaps: list[tuple[Partition, Gap]] = []
@@ -146,14 +146,14 @@ class TopicReader:
         """Return an error, and of those that no broker sent why the last connection failed, if one did."""
         for client in (self._admin, self._consumer):
             client.poll(0)  # only now they tell why
-        text = self._trouble if self._trouble and error.code() < 0 else printable(error.str())
+        text = self._last_fault if self._last_fault and error.code() < 0 else printable(error.str())
         return KafkaException(KafkaError(error.code(), text))
 
     def _hear(self, error: KafkaError) -> None:
-        if trouble := self._explained(error.str()):
-            self._trouble = str(trouble)
+        if fault := self._explained(error.str()):
+            self._last_fault = str(fault)
         elif error.code() == KafkaError._AUTHENTICATION:  # there is no token to connect with
-            self._trouble = printable(error.str())
+            self._last_fault = printable(error.str())
 
     def _next(self, unread: Iterable[Partition]) -> Message:
         """Return the next record, or the news that a partition has been read to its end."""

@@ -186,9 +186,9 @@ class Publisher:
         self.counts.commit_failures[cause] += 1
         self._due = now + self._retry.failed(cause, trouble, now)
         if self.needs_operator and self.needs_operator != needs_operator:
-            log.error("events cannot be published until somebody helps", extra={"trouble": self.needs_operator})
+            log.error("events cannot be published until somebody helps", extra={"error": self.needs_operator})
         elif trouble and trouble != self.trouble:
-            log.warning("events cannot be published", extra={"trouble": trouble, "reason": cause.value})
+            log.warning("events cannot be published", extra={"error": trouble, "reason": cause.value})
         self.trouble = trouble or self.trouble
 
     def _open(self, now: float) -> None:
@@ -235,7 +235,7 @@ class Publisher:
         for event in events:
             self.counts.failed[event.type] += 1
             identity = dict(event.headers).get("ce_id", b"").decode()
-            log.error("an event can never be sent", extra={"ce_id": identity, "trouble": trouble})
+            log.error("an event can never be sent", extra={"ce_id": identity, "error": trouble})
             dispatch.give_up(event, self._report(event, trouble))
 
     def _seal(self, commit: bool) -> None:

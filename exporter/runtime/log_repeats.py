@@ -73,7 +73,7 @@ def _cause(record: logging.LogRecord) -> str:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Return whether a line tells what was done, rather than what is wrong or what librdkafka has to say."""
-    return record.levelno == logging.INFO and not record.args and not vars(record).keys() & {"error", "trouble"}
+    return record.levelno == logging.INFO and not record.args and not vars(record).keys() & {"error"}
 
 
 def _kind(record: logging.LogRecord) -> str:

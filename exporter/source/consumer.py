@@ -101,7 +101,7 @@ class KafkaSource:
         return self._reconnect.is_reachable
 
     @property
-    def trouble(self) -> str:
+    def last_error(self) -> str:
         """Why nothing is read, as far as anybody said; from any thread."""
         return self._causes.shown(time.monotonic())
 
@@ -238,7 +238,7 @@ class KafkaSource:
             # Of some connections that fail there are only lines in the log.
             text = self._unreachable.heard() or error_text(error)
             self._causes.say(Kind.SILENT, text, time.monotonic())
-            if self.trouble == error_text(error):  # what is known better is in the log already
+            if self.last_error == error_text(error):  # what is known better is in the log already
                 log.warning("the group cannot be joined yet", extra={"error": text})
             return False
         self._causes.over()
@@ -453,9 +453,9 @@ class KafkaSource:
     def _on_error(self, error: KafkaError) -> None:
         self._count(error)
         text, now = printable(once(error.str())), time.monotonic()
-        trouble = self._unreachable.explained(error.str())
-        if trouble is not None or error.code() in _UNREACHABLE:
-            self._causes.say(Kind.UNREACHABLE, str(trouble or text), now)
+        fault = self._unreachable.explained(error.str())
+        if fault is not None or error.code() in _UNREACHABLE:
+            self._causes.say(Kind.UNREACHABLE, str(fault or text), now)
             return
         text = refusal(text)
         log.warning("kafka", extra={"code": error.name(), "error": text})

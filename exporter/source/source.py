@@ -25,7 +25,7 @@ class Source(Protocol):
         """Whether all partitions that existed at the start are assigned to this member."""
 
     @property
-    def trouble(self) -> str:
+    def last_error(self) -> str:
         """The reason why nothing is read; empty when none is known."""
 
     @property

@@ -159,4 +159,4 @@ class KafkaChannel:
         try:
             self.open()
         except ChannelError as error:
-            log.info("no new producer yet", extra={"trouble": str(error)})
+            log.info("no new producer yet", extra={"error": str(error)})

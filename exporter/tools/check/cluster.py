@@ -72,17 +72,17 @@ def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
         brokers = client.list_topics(timeout=SERVER_SECONDS).brokers.values()
     except KafkaException as error:
         client.poll(0)  # what was logged is handed out now
-        troubles = [trouble for line in heard.lines if (trouble := parse_fault(line, address))]
+        faults = [fault for line in heard.lines if (fault := parse_fault(line, address))]
         # A server whose brokers have other addresses has answered, though they do not.
-        if others := sorted({trouble.broker for trouble in troubles if trouble.is_advertised}):
+        if others := sorted({fault.broker for fault in faults if fault.is_advertised}):
             return Server(address), others
-        return Server(address, _why(troubles, failures, config) or error_text(error)), []
+        return Server(address, _why(faults, failures, config) or error_text(error)), []
     return Server(address), [f"[{b.host}]:{b.port}" if ":" in b.host else f"{b.host}:{b.port}" for b in brokers]
 
 
-def _why(troubles: Sequence[ConnectionFault], failures: Sequence[KafkaError], config: Config) -> str:
-    if troubles:
-        return diagnose(troubles[-1], config.kafka.properties).trouble
+def _why(faults: Sequence[ConnectionFault], failures: Sequence[KafkaError], config: Config) -> str:
+    if faults:
+        return diagnose(faults[-1], config.kafka.properties).error
     # Without a token there is no connection that could fail.
     tokens = (error_text(KafkaException(error)) for error in failures if error.code() == KafkaError._AUTHENTICATION)
     return next(tokens, "")

@@ -57,12 +57,12 @@ def _kafka(config: Config) -> Generator[Finding, None, Cluster | None]:
     yield from findings.split_connections(config)
     named, advertised = cluster.ask_servers(config)
     yield from findings.servers(named, advertised)
-    if all(server.trouble for server in named):
+    if all(server.error for server in named):
         return None
     try:
         facts = cluster.ask_cluster(config)
     except KafkaException as error:
-        if not any(server.trouble for server in advertised):  # else that is why
+        if not any(server.error for server in advertised):  # else that is why
             yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {error_text(error)}", "try again")
         return None
     for judge in (findings.input_topics, findings.group, findings.outputs):

@@ -25,16 +25,16 @@ GROUP_LOG = "__consumer_offsets"
 def servers(bootstrap: Sequence[Server], advertised: Sequence[Server]) -> Iterator[Finding]:
     """Whether those named in the configuration answer, and those that they name in turn."""
     subject = "kafka.bootstrap_servers"
-    bad = Level.FAIL if all(server.trouble for server in bootstrap) else Level.WARN
-    for address, trouble in bootstrap:
-        if trouble:
-            yield Finding(bad, subject, f"{address} does not answer: {trouble}", connection_errors.advice(trouble))
+    bad = Level.FAIL if all(server.error for server in bootstrap) else Level.WARN
+    for address, error in bootstrap:
+        if error:
+            yield Finding(bad, subject, f"{address} does not answer: {error}", connection_errors.advice(error))
         else:
             yield Finding(Level.OK, subject, f"{address} answers")
-    for address, trouble in advertised:
-        if trouble:
-            text = f"the cluster calls one of its brokers {address}, which does not answer: {trouble}"
-            advice = connection_errors.ConnectionFault(address, trouble, is_advertised=True).advice
+    for address, error in advertised:
+        if error:
+            text = f"the cluster calls one of its brokers {address}, which does not answer: {error}"
+            advice = connection_errors.ConnectionFault(address, error, is_advertised=True).advice
             yield Finding(Level.FAIL, subject, text, advice)
 
 

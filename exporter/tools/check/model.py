@@ -46,7 +46,7 @@ class Server(NamedTuple):
     """A broker's address, and why it does not answer: empty when it does."""
 
     address: str
-    trouble: str = ""
+    error: str = ""
 
 
 class Topic(NamedTuple):

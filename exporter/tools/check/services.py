@@ -148,18 +148,18 @@ def redis(config: Config) -> Iterator[Finding]:
 
     key, where = "redis.url", _place(config.redis.url) or urlsplit(config.redis.url).path
     try:
-        trouble, advice = _redis_trouble(RedisClient(config.redis, StoreMetrics(CollectorRegistry())))
+        reason, advice = _redis_error(RedisClient(config.redis, StoreMetrics(CollectorRegistry())))
     except (StoreUnavailable, ValueError) as error:
-        trouble = str(error).rstrip(".")
-        advice = next(text for pattern, text in _REDIS_ADVICE if re.search(pattern, trouble))
-    if trouble:
+        reason = str(error).rstrip(".")
+        advice = next(text for pattern, text in _REDIS_ADVICE if re.search(pattern, reason))
+    if reason:
         # The driver's own errors name the place already.
-        yield Finding(Level.FAIL, key, trouble if where in trouble else f"{where}: {trouble}", advice)
+        yield Finding(Level.FAIL, key, reason if where in reason else f"{where}: {reason}", advice)
     else:
         yield Finding(Level.OK, key, f"{where} answers and takes writes")
 
 
-def _redis_trouble(counts: RedisClient) -> tuple[str, str]:
+def _redis_error(counts: RedisClient) -> tuple[str, str]:
     """Return why a server that answers is of no use, and what to do about it; nothing when it is in order."""
     with closing(counts):
         mode = counts.mode()

@@ -99,16 +99,16 @@ def _run(config: Config, seconds: float | None, stopping: threading.Event) -> in
         try:
             served = f"{config.web.listen_address.rpartition(':')[0]}:{app.port}"
             _say(_greeting(f"http://{healthcheck.authority(served)}", config))
-            troubles = _collect(Collectors(simulator, kafka), seconds, stopping)
+            errors = _collect(Collectors(simulator, kafka), seconds, stopping)
             truth = report.sent(simulator.truth)
             counted = _caught_up(served, config.web.telemetry_path, report.records(truth), running)
         finally:
             app.stop()
         if not running.result():
-            troubles.append("the sidecar did not end in time")
+            errors.append("the sidecar did not end in time")
     told, dropped = _published(kafka, config.output.topic)
     rows = report.side_by_side(truth, counted, told)
-    verdict = report.verdict(rows, dropped, troubles)
+    verdict = report.verdict(rows, dropped, errors)
     _say(["", *report.table(rows), *_caveat(dropped), *verdict])
     return 0 if verdict == [report.AGREE] else 1
 

@@ -107,14 +107,14 @@ def side_by_side(sent: Figures, in_metrics: Figures, in_events: Figures) -> list
     ]
 
 
-def verdict(rows: Sequence[Row], dropped: int, troubles: Iterable[str] = ()) -> list[str]:
-    """Return `agree`, or a line for each difference and each trouble; `dropped` events could not be read any more."""
+def verdict(rows: Sequence[Row], dropped: int, errors: Iterable[str] = ()) -> list[str]:
+    """Return `agree`, or a line for each difference and each error; `dropped` events could not be read any more."""
     differing = [row for row in rows if not row.agrees(dropped > 0)]
     lines = [f"differ: {row.of}: {row.what}: {', '.join(_said(row))}" for row in differing]
     missing = sum(row.sent - (row.in_events or 0) for row in rows if row.what == BATCHES)
     if 0 < dropped < missing:
         lines.append(f"differ: {missing} events are missing, of which at most {dropped} were dropped")
-    lines += [f"differ: {trouble}" for trouble in troubles]
+    lines += [f"differ: {error}" for error in errors]
     return lines or [AGREE]
 
 
