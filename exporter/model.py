@@ -133,10 +133,6 @@ class RegistryRefused(RegistryError):
     """The registry will not accept a schema until something is changed there, or in the configuration."""
 
 
-class Unavailable(Exception):
-    """The requested data are unavailable now; the text gives the reason and contains no secret."""
-
-
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record: its bytes and their place; `is_event` marks an event of a sidecar."""
 

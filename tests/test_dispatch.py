@@ -113,15 +113,6 @@ def is_consistent(one: Dispatch) -> bool:
     return one.counts == counts and one.bytes == sum(len(event.body) + EVENT_OVERHEAD_BYTES for event in one.events)
 
 
-@given(first=DISPATCHES, later=DISPATCHES)
-def test_merging_keeps_all_events_in_order_and_the_later_positions(first: Dispatch, later: Dispatch) -> None:
-    events, positions = [*first.events, *later.events], {**first.positions, **later.positions}
-    first.merge(later)
-    assert (first.events, first.positions) == (events, positions)
-    assert is_consistent(first)
-    assert bool(first) == bool(events or positions)
-
-
 @given(whole=DISPATCHES, gone=st.sets(PARTITIONS))
 def test_what_belongs_to_other_owners_is_taken_out(whole: Dispatch, gone: set[Partition]) -> None:
     whole.offered_at = 12.5

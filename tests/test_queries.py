@@ -19,8 +19,9 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.health import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, HealthContext
 from exporter.feeds.symbols import CONFIRMATIONS, SymbolStatus
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
-from exporter.model import FeedKey, Record, Unavailable
+from exporter.model import FeedKey, Record
 from exporter.store import redis_store
+from exporter.store.store import StoreUnavailable
 from exporter.web.interface import CursorError, Row
 from exporter.web.queries import SidecarQueries
 from tests.support.analysis import FIRST, KEY, NOW_MS, START, start
@@ -159,13 +160,13 @@ def test_symbols_of_all_replicas_have_a_status_by_when_any_saw_them(redis_server
 
 def error_of(queries: SidecarQueries) -> str:
     """Why there are no symbols."""
-    with pytest.raises(Unavailable) as refused:
+    with pytest.raises(StoreUnavailable) as refused:
         queries.symbols(None, "", 10)
     return str(refused.value)
 
 
 @pytest.mark.parametrize("trouble", ["dead", "left alone"])
-def test_an_error_of_redis_says_once_whose_it_is(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_symbols_are_unavailable_while_redis_is(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "PAUSE_SECONDS", 0.0)
     app = Sidecar(FeedsConfig(), RedisConfig(url=f"redis://127.0.0.1:{free_port()}")).app
     queries, store = app.queries, app.store
@@ -173,8 +174,8 @@ def test_an_error_of_redis_says_once_whose_it_is(trouble: str, monkeypatch: pyte
         store.add(KEY, NOW_MS, ["A"])
         store.start()
         eventually(lambda: "left alone" in error_of(queries))
-    assert re.match(r"Redis: (is left alone for a while: )?Error 111 connecting to 127.0.0.1", error_of(queries))
-    with pytest.raises(Unavailable, match=re.escape(error_of(queries))):
+    assert re.match(r"(is left alone for a while: )?Error 111 connecting to 127.0.0.1", error_of(queries))
+    with pytest.raises(StoreUnavailable, match=re.escape(error_of(queries))):
         queries.distinct(KEY)
     store.stop(0.0)
 

@@ -74,11 +74,11 @@ class Life:
             for partition, log in self.logs.items()
             for one in log[self.here.partitions[partition].next_offset :][:1]
         ]
-        self.waiting.merge(take(self.here, *records, now_ms=self.now_ms))
+        append(self.waiting, take(self.here, *records, now_ms=self.now_ms))
 
     def tick(self) -> None:
         """An interval ends."""
-        self.waiting.merge(self.here.summarize(list(self.logs), self.now_ms))
+        append(self.waiting, self.here.summarize(list(self.logs), self.now_ms))
 
     def commit(self) -> None:
         """All that waits is published, with its positions."""
@@ -162,12 +162,19 @@ def test_turns_may_be_cut_anywhere(contents: list[bytes], cuts: set[int]) -> Non
     at_once, merged = take(whole, *records), Dispatch()
     borders = sorted({0, *cuts, len(records)})
     for number, (begin, end) in enumerate(pairwise(borders)):
-        merged.merge(take(pieces, *records[begin:end], now_ms=NOW_MS + number))
+        append(merged, take(pieces, *records[begin:end], now_ms=NOW_MS + number))
     assert [untimed(event) for event in merged.events] == [untimed(event) for event in at_once.events]
     assert (merged.positions, merged.counts, merged.bytes) == (at_once.positions, at_once.counts, at_once.bytes)
     assert numbers(pieces) == numbers(whole)
     updates = [[update._replace(timestamp_ms=0) for update in here.take_updates()] for here in (pieces, whole)]
     assert updates[0] == updates[1]
+
+
+def append(waiting: Dispatch, later: Dispatch) -> None:
+    """Add all that `later` holds; where both have a position of a partition, the later one counts."""
+    for event in later.events:
+        waiting.add(event)
+    waiting.positions |= later.positions
 
 
 def owner(end: int) -> Analysis:

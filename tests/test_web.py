@@ -14,7 +14,8 @@ import yaml
 from prometheus_client.samples import Exemplar
 
 from exporter.instrument.exposition import OPENMETRICS, TEXT, Family
-from exporter.model import Status, Unavailable
+from exporter.model import Status
+from exporter.store.store import StoreUnavailable
 from exporter.web.interface import CursorError
 from exporter.web.server import WebServer
 from exporter.web.sockets import ListenError
@@ -168,7 +169,7 @@ def test_the_configuration_is_shown_as_yaml(shop: Site) -> None:
 
 def test_symbols_that_are_not_to_be_had_now_are_no_internal_error(shop: Site) -> None:
     """Whoever asks while Redis is away is told so."""
-    shop.queries.failure = Unavailable("Redis: no answer")
+    shop.queries.failure = StoreUnavailable("no answer")
     answer = get(shop, "/api/v1/symbols")
     assert (answer.status_code, answer.json()) == (503, {"status": "error", "error": "Redis: no answer"})
 

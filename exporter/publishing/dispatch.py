@@ -48,14 +48,6 @@ class Dispatch:
         if instead is not None:
             self.add(instead)
 
-    def merge(self, later: Dispatch) -> None:
-        """Append all that `later` holds; where both know a partition, the later position counts."""
-        self.events += later.events
-        self.positions |= later.positions
-        self.bytes += later.bytes
-        for event_type, count in later.counts.items():
-            self.counts[event_type] += count
-
     def without(self, partitions: Container[Partition]) -> Dispatch:
         """Return what is left when the partitions are somebody else's now."""
         left = Dispatch()

@@ -53,7 +53,7 @@ class Queries(Protocol):
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """At most so many rows, one a symbol, of one feed or of all; `after` is that of the page before, or empty.
 
-        May wait for Redis, and raise Unavailable; CursorError when `after` came from no page.
+        May wait for Redis, and raise StoreUnavailable; CursorError when `after` came from no page.
         """
 
     def distinct(self, feed: FeedKey) -> int | None:

@@ -13,10 +13,10 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.health import FeedHealth
 from exporter.instrument.exposition import Family
 from exporter.metrics.sidecar import SidecarMetrics
-from exporter.model import FeedKey, Status, Unavailable
+from exporter.model import FeedKey, Status
 from exporter.runtime.foreign_text import printable, without_secrets
 from exporter.status import SidecarStatus
-from exporter.store.store import Store, StoreUnavailable
+from exporter.store.store import Store
 from exporter.web.interface import Row, SymbolPage
 from exporter.web.symbol_pages import SymbolPages
 
@@ -74,10 +74,7 @@ class SidecarQueries:
 
     def distinct(self, feed: FeedKey) -> int | None:
         """Return about how many symbols the feed had lately over all replicas; None without Redis."""
-        try:
-            return self._store.distinct(feed)
-        except StoreUnavailable as error:
-            raise Unavailable(printable(f"Redis: {error}")) from None
+        return self._store.distinct(feed)
 
 
 class FeedRows(Collection[Row]):

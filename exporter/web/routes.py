@@ -13,7 +13,9 @@ import yaml
 from aiohttp import web
 
 from exporter.instrument.exposition import OPENMETRICS, TEXT, Format, pieces, select
-from exporter.model import FeedKey, Status, Unavailable
+from exporter.model import FeedKey, Status
+from exporter.runtime.foreign_text import printable
+from exporter.store.store import StoreUnavailable
 from exporter.web.heads import HEAD_BYTES_MAX, HEAD_TOO_LARGE
 from exporter.web.hosts import Access
 from exporter.web.interface import CursorError, Queries, Row, WebMetrics
@@ -176,7 +178,7 @@ class Routes:
         try:
             query = _symbol_query(request.query)
         except ValueError as error:
-            return settled(_problem(error, 400))
+            return settled(_problem(str(error), 400))
         make = partial(self._symbols, query)
         return await self._lists.get(request.path, query, make, _wants_gzip(request), is_one_of_many=True)
 
@@ -184,8 +186,10 @@ class Routes:
         try:
             rows, after = self._queries.symbols(*query)
             more: Row = {} if query.feed is None else {"distinct": self._queries.distinct(query.feed)}
-        except (Unavailable, CursorError) as error:
-            return _problem(error, 503 if isinstance(error, Unavailable) else 400)
+        except StoreUnavailable as error:
+            return _problem(printable(f"Redis: {error}"), 503)
+        except CursorError as error:
+            return _problem(str(error), 400)
         return Answer(_json(rows, **more, **({"next": after} if after else {})), JSON)
 
     async def _get_style(self, request: web.BaseRequest) -> Settled:
@@ -221,8 +225,8 @@ def _json(rows: Iterable[Row], **more: object) -> Iterator[bytes]:
     yield end + (b"," + orjson.dumps(more)[1:] if more else b"}")
 
 
-def _problem(error: Exception, status: int) -> Answer:
-    return Answer([orjson.dumps({"status": "error", "error": str(error)})], JSON, status)
+def _problem(error: str, status: int) -> Answer:
+    return Answer([orjson.dumps({"status": "error", "error": error})], JSON, status)
 
 
 def _status_answer(status: Status) -> Answer:

@@ -14,10 +14,9 @@ import msgspec
 
 from exporter.feeds.feed import Feed
 from exporter.feeds.symbols import SymbolStatus
-from exporter.model import FeedKey, Unavailable
-from exporter.runtime.foreign_text import printable
+from exporter.model import FeedKey
 from exporter.status import SidecarStatus
-from exporter.store.store import NullStore, Place, Store, StoreUnavailable, SymbolStatistics
+from exporter.store.store import NullStore, Place, Store, SymbolStatistics
 from exporter.web.interface import CursorError, Row, SymbolPage
 
 # Comes before all feeds.
@@ -74,10 +73,7 @@ class SymbolPages:
         begin = _after(after)
         if isinstance(self._store, NullStore):
             return _cut(self._rows_here(feed, begin), begin, limit)
-        try:
-            return self._of_all_replicas(feed, begin, limit)
-        except StoreUnavailable as error:
-            raise Unavailable(printable(f"Redis: {error}")) from None
+        return self._of_all_replicas(feed, begin, limit)
 
     def _of_all_replicas(self, feed: FeedKey | None, begin: _After, limit: int) -> SymbolPage:
         """Rows from Redis, and at the end those of symbols that are expected and that no replica has seen."""
