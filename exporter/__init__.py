@@ -1,7 +1,8 @@
 """Monitoring of market data batches: Prometheus metrics and Kafka events from one reading.
 
 Programs use `BatchAnalyzer`, `BatchPerformanceMonitor` and `BatchMonitoringProducer`, and the values and errors beside
-them. Each is imported when it is first asked for: the package itself brings no client of anything.
+them; `__version__` is the version of the distribution. Each is imported at its first use: the package itself imports
+no client library.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from exporter.api.producer import BatchMonitoringProducer
     from exporter.config.loader import ConfigError
     from exporter.model import BatchResult, Rejected
+    from exporter.runtime.version import __version__ as __version__
 
 __all__ = [
     "BatchAnalyzer",
@@ -33,6 +35,7 @@ _HOMES = {
     "ConfigError": "exporter.config.loader",
     "Rejected": "exporter.model",
     "SendError": "exporter.api.outbox",
+    "__version__": "exporter.runtime.version",
 }
 
 

@@ -11,10 +11,10 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 
-from exporter.config.parsers import host_and_port
+from exporter.config.addresses import host_and_port
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config
 from exporter.decoding.json_decoder import Decoder
-from exporter.decoding.names import FeedFilter
 from exporter.events import framing
 from exporter.events.factory import Event, EventFactory
 from exporter.events.values import utc_text
@@ -39,7 +39,7 @@ from exporter.runtime import logs
 from exporter.runtime.clock import Clock, SystemClock
 from exporter.runtime.logs import LogCounter
 from exporter.runtime.threads import Guard, Start, ThreadDied
-from exporter.runtime.version import version
+from exporter.runtime.version import __version__
 from exporter.runtime.worker import ThreadWorker, Worker
 from exporter.source.consumer import KafkaSource
 from exporter.source.isolation import Isolation
@@ -87,7 +87,7 @@ class App:
             until_caught_up=until_caught_up,
         )
         self.status = SidecarStatus(self.loop, clock)
-        metrics = SidecarMetrics(config, self.status, source.counts, self._logs, version())
+        metrics = SidecarMetrics(config, self.status, source.counts, self._logs, __version__)
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
         self.queries = SidecarQueries(config, self.status, self.store, metrics, registry)
@@ -99,7 +99,7 @@ class App:
             host,
             port,
             path,
-            version=version(),
+            version=__version__,
             metrics=WebMetrics(registry),
             access=access,
             start_thread=self.start_thread,
@@ -116,7 +116,7 @@ class App:
         try:
             self.port = self._web.start()
             self.store.start()
-            log.info("serving", extra={"port": self.port, "version": version()})
+            log.info("serving", extra={"port": self.port, "version": __version__})
             if started is not None:
                 started.set()
             clean = self.loop.run()

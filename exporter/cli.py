@@ -134,9 +134,9 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """See argparse.Action."""
-        from exporter.runtime.version import version
+        from exporter.runtime.version import __version__
 
-        print(parser.prog, version())
+        print(parser.prog, __version__)
         parser.exit()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from exporter.runtime.clock import now_ms
 from exporter.tools.simulate.command import SCENARIOS, SUBJECT
 from exporter.tools.simulate.market import Feed, Simulator
 from exporter.tools.simulate.simulator import Collectors, create_topics
@@ -129,7 +130,7 @@ def test_a_frozen_exchange_fires_its_alert_and_no_other(deployment: Deployment, 
 def collecting(deployment: Deployment, feeds: Sequence[Feed]) -> Iterator[Collectors]:
     """The collectors work within this."""
     kafka = {"bootstrap.servers": deployment.cluster.bootstrap}
-    simulator = Simulator(1, feeds, time.time_ns() // 1_000_000)
+    simulator = Simulator(1, feeds, now_ms())
     create_topics(kafka, simulator.topics, 2)
     collectors = Collectors(simulator, kafka)
     collectors.start()

@@ -5,9 +5,9 @@ import json
 import math
 import subprocess
 import sys
-import time
 from collections import Counter
 from decimal import Decimal
+from importlib import metadata
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,7 @@ from exporter.config.schema import Limits, RedisConfig
 from exporter.decoding.batch import FIELDS
 from exporter.decoding.json_decoder import Decoder
 from exporter.model import FeedKey, Reason
+from exporter.runtime.clock import now_ms
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.store.store import SymbolStatistics
@@ -57,9 +58,9 @@ def test_a_batch_without_messages_has_no_efficiency() -> None:
 
 
 def test_a_batch_without_a_stamp_was_collected_now() -> None:
-    before_ms = time.time_ns() // 1_000_000
+    before_ms = now_ms()
     stamp_ms = BatchAnalyzer().analyze_batch(batch_data=rows("A"), **UPBIT).timestamp_ms
-    assert before_ms <= stamp_ms <= time.time_ns() // 1_000_000
+    assert before_ms <= stamp_ms <= now_ms()
 
 
 @each_capture
@@ -262,3 +263,9 @@ def test_the_package_tells_what_programs_may_import() -> None:
     assert all(getattr(exporter, name).__name__ == name for name in exporter.__all__)
     with pytest.raises(AttributeError, match="Nothing"):
         exporter.Nothing  # noqa: B018
+
+
+def test_the_package_has_the_version_that_is_installed() -> None:
+    import exporter
+
+    assert exporter.__version__ == metadata.version("marketdata-exporter")

@@ -23,7 +23,6 @@ import pytest
 import requests
 import yaml
 from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
 
 import exporter
 from exporter import cli, status
@@ -41,6 +40,7 @@ from exporter.events.factory import Event, EventFactory
 from exporter.events.values import load_schema
 from exporter.feeds import rejections, states
 from exporter.feeds.states import FeedState
+from exporter.instrument.samples import samples
 from exporter.kafka import clients
 from exporter.kafka.positions import Position, Start
 from exporter.kafka.unreadable import LEAST_TRIES
@@ -641,9 +641,9 @@ def test_a_page_has_one_title_and_a_way_back(name: str) -> None:
 
 def test_the_metrics_in_the_readme_are_of_a_sidecar(families: dict[str, Metric]) -> None:
     (shown,) = blocks("text", README)
-    samples = [sample for family in text_string_to_metric_families(shown) for sample in family.samples]
-    assert len(samples) == 10
-    for sample in samples:
+    found = list(samples(shown))
+    assert len(found) == 10
+    for sample in found:
         assert set(sample.labels) - {"le"} == labels_of(families[sample.name])
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
-from exporter.decoding.names import FeedFilter
 from exporter.feeds.comparison import NoComparison
 from exporter.feeds.evaluator import PAUSE_MS, Evaluator
 from exporter.feeds.feed import Feed

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Limits
 from exporter.decoding.batch import Batch, Message, PartialBatch
 from exporter.decoding.batch_stats import BatchStats
-from exporter.decoding.names import FeedFilter
 from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed, Window
 from exporter.feeds.table import FeedTable
 from exporter.instrument.histogram import Histogram

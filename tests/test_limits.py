@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, Limits
-from exporter.decoding.names import FeedFilter
 from exporter.feeds.comparison import NoComparison
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import ESTABLISHED_BATCHES, ESTABLISHED_SPAN, IDLE_MS, SYMBOL_RETENTION_MS

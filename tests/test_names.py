@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.decoding.names import FeedFilter, check_feed, check_symbol
+from exporter.config.feed_globs import FeedFilter
+from exporter.decoding.names import check_feed, check_symbol
 from exporter.model import FeedKey, Rejected
 
 GOOD_VALUES = ["korea", "a", "9", "us-east_1.b", "x" * 64]

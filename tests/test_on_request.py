@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config, FeedsConfig, Limits, SymbolsConfig
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
-from exporter.decoding.names import FeedFilter
 from exporter.feeds.comparison import COMPARE_MS, comparison
 from exporter.feeds.divergence import Divergence, Pair
 from exporter.feeds.evaluator import Evaluator

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import parsers
+from exporter.config import addresses, parsers
 from exporter.model import FeedKey
 
 
@@ -40,7 +40,7 @@ def test_sizes(text: str | int, number: int) -> None:
 )  # fmt: skip
 def test_addresses(text: str, address: tuple[str, int]) -> None:
     """The host may be empty, and stands in brackets when it has colons."""
-    assert parsers.host_and_port(text) == address
+    assert addresses.host_and_port(text) == address
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
         (parsers.duration, ["", "s", "-1s", "1x", "1m30"]),
         (parsers.duration, ["1" * 400 + "s", "9" * 400, "\u0661s"]),
         (parsers.size, ["", "MiB", "-1", "1 mile", "5i", "1" * 400 + "K", 1.5]),
-        (parsers.host_and_port, ["", "8000", ":", ":65536", ":-1", ":+1", "::1:80", "a b:80", "a/b:80", ":\u0661"]),
+        (addresses.host_and_port, ["", "8000", ":", ":65536", ":-1", ":+1", "::1:80", "a b:80", "a/b:80", ":\u0661"]),
         (parsers.topic, ["", "a b", "a/b", ".", "..", "x" * 250, "a\n"]),
         (parsers.topic_or_pattern, ["^(", "^\\d", "^(?:a)", "^a*?", "a*"]),
         (parsers.brokers, ["", "a:1,", "a b", "a/b", "a:1;b:1", ":9", "::1:9092"]),
@@ -97,8 +97,28 @@ def test_feeds_are_three_words() -> None:
 @given(st.text() | st.from_regex(r"[0-9.]*( ?(ms|s|m|h|d|w|[kmgt]i?b?))*|\[?[0-9:a]*\]?:[0-9]*", fullmatch=True))
 def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
     """Readers raise nothing else."""
-    for read in (parsers.duration, parsers.size, parsers.host_and_port, parsers.topic_or_pattern,
+    for read in (parsers.duration, parsers.size, addresses.host_and_port, parsers.topic_or_pattern,
                  parsers.brokers, parsers.http_url, parsers.redis_url, parsers.feed_key,
                  parsers.feed_glob, parsers.telemetry_path):  # fmt: skip
         with suppress(ValueError):
             read(text)
+
+
+@pytest.mark.parametrize("text", [":8000", "127.0.0.1:8000", "[::1]:8000", "name:0", "[fe80::1%eth0]:1"])
+def test_an_address_is_written_as_it_was_read(text: str) -> None:
+    assert addresses.authority(*addresses.host_and_port(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("host", "reached_at"),
+    [
+        ("", ("127.0.0.1", "::1")),
+        ("0.0.0.0", ("127.0.0.1",)),
+        ("::", ("::1", "127.0.0.1")),
+        ("0:0::0", ("::1", "127.0.0.1")),
+        ("::1", ("::1",)),
+        ("metrics.example.com", ("metrics.example.com",)),
+    ],
+)
+def test_what_listens_on_all_interfaces_is_reached_by_loopback(host: str, reached_at: tuple[str, ...]) -> None:
+    assert addresses.local_hosts(host) == reached_at

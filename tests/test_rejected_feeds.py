@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import pytest
 
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, Limits, Thresholds
 from exporter.decoding.json_decoder import Decoder
-from exporter.decoding.names import FeedFilter
 from exporter.events.encoding import JsonEncoder
 from exporter.events.factory import EventFactory
 from exporter.feeds.comparison import NoComparison

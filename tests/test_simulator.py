@@ -1,7 +1,6 @@
 """Simulated collectors: the same seed makes the same records, and the truth about them is exact."""
 
 import json
-import time
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.config.schema import Config
 from exporter.model import FeedKey, Reason, Rejected
+from exporter.runtime.clock import now_ms
 from exporter.tools.audit.readers import InputReader
 from exporter.tools.demo.embedded import EmbeddedBroker
 from exporter.tools.simulate.invalid_records import KINDS, Garbage
@@ -203,7 +203,7 @@ def test_symbol_names_are_distinct(count: int) -> None:
 def test_collectors_send_what_the_truth_tells() -> None:
     """What lies in the topics after the stop is what the simulator handed out: in real time, to a broker."""
     broker = EmbeddedBroker()
-    simulator = Simulator(1, faster(FEEDS, rate=20), time.time_ns() // 1_000_000)
+    simulator = Simulator(1, faster(FEEDS, rate=20), now_ms())
     collectors = Collectors(simulator, {"bootstrap.servers": broker.bootstrap_servers})
     collectors.start()
     eventually(lambda: collectors.sent > 50, 20, "nothing was sent")

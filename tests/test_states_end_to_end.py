@@ -1,7 +1,6 @@
 """The real sidecar names what fails, on a real broker: the decisive failures, with small thresholds."""
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.model import FeedKey
+from exporter.runtime.clock import now_ms
 from exporter.tools.simulate.market import Feed, Simulator
 from exporter.tools.simulate.simulator import Collectors
 from tests.support.sidecar import Deployment, Scrape, Sidecar
@@ -36,7 +36,7 @@ def collector(deployment: Deployment, exchange: str) -> Feed:
 @contextmanager
 def collecting(deployment: Deployment, *feeds: Feed) -> Iterator[Collectors]:
     """The collectors work within this."""
-    simulator = Simulator(1, feeds, time.time_ns() // 1_000_000)
+    simulator = Simulator(1, feeds, now_ms())
     collectors = Collectors(simulator, {"bootstrap.servers": deployment.cluster.bootstrap})
     collectors.start()
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from exporter.model import Reason
+from exporter.runtime import clock
 from exporter.tools.audit import command
 from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
@@ -28,7 +29,7 @@ class Exchange:
 
     def write(self) -> int:
         """Write a batch of each feed, and return how many of each there are now."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock.now_ms()
         listing = 5.0 if self.batches < READABLE else LISTING[self.batches % len(LISTING)]
         for exchange, price in (("okx", 100 + self.batches % 7), ("gopax", 100)):
             rows = [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from math import ceil
 from statistics import median_high
 from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.config.feed_globs import matches
 
 if TYPE_CHECKING:
     from exporter.config.schema import Thresholds
@@ -46,9 +47,7 @@ class Policy(NamedTuple):
 
 def thresholds_of(feed: FeedKey, rules: Sequence[Thresholds], default: Thresholds) -> Thresholds:
     """Return the first rule that matches the feed."""
-    name = str(feed)
-    matching = (rule for rule in rules if any(fnmatchcase(name, glob) for glob in rule.feeds))
-    return next(matching, default)
+    return next((rule for rule in rules if matches(rule.feeds, feed)), default)
 
 
 def silence_policy(rule: Thresholds) -> Policy:

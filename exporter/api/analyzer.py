@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -12,16 +11,17 @@ from prometheus_client import CollectorRegistry
 
 from exporter.analyzers.quality import Quality
 from exporter.api.arguments import configure
+from exporter.config.feed_globs import FeedFilter
 from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
-from exporter.decoding.names import FeedFilter
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import health_factory
 from exporter.feeds.table import FeedTable
 from exporter.instrument.exposition import TEXT, label_text, render
 from exporter.metrics.feed_metrics import COUNTED, analyzer_part, feed_families, feed_texts
 from exporter.model import Arrival, BatchResult, FeedKey, Partition
+from exporter.runtime import clock
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.store.store import NullStore, Store
@@ -85,7 +85,7 @@ class BatchAnalyzer:
         the stamp being optional. `timestamp_ms` is when the batch was collected, in Unix milliseconds; now, when it is
         not given. Raises Rejected, and counts nothing, when the batch breaks a rule or limit.
         """
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock.now_ms()
         feed = FeedKey(region, exchange, request_type)
         stamp = now_ms if timestamp_ms is None else timestamp_ms
         batch = self._decoder.convert({**feed._asdict(), "timestamp_ms": stamp, "data": batch_data})

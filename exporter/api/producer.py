@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import uuid
 from collections.abc import Mapping
 from itertools import count
@@ -23,6 +22,7 @@ from exporter.events.factory import Event, EventFactory
 from exporter.events.values import aggregated_value, batch_value, error_value, utc_text
 from exporter.kafka.properties import mistakes
 from exporter.model import BatchResult, EventType, FeedKey, Partition
+from exporter.runtime.clock import now_ms
 from exporter.runtime.rate_limit import RateLimiter
 
 SEND_SECONDS = 10.0
@@ -196,7 +196,7 @@ class BatchMonitoringProducer:
 
     def _tell(self, message: str) -> None:
         """Put an error event on its way, not too often; nobody waits for it."""
-        suppressed = self._limiter.admit(NOT_DELIVERED, time.time_ns() // 1_000_000)
+        suppressed = self._limiter.admit(NOT_DELIVERED, now_ms())
         if suppressed is not None and self._outbox is not None:
             self._outbox.post(self._events.failure(message, suppressed))
 
@@ -233,4 +233,4 @@ def _checked(given: _T) -> _T:
 
 
 def _now_utc() -> str:
-    return utc_text(time.time_ns() // 1_000_000)
+    return utc_text(now_ms())

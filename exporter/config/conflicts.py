@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.parsers import credentials
 from exporter.config.schema import Config, shown
 from exporter.config.subscription import Subscription
@@ -161,6 +161,7 @@ def _web(config: Config) -> Iterator[Conflict]:
 
 def _expected_feeds(config: Config) -> Iterator[Conflict]:
     limits, seen = config.input.limits, set()
+    wanted = FeedFilter(config.feeds.include, config.feeds.exclude)
     if len(config.feeds.expected) > limits.feeds:
         message = f"got {len(config.feeds.expected)} feeds, expected at most input.limits.feeds ({limits.feeds})"
         yield Conflict(message, ("feeds.expected", "input.limits.feeds"))
@@ -173,7 +174,7 @@ def _expected_feeds(config: Config) -> Iterator[Conflict]:
         if expected.feed in seen:
             yield Conflict(f"got {shown(name)} a second time", (path,))
         seen.add(expected.feed)
-        if not _is_included(config, name):
+        if not wanted.wants(expected.feed):
             yield Conflict(
                 f"got {shown(name)}, which include and exclude filter out", (path, "feeds.include", "feeds.exclude")
             )
@@ -190,12 +191,6 @@ def _feed_rules(config: Config) -> Iterator[Conflict]:
     for number, rule in enumerate(config.feeds.calendar):
         if not (rule.maintenance or rule.open):
             yield Conflict("says nothing, expected maintenance windows or open hours", (f"feeds.calendar[{number}]",))
-
-
-def _is_included(config: Config, feed: str) -> bool:
-    return any(fnmatchcase(feed, glob) for glob in config.feeds.include) and not any(
-        fnmatchcase(feed, glob) for glob in config.feeds.exclude
-    )
 
 
 def _beyond_limits(config: Config, path: str, names: tuple[str, ...], symbols: int = 0) -> Iterator[Conflict]:

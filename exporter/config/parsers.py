@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from exporter.config.addresses import host_and_port
 from exporter.config.secrets import names_secret
 from exporter.config.subscription import INTERNAL, is_pattern
 from exporter.config.topic_pattern import TopicPattern
@@ -69,24 +70,6 @@ def _finite(number: float) -> float:
     if not math.isfinite(number):
         raise ValueError("too large")
     return number
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """Host and port of `:8000` (every interface: the host is empty), `127.0.0.1:8000` and `[::1]:8000`."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError("a port from 0 to 65535 must follow the last colon")
-    if host.startswith("[") and host.endswith("]"):
-        return _host(host[1:-1]), int(port)
-    if ":" in host:
-        raise ValueError("an IPv6 address stands in brackets")
-    return _host(host), int(port)
-
-
-def _host(text: str) -> str:
-    if not re.fullmatch(r"[\w.:%-]*", text, re.ASCII):
-        raise ValueError("the host holds a character that no host has")
-    return text
 
 
 def host(text: str) -> str:

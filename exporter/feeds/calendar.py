@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
+from exporter.config.feed_globs import matches
 from exporter.config.windows import Once, Weekly, weekly, window, zone
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ class Calendar:
 
     def of(self, feed: FeedKey) -> Schedule:
         """Return the schedule of a feed, which remains valid."""
-        name = str(feed)
-        matching = tuple(
-            number for number, rule in enumerate(self._rules) if any(fnmatchcase(name, glob) for glob in rule.feeds)
-        )
+        matching = tuple(number for number, rule in enumerate(self._rules) if matches(rule.feeds, feed))
         if matching not in self._schedules:
             self._schedules[matching] = Schedule([self._rules[number] for number in matching])
         return self._schedules[matching]

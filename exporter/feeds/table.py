@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Limits
-from exporter.decoding.names import FeedFilter, check_feed
+from exporter.decoding.names import check_feed
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import FeedHealth
 from exporter.model import FeedKey, Reason, Rejected

@@ -1,4 +1,4 @@
-"""How the interpreter is set up for a process that is the sidecar's alone."""
+"""Settings of CPython, glibc and the kernel for a process that runs nothing but the sidecar."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ import resource
 import sys
 from contextlib import suppress
 
-# What a turn makes is freed with its events, and hardly anything refers to itself. By default each some hundred objects
-# are looked through, which takes a twentieth of the processor time at full rate and finds nothing.
+# Reference counting frees what a turn of the loop makes, and cycles are rare. By default the collector runs after each
+# 700 allocations, which takes 5 % of the processor time at full rate and finds nothing.
 YOUNG_OBJECTS = 50_000
-# For so long a thread that wants to run waits for one that computes. A scrape changes threads some ten times, and at
-# full rate the loop always computes; by default it would wait for 5 ms each time.
+# How long a waiting thread waits for one that computes. A scrape switches threads about ten times, and at full rate
+# the loop always computes; with the default of 5 ms a scrape would wait for 50 ms.
 SWITCH_SECONDS = 0.0005
-# What is larger (what a fetch brings, a page) is given back to the system once it is freed. By default glibc keeps ever
-# larger pieces for later, after catching up some fifty megabytes.
+# Larger blocks (the data of a fetch, a page) return to the operating system when they are freed. By default glibc
+# raises this threshold by itself and keeps such blocks: about 50 MB after catching up.
 KEPT_BYTES = 131_072
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
-def settle() -> None:
-    """Look for garbage rarely and never among what lives already, let threads take turns often, give memory back.
+def tune_runtime() -> None:
+    """Tune CPython and glibc for a long-running consumer, and raise the limit on open files as far as allowed.
 
-    And use as many descriptors as are allowed: the usual limit is lower, for programs that call select(2).
+    Freeze the start-up heap, collect garbage rarely, switch threads every 0.5 ms, return large blocks to the operating
+    system. The usual limit on open files is low, for programs that call select(2).
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     sys.setswitchinterval(SWITCH_SECONDS)
     _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # systems that say infinity and mean less
+    with suppress(ValueError, OSError):  # systems that report infinity and allow less
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, others need not
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)

@@ -1,12 +1,7 @@
-"""Which version of the sidecar this is."""
+"""The version of the installed distribution; importing this module looks it up."""
 
 from __future__ import annotations
 
-from functools import cache
 from importlib import metadata
 
-
-@cache
-def version() -> str:
-    """Return the version of the installed distribution."""
-    return metadata.version("marketdata-exporter")
+__version__ = metadata.version("marketdata-exporter")

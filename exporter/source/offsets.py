@@ -5,7 +5,6 @@ Every question blocks for some seconds at most; `TimeoutError` and `KafkaExcepti
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ from exporter.config.schema import InputConfig
 from exporter.config.subscription import Subscription
 from exporter.kafka.positions import Extent, Position, Start, is_another, resumed
 from exporter.model import Partition, Reset, ResetCause
+from exporter.runtime import clock
 from exporter.source.topic_ids import Topics
 
 ASK_SECONDS = 5.0
@@ -105,7 +105,7 @@ class Offsets:
     def _position(
         self, partition: Partition, known: tuple[int, str | None] | None, extent: Extent
     ) -> tuple[Position, Reset | None]:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock.now_ms()
         if known is not None:
             return resumed(Position.committed(*known, now_ms), extent, now_ms)
         low, high, topic_id = extent

@@ -1,7 +1,7 @@
-"""Ask the sidecar on this machine whether its loop turns; how whatever asks this machine's own sidecar does so.
+"""Ask the sidecar on this machine whether it is healthy; also the client of other tools for a sidecar on this machine.
 
-A container asks every few seconds, so the question is put through a socket: an HTTP library takes longer to load than
-all the rest, obeys the environment's proxies, and gives what dribbles all the time it wants.
+A container runs this every few seconds, so it uses a socket: an HTTP library takes longer to load than everything else
+here, obeys the proxies of the environment, and sets no limit on the total time of an answer.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from exporter.config.parsers import host_and_port
+from exporter.config import addresses
+from exporter.config.addresses import host_and_port, local_hosts
 from exporter.config.schema import Config
+from exporter.runtime.foreign_text import printable
 
 TIMEOUT_SECONDS = 3.0
 ANSWER_BYTES = 16 * 1024 * 1024
-TEXT_MAX = 200
 
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})\b")
-# What listens on all addresses is reached by loopback; which family it has is the system's choice.
-_LOOPBACK = ("127.0.0.1", "::1")
-_EVERYWHERE = {"": _LOOPBACK, "0.0.0.0": _LOOPBACK[:1], "::": _LOOPBACK[::-1]}  # noqa: S104
 
 
 class Answer(NamedTuple):
-    """What was answered: status, headers by their names in small letters, text."""
+    """An HTTP response: status, headers by their names in lower case, text."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,7 +33,7 @@ class Answer(NamedTuple):
 
 
 def main(config: Config) -> int:
-    """Return 0 when `/-/healthy` says yes, 1 with a line on stderr when it does not."""
+    """Return 0 when `/-/healthy` answers 200, otherwise 1 after a line on stderr."""
     address = config.web.listen_address
     try:
         status, _, text = ask(address, "/-/healthy", TIMEOUT_SECONDS)
@@ -44,32 +42,30 @@ def main(config: Config) -> int:
         return 1
     if status == 200:
         return 0
-    told = " ".join(text.split())[:TEXT_MAX]
-    print(f"unhealthy: {told if told.isprintable() else ascii(told)}", file=sys.stderr)
+    print(f"unhealthy: {printable(text)}", file=sys.stderr)
     return 1
 
 
 def ask(listen_address: str, path: str, seconds: float) -> Answer:
-    """Return the answer of the sidecar that listens there on this machine; raise `OSError` when there is none in time.
+    """Return the response of the sidecar that listens at this address; raise `OSError` without one within `seconds`.
 
-    `listen_address` is as in the configuration: without a host, or with that of all interfaces, loopback is asked.
+    `listen_address` is that of the configuration: for all interfaces, loopback is asked.
     """
     deadline = time.monotonic() + seconds
-    question = f"GET {path} HTTP/1.0\r\nHost: {authority(listen_address)}\r\n\r\n"
-    with _connected(*host_and_port(listen_address), seconds) as connection:
-        connection.sendall(question.encode())
-        return _read(_received(connection, deadline))
+    request = f"GET {path} HTTP/1.0\r\nHost: {authority(listen_address)}\r\n\r\n"
+    with _connect(*host_and_port(listen_address), seconds) as connection:
+        connection.sendall(request.encode())
+        return _parse(_receive(connection, deadline))
 
 
 def authority(listen_address: str) -> str:
-    """Return host and port, as they stand in a URL, by which this machine reaches what listens there."""
+    """Return the host and port, as in a URL, at which this machine reaches what listens at this address."""
     host, port = host_and_port(listen_address)
-    name = _EVERYWHERE.get(host, (host,))[0].partition("%")[0]
-    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+    return addresses.authority(local_hosts(host)[0].partition("%")[0], port)
 
 
-def is_here(host: str) -> bool:
-    """Return whether a name or address is one of this machine's: a socket can be bound to those only."""
+def is_local(host: str) -> bool:
+    """Return whether a name or address is one of this machine: a socket can be bound only to those."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
@@ -86,8 +82,8 @@ def _can_bind(family: int, address: tuple[Any, ...]) -> bool:
     return True
 
 
-def _connected(host: str, port: int, seconds: float) -> socket.socket:
-    *others, last = _EVERYWHERE.get(host, (host,))
+def _connect(host: str, port: int, seconds: float) -> socket.socket:
+    *others, last = local_hosts(host)
     for name in others:
         try:
             return socket.create_connection((name, port), seconds)
@@ -96,8 +92,8 @@ def _connected(host: str, port: int, seconds: float) -> socket.socket:
     return socket.create_connection((last, port), seconds)
 
 
-def _received(connection: socket.socket, deadline: float) -> bytes:
-    """Return all that comes until the connection ends."""
+def _receive(connection: socket.socket, deadline: float) -> bytes:
+    """Return all bytes up to the end of the connection."""
     received = bytearray()
     while len(received) <= ANSWER_BYTES:
         left = deadline - time.monotonic()
@@ -108,15 +104,15 @@ def _received(connection: socket.socket, deadline: float) -> bytes:
         if not piece:
             return bytes(received)
         received += piece
-    raise OSError("the answer has no end")
+    raise OSError(f"the answer is larger than {ANSWER_BYTES} bytes")
 
 
-def _read(received: bytes) -> Answer:
+def _parse(received: bytes) -> Answer:
     head, _, body = received.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
     found = _STATUS.match(first)
     if found is None:
-        raise OSError("what listens there does not speak HTTP")
+        raise OSError("the answer is not HTTP")
     fields = (line.decode("latin-1").partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in fields}
     return Answer(int(found[1]), headers, body.decode("utf-8", "replace"))

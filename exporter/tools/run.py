@@ -30,7 +30,7 @@ def main(config: Config, *, until_caught_up: bool = False) -> int:
     app = App(config, until_caught_up=until_caught_up)
     dog = Watchdog(app.status.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
     dog.start(app.start_thread)
-    tuning.settle()
+    tuning.tune_runtime()
 
     def stop() -> None:
         dog.end_within(STOP_SECONDS)

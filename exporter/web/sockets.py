@@ -8,7 +8,8 @@ import socket
 import struct
 import termios
 from asyncio.trsock import TransportSocket
-from ipaddress import IPv6Address
+
+from exporter.config.addresses import authority, is_every_interface
 
 # Of connections that wait to be accepted, while the acceptor does something else.
 BACKLOG = 4096
@@ -39,18 +40,9 @@ def listen(host: str, port: int) -> socket.socket:
     has no IPv6. Of a name with several addresses, it is one of IPv4.
     """
     try:
-        return _everywhere(port) if not host or _is_unspecified(host) else _at(host, port)
+        return _everywhere(port) if is_every_interface(host) else _at(host, port)
     except OSError as error:
-        shown = f"[{host}]" if ":" in host else host
-        raise ListenError(f"cannot listen on {shown}:{port}: {error.strerror or error}") from error
-
-
-def _is_unspecified(host: str) -> bool:
-    """Whether this is `::`, however it is written."""
-    try:
-        return IPv6Address(host).is_unspecified
-    except ValueError:
-        return False
+        raise ListenError(f"cannot listen on {authority(host, port)}: {error.strerror or error}") from error
 
 
 def _everywhere(port: int) -> socket.socket:

@@ -11,8 +11,9 @@ from typing import Any, Self
 
 from confluent_kafka import KafkaException, Producer
 
+from exporter.runtime.clock import now_ms
 from tests.bench.bench import Topics
-from tests.bench.load import Sent, now_ms
+from tests.bench.load import Sent
 
 TICK_SECONDS = 0.005
 

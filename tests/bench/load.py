@@ -6,7 +6,6 @@ one partition.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from functools import cache
 from itertools import count, cycle, islice
@@ -104,11 +103,6 @@ def mean_bytes(shape: Shape) -> float:
     """Return how long a value is on average."""
     values = [len(sent.value) for sent in islice(records(shape._replace(feeds=1)), 50)]
     return sum(values) / len(values)
-
-
-def now_ms() -> int:
-    """Return Unix milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def _endless(rows: list[Row]) -> Iterator[Row]:

@@ -18,10 +18,11 @@ from typing import Any, Self
 from confluent_kafka import Consumer
 
 from exporter.model import EventType
+from exporter.runtime.clock import now_ms
 from tests.bench.bench import MESSAGES_PER_SECOND, SCRAPE_SECONDS, Bench, Subject, every
 from tests.bench.collectors import Collectors
 from tests.bench.figures import Case, Cases, quantile
-from tests.bench.load import Shape, live, now_ms
+from tests.bench.load import Shape, live
 from tests.bench.process import processor_seconds
 from tests.support.sidecar import Sidecar
 

@@ -32,7 +32,7 @@ def application(bootstrap: str, topic: str, more: Mapping[str, object]) -> App:
 def main(bootstrap: str, topic: str, warm: int, settings: str) -> None:
     """Read the topic to its end and report what the batches after the first `warm` cost; `settings` are JSON."""
     app = application(bootstrap, topic, json.loads(settings))
-    tuning.settle()  # as the program does
+    tuning.tune_runtime()  # as the program does
     begun: list[tuple[Stopwatch, dict[str, float]]] = []
 
     def health() -> None:

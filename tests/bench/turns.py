@@ -29,7 +29,7 @@ class Mark(Histogram):
 def main(bootstrap: str, topic: str) -> None:
     """Read the topic to its end, and report; a turn works from the end of its poll to the end of its publishing."""
     app = application(bootstrap, topic, {})
-    tuning.settle()  # as the program does
+    tuning.tune_runtime()  # as the program does
     poll, publish = (_marked(app, stage) for stage in ("poll", "publish"))
     started = threading.Event()
     threading.Thread(target=_tell_port, args=(app, started), daemon=True).start()

@@ -1,10 +1,10 @@
 """What can go wrong: each fault begins, lasts some seconds at most, and is over when its function returns."""
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import sleep
 
+from exporter.runtime import clock
 from tests.chaos.broker import ProxiedBroker
 from tests.chaos.proxy import TRANSACTIONAL, Api, Harm, Rule
 from tests.chaos.stage import MOST_SIDECARS, Stage, end
@@ -137,7 +137,7 @@ def harmed(harm: Harm, stage: Stage) -> None:
 
 def clocks_jumped(stage: Stage) -> None:
     """Collectors stamp their records hours too early or too late, with 1970, or not at all."""
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = clock.now_ms()
     hours = stage.random.randint(1, 48) * HOUR_MS
     stage.deployment.traffic.clocks = (now_ms - hours, now_ms + hours, LONG_AGO, NEVER)
     last(stage, 1, 3)

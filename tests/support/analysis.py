@@ -2,9 +2,9 @@
 
 import json
 
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config, Limits
 from exporter.decoding.json_decoder import Decoder
-from exporter.decoding.names import FeedFilter
 from exporter.events.encoding import JsonEncoder
 from exporter.events.factory import EventFactory
 from exporter.feeds.health import health_factory

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import requests
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.instrument.samples import samples
 from tests.support.cluster import Cluster
 from tests.support.process import Part, accepts_connections, free_port
 from tests.support.traffic import Told, Traffic, disordered, missing, surplus, totals
@@ -35,9 +35,8 @@ class Scrape:
 
     def __init__(self, text: str) -> None:
         self._samples: dict[str, list[Sample]] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                self._samples.setdefault(sample.name, []).append(Sample(sample.labels, sample.value))
+        for sample in samples(text):
+            self._samples.setdefault(sample.name, []).append(Sample(sample.labels, sample.value))
 
     def series(self, name: str, **labels: str) -> list[Sample]:
         """The series of that name with these labels and any others."""

@@ -43,7 +43,7 @@ from exporter.tools.audit.readers import (
     UnreadableError,
     add_metrics,
 )
-from exporter.tools.healthcheck import is_here
+from exporter.tools.healthcheck import is_local
 
 ERROR_MAX = 500
 _DESCRIPTION = """Compare the input topics, the event topic and /metrics; exit 0 when they agree, 1 when they differ,
@@ -238,7 +238,7 @@ def _page(url: str, timeout_seconds: float) -> str:
     from exporter.runtime.http_client import fetch
 
     # No proxy leads back to this machine, and what .netrc holds is for others.
-    is_far = not is_here(urlsplit(url).hostname or "")
+    is_far = not is_local(urlsplit(url).hostname or "")
     answer = fetch("GET", url, seconds=timeout_seconds, size=METRICS_BYTES, headers=_ACCEPT, trust_env=is_far)
     if answer.status != 200:
         place = answer.headers.get("Location")

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import fastavro
 import orjson
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
-from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config
 from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.literals import BOM, as_json
-from exporter.decoding.names import FeedFilter, check_feed, check_symbol
+from exporter.decoding.names import check_feed, check_symbol
 from exporter.decoding.numbers import whole
+from exporter.instrument.samples import samples
 from exporter.model import EventType, FeedKey, Partition
 from exporter.runtime.foreign_text import printable
 from exporter.tools.audit.ledger import BatchFacts, MetricsTruth
@@ -197,13 +198,12 @@ def add_metrics(text: str, truth: MetricsTruth) -> None:
         "marketdata_records_rejected_total": truth.rejected,
     }
     try:
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                labels = sample.labels
-                if sample.name in by_feed:
-                    feed = FeedKey(labels["region"], labels["exchange"], labels["request_type"])
-                    by_feed[sample.name][feed] += int(sample.value)
-                elif sample.name in by_topic:
-                    by_topic[sample.name][labels["topic"]] += int(sample.value)
+        for sample in samples(text):
+            labels = sample.labels
+            if sample.name in by_feed:
+                feed = FeedKey(labels["region"], labels["exchange"], labels["request_type"])
+                by_feed[sample.name][feed] += int(sample.value)
+            elif sample.name in by_topic:
+                by_topic[sample.name][labels["topic"]] += int(sample.value)
     except (ValueError, KeyError, OverflowError) as error:
         raise UnreadableError(printable(f"no metrics: {type(error).__name__}: {error}")) from None

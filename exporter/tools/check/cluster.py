@@ -16,6 +16,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from confluent_kafka import admin as kafka_admin
 from msgspec.structs import replace
 
+from exporter.config.addresses import authority
 from exporter.config.schema import Config
 from exporter.config.subscription import Subscription, is_pattern
 from exporter.kafka import clients
@@ -77,7 +78,7 @@ def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
         if others := sorted({fault.broker for fault in faults if fault.is_advertised}):
             return Server(address), others
         return Server(address, _why(faults, failures, config) or error_text(error)), []
-    return Server(address), [f"[{b.host}]:{b.port}" if ":" in b.host else f"{b.host}:{b.port}" for b in brokers]
+    return Server(address), [authority(broker.host, broker.port) for broker in brokers]
 
 
 def _why(faults: Sequence[ConnectionFault], failures: Sequence[KafkaError], config: Config) -> str:

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from exporter.app import App
-from exporter.config.parsers import host_and_port
+from exporter.config.addresses import host_and_port
+from exporter.config.feed_globs import is_glob
 from exporter.config.schema import Config, FeedsConfig
 from exporter.config.subscription import Subscription
 from exporter.events.registry import Subject, denial, is_forbidden, is_missing, is_same, subject
@@ -254,7 +255,7 @@ def expected_feeds(config: Config) -> tuple[int, str]:
     """Return how many feeds there may be, and where in the configuration that stands."""
     if config.feeds.expected:
         return len(config.feeds.expected), "feeds.expected"
-    if not any(character in glob for glob in config.feeds.include for character in "*?["):
+    if not any(map(is_glob, config.feeds.include)):
         return len(config.feeds.include), "feeds.include"
     return config.input.limits.feeds, "input.limits.feeds"
 

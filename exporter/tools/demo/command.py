@@ -14,12 +14,14 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from confluent_kafka import Producer
 
 from exporter.app import App
+from exporter.config.addresses import authority, host_and_port
 from exporter.config.loader import load
 from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
 from exporter.kafka.positions import Span
 from exporter.kafka.reader import TopicReader
 from exporter.runtime import logs, signals
+from exporter.runtime.clock import now_ms
 from exporter.tools import healthcheck
 from exporter.tools.audit.readers import EventReader, UnreadableError
 from exporter.tools.demo import report
@@ -91,13 +93,13 @@ def _no_file(path: str) -> str:
 def _run(config: Config, seconds: float | None, stopping: threading.Event) -> int:
     """Let collectors and sidecar work until it is time to stop, end both, and compare."""
     kafka = {"bootstrap.servers": config.kafka.bootstrap_servers}
-    simulator = Simulator(_SEED, faster(FEEDS, _RATE), time.time_ns() // 1_000_000)
+    simulator = Simulator(_SEED, faster(FEEDS, _RATE), now_ms())
     _create_topics(kafka, simulator.topics)
     app = App(config)
     with ThreadPoolExecutor(1, "sidecar") as pool:
         running = _start(app, pool, stopping)
         try:
-            served = f"{config.web.listen_address.rpartition(':')[0]}:{app.port}"
+            served = authority(host_and_port(config.web.listen_address)[0], app.port)
             _say(_greeting(f"http://{healthcheck.authority(served)}", config))
             errors = _collect(Collectors(simulator, kafka), seconds, stopping)
             truth = report.sent(simulator.truth)

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from exporter.instrument.samples import samples
 from exporter.model import Anomaly, FeedKey
 from exporter.tools.audit.readers import BatchEvent, SummaryEvent
 from exporter.tools.simulate.market import Truth
@@ -69,12 +68,11 @@ def sent(truth: Truth) -> Figures:
 def in_metrics(text: str) -> Figures:
     """Return what an exposition says (text 0.0.4); raises ValueError for what is none."""
     figures = Figures()
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name in _SERIES:
-                labels = sample.labels
-                of = labels.get("topic") or ":".join(labels[name] for name in FeedKey._fields)
-                figures[of, _SERIES[sample.name].format_map(labels)] = int(sample.value)
+    for sample in samples(text):
+        if sample.name in _SERIES:
+            labels = sample.labels
+            of = labels.get("topic") or ":".join(labels[name] for name in FeedKey._fields)
+            figures[of, _SERIES[sample.name].format_map(labels)] = int(sample.value)
     return figures
 
 

@@ -16,6 +16,7 @@ from exporter.feeds.states import FeedState
 from exporter.kafka.connection_errors import error_text
 from exporter.model import FeedKey
 from exporter.runtime import signals
+from exporter.runtime.clock import now_ms
 from exporter.tools.simulate.market import Feed
 from exporter.tools.simulate.simulator import Collectors, Simulator, create_topics, faster, positive
 
@@ -231,7 +232,7 @@ def main(args: argparse.Namespace) -> int:
     seconds = args.seconds or scenario.seconds
     kafka = {"bootstrap.servers": args.bootstrap_servers}
     played = [replace(feed, topic_prefix=args.topic_prefix) for feed in faster(feeds(scenario, seconds), args.rate)]
-    simulator = Simulator(_SEED, played, time.time_ns() // 1_000_000)
+    simulator = Simulator(_SEED, played, now_ms())
     try:
         create_topics(kafka, simulator.topics, _PARTITIONS)
     except KafkaException as error:

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from exporter.kafka.connection_errors import error_text
+from exporter.runtime.clock import now_ms
 from exporter.tools.simulate.market import FEEDS, Feed, SimulatedRecord, Simulator, Truth
 
 __all__ = ["FEEDS", "Collectors", "Feed", "Simulator", "Truth", "create_topics", "faster", "main"]
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate collectors until the time is over, or SIGINT or SIGTERM comes; print the truth as JSON."""
     args = _parser().parse_args(arguments)
     kafka = {"bootstrap.servers": args.bootstrap_servers}
-    simulator = Simulator(args.seed, faster(FEEDS, args.rate), time.time_ns() // 1_000_000)
+    simulator = Simulator(args.seed, faster(FEEDS, args.rate), now_ms())
     try:
         if args.partitions:
             create_topics(kafka, simulator.topics, args.partitions)
