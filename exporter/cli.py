@@ -234,11 +234,11 @@ def load_config(
     from exporter.config.files import read_text
     from exporter.config.layers import Problem
     from exporter.config.loader import ConfigError, load
-    from exporter.runtime.foreign_text import hide
+    from exporter.runtime.foreign_text import add_secrets
 
     try:
         text = None if file is None else read_text(file)
     except (OSError, ValueError) as error:
         raise ConfigError((Problem("", f"the file cannot be read: {error}", "--config.file"),)) from None
     host = socket.gethostname()
-    return load(text, env, flags, hostname=host, read_file=read_text, also=also, learn=hide)
+    return load(text, env, flags, hostname=host, read_file=read_text, also=also, learn=add_secrets)

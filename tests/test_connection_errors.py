@@ -10,7 +10,7 @@ import pytest
 
 from exporter.kafka import certificates
 from exporter.kafka.connection_errors import MEANINGS, Unreachable, parse_fault
-from exporter.runtime.log_repeats import Repeats
+from exporter.runtime.log_repeats import RepeatFilter
 from tests.support.documents import DOCUMENTS
 from tests.support.secure import Authority
 
@@ -126,7 +126,7 @@ class Lines(logging.Handler):
         self.records: list[logging.LogRecord] = []
         self._logger = logging.Logger("librdkafka")
         self._logger.addFilter(Unreachable(SERVERS, {}, lambda: self.now))
-        self._logger.addFilter(Repeats(lambda: self.now))
+        self._logger.addFilter(RepeatFilter(lambda: self.now))
         self._logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:

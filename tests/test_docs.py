@@ -366,7 +366,7 @@ def test_the_flags_of_a_command_exist(row: list[str], capsys: pytest.CaptureFixt
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
-    assert column("exit code", "meaning") == [str(code) for code in (cli.OK, cli.FATAL, cli.USAGE, watchdog.STUCK)]
+    assert column("exit code", "meaning") == [str(code) for code in (cli.OK, cli.FATAL, cli.USAGE, watchdog.EXIT_STUCK)]
 
 
 def command_lines() -> list[str]:

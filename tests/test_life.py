@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from exporter.config.schema import RedisConfig
 from exporter.model import Status
 from exporter.runtime.threads import Guard
-from exporter.runtime.watchdog import LATE, STUCK, Watchdog
+from exporter.runtime.watchdog import EXIT_LATE, EXIT_STUCK, Watchdog
 from exporter.store.breaker import CircuitBreaker
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
@@ -123,7 +123,7 @@ thread.start()
 thread.join()
 import logging
 logging.getLogger("others").warning("%d %d", "x")
-logs.say("in its turn")
+logs.write_text("in its turn")
 assert logs.flush(10)
 """
 
@@ -136,7 +136,7 @@ def test_what_python_says_by_itself_is_a_line_of_the_log_too() -> None:
     assert "logger=py.warnings" in warning
     assert r"one\ntwo" in warning
     assert "thread_name=odd" in death
-    assert 'logger=others msg="a line cannot be written" error=TypeError' in malformed
+    assert 'logger=others msg="cannot format a log record" error=TypeError' in malformed
     assert last == "in its turn"
 
 
@@ -158,7 +158,7 @@ STUCK_PROCESS = HANGING.format(begin="Watchdog(lambda: 1e9, lambda: True, 0.2).s
 LATE_PROCESS = HANGING.format(begin="dog = Watchdog(lambda: 0.0, lambda: True, 60)\ndog.start()\ndog.end_within(1.5)")
 
 
-@pytest.mark.parametrize(("code", "exit_code"), [(STUCK_PROCESS, STUCK), (LATE_PROCESS, LATE)])
+@pytest.mark.parametrize(("code", "exit_code"), [(STUCK_PROCESS, EXIT_STUCK), (LATE_PROCESS, EXIT_LATE)])
 def test_watchdog_and_deadline_end_a_process_whose_log_is_locked_and_full(
     unread: int, code: str, exit_code: int
 ) -> None:
@@ -173,8 +173,8 @@ def test_the_watchdog_says_why_and_where_each_thread_is() -> None:
         [sys.executable, "-c", STUCK_PROCESS], capture_output=True, text=True, timeout=30, check=False
     )
     first, *stacks = done.stderr.splitlines()
-    assert 'msg="the process ends itself"' in first
-    assert 'reason="a call has been under way for 1000000000 s' in first
+    assert 'msg="watchdog ends the process"' in first
+    assert 'reason="a call has not returned for 1000000000 s' in first
     assert "Thread MainThread, the innermost call first:" in stacks
     assert any(line.endswith("in hang") for line in stacks)
 
@@ -235,7 +235,7 @@ def test_it_ends_in_time_with_1_while_its_loop_hangs_and_nobody_reads_why(unread
         assert process.stdout is not None
         assert process.stdout.readline() == b"hanging\n"
         process.terminate()
-        assert process.wait(20) == LATE
+        assert process.wait(20) == EXIT_LATE
 
 
 def test_it_ends_in_time_while_brokers_redis_registry_clients_and_stderr_hang(unread: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.runtime.log_repeats import BURST, QUIET_SECONDS, REPEAT_SECONDS, Repeats
+from exporter.runtime.log_repeats import BURST, QUIET_SECONDS, REPEAT_SECONDS, RepeatFilter
 from tests.support.documents import DOCUMENTS
 
 PACKAGE = Path(__file__).parents[1] / "exporter"
@@ -23,7 +23,7 @@ class Lines(logging.Handler):
         self.now = 0.0
         self.written: list[logging.LogRecord] = []
         self.logger = logging.Logger(name, logging.DEBUG)
-        self.logger.addFilter(Repeats(lambda: self.now))
+        self.logger.addFilter(RepeatFilter(lambda: self.now))
         self.logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -140,8 +140,8 @@ def test_what_is_remembered_is_bounded() -> None:
         lines.now = 60.0 * minute
         for number in range(100):
             lines.logger.warning("line", extra={"error": f"{minute}.{number}.x"})
-    (memory,) = (each for each in lines.logger.filters if isinstance(each, Repeats))
-    assert len(memory._told) < 100
+    (memory,) = (each for each in lines.logger.filters if isinstance(each, RepeatFilter))
+    assert len(memory._causes) < 100
 
 
 def test_lines_of_other_libraries_are_limited_in_a_program_and_ours_once() -> None:

@@ -25,7 +25,7 @@ from exporter.events.factory import EventFactory
 from exporter.events.values import error_value
 from exporter.model import Partition, Record, Rejected
 from exporter.runtime import foreign_text, logs
-from exporter.runtime.foreign_text import TEXT_MAX, hide, printable, without_secrets
+from exporter.runtime.foreign_text import TEXT_MAX, add_secrets, printable, without_secrets
 from exporter.runtime.redaction import LENGTH_MIN, MASK, Redactor
 from exporter.tools.check.model import Finding, Level
 from tests.support.kafka import Broker
@@ -133,7 +133,7 @@ def configured(place: str, secret: str) -> Config | ConfigError:
     tree, env, flags = PLACES[place](secret)
     try:
         text = json.dumps(tree, ensure_ascii=False)
-        return load(text, env, flags, hostname="box", read_file=lambda _: env["FILE"], learn=hide)
+        return load(text, env, flags, hostname="box", read_file=lambda _: env["FILE"], learn=add_secrets)
     except ConfigError as error:
         return error
 
@@ -186,7 +186,7 @@ def test_secrets_that_overlap_are_masked_whole() -> None:
 
 
 def test_a_secret_at_the_end_of_what_is_looked_at_is_masked_before_the_text_is_cut() -> None:
-    hide(["hunter2-hunter2"])
+    add_secrets(["hunter2-hunter2"])
     for length in range(TEXT_MAX - 20, TEXT_MAX + 2):
         assert "hunt" not in printable("x" * length + "hunter2-hunter2")
 
@@ -209,7 +209,7 @@ def test_what_looks_like_a_secret_is_masked_and_what_steers_terminals_is_gone(te
 def test_no_part_of_a_secret_is_in_what_is_quoted_of_a_record(form: str) -> None:
     """Wherever the quotation begins and ends."""
     secret = "Q7hunter-f4cE.b00k-zz19/Pw"
-    hide([secret])
+    add_secrets([secret])
     parts = {secret[start : start + 6] for start in range(len(secret) - 5)}
     for size in range(250):
         for text in ("x" * size + secret, secret + "x" * size, "x" * size + secret + "x" * 300):
@@ -218,7 +218,7 @@ def test_no_part_of_a_secret_is_in_what_is_quoted_of_a_record(form: str) -> None
 
 
 def test_users_beside_passwords_are_names() -> None:
-    load("redis: {url: 'redis://collector:sesame@redis'}", {}, {}, hostname="x", read_file=str, learn=hide)
+    load("redis: {url: 'redis://collector:sesame@redis'}", {}, {}, hostname="x", read_file=str, learn=add_secrets)
     assert printable("User collector has no permissions, not even with sesame") == (
         f"User collector has no permissions, not even with {MASK}"
     )

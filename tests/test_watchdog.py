@@ -16,7 +16,7 @@ def verdicts(looks: Iterable[tuple[float, bool]]) -> list[bool]:
     found: list[bool] = []
     for number, look in enumerate(looks):
         now = look
-        found.append(bool(dog.verdict(1000 + 3.0 * number)))
+        found.append(bool(dog.reason_to_end(1000 + 3.0 * number)))
     return found
 
 

@@ -12,7 +12,7 @@ from exporter.config.loader import load, secrets
 from exporter.config.schema import Config, Limits, shown
 from exporter.decoding.names import check_feed
 from exporter.model import FeedKey, Rejected
-from exporter.runtime.foreign_text import hide
+from exporter.runtime.foreign_text import add_secrets
 
 
 def configure(
@@ -27,7 +27,7 @@ def configure(
     """
     given = {path: _literal(path, value) for path, value in arguments.items() if value is not None}
     flags = {**given, **(config or {})}
-    return load(None, {}, flags, hostname=socket.gethostname(), read_file=read_text, also=also, learn=hide)
+    return load(None, {}, flags, hostname=socket.gethostname(), read_file=read_text, also=also, learn=add_secrets)
 
 
 def _literal(path: str, value: object) -> object:

@@ -18,7 +18,7 @@ from exporter.kafka.probe import Prober, is_of_a_place
 from exporter.kafka.unreadable import LEAST_TRIES, Gap
 from exporter.model import Partition
 from exporter.runtime.foreign_text import printable
-from exporter.runtime.worker import aside
+from exporter.runtime.worker import in_thread
 
 # The library's types leave it out.
 _OffsetSpec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]
@@ -65,7 +65,7 @@ class TopicReader:
     ) -> None:
         clients: list[Any] = [self._consumer, self._admin]
         del self._consumer, self._admin
-        aside(partial(_close, clients)).wait(self._timeout)
+        in_thread(partial(_close, clients)).wait(self._timeout)
 
     def partitions(self, subscription: Subscription) -> list[Partition]:
         """Return the partitions of the topics that are meant and exist."""

@@ -1,1 +1,1 @@
-"""Ground for a long-running process: clock, logs, threads, watchdog, locks, limits."""
+"""Parts of any long-running process: clock, logs, threads, watchdog, locks, limits."""

@@ -1,4 +1,4 @@
-"""How other threads look at what the loop works on nearly all the time."""
+"""A fair lock, and access for reader threads to the state of an owner that works nearly all the time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
-# The longest that visitors wait for the owner, unless one step takes longer.
+# The longest that readers wait for the owner, unless a single step takes longer.
 PIECE_SECONDS = 0.002
-# For so long a visit may go on; then the owner has its turn. On a machine with more to do than it has processors, each
-# change of threads takes milliseconds: a scrape that renders thousands of feeds in short visits waits most of the time.
+# How long a reader may keep the lock before the owner has its turn. On a machine with more work than processors, each
+# change of threads takes milliseconds: a scrape of thousands of feeds in short visits waits most of the time.
 VISIT_SECONDS = 0.004
 
 T = TypeVar("T")
@@ -20,11 +20,11 @@ R = TypeVar("R")
 
 
 class FairLock:
-    """A lock as a context that is passed on to the thread that has waited for it longest.
+    """Context manager of a lock that is passed on to the thread that has waited longest.
 
-    A `threading.Lock` goes to the thread that is awake: the one that has just released it. Here that thread runs on
-    until it wants the lock again, and then waits, without a look in between that would take the interpreter from the
-    thread that has the lock.
+    A `threading.Lock` goes to the running thread, which is the one that has just released it. Here that thread runs on
+    until it acquires the lock again, and then waits without polling, which would take the interpreter from the thread
+    that has the lock.
     """
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class FairLock:
 
 
 class ReadAccess:
-    """A context for those who visit: they get the owner's `lock` as soon as a piece of its work is done.
+    """Context manager for reader threads: acquires the owner's `lock` after the current piece of its work.
 
-    One visitor at a time waits for the lock, so the owner has its turn after each visit, however many there are.
+    Only one reader at a time waits for the lock, so the owner has its turn after each visit, whatever their number.
     """
 
     def __init__(self, lock: FairLock) -> None:
@@ -68,27 +68,27 @@ class ReadAccess:
         self._lock.__exit__()
         self._queue.release()
 
-    def each(self, items: Iterable[T], look: Callable[[T], R]) -> Iterator[R]:
-        """Yield what `look` returns for each item; as many of them in one visit as take `VISIT_SECONDS`.
+    def each(self, items: Iterable[T], read: Callable[[T], R]) -> Iterator[R]:
+        """Yield the result of `read` for each item, reading items for up to `VISIT_SECONDS` in one visit.
 
-        However many there are, the owner never waits for more than one item longer than that.
+        The owner waits for `VISIT_SECONDS` and one item at most, whatever the number of items.
         """
         waiting = iter(items)
         for item in waiting:
-            yield from self._some(chain((item,), waiting), look)
+            yield from self._some(chain((item,), waiting), read)
 
-    def _some(self, items: Iterable[T], look: Callable[[T], R]) -> list[R]:
+    def _some(self, items: Iterable[T], read: Callable[[T], R]) -> list[R]:
         seen: list[R] = []
         with self:
             end = time.perf_counter() + VISIT_SECONDS
             for item in items:
-                seen.append(look(item))
+                seen.append(read(item))
                 if time.perf_counter() >= end:
                     break
         return seen
 
     def pieces(self, steps: Iterable[object], monotonic: Callable[[], float]) -> Iterator[None]:
-        """Take the owner's steps in pieces of `PIECE_SECONDS`, with the lock; yield after each piece, without it."""
+        """Run the owner's steps in pieces of `PIECE_SECONDS` with the lock; yield after each piece without it."""
         iterator = iter(steps)
         is_over = False
         while not is_over:

@@ -1,7 +1,6 @@
-"""Texts of other programs, made fit for logs, pages and terminals: secrets masked, one line, bounded.
+"""Texts of other programs, made safe for logs, pages and terminals: secrets masked, on one line, bounded.
 
-What is known to be secret holds for the whole process, as its log and its stderr do: a text of one server may quote
-what was meant for another.
+The known secrets are those of the whole process: the text of one server may quote a secret of another.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from exporter.runtime.redaction import Redactor
 
 TEXT_MAX = 200
 SECRETS_MAX = 10_000
-# What stands behind so many characters for each that is kept is not looked at.
+# Characters read for each one that is kept; the rest of a long text is ignored.
 _WINDOW = 20
 _FIELD_MAX = 8192
 
@@ -21,26 +20,26 @@ class _Known:
     redactor = Redactor()
 
 
-def hide(secrets: Iterable[str]) -> None:
-    """Mask these texts from now on, in addition to those known already; the earliest are forgotten beyond a limit."""
+def add_secrets(secrets: Iterable[str]) -> None:
+    """Mask these texts from now on as well; beyond `SECRETS_MAX` the earliest are dropped."""
     known = tuple(dict.fromkeys([*_Known.redactor.secrets, *secrets]))
     if known != _Known.redactor.secrets:
         _Known.redactor = Redactor(known[-SECRETS_MAX:])
 
 
 def masked(text: str) -> str:
-    """Return the text without secrets; for what is long or has lines of its own."""
+    """Return the text with its secrets masked, in full length and with its line breaks."""
     return _Known.redactor.masked(text)
 
 
 def masked_part(text: str, start: int, end: int) -> str:
-    """Return what stands from `start` to `end`, without secrets that may have begun before it or end behind it."""
+    """Return the text from `start` to `end`, with secrets masked that begin before it or end after it, too."""
     return _Known.redactor.masked_part(text, start, end)
 
 
 def printable(text: str, limit: int = TEXT_MAX) -> str:
-    """Return the text on one line, without secrets and control characters, at most `limit` characters of it."""
-    # Cut at last: half a secret would not be found.
+    """Return the text on one line, secrets masked, without control characters, cut to `limit` characters."""
+    # Masked before it is cut: half a secret would not be found.
     clear = masked(text[: _WINDOW * limit])
     visible = "".join(character if character.isprintable() else " " for character in clear)
     line = " ".join(visible.split())
@@ -48,7 +47,7 @@ def printable(text: str, limit: int = TEXT_MAX) -> str:
 
 
 def without_secrets(value: object) -> object:
-    """Return a value for JSON or a log, with secrets masked in all of its texts, each of them bounded."""
+    """Return a value for JSON or a log with secrets masked in each of its texts, and each text bounded."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):

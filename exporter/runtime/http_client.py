@@ -1,6 +1,7 @@
-"""One HTTP request, with limits on the time and the size of everything that a server sends: headers, chunks and body.
+"""One HTTP request with limits on the total time and size of the response: headers, chunks and body.
 
-The time-outs of requests hold for one read each, so a byte a second lasts for ever, and bodies are unpacked in memory.
+The library requests limits the time of each read only, so a server that sends a byte a second is never cut off, and it
+unpacks bodies in memory.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from requests.adapters import HTTPAdapter
 
 CONNECT_SECONDS = 2.0
 _PIECE = 65536
-# Packed bodies are neither asked for nor unpacked.
+# Compressed bodies are neither requested nor unpacked.
 _PLAIN = {"Accept-Encoding": "identity"}
 
 Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 
 
 class TooLarge(requests.RequestException):
-    """An answer is larger than the caller takes."""
+    """The response is larger than the caller allows."""
 
 
 class Answer(NamedTuple):
-    """What a server answered; a redirect is an answer like any other."""
+    """A response; a redirect is one like any other."""
 
     status: int
     reason: str
@@ -37,27 +38,27 @@ class Answer(NamedTuple):
 
 
 class _Limit:
-    """What is left of the time and the bytes of one request."""
+    """The remaining time and bytes of one request."""
 
     def __init__(self, seconds: float, size: int) -> None:
         self._deadline = time.monotonic() + seconds
         self._size = size
 
     def seconds(self) -> float:
-        """Return the seconds that are left, or raise `TimeoutError`."""
+        """Return the remaining seconds, or raise `TimeoutError`."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
     def count(self, received: int) -> None:
-        """Count bytes; raise `OSError` when they are too many."""
+        """Count received bytes; raise `OSError` beyond the limit."""
         self._size -= received
         if self._size < 0:
             raise OSError
 
-    def meant(self, error: Exception) -> requests.RequestException:
-        """Return what an error means: the libraries between wrap those of this limit in their own."""
+    def cause(self, error: Exception) -> requests.RequestException:
+        """Return the cause of an error: urllib3 and requests wrap those of this limit in their own."""
         if self._size < 0:
             return TooLarge("the answer is too large")
         if isinstance(error, (TimeoutError, urllib3.exceptions.ReadTimeoutError)) or time.monotonic() > self._deadline:
@@ -66,7 +67,7 @@ class _Limit:
 
 
 class _LimitedReader(io.RawIOBase):
-    """The bytes that a socket receives, within a limit."""
+    """A raw reader of a socket, within a limit."""
 
     def __init__(self, sock: Any, limit: _Limit) -> None:
         self._sock = sock
@@ -91,7 +92,7 @@ class _LimitedReader(io.RawIOBase):
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections whose answers, those of a proxy included, keep to one limit."""
+    """An adapter whose responses, those of a proxy included, share one limit."""
 
     def __init__(self, limit: _Limit) -> None:
         self._limit = limit
@@ -114,7 +115,13 @@ class _Adapter(HTTPAdapter):
 
 
 class _Session(requests.Session):
-    """A session that leaves redirects alone: requests would unpack their bodies."""
+    """A session within a limit that does not process redirects: requests would unpack their bodies."""
+
+    def __init__(self, limit: _Limit, *, trust_env: bool) -> None:
+        super().__init__()
+        self.trust_env = trust_env
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter(limit))
 
     def get_redirect_target(self, resp: Any) -> None:
         """Return no target."""
@@ -131,32 +138,21 @@ def fetch(
     auth: Auth | None = None,
     trust_env: bool = True,
 ) -> Answer:
-    """Return a server's answer to one request, of at most `size` bytes, within `seconds`; redirects are not followed.
+    """Return the response to one request, of at most `size` bytes, within `seconds`; redirects are not followed.
 
     Without `trust_env`, proxies, certificates and passwords of the environment are not used.
-    Raises `requests.RequestException`: `TooLarge`, a time-out, or why there is no answer.
+    Raises `requests.RequestException`: `TooLarge`, a time-out, or the reason why there is no response.
     """
     limit = _Limit(seconds, size)
-    with _Session() as session:
-        session.trust_env = trust_env
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, _Adapter(limit))
+    timeout = min(CONNECT_SECONDS, seconds), seconds
+    given: dict[str, Any] = {"json": json, "headers": _PLAIN | dict(headers or {}), "auth": auth, "timeout": timeout}
+    with _Session(limit, trust_env=trust_env) as session:
         try:
-            answer = session.request(
-                method,
-                url,
-                json=json,
-                headers=_PLAIN | dict(headers or {}),
-                auth=auth,
-                timeout=(min(CONNECT_SECONDS, seconds), seconds),
-                allow_redirects=False,
-                stream=True,
-            )
-            with answer:
-                # In pieces, or room would be made for as many bytes as are announced.
+            with session.request(method, url, allow_redirects=False, stream=True, **given) as answer:
+                # In pieces: one read would allocate as many bytes as the server announces.
                 body = b"".join(answer.raw.stream(_PIECE, decode_content=False))
-        # urllib3 and http.client raise theirs while a body is read; host names that are none raise others.
+        # urllib3 and http.client raise their own errors while a body is read; invalid host names raise ValueError.
         except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
-            meant = limit.meant(error)
-            raise meant from (None if meant is error else error)
+            cause = limit.cause(error)
+            raise cause from (None if cause is error else error)
     return Answer(answer.status_code, answer.reason or "", answer.headers, body)

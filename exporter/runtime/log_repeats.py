@@ -1,4 +1,4 @@
-"""Keeps log lines back that say what was just written. Time is an argument, by default that of a clock."""
+"""A filter against repeated log lines. Its clock is an argument."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import NamedTuple
 from exporter.runtime.rate_limit import RateLimiter
 
 PACKAGE = "exporter."
-# The attributes that every record has; what else there is are fields of the line.
+# The attributes that every record has; all others are fields of the line.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# While its cause lasts, a line is written again after so long. A cause of which nothing was heard for so long is over.
+# A line whose cause lasts is written again after REPEAT_SECONDS; a cause ends after QUIET_SECONDS without a line.
 REPEAT_SECONDS = 300.0
 QUIET_SECONDS = 120.0
-# Lines of one kind, whatever their causes: so many at once, and then so many a second.
+# The rate limit of lines of one kind, whatever their causes.
 BURST, PER_SECOND = 20, 10 / 60
-# What differs from one line to the next that says the same: durations, clients, addresses in memory, counts.
+# Parts that differ between lines of one cause: durations, clients, addresses in memory, counts.
 _VOLATILE = re.compile(r"\b\d+(?:\.\d+)?\s?m?s\b|#[\w.-]+|0x[0-9a-f]+|\b\d+(?= (?:identical|request))")
 
 
-class _Told(NamedTuple):
-    written: float
-    heard: float
+class _Cause(NamedTuple):
+    written_at: float
+    seen_at: float
     kept_back: int
 
 
-class Repeats(logging.Filter):
-    """Keeps back lines that say what was just written; the next one that is written has their number as `kept_back`.
+class RepeatFilter(logging.Filter):
+    """Suppresses repetitions of a line; the next one that is written has their number as `kept_back`.
 
-    A line is the same as another when its text and its fields are, numbers aside; news, which has no cause, may be the
-    same again. Debug lines are all let through. From any thread: at worst a line is written twice.
+    Two lines are equal when their texts and fields are, numbers aside. Lines about a completed action have no cause
+    that lasts, so they may be equal. Debug lines always pass. Thread-safe; at worst a line is written twice.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,26 +41,26 @@ class Repeats(logging.Filter):
         self.forget()
 
     def forget(self) -> None:
-        """Begin again, as if nothing had been written."""
+        """Reset to the state before the first line."""
         self._kinds = RateLimiter(BURST, PER_SECOND)
-        self._told: dict[str, _Told] = {}
+        self._causes: dict[str, _Cause] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter."""
         if record.levelno <= logging.DEBUG:
             return True
-        now, cause = self._clock(), _cause(record)
-        told = self._told.get(cause, _Told(float("-inf"), float("-inf"), 0))
-        if now - told.heard < QUIET_SECONDS and now - told.written < REPEAT_SECONDS:
-            self._told[cause] = told._replace(heard=now, kept_back=told.kept_back + 1)
+        now, key = self._clock(), _cause(record)
+        cause = self._causes.get(key, _Cause(float("-inf"), float("-inf"), 0))
+        if now - cause.seen_at < QUIET_SECONDS and now - cause.written_at < REPEAT_SECONDS:
+            self._causes[key] = cause._replace(seen_at=now, kept_back=cause.kept_back + 1)
             return False
         others = self._kinds.admit(_kind(record), round(now * 1000))
         if others is None:
             return False
-        if not _is_news(record):
-            recent = {each: known for each, known in self._told.items() if now - known.heard < REPEAT_SECONDS}
-            self._told = recent | {cause: _Told(now, now, 0)}
-        if kept_back := told.kept_back + others:
+        if not _is_completed_action(record):
+            recent = {each: known for each, known in self._causes.items() if now - known.seen_at < REPEAT_SECONDS}
+            self._causes = recent | {key: _Cause(now, now, 0)}
+        if kept_back := cause.kept_back + others:
             vars(record)["kept_back"] = kept_back
         return True
 
@@ -71,20 +71,23 @@ def _cause(record: logging.LogRecord) -> str:
     return _VOLATILE.sub("N", " ".join([record.name, _text(record), *texts]))
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a line tells what was done, rather than what is wrong or what librdkafka has to say."""
-    return record.levelno == logging.INFO and not record.args and not vars(record).keys() & {"error"}
+def _is_completed_action(record: logging.LogRecord) -> bool:
+    """Return whether a line reports what was done, rather than an error or a line of librdkafka."""
+    return record.levelno == logging.INFO and not record.args and "error" not in vars(record)
 
 
 def _kind(record: logging.LogRecord) -> str:
-    """Return what is limited together: of librdkafka's lines those that begin with the same word, of others' all."""
-    is_ours, text = record.name.startswith(PACKAGE), str(record.msg)
+    """Return the key of the rate limit: logger and level, and of the package's lines the text.
+
+    Lines of librdkafka count as one text when they begin with the same word.
+    """
+    is_own, text = record.name.startswith(PACKAGE), str(record.msg)
     first = _text(record).partition(" ")[0] if text.startswith("%") else text
-    return f"{record.name} {record.levelno} {first if is_ours else ''}"
+    return f"{record.name} {record.levelno} {first if is_own else ''}"
 
 
 def _text(record: logging.LogRecord) -> str:
-    """Return what a record says, also of one whose arguments do not fit: other packages have such lines."""
+    """Return the text of a record; its format when the arguments do not fit, as in some other packages."""
     try:
         return record.getMessage()
     except Exception:

@@ -1,4 +1,4 @@
-"""Lines on their way to a descriptor: whoever logs never waits, however slowly the other side reads, or if at all."""
+"""A writer of log lines that never blocks its callers, even when the other end of the descriptor does not read."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-# What may wait: some thousand lines, minutes of a usual log.
+# The size of the queue: some thousand lines, minutes of a usual log.
 WAITING_BYTES = 1_048_576
 
 
 class LogWriter:
-    """Writes lines in a thread of its own, in their order; what exceeds `WAITING_BYTES` is dropped and counted.
+    """Writes lines in a background thread, in order; lines beyond `WAITING_BYTES` are dropped and counted.
 
-    `notice` makes the line that says how many were dropped, which is written once lines get through again.
+    `notice` makes the line with the number of dropped lines, which is written once the descriptor takes lines again.
     """
 
     def __init__(self, descriptor: int, notice: Callable[[int], str]) -> None:
         self._descriptor = descriptor
         self._notice = notice
         self._lines: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
-        # Each number has one thread that changes it: the first two those that log, one at a time, the rest the writer.
+        # Each number is changed by one thread: the first two by the logging thread (one at a time), the rest by the
+        # writer.
         self._accepted_bytes = 0
         self._refused = 0
         self._finished_bytes = 0
@@ -33,11 +34,11 @@ class LogWriter:
 
     @property
     def dropped(self) -> int:
-        """How many lines were not written: too many waited, or the descriptor takes none."""
+        """The number of lines that were not written: the queue was full, or the descriptor failed."""
         return self._refused + self._failed
 
     def write(self, line: str) -> None:
-        """Queue a line, or drop it. From any thread, but one at a time, as `logging.Handler` does it."""
+        """Queue a line, or drop it. Call from one thread at a time, as `logging.Handler` does."""
         data = _encoded(line)
         if self._accepted_bytes - self._finished_bytes + len(data) > WAITING_BYTES:
             self._refused += 1
@@ -46,14 +47,14 @@ class LogWriter:
         self._lines.put(data)
 
     def flush(self, seconds: float) -> bool:
-        """Wait at most so long until everything queued is written or dropped; return whether it is."""
+        """Wait up to `seconds` until all queued lines are written or dropped; return whether they are."""
         reached = threading.Event()
         self._lines.put(reached)
         return reached.wait(seconds)
 
     def _run(self) -> None:
         while True:
-            # A thread that ended here could not report it.
+            # An error that ended this thread could not be logged.
             with suppress(Exception):
                 self._step(self._lines.get())
 
@@ -68,13 +69,13 @@ class LogWriter:
             self._report()
 
     def _report(self) -> None:
-        """Say how many lines were dropped; where that cannot be written either, it is said later."""
+        """Write how many lines were dropped since the last report; retried later when that cannot be written either."""
         dropped = self.dropped
         if dropped > self._reported and self._put(_encoded(self._notice(dropped - self._reported))):
             self._reported = dropped
 
     def _put(self, data: bytes) -> bool:
-        """Write everything, however long it takes; return whether the descriptor took it."""
+        """Write all the data, however long it takes; return whether the descriptor accepted it."""
         try:
             while data:
                 data = data[self._put_some(data) :]

@@ -1,6 +1,6 @@
-"""Log lines as logfmt or JSON, to stderr, one line a happening, and a counter for each level.
+"""Logging to stderr as logfmt or JSON, one line an occurrence, and a counter for each level.
 
-All loggers of the package are made here, so that the same line is not written over and over by any of them.
+All loggers of the package are made here, so that repeated lines of each are suppressed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from exporter.runtime.foreign_text import without_secrets
-from exporter.runtime.log_repeats import PACKAGE, STANDARD, Repeats
+from exporter.runtime.log_repeats import PACKAGE, STANDARD, RepeatFilter
 from exporter.runtime.log_writer import LogWriter
 from exporter.runtime.threads import described
 
@@ -27,22 +27,22 @@ STDERR = 2
 # At the end of the process.
 FLUSH_SECONDS = 1.0
 
-_repeats = Repeats()
+_repeats = RepeatFilter()
 
 
 def logger(name: str) -> logging.Logger:
-    """Return a logger of the package, `name` being the last word of its name."""
+    """Return the logger `exporter.<name>`."""
     made = logging.getLogger(PACKAGE + name)
     made.addFilter(_repeats)
     return made
 
 
 def forget() -> None:
-    """Begin again: each line is news."""
+    """Forget which lines were written: none counts as a repetition."""
     _repeats.forget()
 
 
-def _is_news_of_others(record: logging.LogRecord) -> bool:
+def _is_new_of_other_packages(record: logging.LogRecord) -> bool:
     return record.name.startswith(PACKAGE) or _repeats.filter(record)
 
 
@@ -67,7 +67,7 @@ class _Formatter(logging.Formatter):
 
 
 def _value(value: object) -> object:
-    """Return a value as JSON has it: there is no word for what is no number."""
+    """Return a value that JSON can have: NaN and Infinity become text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -78,12 +78,12 @@ def _quoted(value: object) -> str:
 
 
 def level_name(number: int) -> str:
-    """Return the name of the closest level of ours at or below a level of `logging`."""
+    """Return the name of the highest level of `LEVELS` at or below a level of `logging`."""
     return next((name for level, name in sorted(_NAMES.items(), reverse=True) if number >= level), "debug")
 
 
 class LogCounter(logging.Handler):
-    """Counts the lines of each level."""
+    """Handler that counts the lines of each level."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class LogCounter(logging.Handler):
 
 
 class _ToWriter(logging.Handler):
-    """Formats records and passes them on, whatever is wrong with them; never waits."""
+    """Handler that formats any record, even an invalid one, and queues it; never blocks."""
 
     def __init__(self, style: Literal["logfmt", "json"]) -> None:
         super().__init__()
@@ -106,16 +106,16 @@ class _ToWriter(logging.Handler):
         """See logging.Handler."""
         try:
             line = self.format(record)
-        except Exception as error:  # of other packages: arguments that do not fit the text, values that are no text
-            line = self.line(record.levelno, record.name, "a line cannot be written", error=type(error).__name__)
+        except Exception as error:  # of other packages: arguments that do not fit, values without a text
+            line = self.line(record.levelno, record.name, "cannot format a log record", error=type(error).__name__)
         self.writer.write(line)
 
     def line(self, level: int, name: str, text: str, **fields: object) -> str:
-        """Return a line as it would be written; takes no lock."""
+        """Return a formatted line; acquires no lock."""
         return self.format(logging.makeLogRecord({"levelno": level, "name": name, "msg": text, **fields}))
 
     def _notice(self, dropped: int) -> str:
-        text = "lines were dropped, stderr did not take them"
+        text = "log lines were dropped because stderr is not read"
         return self.line(logging.WARNING, "exporter.logs", text, dropped=dropped)
 
 
@@ -123,13 +123,13 @@ _configured: list[_ToWriter] = []  # the last is in use
 
 
 def configure(level: str, style: Literal["logfmt", "json"]) -> None:
-    """Send the lines of the whole process to stderr. For programs; a library leaves logging to its user.
+    """Send the lines of the whole process to stderr, with Python's warnings and uncaught errors of threads.
 
-    That includes warnings of Python and what threads die of.
+    For programs only: a library leaves the configuration of logging to the program.
     """
     forget()
     handler = _ToWriter(style)
-    handler.addFilter(_is_news_of_others)
+    handler.addFilter(_is_new_of_other_packages)
     _configured[:] = [handler]
     root = logging.getLogger()
     root.handlers = [handler]
@@ -141,43 +141,45 @@ def configure(level: str, style: Literal["logfmt", "json"]) -> None:
 
 
 def warn_of_flags(flags: Sequence[str]) -> None:
-    """Log that these flags show a secret to all who can list the processes of the machine."""
+    """Warn that these flags show a secret to every user that can list the processes of the machine."""
     if flags:
         message = "secrets in flags are visible to all users of this machine, use files or variables"
         logger("app").warning(message, extra={"flags": ", ".join(flags)})
 
 
 def dropped_lines() -> int:
-    """Return how many lines of the process were not written, though they should have been."""
+    """Return how many lines of the process were dropped."""
     return sum(handler.writer.dropped for handler in _configured)
 
 
-def say(text: str) -> None:
-    """Write a line that is for people, in its turn."""
+def write_text(text: str) -> None:
+    """Write a line without level and fields, in order with the log lines."""
     for handler in _configured:
         with handler.lock or threading.Lock():
             handler.writer.write(text)
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:
-    """Wait at most so long until everything that was logged is written; return whether it is."""
+    """Wait up to `seconds` until all log lines are written; return whether they are."""
     return all(handler.writer.flush(seconds) for handler in _configured)
 
 
 def line(level: int, name: str, text: str, **fields: object) -> str:
-    """Return a line as it would be written; takes no lock, so it serves where other threads hang."""
+    """Return a formatted line; acquires no lock, so it can be used while other threads hang."""
     handler = _configured[-1] if _configured else None
     return f"{name}: {text} {fields}" if handler is None else handler.line(level, name, text, **fields)
 
 
 def _log_unraisable(what: Any) -> None:
-    _log.error("an error came where nothing can catch it", extra={"error": described(what.exc_value or Exception())})
+    _log.error(
+        "an error was raised where no code can catch it", extra={"error": described(what.exc_value or Exception())}
+    )
 
 
 def _log_death(what: threading.ExceptHookArgs) -> None:
     name = "" if what.thread is None else what.thread.name
     error = described(what.exc_value or what.exc_type())
-    _log.error("a thread has died", extra={"thread_name": name, "error": error})
+    _log.error("a thread ended with an error", extra={"thread_name": name, "error": error})
 
 
 _log = logger("logs")

@@ -1,4 +1,4 @@
-"""How much memory another process may take beside this one."""
+"""The memory that another process may use beside this one."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-# Left to this process, for what it takes meanwhile.
+# Reserved for the growth of this process.
 RESERVE_BYTES = 32 * 1024**2
-# Where a container sees its own limit: version 2 and version 1 of control groups.
+# The limit of a container: control groups of version 2 and version 1.
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _MACHINE = Path("/proc/meminfo")
 _OWN = Path("/proc/self/statm")
 
 
 def room() -> int:
-    """Return how many bytes another process may take within the limits of this one and what the machine has left."""
+    """Return how many bytes another process may use, within the limits of this process and the free memory."""
     own = _pages(_OWN) * resource.getpagesize()
     return max(0, min([limit - own for limit in _limits()] + _left()) - RESERVE_BYTES)
 
@@ -29,11 +29,11 @@ def _limits() -> Iterator[int]:
             yield soft
     for file in _GROUPS:
         with suppress(OSError, ValueError):
-            yield int(file.read_text())  # "max" where there is none
+            yield int(file.read_text())  # "max" without a limit
 
 
 def _left() -> list[int]:
-    """Return what the machine has left, in a list of one."""
+    """Return the available memory of the machine in bytes, in a list of one."""
     with suppress(OSError, ValueError):
         for line in _MACHINE.read_text().splitlines():
             name, _, value = line.partition(":")
@@ -43,7 +43,7 @@ def _left() -> list[int]:
 
 
 def _pages(file: Path) -> int:
-    """Return how many pages of this process are in memory, 0 where the system does not tell."""
+    """Return how many pages of this process are in memory, 0 if unknown."""
     try:
         return int(file.read_text().split()[1])
     except (OSError, ValueError, IndexError):

@@ -1,10 +1,10 @@
-"""A rate limit per reason that counts what it kept back. Pure: time is an argument."""
+"""A rate limit for each key that counts what it suppressed. Pure: time is an argument."""
 
 from __future__ import annotations
 
 
 class RateLimiter:
-    """A token bucket for each key: `burst` at once, then `per_second`. Keys come from closed sets."""
+    """A token bucket for each key: `burst` at once, then `per_second`. The set of keys is bounded by the caller."""
 
     def __init__(self, burst: int, per_second: float) -> None:
         self._burst = burst
@@ -13,7 +13,7 @@ class RateLimiter:
         self._suppressed: dict[str, int] = {}
 
     def admit(self, key: str, now_ms: int) -> int | None:
-        """Return how many were kept back since the last admitted one, or None when this one is kept back, too."""
+        """Return how many were suppressed since the last admitted one, or None when this one is suppressed, too."""
         tokens, then_ms = self._buckets.get(key, (float(self._burst), now_ms))
         tokens = min(self._burst, tokens + max(0, now_ms - then_ms) * self._per_ms)
         if tokens < 1:

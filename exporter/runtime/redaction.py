@@ -1,4 +1,4 @@
-"""Secrets in the texts of other programs: found in whatever encoding a text has them, and masked. Pure."""
+"""Masks secrets in the texts of other programs, whatever encoding they have there. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from html import unescape
 from typing import NamedTuple
 
 MASK = "<secret>"
-# Shorter ones would turn any text into masks; `check` warns about them.
+# Shorter secrets occur in any text by chance; `check` warns about them.
 LENGTH_MIN = 4
-# Texts that are cut somewhere hold the beginning of a secret.
+# A text that was cut may end with the beginning of a secret.
 _HEAD_MIN, _HEAD_MAX = 8, 16
-# Of texts that were quoted again and again.
+# How often quoting is undone: texts are quoted more than once on their way.
 _LEVELS = 3
 _BREAK = re.compile(r"[\r\n]+[ \t]*")
 _TOKEN = re.compile(
@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 )
 _SHORT = {"n": "", "r": "", "t": "\t", "b": "\b", "f": "\f", "0": "\0"}
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=-]*")
-# Of secrets that nobody configured: in the URLs and headers of redirects and of other servers.
+# Secrets that are not configured here: in URLs and headers that other servers send.
 _UNKNOWN = (
     (re.compile(r"(\w://[^\s:@/]{0,256}):\S*@"), rf"\1:{MASK}@"),
     (
@@ -41,7 +41,7 @@ _UNKNOWN = (
 
 
 class _View(NamedTuple):
-    """A text after some decoding; each of its characters with the part of the original that it came from."""
+    """A decoded text; each of its characters with the span of the original that it came from."""
 
     text: str
     starts: Sequence[int]
@@ -49,30 +49,30 @@ class _View(NamedTuple):
 
 
 class Redactor:
-    """The one filter for texts of other programs: knows secrets, masks them and parts of them. Immutable."""
+    """Filter for texts of other programs: masks known secrets and parts of them. Immutable."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # As plain text: that of a Secret hides itself.
+        # As plain text: the repr of a Secret is a mask.
         self.secrets = tuple(dict.fromkeys(map(str, filter(None, secrets))))
         known = [secret for secret in self.secrets if len(secret.strip()) >= LENGTH_MIN]
         self._plain = _Needles(needle for secret in known for needle in _spellings(secret))
         self._base64 = _Needles(needle for secret in known for needle in _in_base64(secret))
 
     def masked(self, text: str) -> str:
-        """Return the text with each secret masked, whatever way it is quoted, encoded or wrapped; never raises."""
+        """Return the text with each secret masked, however it is quoted, encoded or wrapped; never raises."""
         for pattern, replacement in _UNKNOWN:
             text = pattern.sub(replacement, text)
         spans = self._spans(text)
         return _covered(text, spans) if spans else text
 
     def masked_part(self, text: str, start: int, end: int) -> str:
-        """Return what stands from `start` to `end`, with secrets masked of which it has no more than an end, too."""
+        """Return the text from `start` to `end`, with secrets masked of which it contains only a part, too."""
         spans = [(max(first, start), min(last, end)) for first, last in self._spans(text)]
         return _covered(text[start:end], [(first - start, last - start) for first, last in spans if first < last])
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = []
-        for view in _queries(text) if self._plain else ():
+        for view in _views(text) if self._plain else ():
             found = list(self._plain.spans(view.text))
             found += [_widened(view.text, *span) for span in self._base64.spans(view.text)]
             spans += [(view.starts[start], view.ends[end - 1]) for start, end in found]
@@ -80,7 +80,7 @@ class Redactor:
 
 
 class _Needles:
-    """Texts to look for; a beginning of one of them counts when it is long, or the end of what is searched."""
+    """Texts to search for; the beginning of one counts if it is long, or if it ends the searched text."""
 
     def __init__(self, needles: Iterable[str]) -> None:
         self._by_head: dict[str, list[str]] = {}
@@ -97,10 +97,10 @@ class _Needles:
         return bool(self._by_head)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where they stand; may overlap."""
+        """Yield the spans where they occur; spans may overlap."""
         if not self._by_head:
             return
-        # Nearly always there is none, which plain searches find out in a tenth of the time.
+        # Most texts have no secret, which plain searches find out in a tenth of the time.
         for found in self._heads.finditer(text) if any(head in text for head in self._by_head) else ():
             place = found.start()
             for size in self._sizes:
@@ -113,12 +113,12 @@ class _Needles:
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    # Looks ahead, so that one that begins within another is found, too.
+    # A lookahead also finds a needle that begins within another.
     return re.compile(f"(?={'|'.join(map(re.escape, texts))})")
 
 
 def _common(needle: str, text: str, place: int) -> int:
-    """Return how much of the needle stands at a place of the text."""
+    """Return how many characters of the needle are at a place of the text."""
     size = 0
     while size < len(needle) and place + size < len(text) and needle[size] == text[place + size]:
         size += 1
@@ -126,18 +126,18 @@ def _common(needle: str, text: str, place: int) -> int:
 
 
 def _spellings(secret: str) -> set[str]:
-    """Return the texts that a secret is looked for as; what has no such text of its own is decoded before."""
+    """Return the spellings of a secret to search for; other encodings are decoded before the search."""
     data = _bytes(secret)
     plain = {_BREAK.sub("", secret), " ".join(secret.split()), data.decode("latin-1")}
     plain |= {text.replace(" ", "+") for text in plain}
-    # What looks quoted in the secret itself is undone together with the quoting around it; and escapes of
-    # characters may look like those of bytes.
-    plain |= {view.text for text in (*plain, ascii(secret)[1:-1]) for view in _queries(text)}
+    # A part of the secret that looks quoted is decoded together with the quoting around it; and escapes of characters
+    # may look like those of bytes.
+    plain |= {view.text for text in (*plain, ascii(secret)[1:-1]) for view in _views(text)}
     return {text for text in plain | {data.hex(), data.hex().upper()} if len(text) >= LENGTH_MIN}
 
 
 def _in_base64(secret: str) -> set[str]:
-    """Return what base64 has of the secret wherever in the encoded bytes it stands, as behind a user and a colon."""
+    """Return the base64 of the secret at any position in the encoded bytes, as after a user and a colon."""
     found: set[str] = set()
     for text in (secret, _BREAK.sub("", secret)):
         for offset, unknown in ((0, 0), (1, 2), (2, 3)):
@@ -151,8 +151,8 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _queries(text: str) -> Iterator[_View]:
-    """Yield the text as it stands, then with ever more of its quoting undone."""
+def _views(text: str) -> Iterator[_View]:
+    """Yield the text, then the text with more and more of its quoting undone."""
     places = range(len(text))
     view = _View(text, places, range(1, len(text) + 1))
     yield view
@@ -170,16 +170,16 @@ def _decoded(view: _View) -> _View:
     done = 0
     for found in _TOKEN.finditer(view.text):
         start, end = found.span()
-        meant = _meaning(found)
-        parts += [view.text[done:start], meant]
-        starts += [*view.starts[done:start], *[view.starts[start]] * len(meant)]
-        ends += [*view.ends[done:start], *[view.ends[end - 1]] * len(meant)]
+        plain = _unquoted(found)
+        parts += [view.text[done:start], plain]
+        starts += [*view.starts[done:start], *[view.starts[start]] * len(plain)]
+        ends += [*view.ends[done:start], *[view.ends[end - 1]] * len(plain)]
         done = end
     return _View("".join([*parts, view.text[done:]]), [*starts, *view.starts[done:]], [*ends, *view.ends[done:]])
 
 
-def _meaning(found: re.Match[str]) -> str:
-    """Return the characters that a quoted one, or a run of them, stands for."""
+def _unquoted(found: re.Match[str]) -> str:
+    """Return the characters of a quoted character or a run of them."""
     text, kind = found[0], found.lastgroup
     if kind == "break":
         return ""
@@ -200,7 +200,7 @@ def _meaning(found: re.Match[str]) -> str:
 
 
 def _widened(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the span of the whole text in base64 around a part of it."""
+    """Return the span of the whole base64 text around a part of it."""
     while start > 0 and _BASE64.fullmatch(text[start - 1]):
         start -= 1
     found = _BASE64.match(text, end)
@@ -208,7 +208,7 @@ def _widened(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _covered(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """Return the text with a mask in place of each span; one within a mask that is there already stays."""
+    """Return the text with a mask in place of each span, except spans within an existing mask."""
     masks = [found.span() for found in re.finditer(re.escape(MASK), text)]
     parts: list[str] = []
     done = 0

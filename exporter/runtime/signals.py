@@ -1,4 +1,4 @@
-"""Signals of a process that belongs to one command, taken by a thread: the main one may wait for a call for long."""
+"""Signal handling of a command in a thread: the main thread may be blocked in a call for long."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     import logging
 
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-# They would end the process at once, by default, and nothing that waits would be published.
+# By default they end the process at once, with pending events unpublished.
 WITHOUT_EFFECT = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
 class Signals:
-    """Takes signals from the moment it is made, which only the main thread may do, before there are others.
+    """Receiver of signals. Make it in the main thread, before other threads exist.
 
-    Until `stop_by`, a signal to stop ends the process at once, with 0: nothing has begun.
+    Until `stop_by` is called, a stop signal ends the process at once with exit code 0: nothing has begun.
     """
 
     _stopping = STOPPING
@@ -28,13 +28,13 @@ class Signals:
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
         self._deciding = threading.Lock()
-        # Inherited by every thread, so that the one below gets them all. To a process with the id 1 the kernel delivers
-        # no signal that it neither handles nor blocks.
+        # Every thread inherits the mask, so the thread below receives all signals. To process 1 of a container the
+        # kernel delivers only signals that are handled or blocked.
         signal.pthread_sigmask(signal.SIG_BLOCK, self._stopping | self._without_effect)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
     def stop_by(self, stop: Callable[[], None]) -> None:
-        """Let signals to stop call that, from a thread of their own; it may be called more than once."""
+        """Call `stop` at each stop signal, from the thread of the signals."""
         with self._deciding:
             self._stop = stop
 
@@ -45,7 +45,7 @@ class Signals:
                 self._end(number)
             else:
                 name = signal.Signals(number).name
-                _log().warning("a signal has no effect, there is no reloading", extra={"signal": name})
+                _log().warning("signal ignored: the configuration is read at the start only", extra={"signal": name})
 
     def _end(self, _number: int) -> None:
         with self._deciding:
@@ -55,9 +55,9 @@ class Signals:
 
 
 class Interruptions(Signals):
-    """Takes those of a command that is not `run`: one ends it at once, with the code that shells expect.
+    """Receiver of the signals of other commands: the first ends the process at once, with the code of shells.
 
-    After `stop_by` the second one does, whatever the first has begun.
+    After `stop_by` the first calls `stop`, and the second ends the process.
     """
 
     _stopping = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -75,7 +75,7 @@ _taken: list[Signals] = []
 
 
 def take(kind: type[Signals] = Signals) -> Signals:
-    """Return what takes the signals of this process, from the first call on, which decides on its kind."""
+    """Return the receiver of the signals of this process; the first call makes it, of that kind."""
     if not _taken:
         _taken.append(kind())
     return _taken[0]

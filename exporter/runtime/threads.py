@@ -1,4 +1,4 @@
-"""Threads that have to live as long as what they are for: one that dies of an error is reported, never just missing."""
+"""Threads that the process cannot do without: one that ends with an error is reported."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ Start = Callable[[str, Callable[[], None]], threading.Thread]
 
 
 class ThreadDied(Exception):
-    """A thread without which nothing can go on has died."""
+    """A thread that the process cannot do without has ended with an error."""
 
 
 def start(name: str, run: Callable[[], None]) -> threading.Thread:
-    """Start a daemon thread; what it dies of is for `threading.excepthook`."""
+    """Start a daemon thread; `threading.excepthook` gets its uncaught errors."""
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
 
 
 class Guard:
-    """Starts threads, and reports the first that dies: by its name and what it died of."""
+    """Starts threads, and reports the first that ends with an error: its name, and kind and place of the error."""
 
     def __init__(self, on_death: Callable[[str], None]) -> None:
         self.death = ""
         self._on_death = on_death
 
     def start(self, name: str, run: Callable[[], None]) -> threading.Thread:
-        """Start a daemon thread."""
+        """Start a daemon thread that is reported when it ends with an error."""
         return start(name, lambda: self._guarded(name, run))
 
     def _guarded(self, name: str, run: Callable[[], None]) -> None:
@@ -41,6 +41,6 @@ class Guard:
 
 
 def described(error: BaseException) -> str:
-    """Return kind and place of an error; its text is left out, since it may quote what must not be in a log."""
+    """Return kind and place of an error, without its text, which may quote secrets."""
     frames = extract_tb(error.__traceback__)
     return f"{type(error).__name__} in {frames[-1].filename}, line {frames[-1].lineno}" if frames else repr(type(error))

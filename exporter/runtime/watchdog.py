@@ -1,6 +1,6 @@
-"""Ends a process that hangs: librdkafka has calls that may never return, and a supervisor can only restart what ended.
+"""Ends a process that hangs: some calls of librdkafka may never return, and a supervisor restarts only ended processes.
 
-Whatever is not published by then is not committed either, so the next process does it.
+Events that are not published by then are not committed either, so the next process publishes them.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from exporter.runtime.threads import start as start_thread
 
 log = logs.logger("watchdog")
 
-STUCK = 70  # EX_SOFTWARE
-LATE = 1
-# Looks within a limit. A broker that did not answer during its last half is the reason, and no restart helps.
-LOOKS = 20
-# For the last lines, which nobody may be there to read.
-SPEAK_SECONDS = 1.0
+EXIT_STUCK = 70  # EX_SOFTWARE
+EXIT_LATE = 1
+# Checks within the time limit. If the broker did not answer in the last half of it, a restart would not help.
+CHECKS = 20
+# Time to write the last lines: stderr may not be read.
+REPORT_SECONDS = 1.0
 
 
 class Watchdog:
-    """Looks from a daemon thread.
+    """Supervisor of the loop, in a daemon thread.
 
-    `stuck_seconds` tells for how long the same call has been under way; `broker_answers` asks a broker and may block
-    for some seconds. Both are called from the watchdog's thread.
+    `stuck_seconds` returns the duration of the current call; `broker_answers` asks a broker and may block for some
+    seconds. Both are called from the watchdog's thread. `limit_seconds` is the longest allowed call.
     """
 
     def __init__(
@@ -46,18 +46,18 @@ class Watchdog:
         self._stop_seconds = 0.0
 
     def start(self, start: Start = start_thread) -> None:
-        """Begin to look."""
+        """Start the threads."""
         start("watchdog", self._watch)
         start("deadline", self._wait_for_stop)
 
     def end_within(self, seconds: float) -> None:
-        """End the process when it still lives after so long; the first call decides. Needs no new thread."""
+        """End the process if it still runs after `seconds`; only the first call counts. Starts no thread."""
         if not self._stopping.is_set():
             self._stop_seconds = seconds
             self._stopping.set()
 
-    def verdict(self, now: float) -> str:
-        """Return why the process is to end, or nothing."""
+    def reason_to_end(self, now: float) -> str:
+        """Return why the process must end, empty while it need not."""
         stuck = self._stuck_seconds()
         if stuck < self._limit / 2:
             return ""
@@ -65,45 +65,45 @@ class Watchdog:
             self._silent_at = now
         if stuck < self._limit or now - self._silent_at < self._limit / 2:
             return ""
-        return f"a call has been under way for {stuck:.0f} s, and the broker answers"
+        return f"a call has not returned for {stuck:.0f} s although the broker answers"
 
     def _wait_for_stop(self) -> None:
         self._stopping.wait()
-        time.sleep(self._stop_seconds - SPEAK_SECONDS)
-        _end(LATE, f"the process did not stop within {self._stop_seconds:g} s")
+        time.sleep(self._stop_seconds - REPORT_SECONDS)
+        _end(EXIT_LATE, f"the process did not stop within {self._stop_seconds:g} s")
 
     def _watch(self) -> None:
         while True:
-            time.sleep(self._limit / LOOKS)
-            if why := self.verdict(time.monotonic()):
-                _end(STUCK, why)
+            time.sleep(self._limit / CHECKS)
+            if why := self.reason_to_end(time.monotonic()):
+                _end(EXIT_STUCK, why)
 
 
 def _end(code: int, why: str) -> None:
-    """End the process, and say why if that is possible.
+    """End the process, after writing the reason if possible.
 
-    Whatever hangs may hold a lock, and stderr may be full: the lines are written by a thread that nothing waits for.
+    A hanging thread may hold a lock, and stderr may be full, so the lines are written by a thread that may hang, too.
     """
     try:
-        said = threading.Event()
-        _thread.start_new_thread(_speak, (why, said))
-        said.wait(SPEAK_SECONDS)
+        written = threading.Event()
+        _thread.start_new_thread(_report, (why, written))
+        written.wait(REPORT_SECONDS)
     finally:
         os._exit(code)
 
 
-def _speak(why: str, said: threading.Event) -> None:
+def _report(why: str, written: threading.Event) -> None:
     try:
-        reason = logs.line(logging.CRITICAL, "exporter.watchdog", "the process ends itself", reason=why)
+        reason = logs.line(logging.CRITICAL, "exporter.watchdog", "watchdog ends the process", reason=why)
         data = "\n".join([reason, *_stacks()]).encode("utf-8", "backslashreplace") + b"\n"
         while data:
             data = data[os.write(logs.STDERR, data) :]
     finally:
-        said.set()
+        written.set()
 
 
 def _stacks() -> Iterator[str]:
-    # Not by `faulthandler`: that lets no other thread run until its lines are read.
+    # Not by `faulthandler`: it blocks all threads until its lines are read.
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     for number, top in sys._current_frames().items():
         yield f"Thread {names.get(number, number)}, the innermost call first:"

@@ -1,4 +1,4 @@
-"""Calls that may block without bound are made by a worker, so that nobody else has to wait for them."""
+"""Background threads for calls that may block without bound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Task(Generic[T]):
-    """A call on its way: ask `done()`, or `wait` for it; `result()` returns its value or raises its error."""
+    """A call in a background thread: `done()`, `wait`, and `result()`, which returns its value or raises its error."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
@@ -20,7 +20,7 @@ class Task(Generic[T]):
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Make the call; the worker does."""
+        """Make the call; for the worker only."""
         try:
             self._value = self._call()
         except BaseException as error:
@@ -32,14 +32,14 @@ class Task(Generic[T]):
         return self._finished.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most so long for the call's end; return whether it came."""
+        """Wait up to `seconds` for the call to end; return whether it has."""
         return self._finished.wait(seconds)
 
     def result(self) -> T:
-        """Return what the call returned, or raise what it raised: only once it is done, and an error only once.
+        """Return what the call returned, or raise what it raised. Only once it is done; an error is raised only once.
 
-        An error has the frames that it comes through, and all that they hold: perhaps a producer, with its threads. If
-        the task kept it, it would have itself, and only the garbage collector would ever let go of all that.
+        An error refers to its frames, and so to their values, perhaps a producer with its threads. A task that kept
+        its error would be part of a reference cycle, which only the rare garbage collection frees.
         """
         error, self._error = self._error, None
         if error is None:
@@ -50,25 +50,25 @@ class Task(Generic[T]):
             del error
 
 
-def aside(call: Callable[[], T]) -> Task[T]:
-    """Make one call on a thread of its own, which is a daemon: the end of the process does not wait for it."""
+def in_thread(call: Callable[[], T]) -> Task[T]:
+    """Make one call in a new daemon thread: the end of the process does not wait for it."""
     task = Task(call)
     threading.Thread(target=task.run, daemon=True).start()
     return task
 
 
 class Worker(Protocol):
-    """Makes calls one after another, in the order in which they were submitted."""
+    """An executor of calls, one after another in the order of their submission."""
 
     def submit(self, call: Callable[[], T]) -> Task[T]:
-        """Queue a call."""
+        """Queue a call, and return its task."""
 
     def stop(self) -> None:
-        """End after what is queued; does not wait for it."""
+        """End after the queued calls; return at once."""
 
 
 class ThreadWorker:
-    """Makes them on a thread of its own, which is a daemon: a call that never ends holds up nobody."""
+    """A worker with a daemon thread: a call that never ends does not keep the process alive."""
 
     def __init__(self, name: str) -> None:
         self._tasks: queue.SimpleQueue[Task[object] | None] = queue.SimpleQueue()

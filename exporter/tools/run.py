@@ -48,10 +48,10 @@ def _run(app: App) -> bool:
     try:
         return app.run()
     except (KafkaException, OSError) as error:
-        logs.say(f"marketdata-exporter: {error_text(error)}")
+        logs.write_text(f"marketdata-exporter: {error_text(error)}")
     except ThreadDied as error:
-        logs.say(f"marketdata-exporter: {error}")
+        logs.write_text(f"marketdata-exporter: {error}")
     except Exception as error:
         log.critical("the sidecar ends of an error of its own", exc_info=True)
-        logs.say(f"marketdata-exporter: an error of its own: {described(error)}")
+        logs.write_text(f"marketdata-exporter: an error of its own: {described(error)}")
     return False

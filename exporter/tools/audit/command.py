@@ -31,7 +31,7 @@ from exporter.kafka.positions import Span
 from exporter.kafka.properties import mistakes
 from exporter.kafka.reader import TopicReader
 from exporter.model import FeedKey, Partition, Rejected
-from exporter.runtime.foreign_text import hide, printable
+from exporter.runtime.foreign_text import add_secrets, printable
 from exporter.source.messages import from_headers
 from exporter.tools.audit.endings import Endings
 from exporter.tools.audit.ledger import Difference, EventTruth, InputTruth, Kind, MetricsTruth, compare
@@ -131,7 +131,7 @@ def _config(args: argparse.Namespace) -> Config:
         raise UnusableError(f"cannot read {args.config_file}: {error}") from None
     given = {path: value for path, value in flags.items() if value is not None}
     host = socket.gethostname()
-    return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, learn=hide)
+    return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, learn=add_secrets)
 
 
 def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
@@ -224,7 +224,7 @@ def _read_events(reader: TopicReader, event_spans: Spans, spans: Spans) -> Event
 def _read_metrics(urls: Iterable[str], timeout_seconds: float) -> MetricsTruth:
     truth = MetricsTruth()
     for url in urls:
-        hide(secrets_in(url, "url"))
+        add_secrets(secrets_in(url, "url"))
         try:
             add_metrics(_page(url, timeout_seconds), truth)
         # Those of requests are OSErrors.

@@ -22,7 +22,7 @@ from exporter.config.subscription import Subscription, is_pattern
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFault, diagnose, error_text, parse_fault
 from exporter.model import Partition
-from exporter.runtime.worker import aside
+from exporter.runtime.worker import in_thread
 from exporter.tools.check.findings import GROUP_LOG, TRANSACTION_LOG
 from exporter.tools.check.model import Cluster, Group, Progress, Refusal, Server, Topic
 
@@ -52,7 +52,7 @@ def _ask_each(config: Config, addresses: Sequence[str]) -> list[tuple[Server, li
     answers: list[tuple[Server, list[str]]] = []
     for start in range(0, len(addresses), SERVERS_AT_ONCE):
         asked = {
-            address: aside(partial(_ask_server, config, address)) for address in addresses[start:][:SERVERS_AT_ONCE]
+            address: in_thread(partial(_ask_server, config, address)) for address in addresses[start:][:SERVERS_AT_ONCE]
         }
         deadline = time.monotonic() + SERVER_SECONDS + CLOSE_SECONDS
         for address, task in asked.items():
@@ -112,7 +112,7 @@ class _Questions:
 
 def ask_cluster(config: Config) -> Cluster:
     """Ask all the rest; raise `KafkaException` when the cluster does not even tell its topics, or never ends."""
-    task = aside(partial(_ask_all, config))
+    task = in_thread(partial(_ask_all, config))
     if task.wait(ANSWER_SECONDS + CLUSTER_SECONDS + CLOSE_SECONDS):
         return task.result()
     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "what the brokers send is no answer"))
