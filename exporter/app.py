@@ -23,7 +23,7 @@ from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.health import health_factory
 from exporter.feeds.table import FeedTable
 from exporter.kafka import clients
-from exporter.kafka.connection_errors import Unreachable
+from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.loop import Loop
 from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
@@ -67,14 +67,14 @@ class App:
         registry = CollectorRegistry()
         clock = SystemClock()
         properties = {**config.kafka.properties, **config.kafka.consumer_properties}
-        self._unreachable = Unreachable(config.kafka.bootstrap_servers, properties)
+        self._faults = ConnectionFaults(config.kafka.bootstrap_servers, properties)
         source = KafkaSource(
             config.input,
             partial(clients.consumer, config),
             partial(clients.admin, config),
             partial(clients.prober, config),
             Isolation(partial(clients.isolated_properties, config)),
-            self._unreachable,
+            self._faults,
         )
         self.store = _store(config, registry, self.start_thread)
         self.loop = make_loop(
@@ -112,7 +112,7 @@ class App:
         a client is broken for good, and `ThreadDied` when a part of it ended, after what waited was published.
         """
         logging.getLogger("exporter").addHandler(self._logs)
-        clients.log.filters.insert(0, self._unreachable)  # first explained, then kept back if that was said before
+        clients.log.filters.insert(0, self._faults)  # explained first, then suppressed when it is a repetition
         try:
             self.port = self._web.start()
             self.store.start()
@@ -126,7 +126,7 @@ class App:
         finally:
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()
-            clients.log.removeFilter(self._unreachable)
+            clients.log.removeFilter(self._faults)
             logging.getLogger("exporter").removeHandler(self._logs)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What the clients of services have against a configuration, said before anything is started."""
+"""Checks of a configuration by the client libraries, before anything is started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exporter.kafka import properties
 
 
 def mistakes(config: Config) -> Iterator[Conflict]:
-    """Yield what librdkafka and, if it is asked for, the driver of Redis would refuse; connects to nothing."""
+    """Yield what librdkafka and, if Redis is configured, its driver would refuse; makes no connection."""
     yield from properties.mistakes(config)
     if config.redis.url is not None:
         from exporter.store import client

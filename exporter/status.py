@@ -58,7 +58,7 @@ class SidecarStatus:
         checks: list[tuple[bool, Callable[[], str]]] = [
             (bool(partitions), self._why_none),
             (not behind, lambda: f"catching up on {listing(behind)}"),
-            (not source.standing, lambda: "; ".join(source.standing[:LISTED])),
+            (not source.blocked, lambda: "; ".join(source.blocked[:LISTED])),
             (not source.paused, lambda: f"the backlog is full: {publisher.trouble or 'events are slow'}"),
             (not publisher.needs_operator, lambda: publisher.needs_operator),
             (self.healthy().ok, lambda: "the loop does not turn"),

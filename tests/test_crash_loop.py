@@ -174,7 +174,7 @@ def test_records_that_end_each_process_are_left_or_stepped_over_as_is_configured
 
     standing = Supervisor(deployment, tmp_path / "stop", input__on_unreadable="stop", output__delivery=delivery)
     try:
-        place = f"{deployment.topic}/0 stands at offset 20"
+        place = f"{deployment.topic}/0 is blocked at offset 20"
         eventually(lambda: standing.says("/-/ready", place), FOUND_SECONDS, "it does not stand")
         # One of the first may have come up to the place, from where they are counted again.
         assert LEAST_STARTS <= standing.ends < 2 * LEAST_STARTS

@@ -46,7 +46,7 @@ from exporter.kafka.positions import Position, Start
 from exporter.kafka.unreadable import LEAST_TRIES
 from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
 from exporter.runtime import watchdog
-from exporter.source.causes import Kind
+from exporter.source.causes import CauseKind
 from exporter.source.consumer import KafkaSource
 from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.keyspace import Keys
@@ -492,12 +492,12 @@ def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:
         assert isinstance(source, KafkaSource)
         source.paused = True
         for _ in range(LEAST_TRIES):
-            source._places.failed(PARTITION, 7, "broken", 0.0)
+            source._gaps.failed(PARTITION, 7, "broken", 0.0)
         app.loop.turned_at -= 2 * status.STALLED_SECONDS
         silent, *others = app.status.ready().reasons
-        source._causes.say(Kind.REFUSED, "why", time.monotonic())
+        source._errors.causes.set(CauseKind.REFUSED, "why", time.monotonic())
         refused, *_ = app.status.ready().reasons
-        source._causes.over()
+        source._errors.causes.clear()
         source.subscribed = True
         joined, *_ = app.status.ready().reasons
         unhealthy = app.status.healthy().reasons
@@ -647,8 +647,8 @@ def test_the_metrics_in_the_readme_are_of_a_sidecar(families: dict[str, Metric])
         assert set(sample.labels) - {"le"} == labels_of(families[sample.name])
 
 
-# Persons, and idioms of the project; "our certificate" is a message of the program.
-PRIVATE = r"\b(we|us|our(?! certificate)|ours|somebody|someone|anybody|nobody|whoever|anew|told|to be had)\b"
+# Persons, and idioms of the project.
+PRIVATE = r"\b(we|us|our|ours|somebody|someone|anybody|nobody|whoever|anew|told|to be had)\b"
 FOR_USERS = (
     *("README.md", "SECURITY.md", "docs/*.md", "exporter/*/reference.yml"),
     *("*.yml", "grafana/*.yml", "grafana/rules/*.yml", "kubernetes/*.yml"),

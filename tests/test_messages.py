@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from exporter.events.encoding import JsonEncoder, Stamp
 from exporter.events.factory import EventFactory
 from exporter.model import BatchResult, FeedKey, Partition, Record
-from exporter.source.messages import TRACEPARENT_BYTES, Reader, in_parts, traced
+from exporter.source.messages import TRACEPARENT_BYTES, MessageReader, in_parts, traced
 
 ONE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
@@ -21,7 +21,7 @@ def read(headers: Headers | None) -> Record:
     """The record of a message with these headers."""
     given: Any = headers
     message = Message(topic="ticker", partition=1, offset=7, value=b"{}", timestamp=(1, 5), headers=given)
-    [record], errors = Reader().read([message])
+    [record], errors = MessageReader().read([message])
     assert not errors
     return record
 

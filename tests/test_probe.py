@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from exporter.kafka import probe
-from exporter.kafka.probe import PAUSE_SECONDS, Prober, SearchedPlaces, is_of_a_place
+from exporter.kafka.probe import PAUSE_SECONDS, GapSearch, Prober, is_unreadable
 from exporter.kafka.unreadable import LEAST_TRIES, Gap
 from exporter.model import Partition
 from tests.support.waiting import eventually
@@ -97,14 +97,14 @@ def test_error_of_a_place_is_one_that_comes_with_its_offset_and_blames_nothing_e
     code: int | None, is_one: bool
 ) -> None:
     error = None if code is None else KafkaError(code)
-    assert is_of_a_place(Message(topic="a", partition=0, offset=7, error=error)) is is_one
-    assert not is_of_a_place(Message(topic="a", partition=0, offset=-1001, error=error))
+    assert is_unreadable(Message(topic="a", partition=0, offset=7, error=error)) is is_one
+    assert not is_unreadable(Message(topic="a", partition=0, offset=-1001, error=error))
 
 
 def test_search_runs_beside_its_caller_and_what_it_found_is_told_once() -> None:
     """Its consumer is closed afterwards."""
     consumer = Answers({3: [BROKEN]})
-    places = SearchedPlaces(lambda: consumer)
+    places = GapSearch(lambda: consumer)
     for _ in range(LEAST_TRIES):
         places.failed(PLACE, 3, "broken", 0.0)
     assert places.search(0.0) is None
@@ -123,7 +123,7 @@ def test_search_runs_beside_its_caller_and_what_it_found_is_told_once() -> None:
 
 def test_finding_about_a_partition_that_went_on_meanwhile_is_dropped() -> None:
     consumer = Answers({3: [BROKEN]})
-    places = SearchedPlaces(lambda: consumer)
+    places = GapSearch(lambda: consumer)
     for _ in range(LEAST_TRIES):
         places.failed(PLACE, 3, "broken", 0.0)
     assert places.search(100.0) is None
@@ -141,7 +141,7 @@ def test_search_that_finds_nothing_is_made_again_after_a_pause() -> None:
         made.append(Answers({}))
         return made[-1]
 
-    places = SearchedPlaces(make)
+    places = GapSearch(make)
     for _ in range(LEAST_TRIES):
         places.failed(PLACE, 3, "broken", 0.0)
     assert places.search(100.0) is None

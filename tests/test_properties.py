@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from exporter import BatchMonitoringProducer, BatchPerformanceMonitor, ConfigError
 from exporter.config.loader import load
 from exporter.config.schema import Config, KafkaConfig
-from exporter.kafka.clients import Heard
+from exporter.kafka.clients import LineCollector
 from exporter.kafka.properties import NO_CLAIMS, NOT_TEXT, NOTHING_TO_SHOW, mistakes, remarks
 from tests.support.sidecar import PROGRAM
 
@@ -93,7 +93,7 @@ def read(name: str, value: str) -> str:
 
 def told(properties: dict[str, Any]) -> dict[str, str]:
     """What librdkafka tells of the properties of a client, by their first names."""
-    heard = Heard()
+    heard = LineCollector()
     Producer({"debug": "conf", "logger": heard.logger, **properties}).poll(0)
     settings = (re.search(r"\]: +([\w.]+) = (.*)$", line) for line in heard.lines)
     return {setting[1]: setting[2] for setting in settings if setting}
@@ -125,9 +125,9 @@ def test_a_number_is_read_as_it_is_written_or_refused(name: str, value: str) -> 
         ("foo.bar", "1", "librdkafka has no such property"),
         ("key.deserializer", "x", "librdkafka has no such property"),
         ("socket_timeout_ms", "1000", "librdkafka has no such property, did you mean socket.timeout.ms?"),
-        ("compression.type", "zip", 'got "zip", librdkafka says: Invalid value "zip" for configuration property'),
-        ("enable.metrics.push", "yes", 'got "yes", librdkafka says: Expected bool value'),
-        ("ssl.truststore.location", "a.jks", "librdkafka says: Java TrustStores are not supported"),
+        ("compression.type", "zip", 'got "zip", librdkafka refuses it: Invalid value "zip" for configuration property'),
+        ("enable.metrics.push", "yes", 'got "yes", librdkafka refuses it: Expected bool value'),
+        ("ssl.truststore.location", "a.jks", "librdkafka refuses it: Java TrustStores are not supported"),
     ],
 )
 def test_what_librdkafka_does_not_know_is_refused_in_its_words(name: str, value: str, said: str) -> None:

@@ -140,7 +140,7 @@ def test_assignor_that_the_brokers_do_not_have(deployment: Deployment) -> None:
     says(sidecar, "the group cannot be joined: ConsumerGroupHeartbeat fatal error: ", "see group.remote.assignor")
     eventually(lambda: errors(sidecar, "_FATAL") > 2, READY_SECONDS)
     assert "…" not in sidecar.get("/-/ready").text
-    # librdkafka's own, the source's, and that the consumer is broken.
+    # Of librdkafka, of the source, and that the consumer failed.
     assert len(lines(sidecar, "assignor")) == 3, sidecar.log
     assert lines(sidecar, "partitions lost") == []
 
@@ -178,7 +178,7 @@ def test_address_that_is_advertised_and_of_no_use(
     sidecar = deployment.sidecar(kafka__bootstrap_servers=configured).start()
     says(sidecar, f"no broker has answered yet: {advertised}: ", why, "the brokers advertise this address")
     assert configured not in sidecar.get("/-/ready").text
-    (line,) = lines(sidecar, "a broker cannot be used")
+    (line,) = lines(sidecar, "cannot connect to a broker")
     assert f"broker={advertised}" in line
     assert "advertised.listeners" in line
 
@@ -236,7 +236,7 @@ def test_what_is_no_broker(deployment: Deployment, answer: bytes, words: str) ->
         properties = {"socket.timeout.ms": "1000"}
         sidecar = deployment.sidecar(kafka__bootstrap_servers=address, kafka__properties=properties).start()
         says(sidecar, f"no broker has answered yet: {address}: {words}")
-        assert len(lines(sidecar, words)) <= 2  # as a broker, and as why the group cannot be joined yet
+        assert len(lines(sidecar, words)) <= 2  # of the broker, and of the group that cannot be joined yet
         sidecar.kill()
 
 

@@ -74,7 +74,7 @@ def cases(broker: SecureBroker, strangers: Authority) -> dict[str, Case]:
     known, password = broker.authority, broker.credentials(PASSWORD)
     trust = {"security.protocol": "SSL", "ssl.ca.location": str(known.certificate)}
     old, strange = known.issue("old", days=0).properties(), strangers.issue("strange").properties()
-    ours = "the broker does not accept our certificate"
+    ours = "the broker does not accept the client's certificate"
     return {
         "password": Case("passwords", broker.credentials(WRONG), "invalid credentials", "see sasl.*"),
         "mechanism": Case(

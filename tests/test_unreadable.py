@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.kafka.unreadable import LEAST_SECONDS, LEAST_TRIES, Places, readable_from
+from exporter.kafka.unreadable import LEAST_SECONDS, LEAST_TRIES, FailedOffsets, readable_from
 from exporter.model import Partition
 from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Sidecar
@@ -63,23 +63,23 @@ def test_a_search_that_is_cut_off_passes_nothing_that_was_not_asked() -> None:
 
 
 def test_partition_stands_once_the_error_has_come_back_often_enough_over_long_enough() -> None:
-    places = Places()
+    places = FailedOffsets()
     for number in range(LEAST_TRIES):
         places.failed(FIRST, 7, "broken", number * 0.1)
-    assert not places.standing(LEAST_SECONDS - 0.1)
-    assert places.standing(LEAST_SECONDS).keys() == {FIRST}
-    assert places.told(LEAST_SECONDS) == ["a/0 stands at offset 7: broken"]
+    assert not places.persistent(LEAST_SECONDS - 0.1)
+    assert places.persistent(LEAST_SECONDS).keys() == {FIRST}
+    assert places.report(LEAST_SECONDS) == ["a/0 is blocked at offset 7: broken"]
 
 
 def test_partition_that_goes_on_stands_nowhere() -> None:
     """An error at another offset, or a record, begins the count again."""
-    places = Places()
+    places = FailedOffsets()
     for number in range(2 * LEAST_TRIES):
         places.failed(FIRST, number, "broken", float(number))
         places.failed(SECOND, 7, "broken", float(number))
-    assert places.standing(100.0).keys() == {SECOND}
+    assert places.persistent(100.0).keys() == {SECOND}
     places.passed([SECOND])
-    assert not places.standing(100.0)
+    assert not places.persistent(100.0)
 
 
 @pytest.fixture
@@ -158,10 +158,10 @@ def test_partition_stands_where_that_is_asked_and_the_others_go_on(deployment: D
     """Readiness names the partition, the offset and the error."""
     write_places(deployment)
     here = sidecar(deployment, input__on_unreadable="stop").start()
-    eventually(lambda: "stands at offset" in here.get("/-/ready").text, STEPPED_SECONDS, "it does not stand")
+    eventually(lambda: "is blocked at offset" in here.get("/-/ready").text, STEPPED_SECONDS, "it is not blocked")
     answer = here.get("/-/ready")
     assert answer.status_code == 503
-    assert f"{deployment.topic}/0 stands at offset" in answer.text
+    assert f"{deployment.topic}/0 is blocked at offset" in answer.text
     assert "Decompression" in answer.text
     others = [batch for batch in deployment.traffic.batches if batch.id.split("/")[1] == "1"]
     eventually(lambda: {batch.id for batch in others} <= {each.id for each in deployment.told().batches}, 30)

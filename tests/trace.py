@@ -21,7 +21,7 @@ from exporter.config import loader
 from exporter.instrument.exposition import TEXT, render
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
-from exporter.source.handler import Handler
+from exporter.source.handler import RebalanceHandler
 from tests.support.waiting import eventually
 
 ROOT = str(Path(exporter.__file__).parent) + "/"
@@ -51,9 +51,9 @@ class MemorySource:
         self.is_sole_reader = True
         self.is_refused = False
         self.last_error = ""
-        self.standing: list[str] = []
+        self.blocked: list[str] = []
 
-    def open(self, handler: Handler) -> None:
+    def open(self, handler: RebalanceHandler) -> None:
         """See Source."""
         handler.assigned({PARTITION: Start(Position(0, 0, 0), 0, 0)})
 

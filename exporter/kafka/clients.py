@@ -1,4 +1,4 @@
-"""librdkafka's properties: what the sidecar needs, and what the user adds. The only place that makes Kafka clients."""
+"""Kafka clients and their properties; the only module that makes clients of the sidecar."""
 
 from __future__ import annotations
 
@@ -25,47 +25,47 @@ FETCH_BYTES = 1_048_576
 
 COMMON = {
     "client.id": "marketdata-exporter",
-    # The default, rebootstrap, can leave a transactional client waiting for ever once all connections are gone.
+    # With the default, rebootstrap, a transactional client can wait without end once all connections are lost.
     "metadata.recovery.strategy": "none",
     "socket.timeout.ms": SOCKET_MS,
     "reconnect.backoff.max.ms": 2_000,
     "log.connection.close": False,
-    # Clients do not report to the broker's operator unless asked to.
+    # Client metrics are sent to the brokers only if configured (KIP-714).
     "enable.metrics.push": False,
 }
 CONSUMER = {
     "enable.auto.offset.store": False,
-    # Also what makes a successor wait until the offsets of a dead predecessor's transaction are decided (KIP-447).
+    # Also makes a new owner wait until a transaction of the previous owner that has offsets is complete (KIP-447).
     "isolation.level": "read_committed",
-    # An offset that is not to be had any more is an error, so that what was lost is counted; see `source._reassign`.
+    # An offset that no longer exists is an error, so that lost records are counted; see `KafkaSource._reassign`.
     "auto.offset.reset": "error",
     "enable.partition.eof": True,
     "topic.metadata.refresh.interval.ms": 10_000,
-    # A full-speed reader must not be throttled, an idle one must not fetch every record by itself. What a fetch brings
-    # may be compressed to a tenth; and no partition could ever bring the least that is waited for if that were more.
+    # Catching up must not be throttled, and an idle consumer must not fetch each record separately. A fetch may be
+    # compressed to a tenth; and fetch.min.bytes must not exceed what one partition may return.
     "fetch.queue.backoff.ms": 10,
     "fetch.min.bytes": 131_072,
     "fetch.wait.max.ms": 200,
     "queued.max.messages.kbytes": 2048,
     "max.partition.fetch.bytes": 131_072,
-    # Of all partitions together: what it brings is unpacked at once, however many there are.
+    # The limit of all partitions together, because a fetch is unpacked at once.
     "fetch.max.bytes": FETCH_BYTES,
 }
 PROBER = {
     "enable.auto.commit": False,
-    # An open transaction must not hide what can be read behind it.
+    # An open transaction must not hide readable records after it.
     "isolation.level": "read_uncommitted",
     "fetch.error.backoff.ms": 10,
     "fetch.min.bytes": 1,
     "fetch.wait.max.ms": 50,
 }
 ONE_BY_ONE = {"max.partition.fetch.bytes": 1, "queued.min.messages": 1}
-# A group waits so long for members that do not join again, at most; by a broker that has just been started even for
-# those that are dead (seen with Kafka 4.3). The loop polls ten times a second.
+# The longest that a group waits for members that do not join again; a broker that was just started waits even for dead
+# members (seen with Kafka 4.3). The loop polls ten times a second.
 POLL_INTERVAL_MS = 60_000
 CLASSIC_GROUP = {
     "partition.assignment.strategy": "cooperative-sticky",
-    # They are not read, so they may not count as a member's share either.
+    # Internal topics are not read, so they must not count in the assignment either.
     "topic.blacklist": f"^{INTERNAL}",
 }
 PRODUCER = {
@@ -75,13 +75,13 @@ PRODUCER = {
 }
 TRANSACTIONAL = {
     "transaction.timeout.ms": 30_000,
-    # Long enough that a commit which was sent twice can be told by its time; see `sink.SLOW_SECONDS`.
+    # Long enough to recognize by its duration a commit that was sent twice; see SLOW_SECONDS of the channel.
     "retry.backoff.ms": 1000,
 }
 
 
-class Heard(logging.Handler):
-    """Keeps the lines of one client, which has `logger` as a property: its exceptions tell less."""
+class LineCollector(logging.Handler):
+    """Handler that keeps the log lines of one client, whose property `logger` it provides."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ def consumer(config: Config, on_error: Callable[[KafkaError], None]) -> Consumer
 
 
 def prober(config: Config) -> Consumer:
-    """Make a consumer that looks at single places of the input topics, and never joins the group or commits."""
+    """Make a consumer that reads single offsets of the input topics, and neither joins the group nor commits."""
     properties = {**consumer_properties(config), **PROBER}
     return Consumer({**properties, "error_cb": lambda _: None, "logger": log})
 
@@ -108,27 +108,27 @@ def prober(config: Config) -> Consumer:
 def isolated_properties(config: Config) -> dict[str, Any]:
     """Return the properties of a consumer in a child process, which reads a partition as `consumer` does.
 
-    One batch a fetch, and none before the last one was taken: then it is known of which one it dies.
+    It fetches one batch at a time, so that the batch that ends the process is known.
     """
     committed = {"isolation.level": consumer_properties(config)["isolation.level"]}
     return {**consumer_properties(config), **PROBER, **committed, **ONE_BY_ONE}
 
 
 def consumer_properties(config: Config) -> dict[str, Any]:
-    """Return the consumer's properties: ours, then the user's, then those that correctness depends on."""
+    """Return the consumer's properties: defaults, then the configured ones, then those that correctness depends on."""
     transactional = config.output.enabled and config.output.delivery == "exactly_once"
     users = {**config.kafka.properties, **config.kafka.consumer_properties}
     return {
         **COMMON,
         **CONSUMER,
         "fetch.max.bytes": _fetch_bytes(users),
-        # librdkafka wants it to be no shorter than the session.
+        # librdkafka requires it to be at least session.timeout.ms.
         "max.poll.interval.ms": max(POLL_INTERVAL_MS, whole(users, "session.timeout.ms", 0)),
         **({} if users.get("group.protocol") == "consumer" else CLASSIC_GROUP),
         **users,
         "bootstrap.servers": config.kafka.bootstrap_servers,
         "group.id": config.input.group,
-        # Without transactions the consumer itself commits what is stored.
+        # Without transactions the consumer commits the stored offsets.
         "enable.auto.commit": not transactional,
         "auto.commit.interval.ms": round(config.output.commit_interval * 1000),
     }
@@ -141,46 +141,46 @@ def whole(properties: Mapping[str, object], name: str, default: int) -> int:
 
 
 def _fetch_bytes(users: Mapping[str, object]) -> int:
-    # librdkafka wants it to be no smaller than a message may be; and what is waited for has to fit in.
+    # librdkafka requires it to be at least the largest message and fetch.min.bytes.
     names = "message.max.bytes", "max.partition.fetch.bytes", "fetch.min.bytes"
     return max(FETCH_BYTES, *(whole(users, name, 0) for name in names))
 
 
 def producer_properties(config: Config) -> dict[str, Any]:
-    """Return the producer's properties, the user's among them; with a transactional.id when exactly once is asked."""
+    """Return the producer's properties, the configured ones included; with a transactional.id for exactly_once."""
     properties: dict[str, Any] = {**COMMON, **PRODUCER}
     if config.output.delivery == "exactly_once":
         properties |= {**TRANSACTIONAL, "transactional.id": f"{config.input.group}-{config.instance}"}
     properties |= {**config.kafka.properties, **config.kafka.producer_properties}
-    # librdkafka refuses a socket that may be silent for longer than a transaction.
+    # librdkafka requires socket.timeout.ms to be at most transaction.timeout.ms.
     socket_ms = whole(properties, "socket.timeout.ms", SOCKET_MS)
     properties["socket.timeout.ms"] = min(socket_ms, whole(properties, "transaction.timeout.ms", socket_ms))
     return {**properties, "bootstrap.servers": config.kafka.bootstrap_servers, "logger": log}
 
 
 def producer(config: Config, **more: Any) -> Producer:
-    """Make a producer; `more` stands above what is configured."""
+    """Make a producer; properties in `more` override the configured ones."""
     return Producer({**producer_properties(config), **more})
 
 
 def admin(config: Config, **more: Any) -> AdminClient:
-    """Make a client that creates and describes topics; `more` stands above what is configured."""
+    """Make an admin client; properties in `more` override the configured ones."""
     properties: dict[str, Any] = {**COMMON, **config.kafka.properties, "logger": log}
     return AdminClient(properties | {"bootstrap.servers": config.kafka.bootstrap_servers} | more)
 
 
 def transaction_seconds(config: Config) -> float:
-    """Return after how long the broker ends a transaction by itself, 0 without transactions."""
+    """Return the transaction time-out of the broker in seconds, 0 without transactions."""
     return whole(producer_properties(config), "transaction.timeout.ms", 0) / 1000
 
 
 def stuck_seconds(config: Config) -> float:
-    """Return how long a call may take before it is taken for stuck; no transaction lives half as long."""
+    """Return after how many seconds a call counts as stuck: at least twice the transaction time-out."""
     return max(SHORTEST_STUCK_SECONDS, 2 * transaction_seconds(config))
 
 
 def answers(config: Config) -> bool:
-    """Return whether a broker answers within some seconds, to a client of its own."""
+    """Return whether a broker answers a new client within `ANSWER_SECONDS`."""
     try:
         return bool(admin(config).list_topics(timeout=ANSWER_SECONDS).brokers)
     except KafkaException:

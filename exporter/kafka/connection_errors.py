@@ -1,4 +1,4 @@
-"""Why a broker cannot be used, in words for whoever runs the sidecar."""
+"""Explains errors of connections to brokers: the cause in plain words, and a remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException
@@ -14,21 +13,21 @@ from confluent_kafka import KafkaException
 from exporter.kafka.certificates import fault_of_broker, fault_of_client
 from exporter.runtime.foreign_text import printable
 
-# The same of the same broker is looked into once in so long.
-LOOK_SECONDS = 60.0
+# The same error of the same broker is diagnosed once in this time.
+DIAGNOSIS_SECONDS = 60.0
 WORDS_MAX = 300
 
-# "FAIL [client] [thread]: ssl://host:port/bootstrap: why (after 5ms in state ...)" as a line, and so without its
-# beginning as an error.
+# As a log line: "FAIL [client] [thread]: ssl://host:port/bootstrap: why (after 5ms in state ...)"; an error lacks the
+# beginning.
 _FAILED = re.compile(
     r"^(?:FAIL \[.*?\] \[.*?\]: )?(?:\w+Coordinator(?:/\d+)?: )?(?:\w+://)?"
     r"(?P<broker>\S+?:\d+)(?:/(?P<id>bootstrap|\d+))?: "
     r"(?P<why>.*?)(?: \(after \d.*? in state (?P<state>\w+).*)?$",
     re.DOTALL,
 )
-# What librdkafka says, and what it means.
+# Texts of librdkafka, and what they mean.
 _UNTRUSTED = "the broker's certificate is not accepted"
-_REFUSED = "the broker does not accept our certificate"
+_REFUSED = "the broker does not accept the client's certificate"
 MEANINGS = (
     (re.compile("certificate verify failed"), _UNTRUSTED),
     (re.compile("alert (?:certificate|bad certificate|unknown ca)"), _REFUSED),
@@ -43,15 +42,15 @@ MEANINGS = (
     (re.compile("Invalid response size"), "what listens there does not speak Kafka"),
     (re.compile("^ApiVersionRequest failed.*Timed out"), "what listens there does not answer: perhaps it is no broker"),
 )
-# What to look at, by the first that is found in the words.
+# Remedies; the first whose pattern is found in the error.
 _ADVICE = (
-    ("broker's certificate.*(?:expired|not yet valid)", "renew it, or that of who signed it, at the broker"),
+    ("broker's certificate.*(?:expired|not yet valid)", "renew it, or that of its authority, at the broker"),
     (
         "broker's certificate.*mismatch",
         "call the broker in kafka.bootstrap_servers and advertised.listeners by a name that its certificate has",
     ),
     ("broker's certificate", "see ssl.ca.location in kafka.properties"),
-    ("our certificate", "see ssl.certificate.location and ssl.key.location in kafka.properties"),
+    ("client's certificate", "see ssl.certificate.location and ssl.key.location in kafka.properties"),
     ("listens with", "see security.protocol in kafka.properties"),
     ("sasl|authentic", "see sasl.* and security.protocol in kafka.properties"),
     ("ssl|tls|certificate", "see ssl.* and security.protocol in kafka.properties"),
@@ -62,7 +61,7 @@ _ADVERTISED = "the brokers advertise this address: make their advertised.listene
 
 
 class ConnectionFault(NamedTuple):
-    """Why a broker, by its `host:port`, cannot be used; `is_advertised`: other brokers gave that address."""
+    """Why a broker (`host:port`) cannot be used; `is_advertised`: the address came from other brokers."""
 
     broker: str
     error: str
@@ -70,7 +69,7 @@ class ConnectionFault(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """What to look at."""
+        """A remedy."""
         found = advice(self.error)
         return _ADVERTISED if self.is_advertised and found == _ADVICE[-1][1] else found
 
@@ -79,49 +78,49 @@ class ConnectionFault(NamedTuple):
 
 
 def parse_fault(text: str, servers: str) -> ConnectionFault | None:
-    """Return what librdkafka means by an error of a connection, or by the line about it; None when it is no such.
+    """Return the fault in an error or a log line of librdkafka; None when it is not about a connection.
 
-    `servers` are the addresses that are configured.
+    `servers` are the configured addresses.
     """
     found = _FAILED.match(text)
     if found is None:
         return None
     why, broker = printable(found["why"], WORDS_MAX), found["broker"]
-    told = f"{why} {found['state'] or ''}"
-    words = next((words for pattern, words in MEANINGS if pattern.search(told)), why)
-    return ConnectionFault(broker, words, found["id"] != "bootstrap" and broker.lower() not in addresses(servers))
+    text = f"{why} {found['state'] or ''}"
+    meaning = next((meaning for pattern, meaning in MEANINGS if pattern.search(text)), why)
+    return ConnectionFault(broker, meaning, found["id"] != "bootstrap" and broker.lower() not in addresses(servers))
 
 
 def addresses(servers: str) -> list[str]:
-    """Return the addresses of `kafka.bootstrap_servers` as librdkafka calls them."""
+    """Return the addresses of `kafka.bootstrap_servers` in the form that librdkafka logs."""
     named = [server.strip().lower().rpartition("://")[2] for server in servers.split(",")]
     return [name if re.search(r":\d+$", name) else f"{name}:9092" for name in named]
 
 
 def advice(error: str) -> str:
-    """Return what to look at when a broker cannot be used for this reason."""
+    """Return a remedy for an error of a connection."""
     return next(text for pattern, text in _ADVICE if re.search(pattern, error, re.IGNORECASE))
 
 
 def diagnose(fault: ConnectionFault, properties: Mapping[str, str]) -> ConnectionFault:
-    """Return what is wrong in more detail where a look at the certificates tells; that may take some seconds."""
+    """Return the fault in more detail, by reading the certificates where they are the cause; may take some seconds."""
     detail = ""
     if fault.error == _UNTRUSTED:
         detail = fault_of_broker(fault.broker, properties)
     elif fault.error == _REFUSED:
-        detail = fault_of_client(properties, datetime.now(UTC))
+        detail = fault_of_client(properties, time.time())
     return fault._replace(error=f"{fault.error}: {detail}") if detail else fault
 
 
 def error_text(error: Exception) -> str:
-    """Return what an error says, of one of Kafka's only its text, on one line and without secrets."""
+    """Return the text of an error on one line with secrets masked; of a KafkaException only that of its error."""
     return printable(str(error.args[0].str()) if isinstance(error, KafkaException) else str(error), WORDS_MAX)
 
 
-class Unreachable(logging.Filter):
-    """Explains librdkafka's errors; as a filter its lines.
+class ConnectionFaults(logging.Filter):
+    """Explains errors of connections, and as a filter of librdkafka's logger the lines about them. Thread-safe.
 
-    `servers` and `properties` are those by which the clients connect. From any thread.
+    `servers` and `properties` are those of the clients.
     """
 
     def __init__(
@@ -131,35 +130,35 @@ class Unreachable(logging.Filter):
         self._servers = servers
         self._properties = properties
         self._clock = clock
-        self._examined: dict[ConnectionFault, tuple[float, ConnectionFault]] = {}
-        self._heard: tuple[float, str] = float("-inf"), ""
+        self._diagnosed: dict[ConnectionFault, tuple[float, ConnectionFault]] = {}
+        self._of_consumer: tuple[float, str] = float("-inf"), ""
 
-    def heard(self) -> str:
-        """Return what the last line about a connection of a consumer meant; empty when that is long ago."""
-        at, text = self._heard
-        return text if self._clock() - at < LOOK_SECONDS else ""
+    def last_of_consumer(self) -> str:
+        """Return the last fault that a consumer logged; empty when that is older than `DIAGNOSIS_SECONDS`."""
+        at, text = self._of_consumer
+        return text if self._clock() - at < DIAGNOSIS_SECONDS else ""
 
-    def explained(self, text: str) -> ConnectionFault | None:
-        """Return what an error of a connection means; None when it is no such."""
+    def explain(self, text: str) -> ConnectionFault | None:
+        """Return the diagnosed fault in an error or log line; None when it is not about a connection."""
         fault = parse_fault(text, self._servers)
         if fault is None:
             return None
         now = self._clock()
-        at, known = self._examined.get(fault, (float("-inf"), fault))
-        if now - at >= LOOK_SECONDS:
+        at, known = self._diagnosed.get(fault, (float("-inf"), fault))
+        if now - at >= DIAGNOSIS_SECONDS:
             known = diagnose(fault, self._properties)
-            self._examined = {each: (at, of) for each, (at, of) in self._examined.items() if now - at < LOOK_SECONDS}
-            self._examined[fault] = now, known
+            recent = {each: (at, of) for each, (at, of) in self._diagnosed.items() if now - at < DIAGNOSIS_SECONDS}
+            self._diagnosed = recent | {fault: (now, known)}
         return known
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """See logging.Filter; a line about a connection says what `explained` says."""
+        """See logging.Filter; a line about a connection becomes the explained fault."""
         text = record.getMessage()
-        fault = self.explained(text) if text.startswith("FAIL ") else None
+        fault = self.explain(text) if text.startswith("FAIL ") else None
         if fault is not None:
             if "#consumer-" in text.partition("]")[0]:
-                self._heard = self._clock(), str(fault)
-            record.msg, record.args = "a broker cannot be used", ()
+                self._of_consumer = self._clock(), str(fault)
+            record.msg, record.args = "cannot connect to a broker", ()
             vars(record).update(broker=fault.broker, error=fault.error, advice=fault.advice)
-        # What is in kafka.properties for both clients, one of them has no use for.
+        # A property in kafka.properties goes to both clients, and one of them may not use it.
         return not (text.startswith("CONFWARN ") and "will be ignored by this" in text)

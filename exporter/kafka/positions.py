@@ -1,4 +1,4 @@
-"""Positions in partitions: where to begin, where to go on, and which range to read. Pure."""
+"""Positions in partitions: where to start, where to resume, and which range to read. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from exporter.model import Reset, ResetCause
 class Position(NamedTuple):
     """How far a partition has been read; committed as the offset of the group and its metadata.
 
-    `offset` is the next record to read. `summarized` is the next record that no published summary covers: whoever
-    takes the partition over reads on from there, so that no batch is missing from the summaries. `since_ms` is when
-    the summary that will cover it began. `topic_id` is the topic's, by which one that was made anew is told; empty
-    where brokers tell none. `starts` counts the processes that began to read here, one after another, and came no
-    further. No record before `floor` is read again: reading one of them ended the process.
+    `offset` is the next record to read. `summarized` is the next record that no published summary covers: a new owner
+    of the partition reads from there, so that no batch is missing from the summaries. `since_ms` is when the summary
+    that will cover it began. `topic_id` shows whether the topic was deleted and created again; empty where brokers
+    provide none. `starts` counts the consecutive processes that started here and read no record. No record before
+    `floor` is read again: reading one of them ended the process.
     """
 
     offset: int
@@ -26,14 +26,14 @@ class Position(NamedTuple):
 
     @property
     def metadata(self) -> str:
-        """The text that is committed beside the offset."""
+        """The metadata committed with the offset."""
         more = {"topic": self.topic_id, "starts": self.starts, "floor": self.floor}
         words = [f"{name}={value}" for name, value in more.items() if value]
         return " ".join([f"summarized={self.summarized}", f"since={self.since_ms}", *words])
 
     @classmethod
     def committed(cls, offset: int, metadata: str | None, now_ms: int) -> Position:
-        """Return the position that a commit stands for; metadata of somebody else counts as fully summarized."""
+        """Return the position of a commit; without metadata of a sidecar all records before it count as summarized."""
         fields = dict(word.partition("=")[::2] for word in (metadata or "").split())
         try:
             summarized, since_ms = int(fields["summarized"]), int(fields["since"])
@@ -45,11 +45,11 @@ class Position(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a partition is taken over.
+    """Where reading a partition starts.
 
-    `first` is the offset from which it is read, at or before what is committed: what lies between is read again to
-    complete a summary, and to know when each feed was last heard. `end` is where the partition ended then. `reset`
-    says why it is not the place where it was left, if it is not.
+    `first` is the offset to read from, at or before the committed one: the records between are read again to complete
+    a summary, and to restore when each feed last sent. `end` is the end of the partition at that moment. `reset` is
+    the reason when reading does not resume at the committed position.
     """
 
     position: Position
@@ -58,14 +58,14 @@ class Start(NamedTuple):
     reset: Reset | None = None
 
     def counted(self) -> Start:
-        """Return this start as one more at its position, unless there is nothing to be read."""
+        """Return this start counted at its position, unless there is nothing to read."""
         if self.end <= self.first:
             return self
         return self._replace(position=self.position._replace(starts=self.position.starts + 1))
 
 
 class Extent(NamedTuple):
-    """What a partition holds: the records from `low` to before `high`; of which topic, where brokers tell that."""
+    """The records in a partition, from `low` to before `high`; with the id of the topic if brokers provide it."""
 
     low: int
     high: int
@@ -73,15 +73,15 @@ class Extent(NamedTuple):
 
 
 def is_another(topic_id: str, later: str) -> bool:
-    """Tell whether two ids of topics of one name are known to differ."""
+    """Return whether two ids of topics of one name are known and differ."""
     return bool(topic_id and later) and topic_id != later
 
 
 def resumed(left: Position, extent: Extent, now_ms: int) -> tuple[Position, Reset | None]:
-    """Return where to go on with a partition that was left at a position, and why that is somewhere else, if it is.
+    """Return where to resume a partition that was left at a position, and the reason if that is another position.
 
-    Where ids are not known, a topic that ends before the position was made anew. Where they are, and are the same,
-    brokers have lost records that were read already; the end is then the only place that tells nothing twice.
+    Without ids, a topic that ends before the position counts as created again. With equal ids, brokers have lost
+    records that were read already; then only the end of the partition counts no record twice.
     """
     low, high, topic_id = extent
     is_short = left.offset > high
@@ -100,9 +100,9 @@ def resumed(left: Position, extent: Extent, now_ms: int) -> tuple[Position, Rese
 
 
 class Span(NamedTuple):
-    """The offsets of one partition that are audited, from `start` to before `end`.
+    """The offsets of one partition to be read, from `start` to before `end`.
 
-    `written` is where the partition ended when the events to be read were fixed: no event can be about a later record.
+    `written` is the end of the partition when the range of events was fixed: no event can be about a later record.
     """
 
     start: int

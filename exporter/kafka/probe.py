@@ -1,4 +1,4 @@
-"""Finds out by a consumer of its own where a partition can be read again."""
+"""Searches, with a separate consumer, the first readable offset after an unreadable one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from exporter.kafka.connection_errors import error_text
-from exporter.kafka.unreadable import Gap, Place, Places, readable_from
+from exporter.kafka.unreadable import FailedOffset, FailedOffsets, Gap, readable_from
 from exporter.model import Partition
 from exporter.runtime import logs
 
 log = logs.logger("source")
 
 ANSWER_SECONDS = 5.0
-# Of one search: where each offset has to be asked, it goes on from where it came to.
+# The longest search; the next one continues where it ended.
 SEARCH_SECONDS = 30.0
-# Between the starts of two searches: one that finds nothing may end at once.
+# Between the starts of two searches, because one that fails may end at once.
 PAUSE_SECONDS = 3.0
-# Errors that tell nothing of a place, though some come with its offset: it is gone, forbidden, or nobody answers.
+# Errors that are not about the record, though some have an offset: deleted, forbidden, or no answer.
 _ELSEWHERE = (
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError._LOG_TRUNCATION,
@@ -41,8 +41,8 @@ _ELSEWHERE = (
 )
 
 
-def is_of_a_place(message: Any) -> bool:
-    """Return whether a message is an error at its offset, rather than a record or the end of a partition."""
+def is_unreadable(message: Any) -> bool:
+    """Return whether a message is an error in reading its offset, not a record or the end of a partition."""
     error, offset = message.error(), message.offset()
     if error is None or error.code() == KafkaError._PARTITION_EOF or message.topic() is None:
         return False
@@ -50,9 +50,9 @@ def is_of_a_place(message: Any) -> bool:
 
 
 class Prober:
-    """Asks single offsets of one partition; `consumer` has nothing else to do.
+    """Reads single offsets of one partition with a consumer that serves nothing else.
 
-    Any method raises `TimeoutError` or `KafkaException` when that is not answered now.
+    All methods raise `TimeoutError` or `KafkaException` without an answer.
     """
 
     def __init__(self, consumer: Any, partition: Partition) -> None:
@@ -61,10 +61,10 @@ class Prober:
         self._answers: dict[int, int | None] = {}
 
     def gap(self, first: int) -> Gap | None:
-        """Return what cannot be read from `first` on; None when that can be read.
+        """Return the unreadable offsets from `first` on; None when `first` is readable.
 
-        The end of the partition must be readable, and the first offset must still fail at the end of the search: then
-        neither an outage nor a slow broker is taken for it.
+        The end of the partition must be readable, and `first` must still fail after the search, so that an outage or
+        a slow broker is not mistaken for unreadable records.
         """
         _, end = self._consumer.get_watermark_offsets(TopicPartition(*self._partition), timeout=ANSWER_SECONDS)
         if self._asked(end) is not None or self._asked(first) is None:
@@ -74,7 +74,7 @@ class Prober:
         return Gap(first, found) if self._asked(first) is not None else None
 
     def ask(self, offset: int) -> int | None:
-        """Return where the unreadable batch begins that holds the offset, or None when it can be read."""
+        """Return the first offset of the unreadable batch that contains the offset, or None when it is readable."""
         if offset not in self._answers:
             self._answers[offset] = self._asked(offset)
         return self._answers[offset]
@@ -86,18 +86,15 @@ class Prober:
             message = self._consumer.poll(left)
             if message is None:
                 continue
-            if is_of_a_place(message):
+            if is_unreadable(message):
                 return int(message.offset())
             if message.error() is None or message.error().code() == KafkaError._PARTITION_EOF:
                 return None
         raise TimeoutError(f"no answer about {self._partition} at offset {offset}")
 
 
-class SearchedPlaces(Places):
-    """The places of a consumer's partitions; ends are searched one after another, in a thread, by another consumer.
-
-    That consumer exists only as long as a search.
-    """
+class GapSearch(FailedOffsets):
+    """Failed offsets whose gaps are searched one after another, in a thread, with a consumer made for each search."""
 
     def __init__(self, make_consumer: Callable[[], Any]) -> None:
         super().__init__()
@@ -107,34 +104,34 @@ class SearchedPlaces(Places):
         self._result: Future[Gap | None] = Future()
 
     def failed(self, partition: Partition, offset: int, error: str, now: float) -> bool:
-        """See Places. The error comes twice a second, so only the first one at an offset is logged."""
+        """See FailedOffsets. The error repeats twice a second, so only the first one at an offset is logged."""
         is_new = super().failed(partition, offset, error, now)
         if is_new:
             where = {"partition": str(partition), "offset": offset}
-            log.warning("a record cannot be read, retrying", extra={**where, "error": error})
+            log.warning("cannot read a record, retrying", extra={**where, "error": error})
         return is_new
 
     def search(self, now: float) -> tuple[Partition, Gap, str] | None:
-        """Return a partition that stands, what cannot be read of it and why, once that is known; never wait."""
+        """Return a partition, its unreadable offsets and the error, once a search has found them; never wait."""
         if self._searched is None:
             if self and now >= self._due:
-                self._begin(self.standing(now), now)
+                self._begin(self.persistent(now), now)
             return None
         if not self._result.done():
             return None
         partition, self._searched = self._searched, None
-        gap, place = self._result.result(), self.standing(now).get(partition)
+        gap, place = self._result.result(), self.persistent(now).get(partition)
         if gap is None or place is None or place.offset != gap.first:
-            return None  # not known yet, or it was read after all, or is not ours any more
+            return None  # the search failed, the record was read after all, or the partition was released
         self.passed([partition])
         return partition, gap, place.error
 
-    def _begin(self, standing: Mapping[Partition, Place], now: float) -> None:
-        if not standing:
+    def _begin(self, persistent: Mapping[Partition, FailedOffset], now: float) -> None:
+        if not persistent:
             return
         self._due = now + PAUSE_SECONDS
-        # The one that was tried least: a search that finds nothing must not keep the others waiting.
-        self._searched, place = min(standing.items(), key=lambda each: each[1].tries)
+        # The least tried first: a search that fails must not delay the others.
+        self._searched, place = min(persistent.items(), key=lambda each: each[1].tries)
         self._result = Future()
         arguments = self._searched, place.offset, self._result
         threading.Thread(target=self._run, args=arguments, name="probe", daemon=True).start()
@@ -147,7 +144,7 @@ class SearchedPlaces(Places):
             finally:
                 consumer.close()
         except (KafkaException, TimeoutError) as error:
-            log.info("the end of what cannot be read is unknown, retrying", extra={"error": error_text(error)})
+            log.info("the end of the unreadable records is unknown, retrying", extra={"error": error_text(error)})
         finally:
             if not result.done():
                 result.set_result(None)

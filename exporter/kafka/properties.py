@@ -1,7 +1,7 @@
-"""What librdkafka makes of the properties that are passed through to it, found out before a client is needed.
+"""Checks the properties that are passed through to librdkafka, before a client is needed.
 
-It reads `45s` as 45 and `4294967297` as 1 without a word. Which of its properties are numbers, and from where to where,
-only it knows, in each version anew; so it is asked, by values that it refuses before it makes a client of them.
+librdkafka reads `45s` as 45 and `4294967297` as 1 without an error. Only its present version defines which properties
+are numbers and their bounds, so they are read from its refusals of values that are out of every range.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from exporter.config.conflicts import PROPERTY_MAPS, Conflict
 from exporter.config.parsers import duration, size
 from exporter.config.schema import Config, redacted, shown
 from exporter.kafka import clients
+from exporter.kafka.connection_errors import WORDS_MAX
+from exporter.runtime.foreign_text import printable
 from exporter.runtime.redaction import MASK
 
-# The property that ends each question: what librdkafka says of another one it says before.
+# An unknown property, set last: librdkafka refuses any other property first, and makes no client.
 _UNKNOWN = "no.such.property"
-# Below the lowest bound of any number; what is left of it in the refusal tells whether fractions count.
+# Below the lowest bound of any number; the refusal shows whether the fraction was kept.
 _OUTSIDE, _WHOLE = "-99999999.5", "-99999999"
 _RANGE = re.compile(r"value (\S+) is outside allowed range (-?\d+)\.\.(-?\d+)")
 _LIKE_A_NUMBER = re.compile(r"\s*[-+]?\.?\d")
 _FORMS = {True: re.compile(r"0|-?[1-9]\d*", re.ASCII), False: re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)}
-# What the end of a name says of its unit, and how a text with a unit is turned into it.
+# The end of a property's name, its unit, and how a text with a unit is converted to it.
 _UNITS: tuple[tuple[str, str, Callable[[str], float]], ...] = (
     (".ms", " of milliseconds", lambda text: duration(text) * 1000),
     (".kbytes", " of KiB", lambda text: size(text) / 1024),
@@ -36,7 +38,7 @@ _UNITS: tuple[tuple[str, str, Callable[[str], float]], ...] = (
 _NO_TEXT = re.compile(r"must be set through dedicated|Internal property|requires a callable")
 _OTHERS = re.compile(r"is a (\w+) property and will be ignored")
 _TRUE = ("true", "t", "1")
-NOT_TEXT = "this takes a function or an object of a program, leave it out"
+NOT_TEXT = "this property needs a function or an object of a program, leave it out"
 NOTHING_TO_SHOW = (
     "OAUTHBEARER needs a token, set sasl.oauthbearer.method: oidc, sasl.oauthbearer.token.endpoint.url, "
     "sasl.oauthbearer.client.id and sasl.oauthbearer.client.secret"
@@ -51,7 +53,7 @@ class _Range(NamedTuple):
 
 
 def mistakes(config: Config) -> Iterator[Conflict]:
-    """Yield what is wrong with each property, and only if nothing is, what is wrong with all of them together."""
+    """Yield the mistakes in single properties, or if there are none, those of all properties together."""
     found = [conflict for section in PROPERTY_MAPS for conflict in _in_section(config, section)]
     yield from found or [*_protocol(config), *_without_token(config)] or _unusable(config)
 
@@ -66,7 +68,7 @@ def _in_section(config: Config, section: str) -> Iterator[Conflict]:
 
 
 def _wrong(name: str, value: str) -> str:
-    """Return what is wrong with a value, empty when librdkafka takes it for what it says."""
+    """Return what is wrong with a value, empty when librdkafka reads it as it is written."""
     number, refusal = _range(name), _refusal(name, value)
     if number is not None and (refusal or not number.is_whole or _LIKE_A_NUMBER.match(value)):
         return "" if _is_within(number, value) else f"got {shown(value, name)}, {_expected(name, value, number)}"
@@ -75,22 +77,22 @@ def _wrong(name: str, value: str) -> str:
 
 @cache
 def _range(name: str) -> _Range | None:
-    """Return from where to where a property goes; None when it is no number."""
+    """Return the range of a property; None when it is not a number."""
     found = _RANGE.search(_refusal(name, _OUTSIDE))
     return _Range(int(found[2]), int(found[3]), found[1] == _WHOLE) if found else None
 
 
 def _refusal(name: str, value: str) -> str:
-    """Return why librdkafka does not take a property, empty when it does; no client is made."""
-    if name == "logger":  # taken, and called later
+    """Return why librdkafka refuses a property, empty when it does not; no client is made."""
+    if name == "logger":  # accepted, and called later
         return NOT_TEXT
     try:
         Producer({name: value, _UNKNOWN: ""})
     except KafkaException as error:
         text = str(error.args[0].str()).strip()
         return "" if f'"{_UNKNOWN}"' in text and name != _UNKNOWN else text
-    except Exception:  # what the Python library wants for itself, it refuses in many ways
-        return "" if name.startswith("sasl.") else NOT_TEXT  # these it wants to see together
+    except Exception:  # the Python library raises various errors for its own properties
+        return "" if name.startswith("sasl.") else NOT_TEXT  # these are checked together
     return ""
 
 
@@ -119,16 +121,16 @@ def _explained(name: str, value: str, refusal: str) -> str:
         return "librdkafka has no such property" + (f", did you mean {dotted}?" if is_known else "")
     if refusal == NOT_TEXT or _NO_TEXT.search(refusal):
         return NOT_TEXT
-    return f"got {shown(value, name)}, librdkafka says: {refusal}"
+    return f"got {shown(value, name)}, librdkafka refuses it: {refusal}"
 
 
 def _of_another_client(section: str, name: str, value: str) -> str:
-    """Return whose property it is when the client of the section would ignore it; empty otherwise."""
+    """Return which client has the property when the one of the section would ignore it; empty otherwise."""
     if section == "properties":
         return ""
     make = Producer if section == "producer_properties" else _Consumer
-    _, said = _tried(partial(make, {name: value}))
-    other = _OTHERS.search("\n".join(said))
+    _, lines = _try_to_make(partial(make, {name: value}))
+    other = _OTHERS.search("\n".join(lines))
     return f"this is a property of the {other[1]}, put it into kafka.{other[1]}_properties" if other else ""
 
 
@@ -136,7 +138,7 @@ def _of_another_client(section: str, name: str, value: str) -> str:
 
 
 def _protocol(config: Config) -> Iterator[Conflict]:
-    """Tell that the addresses name another protocol than the properties; librdkafka would leave such a broker out."""
+    """Yield that the addresses name another protocol than the properties; librdkafka would ignore such brokers."""
     configured = config.kafka.properties.get("security.protocol", "plaintext").lower()
     for address in config.kafka.bootstrap_servers.split(","):
         named, separator, _ = address.strip().lower().partition("://")
@@ -147,7 +149,7 @@ def _protocol(config: Config) -> Iterator[Conflict]:
 
 
 def _without_token(config: Config) -> Iterator[Conflict]:
-    """Tell that there is nothing to log in by: librdkafka would wait for a token that nobody brings."""
+    """Yield that no token is configured: librdkafka would wait for it without end."""
     paths: set[str] = set()
     for own in PROPERTY_MAPS[1:]:
         sections = {name: section for section in ("properties", own) for name in getattr(config.kafka, section)}
@@ -174,26 +176,26 @@ def _fetches_token(given: dict[str, str]) -> bool:
 
 
 def _unusable(config: Config) -> Iterator[Conflict]:
-    """Tell why a client cannot be made at all."""
+    """Yield why a client cannot be made."""
     for section, make in _clients(config).items():
-        refusal, _ = _tried(make)
+        refusal, _ = _try_to_make(make)
         if refusal:
             yield Conflict(re.sub(r"^Failed to create [\w ]+: ", "", refusal), (f"kafka.{section}",))
-            return  # the others would say the same again
+            return  # the other clients fail for the same reason
 
 
 def remarks(config: Config) -> list[str]:
-    """Return what librdkafka has to say about properties that it takes: that they have no effect, or will be gone."""
-    said = [line for make in _clients(config).values() for line in _tried(make)[1]]
-    texts = [line.partition("]: ")[2] for line in said if line.startswith("CONFWARN ")]
+    """Return librdkafka's warnings about accepted properties: that they have no effect, or are deprecated."""
+    lines = [line for make in _clients(config).values() for line in _try_to_make(make)[1]]
+    texts = [line.partition("]: ")[2] for line in lines if line.startswith("CONFWARN ")]
     expected = ("will be ignored by this", "No `bootstrap.servers`")
     return list(dict.fromkeys(text for text in texts if not any(words in text for words in expected)))
 
 
 def _clients(config: Config) -> dict[str, Callable[..., Any]]:
-    """Return what makes the client of each section, one that knows no broker."""
+    """Return for each section a function that makes its client, without a broker."""
     kafka = config.kafka
-    # One that fetches a token would begin to, and end only when that has ended: it is not made after all.
+    # A client that fetches a token would start to, and could not be closed before it has one: it is not made.
     is_made = not any(_fetches_token({**kafka.properties, **getattr(kafka, section)}) for section in PROPERTY_MAPS)
     more = {} if is_made else {_UNKNOWN: ""}
     nowhere = replace(config, kafka=replace(kafka, bootstrap_servers=""))
@@ -205,23 +207,23 @@ def _clients(config: Config) -> dict[str, Callable[..., Any]]:
 
 
 class _Consumer(Consumer):
-    """A consumer of any group, which takes more properties as a producer of ours does."""
+    """A consumer with a group, and more properties as keyword arguments."""
 
     def __init__(self, properties: dict[str, Any], **more: Any) -> None:
         super().__init__({"group.id": "group", **properties, **more})
 
 
-def _tried(make: Callable[..., Any]) -> tuple[str, list[str]]:
-    """Make a client; return why it cannot be made, and what librdkafka says to that."""
-    heard = clients.Heard()
+def _try_to_make(make: Callable[..., Any]) -> tuple[str, list[str]]:
+    """Make a client; return why it cannot be made, and the lines that librdkafka logs."""
+    log = clients.LineCollector()
     try:
-        client = make(logger=heard.logger)
+        client = make(logger=log.logger)
     except KafkaException as error:
         text = str(error.args[0].str())
         return "" if f'"{_UNKNOWN}"' in text else text, []
-    except Exception as error:  # of the Python library: a part of it that is not installed, perhaps
-        return " ".join(str(error).split()), []
-    client.poll(0)  # what was said is handed out now
+    except Exception as error:  # of the Python library, as when an optional part of it is not installed
+        return printable(str(error), WORDS_MAX), []
+    client.poll(0)  # delivers the log lines
     if isinstance(client, Consumer):
         client.close()
-    return "", heard.lines
+    return "", log.lines

@@ -1,4 +1,4 @@
-"""Reads spans of topics without leaving a trace: no membership in a group, no commit, nothing produced."""
+"""Reads ranges of topics without side effects: no group membership, no commit, nothing produced."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from confluent_kafka import admin as kafka_admin
 
 from exporter.config.subscription import Subscription
 from exporter.kafka.clients import PROBER
-from exporter.kafka.connection_errors import Unreachable
+from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.kafka.positions import Span
-from exporter.kafka.probe import Prober, is_of_a_place
+from exporter.kafka.probe import Prober, is_unreadable
 from exporter.kafka.unreadable import LEAST_TRIES, Gap
 from exporter.model import Partition
 from exporter.runtime.foreign_text import printable
@@ -30,28 +30,28 @@ _READER = {
     "isolation.level": "read_committed",
     "auto.offset.reset": "error",
 }
-# The client tries again by itself.
-_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+# The client retries these.
+_RETRIED = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 
 
 def _close(clients: list[Any]) -> None:
-    """Let go of a consumer and an admin client, which takes for ever while a broker answers without end."""
+    """Close a consumer and an admin client, which does not return while a broker sends an endless answer."""
     clients[0].close()
     clients.clear()
 
 
 class TopicReader:
-    """Asks one cluster; every answer has to come within `timeout_seconds`. All methods raise KafkaException.
+    """Reader of one cluster with `timeout_seconds` for each answer. All methods raise KafkaException.
 
-    `gaps` are the records that `read` has stepped over because they cannot be read.
+    `gaps` are the unreadable records that `read` has skipped.
     """
 
     def __init__(self, kafka: Mapping[str, Any], group: str, timeout_seconds: float) -> None:
         self._timeout = timeout_seconds
-        self._explained = Unreachable(kafka["bootstrap.servers"], kafka).explained
+        self._explain = ConnectionFaults(kafka["bootstrap.servers"], kafka).explain
         self._last_fault = ""  # why the last connection failed
-        # The clients would print what they think of an unreachable broker; what matters of it is raised.
-        quiet: dict[str, Any] = {"log_level": 0, "error_cb": self._hear}
+        # Without this the clients print about an unreachable broker; its error is raised instead.
+        quiet: dict[str, Any] = {"log_level": 0, "error_cb": self._on_error}
         self.gaps: list[tuple[Partition, Gap]] = []
         self._admin = kafka_admin.AdminClient({**kafka, **quiet})
         self._properties = {**kafka, **_READER, **quiet, "group.id": group}
@@ -68,29 +68,29 @@ class TopicReader:
         in_thread(partial(_close, clients)).wait(self._timeout)
 
     def partitions(self, subscription: Subscription) -> list[Partition]:
-        """Return the partitions of the topics that are meant and exist."""
+        """Return the partitions of the existing topics that the subscription covers."""
         topics = self._topics()
         names = subscription.among(topics)
         return [Partition(name, number) for name in names for number in sorted(topics[name].partitions)]
 
     def first(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Return the first offset that is still there."""
+        """Return the first offset of each partition."""
         return self._all(partitions, _OffsetSpec.earliest())
 
     def stable(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Return the offset before which everything can be read: nothing of it belongs to an open transaction."""
+        """Return the offset up to which no transaction is open (the last stable offset)."""
         return self._all(partitions, _OffsetSpec.latest())
 
     def written(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Return the offset after the last record, committed or not."""
+        """Return the offset after the last record, uncommitted ones included (the high watermark)."""
         return self._all(partitions, _OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
 
     def since(self, partitions: Sequence[Partition], timestamp_ms: int) -> dict[Partition, int]:
-        """Return the first offset with this timestamp or a later one; a partition without such a record is left out."""
+        """Return the first offset with this timestamp or a later one; partitions without one are absent."""
         return self._listed(partitions, _OffsetSpec.for_timestamp(timestamp_ms))
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Return what the group has committed, where it has."""
+        """Return the committed offsets of the group; partitions without one are absent."""
         asked = [TopicPartition(*partition) for partition in partitions]
         found: dict[Partition, int] = {}
         for position in self._consumer.committed(asked, timeout=self._timeout):
@@ -101,25 +101,25 @@ class TopicReader:
         return found
 
     def read(self, spans: Mapping[Partition, Span]) -> Iterator[Message]:
-        """Yield the committed records of the spans, each partition in its order; waits for transactions to end."""
+        """Yield the committed records of the spans in order of each partition; waits for open transactions."""
         unread = {partition: span.end for partition, span in spans.items() if span.start < span.end}
         self._consumer.assign([TopicPartition(*partition, spans[partition].start) for partition in unread])
         while unread:
             message = self._next(unread)
             partition = Partition(message.topic() or "", message.partition() or 0)
             end, offset = unread.get(partition, 0), message.offset() or 0
-            if is_of_a_place(message):
-                offset = self._step_over(partition, Span(max(offset, spans[partition].start), end, end), message)
+            if is_unreadable(message):
+                offset = self._skip(partition, Span(max(offset, spans[partition].start), end, end), message)
             is_record = message.error() is None
             if is_record and offset < end:
                 yield message
-            # The news that there is no more names the next offset; an open transaction can lie before our end.
+            # An end-of-partition message has the next offset; an open transaction may begin before the end of the span.
             if offset + is_record >= end:
                 unread.pop(partition, None)
                 self._consumer.pause([TopicPartition(*partition)])
 
-    def _step_over(self, partition: Partition, span: Span, message: Message) -> int:
-        """Go on behind what cannot be read at the start of a span, and return the offset of what follows."""
+    def _skip(self, partition: Partition, span: Span, message: Message) -> int:
+        """Skip the unreadable records at the start of a span, and return the offset after them."""
         prober = Consumer({**self._properties, **PROBER})
         try:
             for _ in range(LEAST_TRIES):
@@ -143,28 +143,28 @@ class TopicReader:
             raise self._because(error.args[0]) from error
 
     def _because(self, error: KafkaError) -> KafkaException:
-        """Return an error, and of those that no broker sent why the last connection failed, if one did."""
+        """Return the error; if no broker sent it, the reason why the last connection failed, if known."""
         for client in (self._admin, self._consumer):
-            client.poll(0)  # only now they tell why
+            client.poll(0)  # calls _on_error
         text = self._last_fault if self._last_fault and error.code() < 0 else printable(error.str())
         return KafkaException(KafkaError(error.code(), text))
 
-    def _hear(self, error: KafkaError) -> None:
-        if fault := self._explained(error.str()):
+    def _on_error(self, error: KafkaError) -> None:
+        if fault := self._explain(error.str()):
             self._last_fault = str(fault)
-        elif error.code() == KafkaError._AUTHENTICATION:  # there is no token to connect with
+        elif error.code() == KafkaError._AUTHENTICATION:  # no token to connect with
             self._last_fault = printable(error.str())
 
     def _next(self, unread: Iterable[Partition]) -> Message:
-        """Return the next record, or the news that a partition has been read to its end."""
+        """Return the next record, end of a partition, or unreadable record."""
         while (message := self._consumer.poll(self._timeout)) is not None:
             error = message.error()
-            if error is None or error.code() == KafkaError._PARTITION_EOF or is_of_a_place(message):
+            if error is None or error.code() == KafkaError._PARTITION_EOF or is_unreadable(message):
                 return message
-            if error.code() not in _PASSING:
+            if error.code() not in _RETRIED:
                 raise KafkaException(error)
         names = ", ".join(map(str, unread))
-        why = f"nothing came for {self._timeout:g} s from {names}: no answer, or a transaction is open"
+        why = f"no record for {self._timeout:g} s from {names}: no answer, or a transaction is open"
         raise self._because(KafkaError(KafkaError._TIMED_OUT, why))
 
     def _all(
@@ -175,7 +175,7 @@ class TopicReader:
     ) -> dict[Partition, int]:
         found = self._listed(partitions, spec, isolation)
         if missing := [str(partition) for partition in partitions if partition not in found]:
-            # So it is when the broker that leads them cannot be reached.
+            # When the leader of the partition is unreachable.
             raise self._because(KafkaError(KafkaError._TIMED_OUT, f"no offsets of {', '.join(missing)}"))
         return found
 

@@ -1,7 +1,7 @@
-"""Places in a partition that cannot be read: an error that comes back at the same offset. Pure: time is an argument.
+"""Unreadable records: an error that returns at the same offset, whatever its code. Pure: time is an argument.
 
-librdkafka asks for such a place again and again, for ever: a batch that it cannot unpack (its issue 5260), with a wrong
-checksum, in a format that it does not know. The kind is the return of the error, whatever its code.
+librdkafka fetches such a batch again without end: one that it cannot unpack (its issue 5260), that has a wrong
+checksum, or a format that it does not support.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import NamedTuple
 
 from exporter.model import Partition
 
-# An error that has come back so often, over so long, is no accident.
+# An error is persistent after this many failures over this time.
 LEAST_TRIES = 5
 LEAST_SECONDS = 3.0
-# So many processes began to read at a position, one after another, and came no further: the next one is careful.
+# After this many consecutive processes that started at a position and read nothing, child processes read it.
 LEAST_STARTS = 3
 
 
 class Gap(NamedTuple):
-    """The offsets from `first` to before `end`, of which none can be read."""
+    """Unreadable offsets, from `first` to before `end`."""
 
     first: int
     end: int
 
 
-class Place(NamedTuple):
-    """Where an error was met, since when, and how often; seconds of a monotonic clock."""
+class FailedOffset(NamedTuple):
+    """An offset that cannot be read, since when (seconds of a monotonic clock), and how often it was tried."""
 
     offset: int
     error: str
@@ -34,48 +34,49 @@ class Place(NamedTuple):
     tries: int
 
 
-class Places:
-    """The place of each partition at which it stands, if it does."""
+class FailedOffsets:
+    """The failed offset of each partition that has one."""
 
     def __init__(self) -> None:
-        self._places: dict[Partition, Place] = {}
+        self._failed: dict[Partition, FailedOffset] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._places)
+        return bool(self._failed)
 
     def failed(self, partition: Partition, offset: int, error: str, now: float) -> bool:
-        """Note an error at an offset, and return whether it is the first one there."""
-        before = self._places.get(partition)
+        """Record an error at an offset, and return whether it is the first one there."""
+        before = self._failed.get(partition)
         is_new = before is None or before.offset != offset
         since, tries = (now, 0) if before is None or is_new else (before.since, before.tries)
-        self._places[partition] = Place(offset, error, since, tries + 1)
+        self._failed[partition] = FailedOffset(offset, error, since, tries + 1)
         return is_new
 
     def passed(self, partitions: Iterable[Partition]) -> None:
-        """Forget the places of partitions of which records were read, or which are not ours any more."""
+        """Forget the failed offsets of partitions that were read on, or were released."""
         for partition in partitions:
-            self._places.pop(partition, None)
+            self._failed.pop(partition, None)
 
-    def standing(self, now: float) -> Mapping[Partition, Place]:
-        """Return the places at which the error came back so often that it is no accident."""
+    def persistent(self, now: float) -> Mapping[Partition, FailedOffset]:
+        """Return the failed offsets whose errors are persistent."""
         return {
             partition: place
-            for partition, place in dict(self._places).items()
+            for partition, place in dict(self._failed).items()
             if place.tries >= LEAST_TRIES and now - place.since >= LEAST_SECONDS
         }
 
-    def told(self, now: float) -> list[str]:
-        """Return a line for each partition that stands."""
-        standing = sorted(self.standing(now).items()) if self._places else []
-        return [f"{partition} stands at offset {place.offset}: {place.error}" for partition, place in standing]
+    def report(self, now: float) -> list[str]:
+        """Return a line for each partition that is blocked by an unreadable record."""
+        blocked = sorted(self.persistent(now).items()) if self._failed else []
+        return [f"{partition} is blocked at offset {failed.offset}: {failed.error}" for partition, failed in blocked]
 
 
 def readable_from(ask: Callable[[int], int | None], first: int, end: int, goes_on: Callable[[], bool]) -> int:
-    """Return the first offset from `first` to `end` that can be read, or how far it is known that none can.
+    """Return the first readable offset from `first` to `end`, or the offset up to which none is readable.
 
-    `ask` tells of an offset where the unreadable batch begins that holds it, or None when it can be read; the client
-    does not tell where that batch ends. No offset is passed that was neither asked nor lies within such a batch. Where
-    a client names the offset itself in place of the batch's, each is asked.
+    `ask` returns the first offset of the unreadable batch that contains an offset, or None when it is readable; the
+    client does not report where that batch ends. Each skipped offset was either asked or lies within such a batch.
+    Where a client names the offset itself in place of the batch's, each is asked. The search ends when `goes_on`
+    returns False.
     """
     here = first
     while here < end and goes_on() and (base := ask(here)) is not None:

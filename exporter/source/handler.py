@@ -1,4 +1,4 @@
-"""What a source of records tells: partitions that come and go to the loop, and counts to a scrape."""
+"""Interfaces of a source of records: notifications about partitions, and counts for the metrics."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from exporter.kafka.unreadable import Gap
 from exporter.model import Partition
 
 
-class Handler(Protocol):
-    """Whom the source tells that partitions come and go; called inside `take` and `close`."""
+class RebalanceHandler(Protocol):
+    """Receiver of notifications about partitions, called inside `take` and `close`."""
 
     def assigned(self, starts: Mapping[Partition, Start]) -> None:
-        """Partitions are ours now, each with where it begins and ends at this moment."""
+        """Partitions were assigned, each with where it starts and its end at this moment."""
 
     def revoked(self, partitions: list[Partition]) -> None:
-        """Partitions are about to go; what is read of them may still be committed."""
+        """Partitions are about to be revoked; records read from them may still be committed."""
 
     def lost(self, partitions: list[Partition]) -> None:
-        """Partitions are gone already."""
+        """Partitions were lost already; nothing of them can be committed."""
 
     def vanished(self, partitions: list[Partition]) -> None:
-        """Partitions that we have, or had, are gone with their topics."""
+        """Partitions that are or were assigned no longer exist: their topics were deleted."""
 
     def exhausted(self, partition: Partition, offset: int) -> None:
         """The broker has no record of the partition at or after the offset."""
 
     def unreadable(self, partition: Partition, gap: Gap, error: str, *, is_deadly: bool = False) -> None:
-        """Records of a partition of ours cannot be read, or end the process; what follows them is read next."""
+        """Records of an assigned partition are unreadable, or end the process; those after the gap are read next."""
 
     def held(self, partition: Partition, offset: int, error: str) -> None:
-        """A partition of ours stays at a place that ends processes; what comes next is careful there."""
+        """An assigned partition stays before a record that ends processes; it is read by child processes."""
 
     def waiting(self) -> None:
-        """The broker is about to be asked; the answer may take some seconds."""
+        """A request to the brokers follows; the answer may take some seconds."""
 
 
 class SourceCounts:
-    """What happened to the consumer, for whoever scrapes."""
+    """Counts of rebalances and errors, for the metrics."""
 
     def __init__(self) -> None:
         self.rebalances = dict.fromkeys(("assigned", "revoked", "lost"), 0)
-        # librdkafka has some hundred codes; these two are the ones that anybody waits for.
+        # Two of some hundred codes: alerts use these, so their series exist before the first error.
         self.errors = dict.fromkeys(("_ALL_BROKERS_DOWN", "_TRANSPORT"), 0)

@@ -1,4 +1,4 @@
-"""Messages between the consumer and the loop: how many are taken at once, in number and in bytes."""
+"""Messages between the consumer and the loop, with limits on the number and the bytes of a turn."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections import deque
 from collections.abc import Container
 from typing import Any
 
-# A turn takes at most so many records, and no more once they have so many bytes, unpacked: with the most expensive
-# records that is about 0.2 s of work.
+# The limits of a turn, in records and unpacked bytes: with the most expensive records about 0.2 s of work (measured).
 TAKE_RECORDS = 500
 TAKE_BYTES = 4 * 1024**2
 
 
 class Intake:
-    """What the consumer has handed out and was not taken yet, in order.
+    """Queue of fetched messages that the loop has not taken yet.
 
-    How large messages are is known only once the consumer hands them out; what is too much for one turn waits here.
+    The size of a message is known only after the consumer returns it, so those beyond a turn's limit wait here.
     """
 
     def __init__(self) -> None:
@@ -25,12 +24,12 @@ class Intake:
         return bool(self._waiting)
 
     def fetch(self, consumer: Any, seconds: float) -> None:
-        """Let the consumer hand messages out and call back; wait at most so long for the first."""
+        """Poll the consumer, which also calls its callbacks; wait up to `seconds` for the first message."""
         first = consumer.poll(seconds)
         if first is None:
             return
         is_idle = not self._waiting
-        # Callbacks may drop partitions in between, so nothing is kept elsewhere.
+        # Callbacks may drop partitions between two polls, so messages are kept nowhere else.
         self._waiting.append(first)
         portion, size = 4, len(first)
         while is_idle and len(self._waiting) < TAKE_RECORDS and size < TAKE_BYTES:
@@ -42,7 +41,7 @@ class Intake:
             portion *= 4
 
     def take(self) -> list[Any]:
-        """Return the next messages: as many as one turn may have, and at least one when any waits."""
+        """Return the messages of the next turn, at least one if any waits."""
         taken: list[Any] = []
         size, waiting = 0, self._waiting
         while waiting and len(taken) < TAKE_RECORDS and size < TAKE_BYTES:
@@ -52,7 +51,7 @@ class Intake:
         return taken
 
     def drop(self, partitions: Container[tuple[str, int]]) -> None:
-        """Forget what waits of partitions that are not ours any more, or are read from another place."""
+        """Drop the messages of partitions that were released, or are read from another offset."""
         if self._waiting:
             kept = (each for each in self._waiting if (each.topic(), each.partition()) not in partitions)
             self._waiting = deque(kept)

@@ -1,7 +1,7 @@
 """The child process that reads a partition in place of the sidecar: `python -m exporter.source.isolated_reader`.
 
-It takes an order as JSON on stdin and writes the records to stdout. Any of them may end it, within limits on memory and
-time. Each fetch brings one batch, and none comes before the last one was taken: what lies before a deadly one gets out.
+It reads an order as JSON from stdin and writes the records to stdout. Any record may end it, within limits on memory
+and time. It fetches one batch at a time, so that all records before a deadly one are written.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from exporter.model import Partition, Record
-from exporter.source.messages import Reader
+from exporter.source.messages import MessageReader
 
-# How the child ends when it has read what was asked for, and when it cannot tell.
+# Exit codes: the order is complete, and unknown.
 DONE, UNKNOWN = 0, 3
 ANSWER_SECONDS = 5.0
 _LENGTH_BYTES = 8
@@ -30,9 +30,9 @@ _NO_VALUE = 2**64 - 1
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to read, within so many seconds and bytes of memory: from `first` to before `end`.
+    """What to read, within `seconds` and `data_bytes` of memory: the records from `first` to before `end`.
 
-    Or one record only, which is not written: then it counts that the child survived.
+    With `only_one` the first record is read and not written, to see whether the child survives.
     """
 
     properties: dict[str, Any]
@@ -49,7 +49,7 @@ _RECORD = msgspec.msgpack.Decoder(Record)
 
 
 def write(record: Record, stream: BinaryIO) -> None:
-    """Write a record; the value is not copied, it may be large."""
+    """Write a record without copying its value, which may be large."""
     head = _ENCODER.encode(msgspec.structs.replace(record, value=None))
     length = _NO_VALUE if record.value is None else len(record.value)
     stream.write(len(head).to_bytes(_LENGTH_BYTES) + length.to_bytes(_LENGTH_BYTES) + head)
@@ -58,7 +58,7 @@ def write(record: Record, stream: BinaryIO) -> None:
 
 
 def read(stream: BinaryIO) -> Iterator[Record]:
-    """Yield the records that were written whole."""
+    """Yield the records that were written completely."""
     while len(lengths := stream.read(2 * _LENGTH_BYTES)) == 2 * _LENGTH_BYTES:
         length, size = (int.from_bytes(lengths[at : at + _LENGTH_BYTES]) for at in (0, _LENGTH_BYTES))
         head = stream.read(length)
@@ -69,33 +69,33 @@ def read(stream: BinaryIO) -> Iterator[Record]:
 
 
 def main() -> int:
-    """Read what is asked for; return how it went."""
+    """Execute the order; return the exit code."""
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     _limit(order)
     try:
         return _read(order, sys.stdout.buffer)
     except BrokenPipeError:
         return UNKNOWN
-    except (MemoryError, SystemError):  # what confluent-kafka makes of a value for which there is no memory
-        os.abort()  # the sidecar would end of it as well
+    except (MemoryError, SystemError):  # raised by confluent-kafka without memory for a value
+        os.abort()  # it would end the sidecar, too
 
 
 def _limit(order: Order) -> None:
-    """Be the first that the system ends for want of memory, leave no core, and end in time without any help."""
+    """Limit memory and time, write no core file, and be the first process that the system ends without memory."""
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     data = order.data_bytes if most == resource.RLIM_INFINITY else min(most, order.data_bytes)
     resource.setrlimit(resource.RLIMIT_DATA, (data, data))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the sidecar takes signals by a thread, this does not
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # inherited from the sidecar, which has a thread for signals
     signal.alarm(order.seconds)
 
 
 def _read(order: Order, stream: BinaryIO) -> int:
     consumer = Consumer(order.properties)
     consumer.assign([TopicPartition(*order.partition, order.first)])
-    reader, deadline = Reader(), time.monotonic() + ANSWER_SECONDS
+    reader, deadline = MessageReader(), time.monotonic() + ANSWER_SECONDS
     while (left := deadline - time.monotonic()) > 0:
         message = consumer.poll(left)
         if message is None:
@@ -116,5 +116,5 @@ def _read(order: Order, stream: BinaryIO) -> int:
 
 if __name__ == "__main__":
     code = main()
-    # The end of the client may take longer than all the rest.
+    # Closing the client may take longer than reading.
     os._exit(code)

@@ -1,7 +1,7 @@
-"""Partitions whose reading ended earlier processes: child processes, which it may end as well, read them first.
+"""Reads partitions whose records ended earlier processes in child processes, which they may end instead.
 
-A record that ends the process (a batch that unpacks to more than the memory, a fault in C) would end its successors at
-the same place, for ever. What children survive is passed on; the exact range of what ends them is searched, by others.
+A deadly record (a batch that unpacks to more than the memory, a fault in C) would end each following process at the
+same offset. The records that a child reads are passed on; the exact range of deadly ones is searched by other children.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from exporter.source.isolated_reader import DONE, Order, read
 
 log = logs.logger("isolation")
 
-# A place counts only once so many children have died of it, without having handed out a record of it.
+# An offset counts as deadly after this many children ended there without returning a record.
 LEAST_DEATHS = 2
-# Of one child, and of the search of one partition.
+# The longest life of a child, and the longest search of one partition.
 CHILD_SECONDS = 30
 SEARCH_SECONDS = 120.0
-# A place that is not stepped over (`input.on_unreadable: stop`) is looked at again after so long.
-STAND_SECONDS = 60.0
-# Of records between the child and the loop; each may be large.
+# A partition that is held (`input.on_unreadable: stop`) is tried again after this time.
+HOLD_SECONDS = 60.0
+# The queue of records between child and loop; each may be large.
 QUEUED = 32
 PUT_SECONDS = 0.5
 TAKE_RECORDS = 200
-# A process that is ended by one of these has died of what it did; other signals come from outside.
+# Signals caused by the process itself; others come from outside.
 _DEADLY = {-number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)}
-# A client with `debug=msg` says it of each answer, before it unpacks it. Each answer has one batch.
+# A client with `debug=msg` logs this for each response before it unpacks it. Each response has one batch.
 _SIZE = re.compile(rb"MessageSet size (\d+)")
 _NO_SIZE = -1
 
 
 class Found(NamedTuple):
-    """How the reading of a partition by children ended: go on at `end`.
+    """The result of reading a partition in children: continue at `end`.
 
-    From `first` to before that nothing can be read, unless they are the same; `error` says of what the children died.
+    The records from `first` to before `end` are deadly, unless both are equal; `error` is how the children ended.
     """
 
     first: int
@@ -57,7 +57,7 @@ class Found(NamedTuple):
 
 
 class Child:
-    """One child process after another; `died` says how the last one ended, if it died of what it read."""
+    """One child process after another; `died` is how the last one ended, if a record ended it."""
 
     def __init__(self, properties: Mapping[str, Any], partition: Partition) -> None:
         self.died = ""
@@ -68,26 +68,26 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def cancel(self) -> None:
-        """End the one that lives, and let no other begin; from any thread."""
+        """End the running child, and start no other; from any thread."""
         self._cancelled.set()
         if self._process is not None:
             self._process.kill()
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for an answer."""
+        """Whether the reading was given up."""
         return self._cancelled.is_set()
 
     def records(self, first: int, end: int) -> Iterator[Record]:
-        """Yield what a child reads from `first` to before `end`."""
+        """Yield the records that a child reads from `first` to before `end`."""
         order = self._order(first, end, only_one=False)
         with self._run(order, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             yield from read(process.stdout)
 
     def ask(self, offset: int) -> int | None:
-        """Return the size of the batch that holds the offset if a child dies of it, None when it survives that.
+        """Return the size of the batch with the offset if it ends a child, None when the child survives.
 
-        Raise `TimeoutError` when the child ended in another way.
+        Raises `TimeoutError` when the child ended in another way.
         """
         size = _NO_SIZE
         order = self._order(offset, offset + 1, only_one=True)
@@ -105,7 +105,7 @@ class Child:
 
     @contextmanager
     def _run(self, order: Order, *, stdout: int, stderr: int) -> Iterator[Any]:
-        """Run a child within this, and note how it ended."""
+        """Run a child within this context, and record how it ended."""
         self.died, self.is_done = "", False
         command = [sys.executable, "-P", "-m", "exporter.source.isolated_reader"]
         process = self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr)  # noqa: S603
@@ -130,7 +130,7 @@ class Child:
 
 
 class Reading:
-    """The reading of one partition by children, in a thread; `results` has the records, and at last what was found."""
+    """Reading of one partition by children, in a thread; `results` has the records, and finally a Found."""
 
     def __init__(self, child: Child, first: int, end: int) -> None:
         self.results: queue.Queue[Record | Found] = queue.Queue(QUEUED)
@@ -141,11 +141,11 @@ class Reading:
 
     @property
     def has_results(self) -> bool:
-        """Whether something can be taken at once."""
+        """Whether a result can be taken without waiting."""
         return not self.results.empty()
 
     def cancel(self) -> None:
-        """Give it up: its results are not taken any more."""
+        """Give up the reading."""
         self._child.cancel()
 
     def _run(self) -> None:
@@ -156,12 +156,12 @@ class Reading:
                 end = self._readable_from(self._here, until)
         except (OSError, MemoryError, msgspec.MsgspecError) as failure:
             why = {"error": type(failure).__name__}
-            log.warning("child processes cannot find where reading is safe again", extra=why)
+            log.warning("child processes cannot find the end of the deadly records", extra=why)
         finally:
             self._put(Found(self._here, max(end, self._here), error))
 
     def _read(self, until: float) -> str:
-        """Read all, or up to a place that ends children again and again; return of what they died there."""
+        """Read all records, or those before a deadly one; return how the children ended there."""
         deaths = 0
         while time.monotonic() < until and not self._child.is_cancelled:
             before = self._here
@@ -176,7 +176,7 @@ class Reading:
         return ""
 
     def _readable_from(self, first: int, until: float) -> int:
-        """Return where children survive again; the end must be such a place, or something else ends them."""
+        """Return the first offset that children survive; they must survive the end, or something else ends them."""
         if self._child.ask(self._end) is not None:
             return first
         end = readable_from(self._child.ask, first, self._end, lambda: time.monotonic() < until)
@@ -191,47 +191,47 @@ class Reading:
 
 
 class Isolation:
-    """The partitions that are read by children, one after another. Used from the loop thread, but for `told`."""
+    """The partitions that children read, one after another. Loop thread only, unless noted."""
 
     def __init__(self, make_properties: Callable[[], Mapping[str, Any]]) -> None:
         self._make_properties = make_properties
-        self._waiting: dict[Partition, tuple[int, int]] = {}  # from which offset to which
-        self._standing: dict[Partition, tuple[Found, float]] = {}  # and when it is looked at again
+        self._waiting: dict[Partition, tuple[int, int]] = {}  # first offset and end
+        self._held: dict[Partition, tuple[Found, float]] = {}  # and when to try again
         self._current: Partition | None = None
         self._reading: Reading
-        self._found: Found | None = None  # how it ended, once its records are taken
+        self._found: Found | None = None  # the result, once its records are taken
 
     def __bool__(self) -> bool:
-        return bool(self._waiting or self._standing or self._current)
+        return bool(self._waiting or self._held or self._current)
 
     def __contains__(self, partition: object) -> bool:
-        return partition == self._current or partition in self._waiting or partition in self._standing
+        return partition == self._current or partition in self._waiting or partition in self._held
 
     def add(self, partition: Partition, first: int, end: int) -> None:
-        """Let children read a partition from one offset to before another."""
+        """Let children read a partition from `first` to before `end`."""
         self._waiting[partition] = first, end
 
     def drop(self, partitions: Iterable[Partition]) -> None:
-        """Forget partitions that are not ours any more, or are read as ever again."""
+        """Forget partitions that were released, or are read as usual again."""
         for partition in partitions:
             self._waiting.pop(partition, None)
-            self._standing = {one: found for one, found in self._standing.items() if one != partition}
+            self._held = {one: found for one, found in self._held.items() if one != partition}
             if partition == self._current:
                 self._reading.cancel()
                 self._current = self._found = None
 
-    def stand(self, partition: Partition, found: Found, now: float) -> None:
-        """Leave a partition where it is, and look at the place again later."""
-        self._standing = {**self._standing, partition: (found, now + STAND_SECONDS)}
+    def hold(self, partition: Partition, found: Found, now: float) -> None:
+        """Hold a partition before its deadly records, and try again later."""
+        self._held = {**self._held, partition: (found, now + HOLD_SECONDS)}
 
-    def told(self) -> list[str]:
-        """Return a line for each partition that stands; from any thread."""
-        standing = sorted(self._standing.items())
-        return [f"{partition} stands at offset {found.first}: {found.error}" for partition, (found, _) in standing]
+    def report(self) -> list[str]:
+        """Return a line for each held partition; from any thread."""
+        held = sorted(self._held.items())
+        return [f"{partition} is blocked at offset {found.first}: {found.error}" for partition, (found, _) in held]
 
     def take(self, now: float) -> tuple[list[Record], tuple[Partition, Found] | None]:
-        """Return the next records, and the partition whose reading is over with what was found; never wait."""
-        for partition, (found, due) in self._standing.items():
+        """Return the next records, or a partition whose reading is finished with its result; never wait."""
+        for partition, (found, due) in self._held.items():
             if now >= due and partition != self._current:
                 self._waiting.setdefault(partition, (found.first, found.end))
         if self._current is None and self._waiting:
@@ -252,6 +252,6 @@ class Isolation:
         first, end = self._waiting.pop(partition)
         self._current, self._reading = partition, Reading(Child(self._make_properties(), partition), first, end)
         text = (
-            "processes ended while they read here, one after another: a child process with limited memory reads first"
+            "earlier processes ended while reading this partition: a child process with limited memory reads it first"
         )
         log.warning(text, extra={"partition": str(partition), "offset": first, "to": end})

@@ -1,4 +1,4 @@
-"""What confluent-kafka hands out, as records."""
+"""Converts messages of confluent-kafka to records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter.model import EVENT_PREFIX, Partition, Record
 
-# W3C Trace Context: version 00, or a later one, which may add to it.
+# W3C Trace Context: version 00, or a later version, which may append fields.
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?")
 VERSION_00_BYTES = 55
 TRACEPARENT_BYTES = 256
@@ -16,14 +16,14 @@ TRACEPARENT_BYTES = 256
 NO_HEADERS: tuple[bytes | None, bool] = None, False
 
 
-class Reader:
-    """Makes records of messages. There is one object for each partition, which makes it cheap to look up by."""
+class MessageReader:
+    """Converts messages to records, with one object for each partition, so that lookups by it are cheap."""
 
     def __init__(self) -> None:
         self._partitions: dict[tuple[str, int], Partition] = {}
 
     def read(self, messages: Iterable[Any]) -> tuple[list[Record], list[Any]]:
-        """Return the records, and apart from them the messages that are errors, each in order."""
+        """Return the records, and separately the messages that are errors, each in order."""
         records: list[Record] = []
         errors: list[Any] = []
         for message in messages:
@@ -44,7 +44,7 @@ class Reader:
         return records, errors
 
     def partition(self, topic: str, number: int) -> Partition:
-        """Return the partition, the same object each time."""
+        """Return the partition; the same object for the same arguments."""
         key = (topic, number)
         partition = self._partitions.get(key)
         if partition is None:
@@ -53,7 +53,7 @@ class Reader:
 
 
 def in_parts(records: Iterable[Record], most_bytes: int) -> list[list[Record]]:
-    """Return all records in order, in lists of at most so many bytes, or of one larger record."""
+    """Return all records in order, in lists of at most `most_bytes`, or of one larger record."""
     parts: list[list[Record]] = []
     part: list[Record] = []
     size = 0
@@ -71,7 +71,7 @@ def from_headers(message: Any) -> tuple[bytes | None, bool]:
     """Return the first valid traceparent of a message, and whether a sidecar published it."""
     try:
         headers = message.headers()
-    except SystemError:  # what confluent-kafka makes of a header whose name is not UTF-8
+    except SystemError:  # raised by confluent-kafka for a header whose name is not UTF-8
         return NO_HEADERS
     if not headers:
         return NO_HEADERS
@@ -85,7 +85,7 @@ def from_headers(message: Any) -> tuple[bytes | None, bool]:
 
 
 def traced(value: bytes | None) -> bytes | None:
-    """Return the traceparent as it is, or None when it is none: others pass it on, to whatever reads it."""
+    """Return a valid traceparent unchanged, otherwise None: an invalid one must not be passed on."""
     if value is None or len(value) > TRACEPARENT_BYTES or _TRACEPARENT.fullmatch(value) is None:
         return None
     return value if len(value) == VERSION_00_BYTES or not value.startswith(b"00") else None

@@ -1,6 +1,6 @@
-"""What is asked of the broker about offsets: what a group has committed, and where a partition is to be begun.
+"""Requests about offsets: those that a group has committed, and where to start a partition.
 
-Every question blocks for some seconds at most; `TimeoutError` and `KafkaException` mean that it may be asked again.
+A request blocks for some seconds at most; after `TimeoutError` and `KafkaException` it may be retried.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from exporter.config.subscription import Subscription
 from exporter.kafka.positions import Extent, Position, Start, is_another, resumed
 from exporter.model import Partition, Reset, ResetCause
 from exporter.runtime import clock
-from exporter.source.topic_ids import Topics
+from exporter.source.topic_ids import TopicIds
 
 ASK_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 
 
 def committed(consumer: Any, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str | None]]:
-    """Return the offset and metadata that the consumer's group has committed; a partition without any is absent.
+    """Return the committed offset and metadata of the consumer's group; a partition without any is absent.
 
-    Read-committed consumers are answered once no transaction is pending that may still change the offsets.
+    A read-committed consumer gets an answer only when no open transaction may still change the offsets.
     """
     asked = [TopicPartition(*partition) for partition in partitions]
     if not asked:
@@ -40,28 +40,28 @@ def committed(consumer: Any, partitions: Iterable[Partition]) -> dict[Partition,
 
 
 class Offsets:
-    """Where partitions are begun. `at_start` are those that there were before we joined the group."""
+    """Start positions of partitions; `at_start` are the partitions that existed before joining the group."""
 
-    def __init__(self, settings: InputConfig, subscription: Subscription, topics: Topics) -> None:
+    def __init__(self, settings: InputConfig, subscription: Subscription, topics: TopicIds) -> None:
         self.at_start: set[Partition] = set()
         self._settings = settings
         self._subscription = subscription
         self._topics = topics
-        self._ids: dict[Partition, str] = {}  # of which topic each partition was that we had
-        self._absent: set[Partition] = set()  # those of them whose topic is not there
+        self._ids: dict[Partition, str] = {}  # the topic's id of each partition that was assigned
+        self._absent: set[Partition] = set()  # those of them whose topic does not exist
         self._group_was_new = False
 
     def snapshot(self, consumer: Any) -> None:
-        """See what there is before joining the group: only so a later partition can be told from a new group."""
+        """Read the existing partitions before joining the group, to distinguish a later partition from a new group."""
         self.at_start = self._matching(consumer)
         self._group_was_new = not committed(consumer, self.at_start)
 
     def starts(
         self, consumer: Any, partitions: Collection[Partition], waiting: Callable[[], object]
     ) -> dict[Partition, Start]:
-        """Return where each partition is begun and where it ends now; `waiting` is called before each question.
+        """Return where each partition starts and ends now; `waiting` is called before each request.
 
-        However many they are, three questions are asked: one for each partition would take minutes.
+        Three requests serve any number of partitions: one for each would take minutes.
         """
         waiting()
         ids = self._topics.ids({partition.topic for partition in partitions})
@@ -77,22 +77,22 @@ class Offsets:
         return starts
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
-        """Return the first offset of each partition and the one after its last; raise when a broker does not say."""
+        """Return the first offset of each partition and the one after its last; raise `KafkaException` without them."""
         return self._topics.ends(partitions) if partitions else {}
 
-    def look(self, now: float) -> tuple[set[Partition], set[Partition]]:
-        """Return which partitions that we had are of another topic now, and which have become of none; never wait."""
-        told = self._topics.look({partition.topic for partition in self._ids}, now)
-        had = {partition: topic_id for partition, topic_id in self._ids.items() if partition.topic in told}
-        self._ids |= {partition: told[partition.topic] or "" for partition, topic_id in had.items() if not topic_id}
-        others = {partition for partition, topic_id in had.items() if is_another(topic_id, told[partition.topic] or "")}
-        absent = {partition for partition in had if told[partition.topic] is None}
-        gone = absent - self._absent
-        self._absent = absent | (self._absent - had.keys())
-        return others, gone
+    def poll_topics(self, now: float) -> tuple[set[Partition], set[Partition]]:
+        """Return the once assigned partitions whose topics were created again, and those deleted; never wait."""
+        ids = self._topics.poll({partition.topic for partition in self._ids}, now)
+        known = {partition: topic_id for partition, topic_id in self._ids.items() if partition.topic in ids}
+        self._ids |= {partition: ids[partition.topic] or "" for partition, topic_id in known.items() if not topic_id}
+        recreated = {partition for partition, old in known.items() if is_another(old, ids[partition.topic] or "")}
+        absent = {partition for partition in known if ids[partition.topic] is None}
+        deleted = absent - self._absent
+        self._absent = absent | (self._absent - known.keys())
+        return recreated, deleted
 
     def _matching(self, consumer: Any) -> set[Partition]:
-        """Return the partitions of all topics that the subscription means."""
+        """Return the existing partitions of the subscription."""
         topics = consumer.list_topics(timeout=LOOK_SECONDS).topics
         names = self._subscription.among(topics)
         return {Partition(name, number) for name in names for number in topics[name].partitions}

@@ -1,55 +1,55 @@
-"""What keeps a consumer from reading: no broker is to be found, or it broke. Pure: time is an argument, in seconds."""
+"""When to replace the consumer: after it failed, or no broker was found. Pure: time is an argument, in seconds."""
 
 from __future__ import annotations
 
-# A consumer that broke is replaced after so long; twice as long each time when it breaks again soon.
+# The wait before a failed consumer is replaced; doubled each time when it fails again soon.
 REOPEN_SECONDS = 1.0
 LONGEST_REOPEN_SECONDS = 60.0
 _NEVER = float("-inf")
 
 
 class ReconnectPolicy:
-    """`broken` is why the consumer cannot be used any more, empty while it can.
+    """Decides when to replace the consumer. `failure` is why it cannot be used any more, empty while it can.
 
-    A cluster of which no broker is found for `down_seconds` may have other addresses by now.
+    After `down_seconds` without a broker their addresses may have changed, which librdkafka does not notice.
     """
 
     def __init__(self, down_seconds: float) -> None:
-        self.broken = ""
+        self.failure = ""
         self.down_seconds = down_seconds
-        self._broken_at = _NEVER
+        self._failed_at = _NEVER
         self._reopen_seconds = REOPEN_SECONDS
         self._down_at: float | None = None
 
     @property
     def is_reachable(self) -> bool:
-        """Whether some broker answers, as far as anybody said."""
+        """Whether a broker answers, as far as reported."""
         return self._down_at is None
 
     def broker_down(self, now: float) -> None:
-        """Learn that none is to be found."""
+        """Mark the cluster unreachable, and start the `down_seconds` timer unless it runs."""
         if self._down_at is None:
             self._down_at = now
 
     def broker_up(self) -> None:
-        """Learn that one answers, or forget that none did."""
+        """Mark the cluster reachable and stop the `down_seconds` timer."""
         self._down_at = None
 
-    def is_long(self, now: float) -> bool:
-        """Whether none was found for longer than `down_seconds`."""
+    def is_down_too_long(self, now: float) -> bool:
+        """Whether the cluster has been unreachable for more than `down_seconds`."""
         return self._down_at is not None and now - self._down_at > self.down_seconds
 
-    def breaks(self, why: str, now: float) -> float:
-        """Learn that the consumer broke; return the seconds until it is replaced."""
-        is_new = now - self._broken_at > 2 * LONGEST_REOPEN_SECONDS
+    def consumer_failed(self, why: str, now: float) -> float:
+        """Record that the consumer failed; return the seconds until it is to be replaced."""
+        is_new = now - self._failed_at > 2 * LONGEST_REOPEN_SECONDS
         self._reopen_seconds = REOPEN_SECONDS if is_new else min(LONGEST_REOPEN_SECONDS, self._reopen_seconds * 2)
-        self.broken, self._broken_at = why, now
+        self.failure, self._failed_at = why, now
         return self._reopen_seconds
 
     def wait_seconds(self, now: float) -> float:
-        """Return how long it still takes until the broken consumer is replaced; not more than 0 when it is time."""
-        return self._broken_at + self._reopen_seconds - now
+        """Return the seconds until the failed consumer is to be replaced; 0 or less when it is time."""
+        return self._failed_at + self._reopen_seconds - now
 
-    def replaced(self) -> None:
-        """Learn that there is another consumer."""
-        self.broken = ""
+    def reopened(self) -> None:
+        """Record that the consumer was replaced."""
+        self.failure = ""

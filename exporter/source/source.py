@@ -1,4 +1,4 @@
-"""What the loop expects of a source of records; `exporter.source.consumer.KafkaSource` is the one in production."""
+"""The interface of a source of records; `exporter.source.consumer.KafkaSource` implements it in production."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from exporter.model import Partition, Record
-from exporter.source.handler import Handler
+from exporter.source.handler import RebalanceHandler
 
 
 class Source(Protocol):
@@ -33,14 +33,14 @@ class Source(Protocol):
         """Whether brokers respond with a refusal."""
 
     @property
-    def standing(self) -> list[str]:
-        """A line for each partition that is stuck at an unreadable offset."""
+    def blocked(self) -> list[str]:
+        """A line for each partition that is blocked by an unreadable record."""
 
-    def open(self, handler: Handler) -> None:
+    def open(self, handler: RebalanceHandler) -> None:
         """Start; the handler is notified of assigned and revoked partitions, inside `take` and `close`."""
 
     def take(self, seconds: float) -> list[Record]:
-        """Return the next records; wait at most so many seconds for the first."""
+        """Return the next records; wait up to `seconds` for the first."""
 
     def pause(self) -> None:
         """Stop fetching."""
@@ -52,4 +52,4 @@ class Source(Protocol):
         """Return the end offsets as last fetched; 0 or less, or absent, while unknown."""
 
     def close(self, seconds: float) -> bool:
-        """Leave the group; return whether that took at most so many seconds."""
+        """Leave the group; return whether it was left within `seconds`."""

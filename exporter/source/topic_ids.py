@@ -1,9 +1,7 @@
-"""Where the partitions of topics begin and end, and whether topics are still the ones that we began to read.
+"""Ids and offsets of topics: a topic that was deleted and created again has another id.
 
-Each topic has an id of its own, and one made anew has another.
-
-librdkafka does not tell when a topic was deleted and made anew between two of its requests; it reads on at the old
-offset, and what lies before that is never read. So we ask for the ids ourselves, from time to time.
+librdkafka does not report a topic that was created again between two of its requests: it continues at the old offset,
+and never reads the records before it. So the ids are requested here from time to time.
 """
 
 from __future__ import annotations
@@ -20,46 +18,46 @@ from exporter.runtime import logs
 
 log = logs.logger("source")
 
-# Between two questions: for so long at most a topic that was made anew goes unnoticed.
+# Between two requests: the longest that a topic created again goes unnoticed.
 LOOK_SECONDS = 5.0
 ANSWER_SECONDS = 3.0
 ENDS_SECONDS = 5.0
-NO_ID = str(Uuid(0, 0))  # of brokers that know no ids
+NO_ID = str(Uuid(0, 0))  # the answer of brokers without ids
 # The library's types leave it out.
 _OffsetSpec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]
 
 
-class Topics:
-    """Asks by an admin client that is made with the first question. Loop thread only."""
+class TopicIds:
+    """Requests ids and offsets with an admin client, which the first request makes. Loop thread only."""
 
     def __init__(self, make_admin: Callable[[], Any]) -> None:
         self._make_admin = make_admin
         self._admin: Any = None
-        self._has_told: bool | None = None  # whether there ever was an answer; None before the first question
+        self._has_ids: bool | None = None  # whether brokers ever answered; None before the first request
         self._asked: dict[str, Future[Any]] = {}
         self._due = 0.0
 
     def renew(self) -> None:
-        """Begin anew with another client, as the one that there is may not find its brokers any more."""
+        """Make another client at the next request, as the present one may not find the brokers any more."""
         self._admin, self._asked = None, {}
 
     def ids(self, names: Collection[str]) -> dict[str, str]:
-        """Return the id of each topic, empty where there is none; raise `TimeoutError` when it is not to be had now.
+        """Return the id of each topic, empty where there is none; raise `TimeoutError` when they are unavailable.
 
-        Whoever did not answer the first question is taken for one who tells no ids.
+        Brokers that did not answer the first request are taken to have no ids.
         """
         asked = self._ask(names) if names else {}
-        if self._has_told is not False:
+        if self._has_ids is not False:
             wait(asked.values(), ANSWER_SECONDS)
-        told = self._told(asked)
-        if self._has_told and len(told) < len(asked):
-            raise TimeoutError("the ids of topics are not to be had")
-        return {name: told.get(name) or "" for name in names}
+        found = self._answers(asked)
+        if self._has_ids and len(found) < len(asked):
+            raise TimeoutError("the ids of topics are unavailable")
+        return {name: found.get(name) or "" for name in names}
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
         """Return the first offset of each partition, and the one after its last committed record.
 
-        All are asked for at once, in one request for each broker; raise `KafkaException` when one is not known.
+        One request for each broker asks for all of them; raise `KafkaException` when one is unknown.
         """
         low, high = (self._listed(partitions, spec) for spec in (_OffsetSpec.earliest(), _OffsetSpec.latest()))
         return {partition: (low[partition].result().offset, high[partition].result().offset) for partition in low}
@@ -71,11 +69,11 @@ class Topics:
         )
         return {Partition(tp.topic, tp.partition): answer for tp, answer in answers.items()}
 
-    def look(self, names: Collection[str], now: float) -> dict[str, str | None]:
-        """Return what is told of the topics since the last look, without waiting; None for one that is not there."""
+    def poll(self, names: Collection[str], now: float) -> dict[str, str | None]:
+        """Return the ids answered since the last call, without waiting; None for a topic that does not exist."""
         if self._asked and all(future.done() for future in self._asked.values()):
             asked, self._asked = self._asked, {}
-            return self._told(asked)
+            return self._answers(asked)
         if names and not self._asked and now >= self._due:
             self._due = now + LOOK_SECONDS
             self._asked = self._ask(names)
@@ -92,24 +90,24 @@ class Topics:
             self._admin = self._make_admin()
         return self._admin
 
-    def _told(self, asked: dict[str, Future[Any]]) -> dict[str, str | None]:
-        told = {name: _id(future) for name, future in asked.items() if _is_answered(future)}
-        if told:
-            self._has_told = True
-        elif asked and self._has_told is None:
-            self._has_told = False
-            log.info("ids of topics are not to be had: one that was made anew is told by its offsets only")
-        return told
+    def _answers(self, asked: dict[str, Future[Any]]) -> dict[str, str | None]:
+        found = {name: _id(future) for name, future in asked.items() if _is_answered(future)}
+        if found:
+            self._has_ids = True
+        elif asked and self._has_ids is None:
+            self._has_ids = False
+            log.info("topic ids unavailable: a topic that is created again is recognized by its offsets only")
+        return found
 
 
 def _is_answered(future: Future[Any]) -> bool:
-    """Return whether a broker has answered; librdkafka's own codes, which say that none has, are below 0."""
+    """Return whether a broker has answered; codes below 0 are librdkafka's own, without an answer."""
     error = future.exception() if future.done() else TimeoutError()
     return error is None or (isinstance(error, KafkaException) and error.args[0].code() >= 0)
 
 
 def _id(future: Future[Any]) -> str | None:
-    """Return the id of a topic that was answered for; empty when it has none, and None when there is no such topic."""
+    """Return the id in an answer; empty without an id, None when the topic does not exist."""
     if (error := future.exception()) is not None:
         return None if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART else ""
     topic_id = str(future.result().topic_id)

@@ -247,7 +247,7 @@ def test_consumer_that_was_thrown_out_is_replaced(deployment: Behind) -> None:
     other = Consumer(common | static | {"partition.assignment.strategy": "cooperative-sticky"})
     other.subscribe([deployment.topic], on_assign=lambda _, partitions: joined.extend(partitions))
     eventually(lambda: other.poll(0.1) is None and joined, 20)
-    eventually(lambda: "the consumer is broken" in one.log)
+    eventually(lambda: "the Kafka consumer failed" in one.log)
     other.close()
     deployment.traffic.write(90)
     deployment.all_told_once(one)

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError
 
 from exporter.config.schema import Config, InputConfig, KafkaConfig
 from exporter.kafka import clients
-from exporter.kafka.connection_errors import Unreachable
+from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import Gap
 from exporter.model import Partition, Record
@@ -90,7 +90,7 @@ def source(config: Config, made: list[Consumer]) -> Iterator[KafkaSource]:
         partial(clients.admin, config),
         partial(clients.prober, config),
         Isolation(partial(clients.isolated_properties, config)),
-        Unreachable("", {}),
+        ConnectionFaults("", {}),
         down_seconds=DOWN_SECONDS,
     )
     yield source

@@ -21,7 +21,7 @@ from exporter.feeds.states import Diagnosis, FeedState, Scope
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
 from exporter.publishing.channels.null import NullChannel
-from exporter.source.handler import Handler
+from exporter.source.handler import RebalanceHandler
 from exporter.status import SidecarStatus
 from exporter.store.store import NullStore
 from tests.fakes import ManualClock, ManualWorker
@@ -58,7 +58,7 @@ class MemorySource:
     It takes `rate` records a turn from each partition, and none from those of `stuck` topics.
     """
 
-    trouble = ""
+    last_error = ""
     is_refused = False
     subscribed = True
     is_empty = False
@@ -68,14 +68,14 @@ class MemorySource:
         self.stuck: set[str] = set()
         self.paused = False
         self.is_reachable = True
-        self.standing: list[str] = []
+        self.blocked: list[str] = []
         self.positions: dict[Partition, int] = {}
         self._broker = broker
         self._clock = clock
         self._warm_start = warm_start
         self._high_watermarks: dict[Partition, int] = {}
 
-    def open(self, handler: Handler) -> None:
+    def open(self, handler: RebalanceHandler) -> None:
         """See Source."""
         self._handler = handler
 

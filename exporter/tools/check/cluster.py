@@ -65,7 +65,7 @@ def _ask_each(config: Config, addresses: Sequence[str]) -> list[tuple[Server, li
 
 def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
     """Return whether the server answers, and the addresses that it gives its cluster's brokers."""
-    heard, failures = clients.Heard(), list[KafkaError]()
+    heard, failures = clients.LineCollector(), list[KafkaError]()
     # A listener with TLS just ends a connection without; in the sidecar that line would be noise.
     more = {"logger": heard.logger, "log.connection.close": True, "error_cb": failures.append}
     client: Any = clients.admin(_with_servers(config, address), **more)
