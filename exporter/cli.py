@@ -241,4 +241,4 @@ def load_config(
     except (OSError, ValueError) as error:
         raise ConfigError((Problem("", f"the file cannot be read: {error}", "--config.file"),)) from None
     host = socket.gethostname()
-    return load(text, env, flags, hostname=host, read_file=read_text, also=also, learn=add_secrets)
+    return load(text, env, flags, hostname=host, read_file=read_text, also=also, on_secrets=add_secrets)

@@ -245,7 +245,7 @@ def test_analysis_goes_on_while_redis_is_away() -> None:
 def test_an_address_that_redis_cannot_have_is_told_at_once() -> None:
     with pytest.raises(ConfigError, match=r"redis\.url"):
         asyncio.run(BatchAnalyzer().setup_redis("http://localhost"))
-    with pytest.raises(ConfigError, match=r"redis\.password: stands in redis.url, too"):
+    with pytest.raises(ConfigError, match=r"redis\.password: is given in redis.url, too"):
         asyncio.run(BatchAnalyzer().setup_redis("redis://:one@localhost", password="two"))
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from exporter.api.arguments import configure
 from exporter.cli import load_config
 from exporter.config.conflicts import RESERVED_FIELDS
+from exporter.config.display import redacted
 from exporter.config.files import decoded
 from exporter.config.loader import ConfigError, keys, load
 from exporter.config.schema import (
@@ -25,7 +26,6 @@ from exporter.config.schema import (
     KafkaConfig,
     OutputConfig,
     RedisConfig,
-    redacted,
 )
 from exporter.decoding.batch import Message
 from exporter.model import FeedKey
@@ -202,7 +202,7 @@ def test_a_mark_is_no_part_of_the_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("pw".encode("utf-16-le"), "it holds NUL characters"),
+        ("pw".encode("utf-16-le"), "it contains NUL characters"),
         (b"\xff\xfep", "it is not text"),
         (b"\xe4", "it is not text"),
     ],

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter import cli
+from exporter.config.display import redacted
 from exporter.config.loader import ConfigError, load
-from exporter.config.schema import Config, Limits, redacted
+from exporter.config.schema import Config, Limits
 from exporter.config.secrets import exposed, flag_names
 from exporter.decoding.json_decoder import Decoder
 from exporter.events.encoding import AvroEncoder, JsonEncoder
@@ -133,7 +134,7 @@ def configured(place: str, secret: str) -> Config | ConfigError:
     tree, env, flags = PLACES[place](secret)
     try:
         text = json.dumps(tree, ensure_ascii=False)
-        return load(text, env, flags, hostname="box", read_file=lambda _: env["FILE"], learn=add_secrets)
+        return load(text, env, flags, hostname="box", read_file=lambda _: env["FILE"], on_secrets=add_secrets)
     except ConfigError as error:
         return error
 
@@ -218,7 +219,7 @@ def test_no_part_of_a_secret_is_in_what_is_quoted_of_a_record(form: str) -> None
 
 
 def test_users_beside_passwords_are_names() -> None:
-    load("redis: {url: 'redis://collector:sesame@redis'}", {}, {}, hostname="x", read_file=str, learn=add_secrets)
+    load("redis: {url: 'redis://collector:sesame@redis'}", {}, {}, hostname="x", read_file=str, on_secrets=add_secrets)
     assert printable("User collector has no permissions, not even with sesame") == (
         f"User collector has no permissions, not even with {MASK}"
     )

@@ -7,9 +7,10 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 
 from exporter.config.conflicts import Conflict
+from exporter.config.display import shown
 from exporter.config.files import read_text
 from exporter.config.loader import load, secrets
-from exporter.config.schema import Config, Limits, shown
+from exporter.config.schema import Config, Limits
 from exporter.decoding.names import check_feed
 from exporter.model import FeedKey, Rejected
 from exporter.runtime.foreign_text import add_secrets
@@ -27,7 +28,7 @@ def configure(
     """
     given = {path: _literal(path, value) for path, value in arguments.items() if value is not None}
     flags = {**given, **(config or {})}
-    return load(None, {}, flags, hostname=socket.gethostname(), read_file=read_text, also=also, learn=add_secrets)
+    return load(None, {}, flags, hostname=socket.gethostname(), read_file=read_text, also=also, on_secrets=add_secrets)
 
 
 def _literal(path: str, value: object) -> object:

@@ -1,16 +1,17 @@
-"""What does not go together in a configuration whose every value is valid by itself."""
+"""Contradictions in a configuration whose single values are all valid."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from exporter.config.display import shown
 from exporter.config.feed_globs import FeedFilter
 from exporter.config.parsers import credentials
-from exporter.config.schema import Config, shown
+from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
 
-# Fields of a row that have a meaning of their own beside its symbol.
+# Fields of a row other than its symbol.
 RESERVED_FIELDS = ("timestamp", "last", "high", "low", "price", "asks", "bids", "units")
 PROPERTY_MAPS = ("properties", "consumer_properties", "producer_properties")
 _COMMITS = "the sidecar commits offsets itself, leave it out"
@@ -31,7 +32,7 @@ _OWNED = {
 }
 _ALL = ("all", ("all", "-1"))
 _IN_FLIGHT = ("1 to 5", ("1", "2", "3", "4", "5"))
-# What is allowed, in words and in librdkafka's spellings.
+# Allowed values, in words and in librdkafka's spellings.
 _EXACTLY_ONCE_NEEDS = {
     "enable.idempotence": ("true", ("true", "t", "1")),
     "acks": _ALL,
@@ -43,14 +44,14 @@ _EXACTLY_ONCE_NEEDS = {
 
 
 class Conflict(NamedTuple):
-    """A contradiction: what is wrong at the first of the paths because of the others."""
+    """A contradiction: a mistake at the first of the paths, caused by the others."""
 
     message: str
     paths: tuple[str, ...]
 
 
 def conflicts(config: Config) -> Iterator[Conflict]:
-    """Every contradiction in the configuration."""
+    """Yield every contradiction in the configuration."""
     yield from _owned_properties(config)
     yield from _expected_feeds(config)
     yield from _symbol_field(config)
@@ -69,7 +70,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
 
 def _symbol_field(config: Config) -> Iterator[Conflict]:
     if config.input.symbol_field in RESERVED_FIELDS:
-        yield Conflict("rows have a field of this name for something else", ("input.symbol_field",))
+        yield Conflict("rows use a field of this name for something else", ("input.symbol_field",))
 
 
 def _properties(config: Config) -> Iterator[tuple[str, str, str]]:
@@ -129,7 +130,7 @@ def _redis(config: Config) -> Iterator[Conflict]:
 
 
 def _credentials(config: Config) -> Iterator[Conflict]:
-    """Yield users and passwords that stand both in a URL and in a key: one of the two would be ignored."""
+    """Yield users and passwords that are given in a URL and in a key: one of the two would be ignored."""
     redis, output = config.redis, config.output
     places = (
         ("redis.url", redis.url, "redis.", (redis.username, redis.password)),
@@ -143,11 +144,11 @@ def _credentials(config: Config) -> Iterator[Conflict]:
     for path, url, prefix, given in places:
         for name, value in zip(("username", "password"), given, strict=True):
             if value is not None and name in credentials(url or ""):
-                yield Conflict(f"stands in {path}, too, expected one of the two", (f"{prefix}{name}", path))
+                yield Conflict(f"is given in {path}, too, expected one of the two", (f"{prefix}{name}", path))
 
 
 def passwords(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield the path and the value of each password that has a key or a property of its own."""
+    """Yield path and value of each password in a key or a property."""
     yield "redis.password", config.redis.password or ""
     yield "output.schema_registry_password", config.output.schema_registry_password or ""
     yield from ((path, value) for path, name, value in _properties(config) if name.endswith(("password", "secret")))
@@ -190,7 +191,7 @@ def _feed_rules(config: Config) -> Iterator[Conflict]:
             yield Conflict(message, (f"{path}.floor", f"{path}.ceiling"))
     for number, rule in enumerate(config.feeds.calendar):
         if not (rule.maintenance or rule.open):
-            yield Conflict("says nothing, expected maintenance windows or open hours", (f"feeds.calendar[{number}]",))
+            yield Conflict("has no effect, expected maintenance windows or open hours", (f"feeds.calendar[{number}]",))
 
 
 def _beyond_limits(config: Config, path: str, names: tuple[str, ...], symbols: int = 0) -> Iterator[Conflict]:

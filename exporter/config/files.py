@@ -1,4 +1,4 @@
-"""Text files as the editors of all systems write them."""
+"""Reads text files in the encodings that editors use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Far more than any configuration or certificate needs, and far less than a device or a log would bring.
+# Far more than any configuration or certificate, and far less than a device or a log.
 FILE_BYTES = 4_194_304
 
 
 def read_text(path: str) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, without that mark.
 
-    Raises OSError, also for more than `FILE_BYTES`, and ValueError for what is no path or not such a text.
+    Raises OSError, also for more than `FILE_BYTES`, and ValueError for an invalid path or text.
     """
     with Path(path).open("rb") as file:
         data = file.read(FILE_BYTES + 1)
@@ -29,6 +29,6 @@ def read_text(path: str) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """Return bytes as text; see `read_text`."""
+    """Return the text of bytes; see `read_text`."""
     encoding = next((name for mark, name in _ENCODINGS if data.startswith(mark)), "utf-8-sig")
     return data.decode(encoding)

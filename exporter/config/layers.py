@@ -1,4 +1,4 @@
-"""The layers of the configuration as one kind of tree: file, environment and flags, each value with its place."""
+"""The layers of the configuration (file, environment, flags) as trees of values with their places."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import yaml
 
 PREFIX = "MARKETDATA_"
-# Kubernetes puts these into every pod for a service that is called marketdata or marketdata-exporter.
+# Kubernetes sets these in every pod for a service named marketdata or marketdata-exporter.
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
 _TEXT_TAG = "tag:yaml.org,2002:str"
-# YAML 1.2's core: yes, on, 010 and 12:30 are what they look like.
+# The core schema of YAML 1.2: yes, on and 12:30 are text, 010 is ten.
 _WORDS: dict[str, bool | None] = {"": None, "~": None}
 _WORDS |= {
     word: value
@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
 class Problem(NamedTuple):
-    """One mistake: the path of the key, what is wrong and what is allowed, and where it stands."""
+    """One mistake: the path of the key, what is wrong and what is allowed, and its place."""
 
     path: str
     message: str
@@ -37,9 +37,9 @@ class Problem(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A value as somebody gave it: None, a scalar, a list of Given or a dict of Given.
+    """A value as given: None, a scalar, a list of Given or a dict of Given.
 
-    `text` is how it was written, for keys that want text: a number, true or false, anything in the environment.
+    `text` is its spelling, for keys that need text: of a number, true or false, and of any variable.
     """
 
     value: Any
@@ -48,12 +48,12 @@ class Given(NamedTuple):
 
 
 def joined(path: str, key: str) -> str:
-    """The path of a key below a path."""
+    """Return the path of a key below a path."""
     return f"{path}.{key}" if path else key
 
 
 def from_file(text: str, problems: list[Problem]) -> Given:
-    """The tree of a YAML document; what cannot be read is added to the problems."""
+    """Return the tree of a YAML document; parts that cannot be read are added to the problems."""
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
         given = Given({}, "") if node is None else _Tree(problems).given(node, "")
@@ -64,14 +64,14 @@ def from_file(text: str, problems: list[Problem]) -> Given:
         reason = re.sub(r"'(?![<\\])[^']{2,}'", "'…'", str(error.problem or error.context))
         problems.append(Problem("", f"this is not YAML: {reason}", place))
     except yaml.YAMLError:
-        problems.append(Problem("", "this is not YAML: it holds a character that is not allowed"))
+        problems.append(Problem("", "this is not YAML: it contains a character that is not allowed"))
     except RecursionError:
         problems.append(Problem("", "this is nested too deeply"))
     return Given({}, "")
 
 
 class _Tree:
-    """Turns nodes into values; a node that several aliases name is read once, so aliases cannot multiply."""
+    """Converts nodes to values; a node with several aliases is converted once, so that aliases cannot multiply."""
 
     def __init__(self, problems: list[Problem], place: str = "") -> None:
         self._problems = problems
@@ -79,7 +79,7 @@ class _Tree:
         self._known: dict[int, Given | None] = {}
 
     def given(self, node: yaml.Node, path: str) -> Given:
-        """The value of a node and of all below it."""
+        """Return the value of a node and of all below it."""
         place = self._place or f"line {node.start_mark.line + 1}"
         if id(node) not in self._known:
             self._known[id(node)] = None
@@ -122,9 +122,9 @@ def _scalar(text: str, place: str) -> Given:
 
 
 def from_environment(env: Mapping[str, str], maps: Collection[str], secrets: Collection[str]) -> Iterator[Given]:
-    """One tree for each MARKETDATA_ variable; `maps` are the paths of the maps with free keys.
+    """Yield one tree for each MARKETDATA_ variable; `maps` are the paths of the maps with free keys.
 
-    What belongs to these, or to one of the paths in `secrets`, is taken as it stands; all else is YAML.
+    Values of these maps, and of the paths in `secrets`, are plain text; all others are YAML.
     """
     for name in sorted(env):
         if not name.startswith(PREFIX) or _SERVICE_LINK.search(name):
@@ -141,7 +141,7 @@ def from_environment(env: Mapping[str, str], maps: Collection[str], secrets: Col
 
 
 def _from_variable(text: str, name: str) -> Given:
-    """The value by YAML's rules; text that is not YAML, such as `[::1]:8000`, is text."""
+    """Return the value as YAML reads it; text that is not YAML, such as `[::1]:8000`, is text."""
     found: list[Problem] = []
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
@@ -152,7 +152,7 @@ def _from_variable(text: str, name: str) -> Given:
 
 
 def from_flags(flags: Mapping[str, object], maps: Collection[str], secrets: Collection[str]) -> Iterator[Given]:
-    """One tree for each flag: a dotted path and its value; see `from_environment`."""
+    """Yield one tree for each flag: a dotted path and its value; see `from_environment`."""
     for path, value in flags.items():
         place = "--" + path.replace("_", "-")
         owner = next((name for name in maps if path.startswith(f"{name}.")), None)
@@ -162,7 +162,7 @@ def from_flags(flags: Mapping[str, object], maps: Collection[str], secrets: Coll
 
 
 def from_object(value: object, place: str) -> Given:
-    """The tree of plain objects."""
+    """Return the tree of plain objects."""
     if isinstance(value, Mapping):
         return Given({str(key): from_object(inner, place) for key, inner in value.items()}, place)
     if isinstance(value, list | tuple):

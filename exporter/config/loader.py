@@ -1,6 +1,6 @@
-"""Reads the configuration: YAML file < environment < flags, every mistake at once.
+"""Loads the configuration: YAML file < environment < flags, with all mistakes at once.
 
-A pure function: the environment, the name of the host and the reader of files are arguments.
+Pure: the environment, the name of the host and the reader of files are arguments.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from exporter.config.conflicts import Conflict, conflicts
+from exporter.config.display import shown
+from exporter.config.layer_secrets import LayerSecrets
 from exporter.config.layers import PREFIX, Given, Problem, from_environment, from_file, from_flags, from_object, joined
-from exporter.config.parsers import Secret, expanded, referenced
-from exporter.config.schema import Config, Section, shown
-from exporter.config.secrets import may_be_secret, secrets_in
+from exporter.config.parsers import Secret, expanded
+from exporter.config.schema import Config, Section
+from exporter.config.secrets import may_be_secret
 from exporter.runtime.redaction import Redactor
 
 _DEFAULTS = {"instance": "${HOSTNAME}"}
@@ -41,13 +43,13 @@ def load(
     hostname: str,
     read_file: Callable[[str], str],
     also: Callable[[Config], Iterable[Conflict]] = lambda _: (),
-    learn: Callable[[Iterable[str]], object] = tuple,
+    on_secrets: Callable[[Iterable[str]], object] = tuple,
 ) -> Config:
-    """The configuration of a YAML text, the environment and the flags (dotted paths, such as `web.listen_address`).
+    """Return the configuration of a YAML text, the environment and the flags (by paths such as `web.listen_address`).
 
     `${NAME}` and `${NAME:-default}` in any text are taken from `env` (`hostname` stands in for HOSTNAME),
-    `${file:/path}` from `read_file`, which raises OSError or ValueError. `also` finds what only others can judge.
-    `learn` gets each secret, also of layers that others overrule. Raises ConfigError, in which no secret is quoted.
+    `${file:/path}` from `read_file`, which raises OSError or ValueError. `also` yields contradictions that client
+    libraries detect. `on_secrets` gets each secret, also of overridden layers. Raises ConfigError, without secrets.
     """
     problems: list[Problem] = []
     maps = [path for path, kind in keys().items() if get_origin(kind) is dict]
@@ -55,53 +57,21 @@ def load(
     layers = [from_object(_DEFAULTS, "default"), from_file(text or "", problems)]
     layers += [*from_environment(env, maps, secrets()), *from_flags(flags, maps, secrets())]
     env, read_file = {**env, "HOSTNAME": env.get("HOSTNAME") or hostname}, cache(read_file)
-    known = list(_Secrets(env, read_file).of(layers))
-    learn(known)
+    known = list(LayerSecrets(env, read_file).of(layers))
+    on_secrets(known)
     reader = _Reader(env, read_file, problems)
     config: Config = reader.section(Config, "", layers)
-    for judge in (conflicts, also):
+    for check in (conflicts, also):
         wrong = {_without_number(problem.path) for problem in problems}
-        problems += [reader.problem(found) for found in judge(config) if not _follows(found, wrong)]
+        problems += [reader.problem(found) for found in check(config) if not _follows(found, wrong)]
     if problems:
         redactor = Redactor(known)
         raise ConfigError(tuple(one._replace(message=redactor.masked(one.message)) for one in problems))
     return config
 
 
-class _Secrets:
-    """Finds what is secret in layers, wherever it stands; what several aliases name is looked at once."""
-
-    def __init__(self, env: Mapping[str, str], read_file: Callable[[str], str]) -> None:
-        self._env = env
-        self._read_file = read_file
-        self._seen: set[tuple[int, str]] = set()
-
-    def of(self, layers: Iterable[Given], key: str = "") -> Iterator[str]:
-        """Yield the secrets in what stands under a key."""
-        for given in layers:
-            if (id(given.value), key) in self._seen:
-                continue
-            if isinstance(given.value, dict):
-                self._seen.add((id(given.value), key))
-                for name, inner in given.value.items():
-                    yield from self.of([inner], name)
-            elif isinstance(given.value, list):
-                self._seen.add((id(given.value), key))
-                yield from self.of(given.value, key)
-            elif isinstance(given.value, str) or given.text is not None:
-                yield from self._in_text(given.text if given.text is not None else given.value, key)
-
-    def _in_text(self, text: str, key: str) -> Iterator[str]:
-        meant: list[str] = [text]
-        if "${" in text:
-            value, _ = expanded(text, self._env, self._read_file)
-            meant = [value, *referenced(text, self._env, self._read_file)]
-        for one in meant:
-            yield from secrets_in(one, key, is_secret=isinstance(one, Secret))
-
-
 def _without_marks(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment without the byte order mark and the ends of lines that a file leaves at names and values."""
+    """Return the environment without byte order marks and line ends, which files leave at names and values."""
     return {name.lstrip(_MARK): value.lstrip(_MARK).rstrip("\r\n") for name, value in env.items()}
 
 
@@ -110,20 +80,20 @@ def _without_number(path: str) -> str:
 
 
 def _follows(conflict: Conflict, wrong: set[str]) -> bool:
-    """Whether a value that takes part is wrong by itself, so that a default stands in its place."""
+    """Return whether one of the values is invalid by itself, so that its default was used instead."""
     involved = tuple(_without_number(path) for path in conflict.paths)
     return any(f"{path}.".startswith(f"{one}.") for path in wrong for one in involved)
 
 
 @cache
 def keys() -> dict[str, Any]:
-    """Every dotted path of the configuration, sections included, and its type."""
+    """Return every dotted path of the configuration, sections included, and its type."""
     return dict(_keys(Config, ""))
 
 
 @cache
 def secrets() -> frozenset[str]:
-    """The dotted paths of passwords and users, whose text environment and flags give as it stands."""
+    """Return the dotted paths of passwords and users, which environment and flags give as plain text."""
     return frozenset(path for path, kind in keys().items() if (_meta(kind).extra or {}).get("is_secret"))
 
 
@@ -137,7 +107,7 @@ def _keys(kind: type[Section], path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _bare(kind: Any) -> Any:
-    """The type without None and without what is annotated."""
+    """Return the type without None and annotations."""
     if get_origin(kind) in (Union, UnionType):
         kind = get_args(kind)[0]
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
@@ -158,7 +128,7 @@ def _is_section(kind: Any) -> bool:
 
 
 def expected(kind: Any) -> str:
-    """What a type of `keys` allows, in words."""
+    """Return in words what a type of `keys` allows."""
     bare = _bare(kind)
     words = _meta(kind).description
     if words is None and get_origin(bare) is Literal:
@@ -170,7 +140,7 @@ def expected(kind: Any) -> str:
 
 
 class _Reader:
-    """Walks the types of the configuration over the layers, the lowest first, and collects what is wrong."""
+    """Reads sections from the layers, the lowest first, and collects mistakes."""
 
     def __init__(self, env: Mapping[str, str], read_file: Callable[[str], str], problems: list[Problem]) -> None:
         self._env = env
@@ -179,12 +149,12 @@ class _Reader:
         self._places: dict[str, str] = {}
 
     def problem(self, conflict: Conflict) -> Problem:
-        """A contradiction, with the place where its first key was given."""
+        """Return a contradiction with the place of its first key."""
         path = conflict.paths[0]
         return Problem(path, conflict.message, self._places.get(path, ""))
 
     def section(self, kind: type[Section], path: str, found: Sequence[Given]) -> Any:
-        """A section from the layers that mention it; UNSET when something required is missing."""
+        """Return a section from the layers that have it; UNSET when a required key is missing."""
         mappings = self._mappings(kind, path, found)
         fields = msgspec.structs.fields(kind)
         self._refuse_unknown({field.name for field in fields}, path, mappings)
@@ -200,7 +170,7 @@ class _Reader:
         return kind(**{name: value for name, value in values.items() if value is not UNSET})
 
     def _mappings(self, kind: Any, path: str, found: Sequence[Given]) -> list[Given]:
-        """The mappings among the layers; null takes back what lower layers said."""
+        """Return the mappings among the layers; null cancels lower layers."""
         mappings: list[Given] = []
         shorthand = getattr(kind, "shorthand", None)
         for given in found:
@@ -211,7 +181,7 @@ class _Reader:
             elif shorthand:
                 mappings.append(Given({shorthand: given}, given.place))
             else:
-                # Text may be properties as other programs write them, passwords among them.
+                # Text may be properties in the notation of another program, passwords included.
                 got = "text" if isinstance(given.value, str) and may_be_secret(given.value) else shown(given.value)
                 self._wrong(path, f"got {got}, expected a mapping", given)
         return mappings
@@ -283,14 +253,14 @@ class _Reader:
 
 
 def _as_given(path: str, place: str) -> str:
-    """How a path is written where the place is: as a variable, a flag or a key."""
+    """Return a path in the notation of a place: as a variable, a flag or a key."""
     if place.startswith(PREFIX):
         return PREFIX + path.upper().replace(".", "__")
     return "--" + path.replace("_", "-") if place.startswith("--") else path
 
 
 def _converted(value: Any, kind: Any) -> Any:
-    """The value as the type wants it; raises ValidationError, or ValueError with a reason worth telling."""
+    """Return the value converted to the type; raise ValidationError, or ValueError with a reason for users."""
     bare, parse = _bare(kind), (_meta(kind).extra or {}).get("parse")
     numbers = bare in (int, float)
     if parse is None or isinstance(value, bool) or not isinstance(value, (str, int, float) if numbers else str):

@@ -1,4 +1,4 @@
-"""How values are written in the configuration: text in, value out; ValueError says what is wrong with the text."""
+"""Parsers of the configuration's values; each raises ValueError with what is wrong with the text. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _VARIABLE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)
 
 
 class Secret(str):
-    """A password or a user, or text from a file or a variable with such a name: used like any other, never shown."""
+    """A password or a user, or text from a file or a variable with such a name: never shown."""
 
     __slots__ = ()
 
@@ -38,12 +38,12 @@ class Secret(str):
 
 
 def quoted(text: str) -> str:
-    """The text for a message: in quotes, on one line, at most 80 characters of it."""
+    """Return the text for a message: in quotes, on one line, at most 80 characters of it."""
     return json.dumps(text if len(text) <= 80 else f"{text[:79]}…", ensure_ascii=not text.isprintable())
 
 
 def duration(value: str | int | float) -> float:
-    """Seconds of `250ms`, `60s`, `1m30s`, `7d`; a plain number is seconds."""
+    """Return the seconds of `250ms`, `60s`, `1m30s`, `7d`; a plain number is seconds."""
     if isinstance(value, int | float) or _is_number(value):
         return _finite(float(value))
     text = value.strip()
@@ -53,7 +53,7 @@ def duration(value: str | int | float) -> float:
 
 
 def size(value: str | int | float) -> int:
-    """Bytes of `1MiB`, `64 KiB` (powers of 1024), `5MB` (powers of 1000); a plain number is bytes."""
+    """Return the bytes of `1MiB`, `64 KiB` (powers of 1024), `5MB` (powers of 1000); a plain number is bytes."""
     if isinstance(value, int):
         return value
     if isinstance(value, float) or not (found := _SIZE.fullmatch(value.strip())):
@@ -73,36 +73,36 @@ def _finite(number: float) -> float:
 
 
 def host(text: str) -> str:
-    """The text in lower case, when a host can have it for a name; without a port."""
+    """Return the text in lower case if it can be the name of a host, without a port."""
     if not re.fullmatch(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*", text, re.ASCII):
         raise ValueError("letters, digits, '.', '_' and '-', without a port")
     return text.lower()
 
 
 def listen_address(text: str) -> str:
-    """The text, when `host_and_port` can read it."""
+    """Return the text if `host_and_port` can read it."""
     host_and_port(text)
     return text
 
 
 def topic(text: str) -> str:
-    """The text, when Kafka can have a topic of that name."""
+    """Return the text if Kafka can have a topic of that name."""
     if not _TOPIC.fullmatch(text) or text in {".", ".."}:
         raise ValueError("a topic has letters, digits, '.', '_' and '-', at most 249")
     return text
 
 
 def topic_or_pattern(text: str) -> str:
-    """The text, when it is a topic that may be read, or begins with ^ and is a pattern of topics."""
+    """Return the text if it is a topic that may be read, or begins with ^ and is a pattern of topics."""
     if is_pattern(text):
         return TopicPattern(text).text
     if text.startswith(INTERNAL):
-        raise ValueError(f"what begins with {INTERNAL} is internal to Kafka and is not read")
+        raise ValueError(f"topics that begin with {INTERNAL} are internal to Kafka and are not read")
     return topic(text)
 
 
 def pair_pattern(text: str) -> str:
-    """The text, when it is a regular expression with the groups `base` and `quote`."""
+    """Return the text if it is a regular expression with the groups `base` and `quote`."""
     try:
         groups = re.compile(text).groupindex
     except (re.error, OverflowError, RecursionError) as error:
@@ -113,24 +113,24 @@ def pair_pattern(text: str) -> str:
 
 
 def brokers(text: str) -> str:
-    """The text, when it is a list of brokers such as `one:9092,two:9092`."""
+    """Return the text if it is a list of brokers such as `one:9092,two:9092`."""
     for broker in text.split(","):
         found = _BROKER.fullmatch(broker.strip())
         if not found:
             raise ValueError("one of the brokers is no host:port; an IPv6 address stands in brackets")
-        # librdkafka makes a port of any number, and of what begins with one.
+        # librdkafka takes any number for a port, and any text that begins with one.
         if found["port"] is not None and not 0 < int(found["port"]) < 65536:
             raise ValueError("a port is from 1 to 65535")
     return text
 
 
 def http_url(text: str) -> str:
-    """The text, when it is a URL of a web server."""
+    """Return the text if it is a URL of a web server."""
     return _url(text, {"http", "https"})
 
 
 def redis_url(text: str) -> str:
-    """The text, when it is a URL of a Redis server or of its socket."""
+    """Return the text if it is a URL of a Redis server or of its socket."""
     return _url(text, {"redis", "rediss", "unix"})
 
 
@@ -143,12 +143,12 @@ def _url(text: str, schemes: set[str]) -> str:
     if parts.scheme not in schemes:
         raise ValueError(f"it must begin with {' or '.join(f'{scheme}://' for scheme in sorted(schemes))}")
     if not port_is_readable or not (parts.hostname or (parts.scheme == "unix" and parts.path)):
-        raise ValueError("it names no host")
+        raise ValueError("it has no host")
     return text
 
 
 def credentials(url: str) -> dict[str, str]:
-    """The `username` and the `password` in a URL, as far as they are there: before its host, or among its options."""
+    """Return the `username` and the `password` of a URL if it has them: before its host, or among its options."""
     parts = urlsplit(url)
     before = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
     options = {name: values[0] for name, values in parse_qs(parts.query).items() if name in before}
@@ -156,14 +156,14 @@ def credentials(url: str) -> dict[str, str]:
 
 
 def http_user(text: str) -> Secret:
-    """The text, when HTTP's basic authentication can carry it as a user."""
+    """Return the text if it can be a user in HTTP's basic authentication."""
     if ":" in text:
-        raise ValueError("HTTP's basic authentication knows no user with a colon")
+        raise ValueError("a user in HTTP's basic authentication has no colon")
     return Secret(text)
 
 
 def feed_key(text: str) -> FeedKey:
-    """The feed of `region:exchange:request_type`."""
+    """Return the feed of `region:exchange:request_type`."""
     parts = text.split(":")
     if len(parts) != 3 or not all(re.fullmatch(r"\S+", part) for part in parts):
         raise ValueError("three words, joined by colons, without spaces")
@@ -171,14 +171,14 @@ def feed_key(text: str) -> FeedKey:
 
 
 def feed_glob(text: str) -> str:
-    """The text, when it can match a feed: it has three parts, or a star that may cover several."""
+    """Return the text if it can match a feed: it has three parts, or a star that may cover several."""
     if "*" not in text and text.count(":") != 2:
         raise ValueError("without * it needs all three parts to match anything")
     return text
 
 
 def telemetry_path(text: str) -> str:
-    """The text, when it is a path that the other pages leave free."""
+    """Return the text if it is a path that no other page has."""
     if not re.fullmatch(r"/[\w./~-]+", text, re.ASCII):
         raise ValueError("it must begin with / and hold letters, digits and . _ ~ - /")
     if text.strip("/") == "" or text.split("/")[1] in {"-", "api", "config"}:
@@ -187,10 +187,10 @@ def telemetry_path(text: str) -> str:
 
 
 def expanded(text: str, env: Mapping[str, str], read_file: Callable[[str], str]) -> tuple[str, list[str]]:
-    """The text with its references replaced, and what is wrong with them.
+    """Return the text with its references replaced, and the mistakes in them.
 
-    A Secret when a file, or a variable with the name of a secret, had a part in it.
-    `$${` stands for `${`. What was put in is not looked at again.
+    The text is a Secret when a file, or a variable with the name of a secret, contributed to it.
+    `$${` is an escaped `${`. Replacements are not expanded again.
     """
     mistakes: list[str] = []
     secrets: list[str] = []
@@ -213,7 +213,7 @@ def expanded(text: str, env: Mapping[str, str], read_file: Callable[[str], str])
 
 
 def referenced(text: str, env: Mapping[str, str], read_file: Callable[[str], str]) -> list[str]:
-    """The secrets that references in a text stand for: contents of files, and variables with names of secrets."""
+    """Return the secrets that a text refers to: contents of files, and variables with names of secrets."""
     written = (found[0] for found in _REFERENCE.finditer(text))
     values = (expanded(reference, env, read_file)[0] for reference in written)
     return [value for value in values if isinstance(value, Secret)]
@@ -244,7 +244,7 @@ def _content(path: str, read_file: Callable[[str], str], mistakes: list[str]) ->
     if not content:
         mistakes.append(f"cannot use {path}: it is empty")
     if "\0" in content:
-        mistakes.append(f"cannot use {path}: it holds NUL characters, as UTF-16 without a byte order mark does")
+        mistakes.append(f"cannot use {path}: it contains NUL characters, as UTF-16 without a byte order mark does")
     return content
 
 

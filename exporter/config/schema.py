@@ -1,12 +1,11 @@
 """The configuration as frozen values: every key, its type, its bounds and its default.
 
-`reference.yml` explains the keys to users; `settings.load` reads them; `conflicts`
-tells which of them do not go together. Durations are seconds, sizes are bytes.
+`reference.yml` explains the keys to users; `loader.load` reads them; `conflicts` yields their contradictions.
+Durations are seconds, sizes are bytes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,42 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from exporter.config import parsers, windows
-from exporter.config.parsers import Secret, quoted
-from exporter.config.secrets import is_address, may_be_secret, names_secret, shown_text
+from exporter.config.display import redacted
+from exporter.config.parsers import Secret
 from exporter.model import Anomaly, FeedKey
-from exporter.runtime.redaction import MASK
-
-
-def redacted(value: object, key: str = "") -> Any:
-    """The value as builtins, with every secret in it masked: for `/config`, logs and messages.
-
-    `key` is the name under which the value stands; the names of librdkafka's secrets are known.
-    """
-    if isinstance(value, Section):
-        return {field: redacted(getattr(value, field), field) for field in value.__struct_fields__}
-    if isinstance(value, dict):
-        return {name: redacted(inner, name) for name, inner in value.items()}
-    if isinstance(value, FeedKey):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return [redacted(inner, key) for inner in value]
-    if isinstance(value, Secret) or (value is not None and names_secret(key)):
-        return MASK
-    return shown_text(value, key) if isinstance(value, str) else value
-
-
-def shown(value: object, key: str = "") -> str:
-    """What was found, for a message: short, on one line, with secrets masked."""
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}" if value else "an empty list"
-    if isinstance(value, dict):
-        return "a mapping"
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, str):
-        # Without a scheme it may be a password in the wrong place.
-        return "text" if is_address(key) and may_be_secret(value) else quoted(redacted(value, key))
-    return str(value)[:80]
 
 
 def _parsed(parse: Callable[[Any], object], expected: str) -> Meta:
@@ -57,7 +23,7 @@ def _parsed(parse: Callable[[Any], object], expected: str) -> Meta:
 
 
 def _secret(expected: str, parse: Callable[[str], Secret] = Secret) -> Meta:
-    """Of a value that is never shown, and that environment and flags give as it stands, not as YAML."""
+    """Describe a value that is never shown, and that environment and flags give as plain text, not as YAML."""
     return Meta(description=expected, extra={"parse": parse, "is_secret": True})
 
 
@@ -96,7 +62,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class KafkaConfig(Section, frozen=True, kw_only=True):
-    """How to reach Kafka; the three maps pass librdkafka's own properties through."""
+    """How to connect to Kafka; the three maps pass properties through to librdkafka."""
 
     bootstrap_servers: Annotated[str, _parsed(parsers.brokers, "brokers, such as one:9092,two:9092")] = "localhost:9092"
     properties: dict[str, str] = {}
@@ -105,7 +71,7 @@ class KafkaConfig(Section, frozen=True, kw_only=True):
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    """What one record, and all of them together, may ask for; what goes beyond is rejected and counted."""
+    """Limits on single records, feeds and symbols; records beyond them are rejected and counted."""
 
     record_bytes: Annotated[int, _bytes("1KiB", "64MiB")] = 1024**2
     messages: Annotated[int, _count(1, 1_000_000)] = 10_000
@@ -117,7 +83,7 @@ class Limits(Section, frozen=True, kw_only=True):
 
 
 class InputConfig(Section, frozen=True, kw_only=True):
-    """What to read, as whom, and from where; topics with a leading ^ are patterns (`exporter.config.topic_pattern`)."""
+    """What to read, in which group, and from where; topics with a leading ^ are patterns (see `topic_syntax`)."""
 
     topics: Annotated[
         tuple[Annotated[str, _parsed(parsers.topic_or_pattern, "a topic, or a pattern after ^")], ...],
@@ -135,7 +101,7 @@ class InputConfig(Section, frozen=True, kw_only=True):
 
 
 class ExpectedFeed(Section, frozen=True, kw_only=True):
-    """A feed that must exist, and the symbols that it must carry, if they are known."""
+    """A feed that must exist, and the symbols that it must have, if they are known."""
 
     shorthand: ClassVar[str] = "feed"  # text alone, in place of the mapping, is this field
 
@@ -168,9 +134,10 @@ _ANOMALY = Meta(description=f"one of {', '.join(Anomaly)}")
 
 
 class Thresholds(Section, frozen=True, kw_only=True):
-    """From when on feeds are silent, frozen or partial, and which anomalies they may have; what is None is learned.
+    """When feeds are silent, frozen or partial, and which anomalies are ignored; durations of None are learned.
 
-    Learned is `factor` times what is usual, between `floor` and `ceiling`; see `exporter.analyzers.freshness`.
+    A learned duration is `factor` times the usual interval, between `floor` and `ceiling`; see
+    `exporter.analyzers.thresholds`.
     """
 
     feeds: _GLOBS = ("*",)
@@ -187,7 +154,7 @@ class Thresholds(Section, frozen=True, kw_only=True):
 
 
 class SymbolsConfig(Section, frozen=True, kw_only=True):
-    """Which symbols have series of their own: those of a list, and so many of the stalest of each feed."""
+    """Which symbols have series by name: those of a list, and the `stalest` of each feed."""
 
     shown: Annotated[
         tuple[Annotated[str, _SYMBOL], ...], Meta(max_length=1000, description="a list of at most 1000 symbols")
@@ -196,7 +163,7 @@ class SymbolsConfig(Section, frozen=True, kw_only=True):
 
 
 class FeedsConfig(Section, frozen=True, kw_only=True):
-    """Which feeds to analyze, which of them must exist, when they are in order, and what else to look at."""
+    """Which feeds to analyze, which of them must exist, when they are healthy, and what else to analyze."""
 
     include: Annotated[tuple[Annotated[str, _GLOB], ...], _LIST] = ("*",)
     exclude: Annotated[
@@ -221,7 +188,7 @@ class FeedsConfig(Section, frozen=True, kw_only=True):
 
 
 class BacklogLimits(Section, frozen=True, kw_only=True):
-    """What may wait to be published before reading pauses."""
+    """Limits on the events waiting to be published; beyond them reading pauses."""
 
     events: Annotated[int, _count(1, 10_000_000)] = 100_000
     bytes: Annotated[int, _bytes("64KiB", "16GiB")] = 64 * 1024**2
@@ -229,7 +196,7 @@ class BacklogLimits(Section, frozen=True, kw_only=True):
 
 
 class CreateTopics(Section, frozen=True, kw_only=True):
-    """How to create the output topics that are missing; a replication of None is the broker's default."""
+    """How to create missing output topics; a replication of None is the broker's default."""
 
     partitions: Annotated[int, _count(1, 10_000)] = 4
     replication: Annotated[int, _count(1, 32)] | None = None
@@ -237,7 +204,7 @@ class CreateTopics(Section, frozen=True, kw_only=True):
 
 
 class OutputConfig(Section, frozen=True, kw_only=True):
-    """What to publish, where, how safely and how often."""
+    """What to publish, where, with which guarantee and how often."""
 
     enabled: bool = True
     topic: Annotated[str, _TOPIC] = "monitoring.batch.performance"
@@ -255,7 +222,7 @@ class OutputConfig(Section, frozen=True, kw_only=True):
 
 
 class RedisConfig(Section, frozen=True, kw_only=True):
-    """Where replicas add up their symbols; without a URL, nowhere."""
+    """The Redis that adds up the symbols of all replicas; none without a URL."""
 
     url: Annotated[str, _parsed(parsers.redis_url, "a URL, such as redis://redis:6379/0")] | None = None
     username: Annotated[str, _secret("a user")] | None = None
@@ -269,7 +236,7 @@ class RedisConfig(Section, frozen=True, kw_only=True):
 
 
 class WebConfig(Section, frozen=True, kw_only=True):
-    """Where HTTP is served; `notation.host_and_port` takes the address apart."""
+    """Where HTTP is served; `addresses.host_and_port` parses the address."""
 
     listen_address: Annotated[str, _parsed(parsers.listen_address, "an address such as :8000 or [::1]:8000")] = ":8000"
     telemetry_path: Annotated[str, _parsed(parsers.telemetry_path, "a path such as /metrics")] = "/metrics"
@@ -294,7 +261,7 @@ class LogConfig(Section, frozen=True, kw_only=True):
 class Config(Section, frozen=True, kw_only=True):
     """Everything that can be configured.
 
-    `instance` is the stable name of this sidecar; `settings.load` makes it the name of the host by default.
+    `instance` is the stable name of this sidecar; `loader.load` sets it to the name of the host by default.
     """
 
     instance: Annotated[str, _NAME] = "localhost"

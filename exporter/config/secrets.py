@@ -1,4 +1,4 @@
-"""Where secrets stand in the configuration: by the names of keys, and within URLs and other texts. Pure and total."""
+"""Finds secrets in the configuration: by the names of keys, and within URLs and other texts. Pure; never raises."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ _NAME = re.compile(
     r"|(?:^|[._-])(?:pass|pwd)$|(?:^|redis\.|registry_)username$",
     re.IGNORECASE,
 )
-# They have such names, and are no secret to look for in what others say: a path, a word, a place.
+# Names that look like those of secrets, of values that are none: a path, a word, an address.
 _HARMLESS = re.compile(
     r"(?:\.location|\.method|\.scope|\.url|\.id|\.extensions|\.algorithm|\.claim\.name|username)$", re.IGNORECASE
 )
 _QUERY_NAME = re.compile(rf"{_NAME.pattern}|user|auth|sig", re.IGNORECASE)
 _BEFORE_HOST = re.compile(r"(\s*\w[\w+.-]*://)(.*)@", re.DOTALL)
-# As it is written without a scheme, by mistake.
+# The same without a scheme, by mistake.
 _BEFORE_ADDRESS = re.compile(r"()([^/]*)@", re.DOTALL)
 _ADDRESS_KEY = re.compile(r"(?:url|schema_registry)$")
 _QUERY = re.compile(r"([?&;])([^=&;?]{1,100})=([^&]*)")
 _PLAIN_VALUE = re.compile(r"\d{1,6}|true|false|yes|no|none", re.IGNORECASE)
-# No secrets, wherever they come from; to mask them would spoil all texts.
+# Never secrets, whatever their name: masking them would make all texts unreadable.
 _WORDS = {"true", "false", "null", "none", "default"}
 # In the configuration of Java's login modules and of SASL's OAUTHBEARER.
 _ASSIGNED = re.compile(r"""(?:passw|secret|token|key)\w*\s*[=:]\s*["']?([^"'\s;,]+)""", re.IGNORECASE)
-# Users that are nothing but names, even without a password beside them.
+# Users that are never secret, even without a password.
 _NAMES = {"user", "username", "default", "admin", "root", "guest", "redis", "registry", "marketdata"}
 _PLACE = re.compile(r"[\w.-]+:\d{1,5}(?:/\S*)?", re.ASCII)
 _FLAG = re.compile(r"--[a-zA-Z][\w.-]{0,80}", re.ASCII)
-# A user with a password is a name, unless it is as long as tokens are.
+# A user with a password is not secret, unless it is as long as a token.
 _TOKEN_LENGTH = 16
 _LINE_LENGTH = 16
 
 
 def names_secret(name: str) -> bool:
-    """Return whether what has this name, as key, property or variable, is never shown."""
+    """Return whether the value of a key, property or variable of this name is never shown."""
     return _NAME.search(name) is not None
 
 
 def may_be_secret(text: str) -> bool:
-    """Return whether a text in the place of a URL or of a mapping is none, and no host and port either."""
+    """Return whether a text in place of a URL or a mapping is neither a URL nor a host and port."""
     return "://" not in text and _PLACE.fullmatch(text) is None
 
 
 def is_address(key: str) -> bool:
-    """Return whether a key has a URL, or other addresses which a password may precede."""
+    """Return whether the value of a key is a URL or another address that may contain a password."""
     return _ADDRESS_KEY.search(key) is not None
 
 
 def shown_text(text: str, key: str = "") -> str:
-    """Return a text of the configuration for people: masked where it is, or may be, a secret."""
+    """Return a text of the configuration for display: masked where it is, or may be, a secret."""
     if names_secret(key):
         return MASK
     if found := _before_host(text, key):
@@ -63,9 +63,9 @@ def shown_text(text: str, key: str = "") -> str:
 
 
 def secrets_in(text: str, key: str = "", *, is_secret: bool = False) -> Iterator[str]:
-    """Yield what is secret in a text of the configuration, as a server might quote it.
+    """Yield the secrets in a text of the configuration, in the spellings in which a server might quote them.
 
-    `is_secret` when all of the text is, wherever it stands. A user beside a password is a name and no secret.
+    `is_secret`: the whole text is one. A user with a password is not secret.
     """
     if text.strip().lower() in _WORDS:
         return
@@ -77,9 +77,9 @@ def secrets_in(text: str, key: str = "", *, is_secret: bool = False) -> Iterator
 
 
 def exposed(arguments: Sequence[str]) -> list[str]:
-    """Return the flags of a command line that hold a secret, which everybody on the machine can list.
+    """Return the flags of a command line that contain a secret, which every user of the machine can list.
 
-    What refers to a file or a variable holds none.
+    A reference to a file or a variable is not a secret.
     """
     found: list[str] = []
     for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):

@@ -1,4 +1,4 @@
-"""Which topics are read: the only place that tells whether `input.topics` means a topic. Pure."""
+"""Which topics are read: the only place that matches `input.topics`. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from exporter.config.topic_pattern import TopicPattern
 
-# What Kafka and its tools keep for themselves, such as __consumer_offsets.
+# The prefix of topics of Kafka and its tools, such as __consumer_offsets.
 INTERNAL = "__"
 
 
@@ -16,7 +16,7 @@ def is_pattern(entry: str) -> bool:
 
 
 class Subscription:
-    """The topics that names and patterns mean; internal topics are none of them, whatever the pattern."""
+    """The topics of names and patterns; never internal topics, whatever the pattern."""
 
     def __init__(self, entries: Iterable[str]) -> None:
         entries = tuple(entries)
@@ -25,7 +25,7 @@ class Subscription:
 
     @property
     def subscribed(self) -> list[str]:
-        """The entries as a consumer subscribes to them: clients and brokers then find the topics that `means` tells."""
+        """The entries for a consumer's subscription; client and brokers then find the same topics as `means`."""
         return [*sorted(self._names), *(pattern.subscribed for pattern in self._patterns)]
 
     def means(self, name: str) -> bool:
@@ -37,7 +37,7 @@ class Subscription:
         return sorted(filter(self.means, names))
 
     def internal(self, names: Iterable[str]) -> list[str]:
-        """Return the internal topics that a pattern covers, which are not read all the same, in order."""
+        """Return the internal topics that a pattern covers, which are not read, in order."""
         return sorted(name for name in names if name.startswith(INTERNAL) and self._covers(name))
 
     def _covers(self, name: str) -> bool:

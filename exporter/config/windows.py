@@ -1,4 +1,4 @@
-"""How windows of time are written in the configuration: text in, value out; ValueError says what is wrong with it."""
+"""Parsers of windows of time in the configuration; each raises ValueError with what is wrong with the text. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAY_MINUTES = 24 * 60
 
 
 class Weekly(NamedTuple):
-    """A window that recurs: minutes of the local day on which it begins; Monday is 0, and it may end the day after."""
+    """A weekly window in minutes of the local day on which it begins; Monday is 0, and it may end the day after."""
 
     days: frozenset[int]
     start: int
@@ -24,14 +24,14 @@ class Weekly(NamedTuple):
 
 
 class Once(NamedTuple):
-    """A window that comes once; local time when it has no time zone of its own."""
+    """A single window; in local time if it has no offset."""
 
     start: datetime
     end: datetime
 
 
 def weekly(text: str) -> Weekly:
-    """The window of `09:00-15:30` (daily), `mon-fri 09:00-15:30` or `sat,sun 22:00-02:00` (into the next day)."""
+    """Return the window of `09:00-15:30` (daily), `mon-fri 09:00-15:30` or `sat 22:00-02:00` (into the next day)."""
     found = _WEEKLY.fullmatch(text.strip().lower())
     if not found:
         raise ValueError("days such as mon-fri or sat,sun may stand before the hours, such as 09:00-15:30")
@@ -42,7 +42,7 @@ def weekly(text: str) -> Weekly:
 
 
 def once(text: str) -> Once:
-    """The window of `2026-12-24T00:00/2026-12-26T00:00`: two ISO 8601 times, both local or both with their offset."""
+    """Return the window of `2026-12-24T00:00/2026-12-26T00:00`: two ISO 8601 times, both local or both with offset."""
     parts = text.strip().split("/")
     if len(parts) != 2:
         raise ValueError("two ISO 8601 times are joined by a slash")
@@ -57,12 +57,12 @@ def once(text: str) -> Once:
 
 
 def window(text: str) -> Weekly | Once:
-    """The window of a text that either recurs or comes once."""
+    """Return the weekly or single window of a text."""
     return once(text) if "/" in text else weekly(text)
 
 
 def zone(text: str) -> ZoneInfo:
-    """The time zone of an IANA name."""
+    """Return the time zone of an IANA name."""
     from zoneinfo import ZoneInfo  # few configurations name one, and each command reads the configuration
 
     try:
@@ -72,19 +72,19 @@ def zone(text: str) -> ZoneInfo:
 
 
 def zone_name(text: str) -> str:
-    """The text, when it names a time zone."""
+    """Return the text if it names a time zone."""
     zone(text)
     return text
 
 
 def hours_text(text: str) -> str:
-    """The text, when it is a window that recurs."""
+    """Return the text if it is a weekly window."""
     weekly(text)
     return text
 
 
 def window_text(text: str) -> str:
-    """The text, when it is a window of either kind."""
+    """Return the text if it is a window of either kind."""
     window(text)
     return text
 
@@ -103,7 +103,7 @@ def _days(text: str | None) -> frozenset[int]:
 
 
 def _range(text: str) -> list[int]:
-    """The days of `mon`, `mon-fri` or `sat-mon`."""
+    """Return the days of `mon`, `mon-fri` or `sat-mon`."""
     first, _, last = text.partition("-")
     if first not in _DAYS or (last or first) not in _DAYS:
         raise ValueError(f"days are {', '.join(_DAYS)}")

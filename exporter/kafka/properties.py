@@ -15,8 +15,9 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from msgspec.structs import replace
 
 from exporter.config.conflicts import PROPERTY_MAPS, Conflict
+from exporter.config.display import redacted, shown
 from exporter.config.parsers import duration, size
-from exporter.config.schema import Config, redacted, shown
+from exporter.config.schema import Config
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import WORDS_MAX
 from exporter.runtime.foreign_text import printable

@@ -8,7 +8,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 
-from exporter.config.schema import Config, redacted
+from exporter.config.display import redacted
+from exporter.config.schema import Config
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import FeedHealth
 from exporter.instrument.exposition import Family

@@ -131,7 +131,7 @@ def _config(args: argparse.Namespace) -> Config:
         raise UnusableError(f"cannot read {args.config_file}: {error}") from None
     given = {path: value for path, value in flags.items() if value is not None}
     host = socket.gethostname()
-    return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, learn=add_secrets)
+    return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, on_secrets=add_secrets)
 
 
 def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
