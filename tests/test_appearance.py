@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from exporter.config.schema import Limits
 from exporter.decoding.appearance import around, looks_like
-from exporter.decoding.binary import LOOKED_AT
+from exporter.decoding.binary import EXAMINED_BYTES
 from exporter.decoding.encodings import encoding
 from exporter.decoding.faults import DETAIL_CHARACTERS
 from exporter.decoding.json_decoder import Decoder
@@ -139,13 +139,13 @@ def test_a_text_that_is_not_utf_8_is_told_with_its_encoding_and_place(
 
 FAULTS = [
     (JSON[:-20], "the JSON is cut off", b""),
-    (JSON.replace(b'"korea"', b"None"), "None is no JSON", b"None"),
-    (JSON.replace(b'"korea"', b"undefined"), "undefined is no JSON", b"undefined"),
-    (JSON.replace(b'"korea"', b"nil"), "nil is no JSON", b"nil"),
-    (JSON.replace(b'"korea"', b"N/A"), "N/A is no JSON", b"N/A"),
-    (JSON.replace(b'"korea"', b"True"), "True is no JSON", b"True"),
+    (JSON.replace(b'"korea"', b"None"), "None is not JSON", b"None"),
+    (JSON.replace(b'"korea"', b"undefined"), "undefined is not JSON", b"undefined"),
+    (JSON.replace(b'"korea"', b"nil"), "nil is not JSON", b"nil"),
+    (JSON.replace(b'"korea"', b"N/A"), "N/A is not JSON", b"N/A"),
+    (JSON.replace(b'"korea"', b"True"), "True is not JSON", b"True"),
     (JSON.replace(b"{", b"{NaN:1,", 1), "expected '\"'", b"NaN"),
-    (JSON.replace(b'"region"', b'"a":NaN,"region"').replace(b'"korea"', b"None"), "None is no JSON", b"None"),
+    (JSON.replace(b'"region"', b'"a":NaN,"region"').replace(b'"korea"', b"None"), "None is not JSON", b"None"),
     (JSON.replace(b"korea", b"ko\nrea"), "a control character that is not escaped", b"\nrea"),
     (JSON.replace(b"korea", rb"ko\ud800"), "half of a surrogate pair", rb"\ud800"),
     (JSON.replace(b"korea", rb"ko\ud800\u0041"), "half of a surrogate pair", rb"\ud800"),
@@ -222,4 +222,4 @@ def test_the_excerpt_of_an_error_event_is_about_the_place() -> None:
     value = JSON.replace(b'"data"', b'"fill":"%b","broken":None,"data"' % (b"x" * 100_000))
     told = rejected(value)
     assert b'"broken":None' in around(value, told.position, EXCERPT_BYTES).encode()
-    assert len(value) > LOOKED_AT
+    assert len(value) > EXAMINED_BYTES

@@ -102,6 +102,6 @@ def test_an_error_event_says_what_a_value_looks_like_and_quotes_the_place(deploy
     events = [json.loads(record.value) for record in deployment.cluster.read_all(deployment.errors)]
     told = {event["message"]: event["excerpt"] for event in events if event["reason"] == Reason.INVALID_JSON}
     word, gzip = sorted(told)
-    assert word.startswith(f"None is no JSON at byte {far.index(b'None')}: ")
+    assert word.startswith(f"None is not JSON at byte {far.index(b'None')}: ")
     assert '"region":None}' in told[word]
-    assert gzip.startswith("looks like gzip; no JSON at byte 0: ")
+    assert gzip.startswith("looks like gzip; not JSON at byte 0: ")

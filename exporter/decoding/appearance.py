@@ -1,17 +1,17 @@
-"""What a value that is no JSON looks like, in words, and how a place in it is quoted. Pure."""
+"""Describes what a value that is not JSON looks like, and quotes a place in it. Pure."""
 
 from __future__ import annotations
 
 import re
 
-from exporter.decoding.binary import LOOKED_AT, binary_format
+from exporter.decoding.binary import EXAMINED_BYTES, binary_format
 from exporter.decoding.encodings import UNKNOWN, encoding
 from exporter.decoding.literals import BOM
 from exporter.runtime.foreign_text import masked_part
 
-# So far from what is quoted a secret may begin, or end, of which a part would be quoted.
+# How far from a quoted part a secret may begin or end of which a part would be quoted.
 _MARGIN = 256
-# Of so many bytes the encoding is told.
+# How many bytes are examined for their encoding.
 _ENCODED = 512
 _PLAIN = "plain text"
 _TEXTS = {
@@ -28,9 +28,9 @@ _TEXTS = {
 
 
 def around(value: bytes, position: int, size: int) -> str:
-    """Return `size` bytes about a place as text that is safe anywhere: what is not printable ASCII is escaped.
+    """Return `size` bytes around a place as printable ASCII, with all other bytes escaped and secrets masked.
 
-    Secrets are masked here, where it is known how those go on that are cut.
+    Secrets are masked here, where the bytes beyond the cut are known.
     """
     start = max(0, min(position - size // 2, len(value) - size))
     end = start + size
@@ -45,11 +45,11 @@ def _escaped(value: bytes) -> str:
 
 
 def looks_like(value: bytes, position: int) -> str:
-    """Return what a value looks like that is no JSON at the byte `position`; empty when it looks like JSON."""
+    """Return what a value looks like that is not JSON at the byte `position`; empty when it looks like JSON."""
     value = value.removeprefix(BOM)
     if name := binary_format(value):
         return name
-    text = value[:LOOKED_AT].lstrip()
+    text = value[:EXAMINED_BYTES].lstrip()
     name = next((name for pattern, name in _TEXTS.items() if pattern.match(text)), "blanks only")
     foreign = encoding(_part(value, position))
     if not foreign:
@@ -60,7 +60,7 @@ def looks_like(value: bytes, position: int) -> str:
 
 
 def _part(value: bytes, position: int) -> bytes:
-    """Return what is about a place, from a character that is no part of another: a quote, or what is at the place."""
+    """Return the bytes around a place, from the start of a character: a quote, or the place itself."""
     start = value.rfind(b'"', max(0, position - _ENCODED // 2), position)
     start = position if start < 0 and position > _ENCODED // 2 else max(0, start)
     return value[start : start + _ENCODED]

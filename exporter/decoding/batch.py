@@ -1,4 +1,4 @@
-"""A batch and its rows as values: what a collector sent, as far as the sidecar looks at it."""
+"""A batch and its rows: the part of a collector's record that the sidecar uses."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 
 import msgspec
 
-# Year 9999: beyond it neither ISO 8601 with four digits nor a sensible collector goes.
+# Year 9999, the last with four digits in ISO 8601.
 MAX_TIMESTAMP_MS = 253_402_300_799_999
 
 NO_JSON = msgspec.Raw(b"")
 # Fields of a row beside its symbol and stamp; levels are kept as JSON.
 PRICES = ("last", "high", "low", "price")
 LEVELS = ("asks", "bids", "units")
-# All that a batch may have and need not have; what stands elsewhere is in the last.
+# All optional fields of a batch and its rows; the last stands for a place in no field.
 ELSEWHERE = "other"
 FIELDS = ("batch_size", "timestamp", *PRICES, *LEVELS, ELSEWHERE)
 
 
 class Message(msgspec.Struct, gc=False):
-    """One row of a batch, as far as its kind goes: a ticker has `last`, a trade `price`, an order book its levels.
+    """One row of a batch, with the fields of its kind: a ticker has `last`, a trade `price`, an order book its levels.
 
-    `timestamp` is the exchange's stamp in Unix milliseconds, 0 when the row has none, None when it is null or cannot
-    be read. The levels are JSON as it came, not yet read, and without a byte when the row has none.
+    `timestamp` is the exchange's in Unix milliseconds, 0 when the row has none, None when it is null or cannot be
+    read. The levels are undecoded JSON, empty when the row has none.
     """
 
     symbol: str
@@ -37,7 +37,7 @@ class Message(msgspec.Struct, gc=False):
 
 
 class Batch(msgspec.Struct, gc=False):
-    """A decoded record. `batch_size` is what the collector declared, never what is counted."""
+    """A decoded record. `batch_size` is the number that the collector declared, which may be wrong."""
 
     exchange: str
     region: str
@@ -48,6 +48,6 @@ class Batch(msgspec.Struct, gc=False):
 
 
 class PartialBatch(Batch, gc=False):
-    """A batch without the optional fields that could not be read: how many of each name in `FIELDS`."""
+    """A batch without its unreadable optional fields; `unreadable` counts them by their names in `FIELDS`."""
 
     unreadable: Mapping[str, int] = {}

@@ -1,4 +1,4 @@
-"""What is measured of one batch, once for all analyzers. Pure."""
+"""Statistics of one batch, computed once for all analyzers. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import cast
 from exporter.decoding.batch import MAX_TIMESTAMP_MS, Batch
 from exporter.model import BatchResult
 
-# Year 2000: what lies before it is no Unix time in milliseconds, but one in seconds, or a default.
+# Year 2000: an earlier number is a Unix time in seconds, or a default.
 MIN_TIMESTAMP_MS = 946_684_800_000
 
 
 class BatchStats:
-    """The result of a batch and what is behind it.
+    """The result of a batch and the values behind it.
 
-    `names` has one symbol a message, in order. `stamps` are those of the messages that can be times in Unix
-    milliseconds, oldest first, and `stamp_sum` is their sum; `implausible` counts those that cannot. A message without
-    a stamp, or with 0, is in neither. `books` has the best ask and bid of each order book that was read: the analyzer
-    of quality sets it on its way through the messages.
+    `names` has the symbol of each message, in order. `stamps` are the plausible timestamps of messages in Unix
+    milliseconds, oldest first, and `stamp_sum` is their sum; `implausible` counts the others. A message without a
+    timestamp, or with 0, is in neither. `books` has the best ask and bid of each order book that was read: the analyzer
+    of quality sets it while it reads the messages.
     """
 
     __slots__ = ("books", "implausible", "names", "result", "stamp_sum", "stamps", "symbols")
@@ -39,7 +39,7 @@ class BatchStats:
         try:
             known.sort()
             is_plausible = not known or MIN_TIMESTAMP_MS <= known[0] <= known[-1] <= MAX_TIMESTAMP_MS
-        except TypeError:  # a row said null
+        except TypeError:  # a row has null
             return self._plausible(sorted(stamp for stamp in stamps if stamp is not None))
         return known if is_plausible else self._plausible(known)
 

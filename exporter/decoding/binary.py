@@ -1,6 +1,6 @@
-"""Binary formats, told by how bytes begin or how they are built. Pure.
+"""Recognizes binary formats by their first bytes or their structure. Pure.
 
-At most `LOOKED_AT` bytes are looked at, but for MessagePack, which is read to its end to be sure.
+At most `EXAMINED_BYTES` bytes are read, except of MessagePack, which is read to its end for certainty.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import zlib
 
 import msgspec
 
-LOOKED_AT = 4096
+EXAMINED_BYTES = 4096
 _MARKS = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -30,7 +30,7 @@ _MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-# ASCII in wide characters that no byte order mark announces.
+# ASCII in wide characters without a byte order mark.
 _WIDE = {
     re.compile(rb"(?:[ -~\s]\0\0\0){2}|(?:\0\0\0[ -~\s]){2}"): "UTF-32 without a byte order mark",
     re.compile(rb"(?:[ -~\s]\0){2}|(?:\0[ -~\s]){2}"): "UTF-16 without a byte order mark",
@@ -41,8 +41,8 @@ _PROTOBUF_FIELDS = 64
 
 
 def binary_format(value: bytes) -> str:
-    """Return the name of the format that the bytes have; empty when they look like text."""
-    head = value[:LOOKED_AT]
+    """Return the name of the format of the bytes; empty when they look like text."""
+    head = value[:EXAMINED_BYTES]
     named = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
     named = named or next((name for pattern, name in _WIDE.items() if pattern.match(head)), "")
     is_binary = not _CONTROL_BYTES.isdisjoint(head)
@@ -71,7 +71,7 @@ def _by_structure(value: bytes, head: bytes) -> str:
 
 
 def _is_message_pack(value: bytes) -> bool:
-    """Whether it is one array or map from the first byte to the last."""
+    """Return whether it is one array or map from the first byte to the last."""
     if not (0x80 <= value[0] <= 0x9F or 0xDC <= value[0] <= 0xDF):
         return False
     try:
@@ -83,13 +83,13 @@ def _is_message_pack(value: bytes) -> bool:
 
 def _is_zlib(head: bytes) -> bool:
     try:
-        return len(zlib.decompressobj().decompress(head, LOOKED_AT)) > 0
+        return len(zlib.decompressobj().decompress(head, EXAMINED_BYTES)) > 0
     except zlib.error:
         return False
 
 
 def _is_snappy(head: bytes) -> bool:
-    """Whether a length comes first, and then a literal that begins as JSON does."""
+    """Return whether it is a length followed by a literal that begins like JSON."""
     _, start = _varint(head, 0)
     if not 0 < start < len(head) or head[start] & 3:
         return False
@@ -98,7 +98,7 @@ def _is_snappy(head: bytes) -> bool:
 
 
 def _is_protobuf(head: bytes, length: int) -> bool:
-    """Whether fields follow each other up to the end, one with a length among them."""
+    """Return whether it is a sequence of fields up to the end, one with a length among them."""
     position, has_length = 0, False
     for _ in range(_PROTOBUF_FIELDS):
         if position >= len(head):
@@ -113,7 +113,7 @@ def _is_protobuf(head: bytes, length: int) -> bool:
 
 
 def _field_size(head: bytes, kind: int, position: int) -> tuple[int, int]:
-    """Return how many bytes of a field follow after which position; -1 for a kind that there is not."""
+    """Return the remaining size of a field and the position of its data; size -1 for an unknown kind."""
     if kind in (0, 2):
         number, position = _varint(head, position)
         return (number if kind == 2 else 0), position
@@ -121,7 +121,7 @@ def _field_size(head: bytes, kind: int, position: int) -> tuple[int, int]:
 
 
 def _varint(head: bytes, position: int) -> tuple[int, int]:
-    """Return the number of up to ten groups of seven bits, and where it ends; -1 when it does not."""
+    """Return a number of up to ten groups of seven bits, and the position after it; -1 when it has no end."""
     number = 0
     for index, byte in enumerate(head[max(position, 0) : position + 10]):
         number |= (byte & 127) << (7 * index)

@@ -1,4 +1,4 @@
-"""Numbers with exponents of three digits, such as 5e-310: msgspec takes up to 10 µs for each of them. Pure.
+"""Replaces numbers with exponents of three digits, such as 5e-310, which msgspec decodes in up to 10 µs each. Pure.
 
 A record full of them takes a hundred times as long to decode as an ordinary one; read one by one, with `float`, they
 are the same numbers at a fraction of that. So what is found here decides the way a record is read, never the result.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 
-# Scanning each record whole would cost as much as decoding it; a record full of exponents shows one in any window.
+# Searching each record whole would take as long as decoding it; a record full of exponents has one in any window.
 WINDOW_BYTES = 64
 BYTES_PER_WINDOW = 16 * 1024
-# After a finding: so much that a finding which is missed at first costs nothing on average.
+# Searched whole after a match: enough that the matches missed before cost nothing on average.
 ALERT_BYTES = 64 * 1024**2
 
-# A value, by itself or as text. Nothing is ever tried again (+), so one pass is all.
+# A number, or text with one. Possessive quantifiers (+) exclude backtracking, so that one pass suffices.
 _LONG = re.compile(rb'[:\[,]\s*+("?)-?\d[\d.]*+[eE][-+]?0*+[1-9]\d\d+\1(?=[\s,\]}])')
 _SIMPLIFIED = bytes.maketrans(b"123456789E", b"000000000e")
 _SIGNS = b"+-"
@@ -31,11 +31,11 @@ def _has_hint(text: bytes) -> bool:
 
 
 class Exponents:
-    """Search for long exponents that costs ordinary records next to nothing.
+    """Search for long exponents that takes next to no time for ordinary records.
 
-    One window in `BYTES_PER_WINDOW` is searched, at a place that no record can foresee. Once a number is found, the
-    following `ALERT_BYTES` are searched whole. The caller adds the bytes of each record to `unseen_bytes` and searches
-    it once these are `due_bytes`: a call for each record would cost more than the search.
+    One window in `BYTES_PER_WINDOW` is searched, at a place that a record cannot predict. After a match the following
+    `ALERT_BYTES` are searched whole. The caller adds the bytes of each record to `unseen_bytes` and searches it once
+    these are `due_bytes`: a call for each record would cost more than the search.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Exponents:
         self._seed = 1
 
     def seen(self, value: bytes) -> bool:
-        """Return what `has_long` does, or False when the search has missed them: not for more than a choice by cost."""
+        """Return the result of `has_long`, or False when the search has missed the numbers, which only costs time."""
         if self._alert_bytes <= 0 and not self._is_suspect(value):
             return False
         found = has_long(value)

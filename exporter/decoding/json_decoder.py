@@ -1,6 +1,6 @@
-"""Bytes to batches: the only place that reads what a collector wrote.
+"""Decodes JSON records to batches.
 
-`Decoder.decode` gives a `Batch` or raises `Rejected` with a reason from the closed set, whatever the bytes are.
+`Decoder.decode` returns a `Batch` or raises `Rejected` with one of the reasons of `model`, whatever the bytes are.
 Pure: no clock, no I/O, no log.
 """
 
@@ -24,16 +24,16 @@ from exporter.model import Reason, Rejected
 if TYPE_CHECKING:
     from exporter.config.schema import Limits
 
-# The batch, its `data` and a row: what every batch has.
+# The levels of any batch: the batch, its `data` and a row.
 _USUAL_DEPTH = 3
 _SHOWN_DIGITS = 40
 
 
 class Decoder:
-    """Decodes records under limits; one decoder serves any number of records.
+    """Decoder of records within limits.
 
-    `symbol_field` is the name that rows give their symbol. What is as it should be is read in one go; what is not is
-    read once more, with care: see `exporter.decoding.lenient`.
+    `symbol_field` is the name of the symbol's field in rows. A valid record is decoded in one pass; any other is
+    decoded again by `exporter.decoding.lenient`.
     """
 
     def __init__(self, limits: Limits, symbol_field: str = "target_currency") -> None:
@@ -53,8 +53,8 @@ class Decoder:
             raise Rejected(Reason.TOO_LARGE, f"{len(value)} bytes, at most {limits.record_bytes} are allowed")
         batch = self._read(value)
         rows = self._rows(batch)
-        # Each bracket beyond those that every batch has may open one more level; only then is a closer look due.
-        # bytes.count looks at each byte; replace searches for a bracket as memchr does, which is twice as fast.
+        # Brackets beyond those of any batch may open more levels; only then the depth is measured. bytes.count compares
+        # each byte; replace searches with memchr, which is twice as fast.
         brackets = 2 * len(value) - len(value.replace(b"{", b"")) - len(value.replace(b"[", b""))
         if brackets - rows - 2 + _USUAL_DEPTH > limits.depth and is_deeper_than(value, limits.depth):
             raise Rejected(Reason.TOO_DEEP, f"nested deeper than {limits.depth} levels")
@@ -63,7 +63,7 @@ class Decoder:
     def convert(self, value: object) -> Batch:
         """Return the batch in plain objects, as `json.loads` makes them, or raise `Rejected`.
 
-        Bytes and depth have no limits here: they are a text's. Levels of order books are left out.
+        The limits on bytes and depth do not apply. Levels of order books are ignored.
         """
         try:
             batch = msgspec.convert(value, self._plain)
@@ -84,14 +84,14 @@ class Decoder:
         except UNREADABLE as error:
             if value.startswith(BOM):
                 return self._read(b" " * len(BOM) + value[len(BOM) :])
-            return self._with_care(value, error, is_slow)
+            return self._leniently(value, error, is_slow)
 
-    def _with_care(self, value: bytes, error: Exception, is_slow: bool) -> Batch:
+    def _leniently(self, value: bytes, error: Exception, is_slow: bool) -> Batch:
         if not is_malformed(error):
             try:
                 return self._json.read(value, value, by_token=is_slow)
             except UNREADABLE as found:
-                error = found.with_traceback(None)  # which would keep this frame, and so the record
+                error = found.with_traceback(None)  # the traceback would keep this frame, and so the record
         text, literals = as_json(value) if is_malformed(error) else (value, 0)
         if not literals:
             raise rejection(value, error) from None
@@ -101,7 +101,7 @@ class Decoder:
             raise rejection(value, found) from None
 
     def _rows(self, batch: Batch) -> int:
-        """Return how many messages there are, or raise `Rejected` when those or the stamp break a limit."""
+        """Return the number of messages, or raise `Rejected` when it or the timestamp exceeds a limit."""
         rows, limit = len(batch.data), self._limits.messages
         if rows > limit:
             raise too_many_messages(rows, limit)

@@ -1,8 +1,8 @@
-"""Batches with a field that is not as it should be: it costs its row that field, and the other rows nothing. Pure.
+"""Decodes batches with invalid fields: a row loses its invalid field, and other rows lose nothing. Pure.
 
-All rows are read at once as long as texts that spell numbers are all there is, then with texts and booleans in place of
-numbers, which are looked at one by one. What else may stand there is looked for row by row, and not built. Each of
-these steps is one pass, so the cost is proportional to the length of the record, whatever is in it.
+First all rows are decoded at once with numbers spelled as text, then with texts and booleans in place of numbers, which
+are converted one by one. Rows with any other value are decoded one by one, without building that value. Each step is
+one pass, so the time is proportional to the length of the record, whatever it contains.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from exporter.model import FeedKey, Reason, Rejected
 _SHOWN_BYTES = 40
 _EXPONENT = re.compile(rb"\s*+-?\d[\d.]*+[eE][-+]?\d++\s*+")
 _SCALAR = int | float | str | bool | None
-# How the numbers of a row are read, and which need no reading because JSON has given them already.
+# How the numbers of a row are converted, and the type that needs no conversion.
 _NUMBERS: tuple[tuple[str, Callable[[Any], Any], Any], ...] = (
     ("timestamp", stamp, int),
     *((name, number, float) for name in PRICES),
@@ -34,14 +34,14 @@ _NUMBERS: tuple[tuple[str, Callable[[Any], Any], Any], ...] = (
 
 
 class Decoding(Protocol):
-    """Makes what reads a type from JSON, or from objects."""
+    """A factory of functions that decode a type from JSON, or from objects."""
 
     def __call__(self, kind: Any, *, strict: bool = True) -> Callable[[Any], Any]:
-        """Return a function that reads values of that type, or raises what is in `UNREADABLE`."""
+        """Return a function that decodes values of that type, or raises one of `UNREADABLE`."""
 
 
 class _Found:
-    """The fields that could not be read, by name, and how many of them were a `MARK`."""
+    """The unreadable fields by name, and how many of them were a `MARK`."""
 
     def __init__(self) -> None:
         self.fields: Counter[str] = Counter()
@@ -49,13 +49,13 @@ class _Found:
 
 
 class Lenient:
-    """Reads batches as far as they can be read; at most `messages` rows.
+    """Decoder of batches with invalid fields, of at most `messages` rows.
 
-    `unread` is the type of what is not read yet: JSON, or any object.
+    `unread` is the type of values before they are decoded: JSON, or any object.
     """
 
     def __init__(self, decoding: Decoding, unread: Any, symbol_field: str, messages: int) -> None:
-        levels = () if unread is msgspec.Raw else LEVELS  # kept as JSON, so only JSON gives them
+        levels = () if unread is msgspec.Raw else LEVELS  # kept as JSON, so objects have none
         spelled, loose, tokens = (
             row_type(symbol_field, numbers, levels) for numbers in (FINITE, _of_type(_SCALAR), _of_type(unread))
         )
@@ -69,10 +69,10 @@ class Lenient:
         self._messages = messages
 
     def read(self, value: Any, record: bytes = b"", literals: int = 0, by_token: bool = False) -> Batch:
-        """Return the batch in `value`, or raise `Rejected` or what is in `UNREADABLE`.
+        """Return the batch in `value`, or raise `Rejected` or one of `UNREADABLE`.
 
-        `record` is what a rejection quotes, `literals` the number of `MARK`s that were put into it. `by_token` reads
-        all numbers one by one, with the same result: for records full of numbers that take long otherwise.
+        `record` is the text that a rejection quotes, `literals` the number of `MARK`s in it. `by_token` decodes the
+        numbers one by one, with the same result: faster for records full of long exponents.
         """
         outer = self._outer(value)
         sent = self._sent(outer.timestamp_ms)
@@ -94,14 +94,14 @@ class Lenient:
             raise Rejected(Reason.WRONG_TYPE, f"{expected}, got {_shown(token)} - at `$.timestamp_ms`") from None
 
     def _at_once(self, data: Any, found: _Found) -> list[Message] | None:
-        """Return the rows, None when they have to be looked at one by one."""
+        """Return the rows, None when they have to be decoded one by one."""
         try:
             rows: list[Message] = self._spelled_rows(data)
             return rows
         except UNREADABLE:
             pass
         try:
-            return [_settled(row, found) for row in self._loose_rows(data)]
+            return [_converted(row, found) for row in self._loose_rows(data)]
         except UNREADABLE:
             return None
 
@@ -112,7 +112,7 @@ class Lenient:
         rows = []
         for index, part in enumerate(parts):
             row = None if by_token else self._as_scalars(part)
-            rows.append(_settled(row or self._by_token(part, index, record, found), found))
+            rows.append(_converted(row or self._by_token(part, index, record, found), found))
         return rows
 
     def _as_scalars(self, part: Any) -> Message | None:
@@ -144,7 +144,7 @@ class Lenient:
 
 
 def _quick(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what reads a JSON scalar as `read` does, but numbers with exponents with `float`: see `exponents`."""
+    """Return a function that decodes a JSON scalar as `read` does, but numbers with exponents with `float`."""
 
     def scalar(token: Any) -> Any:
         if not _EXPONENT.fullmatch(token):
@@ -157,11 +157,11 @@ def _quick(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return scalar
 
 
-def _settled(row: Message, found: _Found) -> Message:
-    """Read the numbers of a row in place."""
+def _converted(row: Message, found: _Found) -> Message:
+    """Convert the numbers of a row in place."""
     for name, read, usual in _NUMBERS:
         value = getattr(row, name)
-        # Not so for NaN and Infinity, which objects can be.
+        # `value - value` is not 0 for NaN and Infinity, which objects may have.
         if value is None or (value.__class__ is usual and value - value == 0):
             continue
         try:
@@ -173,19 +173,19 @@ def _settled(row: Message, found: _Found) -> Message:
 
 
 def _of_type(kind: Any) -> list[tuple[str, Any, Any]]:
-    """Return the numbers of a row as fields of that type."""
+    """Return the numeric fields of a row with that type."""
     return [("timestamp", kind, 0), *((name, kind, None) for name in PRICES)]
 
 
 def _outer_type(unread: Any) -> Any:
-    """Return a batch whose rows and numbers are not yet read."""
+    """Return the type of a batch whose rows and numbers are not yet decoded."""
     fields: list[Any] = [(name, str) for name in FeedKey._fields]
     fields += [("timestamp_ms", unread), ("data", unread), ("batch_size", unread, NO_JSON)]
     return msgspec.defstruct("Outer", fields, gc=False)
 
 
 def _place(rows: Iterable[Message], literals: int, found: _Found) -> None:
-    """Name where the literals are that are in no number of a row: in its levels, or elsewhere."""
+    """Count the literals outside the numbers of rows by their fields: in levels, or elsewhere."""
     left = literals - found.marks
     for row in rows if left else ():
         for name in LEVELS:

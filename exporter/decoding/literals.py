@@ -1,4 +1,4 @@
-"""What common writers put into JSON that is none: NaN, Infinity, and a byte order mark before it. Pure."""
+"""Replaces extensions of JSON that common writers use: NaN, Infinity, and a byte order mark. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 
 BOM = b"\xef\xbb\xbf"
-# JSON for a number that no double holds, and so cannot be read wherever it stands.
+# JSON for a number beyond any double, which therefore cannot be decoded in any field.
 MARK = b"1e999"
 
 _LITERAL = rb"[NnIi](?<![\w.+][NnIi])(?:(?<=[Nn])a[Nn]|(?<=[Ii])nf(?:inity)?)(?![\w.+-])"
-# Strings are passed over whole, one without an end to the end. Nothing is ever tried again (+), so one pass is all.
+# Strings are skipped whole, an unterminated one to the end. Possessive quantifiers (+) exclude backtracking.
 _UP_TO_LITERAL = re.compile(
     rb'((?:[^"NnIi]++|"[^"\\]*+(?:\\.?[^"\\]*+)*+(?:"|\Z)|(?!%b)[NnIi])*+)(%b)' % (_LITERAL, _LITERAL), re.DOTALL
 )
@@ -20,13 +20,13 @@ _WORDS = (b"aN", b"an", b"nf")
 def as_json(value: bytes) -> tuple[bytes, int]:
     """Return the text with a `MARK` in place of each literal, and their number.
 
-    What stands inside of strings is text and stays. The cost is proportional to the length, whatever the bytes are.
+    Strings stay unchanged. The time is proportional to the length, whatever the bytes are.
     """
     return _replaced(value, lambda literal: MARK)
 
 
 def blanked(value: bytes) -> bytes:
-    """Return the text with a zero and blanks in place of each literal, so that other places stay what they are."""
+    """Return the text with a zero and blanks in place of each literal, so that all positions stay the same."""
     return _replaced(value, lambda literal: b"0".ljust(len(literal)))[0]
 
 

@@ -1,9 +1,8 @@
-"""Which feed a record names that is no valid batch: a bounded look, taken only at what was rejected. Pure.
+"""Finds the feed that a rejected record names, in bounded time. Pure.
 
-JSON that is whole is read by a decoder, which finds the names wherever they stand among the fields. Of anything else
-(cut off, not quite JSON, nested too deep, too large) only both ends are searched: before the first bracket inside the
-record and behind the last one the fields are its own, and not those of a row. A short list of batches names their feed
-when it is the same in all.
+Complete JSON is decoded, which finds the names anywhere among the fields. Of other records (cut off, not quite JSON,
+nested too deep, too large) only both ends are searched: before the first inner bracket and after the last one the
+fields are those of the batch, not of a row. A short list of batches names their feed when it is the same in all.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
     from exporter.config.schema import Limits
 
 SEARCHED_BYTES = 2048
-# To read a list takes as long as it has members, however small they are.
+# The time to decode a list depends on the number of its members, however small they are.
 LIST_BYTES = 16_384
 
-# All that a decoder may raise over bytes that are no complete JSON text, or that it cannot follow.
+# All errors that a decoder may raise for bytes that are not complete JSON, or nested too deep.
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, MemoryError)
 _OPENING = re.compile(rb"[\s\xef\xbb\xbf]*\{")
 _BRACKET = re.compile(rb"[][{}]")
@@ -43,13 +42,13 @@ _LIST = msgspec.json.Decoder(list[_Named])
 
 
 def named_feed(value: bytes | None, limits: Limits) -> FeedKey | None:
-    """Return the feed that a rejected record names; None when it names none that may be one, or more than one."""
+    """Return the feed that a rejected record names; None when it names no valid one, or more than one."""
     feed = _read(value, limits.record_bytes) if value else None
     return feed if feed is not None and is_feed(feed, limits) else None
 
 
 def is_feed(feed: FeedKey, limits: Limits) -> bool:
-    """Return whether a feed may have this name."""
+    """Return whether the name is valid for a feed."""
     try:
         check_feed(feed, limits.name_length)
     except Rejected:
@@ -63,7 +62,7 @@ def _read(value: bytes, largest: int) -> FeedKey | None:
     is_list = len(value) <= LIST_BYTES and value.lstrip().startswith(b"[")
     try:
         found = _LIST.decode(value) if is_list else [_OBJECT.decode(value)]
-    except msgspec.ValidationError:  # JSON, as far as it was read, in which a name is missing or no text
+    except msgspec.ValidationError:  # JSON, so far, in which a name is missing or not text
         return None
     except _NO_JSON:
         return _searched(value)
@@ -82,7 +81,7 @@ def _searched(value: bytes) -> FeedKey | None:
 
 
 def _own_fields(value: bytes) -> Iterator[bytes]:
-    """Yield the pieces of an object's text, from its beginning and its end, in which its own fields stand."""
+    """Yield the parts of an object's text, at its beginning and its end, that contain its own fields."""
     head, tail = value[:SEARCHED_BYTES], value[-SEARCHED_BYTES:].rstrip()
     if opening := _OPENING.match(head):
         yield _BRACKET.split(head[opening.end() :], maxsplit=1)[0]

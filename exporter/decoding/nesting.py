@@ -1,4 +1,4 @@
-"""How deep a JSON text is nested, told from its brackets alone. Pure."""
+"""Measures how deep a JSON text is nested, by its brackets alone. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _NOT_MARKS = bytes(set(range(256)) - set(b'[]{}"\\'))
 def is_deeper_than(value: bytes, depth: int) -> bool:
     """Return whether the valid JSON text `value` nests arrays and objects deeper than `depth` levels.
 
-    Each bracket is one step up or down; the time does not depend on the depth.
+    Each bracket changes the level by one; the time does not depend on the depth.
     """
     steps = memoryview(_outside_strings(value).translate(_TO_STEPS)).cast("b")
     return max(accumulate(steps), default=0) > depth
 
 
 def _outside_strings(value: bytes) -> bytes:
-    """Return the brackets of a JSON text that stand outside its strings, all of them square."""
+    """Return the brackets of a JSON text outside its strings, all converted to square ones."""
     marks = value.translate(_TO_SQUARE, _NOT_MARKS)
     if b"\\" in marks:  # then some quotes may not end their strings
         marks = value.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_TO_SQUARE, _NOT_MARKS)
-    # First the strings without brackets go; of what is left between quotes, every second piece is a string's.
+    # Remove the strings without brackets; of the rest, every second piece between quotes is part of a string.
     return b"".join(marks.replace(b'""', b"").split(b'"')[::2])

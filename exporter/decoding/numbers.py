@@ -1,4 +1,4 @@
-"""The numbers and times that collectors write, as JSON values to numbers; docs/input.md has the table. Pure."""
+"""Converts the spellings of numbers and times that collectors use; docs/input.md has the table. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import isfinite
 
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)", re.ASCII)
-# Without an offset from UTC a time may be hours off, so it is none.
+# A time without an offset from UTC is not accepted: it may be wrong by hours.
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)", re.ASCII | re.IGNORECASE
 )
@@ -18,23 +18,23 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def number(value: object) -> float | None:
-    """Return the number that a JSON value is or spells, None for null; raise ValueError for anything else.
+    """Return the number of a JSON number or text, None for null; raise ValueError for any other value.
 
-    Infinity, NaN and what is beyond a double are no numbers.
+    Infinity, NaN and numbers beyond a double raise ValueError, too.
     """
     read = exact(value)
     return None if read is None else _finite(read)
 
 
 def stamp(value: object) -> int | float | None:
-    """Return Unix milliseconds as a number or an ISO 8601 time says them, None for null; raise ValueError."""
+    """Return the Unix milliseconds of a number or an ISO 8601 time, None for null; raise ValueError for others."""
     if isinstance(value, str) and _TIME.fullmatch(text := value.strip()):
         return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
     return exact(value)
 
 
 def whole(value: object) -> int:
-    """Return whole Unix milliseconds, as `stamp` reads them; raise ValueError when they are null or a fraction."""
+    """Return whole Unix milliseconds, as `stamp` does; raise ValueError for null and fractions."""
     read = stamp(value)
     if read is None or read != int(read):
         raise ValueError("not a whole number")
@@ -42,7 +42,7 @@ def whole(value: object) -> int:
 
 
 def exact(value: object) -> int | float | None:
-    """Return the number that a JSON value is or spells, as `number` does, but a whole one as an int, however large."""
+    """Return the number of a JSON value, as `number` does, but a whole one as an int of any size."""
     if value is None:
         return None
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Types that msgspec reads batches and rows into, made for a name of the symbol's field. Pure."""
+"""Types of batches and rows for msgspec, made for a configured name of the symbol's field. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from exporter.decoding.batch import NO_JSON, PRICES, Batch, Message
 
 _Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
-# Text and objects can say NaN and Infinity where JSON's numbers cannot; the check costs nothing that can be measured.
+# Text and objects may be NaN and Infinity, unlike JSON's numbers; the check costs nothing measurable.
 FINITE = (("timestamp", int | _Finite | None, 0), *((name, _Finite | None, None) for name in PRICES))
 
 
 def row_type(
     symbol_field: str, fields: Iterable[tuple[str, Any, Any]] = (), left_out: Iterable[str] = ()
 ) -> type[Message]:
-    """Return rows that call their symbol `symbol_field`; some `fields` have another type and default.
+    """Return the type of rows with their symbol in `symbol_field`; `fields` have another type and default.
 
-    What is `left_out` is read from names that no field has.
+    Fields in `left_out` are never decoded: their names in the type are those of no JSON field.
     """
     hidden = [(name, msgspec.Raw, NO_JSON) for name in left_out]
     names = {"symbol": symbol_field} | {name: f"{name} as JSON" for name in left_out}
@@ -31,5 +31,5 @@ def row_type(
 
 
 def batch_type(row: type[Message]) -> type[Batch]:
-    """Return batches of such rows."""
+    """Return the type of batches of such rows."""
     return msgspec.defstruct(Batch.__name__, [("data", list[row])], bases=(Batch,), gc=False)  # type: ignore[return-value, valid-type]
