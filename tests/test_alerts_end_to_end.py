@@ -15,7 +15,7 @@ import pytest
 
 from exporter.runtime.clock import now_ms
 from exporter.tools.simulate.command import SCENARIOS, SUBJECT
-from exporter.tools.simulate.market import Feed, Simulator
+from exporter.tools.simulate.market import SimulatedFeed, Simulator
 from exporter.tools.simulate.simulator import Collectors, create_topics
 from tests.support.alerts import RULE_FILES, Alert, Alerts, all_rules, hastened
 from tests.support.failures import (
@@ -60,8 +60,8 @@ class Simulation(Part):
         return [str(PROGRAM), "simulate", *self._arguments]
 
     def ready(self) -> bool:
-        """See Part: it has said what it plays."""
-        return "All feeds are in order" in self.log
+        """See Part: it has printed what it plays."""
+        return "All feeds are healthy" in self.log
 
 
 def name_of(deployment: Deployment) -> str:
@@ -127,7 +127,7 @@ def test_a_frozen_exchange_fires_its_alert_and_no_other(deployment: Deployment, 
 
 
 @contextmanager
-def collecting(deployment: Deployment, feeds: Sequence[Feed]) -> Iterator[Collectors]:
+def collecting(deployment: Deployment, feeds: Sequence[SimulatedFeed]) -> Iterator[Collectors]:
     """The collectors work within this."""
     kafka = {"bootstrap.servers": deployment.cluster.bootstrap}
     simulator = Simulator(1, feeds, now_ms())
@@ -178,7 +178,7 @@ def test_each_failure_fires_its_alert_and_no_other_until_it_is_over(deployment: 
 # The sidecars and the broker.
 
 
-def well(deployment: Deployment) -> list[Feed]:
+def well(deployment: Deployment) -> list[SimulatedFeed]:
     """Feeds of two topics, of which none fails."""
     return [made(f"{name_of(deployment)}-{region}") for region in ("a", "b") for made in (subject, beside)]
 

@@ -34,7 +34,7 @@ class Scene:
         self.broker = broker
         self.input = topic("ticker-data.korea", partitions=2)
         self.output = topic("events", partitions=3)
-        feeds = [FEEDS[0], replace(FEEDS[1], garbage_ratio=0.3)]
+        feeds = [FEEDS[0], replace(FEEDS[1], invalid_ratio=0.3)]
         records = [
             Record(record.value, record.key, timestamp_ms=record.timestamp_ms + 1, partition=number % 2)
             for number, record in enumerate(Simulator(1, feeds).records(30_000))

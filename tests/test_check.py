@@ -162,12 +162,12 @@ def test_an_expression_that_matches_nothing_is_a_warning() -> None:
     ],
 )
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_an_entry_that_means_nothing_names_what_is_near_it(entry: str, name: str, protocol: str) -> None:
+def test_an_entry_without_topics_names_similar_ones(entry: str, name: str, protocol: str) -> None:
     kafka = KafkaConfig(consumer_properties={"group.protocol": protocol})
     there: dict[str, Topic | Refusal] = {name: Topic(1), "connect-offsets": Topic(1), "__consumer_offsets": Topic(50)}
     there[entry] = UNKNOWN
     found = list(findings.input_topics(Config(kafka=kafka, input=InputConfig(topics=(entry,))), cluster(there)))
-    assert f"near it is {name}" in found[0].text
+    assert f"similar: {name}" in found[0].text
     assert "offsets" not in found[0].text
 
 
@@ -212,9 +212,9 @@ def test_the_default_of_brokers_for_large_messages_fits_our_default_limit() -> N
     assert trouble(findings.input_topics(Config(), cluster({"ticker-data.korea": topic}))) == ""
 
 
-def test_permissions_that_are_not_told_are_not_claimed() -> None:
+def test_unknown_permissions_are_not_claimed() -> None:
     found = findings.input_topics(Config(), cluster({"ticker-data.korea": Topic(1)}))
-    assert any("as far as the cluster tells" in finding.text for finding in found)
+    assert any("as far as the cluster reports" in finding.text for finding in found)
 
 
 def test_output_that_is_in_order_is_ok() -> None:

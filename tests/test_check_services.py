@@ -165,8 +165,8 @@ def test_a_redis_that_answers_is_ok_and_nothing_is_left_in_it(redis_server: Redi
 @pytest.mark.parametrize(
     ("name", "bad", "good", "text", "advice"),
     [
-        ("min-replicas-to-write", 1, 0, "NOREPLICAS Not enough good replicas to write", "mend the server"),
-        ("maxmemory", 1, 0, "OOM command not allowed", "mend the server"),
+        ("min-replicas-to-write", 1, 0, "NOREPLICAS Not enough good replicas to write", "repair the server"),
+        ("maxmemory", 1, 0, "OOM command not allowed", "repair the server"),
         ("replicaof", "127.0.0.1 1", "no one", "READONLY You can't write", "address of the master"),
     ],
 )

@@ -222,7 +222,7 @@ def test_audit_asks_other_machines_as_the_environment_says(
 
 @pytest.mark.parametrize("url", ["http://[/metrics", "http://", "nothing"])
 def test_what_is_no_url_is_a_line_and_no_traceback(url: str) -> None:
-    with pytest.raises(command.UnusableError, match=r"nothing|http"):
+    with pytest.raises(command.AuditError, match=r"nothing|http"):
         command._read_metrics([url], 5)
 
 

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from exporter.kafka.positions import Span
 from exporter.model import FeedKey, Partition
-from exporter.tools.audit.ledger import BatchFacts, Difference, EventTruth, InputTruth, Kind, MetricsTruth, compare
+from exporter.tools.audit.ledger import (
+    BatchFacts,
+    Difference,
+    DifferenceKind,
+    EventTruth,
+    InputTruth,
+    MetricsTruth,
+    compare,
+)
 from exporter.tools.audit.readers import BatchEvent
 
 UPBIT = FeedKey("korea", "upbit", "ticker")
@@ -56,7 +64,7 @@ def right_events(entries: list[Entry]) -> list[BatchEvent]:
     return [BatchEvent(place, offset, found) for place, offset, found in entries if found is not None]
 
 
-def differences(entries: list[Entry], events: list[BatchEvent]) -> list[tuple[Kind, str]]:
+def differences(entries: list[Entry], events: list[BatchEvent]) -> list[tuple[DifferenceKind, str]]:
     """What an audit of batches finds, and where."""
     return [(found.kind, found.where) for found in compare(input_truth(entries), event_truth(events), None)]
 
@@ -80,7 +88,9 @@ def test_removed_event_is_missing(entries: list[Entry], data: st.DataObject) -> 
     events = right_events(entries)
     removed = data.draw(st.sets(st.sampled_from(events))) if events else set()
     left = [event for event in events if event not in removed]
-    assert differences(entries, left) == [(Kind.MISSING, where(event)) for event in events if event in removed]
+    assert differences(entries, left) == [
+        (DifferenceKind.MISSING, where(event)) for event in events if event in removed
+    ]
 
 
 @given(inputs, st.data())
@@ -88,7 +98,7 @@ def test_repeated_event_is_doubled(entries: list[Entry], data: st.DataObject) ->
     """However often it is repeated."""
     events = right_events(entries)
     repeated = data.draw(st.lists(st.sampled_from(events))) if events else []
-    expected = [(Kind.DOUBLED, where(event)) for event in events if event in repeated]
+    expected = [(DifferenceKind.DOUBLED, where(event)) for event in events if event in repeated]
     assert differences(entries, events + repeated) == expected
 
 
@@ -106,7 +116,7 @@ def test_altered_event_is_found(entries: list[Entry], data: st.DataObject) -> No
     }
     new: Any = data.draw(st.sampled_from(others.get(field) or [old - 1, old + 1]))
     events[index] = original._replace(facts=original.facts._replace(**{field: new}))
-    assert differences(entries, events) == [(Kind.ALTERED, where(original))]
+    assert differences(entries, events) == [(DifferenceKind.ALTERED, where(original))]
 
 
 @given(inputs, st.sampled_from(PLACES), st.integers(10, 60), facts)
@@ -117,14 +127,14 @@ def test_event_about_no_batch_is_unexpected(
     events = [*right_events(entries), BatchEvent(place, offset, found)]
     known = {(entry_place, entry_offset) for entry_place, entry_offset, batch in entries if batch is not None}
     if (place, offset) not in known:
-        expected = [] if 41 <= offset < 50 else [(Kind.UNEXPECTED, f"{place}/{offset}")]
+        expected = [] if 41 <= offset < 50 else [(DifferenceKind.UNEXPECTED, f"{place}/{offset}")]
         assert differences(entries, events) == expected
 
 
 def test_event_about_another_topic_is_unexpected() -> None:
     """An event must be about a record of the audited topics."""
     event = BatchEvent(Partition("other", 0), 3, BatchFacts(UPBIT, 1, 1, 1.0, 0))
-    assert differences([], [event]) == [(Kind.UNEXPECTED, "other/0/3")]
+    assert differences([], [event]) == [(DifferenceKind.UNEXPECTED, "other/0/3")]
 
 
 def test_events_about_records_that_are_gone_are_only_counted() -> None:
@@ -140,7 +150,9 @@ def test_difference_names_what_was_altered() -> None:
     events = event_truth([BatchEvent(PLACES[0], 10, right._replace(batch_size=5, timestamp_ms=999))])
     assert list(compare(input_truth([(PLACES[0], 10, right)]), events, None)) == [
         Difference(
-            Kind.ALTERED, "ticker-data.korea/0/10", "batch_size is 5 instead of 4, timestamp_ms is 999 instead of 1000"
+            DifferenceKind.ALTERED,
+            "ticker-data.korea/0/10",
+            "batch_size is 5 instead of 4, timestamp_ms is 999 instead of 1000",
         )
     ]
 
@@ -156,7 +168,9 @@ def test_summaries_may_not_tell_of_more_than_there_is(
     events.summary(UPBIT, batches, messages)
     wrong = [delta for delta in (batches, messages) if delta > 0 or (strict and delta < 0)]
     found = list(compare(truth, events, None, strict_summaries=strict))
-    assert [(difference.kind, difference.where) for difference in found] == [(Kind.SUMMARY, str(UPBIT))] * len(wrong)
+    assert [(difference.kind, difference.where) for difference in found] == [
+        (DifferenceKind.SUMMARY, str(UPBIT))
+    ] * len(wrong)
 
 
 def test_summaries_may_tell_of_batches_outside_the_audit() -> None:
@@ -165,7 +179,7 @@ def test_summaries_may_tell_of_batches_outside_the_audit() -> None:
     events.summary(UPBIT, 1, 7)
     assert list(compare(input_truth([]), events, None, strict_summaries=True)) == []
     events.summary(UPBIT, 0, 1)
-    assert [found.kind for found in compare(input_truth([]), events, None)] == [Kind.SUMMARY]
+    assert [found.kind for found in compare(input_truth([]), events, None)] == [DifferenceKind.SUMMARY]
 
 
 def right_metrics(truth: InputTruth) -> MetricsTruth:
@@ -197,7 +211,7 @@ def test_counter_that_is_off_is_found(entries: list[Entry], name: str, delta: in
     counter: Any = getattr(metrics, name)
     counter[UPBIT if name in ("batches", "messages") else "ticker-data.korea"] += delta
     found = list(compare(truth, None, metrics))
-    assert [difference.kind for difference in found] == [Kind.METRIC]
+    assert [difference.kind for difference in found] == [DifferenceKind.METRIC]
     assert {"batches": "marketdata_batches_total", "messages": "marketdata_messages_total"}.get(
         name, f"marketdata_records_{name}_total".replace("records_records", "records")
     ) == found[0].where.split()[0]
@@ -207,4 +221,6 @@ def test_unreadable_record_among_events_is_a_difference() -> None:
     """With its place and why."""
     events = event_truth([])
     events.unreadable("events/0/1", "no event")
-    assert list(compare(input_truth([]), events, None)) == [Difference(Kind.UNREADABLE, "events/0/1", "no event")]
+    assert list(compare(input_truth([]), events, None)) == [
+        Difference(DifferenceKind.UNREADABLE, "events/0/1", "no event")
+    ]

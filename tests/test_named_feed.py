@@ -29,8 +29,8 @@ def dumped(batch: object) -> bytes:
 
 
 @pytest.mark.parametrize("kind", invalid_records.KINDS, ids=lambda kind: kind.name)
-def test_garbage_names_its_feed_wherever_that_can_be_read(kind: invalid_records.Garbage) -> None:
-    assert named_feed(kind.spoil(dict(BATCH)), Limits()) == (None if kind.name in UNNAMED else KEY)
+def test_garbage_names_its_feed_wherever_that_can_be_read(kind: invalid_records.InvalidMutation) -> None:
+    assert named_feed(kind.apply(dict(BATCH)), Limits()) == (None if kind.name in UNNAMED else KEY)
 
 
 @pytest.mark.parametrize(

@@ -152,12 +152,12 @@ def test_check_says_in_one_finding_that_a_registry_never_comes_to_an_end(talk: T
 @any_talk
 def test_an_audit_gives_up_metrics_that_never_come_to_an_end(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "METRICS_BYTES", 1_000_000)
-    with Peer(talk) as peer, pytest.raises(command.UnusableError, match=f"^http://me:<secret>@{peer.place}/m: ."):
+    with Peer(talk) as peer, pytest.raises(command.AuditError, match=f"^http://me:<secret>@{peer.place}/m: ."):
         command._read_metrics([f"http://me:sesame@{peer.place}/m"], 0.5)
 
 
 @pytest.mark.parametrize("status", ["302 Found", "204 No Content", "500 Oops"])
 def test_an_audit_takes_only_a_page_for_metrics(status: str) -> None:
     answer = http(status, b"", "Location: http://elsewhere/", "Content-Length: 0")
-    with Peer(saying(answer)) as peer, pytest.raises(command.UnusableError, match=f"the answer is {status}, see http"):
+    with Peer(saying(answer)) as peer, pytest.raises(command.AuditError, match=f"the answer is {status}, see http"):
         command._read_metrics([peer.url], 5)

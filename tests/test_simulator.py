@@ -14,18 +14,18 @@ from exporter.model import FeedKey, Reason, Rejected
 from exporter.runtime.clock import now_ms
 from exporter.tools.audit.readers import InputReader
 from exporter.tools.demo.embedded import EmbeddedBroker
-from exporter.tools.simulate.invalid_records import KINDS, Garbage
-from exporter.tools.simulate.market import FEEDS, Feed, FeedTruth, SimulatedRecord, Simulator
+from exporter.tools.simulate.invalid_records import KINDS, InvalidMutation
+from exporter.tools.simulate.market import FEEDS, FeedTruth, SimulatedFeed, SimulatedRecord, Simulator
 from exporter.tools.simulate.prices import symbol_names
 from exporter.tools.simulate.simulator import Collectors, faster
 from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
 
 START_MS = 1_760_000_000_000
-TICKER = Feed(FeedKey("korea", "upbit", "ticker"), "KRW-{}")
+TICKER = SimulatedFeed(FeedKey("korea", "upbit", "ticker"), "KRW-{}")
 
 feeds = st.builds(
-    Feed,
+    SimulatedFeed,
     key=st.builds(
         FeedKey,
         st.sampled_from(("korea", "asia")),
@@ -37,13 +37,13 @@ feeds = st.builds(
     interval_ms=st.floats(200, 2000),
     silent_after_ms=st.sampled_from((float("inf"), 2000.0)),
     frozen_after_ms=st.sampled_from((float("inf"), 2000.0)),
-    garbage_ratio=st.sampled_from((0.0, 0.3)),
+    invalid_ratio=st.sampled_from((0.0, 0.3)),
     wrong_size_ratio=st.sampled_from((0.0, 0.3)),
 )
 markets = st.tuples(st.integers(0, 1000), st.lists(feeds, min_size=1, max_size=4, unique_by=lambda feed: feed.key))
 
 
-def run(seed: int, profiles: list[Feed], until_ms: int = 5000) -> tuple[Simulator, list[SimulatedRecord]]:
+def run(seed: int, profiles: list[SimulatedFeed], until_ms: int = 5000) -> tuple[Simulator, list[SimulatedRecord]]:
     """A simulator and what it made from START_MS on."""
     simulator = Simulator(seed, profiles, START_MS)
     return simulator, list(simulator.records(START_MS + until_ms))
@@ -55,7 +55,7 @@ def batches(records: list[SimulatedRecord]) -> list[dict[str, Any]]:
 
 
 @given(markets, st.lists(st.integers(0, 5000), max_size=5))
-def test_same_seed_makes_same_stream_in_any_steps(market: tuple[int, list[Feed]], steps: list[int]) -> None:
+def test_same_seed_makes_same_stream_in_any_steps(market: tuple[int, list[SimulatedFeed]], steps: list[int]) -> None:
     """Asking for the time in steps or at once makes no difference."""
     simulator = Simulator(*market, START_MS)
     stepped = [record for step in [*sorted(steps), 5000] for record in simulator.records(START_MS + step)]
@@ -79,7 +79,7 @@ def test_feeds_do_not_depend_on_each_other() -> None:
 
 
 @given(markets)
-def test_truth_is_what_an_independent_reader_counts(market: tuple[int, list[Feed]]) -> None:
+def test_truth_is_what_an_independent_reader_counts(market: tuple[int, list[SimulatedFeed]]) -> None:
     """Batches, messages, symbols, efficiency, wrong sizes, repetitions and garbage, counted again from the bytes."""
     simulator, records = run(*market)
     judge = InputReader(Config())
@@ -107,7 +107,7 @@ def test_truth_is_what_an_independent_reader_counts(market: tuple[int, list[Feed
 
 
 @given(markets)
-def test_records_come_in_order_of_time(market: tuple[int, list[Feed]]) -> None:
+def test_records_come_in_order_of_time(market: tuple[int, list[SimulatedFeed]]) -> None:
     """Over all feeds, and not later than asked for."""
     stamps = [record.timestamp_ms for record in run(*market)[1]]
     assert stamps == sorted(stamps)
@@ -118,7 +118,7 @@ def test_records_come_in_order_of_time(market: tuple[int, list[Feed]]) -> None:
 def test_rows_are_stamped_in_order_between_batches(seed: int, request_type: str) -> None:
     """A row is not older than the batch before its own, and not newer than its own."""
     previous = START_MS
-    for batch in batches(run(seed, [Feed(FeedKey("asia", "okx", request_type))])[1]):
+    for batch in batches(run(seed, [SimulatedFeed(FeedKey("asia", "okx", request_type))])[1]):
         stamps = [row["timestamp"] for row in batch["data"]]
         assert stamps == sorted(stamps)
         assert previous <= stamps[0]
@@ -147,7 +147,7 @@ def test_batches_have_realistic_sizes() -> None:
 
 def test_order_books_have_bids_below_asks() -> None:
     """Both sides start at the best price."""
-    for batch in batches(run(1, [Feed(FeedKey("korea", "upbit", "orderbook"))])[1]):
+    for batch in batches(run(1, [SimulatedFeed(FeedKey("korea", "upbit", "orderbook"))])[1]):
         for row in batch["data"]:
             bids, asks = ([price for price, _ in row[side]] for side in ("bids", "asks"))
             assert bids == sorted(bids, reverse=True)
@@ -157,7 +157,7 @@ def test_order_books_have_bids_below_asks() -> None:
 
 def test_trades_have_price_size_and_side() -> None:
     """As exchanges send them."""
-    for batch in batches(run(1, [Feed(FeedKey("asia", "okx", "trade"))])[1]):
+    for batch in batches(run(1, [SimulatedFeed(FeedKey("asia", "okx", "trade"))])[1]):
         assert all(row["price"] > 0 and row["size"] > 0 and row["side"] in ("buy", "sell") for row in batch["data"])
 
 
@@ -181,11 +181,11 @@ def test_frozen_feed_sends_on_but_rows_stand_still() -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: str(feed.key))
-def test_garbage_is_rejected_for_the_reason_it_names(kind: Garbage, feed: Feed) -> None:
+def test_garbage_is_rejected_for_the_reason_it_names(kind: InvalidMutation, feed: SimulatedFeed) -> None:
     """Whatever batch it was made of."""
-    for batch in batches(run(1, [replace(feed, garbage_ratio=0.0)], until_ms=2000)[1]):
+    for batch in batches(run(1, [replace(feed, invalid_ratio=0.0)], until_ms=2000)[1]):
         with pytest.raises(Rejected) as rejected:
-            InputReader(Config()).facts(kind.spoil(batch))
+            InputReader(Config()).facts(kind.apply(batch))
         assert rejected.value.reason == kind.reason
 
 

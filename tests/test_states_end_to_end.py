@@ -11,7 +11,7 @@ import pytest
 
 from exporter.model import FeedKey
 from exporter.runtime.clock import now_ms
-from exporter.tools.simulate.market import Feed, Simulator
+from exporter.tools.simulate.market import SimulatedFeed, Simulator
 from exporter.tools.simulate.simulator import Collectors
 from tests.support.sidecar import Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
@@ -26,15 +26,15 @@ HEALTHY, BESIDE, DEAD, FROZEN, PLANNED = "upbit", "bithumb", "okx", "gopax", "co
 CHANGED, NEVER_VALID = "korbit", "probit"
 
 
-def collector(deployment: Deployment, exchange: str) -> Feed:
+def collector(deployment: Deployment, exchange: str) -> SimulatedFeed:
     """One that writes ten small batches a second to the input."""
     region = deployment.topic.removeprefix("ticker-data.")
     key = FeedKey(region, exchange, "ticker")
-    return Feed(key, symbols=5, batch_messages=(5, 9), interval_ms=100)
+    return SimulatedFeed(key, symbols=5, batch_messages=(5, 9), interval_ms=100)
 
 
 @contextmanager
-def collecting(deployment: Deployment, *feeds: Feed) -> Iterator[Collectors]:
+def collecting(deployment: Deployment, *feeds: SimulatedFeed) -> Iterator[Collectors]:
     """The collectors work within this."""
     simulator = Simulator(1, feeds, now_ms())
     collectors = Collectors(simulator, {"bootstrap.servers": deployment.cluster.bootstrap})
@@ -116,7 +116,7 @@ def _assert_replay_left_no_trace(scrape: Scrape) -> None:
 def test_a_collector_that_changes_its_format_is_told_from_one_that_stops(deployment: Deployment) -> None:
     """By state, page, readiness and log; so is one of which nothing was ever valid."""
     dead = replace(collector(deployment, DEAD), silent_after_ms=3000)
-    never = replace(collector(deployment, NEVER_VALID), garbage_ratio=1.0, garbage_kind="timestamp_is_text")
+    never = replace(collector(deployment, NEVER_VALID), invalid_ratio=1.0, invalid_kind="timestamp_is_text")
     sidecar = watcher(deployment, feeds__expected=[str(never.key)]).start()
     wanted = {HEALTHY: "ok", DEAD: "silent", CHANGED: "rejected", NEVER_VALID: "rejected"}
     with collecting(deployment, collector(deployment, HEALTHY), dead, changing(deployment), never):
@@ -124,10 +124,10 @@ def test_a_collector_that_changes_its_format_is_told_from_one_that_stops(deploym
         _assert_rejections_are_told(sidecar, deployment.topic)
 
 
-def changing(deployment: Deployment) -> Feed:
+def changing(deployment: Deployment) -> SimulatedFeed:
     """A collector that leaves out a field from the third second on."""
     feed = collector(deployment, CHANGED)
-    return replace(feed, then=((3000, replace(feed, garbage_ratio=1.0, garbage_kind="no_data")),))
+    return replace(feed, then=((3000, replace(feed, invalid_ratio=1.0, invalid_kind="no_data")),))
 
 
 def _assert_rejections_are_told(sidecar: Sidecar, topic: str) -> None:

@@ -1,1 +1,1 @@
-"""Programs beside the sidecar, each of its own: none of them is needed to run it."""
+"""Commands beside `run`. The sidecar needs none of them."""

@@ -1,4 +1,4 @@
-"""Run the sidecar until a signal stops it."""
+"""The command `run`: run the sidecar until a signal stops it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from exporter.runtime import logs, signals, tuning
 from exporter.runtime.threads import ThreadDied, described
 from exporter.runtime.watchdog import Watchdog
 
-# Clients have 20 of them to say goodbye; a supervisor usually waits 30 before it kills.
+# Closing the clients takes up to 20 s; supervisors usually kill after 30 s.
 STOP_SECONDS = 25.0
 
 log = logs.logger("run")
 
 
 def main(config: Config, *, until_caught_up: bool = False) -> int:
-    """Run until a signal stops it, and end the process: with 0 after a clean stop, with 1 after any other."""
+    """Run until a signal stops the sidecar, then end the process: with 0 after a clean stop, otherwise with 1."""
     logs.configure(config.log.level, config.log.format)
     logs.warn_of_flags(exposed(sys.argv))
     app = App(config, until_caught_up=until_caught_up)
@@ -39,12 +39,12 @@ def main(config: Config, *, until_caught_up: bool = False) -> int:
     signals.take().stop_by(stop)
     clean = _run(app)
     logs.flush()
-    # The end of the interpreter would wait for clients, and for answers, that hang.
+    # The interpreter would wait at its end for clients and requests that hang.
     os._exit(0 if clean else 1)
 
 
 def _run(app: App) -> bool:
-    """Return whether the sidecar ended as it should."""
+    """Return whether the sidecar stopped cleanly."""
     try:
         return app.run()
     except (KafkaException, OSError) as error:
@@ -52,6 +52,6 @@ def _run(app: App) -> bool:
     except ThreadDied as error:
         logs.write_text(f"marketdata-exporter: {error}")
     except Exception as error:
-        log.critical("the sidecar ends of an error of its own", exc_info=True)
-        logs.write_text(f"marketdata-exporter: an error of its own: {described(error)}")
+        log.critical("internal error, the sidecar stops", exc_info=True)
+        logs.write_text(f"marketdata-exporter: internal error: {described(error)}")
     return False

@@ -78,7 +78,7 @@ class Collector:
             "data": self._rows[: self.symbols],
         }
         is_garbage = self.garbage and self._random.random() < self.garbage_ratio
-        value = GARBAGE[self.garbage].spoil(batch) if is_garbage else orjson.dumps(batch)
+        value = GARBAGE[self.garbage].apply(batch) if is_garbage else orjson.dumps(batch)
         return Written(event_time_ms if self.stamps_records else at_ms, value)
 
     def _trade(self, now_ms: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from exporter.model import FeedKey
 from exporter.tools.simulate.command import SCENARIOS, SUBJECT
-from exporter.tools.simulate.market import Feed
+from exporter.tools.simulate.market import SimulatedFeed
 from tests.support.alerts import Alert
 
 # In seconds: what fails first, then all feeds at once, then some symbols. These are judged once a feed has been known
@@ -18,39 +18,39 @@ PARTIAL_BEGIN, PARTIAL_END = 340, 430
 FAILING = sorted(SCENARIOS.keys() - {"partial"})
 
 
-def subject(region: str) -> Feed:
+def subject(region: str) -> SimulatedFeed:
     """The feed that fails."""
     return replace(SUBJECT, key=FeedKey(region, "subject", "ticker"))
 
 
-def beside(region: str) -> Feed:
+def beside(region: str) -> SimulatedFeed:
     """A feed that does not."""
     return replace(SUBJECT, key=FeedKey(region, "beside", "ticker"))
 
 
-def silent(feed: Feed) -> Feed:
+def silent(feed: SimulatedFeed) -> SimulatedFeed:
     """What sends nothing."""
     return replace(feed, silent_after_ms=0)
 
 
-def healthy(feed: Feed) -> Feed:
+def healthy(feed: SimulatedFeed) -> SimulatedFeed:
     """What the feed is like when nothing is wrong."""
     return replace(feed, then=())
 
 
-def changing(feed: Feed, *changes: tuple[float, Feed]) -> Feed:
+def changing(feed: SimulatedFeed, *changes: tuple[float, SimulatedFeed]) -> SimulatedFeed:
     """The feed, with more changes of its habits, each after so many seconds."""
     then = (*feed.then, *((seconds * 1000, habits) for seconds, habits in changes))
     return replace(feed, then=tuple(sorted(then, key=lambda change: change[0])))
 
 
-def played(scenario: str, feed: Feed, begin: float, end: float) -> list[Feed]:
+def played(scenario: str, feed: SimulatedFeed, begin: float, end: float) -> list[SimulatedFeed]:
     """The feed, or several in its name, that fail as the scenario says, and recover."""
     failing = SCENARIOS[scenario].play(feed, begin * 1000, end * 1000)
     return [changing(each, (end, healthy(each))) for each in failing]
 
 
-def market(name: str) -> list[Feed]:
+def market(name: str) -> list[SimulatedFeed]:
     """All feeds: those of every scenario, a topic that falls silent, and a collector that comes late."""
     feeds = [beside(f"{name}-{region}") for region in (*SCENARIOS, "missing")]
     for scenario in FAILING:

@@ -1,7 +1,7 @@
-"""Compare the input topics, the event topic and /metrics.
+"""The command `audit`: compare the input topics, the event topic and /metrics.
 
-Reads what lies in the topics when it starts, and changes nothing. Each accepted record must have exactly one batch
-event that says what the record says; summaries may not tell of more batches than there are.
+Reads the records in the topics at its start, and changes nothing. Each accepted record must have exactly one batch
+event with the same numbers; summaries may not count more batches than there are.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
 from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaException
@@ -30,11 +28,10 @@ from exporter.kafka.connection_errors import error_text
 from exporter.kafka.positions import Span
 from exporter.kafka.properties import mistakes
 from exporter.kafka.reader import TopicReader
-from exporter.model import FeedKey, Partition, Rejected
+from exporter.model import Partition, Rejected
 from exporter.runtime.foreign_text import add_secrets, printable
 from exporter.source.messages import from_headers
-from exporter.tools.audit.endings import Endings
-from exporter.tools.audit.ledger import Difference, EventTruth, InputTruth, Kind, MetricsTruth, compare
+from exporter.tools.audit.ledger import EventTruth, InputTruth, MetricsTruth, compare
 from exporter.tools.audit.readers import (
     BatchEvent,
     EventReader,
@@ -43,34 +40,24 @@ from exporter.tools.audit.readers import (
     UnreadableError,
     add_metrics,
 )
+from exporter.tools.audit.rejected_tails import RejectedTails
+from exporter.tools.audit.report import AuditResult, as_json, as_text
 from exporter.tools.healthcheck import is_local
 
 ERROR_MAX = 500
 _DESCRIPTION = """Compare the input topics, the event topic and /metrics; exit 0 when they agree, 1 when they differ,
-2 when that could not be found out. Nothing is written or committed. Records that a sidecar has not read yet count as
-missing: audit when it has caught up or stopped, or limit the audit to what its group has committed (--group). The
-limits on the number of feeds and symbols depend on the history of a process and are not judged: what was rejected for
-them counts as missing. Takes about 100 bytes of memory a batch."""
+2 when the audit fails. Nothing is written or committed. Records that a sidecar has not read yet count as missing:
+audit when it has caught up or stopped, or limit the audit to the offsets that its group has committed (--group). The
+limits on the number of feeds and symbols depend on the history of a process and are not checked: records rejected for
+them count as missing. Needs about 100 bytes of memory a batch."""
 
 _ACCEPT = {"Accept": "text/plain;version=0.0.4"}
 # Some 15 KB a feed: twice what 10,000 feeds have.
 METRICS_BYTES = 300_000_000
 
 
-class UnusableError(Exception):
-    """The audit cannot be made; the text tells why."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditResult:
-    """What the sides say, how many differences of each kind there are, and the first of them."""
-
-    inputs: InputTruth
-    endings: Endings
-    events: EventTruth | None
-    metrics: MetricsTruth | None
-    counts: Counter[Kind]
-    first: list[Difference]
+class AuditError(Exception):
+    """The audit cannot be made, for the reason in the text."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bootstrap-servers", metavar="LIST", help="brokers, in place of the configuration's")
     add("--topic", action="append", metavar="NAME", help="input topic, or ^regex; in place of the configuration's")
     add("--event-topic", metavar="NAME", help="in place of the configuration's")
-    add("--group", metavar="NAME", help="audit only what this group has committed")
+    add("--group", metavar="NAME", help="audit only records before the committed offsets of this group")
     add("--since", type=_timestamp_ms, metavar="TIME", help="first record: ISO 8601 (UTC) or Unix milliseconds")
     add(
         "--from-offset",
@@ -97,26 +84,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="URL",
         help="a /metrics to compare, once for each replica; their sum equals the input only when these processes, and "
-        "no others, have read all of the audited records and nothing else",
+        "no others, have read exactly the audited records",
     )
-    add("--strict-summaries", action="store_true", help="summaries must tell of all batches: after a clean stop")
+    add("--strict-summaries", action="store_true", help="summaries must count all batches: after a clean stop")
     add("--max-differences", type=int, default=20, metavar="N", help="how many to print (default: %(default)s)")
     add("--timeout", type=float, default=30.0, metavar="SECONDS", help="for each answer (default: %(default)s)")
     add("--json", action="store_true", help="print JSON")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Make the audit, print its outcome, and return the exit code."""
+    """Make the audit, print its result, and return the exit code."""
     try:
-        outcome = _audit(args, _config(args))
-    except (UnusableError, ConfigError) as error:
+        result = _audit(args, _config(args))
+    except (AuditError, ConfigError) as error:
         print(f"audit: {error}", file=sys.stderr)
         return 2
     except KafkaException as error:
         print(f"audit: Kafka: {error_text(error)}", file=sys.stderr)
         return 2
-    print(json.dumps(as_json(outcome), indent=1) if args.json else as_text(outcome))
-    return 1 if outcome.counts else 0
+    print(json.dumps(as_json(result), indent=1) if args.json else as_text(result))
+    return 1 if result.counts else 0
 
 
 def _config(args: argparse.Namespace) -> Config:
@@ -128,7 +115,7 @@ def _config(args: argparse.Namespace) -> Config:
     try:
         text = read_text(args.config_file) if args.config_file else None
     except (OSError, UnicodeDecodeError) as error:
-        raise UnusableError(f"cannot read {args.config_file}: {error}") from None
+        raise AuditError(f"cannot read {args.config_file}: {error}") from None
     given = {path: value for path, value in flags.items() if value is not None}
     host = socket.gethostname()
     return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, on_secrets=add_secrets)
@@ -143,21 +130,21 @@ def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
     has_events = config.output.enabled and config.output.batch_events
     with TopicReader(kafka, args.group or config.input.group, args.timeout) as reader:
         spans, event_spans = _spans(reader, args, config, has_events)
-        inputs, endings = _read_inputs(reader, InputReader(config), spans)
+        inputs, tails = _read_inputs(reader, InputReader(config), spans)
         inputs.gaps = reader.gaps.copy()
         events = _read_events(reader, event_spans, spans) if has_events else None
     metrics = _read_metrics(args.metrics, args.timeout) if args.metrics else None
     differences = compare(inputs, events, metrics, args.strict_summaries)
     first = list(islice(differences, max(args.max_differences, 0)))
     counts = Counter(difference.kind for difference in first) + Counter(difference.kind for difference in differences)
-    return AuditResult(inputs, endings, events, metrics, counts, first)
+    return AuditResult(inputs, tails, events, metrics, counts, first)
 
 
 Spans = Mapping[Partition, Span]
 
 
 def _spans(reader: TopicReader, args: argparse.Namespace, config: Config, has_events: bool) -> tuple[Spans, Spans]:
-    """Fix what is audited: the input first and then the events, so that no event of the input is left out."""
+    """Return the spans to audit: of the input first and then of the events, so that no event of the input is missed."""
     partitions = _existing(reader, config.input.topics)
     first, ends = reader.first(partitions), reader.stable(partitions)
     starts = first if args.since is None else ends | reader.since(partitions, args.since)
@@ -181,28 +168,28 @@ def _whole(reader: TopicReader, partitions: Sequence[Partition]) -> Spans:
 def _existing(reader: TopicReader, entries: Sequence[str]) -> list[Partition]:
     partitions = reader.partitions(Subscription(entries))
     if not partitions:
-        raise UnusableError(f"there is no topic {' or '.join(entries)}")
+        raise AuditError(f"there is no topic {' or '.join(entries)}")
     return partitions
 
 
-def _read_inputs(reader: TopicReader, judge: InputReader, spans: Spans) -> tuple[InputTruth, Endings]:
-    truth, endings = InputTruth(spans), Endings()
+def _read_inputs(reader: TopicReader, inputs: InputReader, spans: Spans) -> tuple[InputTruth, RejectedTails]:
+    truth, tails = InputTruth(spans), RejectedTails()
     for message in reader.read(spans):
         place = Partition(message.topic() or "", message.partition() or 0)
         _, is_event = from_headers(message)
         try:
-            facts = None if is_event else judge.facts(message.value())
+            facts = None if is_event else inputs.facts(message.value())
         except Rejected as rejected:
             truth.reject(place)
-            endings.reject(rejected, place, message.offset() or 0)
+            tails.reject(rejected, place, message.offset() or 0)
             continue
         if not is_event:
-            endings.accept(place)
+            tails.accept(place)
         if facts is None:
             truth.filter(place)
         else:
             truth.accept(place, message.offset() or 0, facts)
-    return truth, endings
+    return truth, tails
 
 
 def _read_events(reader: TopicReader, event_spans: Spans, spans: Spans) -> EventTruth:
@@ -227,99 +214,28 @@ def _read_metrics(urls: Iterable[str], timeout_seconds: float) -> MetricsTruth:
         add_secrets(secrets_in(url, "url"))
         try:
             add_metrics(_page(url, timeout_seconds), truth)
-        # Those of requests are OSErrors.
+        # RequestException is an OSError.
         except (OSError, ValueError, UnreadableError) as error:
-            raise UnusableError(printable(f"{shown_text(url)}: {error}", ERROR_MAX)) from None
+            raise AuditError(printable(f"{shown_text(url)}: {error}", ERROR_MAX)) from None
     return truth
 
 
 def _page(url: str, timeout_seconds: float) -> str:
-    """Return the text of a page of metrics; an answer that is none is `UnreadableError`."""
+    """Return the text of a page of metrics; raise `UnreadableError` for another response."""
     from exporter.runtime.http_client import fetch
 
-    # No proxy leads back to this machine, and what .netrc holds is for others.
-    is_far = not is_local(urlsplit(url).hostname or "")
-    answer = fetch("GET", url, seconds=timeout_seconds, size=METRICS_BYTES, headers=_ACCEPT, trust_env=is_far)
+    # To this machine no proxy and no password of .netrc is used.
+    is_remote = not is_local(urlsplit(url).hostname or "")
+    answer = fetch("GET", url, seconds=timeout_seconds, size=METRICS_BYTES, headers=_ACCEPT, trust_env=is_remote)
     if answer.status != 200:
         place = answer.headers.get("Location")
         detour = f", see {place}" if place else ""
-        raise UnreadableError(f"the answer is {answer.status} {answer.reason}{detour}")
+        raise UnreadableError(f"the response is {answer.status} {answer.reason}{detour}")
     return answer.body.decode()
 
 
-def as_json(outcome: AuditResult) -> dict[str, Any]:
-    """Return the outcome for machines."""
-    inputs, events = outcome.inputs, outcome.events
-    outside = events.outside if events is not None else {}
-    return {
-        "agree": not outcome.counts,
-        "feeds": {str(feed): _row(outcome, feed) for feed in _feeds(outcome)},
-        "records": dict(sorted(inputs.records.items())),
-        "rejected": dict(sorted(inputs.rejected.items())),
-        "rejected_at_the_end": {str(place): run.total for place, run in outcome.endings.all_rejected()},
-        "filtered": inputs.filtered,
-        "unreadable": {f"{partition}/{gap.first}": gap.end - gap.first for partition, gap in inputs.gaps},
-        "events_outside": sum(tally.batches for tally in outside.values()),
-        "differences": {kind.value: count for kind, count in sorted(outcome.counts.items())},
-        "first_differences": [difference._asdict() for difference in outcome.first],
-    }
-
-
-def _feeds(outcome: AuditResult) -> list[FeedKey]:
-    feeds = set(outcome.inputs.feeds)
-    if outcome.events is not None:
-        feeds |= outcome.events.feeds.keys() | outcome.events.summaries.keys()
-    if outcome.metrics is not None:
-        feeds |= outcome.metrics.batches.keys() | outcome.metrics.messages.keys()
-    return sorted(feeds)
-
-
-def _row(outcome: AuditResult, feed: FeedKey) -> dict[str, int]:
-    """Return what each side that was asked says of one feed."""
-    there = outcome.inputs.feeds[feed]
-    row = {"batches": there.batches, "messages": there.messages}
-    if outcome.events is not None:
-        row["batch_events"] = outcome.events.feeds[feed].batches
-        row["in_summaries"] = outcome.events.summaries[feed].batches
-    if outcome.metrics is not None:
-        row["in_metrics"] = outcome.metrics.batches[feed]
-    return row
-
-
-def as_text(outcome: AuditResult) -> str:
-    """Return the outcome for people: a table of the feeds, totals, and the first differences."""
-    document = as_json(outcome)
-    lines = _table(document["feeds"])
-    lines.append(
-        f"{sum(document['records'].values())} records, {sum(document['rejected'].values())} of them rejected, "
-        f"{document['filtered']} filtered; {document['events_outside']} events about records outside the audit"
-    )
-    lines += [
-        f"the last {run.total} records of {place} are all rejected: {run}"
-        for place, run in islice(outcome.endings.all_rejected(), 20)
-    ]
-    lines += [f"{count} records cannot be read from {where} on" for where, count in document["unreadable"].items()]
-    if not outcome.counts:
-        return "\n".join([*lines, "they agree"])
-    counts = ", ".join(f"{count} {kind}" for kind, count in document["differences"].items())
-    lines.append(f"they differ: {counts}")
-    lines += [f"{kind} {where}: {detail}" for kind, where, detail in outcome.first]
-    left = outcome.counts.total() - len(outcome.first)
-    return "\n".join([*lines, f"and {left} more"] if left else lines)
-
-
-def _table(rows: Mapping[str, Mapping[str, int]]) -> list[str]:
-    if not rows:
-        return ["no feeds"]
-    width = max(len(feed) for feed in rows)
-    columns = list(next(iter(rows.values())))
-    lines = ["feed".ljust(width) + "".join(f"  {column:>12}" for column in columns)]
-    lines += [feed.ljust(width) + "".join(f"  {value:>12}" for value in row.values()) for feed, row in rows.items()]
-    return lines
-
-
 def _timestamp_ms(text: str) -> int:
-    """Read Unix milliseconds or ISO 8601; without an offset it is UTC."""
+    """Return Unix milliseconds of such a number or of an ISO 8601 time, in UTC without an offset."""
     if text.isdecimal():
         return int(text)
     moment = datetime.fromisoformat(text)
@@ -327,6 +243,6 @@ def _timestamp_ms(text: str) -> int:
 
 
 def _place(text: str) -> tuple[Partition, int]:
-    """Read topic/partition/offset."""
+    """Return partition and offset of topic/partition/offset."""
     topic, partition, offset = text.rsplit("/", 2)
     return Partition(topic, int(partition)), int(offset)

@@ -1,7 +1,7 @@
-"""What each side of an audit says, and the differences between them. Pure.
+"""The sides of an audit and the differences between them. Pure.
 
-The input topics say what should be; the events and the metrics say what the sidecar made of it. A batch takes about
-50 bytes on each side.
+The input topics are the expected side; the events and the metrics are compared with it. A batch takes about 50 bytes
+on each side.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Key = TypeVar("_Key", str, FeedKey)
 
 
 class BatchFacts(NamedTuple):
-    """What is said of one batch; `timestamp_ms` is the batch's own, Unix."""
+    """The numbers of one batch; `timestamp_ms` is the time of the batch in Unix milliseconds."""
 
     feed: FeedKey
     batch_size: int
@@ -33,8 +33,8 @@ class BatchFacts(NamedTuple):
     timestamp_ms: int
 
 
-class Kind(StrEnum):
-    """What can differ; a closed set."""
+class DifferenceKind(StrEnum):
+    """Kinds of differences."""
 
     MISSING = "missing"
     DOUBLED = "doubled"
@@ -46,9 +46,9 @@ class Kind(StrEnum):
 
 
 class Difference(NamedTuple):
-    """One thing on which the sides do not agree; `where` is topic/partition/offset, a feed or a series."""
+    """A difference between the sides; `where` is topic/partition/offset, a feed or a series."""
 
-    kind: Kind
+    kind: DifferenceKind
     where: str
     detail: str
 
@@ -61,13 +61,13 @@ class Tally:
     messages: int = 0
 
     def add(self, batches: int, messages: int) -> None:
-        """Add what another tally or batch holds."""
+        """Add numbers."""
         self.batches += batches
         self.messages += messages
 
 
 class Tallies(dict[FeedKey, Tally]):
-    """Tallies by feed; a feed that nobody mentioned has zeros."""
+    """Tallies by feed; an absent feed has zeros."""
 
     def __missing__(self, feed: FeedKey) -> Tally:
         return Tally()
@@ -78,7 +78,7 @@ class Tallies(dict[FeedKey, Tally]):
 
 
 class Batches:
-    """The facts about the batches of one partition, kept in columns."""
+    """The numbers of the batches of one partition, kept in columns."""
 
     def __init__(self) -> None:
         self._offsets = array("q")
@@ -97,7 +97,7 @@ class Batches:
         self._offsets.append(offset)
 
     def by_offset(self) -> Iterator[tuple[int, BatchFacts]]:
-        """Yield offsets with their facts in ascending order; an offset that was added twice comes twice."""
+        """Yield offsets with their numbers in ascending order; an offset that was added twice comes twice."""
         feeds = list(self._feeds)
         for index in sorted(range(len(self)), key=self._offsets.__getitem__):
             feed, size, unique, stamp = self._numbers[4 * index : 4 * index + 4]
@@ -109,9 +109,9 @@ _NONE = Batches()
 
 
 class InputTruth:
-    """What lies in the audited spans of the input topics; `records` and `rejected` are by topic.
+    """The records in the audited spans of the input topics; `records` and `rejected` are by topic.
 
-    `gaps` are records that cannot be read; they count nowhere else.
+    `gaps` are unreadable records; they count nowhere else.
     """
 
     def __init__(self, spans: Mapping[Partition, Span]) -> None:
@@ -124,24 +124,24 @@ class InputTruth:
         self.gaps: list[tuple[Partition, Gap]] = []
 
     def accept(self, place: Partition, offset: int, facts: BatchFacts) -> None:
-        """Add a record that is a valid batch of a wanted feed."""
+        """Add a valid batch of an included feed."""
         self.records[place.topic] += 1
         self.batches.setdefault(place, Batches()).append(offset, facts)
         self.feeds.add(facts.feed, 1, facts.batch_size)
 
     def reject(self, place: Partition) -> None:
-        """Add a record that is no valid batch."""
+        """Add a rejected record."""
         self.records[place.topic] += 1
         self.rejected[place.topic] += 1
 
     def filter(self, place: Partition) -> None:
-        """Add a batch of a feed that is not wanted."""
+        """Add a batch of a feed that is filtered out."""
         self.records[place.topic] += 1
         self.filtered += 1
 
 
 class EventTruth:
-    """What the event topic says; batch events about records outside the audited spans are only counted."""
+    """The events in the event topic; batch events about records outside the audited spans are only counted."""
 
     def __init__(self, spans: Mapping[Partition, Span]) -> None:
         self._spans = spans
@@ -165,13 +165,13 @@ class EventTruth:
         self.summaries.add(feed, batches, messages)
 
     def unreadable(self, where: str, why: str) -> None:
-        """Add a record that is no event."""
-        self.differences.append(Difference(Kind.UNREADABLE, where, why))
+        """Add a record that is not an event."""
+        self.differences.append(Difference(DifferenceKind.UNREADABLE, where, why))
 
 
 @dataclass(slots=True)
 class MetricsTruth:
-    """What the counters of all replicas say together: by feed, and by topic."""
+    """The sums of the counters of all replicas: by feed, and by topic."""
 
     batches: Counter[FeedKey] = field(default_factory=Counter)
     messages: Counter[FeedKey] = field(default_factory=Counter)
@@ -182,9 +182,9 @@ class MetricsTruth:
 def compare(
     inputs: InputTruth, events: EventTruth | None, metrics: MetricsTruth | None, strict_summaries: bool = False
 ) -> Iterator[Difference]:
-    """Yield every difference; a side that is None was not asked.
+    """Yield every difference; a side that is None is not compared.
 
-    Summaries may not tell of more than the batches there are; when they are strict they must tell of all.
+    Summaries may not count more batches than there are; with `strict_summaries` they must count all.
     """
     if events is not None:
         yield from events.differences
@@ -195,44 +195,46 @@ def compare(
         yield from _compare_metrics(inputs, metrics)
 
 
-def _compare_batches(place: Partition, expected: Batches, found: Batches) -> Iterator[Difference]:
-    """Lay the records and the events of one partition side by side, offset by offset."""
-    records = ((offset, True, facts) for offset, facts in expected.by_offset())
-    events = ((offset, False, facts) for offset, facts in found.by_offset())
+def _compare_batches(place: Partition, inputs: Batches, events: Batches) -> Iterator[Difference]:
+    """Compare the records and the events of one partition, offset by offset."""
+    expected = ((offset, True, facts) for offset, facts in inputs.by_offset())
+    published = ((offset, False, facts) for offset, facts in events.by_offset())
     by_offset = itemgetter(0)
-    for offset, group in groupby(heapq.merge(records, events, key=by_offset), key=by_offset):
+    for offset, group in groupby(heapq.merge(expected, published, key=by_offset), key=by_offset):
         sides = list(group)
         wanted = [facts for _, is_record, facts in sides if is_record]
-        told = [facts for _, is_record, facts in sides if not is_record]
-        yield from _compare_record(f"{place}/{offset}", wanted, told)
+        found = [facts for _, is_record, facts in sides if not is_record]
+        yield from _compare_record(f"{place}/{offset}", wanted, found)
 
 
-def _compare_record(where: str, wanted: list[BatchFacts], told: list[BatchFacts]) -> Iterator[Difference]:
-    """Compare what one record says, if it is a batch, with its events."""
-    if not told:
-        yield Difference(Kind.MISSING, where, f"a batch of {wanted[0].feed} has no event")
+def _compare_record(where: str, wanted: list[BatchFacts], found: list[BatchFacts]) -> Iterator[Difference]:
+    """Compare a record, if it is a batch, with its events."""
+    if not found:
+        yield Difference(DifferenceKind.MISSING, where, f"a batch of {wanted[0].feed} has no event")
     elif not wanted:
-        yield Difference(Kind.UNEXPECTED, where, f"an event of {told[0].feed} is about no accepted batch")
-    elif len(told) > 1:
-        yield Difference(Kind.DOUBLED, where, f"a batch of {wanted[0].feed} has {len(told)} events")
-    for facts in told:
+        yield Difference(DifferenceKind.UNEXPECTED, where, f"an event of {found[0].feed} is about no accepted batch")
+    elif len(found) > 1:
+        yield Difference(DifferenceKind.DOUBLED, where, f"a batch of {wanted[0].feed} has {len(found)} events")
+    for facts in found:
         if wanted and facts != wanted[0]:
-            yield Difference(Kind.ALTERED, where, _altered(wanted[0], facts))
+            yield Difference(DifferenceKind.ALTERED, where, _altered(wanted[0], facts))
 
 
-def _altered(wanted: BatchFacts, told: BatchFacts) -> str:
-    pairs = zip(BatchFacts._fields, wanted, told, strict=True)
-    return ", ".join(f"{name} is {found} instead of {right}" for name, right, found in pairs if found != right)
+def _altered(wanted: BatchFacts, found: BatchFacts) -> str:
+    pairs = zip(BatchFacts._fields, wanted, found, strict=True)
+    return ", ".join(f"{name} is {actual} instead of {right}" for name, right, actual in pairs if actual != right)
 
 
 def _compare_summaries(inputs: InputTruth, events: EventTruth, strict: bool) -> Iterator[Difference]:
     for feed in sorted(inputs.feeds.keys() | events.outside.keys() | events.summaries.keys()):
-        there, outside, told = inputs.feeds[feed], events.outside[feed], events.summaries[feed]
+        there, outside, summed = inputs.feeds[feed], events.outside[feed], events.summaries[feed]
         for word in ("batches", "messages"):
             limit = getattr(there, word) + getattr(outside, word)
-            total = getattr(told, word)
+            total = getattr(summed, word)
             if total > limit or (strict and total < limit):
-                yield Difference(Kind.SUMMARY, str(feed), f"summaries tell of {total} {word}, there are {limit}")
+                yield Difference(
+                    DifferenceKind.SUMMARY, str(feed), f"summaries count {total} {word}, there are {limit}"
+                )
 
 
 def _compare_metrics(inputs: InputTruth, metrics: MetricsTruth) -> Iterator[Difference]:
@@ -244,7 +246,9 @@ def _compare_metrics(inputs: InputTruth, metrics: MetricsTruth) -> Iterator[Diff
     yield from _compare_counters("marketdata_records_rejected_total", inputs.rejected, metrics.rejected)
 
 
-def _compare_counters(name: str, wanted: Mapping[_Key, int], told: Mapping[_Key, int]) -> Iterator[Difference]:
-    for key in sorted(wanted.keys() | told.keys()):
-        if wanted.get(key, 0) != told.get(key, 0):
-            yield Difference(Kind.METRIC, f"{name} of {key}", f"is {told.get(key, 0)} instead of {wanted.get(key, 0)}")
+def _compare_counters(name: str, wanted: Mapping[_Key, int], found: Mapping[_Key, int]) -> Iterator[Difference]:
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key, 0) != found.get(key, 0):
+            yield Difference(
+                DifferenceKind.METRIC, f"{name} of {key}", f"is {found.get(key, 0)} instead of {wanted.get(key, 0)}"
+            )

@@ -1,7 +1,7 @@
-"""Bytes to what the sides of an audit say: input records, events, and the text of `/metrics`. Pure.
+"""Readers of the sides of an audit: input records, events, and the text of `/metrics`. Pure.
 
-An auditor does not count with the code that it audits: here generic JSON and Avro readers do. Shared with the sidecar
-are the schemas, the vocabulary and the rules that say which records are valid and how numbers are written.
+An audit does not count with the code that it audits: generic JSON and Avro readers do. Shared with the sidecar are the
+schemas, the vocabulary, and the rules for valid records and for spellings of numbers.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Headers = Mapping[str, bytes | str | None] | Sequence[tuple[str, bytes | str | N
 _SINGLE_OBJECT = b"\xc3\x01"
 _CONFLUENT = b"\x00"
 _DIGITS = 4000
-# All that fastavro and the look at what it read may raise over bytes that are something else.
+# All errors that fastavro and the conversion of its values may raise for other bytes.
 _NO_EVENT = (ValueError, LookupError, TypeError, EOFError, OverflowError, MemoryError, RecursionError)
 
 
 class UnreadableError(Exception):
-    """What should say something does not; the text tells why."""
+    """The bytes are not of the expected format, for the reason in the text."""
 
 
 class InputReader:
-    """Tells what a record of the input says, by the limits and the filter of a configuration."""
+    """Reader of input records, with the limits and the filter of a configuration."""
 
     def __init__(self, config: Config) -> None:
         self._decoder = Decoder(config.input.limits, config.input.symbol_field)
@@ -50,7 +50,7 @@ class InputReader:
         self._symbol_field = config.input.symbol_field
 
     def facts(self, value: bytes | None) -> BatchFacts | None:
-        """Return the facts about a valid batch, or None when its feed is not wanted; raise `Rejected` for all else."""
+        """Return the numbers of a valid batch, None if its feed is filtered out; raise `Rejected` for other records."""
         batch = self._decoder.decode(value)
         feed = FeedKey(batch.region, batch.exchange, batch.request_type)
         check_feed(feed, self._name_length)
@@ -71,7 +71,7 @@ class InputReader:
 
 
 def _json(value: bytes) -> Any:
-    """Read what the rules call JSON; what orjson is too strict for (endless numbers, wrong UTF-8) goes the slow way."""
+    """Decode JSON; text that orjson refuses but the rules accept (huge numbers, wrong UTF-8) is decoded by `json`."""
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -80,12 +80,12 @@ def _json(value: bytes) -> Any:
 
 
 def _int(digits: str) -> int | float:
-    """Return the number that the digits are; one that Python does not read is none that matters."""
+    """Return the number of the digits, infinite when there are too many for Python."""
     return int(digits) if len(digits) < _DIGITS else float("inf")
 
 
 class BatchEvent(NamedTuple):
-    """What a batch event says, and which record it is about."""
+    """The numbers of a batch event, and its record."""
 
     place: Partition
     offset: int
@@ -93,7 +93,7 @@ class BatchEvent(NamedTuple):
 
 
 class SummaryEvent(NamedTuple):
-    """What a summary says in whole numbers."""
+    """The whole numbers of a summary."""
 
     feed: FeedKey
     batches: int
@@ -101,7 +101,7 @@ class SummaryEvent(NamedTuple):
 
 
 class EventReader:
-    """Reads events in any of the three encodings, told apart by the shape of their bytes."""
+    """Reader of events in any of the three encodings, recognized by their first bytes."""
 
     def __init__(self) -> None:
         schemas = (_schema("batch_collected"), _schema("performance_summary"), _schema("error"))
@@ -110,7 +110,7 @@ class EventReader:
         self._types = {_fingerprint(schema): event_type for event_type, schema in self._schemas.items()}
 
     def read(self, value: bytes | None, headers: Headers | None) -> BatchEvent | SummaryEvent | None:
-        """Return what the event says, None for an error event; raise UnreadableError for anything that is no event."""
+        """Return the event, None for an error event; raise UnreadableError for other bytes."""
         try:
             event = self._decoded(value or b"")
             if event["event_type"] == EventType.BATCH:
@@ -120,7 +120,7 @@ class EventReader:
                 return SummaryEvent(_feed(event), _whole(stats["total_batches"]), _whole(stats["total_messages"]))
             return None
         except _NO_EVENT as error:
-            raise UnreadableError(printable(f"no event: {type(error).__name__}: {error}")) from None
+            raise UnreadableError(printable(f"not an event: {type(error).__name__}: {error}")) from None
 
     def _decoded(self, value: bytes) -> Mapping[str, Any]:
         if value.startswith(b"{"):
@@ -130,7 +130,7 @@ class EventReader:
         if value.startswith(_SINGLE_OBJECT):
             return self._avro(self._types.get(value[2:10]), value[10:])
         if value.startswith(_CONFLUENT):
-            # Without a registry the id says nothing, but every event begins with its type.
+            # The id needs a registry, but every event begins with its type.
             return self._avro(EventType(_read_avro(BytesIO(value[5:]), "string")), value[5:])
         raise UnreadableError("neither Avro with a known frame nor JSON")
 
@@ -156,7 +156,7 @@ def _schema(name: str) -> Any:
 
 
 def _fingerprint(schema: Any) -> bytes:
-    """Return CRC-64-AVRO as single-object encoding has it; fastavro gives its bytes in that order."""
+    """Return CRC-64-AVRO in the byte order of the single-object encoding, which is that of fastavro."""
     return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
 
 
@@ -186,12 +186,12 @@ def _feed(event: Mapping[str, Any]) -> FeedKey:
 
 def _whole(value: object) -> int:
     if type(value) is not int or not -(2**63) <= value < 2**63:
-        raise UnreadableError(f"{value!r} is no whole number of 64 bits")
+        raise UnreadableError(f"{value!r} is not a whole number of 64 bits")
     return value
 
 
 def add_metrics(text: str, truth: MetricsTruth) -> None:
-    """Add the counters in one process's exposition (text 0.0.4) to the truth; raises UnreadableError."""
+    """Add the counters of one process (text format 0.0.4) to the sums; raise UnreadableError."""
     by_feed = {"marketdata_batches_total": truth.batches, "marketdata_messages_total": truth.messages}
     by_topic = {
         "marketdata_records_total": truth.records,
@@ -206,4 +206,4 @@ def add_metrics(text: str, truth: MetricsTruth) -> None:
             elif sample.name in by_topic:
                 by_topic[sample.name][labels["topic"]] += int(sample.value)
     except (ValueError, KeyError, OverflowError) as error:
-        raise UnreadableError(printable(f"no metrics: {type(error).__name__}: {error}")) from None
+        raise UnreadableError(printable(f"not metrics: {type(error).__name__}: {error}")) from None

@@ -1,7 +1,7 @@
-"""Asks Kafka what `check` wants to know, and leaves no trace: nothing joined, committed, created or produced.
+"""Requests of `check` to Kafka, without side effects: nothing is joined, committed, created or produced.
 
-A question about a group that does not exist would make a new cluster create the topic in which it keeps groups, and a
-consumer asks by itself; so there is no consumer here, and only groups that are known to be there are asked about.
+A request about a group makes a new cluster create its topic of groups, and a consumer makes such requests by itself. So
+there is no consumer here, and only groups that are known to exist are described.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _kafka: Any = kafka_admin
 
 
 def ask_servers(config: Config) -> tuple[list[Server], list[Server]]:
-    """Try each address of kafka.bootstrap_servers, and each other one by which the cluster calls its brokers."""
+    """Connect to each address of kafka.bootstrap_servers, and to each other address that the cluster advertises."""
     named = [address.strip() for address in config.kafka.bootstrap_servers.split(",")]
     answers = _ask_each(config, named[:SERVERS_ASKED])
     advertised = sorted({address for _, others in answers for address in others} - set(named))
@@ -48,7 +48,7 @@ def ask_servers(config: Config) -> tuple[list[Server], list[Server]]:
 
 
 def _ask_each(config: Config, addresses: Sequence[str]) -> list[tuple[Server, list[str]]]:
-    """Try each address, some at once; one that answers without end keeps its thread, for its client never closes."""
+    """Connect to each address, some at once. The client of a server that answers without end keeps its thread."""
     answers: list[tuple[Server, list[str]]] = []
     for start in range(0, len(addresses), SERVERS_AT_ONCE):
         asked = {
@@ -59,22 +59,22 @@ def _ask_each(config: Config, addresses: Sequence[str]) -> list[tuple[Server, li
             if task.wait(max(deadline - time.monotonic(), 0.0)):
                 answers.append(task.result())
             else:
-                answers.append((Server(address, "what it sends is no answer of a broker"), []))
+                answers.append((Server(address, "its answer is not that of a broker"), []))
     return answers
 
 
 def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
-    """Return whether the server answers, and the addresses that it gives its cluster's brokers."""
-    heard, failures = clients.LineCollector(), list[KafkaError]()
-    # A listener with TLS just ends a connection without; in the sidecar that line would be noise.
-    more = {"logger": heard.logger, "log.connection.close": True, "error_cb": failures.append}
+    """Return whether the server answers, and the addresses that it advertises for the brokers."""
+    log, failures = clients.LineCollector(), list[KafkaError]()
+    # A listener with TLS closes a connection without it; the sidecar itself does not log that line.
+    more = {"logger": log.logger, "log.connection.close": True, "error_cb": failures.append}
     client: Any = clients.admin(_with_servers(config, address), **more)
     try:
         brokers = client.list_topics(timeout=SERVER_SECONDS).brokers.values()
     except KafkaException as error:
-        client.poll(0)  # what was logged is handed out now
-        faults = [fault for line in heard.lines if (fault := parse_fault(line, address))]
-        # A server whose brokers have other addresses has answered, though they do not.
+        client.poll(0)  # delivers the log lines
+        faults = [fault for line in log.lines if (fault := parse_fault(line, address))]
+        # The server has answered if a fault is about another advertised address.
         if others := sorted({fault.broker for fault in faults if fault.is_advertised}):
             return Server(address), others
         return Server(address, _why(faults, failures, config) or error_text(error)), []
@@ -84,7 +84,7 @@ def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
 def _why(faults: Sequence[ConnectionFault], failures: Sequence[KafkaError], config: Config) -> str:
     if faults:
         return diagnose(faults[-1], config.kafka.properties).error
-    # Without a token there is no connection that could fail.
+    # Without a token no connection is made that could fail.
     tokens = (error_text(KafkaException(error)) for error in failures if error.code() == KafkaError._AUTHENTICATION)
     return next(tokens, "")
 
@@ -111,11 +111,11 @@ class _Questions:
 
 
 def ask_cluster(config: Config) -> Cluster:
-    """Ask all the rest; raise `KafkaException` when the cluster does not even tell its topics, or never ends."""
+    """Return everything else about the cluster; raise `KafkaException` when its topics cannot be listed, or in time."""
     task = in_thread(partial(_ask_all, config))
     if task.wait(ANSWER_SECONDS + CLUSTER_SECONDS + CLOSE_SECONDS):
         return task.result()
-    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "what the brokers send is no answer"))
+    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the answer of the brokers does not end"))
 
 
 def _ask_all(config: Config) -> Cluster:
@@ -166,12 +166,12 @@ def _topic(described: Any, settings: Mapping[str, str]) -> Topic | Refusal:
 
 
 def _operations(described: Any) -> frozenset[str] | None:
-    told = described.authorized_operations
-    return None if told is None else frozenset(operation.name for operation in told)
+    operations = described.authorized_operations
+    return None if operations is None else frozenset(operation.name for operation in operations)
 
 
 def _settings(asking: _Questions, kind: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the settings of each, empty where they are not shown to this user."""
+    """Return the settings of each resource, empty where this user may not see them."""
     resources = {_kafka.ConfigResource(kind, name): name for name in names}
     asked = asking.client.describe_configs(list(resources), request_timeout=ANSWER_SECONDS) if resources else {}
     found: dict[str, dict[str, str]] = {}
@@ -183,7 +183,7 @@ def _settings(asking: _Questions, kind: Any, names: Sequence[str]) -> dict[str, 
 
 
 def _creation(asking: _Questions, config: Config, names: Container[str]) -> dict[str, Refusal | None]:
-    """Ask whether the missing output topics could be created; the broker only validates the request."""
+    """Return whether the missing output topics could be created; the broker only validates the request."""
     missing = clients.missing_topics(config, names)
     asked = asking.client.create_topics(missing, validate_only=True, request_timeout=ANSWER_SECONDS) if missing else {}
     return {name: asking.answer(future) for name, future in asked.items()}
@@ -195,7 +195,7 @@ def _creation(asking: _Questions, config: Config, names: Container[str]) -> dict
 def _group(
     asking: _Questions, config: Config, topics: Mapping[str, Topic | Refusal], has_log: bool
 ) -> Group | Refusal | None:
-    """Return the group, None when asking could leave a trace."""
+    """Return the group, None when the request could have a side effect."""
     name = config.input.group
     listed = asking.answer(asking.client.list_consumer_groups(request_timeout=ANSWER_SECONDS))
     is_there = not isinstance(listed, Refusal) and name in {group.group_id for group in listed.valid}
@@ -262,7 +262,7 @@ def _transactional_acls(asking: _Questions, config: Config) -> list[str]:
         _kafka.AclPermissionType.ALLOW,
     )
     found = asking.answer(asking.client.describe_acls(writers, request_timeout=ANSWER_SECONDS))
-    # librdkafka gives an empty answer to those who may not see ACLs, too.
+    # The answer is also empty when this user may not see ACLs.
     return (
         []
         if isinstance(found, Refusal)

@@ -1,6 +1,6 @@
-"""Look for mistakes before `run` would meet them; changes nothing.
+"""The command `check`: find mistakes before `run` does; changes nothing.
 
-One line a check: ok, warn or fail, about what, and what to do. Whatever is asked has a time-out.
+One line a check: ok, warn or fail, the subject, and a remedy. Every request has a time-out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from exporter.tools.check.model import Cluster, Finding, Level
 
 
 def main(config: Config) -> int:
-    """Print the findings as they come; return 1 when one of them is a failure."""
+    """Print the findings one by one; return 1 when one of them is a failure."""
     failed = False
     for finding in check(config):
         print(finding, flush=True)
@@ -30,13 +30,13 @@ def main(config: Config) -> int:
 
 
 def check(config: Config) -> Iterator[Finding]:
-    """Yield all findings; trouble with one part hides no other."""
+    """Yield all findings; a failure of one part does not hide those of others."""
     yield from _secrets(config)
-    facts = yield from _kafka(config)
+    found = yield from _kafka(config)
     yield from services.registry(config)
     yield from services.redis(config)
     yield from services.web(config)
-    yield from services.series(config, facts)
+    yield from services.series(config, found)
 
 
 def _secrets(config: Config) -> Iterator[Finding]:
@@ -45,7 +45,7 @@ def _secrets(config: Config) -> Iterator[Finding]:
         yield Finding(Level.WARN, flag, text, "give it in a file or a variable")
     for path, value in passwords(config):
         if 0 < len(value) < LENGTH_MIN:
-            text = f"shorter than {LENGTH_MIN} characters, too short to be masked in what servers say"
+            text = f"shorter than {LENGTH_MIN} characters, too short to be masked in the texts of servers"
             yield Finding(Level.WARN, path, text, "choose a longer one")
 
 
@@ -60,11 +60,11 @@ def _kafka(config: Config) -> Generator[Finding, None, Cluster | None]:
     if all(server.error for server in named):
         return None
     try:
-        facts = cluster.ask_cluster(config)
+        found = cluster.ask_cluster(config)
     except KafkaException as error:
-        if not any(server.error for server in advertised):  # else that is why
+        if not any(server.error for server in advertised):  # otherwise that is the reason
             yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {error_text(error)}", "try again")
         return None
-    for judge in (findings.input_topics, findings.group, findings.outputs):
-        yield from judge(config, facts)
-    return facts
+    for part in (findings.input_topics, findings.group, findings.outputs):
+        yield from part(config, found)
+    return found

@@ -1,6 +1,6 @@
-"""What `check` finds out about Kafka: facts become findings. `cluster` asks.
+"""The findings of `check` about Kafka, from the values that `cluster` requested.
 
-Each function judges one part and yields its findings in the order in which they are shown.
+Each function evaluates one part and yields its findings in the order of the output.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from exporter.kafka import clients, connection_errors
 from exporter.tools.check import membership
 from exporter.tools.check.membership import NAMES_SHOWN, some
 from exporter.tools.check.model import Cluster, Finding, Group, Level, Refusal, Server, Topic, counted, number
-from exporter.tools.check.similar_topics import near
+from exporter.tools.check.similar_topics import similar
 
 NO_TOPIC = "UNKNOWN_TOPIC_OR_PART"
-# Of the batch that Kafka puts around records; a limit of 1 MiB on records goes with the broker's default of 1048588.
+# Of the batch around records; a limit of 1 MiB on records fits the broker's default of 1048588.
 BATCH_OVERHEAD_BYTES = 1024
 TRANSACTION_LOG = "__transaction_state"
 GROUP_LOG = "__consumer_offsets"
 
 
 def servers(bootstrap: Sequence[Server], advertised: Sequence[Server]) -> Iterator[Finding]:
-    """Whether those named in the configuration answer, and those that they name in turn."""
+    """Yield whether the configured servers answer, and those that they advertise."""
     subject = "kafka.bootstrap_servers"
     bad = Level.FAIL if all(server.error for server in bootstrap) else Level.WARN
     for address, error in bootstrap:
@@ -33,18 +33,18 @@ def servers(bootstrap: Sequence[Server], advertised: Sequence[Server]) -> Iterat
             yield Finding(Level.OK, subject, f"{address} answers")
     for address, error in advertised:
         if error:
-            text = f"the cluster calls one of its brokers {address}, which does not answer: {error}"
+            text = f"the cluster advertises {address}, which does not answer: {error}"
             advice = connection_errors.ConnectionFault(address, error, is_advertised=True).advice
             yield Finding(Level.FAIL, subject, text, advice)
 
 
 def split_connections(config: Config) -> Iterator[Finding]:
-    """Properties of one client that decide how it connects: neither `check` nor the creation of topics has them."""
+    """Yield properties of one client that affect its connections: `check` and the creation of topics lack them."""
     for section in ("consumer_properties", "producer_properties"):
         names = [n for n in getattr(config.kafka, section) if n.startswith(("sasl.", "ssl.", "security."))]
         if names:
             advice = "put them into kafka.properties if they are the same for both"
-            text = f"{some(names)} is for one client only, and these checks are made without it"
+            text = f"{some(names)} is for one client only, and these checks do not use it"
             yield Finding(Level.WARN, f"kafka.{section}", text, advice)
 
 
@@ -52,7 +52,7 @@ def split_connections(config: Config) -> Iterator[Finding]:
 
 
 def input_topics(config: Config, cluster: Cluster) -> Iterator[Finding]:
-    """What each entry of input.topics means now, and whether it can be read."""
+    """Yield which topics each entry of input.topics covers now, and whether they can be read."""
     for topic in config.input.topics:
         yield _entry(topic, Subscription([topic]).among(cluster.names), cluster)
     yield from _internal(config, cluster.names)
@@ -71,7 +71,7 @@ def _entry(topic: str, names: Sequence[str], cluster: Cluster) -> Finding:
         text = f"{topic} is {counted(len(names), 'topic')} with {partitions}: {some(names)}"
         return Finding(Level.OK, subject, text)
     if is_pattern(topic):
-        advice = "what appears later is read from its beginning; if there should be some, allow DESCRIBE on them"
+        advice = "topics created later are read from their beginning; if some should exist, allow DESCRIBE on them"
         return Finding(Level.WARN, subject, f"{topic} matches no topic{_near(topic, cluster.names)}", advice)
     refusal = cluster.topics.get(topic)
     if isinstance(refusal, Refusal) and refusal.code != NO_TOPIC:
@@ -81,17 +81,17 @@ def _entry(topic: str, names: Sequence[str], cluster: Cluster) -> Finding:
 
 
 def _near(topic: str, names: Iterable[str]) -> str:
-    """Tell the topics whose names are most like that one, or like the letters of that pattern."""
-    found = near(topic, names, NAMES_SHOWN)
-    return f", near it is {some(found)}" if found else ""
+    """Return the topics with the most similar names, as the end of a sentence."""
+    found = similar(topic, names, NAMES_SHOWN)
+    return f", similar: {some(found)}" if found else ""
 
 
 def _internal(config: Config, names: Iterable[str]) -> Iterator[Finding]:
-    """Tell what the brokers share out in vain: a member of a classic group leaves it out of its subscription."""
+    """Yield internal topics that the brokers assign, too; a member of a classic group leaves them out."""
     internal = Subscription(config.input.topics).internal(names)
     if internal and membership.protocol(config) == "consumer":
-        text = f"the brokers also hand out {some(internal)}: internal topics, covered by a pattern and not read"
-        advice = "begin the pattern with [^_], or with more of what its topics have in common"
+        text = f"the brokers also assign {some(internal)}: internal topics, covered by a pattern and not read"
+        advice = "begin the pattern with [^_], or with a longer common prefix of its topics"
         yield Finding(Level.WARN, "input.topics", text, advice)
 
 
@@ -100,13 +100,13 @@ def _unreadable(topics: Mapping[str, Topic], record_bytes: int) -> Iterator[Find
     if denied := [name for name, topic in topics.items() if _denied(topic, "READ")]:
         yield Finding(Level.FAIL, subject, f"this user may not read {some(denied)}", "allow READ on it")
     else:
-        yield Finding(Level.OK, subject, "READ is allowed" + _unless_told(topics.values()))
+        yield Finding(Level.OK, subject, "READ is allowed" + _unless_reported(topics.values()))
     if headless := [name for name, topic in topics.items() if topic.leaderless]:
         advice = "they cannot be read until their brokers are back"
         yield Finding(Level.WARN, subject, f"partitions without a leader in {some(headless)}", advice)
     room = record_bytes + BATCH_OVERHEAD_BYTES
     if large := [name for name, topic in topics.items() if (number(topic.settings, "max.message.bytes") or 0) > room]:
-        text = f"{some(large)} may hold records larger than {record_bytes} bytes, which are rejected"
+        text = f"{some(large)} may contain records larger than {record_bytes} bytes, which are rejected"
         yield Finding(Level.WARN, "input.limits.record_bytes", text, "raise it if the collectors send such batches")
 
 
@@ -114,7 +114,7 @@ def _unreadable(topics: Mapping[str, Topic], record_bytes: int) -> Iterator[Find
 
 
 def outputs(config: Config, cluster: Cluster) -> Iterator[Finding]:
-    """Whether events can be published."""
+    """Yield whether events can be published."""
     if not config.output.enabled:
         yield Finding(Level.OK, "output.enabled", "false: nothing is published")
         return
@@ -132,7 +132,7 @@ def _writable(subject: str, name: str, topic: Topic, properties: Mapping[str, ob
     if _denied(topic, "WRITE"):
         yield Finding(Level.FAIL, subject, f"this user may not write to {name}", "allow WRITE on it")
     else:
-        allowed = "WRITE is allowed" + _unless_told([topic])
+        allowed = "WRITE is allowed" + _unless_reported([topic])
         yield Finding(Level.OK, subject, f"{name} has {counted(topic.partitions, 'partition')}, {allowed}")
     if (sync := _replicas_in_sync(subject, name, topic)).level is Level.FAIL:
         yield sync
@@ -179,21 +179,21 @@ def _transactions(config: Config, cluster: Cluster) -> Iterator[Finding]:
 
 
 def internal_topic(subject: str, name: str, prefix: str, cluster: Cluster) -> Iterator[Finding]:
-    """Whether a topic of Kafka's own works, or could be made when it is first needed; nothing when this is hidden."""
+    """Yield whether an internal topic works, or can be created when first needed; nothing when that is hidden."""
     topic, replicas = cluster.topics.get(name), cluster.setting(f"{prefix}.replication.factor")
     if isinstance(topic, Topic):
         yield _replicas_in_sync(subject, name, topic)
     elif name not in cluster.names and replicas is not None:
-        yield _to_be_made(subject, name, f"{prefix}.replication.factor", replicas, cluster.brokers)
+        yield _to_be_created(subject, name, f"{prefix}.replication.factor", replicas, cluster.brokers)
 
 
-def _to_be_made(subject: str, name: str, setting: str, replicas: int, brokers: int) -> Finding:
+def _to_be_created(subject: str, name: str, setting: str, replicas: int, brokers: int) -> Finding:
     if replicas > brokers:
         text = (
             f"{name} needs {counted(replicas, 'replica')} ({setting}), and the cluster has {counted(brokers, 'broker')}"
         )
         return Finding(Level.FAIL, subject, text, "add brokers, or lower it on the brokers")
-    return Finding(Level.OK, subject, f"{name} does not exist yet; the brokers will make it when it is needed")
+    return Finding(Level.OK, subject, f"{name} does not exist yet; the brokers will create it when needed")
 
 
 def _replicas_in_sync(subject: str, name: str, topic: Topic) -> Finding:
@@ -210,7 +210,7 @@ def _transactional_id(name: str, cluster: Cluster) -> Finding:
         return Finding(Level.OK, subject, "the cluster has no authorizer: everything is allowed")
     if cluster.transactional_acls:
         return Finding(Level.OK, subject, f"{needed} is allowed for {some(cluster.transactional_acls)}")
-    text = f"no ACL that this user may see allows {needed}, and it cannot be asked without beginning a transaction"
+    text = f"no ACL visible to this user allows {needed}, and only a transaction would show whether it is allowed"
     return Finding(Level.WARN, subject, text, "make sure that it is allowed")
 
 
@@ -218,7 +218,7 @@ def _transactional_id(name: str, cluster: Cluster) -> Finding:
 
 
 def group(config: Config, cluster: Cluster) -> Iterator[Finding]:
-    """Whether the consumer can join its group, and where that stands."""
+    """Yield whether the consumer can join its group, and the progress of the group."""
     yield _membership(config, cluster)
     yield from membership.refusals(config, cluster)
     if isinstance(cluster.group, Group) and cluster.group.state != "dead":
@@ -233,7 +233,9 @@ def _membership(config: Config, cluster: Cluster) -> Finding:
         return Finding(Level.FAIL, subject, text, "allow READ on the group")
     if found is None and not cluster.is_open:
         text = f"{name} is new to this user, READ on it must be allowed"
-        return Finding(Level.WARN, subject, text, "that cannot be asked without making the cluster prepare for groups")
+        return Finding(
+            Level.WARN, subject, text, "not requested, as the request would make the cluster create its topic of groups"
+        )
     if found is not None and found.operations is not None and "READ" not in found.operations:
         return Finding(Level.FAIL, subject, f"this user may not join {name}", "allow READ on the group")
     if found is None or found.state == "dead":
@@ -250,11 +252,11 @@ def _existing(config: Config, group: Group) -> Iterator[Finding]:
     where = f"{counted(len(group.progress), 'partition')}, {counted(behind, 'record')} behind"
     yield Finding(Level.OK, subject, f"{name} has offsets on {where}")
     if outside := [str(p) for p, at in group.progress.items() if not at.first <= at.committed <= at.end]:
-        text = f"{name} has offsets that are gone or never were on {some(outside)}"
-        yield Finding(Level.WARN, subject, text, "these partitions are read from the first record that is left")
+        text = f"{name} has offsets that no longer exist, or never did, on {some(outside)}"
+        yield Finding(Level.WARN, subject, text, "these partitions are read from their first remaining record")
 
 
-# What they share.
+# Shared parts.
 
 
 def _undescribed(subject: str, topic: str, why: Refusal, operation: str) -> Finding:
@@ -267,5 +269,5 @@ def _denied(topic: Topic, operation: str) -> bool:
     return topic.operations is not None and operation not in topic.operations
 
 
-def _unless_told(topics: Iterable[Topic]) -> str:
-    return ", as far as the cluster tells" if any(topic.operations is None for topic in topics) else ""
+def _unless_reported(topics: Iterable[Topic]) -> str:
+    return ", as far as the cluster reports" if any(topic.operations is None for topic in topics) else ""

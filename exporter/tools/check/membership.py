@@ -1,4 +1,4 @@
-"""Whether the brokers would take a member with the sidecar's properties into its group: facts become findings."""
+"""The findings of `check` about the group: whether the brokers accept a member with the sidecar's properties."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exporter.kafka import clients
 from exporter.tools.check.model import Cluster, Finding, Group, Level, counted
 
 NAMES_SHOWN = 3
-# librdkafka's own.
+# The default of librdkafka.
 SESSION_MS = 45_000
 _PROPERTIES = "kafka.consumer_properties"
 _GROUP = "input.group"
@@ -18,16 +18,16 @@ _ASSIGNORS = "group.consumer.assignors"
 
 
 def protocol(config: Config) -> str:
-    """Return the protocol of the group: classic, or consumer when the brokers share partitions out."""
+    """Return the protocol of the group: classic, or consumer when the brokers assign partitions."""
     return str(clients.consumer_properties(config).get("group.protocol", "classic"))
 
 
 def refusals(config: Config, cluster: Cluster) -> Iterator[Finding]:
-    """Yield what would be refused by the settings of the brokers, as far as they are shown, and by other members."""
+    """Yield what the settings of the brokers, if visible, or other members would refuse."""
     if cluster.settings:
         yield from _session(config, cluster) if protocol(config) == "classic" else _new_protocol(config, cluster)
     if isinstance(cluster.group, Group) and cluster.group.members:
-        yield from _strangers(config, cluster.group)
+        yield from _other_members(config, cluster.group)
         yield from _room(config, cluster, cluster.group)
         yield from _instance(config, cluster.group)
 
@@ -49,7 +49,7 @@ def _new_protocol(config: Config, cluster: Cluster) -> Iterator[Finding]:
         return
     wanted = str(clients.consumer_properties(config).get("group.remote.assignor", ""))
     offered = [each.strip() for each in cluster.settings.get(_ASSIGNORS, "").split(",")]
-    # They may also be given as Java classes, which have names that are not shown.
+    # Assignors may also be Java classes, whose names are not those of the setting.
     if wanted and wanted not in offered and all(offered) and not any("." in each for each in offered):
         text = f"the brokers have no group.remote.assignor {wanted}, but {some(offered)} ({_ASSIGNORS})"
         yield Finding(Level.FAIL, _PROPERTIES, text, "set one of these, or leave it out")
@@ -64,25 +64,31 @@ def _room(config: Config, cluster: Cluster, group: Group) -> Iterator[Finding]:
 
 
 def _instance(config: Config, group: Group) -> Iterator[Finding]:
-    ours = clients.consumer_properties(config).get("group.instance.id")
-    if ours in group.instances:
-        text = f"a member of {config.input.group} has group.instance.id {ours} already"
-        yield Finding(Level.WARN, _PROPERTIES, text, "unless that is this sidecar, choose another: each needs its own")
+    own = clients.consumer_properties(config).get("group.instance.id")
+    if own in group.instances:
+        text = f"a member of {config.input.group} has group.instance.id {own} already"
+        yield Finding(
+            Level.WARN,
+            _PROPERTIES,
+            text,
+            "unless that is this sidecar, choose another: no two members may share one",
+        )
 
 
-def _strangers(config: Config, group: Group) -> Iterator[Finding]:
-    properties, ours = clients.consumer_properties(config), protocol(config)
+def _other_members(config: Config, group: Group) -> Iterator[Finding]:
+    properties, own = clients.consumer_properties(config), protocol(config)
     strategies = [each.strip() for each in str(properties.get("partition.assignment.strategy", "")).split(",")]
     advice = "choose another input.group, or stop those members"
-    if group.kind != ours:
-        text = f"the members of {config.input.group} use the {group.kind} protocol, we would use {ours}"
+    if group.kind != own:
+        text = f"the members of {config.input.group} use the {group.kind} protocol, this sidecar uses {own}"
         yield Finding(Level.WARN, _GROUP, text, advice)
-    elif ours == "classic" and group.assignor and group.assignor not in strategies:
-        text = f"the members of {config.input.group} share partitions by {group.assignor}, we by {some(strategies)}"
+    elif own == "classic" and group.assignor and group.assignor not in strategies:
+        supported = some(strategies)
+        text = f"the members of {config.input.group} use the assignor {group.assignor}, this sidecar {supported}"
         yield Finding(Level.FAIL, _GROUP, text, advice)
 
 
 def some(names: Sequence[str]) -> str:
-    """Return the first few of the names, and how many more there are."""
+    """Return the first few names, and the number of the others."""
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

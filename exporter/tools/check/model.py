@@ -1,4 +1,4 @@
-"""The values of `check`: what was found out about the surroundings of a sidecar, and what it means."""
+"""The values of `check`: the state of the services that a sidecar uses, and findings about it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from exporter.model import Partition
 from exporter.runtime.foreign_text import printable
 
-# What others say may be long.
+# Texts of servers may be long.
 TEXT_MAX = 300
 
 
 class Level(StrEnum):
-    """How bad it is: `fail` means that something that is configured would not work."""
+    """Severity: `fail` means that something that is configured does not work."""
 
     OK = "ok"
     WARN = "warn"
@@ -23,7 +23,7 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One line of the output: how bad, about what (mostly a path of the configuration), what, and what to do."""
+    """One line of the output: severity, subject (mostly a path of the configuration), text, and a remedy."""
 
     level: Level
     subject: str
@@ -36,21 +36,21 @@ class Finding(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A question that Kafka did not answer: the name of the error, and its text."""
+    """A request that Kafka refused: the name of the error, and its text."""
 
     code: str
     text: str
 
 
 class Server(NamedTuple):
-    """A broker's address, and why it does not answer: empty when it does."""
+    """The address of a broker, and why it does not answer, empty when it does."""
 
     address: str
     error: str = ""
 
 
 class Topic(NamedTuple):
-    """What the cluster tells of a topic; what it does not tell this user is None or missing.
+    """A topic; values that this user may not see are None or missing.
 
     `in_sync` is the number of replicas in sync of the partition that has the fewest.
     """
@@ -63,7 +63,7 @@ class Topic(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the group stands on a partition, and what the partition holds; all are offsets."""
+    """The committed offset of the group on a partition, and the first and end offset of the partition."""
 
     committed: int
     first: int
@@ -73,7 +73,7 @@ class Progress(NamedTuple):
 class Group(NamedTuple):
     """A consumer group; one that does not exist is `dead`. `kind` is classic or consumer, the protocols of groups.
 
-    `instances` are the ids of the members that have one of their own.
+    `instances` are the group.instance.id of the members that have one.
     """
 
     state: str
@@ -86,12 +86,12 @@ class Group(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """All that was asked of Kafka.
+    """The state of the Kafka cluster.
 
-    `names` are all topics that this user may see; `topics` are those that matter, or why they cannot be described.
-    `settings` are those of one broker, empty when this user may not see them. `creation` tells of the output topics
-    to be created whether the broker would. `group` is None when asking could have left a trace.
-    `transactional_acls` are the principals that may write with our transactional.id; ACLs may be hidden from us.
+    `names` are all topics that this user may see; `topics` are those in use, or why they cannot be described.
+    `settings` are those of one broker, empty when this user may not see them. `creation` has the broker's refusal, or
+    None, for each output topic to be created. `group` is None when the request could have a side effect.
+    `transactional_acls` are the principals that may write with the configured transactional.id; ACLs may be hidden.
     """
 
     brokers: int
@@ -108,20 +108,20 @@ class Cluster(NamedTuple):
         return self.settings.get("authorizer.class.name") == ""
 
     def partitions(self, names: Iterable[str]) -> int:
-        """How many partitions these topics have together."""
+        """Return the number of partitions of these topics together."""
         return sum(topic.partitions for name in names if isinstance(topic := self.topics.get(name), Topic))
 
     def setting(self, name: str) -> int | None:
-        """A broker's number, None when it is not known."""
+        """Return a number in the broker's settings, None when it is unknown."""
         return number(self.settings, name)
 
 
 def counted(number: int, thing: str) -> str:
-    """Return a number of things in words."""
+    """Return a number with its noun, such as `2 topics`."""
     return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def number(settings: Mapping[str, str], name: str) -> int | None:
-    """Return a setting that is a whole number, None when it is another or not known."""
+    """Return a setting that is a whole number, None when it is not, or unknown."""
     value = settings.get(name)
     return int(value) if value is not None and re.fullmatch(r"\d+", value) else None

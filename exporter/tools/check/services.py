@@ -1,4 +1,4 @@
-"""What `check` finds out about all but Kafka: the schema registry, Redis, the address to listen on, the series."""
+"""The findings of `check` about the schema registry, Redis, the listen address, and the number of series."""
 
 from __future__ import annotations
 
@@ -37,10 +37,13 @@ SERIES_MAX = 100_000
 WEB_SECONDS = 1.0
 SERVER = "marketdata-exporter"
 _REDIS_RIGHTS = "allow its user the commands that docs/deployment.md lists under Redis, on the keys of redis.prefix"
-# What to do, by the first that is found in the words of Redis.
+# Remedies; the first whose pattern is found in the error of Redis.
 _REDIS_ADVICE = (
-    ("READONLY|MASTERDOWN", "give the address of the master, or one that leads to it"),
-    ("NOREPLICAS|OOM|MISCONF|LOADING|BUSY", "mend the server: until then updates wait, as many as redis.queue allows"),
+    ("READONLY|MASTERDOWN", "use the address of the master, or of a proxy to it"),
+    (
+        "NOREPLICAS|OOM|MISCONF|LOADING|BUSY",
+        "repair the server: until then updates wait, up to redis.queue",
+    ),
     ("WRONGPASS|NOAUTH|AUTH", "see redis.username and redis.password"),
     ("NOPERM", _REDIS_RIGHTS),
     ("", "see that it runs and the URL is right"),
@@ -52,9 +55,9 @@ REGISTRY = "output.schema_registry"
 
 
 class Answers(NamedTuple):
-    """What a registry answered about one schema: whether it has it, whether it fits, whether it could be registered.
+    """The answers of a registry about one schema: its lookup, its compatibility, and a trial of its registration.
 
-    `latest` is what it has in its place when it could not; what was not asked is None.
+    `latest` is the latest version of the subject, if the trial was refused. A request that was not made is None.
     """
 
     lookup: Reply
@@ -64,11 +67,11 @@ class Answers(NamedTuple):
 
 
 def registry(config: Config) -> Iterator[Finding]:
-    """Ask whether each schema is there or would be accepted, until the first answer without hope for the others."""
+    """Yield whether each schema is or can be registered, until an answer that is the same for the others."""
     output = config.output
     if output.schema_registry is None or not output.enabled:
         return
-    from exporter.events.registry_http import RegistryHttp  # what is not configured is not loaded
+    from exporter.events.registry_http import RegistryHttp  # loaded only if configured
 
     http = RegistryHttp(output)
     http.begin()
@@ -77,17 +80,17 @@ def registry(config: Config) -> Iterator[Finding]:
         schema = load_schema(event_type)
         asked = Subject(http, subject(topic, schema), schema)
         try:
-            answers = _asked(asked)
+            answers = _request(asked)
         except RegistryError as error:
             yield Finding(Level.FAIL, REGISTRY, f"{http.place}: {error}", "see that it runs and the URL is right")
             return
-        yield judged(http.place, asked, answers)
+        yield evaluate(http.place, asked, answers)
         if answers.lookup.status == 401:
             return
 
 
-def _asked(subject: Subject) -> Answers:
-    """Ask what `run` depends on; nothing is registered."""
+def _request(subject: Subject) -> Answers:
+    """Make the requests that `run` depends on; nothing is registered."""
     lookup = subject.lookup()
     if lookup.status in (200, 401) or lookup.status >= 500:
         return Answers(lookup)
@@ -95,8 +98,8 @@ def _asked(subject: Subject) -> Answers:
     return Answers(lookup, compatibility, trial, subject.latest() if is_forbidden(trial) else None)
 
 
-def judged(place: str, subject: Subject, answers: Answers) -> Finding:
-    """Return what the registry's answers mean."""
+def evaluate(place: str, subject: Subject, answers: Answers) -> Finding:
+    """Return the finding about one schema."""
     name, lookup, latest = subject.name, answers.lookup, answers.latest
     if lookup.status == 401:
         text = f"{place} does not accept user or password: {lookup}"
@@ -108,17 +111,17 @@ def judged(place: str, subject: Subject, answers: Answers) -> Finding:
         return Finding(Level.OK, REGISTRY, f"{name} is registered")
     if latest is not None and latest.status == 200 and is_same(latest, subject.schema):
         return Finding(Level.OK, REGISTRY, f"{name} is registered with the same fields")
-    return _judged_new(place, name, answers)
+    return _evaluate_new(place, name, answers)
 
 
-def _judged_new(place: str, name: str, answers: Answers) -> Finding:
-    """Return what becomes of a schema that the registry does not have, or does not show."""
+def _evaluate_new(place: str, name: str, answers: Answers) -> Finding:
+    """Return the finding about a schema that the registry does not have, or does not show."""
     lookup, compatibility, trial, _ = answers
     if compatibility is None or trial is None:
         return _no_registry(place, name, lookup)
     is_compatible = compatibility.body.get("is_compatible") if compatibility.status == 200 else None
     if is_compatible is False:
-        advice = "another schema is there: choose another topic, or change the compatibility of the subject"
+        advice = "the subject has another schema: choose another topic, or change the compatibility of the subject"
         return Finding(Level.FAIL, REGISTRY, f"{name} is not compatible with the version that is registered", advice)
     if not (is_compatible or is_missing(compatibility) or compatibility.status == 403):
         return _no_registry(place, name, compatibility)
@@ -142,7 +145,7 @@ def _place(url: str) -> str:
 
 
 def redis(config: Config) -> Iterator[Finding]:
-    """Yield whether the Redis that is configured, if any, is of a supported kind, allows all and takes writes."""
+    """Yield whether the configured Redis, if any, is of a supported kind, allows all commands and accepts writes."""
     if config.redis.url is None:
         return
     from exporter.store.client import RedisClient, StoreMetrics
@@ -154,23 +157,23 @@ def redis(config: Config) -> Iterator[Finding]:
         reason = str(error).rstrip(".")
         advice = next(text for pattern, text in _REDIS_ADVICE if re.search(pattern, reason))
     if reason:
-        # The driver's own errors name the place already.
+        # Errors of the driver contain the address already.
         yield Finding(Level.FAIL, key, reason if where in reason else f"{where}: {reason}", advice)
     else:
-        yield Finding(Level.OK, key, f"{where} answers and takes writes")
+        yield Finding(Level.OK, key, f"{where} answers and accepts writes")
 
 
-def _redis_error(counts: RedisClient) -> tuple[str, str]:
-    """Return why a server that answers is of no use, and what to do about it; nothing when it is in order."""
-    with closing(counts):
-        mode = counts.mode()
+def _redis_error(client: RedisClient) -> tuple[str, str]:
+    """Return why a server that answers cannot be used, and a remedy; empty texts when it can."""
+    with closing(client):
+        mode = client.mode()
         if mode == "cluster":
             return "Redis Cluster is not supported, and this is a node of one", "use a server without cluster mode"
         if mode == "sentinel":
-            return "this is a Sentinel", "give the address of the master, or one that leads to it"
-        if forbidden := counts.forbidden():
+            return "this is a Sentinel", "use the address of the master, or of a proxy to it"
+        if forbidden := client.forbidden():
             return f"the user may not run {', '.join(forbidden)}: {next(iter(forbidden.values()))}", _REDIS_RIGHTS
-        counts.ping()
+        client.ping()
     return "", ""
 
 
@@ -178,7 +181,7 @@ def _redis_error(counts: RedisClient) -> tuple[str, str]:
 
 
 def web(config: Config) -> Iterator[Finding]:
-    """Whether the address is free, found out by listening there for a moment."""
+    """Yield whether the address is free, by listening on it for a moment."""
     address, key = config.web.listen_address, "web.listen_address"
     host, port = host_and_port(address)
     try:
@@ -186,9 +189,9 @@ def web(config: Config) -> Iterator[Finding]:
     except ListenError as error:
         if getattr(error.__cause__, "errno", None) == errno.EADDRINUSE and _is_sidecar(address):
             text = f"a sidecar serves on {address} already"
-            yield Finding(Level.WARN, key, text, "a second one on this machine needs an address of its own")
+            yield Finding(Level.WARN, key, text, "a second one on this machine needs another address")
         else:
-            yield Finding(Level.FAIL, key, str(error), "end what listens there, or choose another address")
+            yield Finding(Level.FAIL, key, str(error), "stop what listens there, or choose another address")
     else:
         yield Finding(Level.OK, key, f"{address} is free")
 
@@ -204,9 +207,9 @@ def _is_sidecar(address: str) -> bool:
 
 
 class Cost(NamedTuple):
-    """How many series a sidecar has, and how many come with each topic and partition, and at most with each feed.
+    """The number of series of a sidecar without input, of each topic and partition, and at most of each feed.
 
-    With symbols shown by name, each feed has `rest` more for those that are not, and each name costs `name`.
+    With symbols shown by name, each feed has `rest` more for the other symbols, and each shown symbol has `name`.
     """
 
     fixed: int
@@ -218,7 +221,7 @@ class Cost(NamedTuple):
 
 
 def cost(config: Config) -> Cost:
-    """Count the series of a sidecar that does not run, with nothing, then with one of each."""
+    """Return the cost, counted in a sidecar that does not run: without input, then with one of each."""
     app = App(replace(config, feeds=FeedsConfig()))
     partition, value, now_ms = Partition("topic", 0), _batch(config.input.symbol_field), 1_760_000_000_000
     analysis, counts = app.loop.analysis, [_series(app)]
@@ -247,12 +250,12 @@ def _batch(symbol_field: str) -> bytes:
 
 
 def _series(app: App) -> int:
-    own: Any = list(app.queries.collect())[-1]  # the last family is how many series there are
+    own: Any = list(app.queries.collect())[-1]  # the last family is the number of series
     return int(own.samples[0].value)
 
 
 def expected_feeds(config: Config) -> tuple[int, str]:
-    """Return how many feeds there may be, and where in the configuration that stands."""
+    """Return the largest number of feeds, and the key that defines it."""
     if config.feeds.expected:
         return len(config.feeds.expected), "feeds.expected"
     if not any(map(is_glob, config.feeds.include)):
@@ -261,13 +264,13 @@ def expected_feeds(config: Config) -> tuple[int, str]:
 
 
 def names_of_a_feed(config: Config) -> int:
-    """Return how many symbols a feed may show by name."""
+    """Return the largest number of symbols that a feed shows by name."""
     symbols = config.feeds.symbols
     return min(len(symbols.shown) + symbols.stalest, config.input.limits.symbols_per_feed)
 
 
 def series(config: Config, cluster: Cluster | None) -> Iterator[Finding]:
-    """Estimate what a scrape has to carry when one sidecar reads everything."""
+    """Yield an estimate of the series of a scrape when one sidecar reads everything."""
     each, (feeds, source), shown = cost(config), expected_feeds(config), names_of_a_feed(config)
     of_feed = each.feed + (each.rest + shown * each.name if shown else 0)
     total = each.fixed + feeds * of_feed
@@ -281,7 +284,7 @@ def series(config: Config, cluster: Cluster | None) -> Iterator[Finding]:
     text = f"about {total}: {', '.join(parts)}, and {each.fixed} others"
     if total > SERIES_MAX:
         fewer = ", or show fewer feeds.symbols" if shown else ""
-        advice = f"lower input.limits.feeds, or tell in feeds.expected or feeds.include which feeds there are{fewer}"
+        advice = f"lower input.limits.feeds, or list the feeds in feeds.expected or feeds.include{fewer}"
         yield Finding(Level.WARN, "series", text, advice)
     else:
         yield Finding(Level.OK, "series", text)

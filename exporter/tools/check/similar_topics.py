@@ -1,4 +1,4 @@
-"""Which topics have names like one that is not there, or like those that a pattern spells. Pure."""
+"""Finds topics with names similar to a missing one, or to the names that a pattern covers. Pure."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from itertools import islice
 
 from exporter.config.subscription import INTERNAL
 
-ENOUGH = 0.55  # of 1, which is the same name
+LEAST_SIMILARITY = 0.55  # 1 is the same name
 SPELLED_MAX = 20
 
 _GROUP = re.compile(r"\(([^()]*)\)")
 _NO_LETTERS = re.compile(r"\[:\w+:\]|[^\w.-]")
 
 
-def near(entry: str, names: Iterable[str], count: int) -> list[str]:
-    """Return so many names at most, the nearest first for each way to spell the entry."""
+def similar(entry: str, names: Iterable[str], count: int) -> list[str]:
+    """Return up to `count` similar names, the most similar first for each alternative of the entry."""
     known = {name.lower(): name for name in names if not name.startswith(INTERNAL)}
     found: dict[str, None] = {}
     for letters in islice(_spelled(entry.lower()), SPELLED_MAX):
-        found |= dict.fromkeys(get_close_matches(letters, sorted(known), count, ENOUGH))
+        found |= dict.fromkeys(get_close_matches(letters, sorted(known), count, LEAST_SIMILARITY))
     return [known[name] for name in islice(found, count)]
 
 
 def _spelled(entry: str) -> Iterator[str]:
-    """Yield the letters of an entry, once for each choice among its alternatives."""
+    """Yield the letters of an entry for each of its alternatives."""
     if group := _GROUP.search(entry):
         for way in group[1].split("|"):
             yield from _spelled(entry[: group.start()] + way + entry[group.end() :])

@@ -1,4 +1,4 @@
-"""Show the sidecar at work: embedded broker, simulated collectors, the real sidecar."""
+"""The command `demo`: embedded broker, simulated collectors, the real sidecar."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ from exporter.tools import healthcheck
 from exporter.tools.audit.readers import EventReader, UnreadableError
 from exporter.tools.demo import report
 from exporter.tools.demo.embedded import EmbeddedBroker
-from exporter.tools.simulate.simulator import FEEDS, Collectors, Feed, Simulator, faster, positive
+from exporter.tools.simulate.market import FEEDS, SimulatedFeed, Simulator
+from exporter.tools.simulate.simulator import Collectors, faster, positive
 from exporter.web.sockets import ListenError
 
 _DESCRIPTION = """Show the sidecar at work, in one process and with nothing to install: a Kafka broker, simulated
-collectors (one stops, one freezes, some records are garbage) and the real sidecar. At the end, compare what was sent
-with what was counted and published; exit 0 when they agree, 1 when they differ."""
+collectors (one stops, one freezes, some records are invalid) and the real sidecar. At the end, compare the sent records
+with the metrics and events; exit 0 when they agree, 1 when they differ."""
 
 _SEED = 1
-# How many times as often as usual the collectors send, so that there is something to see at once.
+# How many times as often as usual the collectors send, so that the numbers change visibly.
 _RATE = 4.0
-# What is learned takes minutes; the demo does not.
+# Fixed, because learning a threshold takes minutes.
 _THRESHOLD = "10s"
 _ANSWER_SECONDS = 10.0
 _CATCH_UP_SECONDS = 15.0
@@ -46,7 +47,7 @@ _LOOK_SECONDS = 0.2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the description and the options of the demo to a parser."""
     parser.description = _DESCRIPTION
-    parser.add_argument("--seconds", type=positive, metavar="N", help="how long (default: until it is interrupted)")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="how long (default: until interrupted)")
     parser.add_argument(
         "--web.listen-address",
         dest="listen_address",
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the demo until it is time or SIGINT or SIGTERM comes, print what the sides say, return the exit code."""
+    """Run the demo until its time is over, or SIGINT or SIGTERM; print the comparison and return the exit code."""
     stopping = threading.Event()
     signals.take().stop_by(stopping.set)
     broker = EmbeddedBroker()
@@ -91,7 +92,7 @@ def _no_file(path: str) -> str:
 
 
 def _run(config: Config, seconds: float | None, stopping: threading.Event) -> int:
-    """Let collectors and sidecar work until it is time to stop, end both, and compare."""
+    """Run collectors and sidecar until `seconds` are over or `stopping` is set, stop both, and compare."""
     kafka = {"bootstrap.servers": config.kafka.bootstrap_servers}
     simulator = Simulator(_SEED, faster(FEEDS, _RATE), now_ms())
     _create_topics(kafka, simulator.topics)
@@ -100,30 +101,30 @@ def _run(config: Config, seconds: float | None, stopping: threading.Event) -> in
         running = _start(app, pool, stopping)
         try:
             served = authority(host_and_port(config.web.listen_address)[0], app.port)
-            _say(_greeting(f"http://{healthcheck.authority(served)}", config))
+            _print(_greeting(f"http://{healthcheck.authority(served)}", config))
             errors = _collect(Collectors(simulator, kafka), seconds, stopping)
             truth = report.sent(simulator.truth)
             counted = _caught_up(served, config.web.telemetry_path, report.records(truth), running)
         finally:
             app.stop()
         if not running.result():
-            errors.append("the sidecar did not end in time")
-    told, dropped = _published(kafka, config.output.topic)
-    rows = report.side_by_side(truth, counted, told)
+            errors.append("the sidecar did not stop in time")
+    published, dropped = _published(kafka, config.output.topic)
+    rows = report.side_by_side(truth, counted, published)
     verdict = report.verdict(rows, dropped, errors)
-    _say(["", *report.table(rows), *_caveat(dropped), *verdict])
+    _print(["", *report.table(rows), *_caveat(dropped), *verdict])
     return 0 if verdict == [report.AGREE] else 1
 
 
 def _create_topics(kafka: Mapping[str, str], topics: Sequence[str]) -> None:
-    """Create the topics the way the embedded broker allows: it does so when a producer asks about them."""
+    """Create the topics by asking for them: the embedded broker has no other way."""
     producer = Producer({**kafka, "log_level": 0})
     for topic in topics:
         producer.list_topics(topic, timeout=_ANSWER_SECONDS)
 
 
 def _start(app: App, pool: Executor, stopping: threading.Event) -> Future[bool]:
-    """Run the sidecar, wait until it serves, and raise what keeps it from that; when it ends it is time to stop."""
+    """Run the sidecar and wait until it serves; raise the error that prevents it. Its end sets `stopping`."""
     started = threading.Event()
     running = pool.submit(app.run, started)
     running.add_done_callback(lambda _: started.set())
@@ -135,16 +136,16 @@ def _start(app: App, pool: Executor, stopping: threading.Event) -> Future[bool]:
 
 
 def _collect(collectors: Collectors, seconds: float | None, stopping: threading.Event) -> list[str]:
-    """Let the collectors send so long; return what went wrong."""
+    """Run the collectors for `seconds`, or until `stopping` is set; return what failed."""
     collectors.start()
     stopping.wait(seconds)
-    _say(["", "The collectors stop; the sidecar reads and publishes what is left."])
+    _print(["", "The collectors stop; the sidecar reads and publishes the remaining records."])
     collectors.stop()
     return [f"{collectors.failed} records did not reach the broker"] if collectors.failed else []
 
 
 def _caught_up(address: str, path: str, records: int, running: Future[bool]) -> report.Figures:
-    """Scrape until so many records are counted, or the deadline; return what is counted by then."""
+    """Scrape until this many records are counted, or the time-out; return the counts."""
     deadline = time.monotonic() + _CATCH_UP_SECONDS
     counted = report.Figures()
     while report.records(counted) < records and not running.done() and time.monotonic() < deadline:
@@ -154,8 +155,8 @@ def _caught_up(address: str, path: str, records: int, running: Future[bool]) -> 
 
 
 def _published(kafka: Mapping[str, str], topic: str) -> tuple[report.Figures, int]:
-    """Read the event topic; return what its events say, and how many others the broker has dropped already."""
-    told = report.Figures()
+    """Return the sums of the events in the event topic, and how many events the broker has dropped."""
+    published = report.Figures()
     events = EventReader()
     with TopicReader(kafka, "demo", _ANSWER_SECONDS) as reader:
         partitions = reader.partitions(Subscription([topic]))
@@ -163,37 +164,37 @@ def _published(kafka: Mapping[str, str], topic: str) -> tuple[report.Figures, in
         spans = {place: Span(first[place], written[place], written[place]) for place in partitions}
         for message in reader.read(spans):
             try:
-                told.update(report.in_event(events.read(message.value(), message.headers())))
+                published.update(report.in_event(events.read(message.value(), message.headers())))
             except UnreadableError:
-                told[topic, report.UNREADABLE] += 1
-    return told, sum(first.values())
+                published[topic, report.UNREADABLE] += 1
+    return published, sum(first.values())
 
 
-def _say(lines: Iterable[str]) -> None:
+def _print(lines: Iterable[str]) -> None:
     print("\n".join(lines), flush=True)
 
 
 def _greeting(url: str, config: Config) -> Iterator[str]:
     metrics = f"{url}{config.web.telemetry_path}"
-    yield "Simulated collectors send, and the sidecar counts and publishes. See"
+    yield "Simulated collectors send, and the sidecar counts and publishes:"
     yield f"  {url}/"
     yield f"  {url}/api/v1/feeds"
     yield f"  {metrics}"
     yield f"  curl -s {metrics} | grep marketdata_batches_total"
-    yield f"Not everything is as it should be; feeds that are silent or frozen for {_THRESHOLD} are said to be:"
-    yield from (f"  {feed.key} {habit}" for feed in FEEDS for habit in _habits(feed))
-    yield f"Kafka is inside this process, too, on {config.kafka.bootstrap_servers}: in memory, 4 partitions a topic,"
-    yield "of each the last 5 MiB. Its transactions are not real, so delivery here is at_least_once, not exactly_once."
-    yield "Ctrl-C ends the demo, which then compares what was sent, counted and published."
+    yield f"Some feeds fail on purpose; the sidecar reports them after {_THRESHOLD} of silence or unchanged prices:"
+    yield from (f"  {feed.key} {failure}" for feed in FEEDS for failure in _failures(feed))
+    yield f"Kafka is part of this process, on {config.kafka.bootstrap_servers}: in memory, 4 partitions a topic,"
+    yield "the last 5 MiB of each. Its transactions are not real, so delivery here is at_least_once, not exactly_once."
+    yield "Ctrl-C ends the demo, which then compares the sent, counted and published numbers."
 
 
-def _habits(feed: Feed) -> Iterator[str]:
+def _failures(feed: SimulatedFeed) -> Iterator[str]:
     if feed.silent_after_ms < math.inf:
         yield f"stops after {feed.silent_after_ms / 1000:g} s"
     if feed.frozen_after_ms < math.inf:
-        yield f"freezes after {feed.frozen_after_ms / 1000:g} s: the same prices again and again"
-    if feed.garbage_ratio:
-        yield f"sends garbage: {feed.garbage_ratio:.0%} of its records"
+        yield f"freezes after {feed.frozen_after_ms / 1000:g} s: the prices do not change any more"
+    if feed.invalid_ratio:
+        yield f"sends invalid records: {feed.invalid_ratio:.0%}"
     if feed.wrong_size_ratio:
         yield f"declares a wrong batch_size in {feed.wrong_size_ratio:.0%} of its batches"
 
@@ -201,4 +202,4 @@ def _habits(feed: Feed) -> Iterator[str]:
 def _caveat(dropped: int) -> list[str]:
     if not dropped:
         return []
-    return [f"The broker has dropped its {dropped} oldest events, so the events can only say less than what was sent."]
+    return [f"The broker has dropped its {dropped} oldest events, so the events may count fewer than were sent."]

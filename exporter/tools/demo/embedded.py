@@ -1,10 +1,10 @@
-"""A Kafka broker inside this process, for the demo and for trying things out.
+"""A Kafka broker inside this process, for the demo and for experiments.
 
-It is the mock cluster of librdkafka. It listens on the loopback only, keeps nothing after `stop`, gives each topic
-four partitions as soon as somebody writes to it, and silently drops the oldest records of a partition beyond 5 MiB.
+It is the mock cluster of librdkafka. It listens on loopback only, keeps nothing after `stop`, creates each topic with
+four partitions when a producer asks for it, and silently drops the oldest records of a partition beyond 5 MiB.
 Topics cannot be created by request, and transactions are accepted but not real: aborted records can be read, offsets
 sent in a transaction are lost, and two producers of one transactional.id do not fence each other. Delivery reports
-name a timestamp that is made up; the records keep their own.
+have a wrong timestamp; the records keep theirs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class EmbeddedBroker:
     def __init__(self) -> None:
         _QUIET.addHandler(logging.NullHandler())
         _QUIET.propagate = False
-        # The cluster belongs to the client that asked for it, so this client stays although it sends nothing.
+        # The cluster lives as long as the client that made it.
         self._owner: Producer | None = Producer({"test.mock.num.brokers": 1, "logger": _QUIET})
         brokers = self._owner.list_topics(timeout=_ANSWER_SECONDS).brokers.values()
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
 
     def stop(self) -> None:
-        """End the broker; what it held is gone."""
+        """Stop the broker and drop its records."""
         self._owner = None

@@ -1,6 +1,6 @@
-"""The three sides of a demo: what collectors sent, what `/metrics` counts, and what the events say.
+"""Compares the three sides of a demo: the sent records, the metrics, and the events.
 
-Each side counts by itself; unlike in an audit, the first is known without reading what lies in the topics.
+Unlike in an audit, the sent records are known without reading the topics, and the broker may have dropped events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BATCHES, MESSAGES, SYMBOLS = "batches", "messages", "unique symbols"
 SUMMARIZED, UNREADABLE, REJECTED = "batches in summaries", "unreadable", "rejected"
 AGREE = "agree"
 
-# By what is counted (a feed or a topic), and what of it.
+# By feed or topic, and the name of the number.
 Figures = Counter[tuple[str, str]]
 
 _NOT_IN_METRICS = (SUMMARIZED, UNREADABLE)
@@ -33,7 +33,7 @@ _SERIES = {
 
 
 class Row(NamedTuple):
-    """What the sides say of one thing; None when a side has nothing to say about it."""
+    """One number on each side; None where a side does not have it."""
 
     of: str
     what: str
@@ -42,7 +42,7 @@ class Row(NamedTuple):
     in_events: int | None
 
     def agrees(self, some_dropped: bool) -> bool:
-        """Tell whether the sides say the same; the events may say less when some of them are gone."""
+        """Return whether the sides agree; the events may count fewer when some were dropped."""
         if self.in_metrics not in (None, self.sent):
             return False
         if self.in_events is None or self.in_events == self.sent:
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 
 def sent(truth: Truth) -> Figures:
-    """Return what the collectors say."""
+    """Return the numbers of the sent records."""
     figures = Figures()
     for key, feed in truth.feeds.items():
         name = str(key)
@@ -66,7 +66,7 @@ def sent(truth: Truth) -> Figures:
 
 
 def in_metrics(text: str) -> Figures:
-    """Return what an exposition says (text 0.0.4); raises ValueError for what is none."""
+    """Return the numbers of a page of metrics (text format 0.0.4); raise ValueError for other text."""
     figures = Figures()
     for sample in samples(text):
         if sample.name in _SERIES:
@@ -77,12 +77,12 @@ def in_metrics(text: str) -> Figures:
 
 
 def records(counted: Figures) -> int:
-    """Return how many records are behind these figures."""
+    """Return the number of records that these figures count."""
     return sum(count for (_, what), count in counted.items() if what == BATCHES or what.startswith(REJECTED))
 
 
 def in_event(event: BatchEvent | SummaryEvent | None) -> Figures:
-    """Return what one event says; None is an event about an error."""
+    """Return the numbers of one event; None is an error event."""
     if isinstance(event, SummaryEvent):
         return Figures({(str(event.feed), SUMMARIZED): event.batches})
     if event is None:
@@ -92,7 +92,7 @@ def in_event(event: BatchEvent | SummaryEvent | None) -> Figures:
 
 
 def side_by_side(sent: Figures, in_metrics: Figures, in_events: Figures) -> list[Row]:
-    """Return a row for all that is not 0 on every side."""
+    """Return a row for each number that is not 0 on every side."""
     return [
         Row(
             of,
@@ -106,9 +106,9 @@ def side_by_side(sent: Figures, in_metrics: Figures, in_events: Figures) -> list
 
 
 def verdict(rows: Sequence[Row], dropped: int, errors: Iterable[str] = ()) -> list[str]:
-    """Return `agree`, or a line for each difference and each error; `dropped` events could not be read any more."""
+    """Return `agree`, or a line for each difference and each error; `dropped` events are missing."""
     differing = [row for row in rows if not row.agrees(dropped > 0)]
-    lines = [f"differ: {row.of}: {row.what}: {', '.join(_said(row))}" for row in differing]
+    lines = [f"differ: {row.of}: {row.what}: {', '.join(_numbers(row))}" for row in differing]
     missing = sum(row.sent - (row.in_events or 0) for row in rows if row.what == BATCHES)
     if 0 < dropped < missing:
         lines.append(f"differ: {missing} events are missing, of which at most {dropped} were dropped")
@@ -116,19 +116,19 @@ def verdict(rows: Sequence[Row], dropped: int, errors: Iterable[str] = ()) -> li
     return lines or [AGREE]
 
 
-def _said(row: Row) -> list[str]:
+def _numbers(row: Row) -> list[str]:
     places = ("sent", "in /metrics", "in events")
     return [f"{count} {place}" for count, place in zip(row[2:], places, strict=True) if count is not None]
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Return the rows as lines of text; what is the same as in the line above is not repeated."""
+    """Return the rows as lines of text; a name is not repeated in the next line."""
     lines = [["", "", "sent", "in /metrics", "in events"]]
     for row, above in zip(rows, [None, *rows], strict=False):
         of = "" if above is not None and row.of == above.of else row.of
         lines.append([of, row.what, *("-" if count is None else str(count) for count in row[2:])])
     width, what_width = (max(len(line[column]) for line in lines) for column in (0, 1))
     return [
-        f"{of:<{width}}  {what:<{what_width}}  {sent:>8}  {counted:>11}  {told:>9}"
-        for of, what, sent, counted, told in lines
+        f"{of:<{width}}  {what:<{what_width}}  {sent:>8}  {counted:>11}  {published:>9}"
+        for of, what, sent, counted, published in lines
     ]

@@ -1,7 +1,6 @@
-"""Batches of tickers that are valid, but suspicious, and the anomaly that each must be counted as.
+"""Changes that make valid batches of tickers suspicious, and the anomaly that each must be counted as. Pure.
 
-Pure. The list is closed. `batch_size` that is wrong and rows that never change are not in it: collectors do these by
-themselves, see `exporter.tools.simulate.market.Feed`.
+A wrong `batch_size` and unchanged rows are not among them: see `exporter.tools.simulate.market.SimulatedFeed`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ Batch = dict[str, Any]
 _AHEAD_MS = 60_000
 
 
-class Oddity(NamedTuple):
-    """One way to make a batch suspicious; `spoil` returns another one than it takes."""
+class AnomalyMutation(NamedTuple):
+    """A change that causes an anomaly; `apply` returns a changed copy of a batch."""
 
     kind: Anomaly
-    spoil: Callable[[Batch], Batch]
+    apply: Callable[[Batch], Batch]
 
 
 def _last_row(batch: Batch, **fields: object) -> Batch:
@@ -33,13 +32,13 @@ def _no_price(batch: Batch) -> Batch:
 
 
 def _range(below: float, above: float) -> Callable[[Batch], Batch]:
-    """Return what puts the day's range at these multiples of the last price."""
+    """Return a function that sets the day's range to these multiples of the last price."""
 
-    def spoil(batch: Batch) -> Batch:
+    def apply(batch: Batch) -> Batch:
         price = batch["data"][-1]["last"]
         return _last_row(batch, low=price * below, high=price * above)
 
-    return spoil
+    return apply
 
 
 def _jump(batch: Batch) -> Batch:
@@ -63,13 +62,13 @@ def _in_words(batch: Batch) -> Batch:
     return _last_row(batch, last=f"{batch['data'][-1]['last']} USD")
 
 
-KINDS: tuple[Oddity, ...] = (
-    Oddity(Anomaly.INVALID_PRICE, _no_price),
-    Oddity(Anomaly.INVERTED_RANGE, _range(1.01, 0.99)),
-    Oddity(Anomaly.PRICE_OUT_OF_RANGE, _range(0.98, 0.99)),
-    Oddity(Anomaly.PRICE_JUMP, _jump),
-    Oddity(Anomaly.FUTURE_BATCH, _future_batch),
-    Oddity(Anomaly.FUTURE_MESSAGE, _future_message),
-    Oddity(Anomaly.IMPLAUSIBLE_STAMP, _in_seconds),
-    Oddity(Anomaly.UNREADABLE_FIELD, _in_words),
+KINDS: tuple[AnomalyMutation, ...] = (
+    AnomalyMutation(Anomaly.INVALID_PRICE, _no_price),
+    AnomalyMutation(Anomaly.INVERTED_RANGE, _range(1.01, 0.99)),
+    AnomalyMutation(Anomaly.PRICE_OUT_OF_RANGE, _range(0.98, 0.99)),
+    AnomalyMutation(Anomaly.PRICE_JUMP, _jump),
+    AnomalyMutation(Anomaly.FUTURE_BATCH, _future_batch),
+    AnomalyMutation(Anomaly.FUTURE_MESSAGE, _future_message),
+    AnomalyMutation(Anomaly.IMPLAUSIBLE_STAMP, _in_seconds),
+    AnomalyMutation(Anomaly.UNREADABLE_FIELD, _in_words),
 )

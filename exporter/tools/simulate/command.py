@@ -1,4 +1,4 @@
-"""Play a failure against a broker, to see states and alerts work: simulated feeds, one of which fails."""
+"""The command `simulate`: simulate feeds on a broker, one of which fails, to see states and alerts work."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from exporter.kafka.connection_errors import error_text
 from exporter.model import FeedKey
 from exporter.runtime import signals
 from exporter.runtime.clock import now_ms
-from exporter.tools.simulate.market import Feed
-from exporter.tools.simulate.simulator import Collectors, Simulator, create_topics, faster, positive
+from exporter.tools.simulate.market import SimulatedFeed, Simulator
+from exporter.tools.simulate.simulator import Collectors, create_topics, faster, positive
 
-_DESCRIPTION = """Play a failure against a broker that a sidecar reads, and say what the sidecar should show when. Four
-feeds of the region `simulated` send; after a while, in which the sidecar learns their rhythm, simulated:upbit:ticker
-fails, the others do not. Exit 0 when all was sent, 1 when not. Do this where simulated data does no harm."""
+_DESCRIPTION = """Simulate a failure on a broker that a sidecar reads, and print what the sidecar should show when. Four
+feeds of the region `simulated` send; after a while, in which the sidecar learns their intervals, simulated:upbit:ticker
+fails, the others do not. Exit 0 when all was sent, 1 when not. Use a broker where simulated data does no harm."""
 
 _SEED = 1
 _PARTITIONS = 4
 _DAY_MS = 86_400_000
 
-SUBJECT = Feed(FeedKey("simulated", "upbit", "ticker"), "KRW-{}", batch_messages=(20, 60))
+SUBJECT = SimulatedFeed(FeedKey("simulated", "upbit", "ticker"), "KRW-{}", batch_messages=(20, 60))
 OTHERS = (
-    Feed(FeedKey("simulated", "bithumb", "ticker"), "{}_KRW", batch_messages=(20, 60), interval_ms=2000),
-    Feed(FeedKey("simulated", "okx", "trade"), batch_messages=(5, 40), interval_ms=500),
-    Feed(FeedKey("simulated", "okx", "orderbook"), symbols=10, batch_messages=(10, 20), interval_ms=1500),
+    SimulatedFeed(FeedKey("simulated", "bithumb", "ticker"), "{}_KRW", batch_messages=(20, 60), interval_ms=2000),
+    SimulatedFeed(FeedKey("simulated", "okx", "trade"), batch_messages=(5, 40), interval_ms=500),
+    SimulatedFeed(FeedKey("simulated", "okx", "orderbook"), symbols=10, batch_messages=(10, 20), interval_ms=1500),
 )
 
-# What becomes of the feed from one moment to the other (milliseconds): it, or several that send in its name.
-_Play = Callable[[Feed, float, float], Sequence[Feed]]
+# Returns the feed with its behaviour between two times (milliseconds), or several feeds that send in its name.
+_Play = Callable[[SimulatedFeed, float, float], Sequence[SimulatedFeed]]
 
 
 class Scenario(NamedTuple):
-    """One failure: what happens, the state that follows from it and its alert, if any, and when, or where else to look.
+    """One failure: what happens, the resulting state and alert, if any, and when, or what else to check.
 
-    It takes `seconds` unless told otherwise, and begins after that share of them.
+    It takes `seconds` by default, and begins after the fraction `begins` of them.
     """
 
     text: str
@@ -54,43 +54,43 @@ class Scenario(NamedTuple):
     begins: float = 0.5
 
 
-def _healthy(feed: Feed, _begin_ms: float, _end_ms: float) -> list[Feed]:
+def _healthy(feed: SimulatedFeed, _begin_ms: float, _end_ms: float) -> list[SimulatedFeed]:
     return [feed]
 
 
-def _from_then_on(**habits: object) -> _Play:
-    """Return what lets a feed change its habits."""
+def _from_then_on(**behaviour: object) -> _Play:
+    """Return a play in which the feed changes its behaviour."""
 
-    def play(feed: Feed, begin_ms: float, _end_ms: float) -> list[Feed]:
-        return [replace(feed, then=((begin_ms, replace(feed, **habits)),))]  # type: ignore[arg-type]
+    def play(feed: SimulatedFeed, begin_ms: float, _end_ms: float) -> list[SimulatedFeed]:
+        return [replace(feed, then=((begin_ms, replace(feed, **behaviour)),))]  # type: ignore[arg-type]
 
     return play
 
 
-def _halved(feed: Feed, begin_ms: float, _end_ms: float) -> list[Feed]:
+def _halved(feed: SimulatedFeed, begin_ms: float, _end_ms: float) -> list[SimulatedFeed]:
     return [replace(feed, then=((begin_ms, replace(feed, symbols=feed.symbols // 2)),))]
 
 
 def _at_pace(*steps: tuple[float, float]) -> _Play:
-    """Return what lets a feed send so many times as often, each from so many ms after the beginning."""
+    """Return a play in steps of milliseconds after the beginning and how many times as often the feed sends then."""
 
-    def play(feed: Feed, begin_ms: float, _end_ms: float) -> list[Feed]:
+    def play(feed: SimulatedFeed, begin_ms: float, _end_ms: float) -> list[SimulatedFeed]:
         then = ((begin_ms + after_ms, replace(feed, interval_ms=feed.interval_ms / pace)) for after_ms, pace in steps)
         return [replace(feed, then=tuple(then))]
 
     return play
 
 
-def _flapping(feed: Feed, begin_ms: float, end_ms: float) -> list[Feed]:
-    """Silent for 20 s and back for 15, again and again."""
+def _flapping(feed: SimulatedFeed, begin_ms: float, end_ms: float) -> list[SimulatedFeed]:
+    """Return the feed silent for 20 s and sending for 15, repeatedly."""
     silent = replace(feed, silent_after_ms=0)
     rounds = range(int(begin_ms), int(end_ms), 35_000)
     then = [change for at_ms in rounds for change in ((at_ms, silent), (at_ms + 20_000, feed))]
     return [replace(feed, then=tuple(then))]
 
 
-def _replayed(feed: Feed, begin_ms: float, _end_ms: float) -> list[Feed]:
-    """It goes on, and somebody sends what it sent yesterday, twenty times as fast."""
+def _replayed(feed: SimulatedFeed, begin_ms: float, _end_ms: float) -> list[SimulatedFeed]:
+    """Return the feed, and a replay of yesterday in its name, twenty times as fast."""
     yesterday = replace(feed, age_ms=_DAY_MS, interval_ms=feed.interval_ms / 20)
     return [feed, replace(feed, silent_after_ms=0, then=((begin_ms, yesterday),))]
 
@@ -108,11 +108,11 @@ SCENARIOS: dict[str, Scenario] = {
         _from_then_on(silent_after_ms=0),
     ),
     "rejected": Scenario(
-        "the collector changes its format, and leaves out a field that batches must have",
+        "the collector changes its format and omits a required field",
         FeedState.REJECTED,
         "MarketdataFeedRejected",
-        "10 s later, or after `silent` of feeds.thresholds; /-/ready warns, and a line in the log says why",
-        _from_then_on(garbage_ratio=1.0, garbage_kind="no_data"),
+        "10 s later, or after `silent` of feeds.thresholds; /-/ready warns, and a log line gives the reason",
+        _from_then_on(invalid_ratio=1.0, invalid_kind="no_data"),
     ),
     "frozen": Scenario(
         "the exchange sends the same prices again and again",
@@ -125,7 +125,7 @@ SCENARIOS: dict[str, Scenario] = {
         "half of the symbols vanish",
         FeedState.PARTIAL,
         "MarketdataFeedPartial",
-        "75 s later; symbols are judged once the sidecar has known the feed for 5 min",
+        "75 s later; symbols are evaluated once the sidecar has read the feed for 5 min",
         _halved,
         seconds=600,
         begins=0.7,
@@ -134,7 +134,7 @@ SCENARIOS: dict[str, Scenario] = {
         "the feed becomes slower and slower, up to seven times",
         FeedState.DELAYED,
         "MarketdataFeedDelayed",
-        "2 min later, once the sidecar has known the feed for 10 min or with `silent: 10s` in feeds.thresholds",
+        "2 min later, once the sidecar has read the feed for 10 min or with `silent: 10s` in feeds.thresholds",
         _at_pace((0, 1 / 2), (30_000, 1 / 4), (60_000, 1 / 7)),
         seconds=960,
         begins=0.7,
@@ -161,42 +161,42 @@ SCENARIOS: dict[str, Scenario] = {
         _from_then_on(clock_ms=-90_000),
     ),
     "replay": Scenario(
-        "somebody sends the batches of yesterday once more, beside those of today",
+        "the batches of yesterday are sent again, beside those of today",
         FeedState.OK,
         "",
         "marketdata_catch_up_batches_total rises, latencies do not",
         _replayed,
     ),
     "flapping": Scenario(
-        "the feed goes silent for 20 s and comes back for 15, again and again",
+        "the feed is repeatedly silent for 20 s and back for 15",
         FeedState.SILENT,
         "MarketdataFeedSilent",
-        "10 s later, and it stays so: a feed is believed to be back after 60 s",
+        "10 s later, and it stays so: a feed counts as back after 60 s",
         _flapping,
     ),
     "garbage": Scenario(
         "three of ten records cannot be read",
         FeedState.OK,
         "MarketdataRecordsRejected",
-        "marketdata_records_rejected_total and the error topic tell the reasons; the alert follows after 11 min",
-        _from_then_on(garbage_ratio=0.3),
+        "marketdata_records_rejected_total and the error topic have the reasons; the alert follows after 11 min",
+        _from_then_on(invalid_ratio=0.3),
         seconds=960,
         begins=0.2,
     ),
     "anomalies": Scenario(
-        "three of ten batches have a price or a stamp that cannot be, and as many a wrong size",
+        "three of ten batches have an impossible price or timestamp, and as many a wrong size",
         FeedState.OK,
         "MarketdataAnomalies",
         f"{_ANOMALIES} for nine kinds; the alert follows after 7 min",
-        _from_then_on(odd_ratio=0.3, wrong_size_ratio=0.3),
+        _from_then_on(anomaly_ratio=0.3, wrong_size_ratio=0.3),
         seconds=720,
         begins=0.25,
     ),
 }
 
 
-def feeds(scenario: Scenario, seconds: float) -> list[Feed]:
-    """Return the feeds of a scenario that takes so long."""
+def feeds(scenario: Scenario, seconds: float) -> list[SimulatedFeed]:
+    """Return the feeds of a scenario of that length."""
     begin_ms, end_ms = scenario.begins * seconds * 1000, seconds * 1000
     return [*scenario.play(SUBJECT, begin_ms, end_ms), *OTHERS]
 
@@ -205,7 +205,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the description and the options to a parser."""
     parser.description = _DESCRIPTION
     parser.add_argument("scenario", choices=SCENARIOS, metavar="SCENARIO", help="see --list")
-    parser.add_argument("--list", action=_List, help="say what scenarios there are, and end")
+    parser.add_argument("--list", action=_List, help="list the scenarios, and exit")
     parser.add_argument("--bootstrap-servers", default="localhost:9092", help="brokers (default: %(default)s)")
     parser.add_argument(
         "--seconds", type=positive, help="how long (default: 300; partial 600, anomalies 720, delayed and garbage 960)"
@@ -215,19 +215,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _List(argparse.Action):
-    """Prints the scenarios and ends the program, as --help does."""
+    """Action that prints the scenarios and exits, as --help does."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, dest, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """See Action."""
-        _say(f"{name:<12} {one.text} -> {one.state} {one.alert}".rstrip() for name, one in SCENARIOS.items())
+        _print(f"{name:<12} {one.text} -> {one.state} {one.alert}".rstrip() for name, one in SCENARIOS.items())
         parser.exit()
 
 
 def main(args: argparse.Namespace) -> int:
-    """Play the scenario until its time is over, or SIGINT or SIGTERM comes; return the exit code."""
+    """Simulate the scenario until its time is over, or SIGINT or SIGTERM; return the exit code."""
     scenario = SCENARIOS[args.scenario]
     seconds = args.seconds or scenario.seconds
     kafka = {"bootstrap.servers": args.bootstrap_servers}
@@ -240,35 +240,35 @@ def main(args: argparse.Namespace) -> int:
         return 1
     stopping = threading.Event()
     signals.take().stop_by(stopping.set)
-    _say([f"{args.scenario}: {scenario.text}. Topics: {', '.join(simulator.topics)}"])
+    _print([f"{args.scenario}: {scenario.text}. Topics: {', '.join(simulator.topics)}"])
     collectors = Collectors(simulator, kafka)
     collectors.start()
-    _tell(story(scenario, seconds), seconds, stopping)
+    _print_in_time(story(scenario, seconds), seconds, stopping)
     collectors.stop()
-    _say([f"{collectors.sent} records were sent, {collectors.failed} did not reach the broker."])
+    _print([f"{collectors.sent} records were sent, {collectors.failed} did not reach the broker."])
     return 1 if collectors.failed else 0
 
 
 def story(scenario: Scenario, seconds: float) -> Iterator[tuple[float, str]]:
-    """Yield what happens and what to expect, and after how many seconds."""
-    yield 0, "All feeds are in order, and the sidecar learns their rhythm: every state is ok."
+    """Yield what happens and what to expect, with the seconds from the start."""
+    yield 0, "All feeds are healthy, and the sidecar learns their intervals: every state is ok."
     begins = scenario.begins * seconds
     if scenario.play is not _healthy:
         yield begins, f"Now {scenario.text}: {SUBJECT.key}."
     alert = f"the alert {scenario.alert}" if scenario.alert else "no alert"
     yield begins, f"Expect {SUBJECT.key} to be {scenario.state}, the others ok, and {alert}: {scenario.hint}."
-    yield seconds, "That was all. The sidecar will call all simulated feeds silent now; `simulate healthy` wakes them."
+    yield seconds, "The end. All simulated feeds become silent now; `simulate healthy` makes them send again."
 
 
-def _tell(lines: Iterable[tuple[float, str]], seconds: float, stopping: threading.Event) -> None:
-    """Say each line when its time has come, and return at the end, or when it is time to stop."""
+def _print_in_time(lines: Iterable[tuple[float, str]], seconds: float, stopping: threading.Event) -> None:
+    """Print each line at its time; return at the end, or when `stopping` is set."""
     started = time.monotonic()
     for at, line in lines:
         if stopping.wait(max(0.0, started + min(at, seconds) - time.monotonic())):
             return
         minutes, rest = divmod(round(at), 60)
-        _say([f"{minutes:>3}:{rest:02}  {line}"])
+        _print([f"{minutes:>3}:{rest:02}  {line}"])
 
 
-def _say(lines: Iterable[str]) -> None:
+def _print(lines: Iterable[str]) -> None:
     print("\n".join(lines), flush=True)

@@ -1,7 +1,4 @@
-"""Records that are no batches, and the reason for which each must be rejected.
-
-Pure. The list is closed: a record is spoiled in one of these ways, and whoever reads it must find exactly that.
-"""
+"""Changes that make a record invalid, and the reason for which each must be rejected. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ _DEEP = 1000
 _LONG = 1000
 
 
-class Garbage(NamedTuple):
-    """One way to spoil a batch; `spoil` takes the batch as a collector would send it, with at least one row."""
+class InvalidMutation(NamedTuple):
+    """A change that makes a record invalid; `apply` returns the record of a valid batch with at least one row."""
 
     name: str
     reason: Reason
-    spoil: Callable[[Batch], bytes]
+    apply: Callable[[Batch], bytes]
 
 
 def _truncated(batch: Batch) -> bytes:
@@ -47,20 +44,28 @@ def _without(batch: Batch, field: str) -> Batch:
     return {name: value for name, value in batch.items() if name != field}
 
 
-KINDS: tuple[Garbage, ...] = (
-    Garbage("empty", Reason.EMPTY, lambda batch: b""),
-    Garbage("truncated_json", Reason.INVALID_JSON, _truncated),
-    Garbage("not_json", Reason.INVALID_JSON, lambda batch: b"<html><body>502 Bad Gateway</body></html>"),
-    Garbage("not_utf8", Reason.INVALID_UTF8, _not_utf8),
-    Garbage("too_deep", Reason.TOO_DEEP, _too_deep),
-    Garbage("no_data", Reason.MISSING_FIELD, lambda batch: orjson.dumps(_without(batch, "data"))),
-    Garbage("no_exchange", Reason.MISSING_FIELD, lambda batch: orjson.dumps(_without(batch, "exchange"))),
-    Garbage("row_without_symbol", Reason.MISSING_FIELD, lambda batch: orjson.dumps({**batch, "data": [{}]})),
-    Garbage("list_of_batches", Reason.WRONG_TYPE, lambda batch: orjson.dumps([batch])),
-    Garbage("data_is_text", Reason.WRONG_TYPE, lambda batch: orjson.dumps({**batch, "data": "none"})),
-    Garbage("timestamp_is_text", Reason.WRONG_TYPE, lambda batch: orjson.dumps({**batch, "timestamp_ms": "now"})),
-    Garbage("symbol_is_a_number", Reason.WRONG_TYPE, lambda batch: orjson.dumps(_with_symbol(batch, 7))),
-    Garbage("negative_timestamp", Reason.INVALID_TIMESTAMP, lambda batch: orjson.dumps({**batch, "timestamp_ms": -1})),
-    Garbage("endless_exchange", Reason.INVALID_FEED, lambda batch: orjson.dumps({**batch, "exchange": "x" * _LONG})),
-    Garbage("endless_symbol", Reason.INVALID_SYMBOL, lambda batch: orjson.dumps(_with_symbol(batch, "X" * _LONG))),
+KINDS: tuple[InvalidMutation, ...] = (
+    InvalidMutation("empty", Reason.EMPTY, lambda batch: b""),
+    InvalidMutation("truncated_json", Reason.INVALID_JSON, _truncated),
+    InvalidMutation("not_json", Reason.INVALID_JSON, lambda batch: b"<html><body>502 Bad Gateway</body></html>"),
+    InvalidMutation("not_utf8", Reason.INVALID_UTF8, _not_utf8),
+    InvalidMutation("too_deep", Reason.TOO_DEEP, _too_deep),
+    InvalidMutation("no_data", Reason.MISSING_FIELD, lambda batch: orjson.dumps(_without(batch, "data"))),
+    InvalidMutation("no_exchange", Reason.MISSING_FIELD, lambda batch: orjson.dumps(_without(batch, "exchange"))),
+    InvalidMutation("row_without_symbol", Reason.MISSING_FIELD, lambda batch: orjson.dumps({**batch, "data": [{}]})),
+    InvalidMutation("list_of_batches", Reason.WRONG_TYPE, lambda batch: orjson.dumps([batch])),
+    InvalidMutation("data_is_text", Reason.WRONG_TYPE, lambda batch: orjson.dumps({**batch, "data": "none"})),
+    InvalidMutation(
+        "timestamp_is_text", Reason.WRONG_TYPE, lambda batch: orjson.dumps({**batch, "timestamp_ms": "now"})
+    ),
+    InvalidMutation("symbol_is_a_number", Reason.WRONG_TYPE, lambda batch: orjson.dumps(_with_symbol(batch, 7))),
+    InvalidMutation(
+        "negative_timestamp", Reason.INVALID_TIMESTAMP, lambda batch: orjson.dumps({**batch, "timestamp_ms": -1})
+    ),
+    InvalidMutation(
+        "endless_exchange", Reason.INVALID_FEED, lambda batch: orjson.dumps({**batch, "exchange": "x" * _LONG})
+    ),
+    InvalidMutation(
+        "endless_symbol", Reason.INVALID_SYMBOL, lambda batch: orjson.dumps(_with_symbol(batch, "X" * _LONG))
+    ),
 )

@@ -1,4 +1,4 @@
-"""Made-up markets: instruments whose prices drift, and the rows that a collector would read from an exchange.
+"""Simulated markets: instruments whose prices drift, and the rows that a collector reads from an exchange.
 
 Pure: time and randomness are arguments.
 """
@@ -24,13 +24,13 @@ def symbol_names(pattern: str, count: int) -> list[str]:
 
 
 def base_name(index: int) -> str:
-    """Name the currency at `index`: the well-known ones first, then the same with a number."""
+    """Return the name of the currency at `index`: well-known names first, then the same with a number."""
     round_number, place = divmod(index, len(_BASES))
     return _BASES[place] + (str(round_number + 1) if round_number else "")
 
 
 class Instrument:
-    """One symbol and its day: a price that walks at random, and what it opened at, its highest and its lowest."""
+    """One symbol and its day: a price that walks at random, its first, highest and lowest price."""
 
     def __init__(self, symbol: str, rng: Random) -> None:
         self.symbol = symbol
@@ -40,7 +40,7 @@ class Instrument:
         self.first = self.last = self.high = self.low = _rounded(10 ** rng.uniform(-4.0, 8.0))
 
     def move(self) -> None:
-        """Walk one step."""
+        """Move the price by one random step."""
         step = self._rng.gauss(self._drift, self._volatility)
         self.last = _rounded(self.last * math.exp(step))
         self.high = max(self.high, self.last)
@@ -55,13 +55,13 @@ class Instrument:
         ]
 
     def trade(self) -> Row:
-        """Return what one trade at the present price says."""
+        """Return the fields of a trade at the present price."""
         size = _rounded(self._rng.expovariate(2.0))
         return {"price": self.last, "size": size, "side": self._rng.choice(("buy", "sell"))}
 
 
 def _rounded(value: float) -> float:
-    """Keep eight significant digits, as exchanges do."""
+    """Round to eight significant digits, as exchanges do."""
     return float(f"{value:.8g}")
 
 

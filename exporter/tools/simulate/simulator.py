@@ -1,4 +1,4 @@
-"""Simulated collectors in real time, on a broker: `python -m exporter.tools.simulate.simulator`."""
+"""Sends records of simulated collectors to a broker in real time: `python -m exporter.tools.simulate.simulator`."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ from confluent_kafka.cimpl import NewTopic
 
 from exporter.kafka.connection_errors import error_text
 from exporter.runtime.clock import now_ms
-from exporter.tools.simulate.market import FEEDS, Feed, SimulatedRecord, Simulator, Truth
-
-__all__ = ["FEEDS", "Collectors", "Feed", "Simulator", "Truth", "create_topics", "faster", "main"]
+from exporter.tools.simulate.market import FEEDS, SimulatedFeed, SimulatedRecord, Simulator
 
 _TICK_SECONDS = 0.02
 _ANSWER_SECONDS = 15.0
 # librdkafka's default allows a record of 1 MB, the sidecar one of 1 MiB.
 _PRODUCER_DEFAULTS = {"linger.ms": 5, "message.max.bytes": 2 * 1024**2, "message.timeout.ms": 30_000}
-# The clients would print what they think of an unreachable broker, many times a second; what failed is counted.
+# Without this the clients print about an unreachable broker many times a second; failed records are counted.
 _QUIET = {"log_level": 0}
 
 
 class Collectors:
-    """Sends the records of a simulator as their time comes, from a thread of its own.
+    """Sends the records of a simulator in real time, in a background thread.
 
-    `kafka` are librdkafka's properties. The time of the simulator is the time since `start`. After `stop`, the truth
-    of the simulator is what lies in the topics, as long as `failed` is 0.
+    `kafka` are librdkafka's properties. The time of the simulator is the time since `start`. After `stop`, the counts
+    of the simulator are those of the records in the topics, as long as `failed` is 0.
     """
 
     def __init__(self, simulator: Simulator, kafka: Mapping[str, Any]) -> None:
@@ -46,11 +44,11 @@ class Collectors:
         self._thread = threading.Thread(target=self._run, name="collectors", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._thread.start()
 
     def stop(self, deadline_seconds: float = _ANSWER_SECONDS) -> None:
-        """Send no more, and wait until the broker has what was sent; what it did not take by then has failed."""
+        """Stop sending, and wait until the broker has the sent records; those that it has not by then have failed."""
         self._stopping.set()
         self._thread.join(deadline_seconds)
         self.failed += self._producer.flush(deadline_seconds)
@@ -85,8 +83,8 @@ class Collectors:
         self.failed += error is not None
 
 
-def faster(feeds: Sequence[Feed], rate: float) -> list[Feed]:
-    """Return the feeds with batches that come `rate` times as often."""
+def faster(feeds: Sequence[SimulatedFeed], rate: float) -> list[SimulatedFeed]:
+    """Return the feeds with batches `rate` times as often."""
     return [
         replace(
             feed,
@@ -110,7 +108,7 @@ def create_topics(kafka: Mapping[str, Any], topics: Sequence[str], partitions: i
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate collectors until the time is over, or SIGINT or SIGTERM comes; print the truth as JSON."""
+    """Simulate collectors until the time is over, or SIGINT or SIGTERM; print the exact counts as JSON."""
     args = _parser().parse_args(arguments)
     kafka = {"bootstrap.servers": args.bootstrap_servers}
     simulator = Simulator(args.seed, faster(FEEDS, args.rate), now_ms())
@@ -144,20 +142,20 @@ def _as_json(collectors: Collectors) -> dict[str, object]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m exporter.tools.simulate.simulator", description=__doc__)
     parser.add_argument("--bootstrap-servers", default="localhost:9092", help="brokers (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, help="how long (default: until it is interrupted)")
+    parser.add_argument("--seconds", type=float, help="how long (default: until interrupted)")
     parser.add_argument("--rate", type=positive, default=1.0, help="how many times as fast as usual (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same market (default: 1)")
     parser.add_argument(
         "--partitions",
         type=int,
         default=4,
-        help="of topics that are missing; 0 leaves creating them to the broker (default: 4)",
+        help="of topics to create; 0 lets the broker create them (default: 4)",
     )
     return parser
 
 
 def positive(text: str) -> float:
-    """Return a number of the command line that is greater than 0, and that seconds to wait may have."""
+    """Return a number of the command line that is greater than 0, and at most the longest time-out."""
     value = float(text)
     if not 0 < value <= threading.TIMEOUT_MAX:
         raise argparse.ArgumentTypeError("must be greater than 0")
