@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from exporter.config import loader
 from exporter.instrument.exposition import TEXT, render
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
+from exporter.runtime import clock
 from exporter.source.handler import RebalanceHandler
 from tests.support.waiting import eventually
 
@@ -110,7 +110,7 @@ class Sidecar:
         self.app.loop.publisher.close(5.0)
 
     def _record(self) -> Record:
-        now_ms, self._written = time.time_ns() // 1_000_000, self._written + 1
+        now_ms, self._written = clock.now_ms(), self._written + 1
         price = 1.0 + self._written % 7
         rows = [{"target_currency": symbol, "timestamp": now_ms - 20, "last": price} for symbol in ("A", "B", "C")]
         value = json.dumps({**FEED._asdict(), "timestamp_ms": now_ms - 5, "data": rows}).encode()

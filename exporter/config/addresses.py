@@ -33,7 +33,7 @@ def authority(host: str, port: int) -> str:
 
 
 def is_every_interface(host: str) -> bool:
-    """Whether a host stands for all interfaces by IPv6 and IPv4: empty, or `::` in any spelling."""
+    """Return whether a host means all interfaces by IPv6 and IPv4: empty, or `::` in any spelling."""
     try:
         return not host or IPv6Address(host).is_unspecified
     except ValueError:

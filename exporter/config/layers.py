@@ -71,7 +71,7 @@ def from_file(text: str, problems: list[Problem]) -> Given:
 
 
 class _Tree:
-    """Converts nodes to values; a node with several aliases is converted once, so that aliases cannot multiply."""
+    """Converter of nodes to values; a node with several aliases is converted once, so that aliases cannot multiply."""
 
     def __init__(self, problems: list[Problem], place: str = "") -> None:
         self._problems = problems

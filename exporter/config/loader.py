@@ -140,7 +140,7 @@ def expected(kind: Any) -> str:
 
 
 class _Reader:
-    """Reads sections from the layers, the lowest first, and collects mistakes."""
+    """Reader of sections from the layers, the lowest first; it collects mistakes."""
 
     def __init__(self, env: Mapping[str, str], read_file: Callable[[str], str], problems: list[Problem]) -> None:
         self._env = env

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-LOOK_SECONDS = 2.0
+HANDSHAKE_SECONDS = 2.0
 
 
 def fault_of_broker(address: str, properties: Mapping[str, str]) -> str:
@@ -23,7 +23,7 @@ def fault_of_broker(address: str, properties: Mapping[str, str]) -> str:
     try:
         context = _context(properties)
         with (
-            socket.create_connection((name, int(port)), LOOK_SECONDS) as plain,
+            socket.create_connection((name, int(port)), HANDSHAKE_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=name),
         ):
             return ""

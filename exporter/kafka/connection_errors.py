@@ -118,7 +118,7 @@ def error_text(error: Exception) -> str:
 
 
 class ConnectionFaults(logging.Filter):
-    """Explains errors of connections, and as a filter of librdkafka's logger the lines about them. Thread-safe.
+    """Explanations of connection errors, and as a filter of librdkafka's logger the lines about them. Thread-safe.
 
     `servers` and `properties` are those of the clients.
     """

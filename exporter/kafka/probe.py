@@ -50,7 +50,7 @@ def is_unreadable(message: Any) -> bool:
 
 
 class Prober:
-    """Reads single offsets of one partition with a consumer that serves nothing else.
+    """Reader of single offsets of one partition, with a consumer that serves nothing else.
 
     All methods raise `TimeoutError` or `KafkaException` without an answer.
     """

@@ -29,7 +29,7 @@ class _Cause(NamedTuple):
 
 
 class RepeatFilter(logging.Filter):
-    """Suppresses repetitions of a line; the next one that is written has their number as `kept_back`.
+    """Filter that suppresses repetitions of a line; the next one that is written has their number as `kept_back`.
 
     Two lines are equal when their texts and fields are, numbers aside. Lines about a completed action have no cause
     that lasts, so they may be equal. Debug lines always pass. Thread-safe; at worst a line is written twice.

@@ -14,7 +14,7 @@ WAITING_BYTES = 1_048_576
 
 
 class LogWriter:
-    """Writes lines in a background thread, in order; lines beyond `WAITING_BYTES` are dropped and counted.
+    """Writer of lines in a background thread, in order; lines beyond `WAITING_BYTES` are dropped and counted.
 
     `notice` makes the line with the number of dropped lines, which is written once the descriptor takes lines again.
     """

@@ -21,7 +21,7 @@ def start(name: str, run: Callable[[], None]) -> threading.Thread:
 
 
 class Guard:
-    """Starts threads, and reports the first that ends with an error: its name, and kind and place of the error."""
+    """Starter of threads that reports the first that ends with an error: its name, and kind and place of the error."""
 
     def __init__(self, on_death: Callable[[str], None]) -> None:
         self.death = ""

@@ -41,7 +41,7 @@ _INVALID_OFFSET = (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION)
 
 
 class KafkaSource(SkippingMember):
-    """Reads the input topics as a member of the group."""
+    """Reader of the input topics as a member of the group."""
 
     def __init__(
         self,

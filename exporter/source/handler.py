@@ -14,28 +14,28 @@ class RebalanceHandler(Protocol):
     """Receiver of notifications about partitions, called inside `take` and `close`."""
 
     def assigned(self, starts: Mapping[Partition, Start]) -> None:
-        """Partitions were assigned, each with where it starts and its end at this moment."""
+        """Handle assigned partitions, each with its start and its end at this moment."""
 
     def revoked(self, partitions: list[Partition]) -> None:
-        """Partitions are about to be revoked; records read from them may still be committed."""
+        """Handle partitions that are about to be revoked; records read from them may still be committed."""
 
     def lost(self, partitions: list[Partition]) -> None:
-        """Partitions were lost already; nothing of them can be committed."""
+        """Handle partitions that were lost already; nothing of them can be committed."""
 
     def vanished(self, partitions: list[Partition]) -> None:
-        """Partitions that are or were assigned no longer exist: their topics were deleted."""
+        """Handle once assigned partitions that no longer exist: their topics were deleted."""
 
     def exhausted(self, partition: Partition, offset: int) -> None:
-        """The broker has no record of the partition at or after the offset."""
+        """Handle a partition that has no record at or after the offset."""
 
     def unreadable(self, partition: Partition, gap: Gap, error: str, *, is_deadly: bool = False) -> None:
-        """Records of an assigned partition are unreadable, or end the process; those after the gap are read next."""
+        """Handle a gap of unreadable records, which end the process if `is_deadly`; those after it are read next."""
 
     def held(self, partition: Partition, offset: int, error: str) -> None:
-        """An assigned partition stays before a record that ends processes; it is read by child processes."""
+        """Handle a partition that stays before a record that ends processes; child processes read it."""
 
     def waiting(self) -> None:
-        """A request to the brokers follows; the answer may take some seconds."""
+        """Handle the start of a request to the brokers, whose answer may take some seconds."""
 
 
 class SourceCounts:

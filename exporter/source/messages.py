@@ -17,7 +17,7 @@ NO_HEADERS: tuple[bytes | None, bool] = None, False
 
 
 class MessageReader:
-    """Converts messages to records, with one object for each partition, so that lookups by it are cheap."""
+    """Converter of messages to records, with one object for each partition, so that lookups by it are cheap."""
 
     def __init__(self) -> None:
         self._partitions: dict[tuple[str, int], Partition] = {}

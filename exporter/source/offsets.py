@@ -18,7 +18,7 @@ from exporter.runtime import clock
 from exporter.source.topic_ids import TopicIds
 
 ASK_SECONDS = 5.0
-LOOK_SECONDS = 1.0
+LIST_SECONDS = 1.0
 
 
 def committed(consumer: Any, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str | None]]:
@@ -93,7 +93,7 @@ class Offsets:
 
     def _matching(self, consumer: Any) -> set[Partition]:
         """Return the existing partitions of the subscription."""
-        topics = consumer.list_topics(timeout=LOOK_SECONDS).topics
+        topics = consumer.list_topics(timeout=LIST_SECONDS).topics
         names = self._subscription.among(topics)
         return {Partition(name, number) for name in names for number in topics[name].partitions}
 

@@ -9,7 +9,7 @@ _NEVER = float("-inf")
 
 
 class ReconnectPolicy:
-    """Decides when to replace the consumer. `failure` is why it cannot be used any more, empty while it can.
+    """Policy for replacing the consumer. `failure` is why it cannot be used any more, empty while it can.
 
     After `down_seconds` without a broker their addresses may have changed, which librdkafka does not notice.
     """
@@ -36,7 +36,7 @@ class ReconnectPolicy:
         self._down_at = None
 
     def is_down_too_long(self, now: float) -> bool:
-        """Whether the cluster has been unreachable for more than `down_seconds`."""
+        """Return whether the cluster has been unreachable for more than `down_seconds`."""
         return self._down_at is not None and now - self._down_at > self.down_seconds
 
     def consumer_failed(self, why: str, now: float) -> float:

@@ -19,7 +19,7 @@ from exporter.runtime import logs
 log = logs.logger("source")
 
 # Between two requests: the longest that a topic created again goes unnoticed.
-LOOK_SECONDS = 5.0
+POLL_SECONDS = 5.0
 ANSWER_SECONDS = 3.0
 ENDS_SECONDS = 5.0
 NO_ID = str(Uuid(0, 0))  # the answer of brokers without ids
@@ -28,7 +28,7 @@ _OffsetSpec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]
 
 
 class TopicIds:
-    """Requests ids and offsets with an admin client, which the first request makes. Loop thread only."""
+    """Client for ids and offsets of topics, made by the first request. Loop thread only."""
 
     def __init__(self, make_admin: Callable[[], Any]) -> None:
         self._make_admin = make_admin
@@ -75,13 +75,13 @@ class TopicIds:
             asked, self._asked = self._asked, {}
             return self._answers(asked)
         if names and not self._asked and now >= self._due:
-            self._due = now + LOOK_SECONDS
+            self._due = now + POLL_SECONDS
             self._asked = self._ask(names)
         return {}
 
     def _ask(self, names: Collection[str]) -> dict[str, Future[Any]]:
         asked: dict[str, Future[Any]] = self._client().describe_topics(
-            TopicCollection(sorted(names)), request_timeout=LOOK_SECONDS
+            TopicCollection(sorted(names)), request_timeout=POLL_SECONDS
         )
         return asked
 

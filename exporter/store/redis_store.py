@@ -17,6 +17,7 @@ from itertools import count
 from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.runtime import logs
+from exporter.runtime.clock import now_ms
 from exporter.runtime.rate_limit import RateLimiter
 from exporter.runtime.threads import Start, start
 from exporter.store import keyspace
@@ -145,7 +146,7 @@ class RedisStore:
     def distinct(self, feed: FeedKey) -> int | None:
         """See Store."""
         self._refuse_if_open()
-        return self._redis.distinct(feed, _now_ms())
+        return self._redis.distinct(feed, now_ms())
 
     def _refuse_if_open(self) -> None:
         if self._breaker.state is CircuitState.OPEN:
@@ -190,7 +191,7 @@ class RedisStore:
 
     def _log(self, before: CircuitState, error: StoreUnavailable | None) -> None:
         """Tell when writing ends, when it goes on, and, now and then, what is refused for good."""
-        if error is not None and error.is_final and self._refusals.admit("refused", _now_ms()) is not None:
+        if error is not None and error.is_final and self._refusals.admit("refused", now_ms()) is not None:
             log.warning("Redis refuses symbols for good, they are dropped: %s", error)
         if before is CircuitState.CLOSED and self._breaker.state is CircuitState.OPEN:
             log.warning("symbols are not written for a while: %s", error)
@@ -200,7 +201,7 @@ class RedisStore:
     def _write(self) -> None:
         """Bring every partition one call further; what lies below its fence is done with, by us or by others."""
         try:
-            advanced = self._forget(self._redis.write(self._pending, _now_ms()))
+            advanced = self._forget(self._redis.write(self._pending, now_ms()))
         except StoreRefused as refusal:
             self._forget(refusal.fences)
             self._metrics.dropped.inc(self._forget(refusal.lost))
@@ -222,7 +223,3 @@ class RedisStore:
         self._metrics.dropped.inc(sum(map(len, self._pending.values())))
         while left := self._waiting.take(0):
             self._metrics.dropped.inc(len(left))
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

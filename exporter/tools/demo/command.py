@@ -41,7 +41,7 @@ _RATE = 4.0
 _THRESHOLD = "10s"
 _ANSWER_SECONDS = 10.0
 _CATCH_UP_SECONDS = 15.0
-_LOOK_SECONDS = 0.2
+_SCRAPE_SECONDS = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +149,7 @@ def _caught_up(address: str, path: str, records: int, running: Future[bool]) -> 
     deadline = time.monotonic() + _CATCH_UP_SECONDS
     counted = report.Figures()
     while report.records(counted) < records and not running.done() and time.monotonic() < deadline:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_SCRAPE_SECONDS)
         counted = report.in_metrics(healthcheck.ask(address, path, _ANSWER_SECONDS).text)
     return counted
 

@@ -29,7 +29,7 @@ _QUIET = {"log_level": 0}
 
 
 class Collectors:
-    """Sends the records of a simulator in real time, in a background thread.
+    """Sender of a simulator's records in real time, in a background thread.
 
     `kafka` are librdkafka's properties. The time of the simulator is the time since `start`. After `stop`, the counts
     of the simulator are those of the records in the topics, as long as `failed` is 0.
