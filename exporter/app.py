@@ -29,9 +29,8 @@ from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.pipeline import Analysis
 from exporter.publishing.backlog import Backlog
-from exporter.publishing.channels.channel import Channel
-from exporter.publishing.channels.idempotent import CountingProducer, IdempotentChannel
-from exporter.publishing.channels.kafka import Frames
+from exporter.publishing.channels import Channel
+from exporter.publishing.channels.idempotent import ErrorKeepingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
 from exporter.publishing.channels.transactional import TransactionalChannel
 from exporter.publishing.publisher import Group, Publisher
@@ -159,13 +158,13 @@ def make_loop(
     output = config.output
     events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
 
-    def report(event: Event, trouble: str) -> Event | None:
-        return events.given_up(event, trouble, utc_text(clock.now_ms()))
+    def make_error_event(event: Event, error: str) -> Event | None:
+        return events.unsendable(event, error, utc_text(clock.now_ms()))
 
     return Loop(
         source,
         _analysis(config, events),
-        Publisher(channel, source, Backlog(output.backlog), output.commit_interval, clock, worker, report),
+        Publisher(channel, source, Backlog(output.backlog), output.commit_interval, clock, worker, make_error_event),
         store,
         Evaluator(comparison(config)),
         summary_interval=output.summary_interval,
@@ -207,15 +206,15 @@ def _channel(config: Config, source: KafkaSource, registry: CollectorRegistry) -
     prepare = _preparation(config, registry)
     if config.output.delivery == "exactly_once":
         return TransactionalChannel(partial(clients.producer, config), prepare, clients.transaction_seconds(config))
-    make = partial(CountingProducer, clients.producer_properties(config))
+    make = partial(ErrorKeepingProducer, clients.producer_properties(config))
     return IdempotentChannel(make, prepare, source.store)
 
 
-def _preparation(config: Config, registry: CollectorRegistry) -> Callable[[], Frames]:
+def _preparation(config: Config, registry: CollectorRegistry) -> Callable[[], framing.FrameByType]:
     """Return what has to be done before the first event: create topics that are missing, find the bodies' frames."""
     frames = framing.frames(config.output, registry)
 
-    def prepare() -> Frames:
+    def prepare() -> framing.FrameByType:
         clients.create_topics(config)
         return frames()
 

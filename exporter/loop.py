@@ -173,7 +173,7 @@ class Loop:
         """Pause reading while the backlog is full."""
         fullness = self.publisher.fullness()
         if not self.source.paused and fullness >= 1:
-            log.warning("backlog is full, reading pauses", extra={"error": self.publisher.trouble or "none"})
+            log.warning("backlog is full, reading pauses", extra={"error": self.publisher.last_error or "none"})
             self.source.pause()
         elif self.source.paused and fullness < DRAINED:
             log.info("backlog has room again, reading goes on")
@@ -209,7 +209,7 @@ class Loop:
         assigned = [partition for partition in partitions if partition in self.analysis.partitions]
         self.analysis.survive(assigned)
         self._summarize(assigned)
-        if not self.publisher.settle(SETTLE_SECONDS):
+        if not self.publisher.flush(SETTLE_SECONDS):
             log.warning(
                 "not all was published in time, the next owner does it", extra={"partitions": listing(assigned)}
             )

@@ -59,7 +59,7 @@ class SidecarStatus:
             (bool(partitions), self._why_none),
             (not behind, lambda: f"catching up on {listing(behind)}"),
             (not source.blocked, lambda: "; ".join(source.blocked[:LISTED])),
-            (not source.paused, lambda: f"the backlog is full: {publisher.trouble or 'events are slow'}"),
+            (not source.paused, lambda: f"the backlog is full: {publisher.last_error or 'events are slow'}"),
             (not publisher.needs_operator, lambda: publisher.needs_operator),
             (self.healthy().ok, lambda: "the loop does not turn"),
         ]

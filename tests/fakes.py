@@ -13,7 +13,7 @@ from typing import TypeVar
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import Partition
-from exporter.publishing.channels.channel import ChannelError, CommitResult
+from exporter.publishing.channels import ChannelError, CommitResult
 from exporter.runtime.clock import Clock
 from exporter.runtime.worker import Task
 
@@ -23,7 +23,7 @@ LARGEST_BODY = 1_000_000
 
 
 class Fate(Enum):
-    """What becomes of a seal that asks for a commit; in doubt the publisher is not told."""
+    """What becomes of a commit; in doubt, its result is unclear to the publisher."""
 
     COMMITTED = auto()
     ABORTED = auto()
@@ -80,21 +80,25 @@ class FakeChannel:
         """See Channel."""
         self._check()
         end = min(len(events), start + self.room)
-        hopeless = [event for event in events[start:end] if len(event.body) > self.largest]
-        self._pending += [event for event in events[start:end] if event not in hopeless]
-        return end, hopeless
+        unsendable = [event for event in events[start:end] if len(event.body) > self.largest]
+        self._pending += [event for event in events[start:end] if event not in unsendable]
+        return end, unsendable
 
-    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> CommitResult:
+    def commit(self, positions: Mapping[Partition, Position], group: object) -> CommitResult:
         """See Channel."""
-        fate = self.fate if commit else Fate.ABORTED
         pending, self._pending = self._pending, []
-        if fate in (Fate.COMMITTED, Fate.COMMITTED_IN_DOUBT):
+        if self.fate in (Fate.COMMITTED, Fate.COMMITTED_IN_DOUBT):
             self.published += pending
             self._group.positions |= positions
-        outcomes = {Fate.COMMITTED: CommitResult.COMMITTED, Fate.ABORTED: CommitResult.ABORTED}
-        return outcomes.get(fate, CommitResult.UNCLEAR)
+        results = {Fate.COMMITTED: CommitResult.COMMITTED, Fate.ABORTED: CommitResult.ABORTED}
+        return results.get(self.fate, CommitResult.UNCLEAR)
 
-    def committed(self, positions: Mapping[Partition, Position]) -> None:
+    def abort(self) -> CommitResult:
+        """See Channel."""
+        self._pending = []
+        return CommitResult.ABORTED
+
+    def store_offsets(self, positions: Mapping[Partition, Position]) -> None:
         """See Channel."""
         self.confirmed |= positions
 
@@ -109,7 +113,7 @@ class FakeChannel:
 
 
 class ManualClock:
-    """A clock that only the test moves, and whoever sleeps."""
+    """A clock that only the test and sleeping move."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -128,7 +132,7 @@ class ManualClock:
 
 
 class _Deferred(Task[T]):
-    """A call that is made when somebody waits for it; waiting takes as long as it may."""
+    """A call that is made when it is waited for; waiting takes the whole time-out."""
 
     def __init__(self, call: Callable[[], T], worker: ManualWorker) -> None:
         super().__init__(call)
@@ -142,7 +146,7 @@ class _Deferred(Task[T]):
 
 
 class ManualWorker:
-    """A worker whose calls are made in the thread of the test: when it says so, or when somebody waits for one."""
+    """A worker whose calls are made in the thread of the test: by `work`, or when one is waited for."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

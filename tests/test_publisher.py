@@ -1,4 +1,4 @@
-"""Whatever happens to the channel, what was offered is published once, in order, and positions never run ahead."""
+"""Whatever the channel does, what was offered is published once, in order, and positions never run ahead of events."""
 
 from itertools import count
 
@@ -22,7 +22,7 @@ COMMIT_INTERVAL = 0.25
 
 
 class Stage:
-    """A publisher whose time, threads, channel and group are in the hands of the test."""
+    """A publisher whose time, threads, channel and group the test controls."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -32,19 +32,19 @@ class Stage:
         self.publisher = Publisher(self.channel, self.group, Backlog(LIMITS), COMMIT_INTERVAL, self.clock, self.worker)
 
     def turn(self, seconds: float = COMMIT_INTERVAL) -> None:
-        """Advance once after so much time, and let the calls that this began end."""
+        """Advance once after `seconds`, and finish the calls that this began."""
         self.clock.sleep(seconds)
         self.publisher.advance()
         self.worker.work()
 
     def turns(self, times: int = 10) -> None:
-        """Turn as often as anything takes that goes well."""
+        """Turn often enough for anything without faults to finish."""
         for _ in range(times):
             self.turn()
 
 
 def event(partition: Partition, number: int, event_type: EventType = EventType.BATCH, padding: int = 0) -> Event:
-    """An event that can be told from all others."""
+    """A distinguishable event."""
     return Event(event_type, "events", b"korea:upbit:ticker", b"%d" % number + bytes(padding), [], partition)
 
 
@@ -67,7 +67,7 @@ rarely_false = rarely.map(lambda happens: not happens)
 
 
 class Publishing(RuleBasedStateMachine):
-    """Offers, time, trouble and rebalances in any order."""
+    """Offers, time, faults and rebalances in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,16 +103,16 @@ class Publishing(RuleBasedStateMachine):
         self._offer(made)
 
     @rule(room=rooms, opens=rarely_false, breaks=rarely, is_silent=rarely)
-    def trouble(self, room: int, opens: bool, breaks: bool, is_silent: bool) -> None:
+    def faults(self, room: int, opens: bool, breaks: bool, is_silent: bool) -> None:
         """How calls go from now on."""
         channel, group = self.stage.channel, self.stage.group
         channel.room, channel.opens, channel.breaks, group.is_silent = room, opens, breaks, is_silent
 
     @rule(fate=st.sampled_from(Fate))
-    def settle(self, fate: Fate) -> None:
+    def flush(self, fate: Fate) -> None:
         """As in a rebalance."""
         self.stage.channel.fate = fate
-        self.stage.publisher.settle(1.0)
+        self.stage.publisher.flush(1.0)
 
     @rule(partition=st.sampled_from(PARTITIONS), fate=st.sampled_from(Fate))
     def lose_and_regain(self, partition: Partition, fate: Fate) -> None:
@@ -128,16 +128,16 @@ class Publishing(RuleBasedStateMachine):
         """Of each partition, what is published is the beginning of what was offered."""
         for partition in PARTITIONS:
             published = [each for each in self.stage.channel.published if each.source == partition]
-            told: list[Event] = []
+            expected: list[Event] = []
             beginnings: list[tuple[list[Event], Position | None]] = [([], None)]
             for events, position in self.offered[partition]:
-                told = [*told, *events]
-                beginnings.append((told, position))
+                expected = [*expected, *events]
+                beginnings.append((expected, position))
             assert (published, self.stage.group.positions.get(partition)) in beginnings
 
     def teardown(self) -> None:
-        """Once the trouble is over everything is published."""
-        self.trouble(room=99, opens=True, breaks=False, is_silent=False)
+        """Once the faults are over everything is published."""
+        self.faults(room=99, opens=True, breaks=False, is_silent=False)
         self._work(Fate.COMMITTED)
         for _ in range(20):
             self.stage.turn(2.0)
@@ -181,7 +181,7 @@ def stage() -> Stage:
     return stage
 
 
-def test_nothing_is_sealed_before_the_commit_interval_ends(stage: Stage) -> None:
+def test_nothing_is_committed_before_the_commit_interval_ends(stage: Stage) -> None:
     """What comes within it goes into one commit."""
     stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
     stage.turn(0.0)
@@ -194,7 +194,7 @@ def test_nothing_is_sealed_before_the_commit_interval_ends(stage: Stage) -> None
     assert stage.publisher.counts.events[EventType.BATCH] == 2
 
 
-def test_positions_without_events_are_committed_and_told(stage: Stage) -> None:
+def test_positions_without_events_are_committed(stage: Stage) -> None:
     """So that a partition without batches is not read again."""
     position = Position(7, 3, 1)
     stage.publisher.offer(dispatch(p2=position))
@@ -203,8 +203,8 @@ def test_positions_without_events_are_committed_and_told(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("fate", [Fate.COMMITTED_IN_DOUBT, Fate.ABORTED_IN_DOUBT])
-def test_doubt_about_a_summary_is_resolved_by_what_the_commit_says_of_summaries(stage: Stage, fate: Fate) -> None:
-    """No record was read since the last commit, so the offset alone tells nothing."""
+def test_an_unclear_commit_of_a_summary_is_resolved_by_the_summarized_position(stage: Stage, fate: Fate) -> None:
+    """No record was read since the last commit, so the offset alone does not decide."""
     stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 5)))
     stage.turns()
     stage.publisher.offer(dispatch(event(PARTITIONS[0], 2, EventType.SUMMARY), p0=Position(1, 1, 6)))
@@ -217,7 +217,7 @@ def test_doubt_about_a_summary_is_resolved_by_what_the_commit_says_of_summaries(
     assert stage.publisher.counts.commit_failures["unclear"] == 1
 
 
-def test_event_that_can_never_be_sent_is_failed_once_and_holds_up_nobody(stage: Stage) -> None:
+def test_an_unsendable_event_is_counted_as_failed_once_and_delays_no_other(stage: Stage) -> None:
     """Also when the rest of its transaction has to be sent again; it does not count as published."""
     huge = Event(EventType.BATCH, "events", b"key", bytes(LARGEST_BODY + 1), [], PARTITIONS[0])
     stage.publisher.offer(dispatch(huge, event(PARTITIONS[0], 2), p0=Position(2, 0, 0)))
@@ -252,7 +252,7 @@ def test_fullness_is_that_of_the_nearest_limit(stage: Stage) -> None:
 
 
 def test_what_is_lost_with_its_partition_does_not_wait_any_more(stage: Stage) -> None:
-    """Neither to be sent nor to be told of: a backlog that holds nothing has no age."""
+    """An empty backlog has no age."""
     stage.channel.breaks = True
     for number, partition in enumerate(PARTITIONS[:2]):
         stage.publisher.offer(dispatch(event(partition, number), **{f"p{number}": Position(1, 0, 0)}))
@@ -262,29 +262,29 @@ def test_what_is_lost_with_its_partition_does_not_wait_any_more(stage: Stage) ->
     stage.publisher.drop({PARTITIONS[1]})
     assert stage.publisher.backlog_size() == (0, 0, 0.0)
     assert stage.publisher.fullness() == 0
-    assert stage.publisher.settle(0.0)
+    assert stage.publisher.flush(0.0)
 
 
-def test_trouble_is_told_until_something_is_committed(stage: Stage) -> None:
-    """A channel that opens and then fails again is still in trouble."""
+def test_the_last_error_stands_until_something_is_committed(stage: Stage) -> None:
+    """A channel that opens and then fails again has not recovered."""
     stage.channel.breaks = True
     stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
     for _ in range(8):
         stage.turn()
-        assert stage.publisher.trouble == "the producer was lost"
+        assert stage.publisher.last_error == "the producer was lost"
     stage.channel.breaks = False
     stage.turns()
     assert stage.channel.published
-    assert stage.publisher.trouble == ""
+    assert stage.publisher.last_error == ""
 
 
-def test_settling_ends_at_its_deadline(stage: Stage) -> None:
-    """And says that not all is published."""
+def test_flush_ends_at_its_deadline(stage: Stage) -> None:
+    """And returns that not all is published."""
     stage.group.is_silent, stage.channel.fate = True, Fate.COMMITTED_IN_DOUBT
     stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
     began = stage.clock.seconds
-    assert not stage.publisher.settle(2.0)
+    assert not stage.publisher.flush(2.0)
     assert 2.0 <= stage.clock.seconds - began < 2.5
     stage.group.is_silent = False
-    assert stage.publisher.settle(2.0)
+    assert stage.publisher.flush(2.0)
     assert [each.body for each in stage.channel.published] == [b"1"]

@@ -1,4 +1,4 @@
-"""The channels keep the contract that the publisher relies on: the fake one, and the real ones on a real broker."""
+"""The channels fulfil the contract that the publisher relies on: the fake, and the real ones on a real broker."""
 
 import threading
 import uuid
@@ -13,8 +13,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
-from exporter.publishing.channels.channel import Channel, ChannelError, CommitResult, CommitState
-from exporter.publishing.channels.idempotent import CountingProducer, IdempotentChannel
+from exporter.publishing.channels import Channel, ChannelError, CommitResult, CommitState
+from exporter.publishing.channels.idempotent import ErrorKeepingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
 from exporter.publishing.channels.transactional import TransactionalChannel
 from tests.fakes import FakeChannel, FakeGroup
@@ -26,7 +26,7 @@ TRANSACTION_SECONDS = 60.0  # what librdkafka asks for unless it is told
 
 
 class Stage(NamedTuple):
-    """A channel, what it has published and which offsets the group has; `again` makes another with the same name."""
+    """A channel, its published events and the group's offsets; `again` makes another channel of the same name."""
 
     channel: Channel
     group: object
@@ -45,15 +45,15 @@ class Stage(NamedTuple):
         eventually(lambda: self.published() == list(bodies))
 
     def publish(self, commit: bool, offset: int, *bodies: bytes) -> CommitResult:
-        """Send events and seal them with a position."""
+        """Send events, and commit or abort them with a position."""
         self.channel.begin()
         events = self.events(*bodies)
         assert self.channel.send(events, 0) == (len(events), [])
         positions = {self.source: Position(offset, 0, 5)}
-        outcome = self.channel.seal(positions, self.group, commit)
-        if outcome == CommitResult.COMMITTED:
-            self.channel.committed(positions)
-        return outcome
+        result = self.channel.commit(positions, self.group) if commit else self.channel.abort()
+        if result == CommitResult.COMMITTED:
+            self.channel.store_offsets(positions)
+        return result
 
 
 def fake() -> Stage:
@@ -73,7 +73,7 @@ def fake() -> Stage:
 
 
 def frames() -> dict[EventType, bytes]:
-    """A frame that can be told from a body."""
+    """A frame that differs from every body."""
     return dict.fromkeys(EventType, FRAME)
 
 
@@ -119,7 +119,7 @@ def idempotent(broker: Broker, topic: Callable[..., str]) -> Stage:
 
     def make() -> IdempotentChannel:
         properties = {"bootstrap.servers": broker.bootstrap, "enable.idempotence": True, "log_level": 0}
-        return IdempotentChannel(partial(CountingProducer, properties), frames, store)
+        return IdempotentChannel(partial(ErrorKeepingProducer, properties), frames, store)
 
     published = partial(broker.read_all, output)
     return Stage(make(), None, source, output, lambda: [record.value for record in published()], lambda: stored, make)
@@ -141,12 +141,12 @@ def exactly_once(request: pytest.FixtureRequest) -> Iterator[Stage]:
     stage.channel.close()
 
 
-def test_channel_that_is_not_open_says_so_at_begin(stage: Stage) -> None:
+def test_begin_raises_on_a_channel_that_is_not_open(stage: Stage) -> None:
     with pytest.raises(ChannelError):
         stage.channel.begin()
 
 
-def test_what_is_sealed_is_published_in_order_with_its_position(stage: Stage) -> None:
+def test_committed_events_are_published_in_order_with_their_position(stage: Stage) -> None:
     """Each body with the frame of its type before it; one commit after the other."""
     stage.channel.open()
     assert stage.publish(True, 2, b"1", b"2") == CommitResult.COMMITTED
@@ -155,7 +155,7 @@ def test_what_is_sealed_is_published_in_order_with_its_position(stage: Stage) ->
     assert stage.offsets() == {0: 3}
 
 
-def test_seal_that_does_not_commit_brings_no_position(stage: Stage) -> None:
+def test_an_abort_commits_no_position(stage: Stage) -> None:
     """The channel can be used further."""
     stage.channel.open()
     assert stage.publish(False, 2, b"1") == CommitResult.ABORTED
@@ -165,34 +165,34 @@ def test_seal_that_does_not_commit_brings_no_position(stage: Stage) -> None:
     assert stage.offsets() == {0: 2}
 
 
-def test_positions_alone_are_sealed(stage: Stage) -> None:
+def test_positions_are_committed_without_events(stage: Stage) -> None:
     stage.channel.open()
     assert stage.publish(True, 9) == CommitResult.COMMITTED
     assert stage.offsets() == {0: 9}
 
 
-def test_nothing_at_all_is_sealed(stage: Stage) -> None:
+def test_an_empty_transaction_is_committed(stage: Stage) -> None:
     """A dispatch whose partitions were lost in the meantime leaves an empty transaction behind."""
     stage.channel.open()
     stage.channel.begin()
-    assert stage.channel.seal({}, stage.group, True) == CommitResult.COMMITTED
+    assert stage.channel.commit({}, stage.group) == CommitResult.COMMITTED
 
 
-def test_event_that_is_too_large_is_returned_as_hopeless(stage: Stage) -> None:
+def test_an_event_that_is_too_large_is_returned_as_unsendable(stage: Stage) -> None:
     """Those around it are published."""
     stage.channel.open()
     stage.channel.begin()
     events = stage.events(b"1", bytes(1_000_001), b"2")
     assert stage.channel.send(events, 0) == (3, [events[1]])
-    assert stage.channel.seal({stage.source: Position(3, 0, 0)}, stage.group, True) == CommitResult.COMMITTED
+    assert stage.channel.commit({stage.source: Position(3, 0, 0)}, stage.group) == CommitResult.COMMITTED
     stage.shows(b"frame:1", b"frame:2")
 
 
-def test_sending_begins_where_it_is_told(stage: Stage) -> None:
+def test_sending_begins_at_the_index(stage: Stage) -> None:
     stage.channel.open()
     stage.channel.begin()
     assert stage.channel.send(stage.events(b"1", b"2", b"3"), 1) == (3, [])
-    stage.channel.seal({}, stage.group, True)
+    stage.channel.commit({}, stage.group)
     stage.shows(b"frame:2", b"frame:3")
 
 
@@ -206,7 +206,7 @@ def test_channel_that_was_closed_can_be_opened_again(stage: Stage) -> None:
     stage.shows(b"frame:1")
 
 
-def test_what_was_not_sealed_is_never_published(exactly_once: Stage) -> None:
+def test_uncommitted_events_are_never_published(exactly_once: Stage) -> None:
     """Neither after an abort, nor after the channel was opened again."""
     stage = exactly_once
     stage.channel.open()
@@ -219,21 +219,21 @@ def test_what_was_not_sealed_is_never_published(exactly_once: Stage) -> None:
 
 
 def test_successor_ends_what_its_predecessor_left_open(transactional: Stage) -> None:
-    """The predecessor, if it still lives, can commit nothing any more, and says so at the next begin."""
+    """The predecessor, if it still runs, can commit nothing any more."""
     transactional.channel.open()
     transactional.channel.begin()
     transactional.channel.send(transactional.events(b"left open"), 0)
     successor = transactional.again()
     successor.open()
     positions = {transactional.source: Position(1, 0, 0)}
-    assert transactional.channel.seal(positions, transactional.group, True) != CommitResult.COMMITTED
+    assert transactional.channel.commit(positions, transactional.group) != CommitResult.COMMITTED
     assert transactional.offsets() == {}
     assert transactional.published() == []
     successor.close()
 
 
 class StuckProducer(Producer):
-    """A producer with the fault of librdkafka #5456: a call outlives its time-out, until somebody lets it go."""
+    """A producer with the fault of librdkafka #5456: a call outlives its time-out, until the test releases it."""
 
     def __init__(self, properties: dict[str, Any], released: threading.Event) -> None:
         super().__init__(properties)
@@ -245,8 +245,8 @@ class StuckProducer(Producer):
         super().send_offsets_to_transaction(*arguments)
 
 
-def test_call_that_does_not_return_is_left_to_itself(broker: Broker, topic: Callable[..., str]) -> None:
-    """What it was to seal was never committed, the next producer goes on, and its late end changes nothing."""
+def test_a_call_that_does_not_return_is_abandoned(broker: Broker, topic: Callable[..., str]) -> None:
+    """Its transaction was never committed, the next producer continues, and its late end changes nothing."""
     released = threading.Event()
 
     def make(properties: dict[str, Any]) -> TransactionalChannel:
@@ -255,7 +255,7 @@ def test_call_that_does_not_return_is_left_to_itself(broker: Broker, topic: Call
 
     with exactly_once_stage(broker, topic, make) as stage:
         stage.channel.open()
-        assert stage.publish(True, 1, b"stuck").ending is CommitState.ABORTED
+        assert stage.publish(True, 1, b"stuck").state is CommitState.ABORTED
         released.set()
         assert stage.publish(True, 2, b"1") == CommitResult.COMMITTED
         stage.shows(b"frame:1")
@@ -270,9 +270,9 @@ def test_null_channel_publishes_nothing_and_stores_positions() -> None:
     channel.open()
     channel.begin()
     position = Position(7, 3, 5)
-    assert channel.seal({Partition("topic", 1): position}, None, True) == CommitResult.COMMITTED
+    assert channel.commit({Partition("topic", 1): position}, None) == CommitResult.COMMITTED
     assert stored == []
-    channel.committed({Partition("topic", 1): position})
+    channel.store_offsets({Partition("topic", 1): position})
     assert [(each.topic, each.partition, each.offset, each.metadata) for each in stored] == [
         ("topic", 1, 7, "summarized=3 since=5")
     ]

@@ -119,15 +119,15 @@ class EventFactory:
         identity = f"{partition}/{reset.offset}/{reset.cause}"
         return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, partition)
 
-    def given_up(self, event: Event, trouble: str, time_utc: str) -> Event | None:
-        """Return the error event that tells of an event which can never be sent; of an error event, nothing tells."""
+    def unsendable(self, event: Event, error: str, time_utc: str) -> Event | None:
+        """Return the error event about an event that can never be sent; None when that is an error event itself."""
         if event.type is EventType.ERROR:
             return None
         identity = dict(event.headers)["ce_id"].decode()
         place: dict[str, str | int | None] = {"topic": event.source.topic, "partition": event.source.number}
         if event.type is EventType.BATCH:
             place["offset"] = int(identity.rpartition("/")[2])
-        value = error_value("event_too_large", f"{event.type} {identity}: {trouble}", time_utc, **place)
+        value = error_value("event_too_large", f"{event.type} {identity}: {error}", time_utc, **place)
         return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, event.source)
 
     def _other(

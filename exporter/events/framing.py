@@ -12,13 +12,16 @@ from exporter.events.encoding import AvroEncoder, Encoder, JsonEncoder, single_o
 from exporter.events.values import load_schema
 from exporter.model import EventType
 
+# The bytes before the body of an event.
+FrameByType = Mapping[EventType, bytes]
+
 
 def encoder(output: OutputConfig) -> Encoder:
     """Return the encoder of bodies."""
     return JsonEncoder() if output.encoding == "json" else AvroEncoder()
 
 
-def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], Mapping[EventType, bytes]]:
+def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], FrameByType]:
     """Return what gives the frame of each kind of event; it may ask a schema registry, and raise `RegistryError`.
 
     Files are read here, not by what is returned: there may be no descriptors left then.

@@ -1,1 +1,1 @@
-"""Events and positions on their way to Kafka."""
+"""Publishing of events and input positions to Kafka."""

@@ -1,4 +1,4 @@
-"""What is not known to be published: dispatches that wait, behind those that were sent. Pure: time is an argument."""
+"""Dispatches that are not confirmed as published: those sent, then those waiting. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from exporter.publishing.dispatch import Dispatch
 
 
 class Backlog:
-    """Dispatches in the order of their offers: `sent` since the last seal, or `waiting` to be.
+    """Dispatches in the order of their offers: `sent` in the current transaction, or `waiting` to be sent.
 
-    `cursor` is how many events of the first one that waits are sent.
+    `cursor` is the number of events of the first waiting dispatch that are sent.
     """
 
     def __init__(self, limits: BacklogLimits) -> None:
@@ -27,51 +27,51 @@ class Backlog:
         return bool(self.sent or self.waiting)
 
     def size(self, now: float) -> tuple[int, int, float]:
-        """Return events, bytes and the age in seconds of the oldest."""
+        """Return the number of events, their bytes, and the age of the oldest dispatch in seconds."""
         dispatches = [*self.sent, *self.waiting]
         oldest = dispatches[0].offered_at if dispatches else now
         events = sum(len(dispatch.events) for dispatch in dispatches)
         return events, sum(dispatch.bytes for dispatch in dispatches), max(0.0, now - oldest)
 
     def fullness(self, now: float) -> float:
-        """Return how full it is, by the limit that is nearest: from 1.0 on reading has to pause."""
+        """Return the largest ratio of a size to its limit: from 1.0 on reading has to pause."""
         events, size, age = self.size(now)
         return max(events / self._limits.events, size / self._limits.bytes, age / self._limits.age)
 
     def offer(self, dispatch: Dispatch, now: float) -> None:
-        """Append a dispatch that says something."""
+        """Append a dispatch, unless it is empty."""
         if dispatch:
             dispatch.offered_at = now
             self.waiting.append(dispatch)
 
-    def first_is_sent(self) -> None:
-        """Learn that all of the first one that waits is sent."""
+    def mark_first_sent(self) -> None:
+        """Move the first waiting dispatch, all of whose events are sent, to `sent`."""
         self.sent.append(self.waiting.popleft())
         self.cursor = 0
 
     def sent_events(self) -> int:
-        """Return how many events the next seal has."""
+        """Return the number of events in the current transaction."""
         return sum(len(dispatch.events) for dispatch in self.sent)
 
-    def reached(self) -> dict[Partition, Position]:
-        """Return the positions that publishing what is sent brings."""
+    def sent_positions(self) -> dict[Partition, Position]:
+        """Return the positions that the current transaction commits."""
         positions: dict[Partition, Position] = {}
         for dispatch in self.sent:
             positions |= dispatch.positions
         return positions
 
-    def published(self) -> list[Dispatch]:
-        """Let go of what was sent, and return it."""
-        published, self.sent = self.sent, []
-        return published
+    def take_sent(self) -> list[Dispatch]:
+        """Remove the sent dispatches and return them."""
+        sent, self.sent = self.sent, []
+        return sent
 
     def restore(self) -> None:
-        """Put what was sent back in front."""
+        """Put the sent dispatches back in front of the waiting ones."""
         self.waiting.extendleft(reversed(self.sent))
         self.sent, self.cursor = [], 0
 
     def drop(self, partitions: Container[Partition]) -> None:
-        """Forget what belongs to these partitions; of what is empty then, nothing waits."""
+        """Remove the events and positions of these partitions, and dispatches that are empty without them."""
         self.waiting = deque(left for each in self.waiting if (left := each.without(partitions)))
         self.sent = [left for each in self.sent if (left := each.without(partitions))]
         self.cursor = 0

@@ -1,7 +1,7 @@
-"""What waits to be published: events, and how far the input has been read to make them.
+"""Events to be published, with the input positions that they cover.
 
-A `Dispatch` merges with what comes next and is offered until it sticks, so an outage of the event topic neither stops
-the metrics nor counts anything twice. Pure.
+A `Dispatch` is offered again until it is published, so an outage of the event topic neither stops the metrics nor
+counts anything twice. Pure.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
 
-# What an event takes in memory beside its body: the struct, its headers and their texts.
+# Memory of an event beside its body: the struct, its headers and their texts.
 EVENT_OVERHEAD_BYTES = 600
 
 
 class Dispatch:
-    """Events in order, and the positions that are reached once they are published.
+    """Events in order, and the positions to commit once they are published.
 
-    `counts` says how many events of each type there are; `offered_at` is the publisher's clock in seconds.
+    `counts` holds the number of events by type; `offered_at` is in seconds of the publisher's clock.
     """
 
     def __init__(self, events: Iterable[Event] = (), positions: Mapping[Partition, Position] = {}) -> None:
@@ -40,16 +40,16 @@ class Dispatch:
         self.counts[event.type] += 1
         self.bytes += len(event.body) + EVENT_OVERHEAD_BYTES
 
-    def give_up(self, event: Event, instead: Event | None) -> None:
-        """Take an event out, and put another at the end in its place."""
+    def replace(self, event: Event, replacement: Event | None) -> None:
+        """Remove an event, and append its replacement if there is one."""
         self.events = [each for each in self.events if each is not event]
         self.counts[event.type] -= 1
         self.bytes -= len(event.body) + EVENT_OVERHEAD_BYTES
-        if instead is not None:
-            self.add(instead)
+        if replacement is not None:
+            self.add(replacement)
 
     def without(self, partitions: Container[Partition]) -> Dispatch:
-        """Return what is left when the partitions are somebody else's now."""
+        """Return a dispatch without the events and positions of these partitions."""
         left = Dispatch()
         left.offered_at = self.offered_at
         for event in self.events:

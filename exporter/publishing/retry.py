@@ -1,10 +1,10 @@
-"""How long to wait before publishing is tried again, and what only an operator can mend. Pure: time is an argument."""
+"""The pause before the next attempt to publish, and faults that need an operator. Pure: time is an argument."""
 
 from __future__ import annotations
 
-from exporter.publishing.channels.channel import Cause
+from exporter.publishing.channels import Cause
 
-# After an abort the cause may last; without a pause the loop would abort thousands of times a minute.
+# The cause of an abort may persist; without a pause the loop would abort thousands of times a minute.
 PAUSE_SECONDS = {
     Cause.ABORTED: 0.2,
     Cause.TOO_LARGE: 0.2,
@@ -12,51 +12,51 @@ PAUSE_SECONDS = {
     Cause.FENCED: 1.0,
     Cause.DENIED: 10.0,
 }
-# A predecessor that was given up too early may throw us out once. Twice in so long is another process.
+# An earlier producer that was abandoned too soon may fence this one once. Twice in this time is another process.
 FENCED_AGAIN_SECONDS = 120.0
-# After other failures so long ago at most it may be what our own producers asked before they were given up.
+# Soon after other failures, the request of an abandoned producer of this process may be what fences.
 OUTAGE_SECONDS = 60.0
 DUPLICATE_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 300.0
-DUPLICATE = "another process publishes as this instance: each needs an `instance` of its own"
+DUPLICATE = "another process publishes events under the same `instance`: each sidecar needs its own"
 
 
 class RetryPolicy:
-    """`needs_operator` is empty unless somebody has to help."""
+    """Pauses after failures; `needs_operator` is the fault that only an operator can correct, or empty."""
 
     def __init__(self) -> None:
         self.needs_operator = ""
         self._fenced_at = float("-inf")
         self._fences = 0
-        self._out_at = float("-inf")
+        self._outage_at = float("-inf")
 
-    def failed(self, cause: Cause, trouble: str, now: float) -> float:
-        """Return the seconds to wait."""
+    def failed(self, cause: Cause, error: str, now: float) -> float:
+        """Record a failure at `now` (monotonic seconds); return the seconds to wait before the next attempt."""
         if cause is Cause.FENCED:
             return self._fenced(now)
         if cause is Cause.DENIED:
-            self.needs_operator = f"not allowed: {trouble}"
+            self.needs_operator = f"publishing events is denied: {error}"
         if cause in (Cause.ABORTED, Cause.NOT_OPEN):
-            self._out_at = now
+            self._outage_at = now
         return PAUSE_SECONDS[cause]
 
     def succeeded(self, now: float) -> None:
-        """Learn that something was published."""
-        if self._has_been_alone(now):
+        """Record that events were published at `now` (monotonic seconds)."""
+        if self._was_alone(now):
             self._fences = 0
         if self._fences < 2:
             self.needs_operator = ""
 
     def _fenced(self, now: float) -> float:
-        if now - self._out_at < OUTAGE_SECONDS:
+        if now - self._outage_at < OUTAGE_SECONDS:
             return PAUSE_SECONDS[Cause.FENCED]
-        self._fences = 1 if self._has_been_alone(now) else self._fences + 1
+        self._fences = 1 if self._was_alone(now) else self._fences + 1
         self._fenced_at = now
         if self._fences > 1:
             self.needs_operator = DUPLICATE
         return self._pause()
 
-    def _has_been_alone(self, now: float) -> bool:
+    def _was_alone(self, now: float) -> bool:
         return now - self._fenced_at > self._pause() + FENCED_AGAIN_SECONDS
 
     def _pause(self) -> float:

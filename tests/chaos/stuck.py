@@ -27,7 +27,7 @@ def main() -> int:
     """Run `marketdata-exporter` like that; the first argument says which call it is."""
     if sys.argv.pop(1) == "commit":
         clients.SHORTEST_STUCK_SECONDS = 2.0
-        TransactionalChannel.seal = wait  # type: ignore[assignment,method-assign]
+        TransactionalChannel.commit = wait  # type: ignore[assignment,method-assign]
     else:
         clients.Consumer = StuckConsumer  # type: ignore[attr-defined]
     return cli.main()

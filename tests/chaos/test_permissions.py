@@ -65,7 +65,7 @@ def test_transactions_that_are_not_allowed_are_named(guarded: GuardedBroker, dep
     for topic in (deployment.events, deployment.errors):
         guarded.allow(ResourceType.TOPIC, topic, AclOperation.WRITE)
     one = guarded_sidecar(deployment, guarded, "exactly_once").start()
-    eventually(lambda: "not allowed: " in one.get("/-/ready").text, 20)
+    eventually(lambda: "publishing events is denied: " in one.get("/-/ready").text, 20)
     assert "ransactional" in one.get("/-/ready").text
 
 

@@ -1,4 +1,4 @@
-"""What the channels to Kafka have in common: a producer that can be replaced, sending into it, and blame for errors."""
+"""The common part of the channels to Kafka: a replaceable producer, sending, and the cause of each error."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from exporter.events.factory import Event
+from exporter.events.framing import FrameByType
 from exporter.kafka.positions import Position
-from exporter.model import EventType, Partition, RegistryError, RegistryRefused
-from exporter.publishing.channels.channel import Cause, ChannelError, CommitResult, CommitState
+from exporter.model import Partition, RegistryError, RegistryRefused
+from exporter.publishing.channels import Cause, ChannelError, CommitResult, CommitState
 from exporter.runtime import logs
 from exporter.runtime.foreign_text import printable
 
 log = logs.logger("sending")
 
-# A seal that could not end in so long gets a new producer, which ends it one way or the other.
-SEAL_SECONDS = 60.0
-# The broker refuses batches of events as a whole. For a while after that each event is a batch of its own.
-CAREFUL_SECONDS = 300.0
-CAREFUL = {"batch.num.messages": 1}
-LOOK_SECONDS = 0.1
+# After this time a commit is abandoned, and a new producer ends the transaction one way or the other.
+COMMIT_SECONDS = 60.0
+# The broker refuses a batch as a whole. Afterwards each event is a batch of its own for a while, to find the large one.
+UNBATCHED_SECONDS = 300.0
+UNBATCHED = {"batch.num.messages": 1}
+POLL_SECONDS = 0.1
 
-Frames = Mapping[EventType, bytes]
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 _DENIED = (
@@ -40,48 +40,49 @@ _CAUSES = {
     for code in codes
 }
 
-# Kafka calls it a concurrent operation. The end of a transaction is written where its events are.
-UNENDED = "the brokers have not ended our last transaction: perhaps too few replicas of the event topic are in sync"
+# Kafka reports a concurrent transaction. The end of a transaction is written to the partitions of its events.
+UNENDED = "the brokers have not ended the last transaction: perhaps too few replicas of the event topic are in sync"
 
 
 def topic_partitions(positions: Mapping[Partition, Position]) -> list[TopicPartition]:
-    """Return the positions as confluent-kafka wants them: the offset, and what a successor needs as metadata."""
+    """Return the positions as confluent-kafka takes them: the offset, and as metadata what the next owner needs."""
     return [TopicPartition(*partition, position.offset, position.metadata) for partition, position in positions.items()]
 
 
 def channel_error(error: KafkaException) -> ChannelError:
+    """Return an error of Kafka as one of the channel, with its cause."""
     kafka: KafkaError = error.args[0]
-    trouble = UNENDED if kafka.code() == KafkaError.CONCURRENT_TRANSACTIONS else printable(kafka.str())
-    return ChannelError(trouble, _CAUSES.get(kafka.code(), Cause.NOT_OPEN))
+    text = UNENDED if kafka.code() == KafkaError.CONCURRENT_TRANSACTIONS else printable(kafka.str())
+    return ChannelError(text, _CAUSES.get(kafka.code(), Cause.NOT_OPEN))
 
 
 class KafkaChannel:
-    """What both channels to Kafka share: a producer that is made by `open`, and sending into it.
+    """The common part of both channels to Kafka: a producer that `open` creates, and sending.
 
-    `make_producer` takes properties as keywords that stand above the configured ones.
+    `make_producer` takes keywords that override configured properties.
     """
 
-    def __init__(self, make_producer: Callable[..., Producer], prepare: Callable[[], Frames]) -> None:
+    def __init__(self, make_producer: Callable[..., Producer], prepare: Callable[[], FrameByType]) -> None:
         self.alive_at = 0.0
         self._make_producer = make_producer
         self._prepare = prepare
-        self._frames: Frames = {}
+        self._frames: FrameByType = {}
         self._producer: Any = None
-        self._careful_until = 0.0
-        self._is_careful = False
-        self._refused: list[Event] = []
+        self._unbatched_until = 0.0
+        self._is_unbatched = False
+        self._unsendable: list[Event] = []
         self._undelivered: KafkaError | None = None
 
     def open(self) -> None:
-        """Make a producer; see Channel."""
+        """Create a producer; see Channel."""
         self.close()
-        self._is_careful = time.monotonic() < self._careful_until
-        producer = self._make_producer(**(CAREFUL if self._is_careful else {}))
+        self._is_unbatched = time.monotonic() < self._unbatched_until
+        producer = self._make_producer(**(UNBATCHED if self._is_unbatched else {}))
         try:
             self.alive_at = time.monotonic()
             self._frames = self._prepare()
             self.alive_at = time.monotonic()
-            self._introduce(producer)
+            self._initialize(producer)
         except KafkaException as error:
             raise channel_error(error) from error
         except RegistryRefused as error:
@@ -91,72 +92,72 @@ class KafkaChannel:
         self._producer = producer
 
     def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
-        """Send events from index `start` on; return how far it came, and those that can never be sent."""
+        """See Channel."""
         produce, frames = self._producer.produce, self._frames
-        hopeless: list[Event] = []
+        unsendable: list[Event] = []
         for index in range(start, len(events)):
             event = events[index]
-            told = {"on_delivery": partial(self._delivered, event)} if self._is_careful else {}
+            report = {"on_delivery": partial(self._on_delivery, event)} if self._is_unbatched else {}
             try:
-                produce(event.topic, frames[event.type] + event.body, event.key, headers=event.headers, **told)
+                produce(event.topic, frames[event.type] + event.body, event.key, headers=event.headers, **report)
             except BufferError:
                 self._producer.poll(0)
-                return index, hopeless
+                return index, unsendable
             except KafkaException as error:
                 if error.args[0].code() not in _TOO_LARGE:
-                    raise self._lost(error) from error
-                hopeless.append(event)
+                    raise self._fatal(error) from error
+                unsendable.append(event)
         self._producer.poll(0)
-        return len(events), hopeless
+        return len(events), unsendable
 
     def close(self) -> None:
-        """Let go of the producer; what is not sealed is not published."""
-        self._refused, self._undelivered = [], None
+        """Release the producer; what is not committed is not published."""
+        self._unsendable, self._undelivered = [], None
         if self._producer is not None:
             self._producer.purge()
             self._producer = None
 
-    def _introduce(self, producer: Any) -> None:
-        """Make a new producer known to the broker, if it has to be."""
+    def _initialize(self, producer: Any) -> None:
+        """Register a new producer with the broker, if necessary."""
 
-    def _lost(self, error: KafkaException) -> ChannelError:
-        """Return what an error says that ends the producer."""
+    def _fatal(self, error: KafkaException) -> ChannelError:
+        """Return the error of the channel for one that makes the producer unusable."""
         return channel_error(error)
 
-    def _delivered(self, event: Event, error: KafkaError | None, _message: object) -> None:
+    def _on_delivery(self, event: Event, error: KafkaError | None, _message: object) -> None:
         if error is None:
             return
         self._undelivered = error
         if error.code() in _TOO_LARGE:
-            self._refused.append(event)
+            self._unsendable.append(event)
 
     def _failure(self, error: KafkaError) -> CommitResult:
-        """Return what an error means for what was sent; from a refusal on, each event is a batch of its own."""
+        """Return an error as a result; after events that are too large, each event becomes a batch of its own."""
         cause = _CAUSES.get(error.code(), Cause.ABORTED)
         if cause is Cause.TOO_LARGE:
-            self._careful_until = time.monotonic() + CAREFUL_SECONDS
+            self._unbatched_until = time.monotonic() + UNBATCHED_SECONDS
         return CommitResult(CommitState.ABORTED, cause, printable(error.str()))
 
-    def _take_refused(self) -> tuple[Event, ...]:
-        """Return the events that the broker refused by themselves, since the last call."""
-        refused, self._refused = tuple(self._refused), []
-        return refused
+    def _take_unsendable(self) -> tuple[Event, ...]:
+        """Return the events that the broker has refused since the last call, each in a batch of its own."""
+        unsendable, self._unsendable = tuple(self._unsendable), []
+        return unsendable
 
     def _flush(self, deadline: float) -> bool:
-        """Wait until everything is delivered; return false at the deadline, or when an event was refused."""
-        while self._producer.flush(LOOK_SECONDS):
+        """Wait until all events are delivered; return false at the deadline, or when an event was refused."""
+        while self._producer.flush(POLL_SECONDS):
             self.alive_at = time.monotonic()
-            if self._refused or self.alive_at > deadline:
+            if self._unsendable or self.alive_at > deadline:
                 return False
         return True
 
     def _is_outdated(self) -> bool:
-        """Return whether the producer does not batch as it should by now."""
-        return self._is_careful != (time.monotonic() < self._careful_until)
+        """Return whether the producer batches and should not, or the reverse."""
+        return self._is_unbatched != (time.monotonic() < self._unbatched_until)
 
-    def _renew(self) -> None:
-        """Replace the producer; when that fails, `begin` says so, and the publisher opens the channel again."""
+    def _replace_producer(self) -> None:
+        """Replace the producer; if that fails, `begin` raises, and the publisher opens the channel again."""
         try:
             self.open()
         except ChannelError as error:
-            log.info("no new producer yet", extra={"error": str(error)})
+            log.info("producer could not be replaced, retrying", extra={"error": str(error)})

@@ -1,4 +1,4 @@
-"""No events: positions are committed at once."""
+"""A channel without events: it only stores positions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from confluent_kafka import TopicPartition
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import Partition
-from exporter.publishing.channels.channel import CommitResult
-from exporter.publishing.channels.kafka import (
-    topic_partitions,
-)
+from exporter.publishing.channels import CommitResult
+from exporter.publishing.channels.kafka import topic_partitions
 
 
 class NullChannel:
-    """Publishes nothing; the positions are stored as if it had."""
+    """A channel that publishes no events and stores the positions."""
 
     alive_at = 0.0
 
@@ -24,22 +22,26 @@ class NullChannel:
         self._store = store
 
     def open(self) -> None:
-        """Nothing to open."""
+        """Do nothing."""
 
     def begin(self) -> None:
-        """Nothing to begin."""
+        """Do nothing."""
 
     def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
-        """Take everything."""
+        """Accept all events and drop them."""
         return len(events), []
 
-    def seal(self, positions: Mapping[Partition, Position], group: object, commit: bool) -> CommitResult:
-        """Nothing can fail."""
-        return CommitResult.COMMITTED if commit else CommitResult.ABORTED
+    def commit(self, positions: Mapping[Partition, Position], group: object) -> CommitResult:
+        """Return success."""
+        return CommitResult.COMMITTED
 
-    def committed(self, positions: Mapping[Partition, Position]) -> None:
+    def abort(self) -> CommitResult:
+        """Return that the transaction is aborted."""
+        return CommitResult.ABORTED
+
+    def store_offsets(self, positions: Mapping[Partition, Position]) -> None:
         """Store the offsets; the consumer commits what is stored."""
         self._store(topic_partitions(positions))
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
