@@ -71,7 +71,7 @@ def test_schemas_that_are_registered_are_enough_for_a_user_who_may_only_read() -
     ("rights", "level", "text"),
     [
         ({READ}, Level.FAIL, "the right to register it is missing: 403 User is denied operation Write on Subject: "),
-        (set(), Level.FAIL, "the right to read it is missing (403 User is denied operation Read on Subject: "),
+        (set(), Level.FAIL, "the right to read the schema is missing (403 User is denied operation Read on Subject: "),
         ({WRITE}, Level.OK, "is not shown to this user and will be registered"),
         ({READ, WRITE}, Level.OK, "is new and will be registered"),
     ],

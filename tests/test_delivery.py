@@ -1,4 +1,4 @@
-"""Every batch has its event, and only one, whatever happens to the sidecar; Kafka and the sidecar are real."""
+"""Each batch has exactly one event, whatever happens to the sidecar; Kafka and the sidecar are real."""
 
 import random
 from pathlib import Path
@@ -13,12 +13,12 @@ from tests.support.waiting import eventually
 
 
 def counted(sidecar: Sidecar, batches: int) -> None:
-    """Wait until the sidecar has counted so many batches."""
+    """Wait until the sidecar has counted `batches`."""
     eventually(lambda: sidecar.batches() >= batches, 30, f"{batches} batches were not counted")
 
 
 def killed_often(deployment: Deployment, sidecar: Sidecar, times: int) -> None:
-    """Kill the sidecar at moments of which chance decides, while batches come, and start it again."""
+    """Kill the sidecar at random times while batches are written, and start it again."""
     moments = random.Random(times)
     with deployment.traffic.flowing():
         for _ in range(times):
@@ -30,7 +30,7 @@ def killed_often(deployment: Deployment, sidecar: Sidecar, times: int) -> None:
 
 
 def test_clean_restart_neither_repeats_nor_loses_anything(deployment: Deployment) -> None:
-    """Records that wait are left to the next process, and none is read again."""
+    """Waiting records are left to the next process, and none is read again."""
     deployment.traffic.write(4000)
     sidecar = deployment.sidecar().start()
     counted(sidecar, 1)
@@ -71,7 +71,7 @@ def test_successor_of_a_killed_sidecar_counts_only_what_is_new(deployment: Deplo
     deployment.assert_told_once()
 
 
-def test_successor_of_one_killed_between_offsets_and_commit_waits_for_nobody(deployment: Deployment) -> None:
+def test_successor_of_a_sidecar_killed_before_its_commit_does_not_wait(deployment: Deployment) -> None:
     """It ends the transaction itself; the offsets in it never count, nor do the events."""
     deployment.traffic.write(900)
     bootstrap = {"bootstrap.servers": deployment.cluster.bootstrap, "log_level": 0}
@@ -128,8 +128,8 @@ def test_without_output_there_are_metrics_only(deployment: Deployment) -> None:
     assert deployment.cluster.read_all(deployment.events) == []
 
 
-def test_sidecar_of_one_feed_tells_of_no_other(deployment: Deployment) -> None:
-    """It reads the whole topic in a group of its own, and counts what is not its business."""
+def test_sidecar_of_one_feed_publishes_no_other(deployment: Deployment) -> None:
+    """It reads the whole topic in a group of its own, and counts the records of other feeds."""
     deployment.traffic.write(900)
     sidecar = deployment.sidecar(feeds__include=[str(FEEDS[0])]).start()
     deployment.eventually_committed()
@@ -149,7 +149,7 @@ def test_sidecar_of_one_feed_tells_of_no_other(deployment: Deployment) -> None:
 def test_outage_of_the_event_topic_stops_reading_but_drops_nothing(
     broker: Broker, tmp_path: Path, delivery: str
 ) -> None:
-    """Until the backlog is full records are read and counted; then readiness tells why not."""
+    """Until the backlog is full records are read and counted; then readiness gives the reason."""
     with Deployment(broker, tmp_path) as deployment:
         deployment.traffic.write(3000)
         impatient = {
@@ -173,7 +173,7 @@ def test_outage_of_the_event_topic_stops_reading_but_drops_nothing(
         deployment.assert_told_once()
 
 
-def test_successor_knows_when_each_feed_was_heard_without_counting_it_again(deployment: Deployment) -> None:
+def test_successor_knows_when_each_feed_was_last_seen_without_counting_it_again(deployment: Deployment) -> None:
     """It reads the end of each partition once more, so a feed that is silent already is shown, not missing."""
     deployment.traffic.write(900)
     sidecar = deployment.sidecar(input__warm_start=1000).start()

@@ -1,4 +1,4 @@
-"""Events say what was analyzed, in Avro and JSON."""
+"""Events hold what was analyzed, in Avro and JSON."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def factory(encoder: AvroEncoder | JsonEncoder) -> EventFactory:
 
 
 def written(schema: dict[str, Any], value: dict[str, Any]) -> bytes:
-    """The body as fastavro writes it when it insists on exactly the fields of the schema."""
+    """The body as fastavro writes it in strict mode: with exactly the fields of the schema."""
     out = BytesIO()
     fastavro.schemaless_writer(out, schema, value, strict=True)
     return out.getvalue()
@@ -93,8 +93,8 @@ def test_the_quick_body_of_a_batch_event_is_the_one_that_fastavro_writes(
 ) -> None:
     encoder, stamp = AvroEncoder(), Stamp.at(now_ms)
     body = written(load_schema(EventType.BATCH), batch_value(feed, result, stamp.text))
-    assert encoder.batch(feed, result, stamp) == body
-    assert encoder.batch(feed, result, stamp) == body, "the second one comes out of the encoder's memory"
+    assert encoder.encode_batch(feed, result, stamp) == body
+    assert encoder.encode_batch(feed, result, stamp) == body, "the second one comes out of the encoder's memory"
 
 
 @given(number=LONGS, text=TEXT)
@@ -106,17 +106,17 @@ def test_numbers_and_texts_are_avro(number: int, text: str) -> None:
 @given(event=ANY_EVENT)
 def test_values_have_exactly_the_fields_of_their_schema(event: tuple[EventType, dict[str, Any]]) -> None:
     kind, value = event
-    assert AvroEncoder().other(kind, value) == written(load_schema(kind), value)
+    assert AvroEncoder().encode(kind, value) == written(load_schema(kind), value)
 
 
 @given(feed=FEEDS, result=st.builds(BatchResult, SIZES, SIZES, st.floats(0, 1), LONGS))
-def test_json_says_the_same_as_avro(feed: FeedKey, result: BatchResult) -> None:
+def test_json_has_the_same_values_as_avro(feed: FeedKey, result: BatchResult) -> None:
     stamp = Stamp.at(NOW_MS)
-    body = AvroEncoder().batch(feed, result, stamp)
-    assert json.loads(JsonEncoder().batch(feed, result, stamp)) == read(body, load_schema(EventType.BATCH))
+    body = AvroEncoder().encode_batch(feed, result, stamp)
+    assert json.loads(JsonEncoder().encode_batch(feed, result, stamp)) == read(body, load_schema(EventType.BATCH))
 
 
-def test_a_batch_event_is_as_it_was_promised() -> None:
+def test_a_batch_event_has_the_documented_values() -> None:
     event = factory(JsonEncoder()).batch(record(), KEY, RESULT, Stamp.at(NOW_MS))
     assert json.loads(event.body) == {
         "event_type": "batch_collected",
@@ -133,7 +133,7 @@ def test_a_batch_event_is_as_it_was_promised() -> None:
     }
 
 
-def test_a_summary_is_as_it_was_promised() -> None:
+def test_a_summary_has_the_documented_values() -> None:
     value = summary_value(KEY, window(1000, 15_000, 10_500, 95.0), 60.0, 60, NOW)
     assert value == {
         "event_type": "performance_summary",
@@ -227,7 +227,7 @@ def test_an_excerpt_is_the_start_of_the_record_in_printable_ascii(value: bytes |
 
 
 @given(fill=st.binary(min_size=1, max_size=4), detail=TEXT)
-def test_an_error_event_is_small_and_says_no_more_than_the_excerpt(fill: bytes, detail: str) -> None:
+def test_an_error_event_is_small_and_quotes_no_more_than_the_excerpt(fill: bytes, detail: str) -> None:
     value = (fill * EXCERPT_BYTES)[:EXCERPT_BYTES] + b"password=hunter2" + fill * 100_000
     rejected = Rejected(Reason.INVALID_JSON, detail * 1000)
     event = factory(JsonEncoder()).rejected(record(value), rejected, 7, NOW)
@@ -256,7 +256,7 @@ def test_a_summary_over_which_the_clock_was_set_back_took_the_usual_time() -> No
     assert (stats["elapsed_seconds"], stats["messages_per_second"], stats["batches_per_minute"]) == (60, 5, 30)
 
 
-def test_a_summary_of_several_partitions_goes_on_without_those_that_are_gone() -> None:
+def test_a_summary_is_built_again_without_lost_partitions() -> None:
     made, other = factory(JsonEncoder()), Partition("ticker-data.korea", 7)
     summary = made.summary(KEY, {SOURCE: (window(), 0), other: (window(), 30_000)}, 60_000, 60)
     rest = summary.without({SOURCE})

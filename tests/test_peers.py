@@ -43,23 +43,23 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @any_talk
 @pytest.mark.usefixtures("hurry")
-def test_a_registry_that_never_comes_to_an_end_is_an_error(talk: Talk) -> None:
+def test_a_registry_whose_reply_never_ends_is_an_error(talk: Talk) -> None:
     with Peer(talk) as peer:
         registry = RegistryHttp(OutputConfig(schema_registry=peer.url))
         with pytest.raises(RegistryError, match=MISBEHAVED):
-            registry.ask("GET", None, "subjects")
+            registry.request("GET", None, "subjects")
         eventually(lambda: not peer.open)
 
 
 @pytest.mark.usefixtures("hurry")
-def test_redirects_share_the_time_of_one_question() -> None:
-    """Each comes in time by itself."""
+def test_redirects_share_the_time_out_of_one_request() -> None:
+    """Each of them alone is fast enough."""
 
     talk = slowly(http("302 Found", b"", "Location: /again", "Content-Length: 0"), 0.2)
     with Peer(talk) as peer:
         registry = RegistryHttp(OutputConfig(schema_registry=peer.url))
         with pytest.raises(RegistryError, match="the answer takes too long"):
-            registry.ask("GET", None, "subjects")
+            registry.request("GET", None, "subjects")
         assert 1 < peer.asked <= 3
 
 
@@ -74,7 +74,7 @@ class SlowRegistry(RegistryServer):
 
 def test_questions_about_all_schemas_share_the_time_of_one_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the six comes in time by itself; what is answered is not asked again, so the next one ends well."""
-    monkeypatch.setattr(registry_http, "CONVERSATION_SECONDS", 1.2)
+    monkeypatch.setattr(registry_http, "SESSION_SECONDS", 1.2)
     with SlowRegistry() as server:
         output = OutputConfig(schema_registry=server.url)
         registry = SchemaRegistry(RegistryHttp(output), RegistryMetrics(CollectorRegistry()))
@@ -86,7 +86,7 @@ def test_questions_about_all_schemas_share_the_time_of_one_conversation(monkeypa
 
 
 def test_check_talks_with_a_slow_registry_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_http, "CONVERSATION_SECONDS", 1.2)
+    monkeypatch.setattr(registry_http, "SESSION_SECONDS", 1.2)
     with SlowRegistry() as server:
         findings = list(services.registry(Config(output=OutputConfig(schema_registry=server.url))))
         assert "the answer takes too long" in str(findings[-1])

@@ -30,14 +30,14 @@ RIGHTS = {READER: {READ}, WRITER: {WRITE}, BOTH: {READ, WRITE}}
 
 @pytest.fixture
 def registry() -> Iterator[RegistryServer]:
-    """A registry that asks who comes."""
+    """A registry that requires a password."""
     with RegistryServer(RIGHTS) as server:
         yield server
 
 
 @pytest.fixture
 def free_registry() -> Iterator[RegistryServer]:
-    """A registry that lets anybody do everything."""
+    """A registry without access control."""
     with RegistryServer() as server:
         yield server
 
@@ -58,7 +58,7 @@ def ids(url: str, user: str = "") -> dict[EventType, int]:
 
 
 def refusal(url: str, user: str = "") -> str:
-    """What is told of a registry that gives no ids."""
+    """The error text for a registry that returns no ids."""
     with pytest.raises(RegistryError) as refused:
         ids(url, user)
     return str(refused.value)
@@ -73,26 +73,26 @@ def preregister(registry: RegistryServer, **changes: Any) -> dict[EventType, int
 
 
 @pytest.mark.parametrize("user", [WRITER, BOTH])
-def test_schemas_that_are_missing_are_registered_by_a_user_who_may(registry: RegistryServer, user: str) -> None:
-    """Whether the user may look them up or not."""
+def test_missing_schemas_are_registered_if_the_user_has_the_right(registry: RegistryServer, user: str) -> None:
+    """With and without the right to read them."""
     found = ids(registry.url, user)
     assert registry.subjects == {SUBJECTS[kind]: [number] for kind, number in found.items()}
 
 
 @pytest.mark.parametrize("user", [READER, BOTH])
-def test_schemas_that_are_there_are_found_and_nothing_is_registered(registry: RegistryServer, user: str) -> None:
+def test_registered_schemas_are_found_and_nothing_is_registered(registry: RegistryServer, user: str) -> None:
     wanted = preregister(registry)
     assert ids(registry.url, user) == wanted
     assert [line.rpartition("/")[2] for line in registry.asked] == [SUBJECTS[kind] for kind in TOPICS]
 
 
-def test_a_schema_with_other_words_and_the_same_fields_will_do(registry: RegistryServer) -> None:
-    """Only documentation differs, so readers read the same."""
+def test_a_schema_that_differs_only_in_documentation_is_used(registry: RegistryServer) -> None:
+    """Readers decode the same values with it."""
     wanted = preregister(registry, doc="as the platform team words it")
     assert ids(registry.url, READER) == wanted
 
 
-def test_a_registry_in_read_only_mode_gives_the_ids_that_it_has(registry: RegistryServer) -> None:
+def test_a_read_only_registry_returns_the_ids_of_registered_schemas(registry: RegistryServer) -> None:
     registry.is_read_only = True
     assert "read-only mode" in refusal(registry.url, BOTH)
     wanted = preregister(registry)
@@ -107,24 +107,24 @@ def test_a_registry_in_read_only_mode_gives_the_ids_that_it_has(registry: Regist
         ("", "the user or the password is refused: 401 Unauthorized"),
     ],
 )
-def test_a_right_that_is_missing_is_told_in_the_registrys_words(registry: RegistryServer, user: str, text: str) -> None:
+def test_a_missing_right_is_reported_with_the_registrys_text(registry: RegistryServer, user: str, text: str) -> None:
     with pytest.raises(RegistryRefused, match=re.escape(text)):
         ids(registry.url, user)
 
 
-def test_a_user_without_any_right_is_told_both(registry: RegistryServer) -> None:
+def test_both_missing_rights_are_reported(registry: RegistryServer) -> None:
     registry.rights = {"visitor:": set()}
-    assert re.search("right to read it is missing .403 .*operation Read.*register it .403 .*Write",
+    assert re.search("right to read the schema is missing .403 .*operation Read.*register it .403 .*Write",
                      refusal(registry.url, "visitor:"))  # fmt: skip
 
 
-def test_another_schema_in_its_place_does_not_help_who_may_not_register(registry: RegistryServer) -> None:
+def test_another_schema_of_the_subject_is_not_used_without_the_right_to_register(registry: RegistryServer) -> None:
     for kind in EventType:
         registry.add(SUBJECTS[kind], {"type": "record", "name": "Other", "fields": []})
     assert "the right to register it is missing: 403" in refusal(registry.url, READER)
 
 
-def test_an_incompatible_schema_is_told_in_the_registrys_words(free_registry: RegistryServer) -> None:
+def test_an_incompatible_schema_is_reported_with_the_registrys_text(free_registry: RegistryServer) -> None:
     free_registry.add(SUBJECTS[EventType.BATCH], {"type": "record", "name": "Other", "fields": []})
     free_registry.is_compatible = False
     with pytest.raises(RegistryRefused, match="409 Schema being registered is incompatible with an earlier schema"):
@@ -163,8 +163,8 @@ def test_a_redirect_is_followed_with_method_body_and_password(
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_another_host_or_port_is_not_told_the_password(registry: RegistryServer, status: int) -> None:
-    """Nor what a redirect would have us say there."""
+def test_another_host_or_port_never_receives_the_password(registry: RegistryServer, status: int) -> None:
+    """Nor text that a redirect carries."""
     with RegistryServer() as elsewhere:
         registry.redirect = status, elsewhere.url.replace("//", "//thief:guess@")
         ids(registry.url, BOTH)
@@ -212,7 +212,7 @@ def test_redirects_end(registry: RegistryServer) -> None:
 @pytest.mark.parametrize(
     "place", ["ftp://127.0.0.1", "http://[", "file:///etc/passwd?", "http://127.0.0.1:99999", "//:"]
 )
-def test_a_redirect_to_nowhere_is_an_error_in_words(registry: RegistryServer, place: str) -> None:
+def test_a_redirect_to_an_unreachable_host_is_an_error_with_text(registry: RegistryServer, place: str) -> None:
     registry.redirect = 302, place
     assert refusal(registry.url).startswith("the schema registry cannot be reached: ")
 
@@ -233,10 +233,10 @@ def test_a_redirect_that_asks_for_a_get_is_not_followed(registry: RegistryServer
 )
 def test_an_answer_without_an_id_is_an_error(free_registry: RegistryServer, body: object) -> None:
     free_registry.forced["/subjects/"] = 200, body
-    assert refusal(free_registry.url) == f"the schema registry gave no id for subject {SUBJECTS[EventType.BATCH]}"
+    assert refusal(free_registry.url) == f"the schema registry returned no id for subject {SUBJECTS[EventType.BATCH]}"
 
 
-def test_words_of_the_registry_are_one_printable_bounded_line(free_registry: RegistryServer) -> None:
+def test_texts_of_the_registry_become_one_printable_line_of_limited_length(free_registry: RegistryServer) -> None:
     message = "\x1b[31mno\r\nlevel=error msg=forged\x00 " + "x" * 10_000
     free_registry.forced["/subjects/"] = 403, {"message": message}
     text = refusal(free_registry.url)
@@ -248,15 +248,15 @@ def test_words_of_the_registry_are_one_printable_bounded_line(free_registry: Reg
 @pytest.mark.parametrize(
     ("status", "kind"), [(500, RegistryError), (503, RegistryError), (429, RegistryError), (422, RegistryRefused)]
 )
-def test_what_may_pass_by_itself_is_no_refusal(free_registry: RegistryServer, status: int, kind: type) -> None:
-    """Those who wait try again sooner, and nobody is called."""
+def test_temporary_failures_are_no_refusal(free_registry: RegistryServer, status: int, kind: type) -> None:
+    """They are retried sooner, and need no operator."""
     free_registry.forced["/subjects/"] = status, {"message": "as it is"}
     with pytest.raises(RegistryError, match=f"answered {status} as it is for subject") as refused:
         ids(free_registry.url)
     assert type(refused.value) is kind
 
 
-def test_a_registry_that_is_not_there_is_told_with_the_systems_words_and_without_the_password() -> None:
+def test_an_unreachable_registry_is_reported_with_the_text_of_the_system_and_without_the_password() -> None:
     text = refusal(f"http://collector:sesame@127.0.0.1:{free_port()}")
     assert text == "the schema registry cannot be reached: ConnectionError, Connection refused"
 
@@ -264,7 +264,7 @@ def test_a_registry_that_is_not_there_is_told_with_the_systems_words_and_without
 # Metrics.
 
 
-def test_requests_are_counted_by_what_they_ask_and_a_schema_that_is_not_there_is_no_failure(
+def test_requests_are_counted_by_operation_and_a_missing_schema_is_no_failure(
     registry: RegistryServer,
 ) -> None:
     metrics = CollectorRegistry()
@@ -289,8 +289,8 @@ def test_requests_are_counted_by_what_they_ask_and_a_schema_that_is_not_there_is
 # The sidecar.
 
 
-def test_a_sidecar_that_may_not_register_says_so_and_publishes_once_somebody_has(deployment: Deployment) -> None:
-    """In readiness and in the log, with the registry's own words and without the password."""
+def test_a_missing_right_to_register_is_reported_until_the_schemas_are_registered(deployment: Deployment) -> None:
+    """In readiness and in the log, with the registry's text and without the password."""
     deployment.traffic.write(100)
     with RegistryServer(RIGHTS) as registry:
         name, password = READER.split(":")

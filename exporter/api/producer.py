@@ -212,13 +212,13 @@ class _Events(EventFactory):
 
     def about(self, feed: FeedKey, event_type: EventType, value: Mapping[str, Any]) -> Event:
         """Return an event of a feed."""
-        return self._other(event_type, self._topic, str(feed).encode(), self._identity(), value, self._place)
+        return self._event(event_type, self._topic, str(feed).encode(), self._identity(), value, self._place)
 
     def failure(self, message: str, suppressed: int) -> Event:
         """Return the event that says that another one could not be sent."""
         identity = self._identity()
         value = error_value(NOT_DELIVERED, message, _now_utc(), topic=self._topic, suppressed=suppressed)
-        return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, self._place)
+        return self._event(EventType.ERROR, self._error_topic, identity.encode(), identity, value, self._place)
 
     def _identity(self) -> str:
         return f"{self._place}/{next(self._numbers)}"

@@ -1,1 +1,1 @@
-"""Monitoring events: what they say, how they are encoded and framed."""
+"""Monitoring events: their values, encodings and frames."""

@@ -1,7 +1,7 @@
 """Bodies of events, in Avro or JSON, and the frames before them. Pure: time is an argument.
 
 The body of a batch event is the hot path: an Avro record is its fields one after another, so what is constant for a
-feed is encoded once, and a batch adds four numbers. It equals what fastavro writes; a property test says so.
+feed is encoded once, and a batch adds four numbers. The result equals that of fastavro, which a property test checks.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 from exporter.events.values import batch_value, load_schema, utc_text
 from exporter.model import BatchResult, EventType, FeedKey
 
-# What is constant for a feed is remembered of so many: more than there may be by default.
-REMEMBERED_FEEDS = 16_384
+# Size of the cache of constants per feed: more than the default limit of feeds.
+CACHED_FEEDS = 16_384
 _DOUBLE = struct.Struct("<d")
 
 
@@ -30,7 +30,7 @@ def single_object_frame(schema: dict[str, Any]) -> bytes:
     Avro 1.12 specification, "Single-object encoding": `C3 01`, then CRC-64-AVRO of the canonical form, little-endian.
     """
     canonical = to_parsing_canonical_form(parse_schema(schema))
-    # fastavro prints the fingerprint's bytes in the order in which the frame wants them.
+    # fastavro prints the bytes of the fingerprint in the order of the frame.
     return b"\xc3\x01" + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
 
 
@@ -42,8 +42,8 @@ def confluent_frame(schema_id: int) -> bytes:
 def avro_long(number: int) -> bytes:
     """Return Avro's encoding of a 64-bit integer: zigzag, then seven bits a byte, lowest first."""
     zigzag = (number << 1) ^ (number >> 63)
-    # The upper part of a time changes every eight seconds: it is remembered, and the lower part stands in a table.
-    return _varint(zigzag) if zigzag < 1 << 14 else _LOWER[zigzag & 0x3FFF] + _remembered(zigzag >> 14)
+    # The upper part of a time changes every eight seconds and is cached; the lower part is in a table.
+    return _varint(zigzag) if zigzag < 1 << 14 else _LOW_BYTES[zigzag & 0x3FFF] + _cached_varint(zigzag >> 14)
 
 
 def _varint(rest: int) -> bytes:
@@ -55,8 +55,8 @@ def _varint(rest: int) -> bytes:
     return bytes(out)
 
 
-_remembered = lru_cache(maxsize=4096)(_varint)
-_LOWER = tuple(bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(1 << 14))
+_cached_varint = lru_cache(maxsize=4096)(_varint)
+_LOW_BYTES = tuple(bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(1 << 14))
 
 
 def avro_text(text: str) -> bytes:
@@ -65,7 +65,7 @@ def avro_text(text: str) -> bytes:
     return avro_long(len(data)) + data
 
 
-@lru_cache(maxsize=REMEMBERED_FEEDS)
+@lru_cache(maxsize=CACHED_FEEDS)
 def _names(feed: FeedKey) -> bytes:
     return b"".join(map(avro_text, feed))
 
@@ -74,7 +74,7 @@ _SMALL = tuple(avro_long(number) for number in range(4096))
 
 
 class Stamp(NamedTuple):
-    """A moment as events need it, made once a turn: as text, in a header, and in Avro."""
+    """A time in the forms that events need, created once a turn: as text, in a header, and in Avro."""
 
     text: str
     header: bytes
@@ -82,25 +82,25 @@ class Stamp(NamedTuple):
 
     @classmethod
     def at(cls, time_ms: int) -> Stamp:
-        """Return the stamp of a moment in Unix milliseconds."""
+        """Return the stamp of a time in Unix milliseconds."""
         text = utc_text(time_ms)
         return cls(text, text.encode(), avro_text(text))
 
 
 class Encoder(Protocol):
-    """Turns what an event says into its body."""
+    """Encoder of the values of an event into its body."""
 
     content_type: bytes
 
-    def batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
+    def encode_batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
         """Return the body of a batch event."""
 
-    def other(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
-        """Return the body of a rarer event, given as the record its schema describes."""
+    def encode(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
+        """Return the body of any event, given as the record that its schema describes."""
 
 
 class AvroEncoder:
-    """Bodies in Avro binary, without a frame."""
+    """Encoder of bodies in Avro binary, without a frame."""
 
     content_type = b"application/avro"
 
@@ -108,8 +108,8 @@ class AvroEncoder:
         self._schemas = {event_type: parse_schema(load_schema(event_type)) for event_type in EventType}
         self._type = avro_text(EventType.BATCH)
 
-    def batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
-        """Return the body of a batch event; see the head of this file."""
+    def encode_batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
+        """Return the body of a batch event; see the top of this file."""
         size, unique, efficiency, collected_ms = result
         return b"".join((
             self._type,
@@ -121,23 +121,23 @@ class AvroEncoder:
             avro_long(collected_ms),
         ))  # fmt: skip
 
-    def other(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
-        """Return the body of a rarer event as fastavro writes it."""
+    def encode(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
+        """Return the body of any event as fastavro writes it."""
         out = BytesIO()
         fastavro.schemaless_writer(out, self._schemas[event_type], value)
         return out.getvalue()
 
 
 class JsonEncoder:
-    """Bodies in JSON, for people without Avro tools."""
+    """Encoder of bodies in JSON, for readers without Avro tools."""
 
     content_type = b"application/json"
 
-    def batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
+    def encode_batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
         """Return the body of a batch event."""
-        return self.other(EventType.BATCH, batch_value(feed, result, stamp.text))
+        return self.encode(EventType.BATCH, batch_value(feed, result, stamp.text))
 
-    def other(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
+    def encode(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
         """Return the value as JSON; its fields are those of the schema."""
-        # A copy: what orjson returns keeps the four kilobytes into which it was written for as long as it waits.
+        # A copy: the bytes of orjson keep their buffer of 4 KB for as long as the event waits.
         return bytes(memoryview(orjson.dumps(value)))

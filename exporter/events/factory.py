@@ -1,4 +1,4 @@
-"""Events ready for Kafka: where each goes, its key and its CloudEvents headers. Pure: time is an argument."""
+"""Events ready for Kafka: their topic, key and CloudEvents headers. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 
 import msgspec
 
-from exporter.events.encoding import REMEMBERED_FEEDS, Encoder, Stamp
+from exporter.events.encoding import CACHED_FEEDS, Encoder, Stamp
 from exporter.events.values import error_value, excerpt, summary_value, utc_text
 from exporter.feeds.feed import Window
 from exporter.model import EVENT_PREFIX, BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
 from exporter.runtime.foreign_text import masked
 
-# To name a member of an enum costs more than all the headers of an event.
+# Access to a member of an enum takes longer than building all the headers of an event.
 _BATCH = EventType.BATCH
 RESETS = {
     ResetCause.RECORDS_DELETED: "records from this offset on were deleted before they were read",
-    ResetCause.TOPIC_RECREATED: "the topic was deleted and made anew, and is read from its beginning",
-    ResetCause.LOG_TRUNCATED: "the brokers lost records that had been read; those that follow are read",
+    ResetCause.TOPIC_RECREATED: "the topic was deleted and created again, and is read from its beginning",
+    ResetCause.LOG_TRUNCATED: "the brokers lost records that were already read; the records after them are read",
     ResetCause.TOPIC_DELETED: "the topic was deleted",
     ResetCause.RECORDS_UNREADABLE: "records from this offset on cannot be read and were stepped over",
 }
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One event, ready for Kafka but for the frame before its body.
+    """One event, ready for Kafka except for the frame before its body.
 
-    `source` is the partition whose record it is about: the event goes where that partition goes. A summary is about
-    several; `rest` makes it anew when some of them are gone.
+    `source` is the partition whose record it is about: the owner of the partition publishes it. A summary is about
+    several partitions; `rest` returns the summary without some of them, None when none is left.
     """
 
     type: EventType
@@ -41,22 +41,22 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     rest: Callable[[Container[Partition]], Event | None] | None = None
 
     def without(self, partitions: Container[Partition]) -> Event | None:
-        """Return what is left of the event when the partitions are somebody else's."""
+        """Return the event without what belongs to these partitions; None when nothing is left."""
         if self.rest is not None:
             return self.rest(partitions)
         return None if self.source in partitions else self
 
 
-@lru_cache(maxsize=REMEMBERED_FEEDS)
+@lru_cache(maxsize=CACHED_FEEDS)
 def _key(feed: FeedKey) -> bytes:
     return str(feed).encode()
 
 
 class EventFactory:
-    """Makes the events of one sidecar: where they go, their keys and CloudEvents headers (binary mode).
+    """Factory of the events of one sidecar, with topics, keys and CloudEvents headers (binary mode).
 
-    `instance` is the `ce_source`. An event's `ce_id` is the place of the record that it is about, so a consumer
-    can drop what it has seen; a summary's names instance, feed and the moment its interval ended.
+    `instance` is the `ce_source`. The `ce_id` of an event is topic, partition and offset of its record, so that a
+    consumer can drop duplicates; the `ce_id` of a summary is instance, feed and the end of its interval.
     """
 
     def __init__(self, encoder: Encoder, instance: str, topic: str, error_topic: str) -> None:
@@ -79,18 +79,18 @@ class EventFactory:
         ]
         if record.traceparent is not None:
             headers.append(("traceparent", record.traceparent))
-        body = self._encoder.batch(feed, result, stamp)
+        body = self._encoder.encode_batch(feed, result, stamp)
         return Event(_BATCH, self._topic, _key(feed), body, headers, record.partition)
 
     def summary(
         self, feed: FeedKey, parts: Mapping[Partition, tuple[Window, int]], now_ms: int, period_seconds: int
     ) -> Event:
-        """Return the summary of a feed: of all its partitions, each with its window and when that began."""
+        """Return the summary of a feed from its partitions, each with its window and the start of that in Unix ms."""
         window = Window()
         for part, _ in parts.values():
             window.merge(part)
         elapsed_ms = now_ms - min(since_ms for _, since_ms in parts.values())
-        # Of a clock that was set back meanwhile, the usual time is nearest to the truth.
+        # If the clock was set back meanwhile, the configured period is the best estimate.
         elapsed = elapsed_ms / 1000 if elapsed_ms >= 0 else period_seconds
         value = summary_value(feed, window, elapsed, period_seconds, utc_text(now_ms))
         identity = f"{self._instance}/{feed}/{value['event_timestamp_utc']}"
@@ -99,25 +99,25 @@ class EventFactory:
             kept = {partition: part for partition, part in parts.items() if partition not in gone}
             return self.summary(feed, kept, now_ms, period_seconds) if kept else None
 
-        event = self._other(EventType.SUMMARY, self._topic, str(feed).encode(), identity, value, min(parts))
+        event = self._event(EventType.SUMMARY, self._topic, str(feed).encode(), identity, value, min(parts))
         return msgspec.structs.replace(event, rest=rest)
 
     def rejected(self, record: Record, rejected: Rejected, suppressed: int, time_utc: str) -> Event:
-        """Return the error event of a record that is no valid batch."""
+        """Return the error event of a record that is not a valid batch."""
         topic, number = record.partition
         place: dict[str, str | int | None] = {"topic": topic, "partition": number, "offset": record.offset}
         quoted = masked(excerpt(record.value, rejected.position))
         value = error_value(rejected.reason, rejected.detail, time_utc, **place, excerpt=quoted, suppressed=suppressed)
         identity = f"{record.partition}/{record.offset}"
-        return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, record.partition)
+        return self._event(EventType.ERROR, self._error_topic, identity.encode(), identity, value, record.partition)
 
     def reset(self, partition: Partition, reset: Reset, suppressed: int, time_utc: str) -> Event:
-        """Return the error event of a partition that is not read on where it was left."""
+        """Return the error event of a partition whose reading does not continue where it stopped."""
         place: dict[str, str | int | None] = {"topic": partition.topic, "partition": partition.number}
         message = f"{RESETS[reset.cause]}; records lost: {reset.lost}"
         value = error_value(reset.cause, message, time_utc, **place, offset=reset.offset, suppressed=suppressed)
         identity = f"{partition}/{reset.offset}/{reset.cause}"
-        return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, partition)
+        return self._event(EventType.ERROR, self._error_topic, identity.encode(), identity, value, partition)
 
     def unsendable(self, event: Event, error: str, time_utc: str) -> Event | None:
         """Return the error event about an event that can never be sent; None when that is an error event itself."""
@@ -128,9 +128,9 @@ class EventFactory:
         if event.type is EventType.BATCH:
             place["offset"] = int(identity.rpartition("/")[2])
         value = error_value("event_too_large", f"{event.type} {identity}: {error}", time_utc, **place)
-        return self._other(EventType.ERROR, self._error_topic, identity.encode(), identity, value, event.source)
+        return self._event(EventType.ERROR, self._error_topic, identity.encode(), identity, value, event.source)
 
-    def _other(
+    def _event(
         self, event_type: EventType, topic: str, key: bytes, identity: str, value: Mapping[str, Any], source: Partition
     ) -> Event:
         headers = [
@@ -138,4 +138,4 @@ class EventFactory:
             ("ce_id", identity.encode()),
             ("ce_time", value["event_timestamp_utc"].encode()),
         ]
-        return Event(event_type, topic, key, self._encoder.other(event_type, value), headers, source)
+        return Event(event_type, topic, key, self._encoder.encode(event_type, value), headers, source)

@@ -1,4 +1,4 @@
-"""How events are written: the encoder of their bodies, and the frames before these, as configured."""
+"""The configured encoder of the bodies of events, and the frames before them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FrameByType = Mapping[EventType, bytes]
 
 
 def encoder(output: OutputConfig) -> Encoder:
-    """Return the encoder of bodies."""
+    """Return the configured encoder."""
     return JsonEncoder() if output.encoding == "json" else AvroEncoder()
 
 
 def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], FrameByType]:
-    """Return what gives the frame of each kind of event; it may ask a schema registry, and raise `RegistryError`.
+    """Return a function that returns the frames; it may query a schema registry, and raise `RegistryError`.
 
-    Files are read here, not by what is returned: there may be no descriptors left then.
+    Schema files are read here and not by the function, because no descriptor may be left by then.
     """
     if output.schema_registry is not None:
-        # Loaded when it is asked for: the client of the registry takes 6 MB.
+        # Imported only when configured: the client of the registry takes 6 MB.
         from exporter.events.registry import RegistryMetrics, SchemaRegistry
         from exporter.events.registry_http import RegistryHttp
 

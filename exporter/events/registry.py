@@ -1,6 +1,6 @@
-"""A Confluent schema registry, as far as a producer needs it: the id of a schema, registered before or now.
+"""A client of a Confluent schema registry that looks up the ids of schemas, and registers missing ones.
 
-Subjects follow TopicRecordNameStrategy (`topic-namespace.Name`), because two kinds of events share a topic.
+Subjects follow TopicRecordNameStrategy (`topic-namespace.Name`), because two types of events share a topic.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from exporter.events.registry_http import RegistryHttp, Reply
 
 OPERATIONS = ("lookup", "register")
-# The codes of a subject, a version and a schema that are not there, and of a registry that is read-only.
+# Error codes of a missing subject, version and schema, and of a read-only registry.
 UNKNOWN_CODES = (40401, 40402, 40403)
 READ_ONLY_CODE = 42205
 
 
 class RegistryMetrics:
-    """What the client tells about the registry; without a registry, these series do not exist."""
+    """Metrics of the client; without a registry, these series do not exist."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["operation"]
@@ -42,14 +42,14 @@ class RegistryMetrics:
         )
         self.seconds = Histogram(
             "marketdata_schema_registry_operation_seconds",
-            "How long requests took.",
+            "Duration of requests to the schema registry.",
             labels,
             buckets=(0.01, 0.05, 0.1, 0.5, 1, 5),
             registry=registry,
         )
         self.up = Gauge(
             "marketdata_schema_registry_up",
-            "Whether the last schema asked for was found or registered.",
+            "Whether the last requested schema was found or registered.",
             registry=registry,
         )
         for family in (self.operations, self.failures, self.seconds):
@@ -58,22 +58,22 @@ class RegistryMetrics:
 
 
 def subject(topic: str, schema: Mapping[str, Any]) -> str:
-    """Return the name under which the registry keeps a schema of a topic."""
+    """Return the subject of a schema of a topic in the registry."""
     return f"{topic}-{schema['namespace']}.{schema['name']}"
 
 
 def is_missing(reply: Reply) -> bool:
-    """Return whether a registry says that a schema, or its subject, is not there."""
+    """Return whether the reply is that the schema, or its subject, does not exist."""
     return reply.status == 404 and reply.code in UNKNOWN_CODES
 
 
 def is_forbidden(reply: Reply) -> bool:
-    """Return whether a registry says that registering is not allowed, to this user or at all."""
+    """Return whether the reply is that registering is not permitted, to this user or at all."""
     return reply.status in (401, 403, 405) or reply.code == READ_ONLY_CODE
 
 
 def is_same(reply: Reply, schema: Mapping[str, Any]) -> bool:
-    """Return whether what is registered has the fields and types of a schema, so that its id may stand for it."""
+    """Return whether the registered schema has the fields and types of `schema`, so that its id can be used."""
     try:
         registered = parse_schema(json.loads(reply.body["schema"]))
         return to_parsing_canonical_form(registered) == to_parsing_canonical_form(parse_schema(dict(schema)))
@@ -82,7 +82,7 @@ def is_same(reply: Reply, schema: Mapping[str, Any]) -> bool:
 
 
 class Subject:
-    """The requests about one schema; nothing but `register` changes anything."""
+    """The requests about one schema; only `register` changes anything."""
 
     def __init__(self, http: RegistryHttp, name: str, schema: Mapping[str, Any]) -> None:
         self.name = name
@@ -91,28 +91,28 @@ class Subject:
         self._body = {"schema": json.dumps(schema)}
 
     def lookup(self) -> Reply:
-        """Ask for the id of the schema."""
-        return self._http.ask("POST", self._body, "subjects", self.name)
+        """Request the id of the schema."""
+        return self._http.request("POST", self._body, "subjects", self.name)
 
     def register(self) -> Reply:
-        """Register the schema, unless it is; ask for its id."""
-        return self._http.ask("POST", self._body, "subjects", self.name, "versions")
+        """Register the schema, unless it is registered, and request its id."""
+        return self._http.request("POST", self._body, "subjects", self.name, "versions")
 
     def latest(self) -> Reply:
-        """Ask for the schema that was registered last."""
-        return self._http.ask("GET", None, "subjects", self.name, "versions", "latest")
+        """Request the schema that was registered last."""
+        return self._http.request("GET", None, "subjects", self.name, "versions", "latest")
 
     def compatibility(self) -> Reply:
-        """Ask whether the schema would be accepted as the next version."""
-        return self._http.ask("POST", self._body, "compatibility", "subjects", self.name, "versions", "latest")
+        """Request whether the schema would be accepted as the next version."""
+        return self._http.request("POST", self._body, "compatibility", "subjects", self.name, "versions", "latest")
 
     def trial(self) -> Reply:
-        """Ask to register nothing, which is refused as forbidden where the right to register is missing."""
-        return self._http.ask("POST", {}, "subjects", self.name, "versions")
+        """Request to register an empty schema, which is refused as forbidden if the right to register is missing."""
+        return self._http.request("POST", {}, "subjects", self.name, "versions")
 
 
 class SchemaRegistry:
-    """Finds the ids of the schemas of events; an id never changes, so each is asked for once. Calls block."""
+    """Frames with the ids of the schemas; an id never changes, so each is requested once. Calls block."""
 
     def __init__(
         self, http: RegistryHttp, metrics: RegistryMetrics, clock: Callable[[], float] = time.monotonic
@@ -124,32 +124,32 @@ class SchemaRegistry:
         self._schemas = {event_type: load_schema(event_type) for event_type in EventType}
 
     def frames(self, topics: Mapping[EventType, str]) -> dict[EventType, bytes]:
-        """Return the frame of each event's body on its topic, or raise `RegistryError`; what was found is kept."""
-        self._http.begin()
+        """Return the frame of each event's body on its topic, or raise `RegistryError`; found ids are kept."""
+        self._http.start_session()
         for event_type, topic in topics.items():
             if event_type not in self._frames:
                 schema = self._schemas[event_type]
                 self._metrics.up.set(0)
-                number = self._find(Subject(self._http, subject(topic, schema), schema))
+                schema_id = self._schema_id(Subject(self._http, subject(topic, schema), schema))
                 self._metrics.up.set(1)
-                self._frames[event_type] = confluent_frame(number)
+                self._frames[event_type] = confluent_frame(schema_id)
         return self._frames
 
-    def _find(self, subject: Subject) -> int:
-        """Return the id of the schema: of the one that is registered, else of the one that is registered now."""
-        found = self._timed("lookup", subject.lookup)
-        if found.status == 200:
-            return _id(found, subject.name)
-        if not 400 <= found.status < 500 or found.status in (408, 429):
-            raise RegistryError(f"the schema registry answered {found} for subject {subject.name}")
-        made = self._timed("register", subject.register)
-        if made.status == 200:
-            return _id(made, subject.name)
-        if is_forbidden(made):
+    def _schema_id(self, subject: Subject) -> int:
+        """Return the id of the schema, and register it if necessary; raise `RegistryError`."""
+        lookup = self._timed("lookup", subject.lookup)
+        if lookup.status == 200:
+            return _id(lookup, subject.name)
+        if not 400 <= lookup.status < 500 or lookup.status in (408, 429):
+            raise RegistryError(f"the schema registry answered {lookup} for subject {subject.name}")
+        registration = self._timed("register", subject.register)
+        if registration.status == 200:
+            return _id(registration, subject.name)
+        if is_forbidden(registration):
             latest = self._timed("lookup", subject.latest)
             if latest.status == 200 and is_same(latest, subject.schema):
                 return _id(latest, subject.name)
-        raise _refusal(subject.name, found, made)
+        raise _refusal(subject.name, lookup, registration)
 
     def _timed(self, operation: str, request: Callable[[], Reply]) -> Reply:
         self._metrics.operations.labels(operation).inc()
@@ -166,25 +166,25 @@ class SchemaRegistry:
         return reply
 
 
-def denial(found: Reply, made: Reply) -> str:
-    """Return which right is missing, by what a registry answered to a lookup and to a registration it forbids."""
-    if made.status == 401:
-        return f"the user or the password is refused: {made}"
-    if made.code == READ_ONLY_CODE:
-        return f"the registry is read-only, and it is not registered: {made}"
-    if found.status in (401, 403):
-        return f"the right to read it is missing ({found}), and the right to register it ({made})"
-    return f"it is not registered, and the right to register it is missing: {made}"
+def denial(lookup: Reply, registration: Reply) -> str:
+    """Return which right is missing, from the replies to a lookup and to a registration that is forbidden."""
+    if registration.status == 401:
+        return f"the user or the password is refused: {registration}"
+    if registration.code == READ_ONLY_CODE:
+        return f"the schema is not registered, and the registry is read-only: {registration}"
+    if lookup.status in (401, 403):
+        return f"the right to read the schema is missing ({lookup}), and the right to register it ({registration})"
+    return f"the schema is not registered, and the right to register it is missing: {registration}"
 
 
-def _refusal(name: str, found: Reply, made: Reply) -> RegistryError:
-    if is_forbidden(made):
-        return RegistryRefused(f"the schema registry refuses {name}: {denial(found, made)}")
-    text = f"the schema registry answered {made} for subject {name}"
-    return RegistryRefused(text) if made.status in (404, 409, 422) else RegistryError(text)
+def _refusal(name: str, lookup: Reply, registration: Reply) -> RegistryError:
+    if is_forbidden(registration):
+        return RegistryRefused(f"the schema registry refuses subject {name}: {denial(lookup, registration)}")
+    text = f"the schema registry answered {registration} for subject {name}"
+    return RegistryRefused(text) if registration.status in (404, 409, 422) else RegistryError(text)
 
 
 def _id(reply: Reply, name: str) -> int:
     if reply.id is None:
-        raise RegistryError(f"the schema registry gave no id for subject {name}{reply.detour}")
+        raise RegistryError(f"the schema registry returned no id for subject {name}{reply.redirect_note}")
     return reply.id

@@ -1,4 +1,4 @@
-"""Requests to a schema registry: credentials, redirects, limits, and its errors as it words them."""
+"""HTTP requests to a schema registry: credentials, redirects, limits, and error texts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from exporter.model import RegistryError
 from exporter.runtime.foreign_text import printable
 from exporter.runtime.http_client import Answer, TooLarge, fetch
 
-# Of one question, redirects included: shorter than a stopping sidecar waits for its producer.
+# Time-out of one request, redirects included: shorter than a stopping sidecar waits for its producer.
 CALL_SECONDS = 4.0
-# Of the questions about all schemas: as long as the three that one schema may need, so that each try gets on.
-CONVERSATION_SECONDS = 12.0
-# Schemas have some KB.
+# Time-out of the requests about all schemas: as long as the three that one schema may need, so that each attempt makes
+# progress.
+SESSION_SECONDS = 12.0
+# Schemas take some KB.
 ANSWER_BYTES = 1_000_000
 REDIRECTS_MAX = 5
-# Not 303: it asks for a GET of something else.
+# Not 303: it requests a GET of another resource.
 _REDIRECTS = (301, 302, 307, 308)
 _TYPES = {"Accept": "application/vnd.schemaregistry.v1+json", "Content-Type": "application/vnd.schemaregistry.v1+json"}
 
@@ -34,71 +35,74 @@ _Request = requests.PreparedRequest
 
 
 class Reply(NamedTuple):
-    """An answer: the status of HTTP, its JSON ({} when it was no object), and what to add when it was redirected."""
+    """A reply: HTTP status, JSON object ({} when it is none), and a note to append to errors after a redirect."""
 
     status: int
     body: Mapping[str, Any]
     reason: str = ""
-    detour: str = ""
+    redirect_note: str = ""
 
     @property
     def id(self) -> int | None:
-        """The id of a schema, a number of 32 bits; None without one."""
+        """The id of a schema (32 bits); None without one."""
         number = self.body.get("id")
         return number if type(number) is int and 0 <= number < 2**32 else None
 
     @property
     def code(self) -> object:
-        """The registry's own code of an error, such as 40401; None without one."""
+        """The registry's error code, such as 40401; None without one."""
         return self.body.get("error_code")
 
     def __str__(self) -> str:
         message = self.body.get("message")
         text = printable(message if isinstance(message, str) else self.reason)
-        return f"{self.status} {text}".rstrip() + self.detour
+        return f"{self.status} {text}".rstrip() + self.redirect_note
 
 
 class RegistryHttp:
-    """One registry, as the configuration names it; calls block. The one place where its answers come in."""
+    """The configured registry; calls block. All replies of the registry are received here."""
 
     def __init__(self, output: OutputConfig) -> None:
         url = output.schema_registry or ""
         parts = urlsplit(url)
         self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
         given = {"username": output.schema_registry_username, "password": output.schema_registry_password}
-        known = credentials(url) | {name: value for name, value in given.items() if value is not None}
-        # As bytes, or those beyond Latin-1 would be an error.
-        user, password = (known.get(name, "").encode() for name in ("username", "password"))
-        self._auth = HTTPBasicAuth(user, password) if known else None
-        self._until = math.inf
+        login = credentials(url) | {name: value for name, value in given.items() if value is not None}
+        # As bytes: text beyond Latin-1 would raise an error.
+        user, password = (login.get(name, "").encode() for name in ("username", "password"))
+        self._auth = HTTPBasicAuth(user, password) if login else None
+        self._session_deadline = math.inf
 
     @property
-    def place(self) -> str:
-        """Where it is, without user and password."""
+    def shown_url(self) -> str:
+        """The URL without user and password."""
         return printable(shown_text(self._url, "url"))
 
-    def begin(self) -> None:
-        """Begin a conversation: all questions until the next one together take at most `CONVERSATION_SECONDS`."""
-        self._until = time.monotonic() + CONVERSATION_SECONDS
+    def start_session(self) -> None:
+        """Start a session: all requests until the next one together take at most `SESSION_SECONDS`."""
+        self._session_deadline = time.monotonic() + SESSION_SECONDS
 
-    def ask(self, method: str, body: Mapping[str, Any] | None, *path: str) -> Reply:
-        """Return the answer to a request, `path` in parts; raise `RegistryError` when there is none.
+    def request(self, method: str, body: Mapping[str, Any] | None, *path: str) -> Reply:
+        """Return the reply to a request, `path` in segments; raise `RegistryError` when there is none.
 
-        All of it takes at most `CALL_SECONDS`, and each answer has at most `ANSWER_BYTES`, its headers included.
-        A redirect is followed with the same method and body. User and password go to the registry's own address only.
+        The request takes at most `CALL_SECONDS`, and each reply at most `ANSWER_BYTES`, its headers included.
+        Redirects are followed with the same method and body. User and password are sent to the registry's own host
+        and port only.
         """
         url = "/".join((self._url, *(quote(part, safe="") for part in path)))
         try:
-            answer, last = self._followed(method, url, body)
-        # The driver lets through what comes from host names that are none.
+            answer, last = self._follow(method, url, body)
+        # The library lets errors of malformed host names through.
         except (requests.RequestException, OSError, ValueError) as error:
-            # The error's own text may hold what a redirect brought.
-            raise RegistryError(f"the schema registry cannot be reached: {_why(error)}") from None
-        return Reply(answer.status, _object(answer.body), answer.reason, "" if last == url else self._detour(last))
+            # The text of the error may contain secrets from a redirect.
+            raise RegistryError(f"the schema registry cannot be reached: {_error_text(error)}") from None
+        return Reply(
+            answer.status, _object(answer.body), answer.reason, "" if last == url else self._redirect_note(last)
+        )
 
-    def _followed(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[Answer, str]:
-        """Return the first answer that is no redirect, and the URL that gave it."""
-        deadline = min(time.monotonic() + CALL_SECONDS, self._until)
+    def _follow(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[Answer, str]:
+        """Return the first answer that is not a redirect, and its URL."""
+        deadline = min(time.monotonic() + CALL_SECONDS, self._session_deadline)
         for _ in range(REDIRECTS_MAX + 1):
             answer = fetch(
                 method,
@@ -116,18 +120,18 @@ class RegistryHttp:
         raise requests.TooManyRedirects
 
     def _is_own(self, url: str) -> bool:
-        """Whether a URL is at the registry's host and port; https in place of http is as good."""
+        """Return whether a URL has the registry's host and port, with https allowed in place of http."""
         return not requests.Session().should_strip_auth(self._url, url)  # type: ignore[no-untyped-call]
 
-    def _detour(self, url: str) -> str:
+    def _redirect_note(self, url: str) -> str:
         parts = urlsplit(url)
-        place = printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
-        silence = "" if self._auth is None or self._is_own(url) else ", where user and password are not sent"
-        return f" (redirected to {place}{silence})"
+        target = printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+        restriction = "" if self._auth is None or self._is_own(url) else ", where user and password are not sent"
+        return f" (redirected to {target}{restriction})"
 
 
 def _anonymous(request: _Request) -> _Request:
-    """Keep requests from taking user and password out of the URL or the home directory."""
+    """Prevent requests from taking user and password from the URL or the home directory."""
     return request
 
 
@@ -139,8 +143,8 @@ def _object(text: bytes) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _why(error: BaseException) -> str:
-    """Return the kind of an error, and what the system, or the limit that it broke, says about it."""
+def _error_text(error: BaseException) -> str:
+    """Return the type of an error, and the text of the system, or of the limit that was exceeded."""
     if isinstance(error, (TooLarge, requests.ReadTimeout)):
         return str(error)
     cause: BaseException | None = error

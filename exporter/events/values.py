@@ -1,4 +1,4 @@
-"""What events say, as the records that their schemas describe. Pure: time is an argument."""
+"""The values of events, as the records that their schemas describe. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCHEMA_FILES = {
 
 
 def load_schema(event_type: EventType) -> dict[str, Any]:
-    """Return the Avro schema of an event as its file says it."""
+    """Return the Avro schema of an event from its file."""
     text = resources.files("exporter.events").joinpath("schemas", _SCHEMA_FILES[event_type]).read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
@@ -54,7 +54,7 @@ def batch_value(feed: FeedKey, result: BatchResult, time_utc: str) -> dict[str, 
 def summary_value(
     feed: FeedKey, window: Window, elapsed_seconds: float, period_seconds: int, time_utc: str
 ) -> dict[str, Any]:
-    """Return a summary as the record that `performance_summary.avsc` describes; a silent window gives zeros."""
+    """Return a summary as the record that `performance_summary.avsc` describes; an empty window gives zeros."""
     batches = window.batches
     elapsed = max(elapsed_seconds, 0.001)
     stats = {
@@ -71,7 +71,7 @@ def summary_value(
 
 
 def aggregated_value(feed: FeedKey, stats: Mapping[str, float], period_seconds: int, time_utc: str) -> dict[str, Any]:
-    """Return a summary whose `aggregated_stats` are known, as the same record."""
+    """Return the same record for given `aggregated_stats`."""
     return {
         "event_type": EventType.SUMMARY.value,
         "event_timestamp_utc": time_utc,
@@ -100,5 +100,5 @@ def error_value(reason: str, message: str, time_utc: str, **place: str | int | N
 
 
 def excerpt(value: bytes | None, position: int = 0) -> str:
-    """Return what a record has about a position, as text that is safe anywhere; see `around`."""
+    """Return the part of a record around a byte position, as text that is safe anywhere; see `around`."""
     return around(value or b"", position, EXCERPT_BYTES)

@@ -49,7 +49,7 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
     producer.init_transactions()
     consumer.subscribe([topic])
     decode = msgspec.json.Decoder(Batch).decode
-    encode = AvroEncoder().batch
+    encode = AvroEncoder().encode_batch
     stamp = Stamp.at(1_760_031_213_693)
     headers = [
         ("ce_specversion", b"1.0"),

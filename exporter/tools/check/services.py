@@ -74,7 +74,7 @@ def registry(config: Config) -> Iterator[Finding]:
     from exporter.events.registry_http import RegistryHttp  # loaded only if configured
 
     http = RegistryHttp(output)
-    http.begin()
+    http.start_session()
     for event_type in EventType:
         topic = output.error_topic if event_type is EventType.ERROR else output.topic
         schema = load_schema(event_type)
@@ -82,9 +82,9 @@ def registry(config: Config) -> Iterator[Finding]:
         try:
             answers = _request(asked)
         except RegistryError as error:
-            yield Finding(Level.FAIL, REGISTRY, f"{http.place}: {error}", "see that it runs and the URL is right")
+            yield Finding(Level.FAIL, REGISTRY, f"{http.shown_url}: {error}", "see that it runs and the URL is right")
             return
-        yield evaluate(http.place, asked, answers)
+        yield evaluate(http.shown_url, asked, answers)
         if answers.lookup.status == 401:
             return
 
