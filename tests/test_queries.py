@@ -165,16 +165,16 @@ def error_of(queries: SidecarQueries) -> str:
     return str(refused.value)
 
 
-@pytest.mark.parametrize("trouble", ["dead", "left alone"])
+@pytest.mark.parametrize("trouble", ["dead", "circuit open"])
 def test_symbols_are_unavailable_while_redis_is(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "PAUSE_SECONDS", 0.0)
     app = Sidecar(FeedsConfig(), RedisConfig(url=f"redis://127.0.0.1:{free_port()}")).app
     queries, store = app.queries, app.store
-    if trouble == "left alone":
+    if trouble == "circuit open":
         store.add(KEY, NOW_MS, ["A"])
         store.start()
-        eventually(lambda: "left alone" in error_of(queries))
-    assert re.match(r"(is left alone for a while: )?Error 111 connecting to 127.0.0.1", error_of(queries))
+        eventually(lambda: "paused after repeated failures" in error_of(queries))
+    assert re.match(r"(paused after repeated failures: )?Error 111 connecting to 127.0.0.1", error_of(queries))
     with pytest.raises(StoreUnavailable, match=re.escape(error_of(queries))):
         queries.distinct(KEY)
     store.stop(0.0)

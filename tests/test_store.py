@@ -37,7 +37,7 @@ Maker = Callable[..., Replica]
 
 @pytest.fixture
 def replica() -> Iterator[Maker]:
-    """Makes replicas and stops them at the end."""
+    """A factory of replicas, which are stopped at the end."""
     with ExitStack() as running:
 
         def make(url: str, **options: str | int | float) -> Replica:
@@ -50,7 +50,7 @@ def replica() -> Iterator[Maker]:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis to be killed."""
+    """A Redis that the test may kill."""
     server = RedisServer(tmp_path / "redis").start()
     yield server
     server.kill()
@@ -58,7 +58,7 @@ def own_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """The URL of a server that accepts connections and never says a word."""
+    """The URL of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
@@ -77,7 +77,7 @@ def any_store(request: pytest.FixtureRequest, replica: Maker) -> Store:
     return replica(url, queue=10).store
 
 
-def test_a_store_takes_whatever_is_offered(any_store: Store) -> None:
+def test_a_store_accepts_any_offer(any_store: Store) -> None:
     """More than fits, nothing, text that is no text, before and after its life: offering neither blocks nor raises."""
     any_store.offer([update(0, "KRW-BTC")])
     any_store.start()
@@ -94,14 +94,14 @@ def test_a_store_that_never_started_stops(any_store: Store) -> None:
     any_store.stop(0.0)
 
 
-def test_the_null_store_knows_nothing() -> None:
+def test_the_null_store_keeps_nothing() -> None:
     null = NullStore()
     null.add(UPBIT, 1_000, ["KRW-BTC"])
     assert listed(null) == []
     assert null.distinct(UPBIT) is None
 
 
-def test_making_a_store_contacts_nobody() -> None:
+def test_creating_a_store_opens_no_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         Replica(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
@@ -132,7 +132,7 @@ def test_an_older_stamp_in_a_later_write_does_not_replace_a_newer_one(redis_serv
     assert listed(later.store) == [SymbolStatistics(UPBIT, "KRW-BTC", 2, 3_000)]
 
 
-def test_the_feed_that_is_asked_for_is_no_pattern(redis_server: RedisServer) -> None:
+def test_a_requested_feed_is_not_a_pattern(redis_server: RedisServer) -> None:
     replica = Replica(redis_server.url)
     star, range_ = FeedKey("*", "u[p]bit", "t?cker"), FeedKey("korea", "upbit", "ticker")
     written(replica, update(0, "A", feed=star), update(1, "B", feed=range_))
@@ -154,14 +154,14 @@ def test_prefixes_are_kept_apart(redis_server: RedisServer) -> None:
     assert Replica(redis_server.url, prefix="two").counts() == {}
 
 
-def test_large_rounds_are_counted_whole(redis_server: RedisServer) -> None:
+def test_large_groups_are_counted_completely(redis_server: RedisServer) -> None:
     """More records than one call carries, and more symbols than one page of a scan."""
     rounds = [update(offset, *(f"S{(offset + i) % 3000}" for i in range(10))) for offset in range(3000)]
     replica = written(Replica(redis_server.url), *rounds)
     assert replica.counts() == {f"S{i}": 10 for i in range(3000)}
 
 
-def test_a_symbol_that_is_no_text_does_not_keep_the_others_out(redis_server: RedisServer) -> None:
+def test_a_symbol_without_an_encoding_does_not_affect_others(redis_server: RedisServer) -> None:
     assert written(Replica(redis_server.url), update(0, "\ud800", "KRW-BTC")).counts() == {"?": 1, "KRW-BTC": 1}
 
 
@@ -184,8 +184,10 @@ def rounds(walk: Walk) -> Iterator[Sequence[SymbolUpdate]]:
 
 @settings(max_examples=30)
 @given(st.lists(walks, min_size=2, max_size=3))
-def test_a_record_counts_once_however_often_and_by_whomever_it_is_offered(server_url: str, walks: list[Walk]) -> None:
-    """Several readers of one partition at once, each with other borders between its rounds and with rewinds."""
+def test_a_record_counts_once_however_often_and_by_any_replica_it_is_offered(
+    server_url: str, walks: list[Walk]
+) -> None:
+    """Several readers of one partition at once, each with other borders between its groups and with rewinds."""
     prefix = uuid4().hex
     replicas = [Replica(server_url, prefix=prefix).start() for _ in walks]
     with pytest.MonkeyPatch.context() as patch:
@@ -208,7 +210,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_write_whose_answer_was_lost_counts_once(own_server: RedisServer, replica: Maker) -> None:
-    """The server is stopped while it is asked, and answers when nobody listens any more."""
+    """The server is stopped during the call, and answers after the time-out."""
     made = replica(own_server.url).start()
     eventually(lambda: made.metric("up") == 1)
     own_server.freeze()
@@ -231,7 +233,7 @@ def test_a_write_that_failed_halfway_does_not_count_twice(redis_server: RedisSer
     assert again.counts() == {"KRW-BTC": 2, "KRW-ETH": 1}
 
 
-def test_each_addition_without_a_place_in_kafka_counts(
+def test_each_addition_that_does_not_come_from_kafka_counts(
     redis_server: RedisServer, request: pytest.FixtureRequest
 ) -> None:
     """Four threads in each of two processes, which take turns as often as they can."""
@@ -293,7 +295,7 @@ def test_every_key_expires(redis_server: RedisServer) -> None:
     assert all(0 < seconds <= (240 if ":distinct:" in key else 600) for key, seconds in ttls.items())
 
 
-def test_a_symbol_goes_when_it_was_in_no_batch_for_the_ttl(redis_server: RedisServer) -> None:
+def test_a_symbol_is_removed_when_it_was_in_no_batch_for_the_ttl(redis_server: RedisServer) -> None:
     ttl_ms = 600_000
     replica = written(
         Replica(redis_server.url, ttl=ttl_ms / 1000),
@@ -324,7 +326,7 @@ def test_partitions_that_are_silent_for_the_ttl_leave_the_index(redis_server: Re
 # Trouble.
 
 
-def test_an_outage_costs_only_what_does_not_fit_and_ends(own_server: RedisServer, replica: Maker) -> None:
+def test_an_outage_loses_only_what_the_queue_does_not_hold(own_server: RedisServer, replica: Maker) -> None:
     """Killed and brought back: offering goes on, the circuit opens and closes, all that was not dropped arrives."""
     made = replica(own_server.url, queue=5).start()
     eventually(lambda: made.metric("up") == 1)
@@ -384,18 +386,18 @@ def test_a_call_that_fails_is_not_repeated_by_the_driver() -> None:
             listener.accept()
 
 
-def test_nobody_waits_for_a_server_that_is_left_alone(redis_server: RedisServer) -> None:
-    """While the circuit is open, reading is refused without asking."""
+def test_reads_fail_at_once_while_the_circuit_is_open(redis_server: RedisServer) -> None:
+    """No request is sent."""
     breaker = CircuitBreaker(failures=1)
     breaker.failed(time.monotonic())
     registry = CollectorRegistry()
     refused = RedisStore(RedisConfig(url=redis_server.url), StoreMetrics(registry), breaker)
-    with pytest.raises(StoreUnavailable, match="left alone"):
+    with pytest.raises(StoreUnavailable, match="paused after repeated failures"):
         listed(refused)
     assert registry.get_sample_value("marketdata_redis_operations_total", {"operation": "read"}) == 0
 
 
-def test_a_read_ends(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_has_a_time_limit(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even one of many short steps; the time for it is set to nothing."""
     replica = written(Replica(redis_server.url), update(0, "KRW-BTC"))
     monkeypatch.setattr(connection, "OPERATION_SECONDS", -1.0)
@@ -403,7 +405,7 @@ def test_a_read_ends(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch)
         listed(replica.store)
 
 
-def test_what_redis_refuses_is_dropped_and_counted_and_the_rest_arrives(redis_server: RedisServer) -> None:
+def test_records_that_redis_refuses_are_dropped_and_counted_and_the_others_arrive(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.set("marketdata:{ticker-data.korea/0}:messages", "no hash")
     replica = Replica(redis_server.url).start()
@@ -422,7 +424,7 @@ def test_what_redis_refuses_is_dropped_and_counted_and_the_rest_arrives(redis_se
 # Limits, stopping, secrets, series.
 
 
-def test_a_full_queue_drops_whole_rounds_and_counts_their_records(replica: Maker) -> None:
+def test_a_full_queue_drops_whole_groups_and_counts_their_records(replica: Maker) -> None:
     made = replica("redis://127.0.0.1:1/0", queue=2)
     for _ in range(4):
         made.store.offer([update(0, "KRW-BTC"), update(1, "KRW-BTC"), update(2, "KRW-BTC")])
@@ -430,7 +432,7 @@ def test_a_full_queue_drops_whole_rounds_and_counts_their_records(replica: Maker
     assert made.dropped == 6
 
 
-def test_what_waits_is_bounded_in_messages_too(replica: Maker) -> None:
+def test_the_queue_is_limited_in_messages_too(replica: Maker) -> None:
     made = replica("redis://127.0.0.1:1/0")
     large = update(0, *["KRW-BTC"] * store.MESSAGES_WAITING)
     made.store.offer([large])
@@ -439,9 +441,7 @@ def test_what_waits_is_bounded_in_messages_too(replica: Maker) -> None:
     assert made.dropped == 1
 
 
-def test_what_was_written_makes_room(
-    redis_server: RedisServer, replica: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_written_groups_make_room(redis_server: RedisServer, replica: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for one round at a time, many go through, and each at once: no ping comes to the rescue."""
     monkeypatch.setattr(store, "MESSAGES_WAITING", 1)
     monkeypatch.setattr(store, "PING_SECONDS", 3600.0)
@@ -453,7 +453,7 @@ def test_what_was_written_makes_room(
     assert (made.counts(), made.dropped) == ({"KRW-BTC": 10}, 0)
 
 
-def test_stopping_writes_what_waits(redis_server: RedisServer) -> None:
+def test_stopping_writes_the_queue(redis_server: RedisServer) -> None:
     replica = Replica(redis_server.url)
     for offset in range(900):
         replica.store.offer([update(offset, "KRW-BTC")])
@@ -462,7 +462,7 @@ def test_stopping_writes_what_waits(redis_server: RedisServer) -> None:
     assert (replica.dropped, replica.metric("queue")) == (0, 0)
 
 
-def test_stopping_does_not_wait_for_a_server_that_is_left_alone() -> None:
+def test_stopping_does_not_wait_while_the_circuit_is_open() -> None:
     """What cannot be written is dropped and counted long before the deadline."""
     replica = Replica(f"redis://127.0.0.1:{free_port()}/0").start()
     for offset in range(900):
@@ -472,7 +472,7 @@ def test_stopping_does_not_wait_for_a_server_that_is_left_alone() -> None:
 
 
 def test_stopping_ends_at_the_deadline(black_hole: str) -> None:
-    """Even when Redis is not given up yet."""
+    """Even while the circuit is closed."""
     replica = Replica(black_hole, failures=1_000_000).start()
     replica.store.offer([update(0, "KRW-BTC")])
     replica.store.stop(0.0)
@@ -491,7 +491,7 @@ def test_passwords_do_not_show(redis_server: RedisServer, caplog: pytest.LogCapt
     password = uuid4().hex
     url = redis_server.url.replace("redis://", f"redis://collector:{password}@")
     replica = Replica(url, failures=1).start()
-    eventually(lambda: "not written" in caplog.text)
+    eventually(lambda: "cannot be written" in caplog.text)
     replica.stop()
     with pytest.raises(StoreUnavailable) as refused:
         listed(Replica(url).store)
@@ -501,7 +501,7 @@ def test_passwords_do_not_show(redis_server: RedisServer, caplog: pytest.LogCapt
     assert password not in "".join([caplog.text, *shown])
 
 
-def test_the_log_tells_once_that_redis_went_and_once_that_it_is_back(
+def test_an_outage_and_its_end_are_logged_once_each(
     own_server: RedisServer, replica: Maker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="exporter.store")

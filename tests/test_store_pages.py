@@ -11,7 +11,7 @@ import redis
 from exporter.model import FeedKey
 from exporter.store import keyspace, pages
 from exporter.store.pages import PageReader
-from exporter.store.store import Place, StoreUnavailable, SymbolStatistics
+from exporter.store.store import PageCursor, StoreUnavailable, SymbolStatistics
 from tests.support.redis import RedisServer
 
 KEYS = keyspace.Keys("pages")
@@ -27,7 +27,7 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 
 def reader(client: redis.Redis, seconds: float = 60.0) -> PageReader:
-    """One that has so long."""
+    """A reader with this time limit."""
     return PageReader(client, KEYS, time.monotonic() + seconds)
 
 
@@ -43,9 +43,9 @@ def keep(client: redis.Redis, partition: str, feed: FeedKey, symbols: Iterable[s
 def listed(client: redis.Redis, feed: FeedKey | None, limit: int) -> list[SymbolStatistics]:
     """All rows, page by page, in the order in which they come; none has more rows than it may."""
     found: list[SymbolStatistics] = []
-    place: Place | None = Place()
-    while place is not None:
-        rows, place = reader(client).page(feed, place, limit)
+    cursor: PageCursor | None = PageCursor()
+    while cursor is not None:
+        rows, cursor = reader(client).page(feed, cursor, limit)
         assert len(rows) <= limit
         found += rows
     return found
@@ -77,13 +77,13 @@ def test_the_cost_of_a_page_is_that_of_its_rows(client: redis.Redis) -> None:
     """Not that of all symbols: Redis is asked for a few steps of a scan."""
     keep(client, "t/0", UPBIT, [f"S{i}" for i in range(20_000)])
     client.config_resetstat()
-    rows, place = reader(client).page(None, Place(), 100)
+    rows, cursor = reader(client).page(None, PageCursor(), 100)
     calls = client.info("commandstats")["cmdstat_hscan"]["calls"]
     assert (len(rows), calls) == (100, 1)
-    assert place is not None
+    assert cursor is not None
 
 
-def test_what_others_have_put_under_our_keys_is_passed_over(client: redis.Redis) -> None:
+def test_foreign_entries_in_the_keys_are_skipped(client: redis.Redis) -> None:
     """A name that is none, a count that is none, a count without a stamp."""
     keep(client, "t/0", UPBIT, ["A", "B", "C"])
     client.hset(KEYS.messages("t/0"), mapping={b"odd": 1, b"\xff\x00\xff": 2, keyspace.name(UPBIT, "B"): "many"})
@@ -92,15 +92,15 @@ def test_what_others_have_put_under_our_keys_is_passed_over(client: redis.Redis)
     assert listed(client, None, 10) == [SymbolStatistics(UPBIT, "A", 1, STAMP_MS + 1)]
 
 
-def test_a_page_goes_on_when_the_partition_before_is_gone(client: redis.Redis) -> None:
+def test_paging_continues_when_the_partition_of_the_cursor_is_gone(client: redis.Redis) -> None:
     keep(client, "t/0", UPBIT, [f"S{i}" for i in range(10)])
     keep(client, "t/1", OKX, ["A"])
-    _, place = reader(client).page(None, Place(), 5)
-    assert place is not None
+    _, cursor = reader(client).page(None, PageCursor(), 5)
+    assert cursor is not None
     client.zrem(KEYS.partitions, "t/0")
-    assert reader(client).page(None, place, 5) == ([SymbolStatistics(OKX, "A", 1, STAMP_MS + 1)], None)
+    assert reader(client).page(None, cursor, 5) == ([SymbolStatistics(OKX, "A", 1, STAMP_MS + 1)], None)
     client.zrem(KEYS.partitions, "t/1")
-    assert reader(client).page(None, place, 5) == ([], None)
+    assert reader(client).page(None, cursor, 5) == ([], None)
 
 
 def test_symbols_are_looked_up_whatever_partition_has_them(
@@ -117,4 +117,4 @@ def test_symbols_are_looked_up_whatever_partition_has_them(
 def test_a_read_ends_in_time(client: redis.Redis) -> None:
     keep(client, "t/0", UPBIT, ["A"])
     with pytest.raises(StoreUnavailable, match="took too long"):
-        reader(client, seconds=-1).page(None, Place(), 5)
+        reader(client, seconds=-1).page(None, PageCursor(), 5)

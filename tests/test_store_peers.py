@@ -41,7 +41,7 @@ def url(peer: Peer) -> str:
 
 @any_talk
 @pytest.mark.usefixtures("hurry")
-def test_a_read_of_what_never_ends_is_an_error_and_takes_no_memory(talk: Talk) -> None:
+def test_reading_an_endless_reply_is_an_error_and_takes_no_memory(talk: Talk) -> None:
     with Peer(talk) as peer:
         replica = Replica(url(peer))
         tracemalloc.start()
@@ -59,7 +59,7 @@ def test_a_read_of_what_never_ends_is_an_error_and_takes_no_memory(talk: Talk) -
 
 @any_talk
 @pytest.mark.usefixtures("hurry")
-def test_writes_to_what_never_ends_fail_and_are_tried_again_until_the_store_stops(talk: Talk) -> None:
+def test_writes_with_endless_replies_fail_and_are_repeated_until_the_store_stops(talk: Talk) -> None:
     with Peer(talk) as peer:
         replica = Replica(url(peer), failures=3).start()
         replica.store.offer([update(0, "KRW-BTC")])
@@ -70,7 +70,7 @@ def test_writes_to_what_never_ends_fail_and_are_tried_again_until_the_store_stop
 
 
 @pytest.mark.parametrize("reply", REDIS_ODD, ids=repr)
-def test_a_reply_that_no_redis_gives_ends_no_thread_and_is_no_other_error(reply: bytes) -> None:
+def test_a_malformed_reply_ends_no_thread_and_is_store_unavailable(reply: bytes) -> None:
     with Peer(redis(reply)) as peer:
         replica = Replica(url(peer), failures=3).start()
         replica.store.offer([update(0, "KRW-BTC")])
@@ -123,13 +123,13 @@ def test_foreign_entries_are_left_out_and_counted_and_take_nothing_away(redis_se
 
 
 @given(st.binary() | st.floats() | st.none() | st.integers())
-def test_a_number_is_no_less_than_nothing_and_has_64_bits(value: object) -> None:
+def test_a_number_is_not_negative_and_has_64_bits(value: object) -> None:
     number = keyspace.number(value)
     assert number is None or 0 <= number < 2**63
 
 
 @given(st.binary())
-def test_what_passes_for_a_name_can_be_read(text: bytes) -> None:
+def test_every_valid_name_can_be_parsed(text: bytes) -> None:
     if keyspace.is_name(text):
         assert len(keyspace.parsed(text)) == 2
 

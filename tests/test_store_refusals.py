@@ -34,7 +34,7 @@ PASSWORD = "pa/ss+w@rd:%=="
 
 
 class Trouble(NamedTuple):
-    """How a server is made to refuse, and made well again; what its refusal says."""
+    """How a server is made to refuse, and restored, and the text of its refusal."""
 
     begin: Callable[[RedisServer, Any], object]
     end: Callable[[RedisServer, Any], object]
@@ -183,7 +183,7 @@ def start() -> Iterator[Callable[..., Replica]]:
 
 
 @pytest.mark.parametrize("name", TROUBLES)
-def test_what_is_refused_for_now_is_kept_and_counted_once_the_server_is_well(
+def test_temporarily_refused_records_are_kept_and_counted_once_the_server_recovers(
     server: RedisServer, admin: Any, start: Callable[..., Replica], name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All ten records come, each once; meanwhile the store does not claim to work, and says why."""
@@ -193,7 +193,7 @@ def test_what_is_refused_for_now_is_kept_and_counted_once_the_server_is_well(
     trouble.begin(server, admin)
     for offset in range(10):
         replica.store.offer([update(offset, "KRW-BTC")])
-    eventually(lambda: "not written for a while" in caplog.text)
+    eventually(lambda: "symbol counts cannot be written to Redis" in caplog.text)
     assert (replica.metric("up"), replica.dropped) == (0, 0)
     assert any(word in caplog.text for word in trouble.text.split("|")), caplog.text
     assert PASSWORD not in caplog.text
@@ -210,8 +210,8 @@ Step = tuple[int, bool]
 
 @settings(max_examples=15)
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=8))
-def test_refusals_that_come_and_go_lose_and_double_nothing(willing: RedisServer, steps: list[Step]) -> None:
-    """Records in rounds of any size, some offered again, to a server that refuses at times."""
+def test_temporary_refusals_lose_and_double_nothing(willing: RedisServer, steps: list[Step]) -> None:
+    """Records in groups of any size, some offered again, to a server that refuses at times."""
     replica, offset = Replica(willing.url, prefix=uuid4().hex).start(), 0
     with willing.client() as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "RECORDS_PER_WRITE", 1)
@@ -312,13 +312,15 @@ def test_a_ping_leaves_nothing_behind(willing: RedisServer, start: Callable[...,
 # A cluster.
 
 
-def test_a_cluster_is_called_what_it_is(
+def test_a_cluster_is_reported_as_unsupported(
     redis_cluster: tuple[RedisServer, RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the log of the writer and in the errors of readers, not by the number of a slot alone."""
     replica = Replica(redis_cluster[0].url).start()
     replica.store.offer([update(0, "KRW-BTC")])
-    eventually(lambda: "not written for a while: Redis Cluster is not supported" in caplog.text)
+    eventually(
+        lambda: "symbol counts cannot be written to Redis, retrying: Redis Cluster is not supported" in caplog.text
+    )
     replica.stop()
     with pytest.raises(StoreUnavailable, match=r"^Redis Cluster is not supported, .* \(MOVED \d+ 127.0.0.1:\d+\)$"):
         listed(Replica(redis_cluster[0].url).store)
@@ -329,12 +331,12 @@ def test_a_cluster_is_called_what_it_is(
     ["MOVED 10494 10.0.0.1:6379", "ASK 7 10.0.0.1:6379", "CROSSSLOT Keys don't hash to the same slot",
      "CLUSTERDOWN The cluster is down", "TRYAGAIN Multiple keys request during rehashing of slot"],
 )  # fmt: skip
-def test_each_answer_that_only_a_cluster_gives_says_so(answer: str) -> None:
+def test_every_error_of_a_cluster_is_reported_as_unsupported(answer: str) -> None:
     error = parsed(answer)
     assert (error_text(error), is_final(error)) == (f"{NO_CLUSTER} ({answer})", False)
 
 
-# What is refused for good.
+# Final refusals.
 
 
 @pytest.mark.parametrize(
@@ -352,12 +354,12 @@ def test_each_answer_that_only_a_cluster_gives_says_so(answer: str) -> None:
         ("UNHEARDOF of", False),
     ],
 )
-def test_only_what_lies_in_the_data_is_refused_for_good(answer: str, is_dropped: bool) -> None:
-    """Also as Redis 6 words it."""
+def test_only_errors_of_the_stored_data_are_final(answer: str, is_dropped: bool) -> None:
+    """Also with the texts of Redis 6."""
     assert is_final(parsed(answer)) is is_dropped
 
 
-def test_what_is_refused_in_the_middle_is_dropped_and_counted_and_the_rest_arrives(
+def test_records_refused_within_a_delta_are_dropped_and_counted_and_the_others_arrive(
     willing: RedisServer,
     start: Callable[..., Replica],
     monkeypatch: pytest.MonkeyPatch,
@@ -375,7 +377,7 @@ def test_what_is_refused_in_the_middle_is_dropped_and_counted_and_the_rest_arriv
     assert replica.dropped == 3
     assert replica.metric("circuit_state", state="closed") == 1
     assert [record.message for record in caplog.records] == [
-        "Redis refuses symbols for good, they are dropped: HALFWAY ERR hash value is not an integer"
+        "symbol counts dropped, Redis will never accept them: HALFWAY ERR hash value is not an integer"
     ]
 
 
@@ -409,7 +411,7 @@ class OddServer(socketserver.ThreadingTCPServer):
         super().server_close()
 
 
-def test_a_server_whose_answers_make_no_sense_is_left_alone() -> None:
+def test_a_server_with_meaningless_replies_opens_the_circuit() -> None:
     """One that says OK to everything: nothing counts as written, and it is not asked over and over."""
     with OddServer(b"+OK\r\n") as odd:
         replica = Replica(f"redis://127.0.0.1:{odd.port}").start()

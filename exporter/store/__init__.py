@@ -1,1 +1,1 @@
-"""Symbol statistics added up over replicas in Redis: its own thread, its own time-outs, never in the way."""
+"""Symbol statistics over all replicas in Redis, with a thread and time-outs of its own."""

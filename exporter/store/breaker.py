@@ -21,7 +21,7 @@ class CircuitState(StrEnum):
 
 
 class CircuitBreaker:
-    """Ask `allows` before each try, and tell how it went with `succeeded` or `failed`."""
+    """Circuit breaker: the caller checks `allows` before each attempt and reports `succeeded` or `failed`."""
 
     def __init__(self, failures: int = 5, open_seconds: float = 10.0) -> None:
         self.state = CircuitState.CLOSED
@@ -31,7 +31,7 @@ class CircuitBreaker:
         self._retry_at = 0.0
 
     def allows(self, now: float) -> bool:
-        """Whether to try now; half-open, one try is allowed, and another if nothing was heard of it for as long."""
+        """Return whether to try now; half-open, one attempt at a time, and another if it does not report."""
         if self.state is CircuitState.CLOSED:
             return True
         if now < self._retry_at:
@@ -41,16 +41,16 @@ class CircuitBreaker:
         return True
 
     def retry_in(self, now: float) -> float:
-        """Seconds until the next try is allowed."""
+        """Return the seconds until the next attempt is allowed."""
         return 0.0 if self.state is CircuitState.CLOSED else max(0.0, self._retry_at - now)
 
     def succeeded(self) -> None:
-        """The server answered."""
+        """Record that the server answered."""
         self.state = CircuitState.CLOSED
         self._failures = 0
 
     def failed(self, now: float) -> None:
-        """The server did not answer; late failures of tries from before do not keep an open circuit open for longer."""
+        """Record a failed attempt; failures while the circuit is open do not keep it open for longer."""
         if self.state is CircuitState.OPEN:
             return
         self._failures += 1

@@ -1,7 +1,7 @@
-"""The only place that talks to Redis: blocking calls with limits, counted and timed, foreign errors translated.
+"""The client of Redis: blocking calls with limits, counted and timed, and errors of the driver translated.
 
-StoreUnavailable     Redis does not answer, not in time, or refuses for now: offer it again, by a new connection
-  StoreRefused       Redis will never take a part of it: drop that
+StoreUnavailable     Redis does not answer in time, or refuses for now: repeat the call on a new connection
+  StoreRefused       Redis will never accept a part of the records: drop that part
 """
 
 from __future__ import annotations
@@ -24,28 +24,30 @@ from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store import keyspace
 from exporter.store.breaker import CircuitState
-from exporter.store.connection import OPERATION_SECONDS, Allowance, limited
+from exporter.store.connection import OPERATION_SECONDS, OperationBudget, limit_connections
 from exporter.store.pages import PageReader
 from exporter.store.refusals import error_text, is_final
-from exporter.store.store import Place, StoreUnavailable, SymbolStatistics
+from exporter.store.store import PageCursor, StoreUnavailable, SymbolStatistics
 
 OPERATIONS = ("ping", "read", "write")
 
 SOCKET_SECONDS = 0.3
-SCAN_NAMES = 1000
-# What comes of replies that no Redis gives: of other types, or nested too deeply.
-_ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-_NONE: Mapping[Partition, int] = MappingProxyType({})
+# Errors of malformed replies: values of other types, or nested too deeply.
+_MALFORMED_REPLY = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_NO_OFFSETS: Mapping[Partition, int] = MappingProxyType({})
 
 
 class StoreRefused(StoreUnavailable):
-    """Redis will never take the records of a partition below its offset in `lost`; what it took is below `fences`.
+    """Redis accepted the records below the offsets in `fences`, and will never accept those below the ones in `lost`.
 
-    What is in neither is to be offered again.
+    Other records must be written again.
     """
 
     def __init__(
-        self, error: Exception, fences: Mapping[Partition, int] = _NONE, lost: Mapping[Partition, int] = _NONE
+        self,
+        error: Exception,
+        fences: Mapping[Partition, int] = _NO_OFFSETS,
+        lost: Mapping[Partition, int] = _NO_OFFSETS,
     ) -> None:
         super().__init__(error_text(error), is_final=is_final(error))
         self.fences = fences
@@ -53,7 +55,7 @@ class StoreRefused(StoreUnavailable):
 
 
 class StoreMetrics:
-    """What a RedisStore tells about itself; without one, these series do not exist."""
+    """Metrics of a RedisStore; without one, these series do not exist."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.operations = Counter(
@@ -64,7 +66,7 @@ class StoreMetrics:
         )
         self.seconds = Histogram(
             "marketdata_redis_operation_seconds",
-            "How long operations on Redis took.",
+            "Duration of operations on Redis.",
             ["operation"],
             buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
             registry=registry,
@@ -74,54 +76,56 @@ class StoreMetrics:
             "marketdata_redis_circuit_state", "1 for the state of the circuit breaker.", ["state"], registry=registry
         )
         self.dropped = Counter(
-            "marketdata_redis_dropped_records_total", "Records whose symbols never came to Redis.", registry=registry
+            "marketdata_redis_dropped_records_total", "Records whose symbols never reached Redis.", registry=registry
         )
         self.skipped = Counter(
             "marketdata_redis_skipped_entries_total",
-            "Entries of Redis keys that no sidecar has written, and that a read therefore left out.",
+            "Entries of Redis keys that no sidecar has written, left out by reads.",
             registry=registry,
         )
-        self.queue = Gauge("marketdata_redis_queue", "Rounds that wait to be written to Redis.", registry=registry)
+        self.queue = Gauge(
+            "marketdata_redis_queue", "Groups of updates that wait to be written to Redis.", registry=registry
+        )
         for operation in OPERATIONS:
             for family in (self.operations, self.failures, self.seconds):
                 family.labels(operation)
-        self.show(CircuitState.CLOSED)
+        self.set_circuit_state(CircuitState.CLOSED)
 
-    def show(self, state: CircuitState) -> None:
-        """Set the one state to 1 and the others to 0."""
+    def set_circuit_state(self, state: CircuitState) -> None:
+        """Set the series of `state` to 1 and those of other states to 0."""
         for known in CircuitState:
             self.circuit.labels(known).set(known is state)
 
     @contextmanager
     def operation(self, name: str) -> Iterator[None]:
-        """Count and time what happens within."""
+        """Count and time an operation."""
         self.operations.labels(name).inc()
         with self.failures.labels(name).count_exceptions(), self.seconds.labels(name).time():
             yield
 
 
 class RedisClient:
-    """The counts in Redis; nothing is contacted before the first call.
+    """Client of the symbol counts in Redis, which connects at the first call.
 
-    One thread writes, on one connection; readers are rare, come from any thread, and each brings its own.
+    One thread writes, on one connection. Reads are rare, may come from any thread, and open a connection each.
     """
 
     def __init__(self, config: RedisConfig, metrics: StoreMetrics) -> None:
         self._config = config
         self._client = _client(config)
-        self._allowance = limited(self._client)
+        self._budget = limit_connections(self._client)
         self._keys = keyspace.Keys(config.prefix)
         self._window_ms = int(config.window * 1000)
         self._ttl_seconds = int(config.ttl)
         self._metrics = metrics
 
     def ping(self) -> None:
-        """Write what changes nothing: a replica or a full server answers a PING, and refuses this."""
+        """Make a write that changes nothing: a replica or a full server answers a PING, and refuses this."""
         with self._writing("ping"):
             self._client.zadd(self._keys.partitions, {"": 0}, xx=True)
 
     def mode(self) -> str:
-        """Return what the server says it is: `standalone`, `cluster` or `sentinel`; empty before Redis 6.0."""
+        """Return the mode of the server: `standalone`, `cluster` or `sentinel`; empty before Redis 6.0."""
         with self._writing("ping"):
             try:
                 fields: list[Any] = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
@@ -129,8 +133,8 @@ class RedisClient:
                 return ""
             return str(dict(zip(fields[::2], fields[1::2], strict=False)).get(b"mode", b""), "ascii", "replace")
 
-    def forbidden(self) -> dict[str, str]:
-        """Return which commands the user may not run on our keys, and what Redis says to each; changes nothing."""
+    def forbidden_commands(self) -> dict[str, str]:
+        """Return the commands that the user may not run on the store's keys, with Redis's errors; change nothing."""
         trials = keyspace.trials(self._keys)
         with self._writing("ping"), self._client.pipeline(transaction=False) as pipe:
             for trial in trials:
@@ -143,29 +147,31 @@ class RedisClient:
         }
 
     def write(self, waiting: Mapping[Partition, list[SymbolUpdate]], now_ms: int) -> Mapping[Partition, int]:
-        """Apply the next delta of each partition and return its fence."""
+        """Write the next delta of each partition and return the fences; raise `StoreUnavailable`."""
         deltas = {partition: keyspace.delta(updates, self._window_ms) for partition, updates in waiting.items()}
         with self._writing("write"), self._client.pipeline(transaction=False) as pipe:
             for partition, delta in deltas.items():
                 keys = self._keys.messages(str(partition)), self._keys.seen(str(partition))
                 pipe.eval(keyspace.APPLY, len(keys), *keys, *delta.arguments(self._ttl_seconds))
             for delta in deltas.values():
-                self._sketch(pipe, delta)
-            self._index(pipe, deltas, now_ms)
+                self._add_to_sketches(pipe, delta)
+            self._update_index(pipe, deltas, now_ms)
             return _fences(deltas, pipe.execute(raise_on_error=False))
 
-    def _sketch(self, pipe: redis.client.Pipeline, delta: keyspace.Delta) -> None:
+    def _add_to_sketches(self, pipe: redis.client.Pipeline, delta: keyspace.Delta) -> None:
         for (feed, window), tally in delta.tallies.items():
             key = self._keys.distinct(feed, window)
             pipe.pfadd(key, *map(keyspace.encoded, tally.messages))
             pipe.pexpire(key, 2 * self._window_ms)
 
-    def _index(self, pipe: redis.client.Pipeline, partitions: Iterable[Partition], now_ms: int) -> None:
+    def _update_index(self, pipe: redis.client.Pipeline, partitions: Iterable[Partition], now_ms: int) -> None:
         pipe.zadd(self._keys.partitions, {str(partition): now_ms for partition in partitions})
         pipe.zremrangebyscore(self._keys.partitions, "-inf", now_ms - self._ttl_seconds * 1000)
         pipe.expire(self._keys.partitions, self._ttl_seconds)
 
-    def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
+    def page(
+        self, feed: FeedKey | None, after: PageCursor, limit: int
+    ) -> tuple[list[SymbolStatistics], PageCursor | None]:
         """See Store."""
         with self._page_reader() as reader:
             return reader.page(feed, after, limit)
@@ -188,23 +194,23 @@ class RedisClient:
             return int(client.pfcount(self._keys.distinct(feed, window - 1), self._keys.distinct(feed, window)))
 
     def close(self) -> None:
-        """Give up the writer's connection."""
+        """Close the writer's connection."""
         self._client.close()
 
     @contextmanager
     def _reader(self) -> Iterator[redis.Redis]:
-        with _client(self._config) as client, self._operation("read", limited(client)):
+        with _client(self._config) as client, self._operation("read", limit_connections(client)):
             yield client
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
-        """An operation of the writer, whose connection goes with a failure.
+        """Run an operation of the writer, and close its connection after a failure.
 
-        A server that was demoted, cut off from its replicas or restarted goes on answering on old connections, while
-        the name, or the address, leads to its successor by now.
+        A server that was demoted, cut off from its replicas or restarted still answers on old connections, while the
+        name, or the address, already leads to its successor.
         """
         try:
-            with self._operation(name, self._allowance):
+            with self._operation(name, self._budget):
                 yield
         except StoreUnavailable as error:
             if not error.is_final:
@@ -212,27 +218,27 @@ class RedisClient:
             raise
 
     @contextmanager
-    def _operation(self, name: str, allowance: Allowance) -> Iterator[None]:
+    def _operation(self, name: str, budget: OperationBudget) -> Iterator[None]:
         with self._metrics.operation(name):
-            allowance.renew()
+            budget.start_operation()
             try:
                 yield
-            # The driver lets through what comes from sockets, TLS and the encoding of host names.
+            # The driver lets errors of sockets, TLS and the encoding of host names through.
             except (redis.RedisError, OSError, UnicodeError) as error:
                 raise StoreUnavailable(error_text(error), is_final=is_final(error)) from error
-            except _ODD as error:
-                raise StoreUnavailable(f"answers as no Redis does: {error_text(error)}") from error
+            except _MALFORMED_REPLY as error:
+                raise StoreUnavailable(f"the reply is not that of a Redis server: {error_text(error)}") from error
 
 
-# Of the URL. The driver takes others, too: some as objects, which no text is, and some that change what it returns.
-_OPTIONS = re.compile(
+# Options allowed in the URL. The driver has others: some are objects, and some change the types of replies.
+_URL_OPTIONS = re.compile(
     "connection_class|host|port|path|db|username|password|client_name|health_check_interval|max_connections|ssl_.+|"
     "socket_(?:timeout|connect_timeout|keepalive)"
 )
 
 
 def _client(config: RedisConfig) -> redis.Redis:
-    """A client that fails soon and once; the driver's own defaults would block for up to a minute."""
+    """Return a client with short time-outs and no retries; the defaults of the driver block for up to a minute."""
     beside_url = {"username": config.username, "password": config.password}
     try:
         client = redis.Redis.from_url(
@@ -243,18 +249,18 @@ def _client(config: RedisConfig) -> redis.Redis:
             socket_connect_timeout=SOCKET_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        if not all(map(_OPTIONS.fullmatch, parse_url(config.url or ""))):  # type: ignore[no-untyped-call]
+        if not all(map(_URL_OPTIONS.fullmatch, parse_url(config.url or ""))):  # type: ignore[no-untyped-call]
             raise ValueError
-        # Only a connection looks at what the options say.
+        # Options are checked only when a connection object is created.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (ValueError, TypeError, redis.RedisError):
-        # The cause would show parts of the URL, and there may be a password in them.
-        raise ValueError("the URL of Redis, or an option in it, cannot be understood") from None
+        # Without the cause, whose text may contain parts of the URL, and so a password.
+        raise ValueError("the URL of Redis, or an option in it, is invalid") from None
     return client
 
 
 def mistakes(config: RedisConfig) -> Iterator[Conflict]:
-    """Yield what the driver has against the URL; connects to nothing."""
+    """Yield the error of the driver about the URL, if any; connect to nothing."""
     try:
         _client(config).close()
     except ValueError as error:
@@ -262,8 +268,8 @@ def mistakes(config: RedisConfig) -> Iterator[Conflict]:
 
 
 def _fences(deltas: Mapping[Partition, keyspace.Delta], results: Sequence[Any]) -> Mapping[Partition, int]:
-    """The fences of what was accepted; raises StoreRefused if anything was not."""
-    applied = dict(zip(deltas, results, strict=False))  # what follows are sketches and index
+    """Return the fences of accepted deltas; raise `StoreRefused` if any was not accepted."""
+    applied = dict(zip(deltas, results, strict=False))  # the results of sketches and index follow
     fences = {partition: fence for partition, fence in applied.items() if isinstance(fence, int)}
     errors = [result for result in results if isinstance(result, Exception)]
     if not errors:
@@ -271,7 +277,7 @@ def _fences(deltas: Mapping[Partition, keyspace.Delta], results: Sequence[Any]) 
     lost = {partition: deltas[partition].next for partition, result in applied.items() if _is_lost(result)}
     for error in errors:
         if not is_final(error):
-            # All of it is offered again: to repeat a delta is harmless, to leave out a sketch is not.
+            # All of it is written again: repeating a delta is harmless, leaving out a sketch is not.
             raise StoreRefused(error, lost=lost)
     raise StoreRefused(errors[0], fences, lost)
 

@@ -1,6 +1,6 @@
 """Connections to Redis with limits on the time and the bytes of an operation.
 
-The driver's time-outs hold for one read each, so a byte now and then lasts for ever; and it reads what is announced.
+The time-outs of the driver apply to each read, so a slow reply never ends, and it reads any announced length.
 """
 
 from __future__ import annotations
@@ -11,79 +11,79 @@ from typing import Any
 import redis
 
 OPERATION_SECONDS = 5.0
-# Since something was last sent: a page of names has some 100 KB. An empty list takes 4 bytes here and 64 in memory.
+# Limit of a reply: a page of names has some 100 KB. An empty list takes 4 bytes here and 64 in memory.
 REPLY_BYTES = 8_000_000
-# Reading all symbols takes its time for less.
+# Limit of an operation: reading all symbols reaches its time limit before.
 OPERATION_BYTES = 128_000_000
 
 
-class Allowance:
-    """What is left to an operation. It belongs to a client: the operations of one client follow each other."""
+class OperationBudget:
+    """Time and bytes left to the current operation of one client, whose operations follow each other."""
 
     def __init__(self) -> None:
-        self.renew()
+        self.start_operation()
 
-    def renew(self) -> None:
-        """Begin an operation."""
+    def start_operation(self) -> None:
+        """Start an operation with the full time and bytes."""
         self._deadline = time.monotonic() + OPERATION_SECONDS
         self._bytes = OPERATION_BYTES
-        self.asked()
+        self.start_reply()
 
-    def asked(self) -> None:
-        """Begin a reply."""
+    def start_reply(self) -> None:
+        """Start a reply with its full bytes."""
         self._reply_bytes = REPLY_BYTES
 
-    def check(self) -> None:
-        """Raise `TimeoutError` when the time is over."""
+    def check_time(self) -> None:
+        """Raise `TimeoutError` after the deadline."""
         if time.monotonic() > self._deadline:
-            raise TimeoutError(f"an operation took longer than {OPERATION_SECONDS:g} s")
+            raise TimeoutError(f"the operation took longer than {OPERATION_SECONDS:g} s")
 
-    def count(self, received: int) -> None:
+    def count_bytes(self, received: int) -> None:
         """Count bytes of a reply; raise `InvalidResponse` when there are too many."""
         self._bytes -= received
         self._reply_bytes -= received
         if min(self._bytes, self._reply_bytes) < 0:
-            raise redis.exceptions.InvalidResponse("the answer is too large")
+            raise redis.exceptions.InvalidResponse("the reply is too large")
 
 
 class _Socket:
-    """A socket whose user keeps to an allowance."""
+    """A socket with a budget."""
 
-    def __init__(self, sock: Any, allowance: Allowance) -> None:
+    def __init__(self, sock: Any, budget: OperationBudget) -> None:
         self._sock = sock
-        self._allowance = allowance
+        self._budget = budget
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
     def recv(self, size: int) -> bytes:
         """See socket."""
-        self._allowance.check()
+        self._budget.check_time()
         data: bytes = self._sock.recv(size)
-        self._allowance.count(len(data))
+        self._budget.count_bytes(len(data))
         return data
 
     def recv_into(self, *args: Any) -> int:
-        """See socket; hiredis, where it is installed, calls this."""
-        self._allowance.check()
+        """See socket; hiredis, if installed, calls this."""
+        self._budget.check_time()
         size: int = self._sock.recv_into(*args)
-        self._allowance.count(size)
+        self._budget.count_bytes(size)
         return size
 
     def sendall(self, data: bytes) -> None:
         """See socket."""
-        self._allowance.check()
-        self._allowance.asked()
+        self._budget.check_time()
+        self._budget.start_reply()
         self._sock.sendall(data)
 
 
-def limited(client: redis.Redis) -> Allowance:
-    """Have all connections of a client that was not used yet keep to one allowance; return it."""
+def limit_connections(client: redis.Redis) -> OperationBudget:
+    """Apply one budget to all connections of an unused client; return the budget."""
     pool: Any = client.connection_pool
-    made, allowance = pool.connection_class, Allowance()
+    original, budget = pool.connection_class, OperationBudget()
 
     def connect(connection: Any) -> _Socket:
-        return _Socket(made._connect(connection), allowance)
+        return _Socket(original._connect(connection), budget)
 
-    pool.connection_class = type(made.__name__, (made,), {"_connect": connect})
-    return allowance
+    pool.connection_class = type(original.__name__, (original,), {"_connect": connect})
+    return budget

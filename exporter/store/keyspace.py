@@ -1,4 +1,4 @@
-"""What Redis holds, and how updates become changes of it: pure, without client or clock.
+"""The keys in Redis, and the changes of them that updates cause: pure, without client or clock.
 
 With the prefix `marketdata`, for the partition `ticker-data.korea/0` and the feed `korea:upbit:ticker`:
 
@@ -13,11 +13,11 @@ A name is region, exchange, request type and symbol, joined by NUL. Readers add 
 
 - The **fence** of a partition is the offset of the first record that is not counted yet. It changes only together with
   the counts beside it, by one script, and the script refuses a delta that begins below it. So a record that is offered
-  again, by whom and in whatever company, counts once. Fence and counts are one key: they live and die together.
+  again, by any replica and together with any others, counts once. Fence and counts are one key: they expire together.
 - The braces are hash tags: each call stays within one slot of a cluster. A sketch needs no fence, it is idempotent.
 - Memory is bounded: every key expires when nothing was written to it for the TTL (a sketch after two windows), and a
-  symbol goes when it was in no batch for the TTL. A refused delta prolongs nothing: a topic that was deleted and made
-  again under its name is counted when its offsets pass the old fence, or after the TTL.
+  symbol is removed when it was in no batch for the TTL. A refused delta prolongs nothing: a topic that was deleted and
+  created again under its name is counted when its offsets pass the old fence, or after the TTL.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from typing import NamedTuple
 
 from exporter.model import FeedKey, Partition, SymbolUpdate
 
-# Scripts block the server: 5,000 messages for some 20 ms.
+# A script blocks the server: 5,000 messages for some 20 ms.
 RECORDS_PER_DELTA = 500
 MESSAGES_PER_DELTA = 5000
 
-# The code of an error after the fence was moved: the same delta would find itself counted.
+# The code of an error after the fence was moved: a repeated delta would be refused as counted.
 HALFWAY = "HALFWAY"
 
 # KEYS: messages, seen. ARGV: first offset, next offset, TTL in seconds, then name, messages, stamp of each symbol.
@@ -68,7 +68,7 @@ return redis.error_reply('{HALFWAY} ' .. (type(failure) == 'table' and failure.e
 FENCE = b""
 
 _PARTITION = re.compile(rb"[A-Za-z0-9._-]{1,249}/[0-9]{1,10}")
-# What the protocol of Redis and JSON carry everywhere.
+# The largest integer that both the protocol of Redis and JSON carry.
 _NUMBER_MAX = 2**63 - 1
 
 _offset = attrgetter("offset")
@@ -82,24 +82,24 @@ class Keys(NamedTuple):
 
     @property
     def partitions(self) -> str:
-        """The index of all partitions."""
+        """The key of the index of all partitions."""
         return f"{self.prefix}:partitions"
 
     def messages(self, partition: str) -> str:
-        """Counts and fence."""
+        """Return the key of counts and fence."""
         return f"{self.prefix}:{{{partition}}}:messages"
 
     def seen(self, partition: str) -> str:
-        """Stamps."""
+        """Return the key of the stamps."""
         return f"{self.prefix}:{{{partition}}}:seen"
 
     def distinct(self, feed: FeedKey, window: int) -> str:
-        """The sketch of one window."""
+        """Return the key of the sketch of one window."""
         return f"{self.prefix}:{{{feed}}}:distinct:{window}"
 
 
 def trials(keys: Keys) -> tuple[tuple[str | int, ...], ...]:
-    """Return each command that the sidecar uses, in a form that changes nothing, but PFADD, which has none."""
+    """Return each command that the sidecar uses, in a form that changes nothing; PFADD has no such form."""
     key = keys.messages("")  # there is no such partition
     return (
         ("EVAL", "return 0", 0),
@@ -124,7 +124,7 @@ def trials(keys: Keys) -> tuple[tuple[str | int, ...], ...]:
 
 
 class SymbolTally:
-    """The symbols of a feed within one window."""
+    """Counts and newest stamps of the symbols of a feed in one window."""
 
     def __init__(self) -> None:
         self.messages: Counter[str] = Counter()
@@ -137,14 +137,14 @@ class SymbolTally:
 
 
 class Delta(NamedTuple):
-    """What the records of a partition from offset `first` to before `next` add, by feed and window."""
+    """Change by the records of a partition from offset `first` to before `next`, by feed and window."""
 
     first: int
     next: int
     tallies: dict[tuple[FeedKey, int], SymbolTally]
 
     def arguments(self, ttl_seconds: int) -> Iterator[bytes | int]:
-        """The ARGV of `APPLY`."""
+        """Yield the ARGV of `APPLY`."""
         yield from (self.first, self.next, ttl_seconds)
         for (feed, _), tally in self.tallies.items():
             for symbol, messages in tally.messages.items():
@@ -152,7 +152,7 @@ class Delta(NamedTuple):
 
 
 def in_order(updates: Iterable[SymbolUpdate]) -> dict[Partition, list[SymbolUpdate]]:
-    """The updates of each partition by rising offset, each offset once."""
+    """Return the updates of each partition by ascending offset, each offset once."""
     found: dict[Partition, dict[int, SymbolUpdate]] = defaultdict(dict)
     for update in updates:
         found[update.partition][update.offset] = update
@@ -160,12 +160,12 @@ def in_order(updates: Iterable[SymbolUpdate]) -> dict[Partition, list[SymbolUpda
 
 
 def from_fence(updates: list[SymbolUpdate], fence: int) -> list[SymbolUpdate]:
-    """Those of the updates, by rising offset, that are not counted yet."""
+    """Return those of the updates, ordered by offset, that are not counted yet."""
     return updates[bisect_left(updates, fence, key=_offset) :]
 
 
 def delta(updates: Sequence[SymbolUpdate], window_ms: int) -> Delta:
-    """The first of the updates, by rising offset, as many as one call may carry."""
+    """Return the delta of the first updates, ordered by offset, as many as one call may carry."""
     head = updates[: _head(updates)]
     tallies: dict[tuple[FeedKey, int], SymbolTally] = defaultdict(SymbolTally)
     for update in sorted(head, key=_stamp):
@@ -183,23 +183,23 @@ def _head(updates: Sequence[SymbolUpdate]) -> int:
 
 
 def encoded(symbol: str) -> bytes:
-    """UTF-8, with ? for what has none: a lone surrogate is no reason to lose the rest."""
+    """Return a symbol in UTF-8, with ? for lone surrogates, so that the other characters are kept."""
     return symbol.encode(errors="replace")
 
 
 def name(feed: FeedKey, symbol: str) -> bytes:
-    """How a symbol of a feed is called within a partition."""
+    """Return the name of a symbol of a feed within a partition."""
     return encoded("\0".join((*feed, symbol)))
 
 
 def parsed(text: bytes) -> tuple[FeedKey, str]:
-    """The feed and the symbol of a name."""
+    """Return the feed and the symbol of a name."""
     region, exchange, request_type, symbol = text.decode(errors="replace").split("\0", 3)
     return FeedKey(region, exchange, request_type), symbol
 
 
 def is_name(text: object) -> bool:
-    """Return whether something may be the name of a symbol, as `name` makes it."""
+    """Return whether a value can be the name of a symbol, as `name` returns it."""
     if not isinstance(text, bytes) or text.count(b"\0") < 3:
         return False
     try:
@@ -209,12 +209,12 @@ def is_name(text: object) -> bool:
 
 
 def is_partition(text: object) -> bool:
-    """Return whether something may be a partition in the index."""
+    """Return whether a value can be a partition in the index."""
     return isinstance(text, bytes) and _PARTITION.fullmatch(text) is not None
 
 
 def number(value: object) -> int | None:
-    """Return a count (text) or a stamp (float), or None for what cannot be one."""
+    """Return a count (bytes) or a stamp (float) as a number, None when it is neither."""
     if isinstance(value, bytes):
         return int(value) if value.isdigit() and len(value) < 20 and int(value) <= _NUMBER_MAX else None
     if isinstance(value, float) and value.is_integer() and 0 <= value <= _NUMBER_MAX:
@@ -223,5 +223,5 @@ def number(value: object) -> int | None:
 
 
 def pattern(feed: FeedKey) -> bytes:
-    """The glob that matches the names of a feed's symbols."""
+    """Return the glob that matches the names of a feed's symbols."""
     return re.sub(rb"([\\*?\[\]])", rb"\\\1", name(feed, "")) + b"*"

@@ -1,7 +1,7 @@
-"""What the errors of Redis mean: in words, and by what is done next.
+"""The meaning of errors of Redis: their text, and whether the same write can succeed later.
 
-What lies in the data is refused for good; that is a closed set. Everything else is refused for now, whatever its code:
-the server is a replica, full, loading, short of replicas, busy, asks for another password or forbids a command.
+Errors caused by the stored data are final; that is a closed set. All others are temporary, whatever their code: the
+server is a replica, full, loading, short of replicas, busy, requires another password or forbids a command.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _CLUSTER = (
     exceptions.ClusterDownError,
     exceptions.TryAgainError,
 )
-# A key, a fence or a count is no such thing, or has no room for more. Redis 6 and its descendants put words of their
-# own before the error of a command in a script.
+# A key, a fence or a count has another type, or would overflow. Redis 6 and its descendants put a text of their own
+# before the error of a command in a script.
 _FINAL = re.compile(
     rf"^(?:{HALFWAY}|INVALIDOBJ)\b|\bWRONGTYPE\b|not an integer|would overflow|user_script: ?\d+: attempt to"
 )
 
 
 def is_final(error: Exception) -> bool:
-    """Return whether the same write will never succeed, because of what Redis already holds under our keys."""
+    """Return whether the same write will never succeed, because of what the store's keys already hold."""
     return isinstance(error, exceptions.ResponseError) and _FINAL.search(str(error)) is not None
 
 
 def error_text(error: Exception) -> str:
-    """Return what an error says, with its code, on one line."""
+    """Return the text of an error with its code, on one line."""
     code = getattr(error, "status_code", None)
     text = printable(f"{code} {error}" if code not in (None, "ERR") else str(error))
     if isinstance(error, _CLUSTER) and not isinstance(error, exceptions.MasterDownError):

@@ -1,4 +1,4 @@
-"""The store adds up symbols over all replicas. Whoever has no Redis has the one that keeps nothing."""
+"""The protocol of a store of symbol counts over all replicas, and the null object that stands for no store."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from exporter.model import FeedKey, SymbolUpdate
 
 
 class StoreUnavailable(Exception):
-    """Redis does not answer, not in time, or refuses; the text is fit for logs and people.
+    """Redis does not answer in time, or refuses; the text is safe for logs and clients.
 
-    `is_final`: the server works, and refuses for what it already holds, so that trying again does not help.
+    `is_final`: the server works and refuses because of the stored data, so that another attempt fails as well.
     """
 
     def __init__(self, text: str, *, is_final: bool = False) -> None:
@@ -20,7 +20,7 @@ class StoreUnavailable(Exception):
 
 
 class SymbolStatistics(NamedTuple):
-    """What all replicas together have seen of a symbol."""
+    """Counts of one symbol over all replicas."""
 
     feed: FeedKey
     symbol: str
@@ -28,41 +28,43 @@ class SymbolStatistics(NamedTuple):
     last_seen_ms: int
 
 
-class Place(NamedTuple):
-    """Where a page of symbols begins: a partition, the cursor of a scan over its names, and the name before."""
+class PageCursor(NamedTuple):
+    """The start of a page of symbols: a partition, the cursor of a scan over its names, and the preceding name."""
 
     partition: str = ""
-    cursor: int = 0
+    scan_cursor: int = 0
     name: bytes = b""
 
 
 class Store(Protocol):
-    """Where symbols are added up."""
+    """Adds up the messages of symbols over all replicas."""
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start writing."""
 
     def offer(self, updates: Sequence[SymbolUpdate]) -> None:
-        """Hand over updates, which are not changed afterwards; it neither blocks nor raises."""
+        """Queue updates, which the caller must not change afterwards; neither block nor raise."""
 
     def add(self, feed: FeedKey, timestamp_ms: int, symbols: Iterable[str]) -> None:
-        """Offer a batch that has no place in Kafka; each call counts."""
+        """Queue a batch that does not come from Kafka; each call counts."""
 
     def stop(self, deadline_seconds: float) -> None:
-        """Write what waits, as far as the deadline allows, and drop the rest."""
+        """Write queued updates within the deadline, and drop the rest."""
 
-    def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
-        """At most so many symbols (of a feed), and where the next begin; blocks, and raises StoreUnavailable."""
+    def page(
+        self, feed: FeedKey | None, after: PageCursor, limit: int
+    ) -> tuple[list[SymbolStatistics], PageCursor | None]:
+        """Return at most `limit` symbols (of a feed) and the next cursor or None; block, raise StoreUnavailable."""
 
     def lookup(self, feed: FeedKey, symbols: Iterable[str]) -> list[SymbolStatistics]:
-        """Those of the symbols that any replica has seen; blocks, and raises StoreUnavailable."""
+        """Return the counts of those symbols that any replica has seen; block, raise StoreUnavailable."""
 
     def distinct(self, feed: FeedKey) -> int | None:
-        """About how many symbols the feed had in this window and the one before; blocks, raises StoreUnavailable."""
+        """Estimate the distinct symbols of the feed in this and the previous window; block, raise StoreUnavailable."""
 
 
 class NullStore:
-    """The store of those who have no Redis: it keeps nothing and knows nothing."""
+    """The store without Redis, which keeps nothing."""
 
     def start(self) -> None:
         """See Store."""
@@ -76,7 +78,9 @@ class NullStore:
     def stop(self, deadline_seconds: float) -> None:
         """See Store."""
 
-    def page(self, feed: FeedKey | None, after: Place, limit: int) -> tuple[list[SymbolStatistics], Place | None]:
+    def page(
+        self, feed: FeedKey | None, after: PageCursor, limit: int
+    ) -> tuple[list[SymbolStatistics], PageCursor | None]:
         """See Store."""
         return [], None
 

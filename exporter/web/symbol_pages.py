@@ -16,7 +16,7 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.symbols import SymbolStatus
 from exporter.model import FeedKey
 from exporter.status import SidecarStatus
-from exporter.store.store import NullStore, Place, Store, SymbolStatistics
+from exporter.store.store import NullStore, PageCursor, Store, SymbolStatistics
 from exporter.web.interface import CursorError, Row, SymbolPage
 
 # Comes before all feeds.
@@ -29,13 +29,19 @@ Statuses = Mapping[str, SymbolStatus]
 class _After(NamedTuple):
     """Where a page ended: in Redis, or among the feeds of this process."""
 
-    place: Place = Place()
+    place: PageCursor = PageCursor()
     feed: FeedKey | None = None
     symbol: str = ""
 
     def text(self) -> str:
         """What a client gives back to get the next page."""
-        values = [self.place.partition, self.place.cursor, self.place.name.decode("latin-1"), self.feed, self.symbol]
+        values = [
+            self.place.partition,
+            self.place.scan_cursor,
+            self.place.name.decode("latin-1"),
+            self.feed,
+            self.symbol,
+        ]
         return urlsafe_b64encode(msgspec.json.encode(values)).decode()
 
 
@@ -48,7 +54,7 @@ def _after(text: str) -> _After:
     try:
         values = msgspec.json.decode(urlsafe_b64decode(text), type=_Values)
         partition, cursor, name, feed, symbol = values
-        return _After(Place(partition, cursor, name.encode("latin-1")), feed, symbol)
+        return _After(PageCursor(partition, cursor, name.encode("latin-1")), feed, symbol)
     except (binascii.Error, msgspec.MsgspecError, ValueError):
         raise CursorError("after must be `next` of the page before") from None
 

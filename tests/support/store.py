@@ -1,4 +1,4 @@
-"""A store that tests start, stop and ask."""
+"""A store for tests to start, stop and read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.store.breaker import CircuitBreaker
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
-from exporter.store.store import Place, Store, SymbolStatistics
+from exporter.store.store import PageCursor, Store, SymbolStatistics
 
 UPBIT = FeedKey("korea", "upbit", "ticker")
 BITHUMB = FeedKey("korea", "bithumb", "ticker")
@@ -18,7 +18,7 @@ STOP_SECONDS = 10.0
 
 
 class Replica:
-    """A store with a registry of its own, whose breaker is in a hurry."""
+    """A store with a registry of its own, and a breaker that opens for 50 ms."""
 
     def __init__(self, url: str, failures: int = 5, **options: str | int | float) -> None:
         self._registry = CollectorRegistry()
@@ -31,7 +31,7 @@ class Replica:
         return self
 
     def stop(self) -> None:
-        """Stop the store, with time enough to write what waits."""
+        """Stop the store, with enough time to write its queue."""
         self.store.stop(STOP_SECONDS)
 
     def metric(self, name: str, **labels: str) -> float | None:
@@ -46,7 +46,7 @@ class Replica:
 
     @property
     def dropped(self) -> float:
-        """How many records never came to Redis."""
+        """How many records never reached Redis."""
         return self.metric("dropped_records_total") or 0
 
     def counts(self, feed: FeedKey | None = None) -> dict[str, int]:
@@ -57,9 +57,9 @@ class Replica:
 def listed(store: Store, feed: FeedKey | None = None) -> list[SymbolStatistics]:
     """All symbols (of a feed) in order, from pages of a few."""
     found: list[SymbolStatistics] = []
-    place: Place | None = Place()
-    while place is not None:
-        page, place = store.page(feed, place, 3)
+    cursor: PageCursor | None = PageCursor()
+    while cursor is not None:
+        page, cursor = store.page(feed, cursor, 3)
         found += page
     return sorted(found)
 

@@ -171,7 +171,7 @@ def _redis_error(client: RedisClient) -> tuple[str, str]:
             return "Redis Cluster is not supported, and this is a node of one", "use a server without cluster mode"
         if mode == "sentinel":
             return "this is a Sentinel", "use the address of the master, or of a proxy to it"
-        if forbidden := client.forbidden():
+        if forbidden := client.forbidden_commands():
             return f"the user may not run {', '.join(forbidden)}: {next(iter(forbidden.values()))}", _REDIS_RIGHTS
         client.ping()
     return "", ""
