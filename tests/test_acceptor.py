@@ -1,4 +1,4 @@
-"""Health checks are answered whatever else goes on, and what is no request never comes near those that are."""
+"""Health checks are answered under any load, and invalid requests never affect valid ones."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from exporter.web.connections import TURNS, Connections
 from exporter.web.heads import HEAD_BYTES_MAX, LINE_BYTES_MAX
 from exporter.web.hosts import Access
 from exporter.web.limits import ClientLimits, Eviction
-from exporter.web.pacing import Pace
 from exporter.web.protocol import HEADERS_MAX
-from exporter.web.responses import CHUNK_BYTES, HEADERS, short
+from exporter.web.responses import CHUNK_BYTES, HEADERS, text_response
 from exporter.web.sockets import unacknowledged
+from exporter.web.throttle import CpuThrottle
 from tests.support.background import repeating
 from tests.support.process import free_port
 from tests.support.queries import HOST, Site, large, site
@@ -96,12 +96,12 @@ def test_a_connection_that_has_just_sent_its_request_is_not_closed_for_others(op
     listener = open_sockets.enter_context(socket.create_server((HOST, 0)))
     acceptor = Acceptor(
         listener,
-        ClientLimits(connections=2),
+        ClientLimits(incoming=2),
         (),
-        check=lambda _: short("ok", 200),
+        check=lambda _: text_response("ok", 200),
         hand_over=lambda client, _: handed.append(open_sockets.enter_context(client)),
-        relieve=lambda: None,
-        on_answer=lambda _: None,
+        on_exhausted=lambda: None,
+        on_response=lambda _: None,
         on_eviction=evicted.append,
     )
     clients = [open_sockets.enter_context(socket.create_connection(listener.getsockname())) for _ in range(2)]
@@ -119,7 +119,7 @@ def test_a_connection_that_has_just_sent_its_request_is_not_closed_for_others(op
 
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
-def test_health_is_told_while_nothing_else_is(path: str) -> None:
+def test_health_checks_are_answered_while_the_event_loop_stands_still(path: str) -> None:
     with site() as running, standing(running):
         assert requests.get(running.url(path), timeout=5).text == "ok\n"
         running.queries.health = running.queries.readiness = Status(False, ("no turn for 40 s",))
@@ -131,16 +131,16 @@ def test_health_is_told_while_nothing_else_is(path: str) -> None:
             requests.get(running.url("/metrics"), timeout=0.2)
 
 
-def test_a_server_that_does_not_get_on_is_not_healthy() -> None:
+def test_a_server_whose_event_loop_stands_still_is_not_healthy() -> None:
     with site() as running, standing(running):
         running.server._connections.turned_at -= 60
         answer = requests.get(running.url("/-/healthy"), timeout=5)
         assert answer.status_code == 503
-        assert answer.text.startswith("no other request was answered for 60 s")
+        assert answer.text.startswith("the HTTP server has answered no other request for 60 s")
 
 
-def test_health_is_told_while_connections_come_without_end(open_sockets: ExitStack) -> None:
-    """Who says nothing is only waited for."""
+def test_health_checks_are_answered_under_a_flood_of_connections(open_sockets: ExitStack) -> None:
+    """Silent connections only wait."""
     with site() as running, standing(running), repeating(lambda: open_sockets.enter_context(running.connect())):
         for _ in range(20):
             assert requests.get(running.url("/-/healthy"), timeout=5).text == "ok\n"
@@ -195,8 +195,8 @@ HEALTH = "GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         pytest.param(200, HEALTH + f"Expect: {MARK}\r\n\r\n", id="another expectation"),
     ],
 )
-def test_whatever_is_sent_the_answer_is_ours_and_counted(status: int, sent: str) -> None:
-    """Its headers are those of every answer; it repeats nothing of the request, and tells of no library."""
+def test_every_response_is_that_of_the_sidecar_and_counted(status: int, sent: str) -> None:
+    """It has the usual headers, repeats nothing of the request, and names no library."""
     with site() as running:
         answer = asked(running, sent.encode())
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -218,26 +218,26 @@ def test_a_later_request_has_the_same_limits() -> None:
             running.url("/metrics"), headers={f"A{number}": "b" * 1000 for number in range(20)}, timeout=5
         )
         assert answer.status_code == 431
-        assert answer.text == f"the head of a request has at most {HEAD_BYTES_MAX} bytes\n"
+        assert answer.text == f"the request head is longer than {HEAD_BYTES_MAX} bytes\n"
 
 
-def test_a_request_that_is_too_slow_is_told_so() -> None:
-    """One that has said nothing is closed without a word."""
+def test_a_slow_request_gets_a_response() -> None:
+    """A connection that has sent nothing is closed without one."""
     with site(ClientLimits(request_seconds=0.2)) as running:
         assert asked(running, b"GET / HTTP/1.1\r\n").startswith(b"HTTP/1.1 408 Request Timeout\r\n")
         assert asked(running, b"") == b""
         assert running.queries.evictions("slow") == 2
 
 
-def test_a_request_that_ends_too_soon_is_told_so() -> None:
+def test_an_incomplete_request_gets_a_response() -> None:
     with site() as running, running.connect() as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost")
         client.shutdown(socket.SHUT_WR)
         assert client.recv(65536).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
-def test_a_client_that_says_no_more_is_answered(open_sockets: ExitStack) -> None:
-    """It has closed its side once it had asked."""
+def test_a_client_that_closed_its_side_gets_its_response(open_sockets: ExitStack) -> None:
+    """It did so after its request."""
     with site() as running:
         client = open_sockets.enter_context(running.connect())
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -246,14 +246,14 @@ def test_a_client_that_says_no_more_is_answered(open_sockets: ExitStack) -> None
 
 
 def test_the_newest_request_is_answered_first(open_sockets: ExitStack) -> None:
-    """When more wait than may, the oldest is closed."""
-    with site(ClientLimits(answered=1, waiting=1)) as running:
+    """When too many wait, the oldest is closed."""
+    with site(ClientLimits(active=1, waiting=1)) as running:
         running.queries.go_on.clear()
         holder, older = (open_sockets.enter_context(running.connect()) for _ in range(2))
         holder.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert running.queries.collecting.wait(10)
         older.sendall(b"GET /absent HTTP/1.1\r\nHost: x\r\n\r\n")
-        eventually(lambda: len(running.server._connections.admission._applicants) == 1)
+        eventually(lambda: len(running.server._connections.queue._queued) == 1)
         newer = open_sockets.enter_context(running.connect())
         newer.sendall(b"GET /absent HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
@@ -262,8 +262,8 @@ def test_the_newest_request_is_answered_first(open_sockets: ExitStack) -> None:
         assert newer.recv(22) == b"HTTP/1.1 404 Not Found"
 
 
-def test_a_reader_that_reads_nothing_loses_its_place(open_sockets: ExitStack) -> None:
-    with site(ClientLimits(answered=1)) as running:
+def test_a_connection_that_reads_nothing_is_replaced(open_sockets: ExitStack) -> None:
+    with site(ClientLimits(active=1)) as running:
         running.queries.more = [large("large")]
         slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
         slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -295,7 +295,7 @@ def test_a_name_that_is_not_allowed_is_refused_for_every_path() -> None:
                 assert requests.get(running.url(path), headers={"Host": host}, timeout=5).status_code == 200
 
 
-def test_the_configuration_is_hidden_from_those_who_come_from_elsewhere() -> None:
+def test_the_configuration_is_hidden_from_other_machines() -> None:
     """And then the page does not link to it."""
     far = {"X-Forwarded-For": "10.0.0.1"}
     with site() as running:
@@ -325,7 +325,7 @@ def test_without_descriptors_health_is_told_and_the_log_stays_short(
             assert sidecar.get("/-/healthy").ok
         open_sockets.close()
         eventually(lambda: sidecar.get("/metrics").ok)
-        assert sidecar.log.count("new connections have to wait") <= 1
+        assert sidecar.log.count("new connections are delayed") <= 1
         assert len(sidecar.log.splitlines()) < 20
     finally:
         sidecar.kill()
@@ -340,7 +340,7 @@ def test_without_a_single_descriptor_health_is_told() -> None:
             url = f"http://{HOST}:{int(serving.stdout.readline())}"
             assert [requests.get(f"{url}/-/healthy", timeout=10).text for _ in range(3)] == ["ok\n"] * 3
             answer = requests.get(f"{url}/metrics", timeout=10)
-            assert (answer.status_code, answer.text) == (503, "no descriptors are left\n")
+            assert (answer.status_code, answer.text) == (503, "no file descriptors are left\n")
         finally:
             serving.kill()
 
@@ -378,7 +378,7 @@ def test_few_have_their_turn_in_one_round_of_the_loop() -> None:
     async def rounds() -> list[int]:
         loop = asyncio.get_running_loop()
         connections = Connections(loop, unused, ClientLimits(), unused, unused)
-        turns = [loop.create_task(connections.turn()) for _ in range(3 * TURNS)]
+        turns = [loop.create_task(connections.take_turn()) for _ in range(3 * TURNS)]
         done = []
         while not all(turn.done() for turn in turns):
             await asyncio.sleep(0)
@@ -394,11 +394,11 @@ def unused(*_: object) -> Any:
 
 
 def test_who_has_worked_rests_for_as_long() -> None:
-    pace = Pace()
-    pace.rest()
+    throttle = CpuThrottle()
+    throttle.pause()
     worked = time.thread_time()
     while time.thread_time() - worked < 0.005:
         pass
     before = time.monotonic()
-    pace.rest()
+    throttle.pause()
     assert time.monotonic() - before >= 0.005

@@ -1,4 +1,4 @@
-"""Whose request is answered next, and who loses its place."""
+"""The order in which queued connections are admitted, and which are closed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from exporter.web.admission import Admission, Applicant
-from exporter.web.hosts import Origins, origin
+from exporter.web.admission import AdmissionQueue, QueuedConnection
+from exporter.web.hosts import NetworkCounts, network_of
 
 
 @pytest.fixture
 def clients() -> Iterator[dict[str, socket.socket]]:
-    """Connections by name; the first letter is their origin."""
+    """Connections by name; the first letter is the network."""
     with ExitStack() as stack:
         pairs = {name: socket.socketpair() for name in ("a1", "a2", "a3", "a4", "b1", "b2")}
         for ends in pairs.values():
@@ -25,17 +25,17 @@ def clients() -> Iterator[dict[str, socket.socket]]:
 
 
 class Room:
-    """An admission of three that waits for a place; `a` has one that is answered."""
+    """A queue of three; network `a` has one active connection."""
 
     def __init__(self, clients: dict[str, socket.socket]) -> None:
         self._clients = clients
-        self._answered = Origins()
+        self._answered = NetworkCounts()
         self._answered.add("a")
         self._has_room = False
-        self._admitted: list[Applicant] = []
+        self._admitted: list[QueuedConnection] = []
         self._all = asyncio.Event()
         self.evictions = 0
-        self.admission = Admission(
+        self.admission = AdmissionQueue(
             asyncio.get_running_loop(),
             3,
             self._answered,
@@ -50,29 +50,31 @@ class Room:
             self.admission.hand_over(self._clients[name], name[0])
 
     async def admitted(self, number: int) -> list[str]:
-        """Let them in, and return who came in which order."""
+        """Make room, and return the names in the order of admission."""
         self._has_room = True
         while len(self._admitted) < number:
             self._all.clear()
             await asyncio.wait_for(self._all.wait(), 10)
         names = {client: name for name, client in self._clients.items()}
-        return [names[applicant.client] for applicant in self._admitted]
+        return [names[connection.client] for connection in self._admitted]
 
     @property
     def closed(self) -> list[str]:
         """Whose connections are closed."""
         return [name for name, client in self._clients.items() if client.fileno() < 0]
 
-    def _admit(self, applicant: Applicant) -> None:
-        self._admitted.append(applicant)
-        self._answered.add(applicant.origin)
+    def _admit(self, connection: QueuedConnection) -> None:
+        self._admitted.append(connection)
+        self._answered.add(connection.network)
         self._all.set()
 
     def _evicted(self) -> None:
         self.evictions += 1
 
 
-def test_first_comes_who_has_fewest_answers_then_who_is_newest(clients: dict[str, socket.socket]) -> None:
+def test_the_network_with_the_fewest_active_connections_comes_first_then_the_newest_request(
+    clients: dict[str, socket.socket],
+) -> None:
     async def run() -> list[str]:
         room = Room(clients)
         room.come("b1", "a1", "a2")
@@ -81,7 +83,7 @@ def test_first_comes_who_has_fewest_answers_then_who_is_newest(clients: dict[str
     assert asyncio.run(run()) == ["b1", "a2", "a1"]
 
 
-def test_of_too_many_the_oldest_of_those_who_have_most_is_closed(clients: dict[str, socket.socket]) -> None:
+def test_beyond_the_limit_the_oldest_of_the_largest_network_is_closed(clients: dict[str, socket.socket]) -> None:
     async def run() -> tuple[list[str], int]:
         room = Room(clients)
         room.come("b1", "a1", "a2", "a3", "a4")
@@ -90,7 +92,7 @@ def test_of_too_many_the_oldest_of_those_who_have_most_is_closed(clients: dict[s
     assert asyncio.run(run()) == (["a1", "a2"], 2)
 
 
-def test_who_waits_for_too_long_is_closed(clients: dict[str, socket.socket]) -> None:
+def test_a_connection_that_waits_too_long_is_closed(clients: dict[str, socket.socket]) -> None:
     async def run() -> tuple[list[str], list[str]]:
         room = Room(clients)
         room.come("a1", "b1")
@@ -102,7 +104,7 @@ def test_who_waits_for_too_long_is_closed(clients: dict[str, socket.socket]) -> 
     assert asyncio.run(run()) == (["a1", "b1"], ["a2"])
 
 
-def test_who_comes_when_nothing_is_answered_any_more_is_closed(clients: dict[str, socket.socket]) -> None:
+def test_connections_after_the_end_of_the_event_loop_are_closed(clients: dict[str, socket.socket]) -> None:
     async def begin() -> Room:
         return Room(clients)
 
@@ -121,5 +123,5 @@ def test_who_comes_when_nothing_is_answered_any_more_is_closed(clients: dict[str
         ("fe80::1%eth0", "fe80::2%eth0", True),
     ],
 )
-def test_a_host_has_many_addresses_of_ipv6(one: str, other: str, is_same: bool) -> None:
-    assert (origin(one) == origin(other)) is is_same
+def test_the_addresses_of_an_ipv6_network_count_as_one(one: str, other: str, is_same: bool) -> None:
+    assert (network_of(one) == network_of(other)) is is_same

@@ -88,7 +88,7 @@ def test_an_idle_connection_is_closed_without_being_counted(open_sockets: ExitSt
 
 def test_new_connections_take_the_place_of_the_oldest(open_sockets: ExitStack) -> None:
     """Nobody is refused; who has not sent a request loses to who comes now."""
-    with site(ClientLimits(connections=10)) as running:
+    with site(ClientLimits(incoming=10)) as running:
         clients = [open_sockets.enter_context(running.connect()) for _ in range(30)]
         assert scrape(running) == 200
         assert all(map(is_closed, clients[:20]))
@@ -98,7 +98,7 @@ def test_new_connections_take_the_place_of_the_oldest(open_sockets: ExitStack) -
 
 def test_who_is_being_served_is_closed_last(open_sockets: ExitStack) -> None:
     """A scrape that takes its time survives any number of silent connections."""
-    with site(ClientLimits(connections=5)) as running:
+    with site(ClientLimits(incoming=5)) as running:
         running.queries.go_on.clear()
         scraping = open_sockets.enter_context(running.connect())
         scraping.sendall(LAST_REQUEST)
@@ -112,7 +112,7 @@ def test_who_is_being_served_is_closed_last(open_sockets: ExitStack) -> None:
 
 def test_a_client_that_does_not_read_is_closed(open_sockets: ExitStack) -> None:
     """And meanwhile a scrape by others is answered."""
-    with site(ClientLimits(reply_seconds=0.2)) as running:
+    with site(ClientLimits(response_seconds=0.2)) as running:
         running.queries.more = [large("large")]
         client = open_sockets.enter_context(running.connect(receive_bytes=4096))
         client.sendall(REQUEST)

@@ -527,9 +527,9 @@ def test_the_keys_in_redis_are_those_of_the_layout() -> None:
 
 def test_figures_in_sentences_are_those_of_the_code() -> None:
     web = limits.ClientLimits()
-    places = f"{web.waiting} whose request waits, and {web.answered} that are answered or idle"
-    assert f"at most {web.connections} connections that have not sent a request, {places}" in FLAT
-    times = f"{web.request_seconds:g} s for a request, {web.reply_seconds:g} s for an answer"
+    places = f"{web.waiting} whose request waits, and {web.active} that are answered or idle"
+    assert f"at most {web.incoming} connections that have not sent a request, {places}" in FLAT
+    times = f"{web.request_seconds:g} s for a request, {web.response_seconds:g} s for an answer"
     assert f"{times}, {web.idle_seconds:g} s between two" in FLAT
     head = f"longer than {heads.LINE_BYTES_MAX} bytes; the head is longer than {heads.HEAD_BYTES_MAX}"
     headers = f"a header longer than {protocol.FIELD_BYTES_MAX}, or there are more than {protocol.HEADERS_MAX}"

@@ -72,7 +72,7 @@ class SlowRegistry(RegistryServer):
         return super().answer(method, path, body, user)
 
 
-def test_questions_about_all_schemas_share_the_time_of_one_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_for_all_schemas_share_the_time_out_of_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the six comes in time by itself; what is answered is not asked again, so the next one ends well."""
     monkeypatch.setattr(registry_http, "SESSION_SECONDS", 1.2)
     with SlowRegistry() as server:

@@ -36,7 +36,7 @@ def shop() -> Iterator[Site]:
 
 
 def get(running: Site, path: str, **headers: str) -> requests.Response:
-    """The answer to a GET; without headers the client asks for nothing in particular."""
+    """The response to a GET; without headers the client accepts any format."""
     plain: dict[str, str | None] = {"Accept": None, "Accept-Encoding": "identity"}
     plain |= {name.replace("_", "-"): value for name, value in headers.items()}
     return requests.get(running.url(path), headers=plain, timeout=10)
@@ -50,9 +50,7 @@ def get(running: Site, path: str, **headers: str) -> requests.Response:
         ("application/openmetrics-text;version=1.0.0", OPENMETRICS.content_type, "# TYPE records counter"),
     ],
 )
-def test_metrics_come_in_the_format_that_was_asked_for(
-    shop: Site, accept: str, content_type: str, counter_type: str
-) -> None:
+def test_metrics_have_the_negotiated_format(shop: Site, accept: str, content_type: str, counter_type: str) -> None:
     """The label says what the body is."""
     shop.queries.records.labels("a").inc()
     answer = get(shop, "/metrics", Accept=accept)
@@ -62,8 +60,8 @@ def test_metrics_come_in_the_format_that_was_asked_for(
     assert answer.text.endswith("# EOF\n") == ("openmetrics" in content_type)
 
 
-def test_chosen_names_give_their_families_only(shop: Site) -> None:
-    """`name[]` may be repeated, and names nobody has give an empty page."""
+def test_selected_names_return_their_families_only(shop: Site) -> None:
+    """`name[]` may be repeated, and unknown names return an empty page."""
     answer = get(shop, "/metrics?name[]=depth&name%5B%5D=records_total")
     assert [line for line in answer.text.splitlines() if line.startswith("# TYPE")] == [
         "# TYPE records_total counter",
@@ -74,7 +72,7 @@ def test_chosen_names_give_their_families_only(shop: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/static/style.css"])
-def test_large_answers_are_compressed_for_those_who_allow_it(shop: Site, path: str) -> None:
+def test_large_responses_are_compressed_for_clients_that_accept_it(shop: Site, path: str) -> None:
     """The compressed body holds the same, and q=0 forbids it."""
     shop.queries.more = [LARGE]
     shop.queries.rows *= 20
@@ -89,7 +87,7 @@ def test_large_answers_are_compressed_for_those_who_allow_it(shop: Site, path: s
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/", "/config", "/absent"])
 def test_head_has_the_headers_of_get_and_no_body(shop: Site, path: str) -> None:
-    """The length is that of the body that GET would bring."""
+    """The length is that of the body of GET."""
     head = requests.head(shop.url(path), headers={"Accept-Encoding": "identity"}, timeout=10)
     answer = get(shop, path)
     assert head.status_code == answer.status_code
@@ -109,8 +107,8 @@ def test_a_connection_serves_many_requests(shop: Site) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_what_would_change_something_is_not_allowed(shop: Site, method: str) -> None:
-    """Only GET and HEAD are; the answer says so."""
+def test_only_get_and_head_are_allowed(shop: Site, method: str) -> None:
+    """The response names them."""
     answer = requests.request(method, shop.url("/metrics"), data=b"x" * 100, timeout=10)
     assert answer.status_code == HTTPStatus.METHOD_NOT_ALLOWED
     assert answer.headers["Allow"] == "GET, HEAD"
@@ -123,7 +121,7 @@ def test_an_unknown_path_is_not_found_and_not_echoed(shop: Site) -> None:
 
 
 @pytest.mark.parametrize("path", [*EVERY_VIEW, "/absent", "/static/style.css"])
-def test_every_answer_tells_browsers_to_be_careful(shop: Site, path: str) -> None:
+def test_every_response_has_the_security_headers(shop: Site, path: str) -> None:
     """No scripts, no frames, no guessing of types, no permission for other origins."""
     headers = get(shop, path, Origin="http://elsewhere.example").headers
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -133,7 +131,7 @@ def test_every_answer_tells_browsers_to_be_careful(shop: Site, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
-def test_health_and_readiness_say_why_not(shop: Site, path: str) -> None:
+def test_health_and_readiness_give_their_reasons(shop: Site, path: str) -> None:
     """200 and ok, or 503 and a line for each reason."""
     assert (get(shop, path).status_code, get(shop, path).text) == (200, "ok\n")
     shop.queries.health = shop.queries.readiness = Status(False, ("2 partitions lag", "the backlog is full"))
@@ -142,7 +140,7 @@ def test_health_and_readiness_say_why_not(shop: Site, path: str) -> None:
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
-def test_readiness_warns_of_what_is_wrong_although_it_is_ready(shop: Site) -> None:
+def test_readiness_includes_warnings(shop: Site) -> None:
     """In lines of their own; what is not ready is so for its reasons."""
     warnings = ("97 % are rejected", "so is another")
     shop.queries.readiness = Status(True, (), warnings)
@@ -167,8 +165,8 @@ def test_the_configuration_is_shown_as_yaml(shop: Site) -> None:
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
-def test_symbols_that_are_not_to_be_had_now_are_no_internal_error(shop: Site) -> None:
-    """Whoever asks while Redis is away is told so."""
+def test_unavailable_symbols_are_no_internal_error(shop: Site) -> None:
+    """The response names Redis."""
     shop.queries.failure = StoreUnavailable("no answer")
     answer = get(shop, "/api/v1/symbols")
     assert (answer.status_code, answer.json()) == (503, {"status": "error", "error": "Redis: no answer"})
@@ -183,8 +181,8 @@ def test_feeds_and_symbols_are_json(shop: Site) -> None:
     assert get(shop, "/api/v1/symbols").json()["data"] == [{"feed": None, "symbol": "KRW-BTC"}]
 
 
-def test_feeds_asked_for_at_the_same_time_share_one_answer(shop: Site) -> None:
-    """Many who ask cost no more than one."""
+def test_simultaneous_requests_for_feeds_share_one_response(shop: Site) -> None:
+    """Many requests cost no more than one."""
     shop.queries.go_on.clear()
     with ThreadPoolExecutor(8) as pool:
         asking = [pool.submit(get, shop, "/api/v1/feeds") for _ in range(8)]
@@ -195,7 +193,7 @@ def test_feeds_asked_for_at_the_same_time_share_one_answer(shop: Site) -> None:
     assert shop.queries.readings == 1
 
 
-def test_a_page_of_symbols_says_where_the_next_begins(shop: Site) -> None:
+def test_a_page_of_symbols_names_the_next(shop: Site) -> None:
     """And how many rows it may have; at the end there is no next."""
     first = get(shop, "/api/v1/symbols?limit=7").json()
     assert "next" not in first
@@ -206,28 +204,28 @@ def test_a_page_of_symbols_says_where_the_next_begins(shop: Site) -> None:
 
 
 @pytest.mark.parametrize("limit", ["", "0", "10001", "-1", "1e3", "x", "1" * 5000])
-def test_a_limit_that_is_none_is_an_error_in_json(shop: Site, limit: str) -> None:
+def test_an_invalid_limit_is_an_error_in_json(shop: Site, limit: str) -> None:
     answer = get(shop, f"/api/v1/symbols?limit={limit}")
     assert answer.status_code == HTTPStatus.BAD_REQUEST
     assert answer.json() == {"status": "error", "error": "limit must be a whole number from 1 to 10000"}
 
 
-def test_the_end_of_no_page_is_an_error_in_json(shop: Site) -> None:
-    shop.queries.failure = CursorError("after must be `next` of the page before")
+def test_an_invalid_cursor_is_an_error_in_json(shop: Site) -> None:
+    shop.queries.failure = CursorError("after must be the `next` of the previous page")
     answer = get(shop, "/api/v1/symbols?after=x")
     assert answer.status_code == HTTPStatus.BAD_REQUEST
-    assert answer.json() == {"status": "error", "error": "after must be `next` of the page before"}
+    assert answer.json() == {"status": "error", "error": "after must be the `next` of the previous page"}
 
 
 @pytest.mark.parametrize("feed", ["", "korea", "korea:upbit", "korea::ticker", "a:b:c:d"])
 def test_a_malformed_feed_is_an_error_in_json(shop: Site, feed: str) -> None:
-    """The error says what a feed looks like."""
+    """The error describes the format of a feed."""
     answer = get(shop, f"/api/v1/symbols?feed={feed}")
     assert answer.status_code == HTTPStatus.BAD_REQUEST
     assert answer.json() == {"status": "error", "error": "feed must be region:exchange:request_type"}
 
 
-def test_nothing_on_the_page_is_taken_for_html(shop: Site) -> None:
+def test_all_values_on_the_page_are_escaped(shop: Site) -> None:
     """Feed names and reasons come from outside."""
     evil = '<script>alert("x")</script>'
     shop.queries.rows = [{"region": evil, "exchange": "$version", "request_type": "\ud800"}]
@@ -249,14 +247,14 @@ def test_the_page_links_to_everything(shop: Site) -> None:
 
 
 @pytest.mark.parametrize("path", EVERY_VIEW)
-def test_a_view_that_fails_costs_one_answer(shop: Site, path: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The client learns that something failed, the log where, nobody what was said; the next request works."""
+def test_a_query_that_fails_affects_one_response(shop: Site, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The client sees that it failed, the log where, and neither the message; the next request works."""
     shop.queries.failure = ValueError("redis://user:hunter2@redis")
     with caplog.at_level(logging.INFO):
         answer = get(shop, path)
     assert (answer.status_code, answer.text) == (500, "internal error, see the log\n")
     [line] = caplog.messages
-    assert line.startswith(f"{path} failed: ValueError in ")
+    assert line.startswith(f"request for {path} failed: ValueError in ")
     assert "hunter2" not in caplog.text
     assert shop.queries.registry.get_sample_value("marketdata_exporter_http_responses_total", {"code": "500"}) == 1
     shop.queries.failure = None
@@ -264,7 +262,7 @@ def test_a_view_that_fails_costs_one_answer(shop: Site, path: str, caplog: pytes
 
 
 def test_scrapes_at_the_same_time_share_one_page(shop: Site) -> None:
-    """While a page is being made, who asks for the same waits for it."""
+    """Requests for the page that is being rendered wait for it."""
     shop.queries.go_on.clear()
     with ThreadPoolExecutor(1) as pool, shop.connect() as second:
         first = pool.submit(get, shop, "/metrics")
@@ -278,8 +276,8 @@ def test_scrapes_at_the_same_time_share_one_page(shop: Site) -> None:
     assert shop.queries.scrapes == 1
 
 
-def test_a_page_is_soon_made_anew(shop: Site) -> None:
-    """What changes is seen by a later scrape."""
+def test_a_page_is_soon_rendered_again(shop: Site) -> None:
+    """A later scrape sees changes."""
     shop.queries.depth.set(1)
     assert "depth 1.0" in get(shop, "/metrics").text
     shop.queries.depth.set(2)
@@ -297,7 +295,7 @@ def test_different_selections_do_not_share_a_page(shop: Site) -> None:
 
 
 def test_a_symbol_store_that_hangs_delays_nothing_else(shop: Site) -> None:
-    """Scrapes and health come while a read of symbols waits."""
+    """Scrapes and health checks are answered while a read of symbols waits."""
     with ThreadPoolExecutor(1) as pool:
         shop.queries.go_on.clear()
         waiting = pool.submit(get, shop, "/api/v1/symbols")
@@ -340,7 +338,7 @@ def test_an_address_in_use_is_named() -> None:
 @pytest.mark.parametrize(
     ("host", "shown"), [("host.invalid", r"host\.invalid:1"), ("2001:db8::1", r"\[2001:db8::1\]:1")]
 )
-def test_an_address_that_is_not_ours_is_named(host: str, shown: str) -> None:
+def test_an_address_of_another_machine_is_named(host: str, shown: str) -> None:
     """IPv6 addresses stand in brackets."""
     queries = Shown()
     with pytest.raises(ListenError, match=f"^cannot listen on {shown}: "):
@@ -348,7 +346,7 @@ def test_an_address_that_is_not_ours_is_named(host: str, shown: str) -> None:
 
 
 def answer_at(address: str, port: int) -> str:
-    """What a server says at one of this machine's addresses."""
+    """The response of a server at one of this machine's addresses."""
     return requests.get(f"http://{address}:{port}/-/healthy", timeout=10).text
 
 

@@ -8,29 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.heads import CUT_OFF, HEAD_BYTES_MAX, HEAD_TOO_LARGE, LINE_BYTES_MAX, LINE_TOO_LONG, Check, Head
-from exporter.web.heads import examined as examined_with
+from exporter.web.heads import CUT_OFF, HEAD_BYTES_MAX, HEAD_TOO_LARGE, LINE_BYTES_MAX, LINE_TOO_LONG, Head, HealthCheck
+from exporter.web.heads import classify_head as classify_with
 from exporter.web.hosts import Access, is_loopback
 from exporter.web.limits import DESCRIPTORS_KEPT, ClientLimits
-from exporter.web.responses import CHUNK_BYTES, Answer, grouped, settled, short, wire
+from exporter.web.responses import CHUNK_BYTES, Response, complete, grouped, text_response, to_bytes
 
 PATHS = ("/-/healthy", "/-/ready")
 HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: 10.0.0.1:8000\r\nUser-Agent: kube-probe/1.33\r\nConnection: close\r\n\r\n"
 
 
-def examined(head: bytes, *, is_all: bool = False) -> object:
-    """What a head is where the usual paths are health checks."""
-    return examined_with(head, PATHS, is_all=is_all)
+def classify(head: bytes, *, is_final: bool = False) -> object:
+    """Classify a head with the usual paths of health checks."""
+    return classify_with(head, PATHS, is_final=is_final)
 
 
 @pytest.mark.parametrize(
     ("head", "found"),
     [
-        (HEALTHY, Check("/-/healthy", "10.0.0.1:8000", False, len(HEALTHY))),
-        (HEALTHY + b"GET / HTTP/1.1\r\n", Check("/-/healthy", "10.0.0.1:8000", False, len(HEALTHY))),
-        (b"HEAD /-/ready HTTP/1.0\r\n\r\n", Check("/-/ready", "", True, 26)),
+        (HEALTHY, HealthCheck("/-/healthy", "10.0.0.1:8000", False, len(HEALTHY))),
+        (HEALTHY + b"GET / HTTP/1.1\r\n", HealthCheck("/-/healthy", "10.0.0.1:8000", False, len(HEALTHY))),
+        (b"HEAD /-/ready HTTP/1.0\r\n\r\n", HealthCheck("/-/ready", "", True, 26)),
         (b"GET /-/ready HTTP/1.1\nhOsT :x\nHOST:  y \n\n", Head.COMPLETE),
-        (b"GET /-/ready HTTP/1.1\r\nHOST:\ty \n\n", Check("/-/ready", "y", False, 33)),
+        (b"GET /-/ready HTTP/1.1\r\nHOST:\ty \n\n", HealthCheck("/-/ready", "y", False, 33)),
         (b"GET /-/other HTTP/1.1\r\nHost: x\r\n\r\n", Head.COMPLETE),
         (b"GET /-/healthy?a=b HTTP/1.1\r\nHost: x\r\n\r\n", Head.COMPLETE),
         (b"POST /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n", Head.COMPLETE),
@@ -53,19 +53,19 @@ def examined(head: bytes, *, is_all: bool = False) -> object:
     ids=range(23),
 )
 def test_a_head_is_a_check_a_request_or_too_much(head: bytes, found: object) -> None:
-    assert examined(head) == found
+    assert classify(head) == found
 
 
 @given(st.integers(1, len(HEALTHY) - 1))
-def test_the_beginning_of_a_head_is_waited_with_until_it_ends(length: int) -> None:
-    assert examined(HEALTHY[:length]) is Head.INCOMPLETE
-    assert examined(HEALTHY[:length], is_all=True) == CUT_OFF
+def test_the_beginning_of_a_head_is_incomplete(length: int) -> None:
+    assert classify(HEALTHY[:length]) is Head.INCOMPLETE
+    assert classify(HEALTHY[:length], is_final=True) == CUT_OFF
 
 
 @given(st.binary(max_size=2 * HEAD_BYTES_MAX), st.booleans())
-def test_every_head_is_something_and_none_is_waited_with_for_ever(head: bytes, is_all: bool) -> None:
-    found = examined(b"G" + head, is_all=is_all)
-    assert found is not Head.INCOMPLETE or (len(head) < HEAD_BYTES_MAX and not is_all)
+def test_every_head_is_classified_and_none_is_incomplete_without_end(head: bytes, is_final: bool) -> None:
+    found = classify(b"G" + head, is_final=is_final)
+    assert found is not Head.INCOMPLETE or (len(head) < HEAD_BYTES_MAX and not is_final)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_every_head_is_something_and_none_is_waited_with_for_ever(head: bytes, i
         ("evil.example\x00localhost", False),
     ],
 )
-def test_only_the_names_that_are_configured_are_answered(host: str, is_allowed: bool) -> None:
-    """Addresses, and what every machine calls itself, are no names that others can lead here."""
+def test_only_configured_host_names_are_allowed(host: str, is_allowed: bool) -> None:
+    """Addresses and localhost cannot be names of another site."""
     assert Access(("metrics.example.com",)).allows_host(host) is is_allowed
     assert Access().allows_host(host)
 
@@ -110,47 +110,47 @@ def test_only_the_names_that_are_configured_are_answered(host: str, is_allowed: 
         ("off", "127.0.0.1", "localhost", {}, False),
     ],
 )
-def test_the_configuration_is_for_those_on_this_machine_who_ask_for_themselves(
+def test_the_configuration_is_shown_on_this_machine_without_proxies(
     page: str, peer: str | None, host: str, headers: dict[str, str], is_shown: bool
 ) -> None:
     access = Access(("metrics.example.com",), page)  # type: ignore[arg-type]  # one of the three
     assert access.shows_config(peer, host, headers) is is_shown
 
 
-def test_an_address_that_is_none_is_not_of_this_machine() -> None:
+def test_an_invalid_address_is_not_a_loopback_address() -> None:
     assert not is_loopback("127.0.0.1.evil.example")
     assert is_loopback("::1%lo")
 
 
 @given(st.integers(0, 10_000))
 def test_connections_leave_descriptors_for_others(descriptors: int) -> None:
-    """As many as there are, in proportion; a few there always are."""
+    """Limits shrink in proportion, down to a minimum."""
     limits = ClientLimits().within(descriptors)
-    total = limits.connections + limits.waiting + limits.answered
+    total = limits.incoming + limits.waiting + limits.active
     assert total <= max(0, descriptors - DESCRIPTORS_KEPT) + 3 * 8
     assert min(limits[:3]) >= 8
     assert ClientLimits().within(1_000_000) == ClientLimits()
 
 
 @given(st.lists(st.binary(max_size=CHUNK_BYTES // 3), max_size=20))
-def test_chunks_are_what_went_in_and_none_but_the_last_is_small(parts: list[bytes]) -> None:
+def test_chunks_join_all_parts_and_only_the_last_is_small(parts: list[bytes]) -> None:
     chunks = list(grouped(parts))
     assert b"".join(chunks) == b"".join(parts)
     assert all(CHUNK_BYTES <= len(chunk) < 2 * CHUNK_BYTES for chunk in chunks[:-1])
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=20), st.booleans())
-def test_a_body_is_the_same_when_it_is_compressed(parts: list[bytes], is_gzipped: bool) -> None:
-    answer = settled(Answer(iter(parts)), is_gzipped)
+def test_compression_keeps_the_body(parts: list[bytes], is_gzipped: bool) -> None:
+    answer = complete(Response(iter(parts)), is_gzipped)
     body = b"".join(answer.body)
     assert answer.length == len(body)
     assert (gzip.decompress(body) if "Content-Encoding" in answer.headers else body) == b"".join(parts)
     assert ("Content-Encoding" in answer.headers) == (is_gzipped and sum(map(len, parts)) >= 1024)
 
 
-def test_an_answer_on_the_wire_says_how_long_it_is_and_that_it_is_the_last() -> None:
-    head, _, body = wire(short("no", 431)).partition(b"\r\n\r\n")
+def test_the_bytes_of_a_response_have_its_length_and_close_the_connection() -> None:
+    head, _, body = to_bytes(text_response("no", 431)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     assert {b"Content-Length: 3", b"Connection: close", b"Server: marketdata-exporter"} <= set(head.split(b"\r\n"))
     assert body == b"no\n"
-    assert wire(short("no", 431), with_body=False).endswith(b"\r\n\r\n")
+    assert to_bytes(text_response("no", 431), with_body=False).endswith(b"\r\n\r\n")

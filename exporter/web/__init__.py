@@ -1,1 +1,1 @@
-"""What others read over HTTP; it changes nothing."""
+"""HTTP: metrics, health, the page and the JSON API, all read-only."""

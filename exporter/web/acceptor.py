@@ -1,7 +1,7 @@
-"""The thread that accepts connections: it answers health checks, and hands over those that have sent a request.
+"""The thread that accepts connections, answers health checks, and hands over connections that have sent a request.
 
-So what says nothing, too little or too much never comes near those that are answered, and none of these can hold a
-health check up. The head of a request is looked at and left where it is: the event loop reads it again.
+Connections that send nothing, too little or too much therefore never affect active ones, and these never delay a health
+check. The head of a request is only peeked at: the event loop reads it again.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from contextlib import suppress
 
 from exporter.runtime import logs
 from exporter.runtime.rate_limit import RateLimiter
-from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Check, Head, Refusal, examined
-from exporter.web.hosts import Origins, origin
+from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Head, HealthCheck, Refusal, classify_head
+from exporter.web.hosts import NetworkCounts, network_of
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
-from exporter.web.pacing import Pace
-from exporter.web.responses import Settled, short, wire
+from exporter.web.responses import CompleteResponse, text_response, to_bytes
+from exporter.web.throttle import CpuThrottle
 
 SWEEP_SECONDS = 0.5
-# Between two looks at those that are there already.
+# Connections that are accepted before existing ones have a turn.
 ACCEPTED_MAX = 64
-# What the kernel keeps of a connection: a request that nobody has read, twice the size of a head, and an answer that
-# its reader has not. By itself it would keep megabytes; it doubles these figures.
+# Buffers of a connection in the kernel: for requests, twice the size of a head, and for responses. The default would
+# be megabytes; the kernel doubles these figures.
 RECEIVE_BYTES, SEND_BYTES = 32 * 1024, 208 * 1024
-# Without descriptors new connections wait so long in the kernel's queue.
+# Without descriptors, new connections wait for so long in the kernel's queue.
 PAUSE_SECONDS = 0.05
-# When they are still missing so soon after some were given up, others have taken them.
-RELIEVED_SECONDS = 0.5
+# If descriptors are missing again so soon after connections were closed, other threads have used them.
+CLOSED_RECENTLY_SECONDS = 0.5
 BRIEFLY_ACCEPTED, BRIEF_SECONDS = 16, 0.01
 WARNINGS_PER_SECOND = 1 / 60
-# What a refused client still sends is read and forgotten for so long: otherwise it would not read why.
+# Bytes of a refused client are read and dropped for so long; a reset would prevent it from reading the response.
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 64 * 1024
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -44,23 +44,24 @@ log = logs.logger("web")
 
 
 class _Client:
-    """A connection that has not sent a whole head, or was refused and lingers; `deadline` is monotonic."""
+    """A connection that has not sent a complete head, or was refused and lingers; `deadline` is monotonic."""
 
-    __slots__ = ("deadline", "is_refused", "is_watched", "origin", "socket")
+    __slots__ = ("deadline", "is_refused", "is_watched", "network", "socket")
 
-    def __init__(self, client: socket.socket, origin: str, deadline: float) -> None:
+    def __init__(self, client: socket.socket, network: str, deadline: float) -> None:
         self.socket = client
-        self.origin = origin
+        self.network = network
         self.deadline = deadline
         self.is_refused = False
         self.is_watched = False
 
 
 class Acceptor:
-    """Owns the listener, and runs in a thread of its own until it is stopped.
+    """Owner of the listener, which runs in a thread of its own until it is stopped.
 
-    `check` answers a health check of one of the `paths`, at once. `hand_over` takes a connection that has sent a
-    request, `relieve` is to close some of these soon. `on_answer` and `on_eviction` learn what happens here.
+    `check` returns the response to a health check of one of the `paths`, at once. `hand_over` takes a connection that
+    has sent a request; `on_exhausted` closes some of these soon, because no descriptors are left. `on_response` and
+    `on_eviction` count what happens here.
     """
 
     def __init__(
@@ -69,14 +70,14 @@ class Acceptor:
         limits: ClientLimits,
         paths: Container[str],
         *,
-        check: Callable[[Check], Settled],
+        check: Callable[[HealthCheck], CompleteResponse],
         hand_over: Callable[[socket.socket, str], None],
-        relieve: Callable[[], None],
-        on_answer: Callable[[int], None],
+        on_exhausted: Callable[[], None],
+        on_response: Callable[[int], None],
         on_eviction: Callable[[Eviction], None],
     ) -> None:
         listener.setblocking(False)
-        # Those that are accepted inherit it.
+        # Accepted sockets inherit the sizes.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         self._listener = listener
@@ -84,15 +85,15 @@ class Acceptor:
         self._paths = paths
         self._check = check
         self._hand_over = hand_over
-        self._relieve = relieve
-        self._on_answer = on_answer
+        self._on_exhausted = on_exhausted
+        self._on_response = on_response
         self._on_eviction = on_eviction
-        # By descriptor, and by age: all have the same time, so the first is also the first that is late.
+        # By descriptor, ordered by age: all have the same time limit, so the first is the first to exceed it.
         self._waiting: dict[int, _Client] = {}
         self._refused: dict[int, _Client] = {}
-        self._origins = Origins()
+        self._networks = NetworkCounts()
         self._warnings = RateLimiter(1, WARNINGS_PER_SECOND)
-        self._paused_until = self._relieved_until = 0.0
+        self._paused_until = self._closed_recently_until = 0.0
         self._reserve = socket.socket()
         self._stop, self._stopped = socket.socketpair()
         self._epoll = select.epoll()
@@ -100,27 +101,27 @@ class Acceptor:
         self._epoll.register(self._listener, select.EPOLLIN)
 
     def stop(self) -> None:
-        """End `run` soon; from any thread."""
+        """End `run` soon; callable from any thread."""
         self._stop.close()
 
     def run(self) -> None:
-        """Accept connections and look at them until stopped; then close all that are still here."""
-        pace = Pace()
+        """Accept connections and read their heads until stopped; then close those that remain."""
+        throttle = CpuThrottle()
         with self._stopped, self._listener, self._reserve, self._epoll:
             while self._turn():
-                pace.rest()
+                throttle.pause()
         for client in (*self._waiting.values(), *self._refused.values()):
             client.socket.close()
 
     def _turn(self) -> bool:
-        """Do what has come up; return whether to go on."""
+        """Handle pending events; return false when stopped."""
         for descriptor, event in self._epoll.poll(PAUSE_SECONDS if self._paused_until else SWEEP_SECONDS):
             if descriptor == self._stopped.fileno():
                 return False
             if descriptor == self._listener.fileno():
                 self._accept()
             elif client := self._waiting.get(descriptor) or self._refused.get(descriptor):
-                self._look(client, has_ended=bool(event & _ENDS))
+                self._receive(client, has_ended=bool(event & _ENDS))
         self._sweep(time.monotonic())
         return True
 
@@ -133,43 +134,44 @@ class Acceptor:
             except OSError as error:
                 if error.errno in EXHAUSTED:
                     return self._pause(error)
-                continue  # the client has gone
-            if len(self._waiting) >= self._limits.connections:
+                continue  # the client has disconnected
+            if len(self._waiting) >= self._limits.incoming:
                 self._evict()
-            client = _Client(accepted, origin(address[0]), time.monotonic() + self._limits.request_seconds)
+            client = _Client(accepted, network_of(address[0]), time.monotonic() + self._limits.request_seconds)
             self._waiting[accepted.fileno()] = client
-            self._origins.add(client.origin)
-            # Most have sent their request by now, and need not be watched.
-            self._look(client, has_ended=False)
+            self._networks.add(client.network)
+            # Most clients have already sent their request, and need not be watched.
+            self._receive(client, has_ended=False)
 
     def _pause(self, error: OSError) -> None:
-        """Without descriptors: close who has waited longest, or accept none until some of the others are closed."""
+        """Without descriptors: close the oldest connection, or pause accepting until some of the others are closed."""
         if len(self._waiting) >= CONNECTIONS_MIN:
             return self._evict()
         now = time.monotonic()
-        if now < self._relieved_until:
+        if now < self._closed_recently_until:
             self._accept_briefly()
-        self._relieve()
+        self._on_exhausted()
         self._epoll.unregister(self._listener)
-        self._paused_until, self._relieved_until = now + PAUSE_SECONDS, now + RELIEVED_SECONDS
+        self._paused_until, self._closed_recently_until = now + PAUSE_SECONDS, now + CLOSED_RECENTLY_SECONDS
         if (suppressed := self._warnings.admit("accept", int(now * 1000))) is not None:
-            log.warning("new connections have to wait", extra={"error": error.strerror, "suppressed": suppressed})
+            log.warning("new connections are delayed", extra={"error": error.strerror, "suppressed": suppressed})
 
     def _accept_briefly(self) -> None:
-        """Accept some, one after the other, with the descriptor that is kept for this, and answer them at once."""
+        """Accept some connections one at a time, with the reserved descriptor, and respond at once."""
         self._reserve.close()
-        with suppress(OSError):  # nobody waits, or others have taken the descriptor
+        with suppress(OSError):  # no connection waits, or another thread has used the descriptor
             for _ in range(BRIEFLY_ACCEPTED):
                 with self._listener.accept()[0] as accepted, suppress(TimeoutError):
                     accepted.settimeout(BRIEF_SECONDS)
-                    found = examined(accepted.recv(HEAD_BYTES_MAX + 1), self._paths, is_all=True)
-                    answer = self._check(found) if isinstance(found, Check) else short("no descriptors are left", 503)
-                    self._send(_Client(accepted, "", 0.0), answer)
+                    head = classify_head(accepted.recv(HEAD_BYTES_MAX + 1), self._paths, is_final=True)
+                    refusal = text_response("no file descriptors are left", 503)
+                    response = self._check(head) if isinstance(head, HealthCheck) else refusal
+                    self._send(_Client(accepted, "", 0.0), response)
         with suppress(OSError):
             self._reserve = socket.socket()
 
-    def _look(self, client: _Client, *, has_ended: bool) -> None:
-        """See what a client has sent, and do what it asks for."""
+    def _receive(self, client: _Client, *, has_ended: bool) -> None:
+        """Read what a client has sent, and act on it."""
         try:
             if client.is_refused:
                 if not client.socket.recv(LINGER_BYTES, socket.MSG_DONTWAIT):
@@ -177,15 +179,15 @@ class Acceptor:
                 return
             head = client.socket.recv(HEAD_BYTES_MAX + 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return self._health(client)
+            return self._watch(client)
         except OSError:
             return self._close(client)
-        self._decide(client, examined(head, self._paths, is_all=has_ended)) if head else self._close(client)
+        self._handle_head(client, classify_head(head, self._paths, is_final=has_ended)) if head else self._close(client)
 
-    def _decide(self, client: _Client, found: Head | Check | Refusal) -> None:
+    def _handle_head(self, client: _Client, found: Head | HealthCheck | Refusal) -> None:
         if found is Head.INCOMPLETE:
-            self._health(client)
-        elif isinstance(found, Check):
+            self._watch(client)
+        elif isinstance(found, HealthCheck):
             client.socket.recv(found.length)
             self._send(client, self._check(found), with_body=not found.is_head)
             self._close(client)
@@ -193,33 +195,33 @@ class Acceptor:
             self._refuse(client, found)
         else:
             self._forget(client)
-            self._hand_over(client.socket, client.origin)
+            self._hand_over(client.socket, client.network)
 
-    def _refuse(self, client: _Client, why: Refusal) -> None:
-        """Say why, and linger until the client has read it."""
+    def _refuse(self, client: _Client, refusal: Refusal) -> None:
+        """Send a refusal, and linger until the client has read it."""
         self._forget(client)
-        self._send(client, short(why.text, why.status))
+        self._send(client, text_response(refusal.text, refusal.status))
         client.is_refused = True
         client.deadline = time.monotonic() + LINGER_SECONDS
-        if len(self._refused) >= self._limits.connections:
+        if len(self._refused) >= self._limits.incoming:
             self._close(next(iter(self._refused.values())))
         self._refused[client.socket.fileno()] = client
         try:
             client.socket.shutdown(socket.SHUT_WR)
         except OSError:
             return self._close(client)
-        self._health(client)
+        self._watch(client)
 
-    def _send(self, client: _Client, answer: Settled, *, with_body: bool = True) -> None:
-        self._on_answer(answer.status)
+    def _send(self, client: _Client, response: CompleteResponse, *, with_body: bool = True) -> None:
+        self._on_response(response.status)
         try:
-            # It is smaller than what the kernel takes at once.
-            client.socket.send(wire(answer, with_body), socket.MSG_DONTWAIT)
+            # It is smaller than the send buffer of the kernel.
+            client.socket.send(to_bytes(response, with_body), socket.MSG_DONTWAIT)
         except OSError:
-            return  # the client has gone
+            return  # the client has disconnected
 
     def _sweep(self, now: float) -> None:
-        """Close those whose time is over, and end a pause."""
+        """Close connections that exceed their time, and end a pause."""
         while (client := _first(self._waiting.values())) and client.deadline <= now:
             self._on_eviction(Eviction.SLOW)
             self._expire(client)
@@ -230,7 +232,7 @@ class Acceptor:
             self._epoll.register(self._listener, select.EPOLLIN)
 
     def _expire(self, client: _Client) -> None:
-        """Close a client that was too slow, and tell it if it has begun to speak."""
+        """Close the connection of a slow client; refuse it with a response if it has sent something."""
         try:
             has_begun = bool(client.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:
@@ -238,18 +240,18 @@ class Acceptor:
         self._refuse(client, TOO_SLOW) if has_begun else self._close(client)
 
     def _evict(self) -> None:
-        """Close the connection that has waited longest, of the origin with most of them, unless it has sent a request.
+        """Close the connection that has waited longest, of the network with most of them, unless it has sent a request.
 
-        What it sent since the last look is not known yet: many are accepted at a time, and the thread rests in between.
+        Its request may have arrived since it was read last: many are accepted at a time, and the thread pauses.
         """
-        crowded = self._origins.most()
-        oldest = next(client for client in self._waiting.values() if client.origin == crowded)
-        self._look(oldest, has_ended=False)
+        crowded = self._networks.largest()
+        oldest = next(client for client in self._waiting.values() if client.network == crowded)
+        self._receive(oldest, has_ended=False)
         if self._waiting.get(oldest.socket.fileno()) is oldest:
             self._on_eviction(Eviction.CONNECTIONS)
             self._close(oldest)
 
-    def _health(self, client: _Client) -> None:
+    def _watch(self, client: _Client) -> None:
         if not client.is_watched:
             self._epoll.register(client.socket, _ARRIVALS)
             client.is_watched = True
@@ -261,7 +263,7 @@ class Acceptor:
         self._remove(client)
 
     def _close(self, client: _Client) -> None:
-        # The kernel forgets what was watched.
+        # Closing also ends watching.
         self._remove(client)
         client.socket.close()
 
@@ -269,7 +271,7 @@ class Acceptor:
         descriptor = client.socket.fileno()
         self._refused.pop(descriptor, None)
         if self._waiting.pop(descriptor, None) is not None:
-            self._origins.remove(client.origin)
+            self._networks.remove(client.network)
 
 
 def _first(clients: Iterable[_Client]) -> _Client | None:

@@ -1,8 +1,8 @@
-"""Who is answered next of those that have sent a request.
+"""The queue of connections that have sent a request and wait to be answered.
 
-First comes the origin of which the fewest are answered just now, so that no host keeps others waiting; of its requests
-the newest. In a flood most of the old ones are not there for the answer, and who has just come waits for milliseconds,
-however many wait already. These are kept all the same: who is closed may come again at once.
+The network with the fewest active connections comes first, so that no host delays others; of its requests, the newest.
+In a flood most of the old requests are not worth an answer any more, while a new one waits for milliseconds only,
+however long the queue is. Old ones are kept all the same: a client whose connection is closed may connect again.
 """
 
 from __future__ import annotations
@@ -13,107 +13,107 @@ import threading
 from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple
 
-from exporter.web.hosts import Origins
+from exporter.web.hosts import NetworkCounts
 
 RETRY_SECONDS = 0.01
 
 
-class Applicant(NamedTuple):
-    """A connection that waits for its place, whose it is, and since when, by the clock of the event loop."""
+class QueuedConnection(NamedTuple):
+    """A queued connection, its network, and since when it waits, in seconds of the event loop's clock."""
 
     client: socket.socket
-    origin: str
+    network: str
     since: float
 
 
-class Admission:
-    """Connections that wait for a place, at most `limit`; beyond that the origin that has most of them loses one.
+class AdmissionQueue:
+    """Queue of at most `limit` connections; beyond that the network with the most of them loses one.
 
-    `answered` has how many of each origin are answered. It is read, and `has_room`, which may make room, and `admit`
-    are called in the thread of the event loop; `on_eviction` in any.
+    `active` counts the active connections of each network. It is read in the thread of the event loop, where
+    `has_room`, which may make room, and `admit` are called as well; `on_eviction` is called in any thread.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         limit: int,
-        answered: Origins,
+        active: NetworkCounts,
         *,
         has_room: Callable[[], bool],
-        admit: Callable[[Applicant], None],
+        admit: Callable[[QueuedConnection], None],
         on_eviction: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._limit = limit
-        self._answered = answered
+        self._active = active
         self._has_room = has_room
         self._admit = admit
         self._on_eviction = on_eviction
         self._lock = threading.Lock()  # held for microseconds
-        self._applicants: dict[socket.socket, Applicant] = {}
-        self._origins = Origins()
-        self._is_due = False
+        self._queued: dict[socket.socket, QueuedConnection] = {}
+        self._networks = NetworkCounts()
+        self._is_scheduled = False
 
-    def hand_over(self, client: socket.socket, origin: str) -> None:
-        """Let a connection wait for its place; from any thread."""
+    def hand_over(self, client: socket.socket, network: str) -> None:
+        """Queue a connection; callable from any thread."""
         with self._lock:
-            self._applicants[client] = Applicant(client, origin, self._loop.time())
-            self._origins.add(origin)
-        if len(self._applicants) > self._limit:
-            self.close_one()
-        if not self._is_due:
-            self._is_due = True
+            self._queued[client] = QueuedConnection(client, network, self._loop.time())
+            self._networks.add(network)
+        if len(self._queued) > self._limit:
+            self.evict_one()
+        if not self._is_scheduled:
+            self._is_scheduled = True
             try:
-                self._loop.call_soon_threadsafe(self._go_on)
+                self._loop.call_soon_threadsafe(self._admit_next)
             except RuntimeError:  # the loop has ended
-                self._is_due = False
+                self._is_scheduled = False
                 self.close()
 
-    def close_one(self) -> bool:
-        """Close the oldest of the origin that has most, if any waits; return whether one did."""
+    def evict_one(self) -> bool:
+        """Close the oldest connection of the network with the most; return false if the queue is empty."""
         with self._lock:
-            if not self._applicants:
+            if not self._queued:
                 return False
-            oldest = self._taken(self._applicants.values(), {self._origins.most()})
+            oldest = self._take_first(self._queued.values(), {self._networks.largest()})
         self._on_eviction()
         oldest.client.close()
         return True
 
     def expire(self, before: float) -> None:
-        """Close those that wait since before a moment."""
+        """Close connections that wait since before `before`, in seconds of the event loop's clock."""
         with self._lock:
-            late = [each for each in self._applicants.values() if each.since < before]
+            late = [each for each in self._queued.values() if each.since < before]
             for each in late:
-                self._take(each)
+                self._remove(each)
         for each in late:
             self._on_eviction()
             each.client.close()
 
     def close(self) -> None:
-        """Close all."""
-        while self.close_one():
+        """Close all queued connections."""
+        while self.evict_one():
             pass
 
-    def _go_on(self) -> None:
-        self._is_due = False
-        while self._applicants and self._has_room():
+    def _admit_next(self) -> None:
+        self._is_scheduled = False
+        while self._queued and self._has_room():
             with self._lock:
-                if not self._applicants:
-                    return  # the other thread has just closed the last
-                least = min(map(self._answered.of, self._origins))
-                first = {origin for origin in self._origins if self._answered.of(origin) == least}
-                newest = self._taken(reversed(self._applicants.values()), first)
+                if not self._queued:
+                    return  # the other thread has just closed the last one
+                least = min(map(self._active.count, self._networks))
+                first = {network for network in self._networks if self._active.count(network) == least}
+                newest = self._take_first(reversed(self._queued.values()), first)
             self._admit(newest)
-        if self._applicants and not self._is_due:
-            self._is_due = True
-            self._loop.call_later(RETRY_SECONDS, self._go_on)
+        if self._queued and not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_later(RETRY_SECONDS, self._admit_next)
 
-    def _taken(self, applicants: Iterable[Applicant], origins: Container[str]) -> Applicant:
-        """Take away, and return, the first of some origins."""
-        first = next(each for each in applicants if each.origin in origins)
-        self._take(first)
+    def _take_first(self, connections: Iterable[QueuedConnection], networks: Container[str]) -> QueuedConnection:
+        """Remove and return the first connection of these networks."""
+        first = next(each for each in connections if each.network in networks)
+        self._remove(first)
         return first
 
-    def _take(self, applicant: Applicant) -> None:
-        del self._applicants[applicant.client]
-        self._origins.remove(applicant.origin)
+    def _remove(self, connection: QueuedConnection) -> None:
+        del self._queued[connection.client]
+        self._networks.remove(connection.network)

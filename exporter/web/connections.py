@@ -1,8 +1,8 @@
-"""The connections that are answered: how many, how long, and with how much memory.
+"""The active connections, with limits of their number, time and memory.
 
-When all places are taken, the next takes that of one that is idle, else of the one that has read nothing of its answer
-for longest, else of the one that has waited longest. So clients that are slow or hostile lose to those that read their
-answers. Everything here belongs to the thread of the event loop.
+When the limit is reached, a new connection replaces an idle one, else the one that has read nothing of its response for
+longest, else the one that has waited longest. So slow or hostile clients lose their connections to those that read
+their responses. Unless a method says otherwise, it belongs to the thread of the event loop.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from exporter.runtime.rate_limit import RateLimiter
-from exporter.web.admission import Admission, Applicant
-from exporter.web.bodies import Bodies
-from exporter.web.hosts import Origins, origin
+from exporter.web.admission import AdmissionQueue, QueuedConnection
+from exporter.web.bodies import BodyMemory
+from exporter.web.hosts import NetworkCounts, network_of
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
 from exporter.web.protocol import Protocol
-from exporter.web.responses import CHUNK_BYTES, Settled
-from exporter.web.sockets import give_up, unacknowledged
+from exporter.web.responses import CHUNK_BYTES, CompleteResponse
+from exporter.web.sockets import discard_unread, unacknowledged
 
 SWEEP_SECONDS = 0.5
-# What is done at a time: requests that are looked at, or pieces of answers that are sent. It takes some milliseconds.
+# Requests that are processed, and pieces of a response that are sent, before others have a turn: some milliseconds.
 TURNS, TURN_PIECES = 16, 8
-# Between two looks whether an answer has arrived, at first and at most.
+# Interval between checks whether a response was received, at first and at most.
 DELIVERY_SECONDS = 0.001, 0.05
-# Who has taken nothing for so long, or has waited so long, may lose its place to another: who did for longest, first.
-PATIENCE_SECONDS, CROWDED_SECONDS = 1.0, 0.1
-# What this costs is bounded, too: who is closed may come again at once.
+# A connection that has read nothing, or waited, for so long may be replaced; the oldest first.
+UNREAD_SECONDS, CROWDED_SECONDS = 1.0, 0.1
+# Limits the cost of replacing connections: a client whose connection is closed may connect again at once.
 EVICTIONS_BURST, EVICTIONS_PER_SECOND = 100, 100
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Connection:
-    """One client; `crowd` has those that do the same, in the order in which they did something last."""
+    """One connection; `group` holds the connections in the same state, ordered by their last activity."""
 
-    __slots__ = ("body", "crowd", "deadline", "origin", "since", "transport")
+    __slots__ = ("body", "deadline", "group", "network", "since", "transport")
 
-    def __init__(self, transport: asyncio.Transport, origin: str, crowd: Crowd, now: float) -> None:
+    def __init__(self, transport: asyncio.Transport, network: str, group: Group, now: float) -> None:
         self.transport = transport
-        self.origin = origin
-        self.crowd = crowd
+        self.network = network
+        self.group = group
         self.since = self.deadline = now
         self.body: tuple[bytes, ...] = ()
 
 
-Crowd = dict[RequestHandler, Connection]
+Group = dict[RequestHandler, Connection]
 
 
 class Connections(web.Server):
     """aiohttp's server with limits.
 
-    `on_eviction` is called for each connection that is closed for breaking one, `on_answer` with the status of each
-    answer that the handler does not give, because what was sent is no request.
+    `on_eviction` is called for each connection that is closed because of a limit, `on_response` with the status of each
+    response to an invalid request, which the handler does not receive.
     """
 
     def __init__(
@@ -65,59 +65,59 @@ class Connections(web.Server):
         handler: Handler,
         limits: ClientLimits,
         on_eviction: Callable[[Eviction], None],
-        on_answer: Callable[[int], None],
+        on_response: Callable[[int], None],
     ) -> None:
         super().__init__(handler, handler_cancellation=True, loop=loop)
         self._limits = limits
         self._on_eviction = on_eviction
-        self._on_answer = on_answer
+        self._on_response = on_response
         self._open: dict[RequestHandler, Connection] = {}
-        self._idle: Crowd = {}
-        self._reading: Crowd = {}
-        self._waiting: Crowd = {}
-        self._bodies = Bodies()
+        self._idle: Group = {}
+        self._reading: Group = {}
+        self._waiting: Group = {}
+        self._bodies = BodyMemory()
         self._event_loop = loop
         self._clock = loop.time
-        self._adopting: set[asyncio.Task[object]] = set()
+        self._attaching: set[asyncio.Task[object]] = set()
         self._turns = asyncio.Semaphore(TURNS)
         self._evictions = RateLimiter(EVICTIONS_BURST, EVICTIONS_PER_SECOND)
         self._is_closing = False
-        self._origins = Origins()
-        self.admission = Admission(
+        self._networks = NetworkCounts()
+        self.queue = AdmissionQueue(
             loop,
             limits.waiting,
-            self._origins,
+            self._networks,
             has_room=self._has_room,
-            admit=self._adopt,
+            admit=self._attach,
             on_eviction=lambda: on_eviction(Eviction.CONNECTIONS),
         )
         self.turned_at = self._clock()
 
     def __call__(self) -> RequestHandler:
         """See web.Server."""
-        return Protocol(self, self._event_loop, self._limits.idle_seconds, self._is_asking, self._on_answer)
+        return Protocol(self, self._event_loop, self._limits.idle_seconds, self._has_request, self._on_response)
 
-    def _is_asking(self, handler: RequestHandler) -> bool:
+    def _has_request(self, handler: RequestHandler) -> bool:
         return handler in self._waiting or handler in self._reading
 
-    def _adopt(self, applicant: Applicant) -> None:
-        coroutine = self._event_loop.connect_accepted_socket(self, applicant.client)
+    def _attach(self, connection: QueuedConnection) -> None:
+        coroutine = self._event_loop.connect_accepted_socket(self, connection.client)
         task = self._event_loop.create_task(coroutine)
-        self._adopting.add(task)
-        task.add_done_callback(self._adopted)
+        self._attaching.add(task)
+        task.add_done_callback(self._attached)
 
-    def _adopted(self, task: asyncio.Task[object]) -> None:
-        self._adopting.discard(task)
-        # The client may have gone; that is not worth a line in the log.
+    def _attached(self, task: asyncio.Task[object]) -> None:
+        self._attaching.discard(task)
+        # The client may have disconnected, which is not logged.
         task.cancelled() or task.exception()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """See web.Server."""
-        # What was written has then gone to the kernel, and the next chunk waits for its reader.
+        # With 0, a write waits until all bytes are in the kernel, so that the next chunk waits for its reader.
         transport.set_write_buffer_limits(high=0)
         peer = transport.get_extra_info("peername")
-        connection = Connection(transport, origin(peer[0] if peer else ""), self._waiting, self._clock())
-        self._origins.add(connection.origin)
+        connection = Connection(transport, network_of(peer[0] if peer else ""), self._waiting, self._clock())
+        self._networks.add(connection.network)
         connection.deadline = connection.since + self._limits.request_seconds
         self._open[handler] = self._waiting[handler] = connection
         super().connection_made(handler, transport)
@@ -131,136 +131,136 @@ class Connections(web.Server):
 
     @contextmanager
     def serving(self, request: web.BaseRequest) -> Iterator[None]:
-        """The request has been read; within this its answer is made and sent, and nothing more is read."""
+        """Context of computing and sending the response to a request, in which nothing more is read."""
         handler = request.protocol
         connection = self._open.get(handler)
         if connection is None:
-            raise ConnectionResetError("the client has gone")
-        # aiohttp stops reading as well, when requests come faster than answers; then that is its business.
+            raise ConnectionResetError("the client has disconnected")
+        # aiohttp pauses reading as well, when requests arrive faster than responses are sent; then it resumes it.
         if was_reading := connection.transport.is_reading():
             connection.transport.pause_reading()
-        self._move(handler, self._waiting, self._limits.reply_seconds)
+        self._move(handler, self._waiting, self._limits.response_seconds)
         try:
             yield
         finally:
             if handler in self._open:
-                self._take_body(connection, ())
-                # aiohttp closes an idle connection sooner than this; this one is for what it cannot close.
+                self._hold_body(connection, ())
+                # aiohttp closes idle connections sooner; this limit is for those that it cannot close.
                 self._move(handler, self._idle, 2 * self._limits.idle_seconds)
                 if was_reading and not connection.transport.is_closing():
                     connection.transport.resume_reading()
 
-    async def turn(self) -> None:
-        """Wait for a turn: so few have one at a time that the loop comes round soon, however many want one."""
+    async def take_turn(self) -> None:
+        """Wait for a turn; at most `TURNS` requests have one at a time, so that passes of the event loop stay short."""
         async with self._turns:
             await asyncio.sleep(0)
 
-    async def send(self, request: web.BaseRequest, response: web.StreamResponse, answer: Settled) -> None:
-        """Send an answer as fast as the client reads it, with a chunk at a time in this process."""
+    async def send(self, request: web.BaseRequest, stream: web.StreamResponse, response: CompleteResponse) -> None:
+        """Send a response as fast as the client reads it, one chunk at a time in the write buffer."""
         handler = request.protocol
-        if answer.length > CHUNK_BYTES:
-            self._make_room(handler, answer.body)
+        if response.length > CHUNK_BYTES:
+            self._make_room(handler, response.body)
         self._move(handler, self._reading)
-        response.content_length = answer.length
-        await response.prepare(request)
+        stream.content_length = response.length
+        await stream.prepare(request)
         if request.method != "HEAD":
-            for number, piece in enumerate(_pieces(answer.body), 1):
-                await response.write(piece)
+            for number, piece in enumerate(_pieces(response.body), 1):
+                await stream.write(piece)
                 self._move(handler, self._reading)
                 if number % TURN_PIECES == 0:
-                    await self.turn()  # a fast reader is never waited for
-        await response.write_eof()
+                    await self.take_turn()  # writing to a fast reader never waits
+        await stream.write_eof()
         await request.writer.drain()
-        await self._delivered(self._open[handler].transport)
+        await self._wait_for_delivery(self._open[handler].transport)
 
-    def relieve(self) -> None:
-        """Close some that wait for their places, or have them, soon; from any thread."""
+    def close_some(self) -> None:
+        """Close some queued or active connections soon; callable from any thread."""
         self._event_loop.call_soon_threadsafe(self._close_some)
 
     def _close_some(self) -> None:
         for _ in range(CONNECTIONS_MIN):
-            victim = next(iter(self._idle or self._reading or self._waiting), None)
-            if not self.admission.close_one() and victim is not None:
-                self._evict(victim, Eviction.CONNECTIONS)
+            candidate = next(iter(self._idle or self._reading or self._waiting), None)
+            if not self.queue.evict_one() and candidate is not None:
+                self._evict(candidate, Eviction.CONNECTIONS)
 
-    async def _delivered(self, transport: asyncio.Transport) -> None:
-        """Wait until the client has all: what it does not take, the kernel would keep after the connection, too."""
+    async def _wait_for_delivery(self, transport: asyncio.Transport) -> None:
+        """Wait until the client has received all; the kernel would keep unread bytes even after the connection."""
         pause = DELIVERY_SECONDS[0]
         while not transport.is_closing() and unacknowledged(transport.get_extra_info("socket")):
             await asyncio.sleep(pause)
             pause = min(2 * pause, DELIVERY_SECONDS[1])
 
     async def sweep(self) -> None:
-        """Close, for ever, connections that took too long."""
+        """Close connections that exceed their time; run until cancelled."""
         while True:
             self.turned_at = now = self._clock()
-            self.admission.expire(now - self._limits.reply_seconds)
+            self.queue.expire(now - self._limits.response_seconds)
             for handler in [each for each, connection in self._open.items() if connection.deadline < now]:
                 self._evict(handler, Eviction.SLOW)
             await asyncio.sleep(SWEEP_SECONDS)
 
     def abort(self) -> None:
-        """Close all connections, and those that are only just coming, without waiting for their clients."""
+        """Close all connections, including those being accepted, without waiting for clients."""
         self._is_closing = True
-        self.admission.close()
+        self.queue.close()
         for connection in self._open.values():
             connection.transport.abort()
 
-    def _move(self, handler: RequestHandler, crowd: Crowd, seconds: float | None = None) -> None:
-        """Make a client the last of a crowd; with `seconds`, it has so long for what comes now."""
+    def _move(self, handler: RequestHandler, group: Group, seconds: float | None = None) -> None:
+        """Make a connection the last of a group; `seconds` is its time limit there."""
         if (connection := self._open.get(handler)) is None:
-            raise ConnectionResetError("the client has gone")
-        del connection.crowd[handler]
-        connection.crowd = crowd
-        crowd[handler] = connection
+            raise ConnectionResetError("the client has disconnected")
+        del connection.group[handler]
+        connection.group = group
+        group[handler] = connection
         connection.since = self._clock()
         if seconds is not None:
             connection.deadline = connection.since + seconds
 
     def _has_room(self) -> bool:
-        """Whether there is a place for one more, if need be that of another."""
-        if len(self._open) + len(self._adopting) < self._limits.answered:
+        """Return whether one more connection can be active; close another one if necessary."""
+        if len(self._open) + len(self._attaching) < self._limits.active:
             return True
-        victim = self._victim(self._clock())
-        if victim is None or self._evictions.admit("", int(self._clock() * 1000)) is None:
+        candidate = self._candidate(self._clock())
+        if candidate is None or self._evictions.admit("", int(self._clock() * 1000)) is None:
             return False
-        self._evict(victim, Eviction.CONNECTIONS)
+        self._evict(candidate, Eviction.CONNECTIONS)
         return True
 
-    def _victim(self, now: float) -> RequestHandler | None:
-        """Who has no use for its place: who is idle, does not read, or has waited for too long, in this order."""
-        # Readers that hold most of the places are the trouble; a few may just have had no time to read.
-        reading_seconds = CROWDED_SECONDS if len(self._reading) > self._limits.answered / 2 else PATIENCE_SECONDS
-        crowds = (self._idle, 0.0), (self._reading, reading_seconds), (self._waiting, PATIENCE_SECONDS)
-        for crowd, seconds in crowds:
-            first = next(iter(crowd), None)
-            if first is not None and now - crowd[first].since >= seconds:
+    def _candidate(self, now: float) -> RequestHandler | None:
+        """Return a connection to close: one that is idle, does not read, or has waited too long, in this order."""
+        # Slow readers are closed sooner when they hold most of the places; a few may just have had no time to read.
+        reading_seconds = CROWDED_SECONDS if len(self._reading) > self._limits.active / 2 else UNREAD_SECONDS
+        groups = (self._idle, 0.0), (self._reading, reading_seconds), (self._waiting, UNREAD_SECONDS)
+        for group, seconds in groups:
+            first = next(iter(group), None)
+            if first is not None and now - group[first].since >= seconds:
                 return first
         return None
 
     def _make_room(self, handler: RequestHandler, body: tuple[bytes, ...]) -> None:
-        """Close who has read nothing for longest, until the different answers on their way fit into memory."""
-        self._take_body(self._open[handler], body)
+        """Close the connections that have read nothing for longest, until the bodies being sent fit into the limit."""
+        self._hold_body(self._open[handler], body)
         for reader in [each for each, connection in self._reading.items() if connection.body and each is not handler]:
-            if self._bodies.total <= self._limits.bodies_bytes:
+            if self._bodies.total_bytes <= self._limits.bodies_bytes:
                 return
             self._evict(reader, Eviction.MEMORY)
 
-    def _take_body(self, connection: Connection, body: tuple[bytes, ...]) -> None:
+    def _hold_body(self, connection: Connection, body: tuple[bytes, ...]) -> None:
         self._bodies.release(connection.body)
         self._bodies.hold(body)
         connection.body = body
 
     def _forget(self, handler: RequestHandler) -> None:
         if (connection := self._open.pop(handler, None)) is not None:
-            del connection.crowd[handler]
-            self._take_body(connection, ())
-            self._origins.remove(connection.origin)
+            del connection.group[handler]
+            self._hold_body(connection, ())
+            self._networks.remove(connection.network)
 
     def _evict(self, handler: RequestHandler, why: Eviction) -> None:
         transport = self._open[handler].transport
         self._forget(handler)
-        give_up(transport.get_extra_info("socket"))
+        discard_unread(transport.get_extra_info("socket"))
         transport.abort()
         self._on_eviction(why)
 

@@ -1,6 +1,6 @@
-"""What the first bytes of a connection are: a health check, another request, or none that can be answered. Pure.
+"""Classification of the first bytes of a connection: a health check, another request, or a refused one. Pure.
 
-Only limits are judged here. Whether a head is HTTP at all is for the parser that reads it next.
+Only limits are checked here. The parser that reads the head next decides whether it is valid HTTP.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from enum import Enum
 from typing import NamedTuple
 
 HEAD_BYTES_MAX = 16 * 1024
-# What every server should take, RFC 9112 section 3.
+# The length that every server should support, RFC 9112 section 3.
 LINE_BYTES_MAX = 8000
 _END = re.compile(rb"\n\r?\n")
 _HEALTH = re.compile(rb"(GET|HEAD) (/-/[a-z]+) HTTP/1\.[01]\r\n")
 _HOST = re.compile(rb"\nhost:[ \t]*([^\r\n]*)", re.IGNORECASE)
-# With these a request is more than a question.
+# With these headers a request has a body or an upgrade.
 _MORE = re.compile(rb"\n(?:content-length|transfer-encoding|expect|upgrade)[ \t]*:", re.IGNORECASE)
 
 
 class Head(Enum):
-    """A head that is no health check."""
+    """State of a head that is not a health check."""
 
-    INCOMPLETE = "more is to come"
-    COMPLETE = "for the parser"
+    INCOMPLETE = "more bytes are expected"
+    COMPLETE = "to be parsed"
 
 
-class Check(NamedTuple):
-    """A health check, `length` bytes long; `host` is empty when it names none."""
+class HealthCheck(NamedTuple):
+    """A health check, `length` bytes long; `host` is empty without a Host header."""
 
     path: str
     host: str
@@ -37,22 +37,22 @@ class Check(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a connection ends here: the status and text of the answer."""
+    """A refusal of a request: status and text of the response, after which the connection is closed."""
 
     status: int
     text: str
 
 
-TOO_SLOW = Refusal(408, "the request took too long")
-LINE_TOO_LONG = Refusal(414, f"a request line has at most {LINE_BYTES_MAX} bytes")
-HEAD_TOO_LARGE = Refusal(431, f"the head of a request has at most {HEAD_BYTES_MAX} bytes")
-CUT_OFF = Refusal(400, "the request ended too soon")
+TOO_SLOW = Refusal(408, "the request was not received in time")
+LINE_TOO_LONG = Refusal(414, f"the request line is longer than {LINE_BYTES_MAX} bytes")
+HEAD_TOO_LARGE = Refusal(431, f"the request head is longer than {HEAD_BYTES_MAX} bytes")
+CUT_OFF = Refusal(400, "the connection ended before the request was complete")
 
 
-def examined(head: bytes, health_paths: Container[str], *, is_all: bool) -> Head | Check | Refusal:
-    """Return what a head is so far; `is_all`: nothing more will come.
+def classify_head(head: bytes, health_paths: Container[str], *, is_final: bool) -> Head | HealthCheck | Refusal:
+    """Return the class of the bytes received so far; `is_final`: no more will follow.
 
-    What cannot become a request counts as complete, so that the parser refuses it at once.
+    Bytes that cannot become a request count as complete, so that the parser refuses them at once.
     """
     if not b"A" <= head[:1] <= b"Z":
         return Head.COMPLETE
@@ -63,12 +63,12 @@ def examined(head: bytes, health_paths: Container[str], *, is_all: bool) -> Head
         return _check(head[: end.end()], health_paths) or Head.COMPLETE
     if len(head) > HEAD_BYTES_MAX:
         return HEAD_TOO_LARGE
-    return CUT_OFF if is_all else Head.INCOMPLETE
+    return CUT_OFF if is_final else Head.INCOMPLETE
 
 
-def _check(head: bytes, paths: Container[str]) -> Check | None:
+def _check(head: bytes, paths: Container[str]) -> HealthCheck | None:
     found = _HEALTH.match(head)
     if found is None or (path := found[2].decode()) not in paths or _MORE.search(head):
         return None
     host = _HOST.search(head)
-    return Check(path, host[1].strip().decode("latin-1") if host else "", found[1] == b"HEAD", len(head))
+    return HealthCheck(path, host[1].strip().decode("latin-1") if host else "", found[1] == b"HEAD", len(head))

@@ -1,4 +1,4 @@
-"""Who asks: under which names, and from where. Pure."""
+"""Names and addresses of a request: which host names are allowed, and which network a client is in. Pure."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Literal, NamedTuple
 
-# Set by proxies for those that they speak for.
+# Headers that proxies set.
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
 
 
 class Access(NamedTuple):
-    """What the configuration says of it: the keys `web.allowed_hosts` and `web.config_page`.
+    """Access rules: the keys `web.allowed_hosts` and `web.config_page`.
 
-    A web page of another site can only ask under a name of that site, made to lead here (DNS rebinding). So addresses
-    and `localhost` are always allowed, and probes and scrapes by address need no entry.
+    A web page of another site can send requests only under a name of that site that resolves to this server (DNS
+    rebinding). Addresses and `localhost` are therefore always allowed: probes and scrapes by address need no entry.
     """
 
     allowed_hosts: Sequence[str] | None = None
     config_page: Literal["loopback", "everyone", "off"] = "loopback"
 
     def allows_host(self, authority: str) -> bool:
-        """Return whether a request under this Host may be answered; one without comes from no browser."""
+        """Return whether a request with this Host is allowed; one without Host does not come from a browser."""
         if self.allowed_hosts is None:
             return True
         host = host_name(authority)
         return not host or is_own(host) or host in self.allowed_hosts
 
     def shows_config(self, peer: str | None, authority: str, headers: Mapping[str, str]) -> bool:
-        """Return whether a client may see the configuration: by default one on this machine that asks for itself."""
+        """Return whether a client may see the configuration: by default one on this machine that is not a proxy."""
         if self.config_page != "loopback":
             return self.config_page == "everyone"
         is_direct = not any(name in headers for name in FORWARDED)
@@ -37,30 +37,30 @@ class Access(NamedTuple):
 
 
 def host_name(authority: str) -> str:
-    """Return the host of `host`, `host:port` or `[address]:port`, in lower case; a dot at its end does not count."""
+    """Return the host of `host`, `host:port` or `[address]:port`, in lower case and without a final dot."""
     if authority.startswith("["):
         return authority[1:].partition("]")[0]
     return authority.partition(":")[0].lower().removesuffix(".")
 
 
 def is_own(host: str) -> bool:
-    """Return whether a host is an address, or what every machine calls itself."""
+    """Return whether a host is an address or `localhost`."""
     try:
         return bool(ip_address(host))
     except ValueError:
         return host == "localhost"
 
 
-def origin(peer: str) -> str:
-    """Return whose an address is taken to be: one host has all addresses of IPv6 behind the same first half."""
-    if ":" not in peer:
-        return peer
-    address = IPv6Address(peer.partition("%")[0])
-    return peer if address.ipv4_mapped else address.packed[:8].hex()
+def network_of(address: str) -> str:
+    """Return the network of a client: its IPv4 address, or the first half of its IPv6 address (/64)."""
+    if ":" not in address:
+        return address
+    parsed = IPv6Address(address.partition("%")[0])
+    return address if parsed.ipv4_mapped else parsed.packed[:8].hex()
 
 
-class Origins:
-    """How many there are of each origin."""
+class NetworkCounts:
+    """Number of connections of each network."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -68,27 +68,27 @@ class Origins:
     def __iter__(self) -> Iterator[str]:
         return iter(self._numbers)
 
-    def of(self, origin: str) -> int:
-        """Return how many there are of one."""
-        return self._numbers.get(origin, 0)
+    def count(self, network: str) -> int:
+        """Return the number of connections of a network."""
+        return self._numbers.get(network, 0)
 
-    def most(self) -> str:
-        """Return the one of which there are most."""
-        return max(self._numbers, key=self.of)
+    def largest(self) -> str:
+        """Return the network with the most connections."""
+        return max(self._numbers, key=self.count)
 
-    def add(self, origin: str) -> None:
-        """Add one."""
-        self._numbers[origin] = self.of(origin) + 1
+    def add(self, network: str) -> None:
+        """Count a connection."""
+        self._numbers[network] = self.count(network) + 1
 
-    def remove(self, origin: str) -> None:
-        """Take one away."""
-        self._numbers[origin] -= 1
-        if not self._numbers[origin]:
-            del self._numbers[origin]
+    def remove(self, network: str) -> None:
+        """Remove a connection."""
+        self._numbers[network] -= 1
+        if not self._numbers[network]:
+            del self._numbers[network]
 
 
 def is_loopback(peer: str | None) -> bool:
-    """Return whether a connection comes from this machine, by the address of its other end."""
+    """Return whether a client is on this machine, by its address."""
     try:
         address = ip_address((peer or "").partition("%")[0])
     except ValueError:

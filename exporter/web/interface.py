@@ -1,4 +1,4 @@
-"""What the server needs of the one whose state it shows, and what it measures of itself."""
+"""The queries that the server makes, and the metrics of the server itself."""
 
 from __future__ import annotations
 
@@ -16,66 +16,67 @@ STATUSES = (200, 400, 403, 404, 405, 408, 414, 421, 431, 500, 503, 505)
 
 
 class CursorError(Exception):
-    """What a client gave as the end of a page is none; the text says so."""
+    """The `after` of a request is not the `next` of a page; the text explains it to the client."""
 
 
 class SymbolPage(NamedTuple):
-    """Some rows, and where the next begin; `after` is empty at the end."""
+    """Rows of a page, and the `after` of the next page, empty at the end."""
 
     rows: list[Row]
     after: str
 
 
 class Queries(Protocol):
-    """What there is to show. All but `healthy` and `ready`, which must return at once, run in worker threads."""
+    """Queries of the state. `healthy` and `ready` must return at once; all others run in worker threads."""
 
     def collect(self) -> Iterable[AnyFamily]:
-        """The families of a scrape, from memory."""
+        """Return the families of a scrape, from memory."""
 
     def in_turn(self, pieces: Iterable[bytes]) -> Iterable[bytes]:
-        """The pieces of a page of these families, each made when what is shown leaves time for it."""
+        """Yield the pieces of a metrics page, each rendered when the loop leaves time for it."""
 
     def healthy(self) -> Status:
-        """Whether the process works."""
+        """Return whether the process works."""
 
     def ready(self) -> Status:
-        """Whether it does what it is for."""
+        """Return whether the figures are up to date."""
 
     def config(self) -> Mapping[str, object]:
-        """The configuration, without secrets."""
+        """Return the configuration without secrets."""
 
     def feeds(self) -> Collection[Row]:
-        """A row a feed, made when it is asked for. The page shows `region`, `exchange`, `request_type`, `batches`,
-        `messages`, `last_batch_size`, `last_batch_unique_symbols`, `last_batch_cache_efficiency` and
-        `last_received_ms`; what is unknown is absent.
+        """Return a row for each feed, created while it is iterated.
+
+        The page shows `region`, `exchange`, `request_type`, `batches`, `messages`, `last_batch_size`,
+        `last_batch_unique_symbols`, `last_batch_cache_efficiency` and `last_received_ms`; unknown fields are absent.
         """
 
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
-        """At most so many rows, one a symbol, of one feed or of all; `after` is that of the page before, or empty.
+        """Return at most `limit` rows, one for each symbol of one feed or all; `after` is from the previous page.
 
-        May wait for Redis, and raise StoreUnavailable; CursorError when `after` came from no page.
+        May wait for Redis, and raise StoreUnavailable; CursorError when `after` is from no page.
         """
 
     def distinct(self, feed: FeedKey) -> int | None:
-        """About how many symbols a feed had lately over all replicas, if anybody knows; as `symbols`."""
+        """Estimate the recent symbols of a feed over all replicas, None without Redis; raise as `symbols`."""
 
 
 class WebMetrics:
-    """What the server measures of itself.
+    """Metrics of the server.
 
-    Rendering is a summary, sum and count: a mean over time comes out of it, without the series of a histogram.
+    Rendering is a summary (sum and count): enough for a mean over time, without the series of a histogram.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.render_seconds = Summary(
-            "marketdata_exporter_scrape_render_seconds", "Time to make a page of metrics.", registry=registry
+            "marketdata_exporter_scrape_render_seconds", "Duration of rendering a metrics page.", registry=registry
         )
         self.responses = Counter(
-            "marketdata_exporter_http_responses", "Answers to HTTP requests, by status.", ["code"], registry=registry
+            "marketdata_exporter_http_responses", "HTTP responses by status.", ["code"], registry=registry
         )
         self.evictions = Counter(
             "marketdata_exporter_http_evictions",
-            "HTTP connections closed because they were slow, or to make room for new ones.",
+            "HTTP connections closed because they were slow, or to make room for others.",
             ["reason"],
             registry=registry,
         )
@@ -85,9 +86,9 @@ class WebMetrics:
             self.evictions.labels(reason)
 
     def answered(self, status: int) -> None:
-        """Count an answer."""
+        """Count a response."""
         self.responses.labels(status).inc()
 
     def evicted(self, why: Eviction) -> None:
-        """Count a connection that was closed before its time."""
+        """Count a connection that the server closed."""
         self.evictions.labels(why).inc()

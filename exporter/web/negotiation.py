@@ -1,4 +1,4 @@
-"""Content negotiation: which exposition format and which encoding a client accepts. Pure."""
+"""Content negotiation: the exposition format and the encoding that a client accepts. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 from exporter.instrument.exposition import Format
 
-# Of a header that is negotiated by; browsers send some ten elements, Prometheus six, with three parameters at most.
+# Limits of a header; browsers send some ten elements, Prometheus six, with three parameters at most.
 ELEMENTS_MAX = 32
-
-
 PARAMETERS_MAX = 8
 
 
@@ -23,7 +21,7 @@ class _Offer(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """How an element of an Accept header fits an offer; of two, the higher closeness and then order counts."""
+    """How an element of an Accept header matches an offer; the closest match counts, then the first in order."""
 
     closeness: int
     order: int
@@ -31,22 +29,21 @@ class _Match(NamedTuple):
     escaping: str | None
 
 
-# The first is what who asks for nothing in particular gets. OpenMetrics 0.0.1 was the name of the draft of 1.0.0.
+# The first is the default. OpenMetrics 0.0.1 was the name of the draft of 1.0.0.
 _OFFERS = (
     _Offer("text", "plain", "0.0.4"),
     _Offer("text", "plain", "1.0.0"),
     _Offer("application", "openmetrics-text", "1.0.0", former_version="0.0.1"),
 )
 
-
-# The schemes that leave names of the classic alphabet alone; "dots" would double their underscores.
+# The schemes that do not change names of the classic alphabet; "dots" would double their underscores.
 _ESCAPINGS = ("allow-utf-8", "underscores", "values")
 
 
 def negotiate(accept: str | None) -> Format:
-    """The format that suits an Accept header best; text 0.0.4 when none does.
+    """Return the format that matches an Accept header best; text 0.0.4 when none does.
 
-    Malformed elements count for nothing, nor do those after the first `ELEMENTS_MAX`.
+    Malformed elements are ignored, and so are those after the first `ELEMENTS_MAX`.
     """
     elements = list(_weighted(accept or ""))
     nearest = [(offer, match) for offer in _OFFERS if (match := _nearest(elements, offer)) and match.quality]
@@ -57,15 +54,15 @@ def negotiate(accept: str | None) -> Format:
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether an Accept-Encoding header allows gzip."""
+    """Return whether an Accept-Encoding header allows gzip."""
     qualities = {coding: quality for coding, _, quality in _weighted(accept_encoding or "")}
     return qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0))) > 0
 
 
 def _weighted(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """The elements of a header, in lower case, with parameters and quality, but for those with a malformed quality.
+    """Yield the elements of a header in lower case, with parameters and quality; skip malformed qualities.
 
-    The cost is linear in the header, and small: what lies beyond the limits is only passed over.
+    The cost is linear in the header, and small: elements and parameters beyond the limits are not parsed.
     """
     for element in islice(header.lower().split(",", ELEMENTS_MAX), ELEMENTS_MAX):
         value, *rest = (part.strip() for part in islice(element.split(";", PARAMETERS_MAX + 1), PARAMETERS_MAX + 1))
@@ -80,7 +77,7 @@ def _weighted(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
 
 
 def _nearest(elements: Iterable[tuple[str, dict[str, str], float]], offer: _Offer) -> _Match | None:
-    """The element that describes the offer most closely: its quality is the offer's."""
+    """Return the element that describes the offer most closely, whose quality is that of the offer."""
     matches = (
         _Match(closeness, -position, quality, parameters.get("escaping"))
         for position, (media_type, parameters, quality) in enumerate(elements)
@@ -90,7 +87,7 @@ def _nearest(elements: Iterable[tuple[str, dict[str, str], float]], offer: _Offe
 
 
 def _closeness(media_type: str, version: str | None, offer: _Offer) -> int:
-    """How closely an element describes the offer; 0 when it does not."""
+    """Return how closely an element describes the offer; 0 when it does not."""
     if media_type == "*/*":
         return 1
     if media_type == f"{offer.kind}/*":

@@ -1,4 +1,4 @@
-"""The page at `/`: text from values, with everything in them escaped."""
+"""The page at `/`, with all values escaped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = 8
 
 
 def static(name: str) -> str:
-    """The text of a file in `static/`."""
+    """Return the text of a file in `static/`."""
     return files("exporter.web").joinpath("static", name).read_text("utf-8")
 
 
@@ -28,7 +28,7 @@ def page(
     states: Mapping[str, Status],
     feeds: Collection[Mapping[str, object]],
 ) -> str:
-    """The page, with the first feeds of a long list; `states` has one for each word such as `ready`."""
+    """Return the page, with the first feeds of a long list; `states` maps words such as `ready` to a status."""
     return Template(template).substitute(
         version=escape(version),
         links="\n".join(f'<a href="{escape(link)}">{escape(link)}</a>' for link in links),
@@ -41,8 +41,8 @@ def page(
 def _state(word: str, status: Status) -> str:
     reasons = "".join(f"<li>{escape(reason)}" for reason in status.reasons)
     reasons += "".join(f'<li class="warning">{escape(warning)}' for warning in status.warnings)
-    said = f"<b>{escape(word)}</b>" if status.ok else f"<b>not {escape(word)}</b>"
-    return f'<div class="state{" ok" if status.ok else ""}">{said}{f"<ul>{reasons}</ul>" if reasons else ""}</div>'
+    label = f"<b>{escape(word)}</b>" if status.ok else f"<b>not {escape(word)}</b>"
+    return f'<div class="state{" ok" if status.ok else ""}">{label}{f"<ul>{reasons}</ul>" if reasons else ""}</div>'
 
 
 def _row(feed: Mapping[str, object]) -> str:
@@ -53,19 +53,19 @@ def _row(feed: Mapping[str, object]) -> str:
         _number(feed.get("last_batch_size")),
         _number(feed.get("last_batch_unique_symbols")),
         _number(feed.get("last_batch_cache_efficiency")),
-        _moment(feed.get("last_received_ms")),
+        _time_text(feed.get("last_received_ms")),
     )
     return f"<tr><td>{escape(name)}{_feed_state(feed)}{''.join(f'<td>{escape(cell)}' for cell in cells)}</tr>"
 
 
 def _feed_state(feed: Mapping[str, object]) -> str:
-    """The cell of a feed's state, with the reasons under it; a long one is whole in the tooltip."""
+    """Return the cell of a feed's state with its reasons; the tooltip has the full text."""
     state, reasons = feed.get("state"), feed.get("reasons")
     if state is None:
         return f"<td>{ABSENT}"
-    said = escape("; ".join(map(str, reasons))) if isinstance(reasons, list | tuple) else ""
+    text = escape("; ".join(map(str, reasons))) if isinstance(reasons, list | tuple) else ""
     word = escape(str(state))
-    return f'<td class="feed {word}" title="{said}"><b>{word}</b>' + (f"<small>{said}</small>" if said else "")
+    return f'<td class="feed {word}" title="{text}"><b>{word}</b>' + (f"<small>{text}</small>" if text else "")
 
 
 def _number(value: object) -> str:
@@ -74,8 +74,8 @@ def _number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else ABSENT
 
 
-def _moment(milliseconds: object) -> str:
-    """A time as people read it; that of a stamp beyond the calendar is unknown."""
+def _time_text(milliseconds: object) -> str:
+    """Return a time as text; a stamp beyond the calendar counts as unknown."""
     if not isinstance(milliseconds, int | float):
         return ABSENT
     try:

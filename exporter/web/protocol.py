@@ -1,4 +1,4 @@
-"""aiohttp's side of a connection: what it may read, and answers of our own to what is no request."""
+"""aiohttp's part of a connection: limits of what it reads, and responses to invalid requests."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from exporter.web.heads import LINE_BYTES_MAX
-from exporter.web.responses import Settled, short
+from exporter.web.heads import LINE_BYTES_MAX, LINE_TOO_LONG
+from exporter.web.responses import CompleteResponse, text_response
 
 HEADERS_MAX = 64
 FIELD_BYTES_MAX = 8190
-# Says nothing: what aiohttp would log is garbage that clients sent.
+# Drops everything: aiohttp would log invalid bytes that clients sent.
 _SILENT = logging.Logger("aiohttp", logging.CRITICAL + 1)
 
 
 class Protocol(RequestHandler):
     """One connection.
 
-    `is_asking` tells whether a request has come or is on its way; `on_answer` is called with the status of each answer
-    that is given here.
+    `has_request` returns whether a request was received or is being received; `on_response` is called with the status
+    of each response that is created here.
     """
 
-    __slots__ = ("_is_asking", "_on_answer")
+    __slots__ = ("_has_request", "_on_response")
 
     def __init__(
         self,
         manager: web.Server,
         loop: asyncio.AbstractEventLoop,
         idle_seconds: float,
-        is_asking: Callable[[RequestHandler], bool],
-        on_answer: Callable[[int], None],
+        has_request: Callable[[RequestHandler], bool],
+        on_response: Callable[[int], None],
     ) -> None:
-        self._is_asking = is_asking
-        self._on_answer = on_answer
+        self._has_request = has_request
+        self._on_response = on_response
         super().__init__(
             manager,
             loop=loop,
             keepalive_timeout=idle_seconds,
-            # A body that nobody asked for is not waited for.
+            # Unwanted bodies are not waited for.
             lingering_time=0,
-            access_log=None,  # type: ignore[arg-type]  # its documents say that this switches it off
+            access_log=None,  # type: ignore[arg-type]  # documented to switch it off
             logger=_SILENT,
             max_line_size=LINE_BYTES_MAX,
             max_field_size=FIELD_BYTES_MAX,
@@ -52,8 +52,8 @@ class Protocol(RequestHandler):
         )
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it: True keeps the connection open
-        """See asyncio.Protocol: who has asked and will say no more gets its answer."""
-        return self._is_asking(self)
+        """See asyncio.Protocol; a client that closes its side after a request still gets the response."""
+        return self._has_request(self)
 
     def handle_error(
         self,
@@ -62,22 +62,23 @@ class Protocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """See RequestHandler: nothing of what was sent comes back, and nothing about what reads it."""
+        """See RequestHandler; the response repeats nothing of the request and does not name the library."""
         if request.writer.output_size > 0 or self.transport is None or self.transport.is_closing():
-            raise ConnectionError("it is too late for another answer")
-        answer = _refusal(status, exc)
-        self._on_answer(answer.status)
-        response = web.Response(status=answer.status, body=b"".join(answer.body), headers=answer.headers)
+            raise ConnectionError("the connection is closing or a response has begun")
+        refusal = _refusal(status, exc)
+        self._on_response(refusal.status)
+        response = web.Response(status=refusal.status, body=b"".join(refusal.body), headers=refusal.headers)
         response.force_close()
         return response
 
 
-def _refusal(status: int, error: BaseException | None) -> Settled:
+def _refusal(status: int, error: BaseException | None) -> CompleteResponse:
     if status != 400:
-        return short("internal error", status)
+        return text_response("internal error", status)
     if isinstance(error, LineTooLong):
-        is_request_line = error.args[1] == LINE_BYTES_MAX
-        return short("the request line is too long", 414) if is_request_line else short("a header is too long", 431)
+        if error.args[1] == LINE_BYTES_MAX:
+            return text_response(LINE_TOO_LONG.text, LINE_TOO_LONG.status)
+        return text_response(f"a header is longer than {FIELD_BYTES_MAX} bytes", 431)
     if error is not None and error.args == ("Too many headers received",):
-        return short(f"a request has at most {HEADERS_MAX} headers", 431)
-    return short("not a valid HTTP request", 400)
+        return text_response(f"the request has more than {HEADERS_MAX} headers", 431)
+    return text_response("not a valid HTTP request", 400)

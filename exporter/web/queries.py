@@ -1,4 +1,4 @@
-"""What the web shows of a sidecar: families, states and rows, read while the loop rests or from Redis."""
+"""Queries of the web server: families, states and rows, from the state of the loop or from Redis."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from exporter.store.store import Store
 from exporter.web.interface import Row, SymbolPage
 from exporter.web.symbol_pages import SymbolPages
 
-# A broker's words, and what to do about it.
+# Length of a broker's error text and the advice about it.
 REASON_MAX = 600
 
 
 class SidecarQueries:
-    """The views of one sidecar; see `exporter.web.interface.Queries`."""
+    """Queries of one sidecar; see `exporter.web.interface.Queries`."""
 
     def __init__(
         self, config: Config, status: SidecarStatus, store: Store, metrics: SidecarMetrics, registry: CollectorRegistry
@@ -45,20 +45,20 @@ class SidecarQueries:
         return [*found, GaugeMetricFamily("marketdata_exporter_series", "Series on this page.", series)]
 
     def in_turn(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the pieces of a page, made in visits, though they need nothing of the loop but its processor time.
+        """Yield the pieces of a page, rendered in visits, although they need only processor time of the loop.
 
-        Beside a loop that computes, the interpreter is lost every half millisecond, and on a busy machine it takes
-        several to come back; in a visit it is lost once in four.
+        Beside a computing loop a thread loses the interpreter every half millisecond, and on a busy machine regains it
+        after several; in a visit it loses it once in four milliseconds.
         """
         return self._status.each(pieces, lambda piece: piece)
 
     def healthy(self) -> Status:
-        """Tell whether the loop turns."""
-        return _told(self._status.healthy())
+        """Return whether the loop turns."""
+        return _printable_status(self._status.healthy())
 
     def ready(self) -> Status:
-        """Tell whether what is served is up to date."""
-        return _told(self._status.ready())
+        """Return whether the figures are up to date."""
+        return _printable_status(self._status.ready())
 
     def config(self) -> Mapping[str, object]:
         """Return the configuration without its secrets."""
@@ -66,7 +66,7 @@ class SidecarQueries:
         return dict(shown)
 
     def feeds(self) -> FeedRows:
-        """Return a row for each feed, in order, made while it is read."""
+        """Return a row for each feed, in order, created while it is iterated."""
         return FeedRows(self._status)
 
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
@@ -74,12 +74,12 @@ class SidecarQueries:
         return self._symbols.page(feed, after, limit)
 
     def distinct(self, feed: FeedKey) -> int | None:
-        """Return about how many symbols the feed had lately over all replicas; None without Redis."""
+        """Estimate the recent symbols of the feed over all replicas; None without Redis."""
         return self._store.distinct(feed)
 
 
 class FeedRows(Collection[Row]):
-    """The rows of the present feeds, created while they are read; the loop rests for a moment at a time."""
+    """Rows of the current feeds; iteration reads the state of the loop in short visits."""
 
     def __init__(self, status: SidecarStatus) -> None:
         self._feeds = sorted(status.feeds(), key=lambda feed: feed.key)
@@ -95,8 +95,8 @@ class FeedRows(Collection[Row]):
         return any(row == each for each in self)
 
 
-def _told(status: Status) -> Status:
-    """Return the status with what brokers and servers say in it made fit for pages."""
+def _printable_status(status: Status) -> Status:
+    """Return the status with the texts of brokers and servers in it made printable."""
     reasons, warnings = (tuple(printable(text, REASON_MAX) for text in texts) for texts in status[1:])
     return Status(status.ok, reasons, warnings)
 

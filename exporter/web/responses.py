@@ -1,4 +1,4 @@
-"""Answers to requests: their bodies in chunks, and their bytes where no HTTP library writes them."""
+"""Responses: their bodies in chunks, and their bytes where no HTTP library writes them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-network",
     "Referrer-Policy": "no-referrer",
     "Server": "marketdata-exporter",
     "Vary": "Accept, Accept-Encoding",
     "X-Content-Type-Options": "nosniff",
 }
 
-# All of this is part of the server, and users look for its log under that name.
+# The logger of the whole server, under its documented name.
 log = logs.logger("web")
 
 
-class Answer(NamedTuple):
-    """What goes back for a request. The chunks of the body may still have to be made; see `settled`."""
+class Response(NamedTuple):
+    """A response whose body is an iterable that may still be computed; see `complete`."""
 
     body: Iterable[bytes]
     content_type: str = TEXT
@@ -40,8 +40,8 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-class Settled(NamedTuple):
-    """An answer whose body is there, in chunks of about `CHUNK_BYTES`."""
+class CompleteResponse(NamedTuple):
+    """A response whose body is in memory, in chunks of about `CHUNK_BYTES`."""
 
     body: tuple[bytes, ...]
     status: int
@@ -49,45 +49,45 @@ class Settled(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Bytes of the body."""
+        """The length of the body in bytes."""
         return sum(map(len, self.body))
 
 
-def short(text: str, status: int, **headers: str) -> Settled:
-    """Return an answer of one line."""
-    return settled(Answer([f"{text}\n".encode()], status=status, headers=headers))
+def text_response(text: str, status: int, **headers: str) -> CompleteResponse:
+    """Return a response of one line of text."""
+    return complete(Response([f"{text}\n".encode()], status=status, headers=headers))
 
 
-def settled(answer: Answer, is_gzipped: bool = False) -> Settled:
-    """Make the body, one chunk after the other, and compress it if it is worth that."""
-    chunks = grouped(answer.body)
+def complete(response: Response, is_gzipped: bool = False) -> CompleteResponse:
+    """Compute the body chunk by chunk, and compress it unless it is small."""
+    chunks = grouped(response.body)
     first = next(chunks, b"")
-    headers = {**HEADERS, **answer.headers, "Content-Type": answer.content_type}
+    headers = {**HEADERS, **response.headers, "Content-Type": response.content_type}
     if is_gzipped and len(first) >= GZIP_BYTES_MIN:
         chunks = grouped(_gzipped(first, chunks))
         first = next(chunks, b"")
         headers["Content-Encoding"] = "gzip"
-    return Settled((first, *chunks), answer.status, headers)
+    return CompleteResponse((first, *chunks), response.status, headers)
 
 
-def answered(path: str, make: Callable[[], Answer], is_gzipped: bool = False) -> Settled:
-    """Return the answer that `make` makes, or, when it fails, the one of `failed`."""
+def response_or_error(path: str, make: Callable[[], Response], is_gzipped: bool = False) -> CompleteResponse:
+    """Return the response of `make`, or `error_response` when it raises."""
     try:
-        return settled(make(), is_gzipped)
+        return complete(make(), is_gzipped)
     except Exception as error:
-        return failed(path, error)
+        return error_response(path, error)
 
 
-def failed(path: str, error: Exception) -> Settled:
-    """Return an answer that says no more than that it failed; the log says what and where."""
-    # The message is left out: it may quote what must not be in a log.
+def error_response(path: str, error: Exception) -> CompleteResponse:
+    """Return a response without details of the error; log its type and place."""
+    # Without the message, which may quote secrets.
     place = extract_tb(error.__traceback__)[-1]
-    log.error("%s failed: %s in %s, line %s", path, type(error).__name__, place.filename, place.lineno)
-    return short("internal error, see the log", 500)
+    log.error("request for %s failed: %s in %s, line %s", path, type(error).__name__, place.filename, place.lineno)
+    return text_response("internal error, see the log", 500)
 
 
 def grouped(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the parts joined, so that all but the last have at least `CHUNK_BYTES`."""
+    """Yield the parts joined into chunks, of which all but the last have at least `CHUNK_BYTES`."""
     some: list[bytes] = []
     length = 0
     for part in parts:
@@ -107,9 +107,9 @@ def _gzipped(first: bytes, more: Iterable[bytes]) -> Iterator[bytes]:
     yield packer.flush()
 
 
-def wire(answer: Settled, with_body: bool = True) -> bytes:
-    """Return an answer as it goes over a connection that ends with it."""
-    lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in answer.headers.items()]
-    lines += [f"Content-Length: {answer.length}", f"Date: {formatdate(usegmt=True)}", "Connection: close", "", ""]
-    return b"".join(["\r\n".join(lines).encode("latin-1"), *(answer.body if with_body else ())])
+def to_bytes(response: CompleteResponse, with_body: bool = True) -> bytes:
+    """Return the bytes of a response after which the connection is closed."""
+    lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in response.headers.items()]
+    lines += [f"Content-Length: {response.length}", f"Date: {formatdate(usegmt=True)}", "Connection: close", "", ""]
+    return b"".join(["\r\n".join(lines).encode("latin-1"), *(response.body if with_body else ())])

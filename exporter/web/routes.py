@@ -1,4 +1,4 @@
-"""Which answer belongs to which request: paths, methods, headers and parameters."""
+"""The response to each request: paths, methods, headers and parameters."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ from exporter.web.hosts import Access
 from exporter.web.interface import CursorError, Queries, Row, WebMetrics
 from exporter.web.negotiation import accepts_gzip, negotiate
 from exporter.web.page import page, static
-from exporter.web.responses import Answer, Settled, answered, failed, settled, short
-from exporter.web.scrapes import Reuse, SharedAnswers
+from exporter.web.responses import (
+    CompleteResponse,
+    Response,
+    complete,
+    error_response,
+    response_or_error,
+    text_response,
+)
+from exporter.web.scrapes import Reuse, SharedResponses
 
 NAMES_MAX = 100
 PARAMETERS_MAX = 200
@@ -32,16 +39,16 @@ VERSIONS = ((1, 0), (1, 1))
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"
 JSON = "application/json"
-HOST_REFUSED = "this host is not in web.allowed_hosts"
-# Whoever asks for metrics without a pause has half of a thread, for anything else a fifth.
+HOST_REFUSED = "the host of the request is not in web.allowed_hosts"
+# Requests for metrics without a pause take half of a thread, other requests a fifth.
 SCRAPES = Reuse(ratio=1, seconds_min=0.1)
 OTHERS = Reuse(ratio=4)
 
-Route = Callable[[web.BaseRequest], Awaitable[Settled]]
+Route = Callable[[web.BaseRequest], Awaitable[CompleteResponse]]
 
 
 class Routes:
-    """Answers requests, in the thread of the event loop, and health checks, in any."""
+    """Table of paths; responds to requests in the thread of the event loop, and to health checks in any."""
 
     def __init__(
         self, queries: Queries, telemetry_path: str, *, version: str, metrics: WebMetrics, access: Access
@@ -52,11 +59,11 @@ class Routes:
         self._metrics = metrics
         self._access = access
         self._template = static("page.html")
-        self._style = Answer([static("style.css").encode()], CSS)
-        self._scrapes = SharedAnswers("web-scrape", SCRAPES)
-        self._reads = SharedAnswers("web-read", OTHERS)
-        # May wait for Redis.
-        self._lists = SharedAnswers("web-list", OTHERS)
+        self._style = Response([static("style.css").encode()], CSS)
+        self._scrapes = SharedResponses("web-scrape", SCRAPES)
+        self._reads = SharedResponses("web-read", OTHERS)
+        # These may wait for Redis.
+        self._lists = SharedResponses("web-list", OTHERS)
         self._health: dict[str, Callable[[], Status]] = {"/-/healthy": queries.healthy, "/-/ready": queries.ready}
         self._routes: dict[str, Route] = {
             "/": self._get_page,
@@ -72,72 +79,74 @@ class Routes:
         """The paths of health checks."""
         return tuple(self._health)
 
-    def check(self, path: str, host: str) -> Settled:
-        """Return the answer to a health check, at once."""
+    def check(self, path: str, host: str) -> CompleteResponse:
+        """Return the response to a health check, at once."""
         if not self._access.allows_host(host):
-            return short(HOST_REFUSED, 421)
-        return answered(path, lambda: _status_answer(self._health[path]()))
+            return text_response(HOST_REFUSED, 421)
+        return response_or_error(path, lambda: _status_answer(self._health[path]()))
 
-    async def answer(self, request: web.BaseRequest) -> Settled:
-        """Return the answer to a request."""
+    async def respond(self, request: web.BaseRequest) -> CompleteResponse:
+        """Return the response to a request."""
         if (refusal := self._refusal(request)) is not None:
             return refusal
         if request.path in self._health:
             return self.check(request.path, request.host)
         if (route := self._routes.get(request.path)) is None:
-            return short("not found", 404)
+            return text_response("not found", 404)
         try:
             return await route(request)
         except Exception as error:
-            return failed(request.path, error)
+            return error_response(request.path, error)
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start no further computation."""
         for shared in (self._scrapes, self._reads, self._lists):
             shared.close()
 
-    def _refusal(self, request: web.BaseRequest) -> Settled | None:
-        """Return why a request is not looked at any further."""
+    def _refusal(self, request: web.BaseRequest) -> CompleteResponse | None:
+        """Return the response that refuses a request, None for an acceptable one."""
         if request.version not in VERSIONS:
-            return short("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
+            return text_response("only HTTP/1.0 and HTTP/1.1 are supported", 505)
         if request.method not in METHODS:
-            return short("method not allowed", 405, Allow=", ".join(METHODS))
+            return text_response("only GET and HEAD are allowed", 405, Allow=", ".join(METHODS))
         if sum(len(name) + len(value) for name, value in request.raw_headers) > HEAD_BYTES_MAX:
-            return short(HEAD_TOO_LARGE.text, HEAD_TOO_LARGE.status)
-        # Of an absolute target, which counts, and of the header, which some look at all the same.
+            return text_response(HEAD_TOO_LARGE.text, HEAD_TOO_LARGE.status)
+        # Both the host of an absolute target, which is decisive, and the header, which proxies may use instead.
         if not all(map(self._access.allows_host, (request.host, _header(request, "Host")))):
-            return short(HOST_REFUSED, 421)
+            return text_response(HOST_REFUSED, 421)
         if request.rel_url.raw_query_string.count("&") > PARAMETERS_MAX:
-            return short(f"at most {PARAMETERS_MAX} parameters can be given", 400)
+            return text_response(f"the query has more than {PARAMETERS_MAX} parameters", 400)
         return None
 
-    async def _read(self, request: web.BaseRequest, make: Callable[[], Answer], key: object = None) -> Settled:
+    async def _read(
+        self, request: web.BaseRequest, make: Callable[[], Response], key: object = None
+    ) -> CompleteResponse:
         return await self._reads.get(request.path, (request.path, key), make, _wants_gzip(request))
 
-    async def _get_metrics(self, request: web.BaseRequest) -> Settled:
+    async def _get_metrics(self, request: web.BaseRequest) -> CompleteResponse:
         names = request.query.getall("name[]", [])
         if len(names) > NAMES_MAX:
-            return short(f"at most {NAMES_MAX} names can be chosen", 400)
+            return text_response(f"more than {NAMES_MAX} families are selected by name[]", 400)
         format = negotiate(_header(request, "Accept"))
-        # Versions of text and escapings differ in their label only.
-        made = OPENMETRICS if format.is_openmetrics else TEXT
-        chosen = tuple(sorted(set(names)))
-        make = partial(self._metrics_page, made, chosen)
-        gzip = _wants_gzip(request)
-        answer = await self._scrapes.get(request.path, (made, chosen), make, gzip, is_one_of_many=bool(chosen))
-        if answer.status != 200:
-            return answer
-        return answer._replace(headers={**answer.headers, "Content-Type": format.content_type})
+        # Versions of the text format and escapings differ in the content type only.
+        rendered = OPENMETRICS if format.is_openmetrics else TEXT
+        selected = tuple(sorted(set(names)))
+        make = partial(self._metrics_page, rendered, selected)
+        key, gzip = (rendered, selected), _wants_gzip(request)
+        response = await self._scrapes.get(request.path, key, make, gzip, is_one_of_many=bool(selected))
+        if response.status != 200:
+            return response
+        return response._replace(headers={**response.headers, "Content-Type": format.content_type})
 
-    def _metrics_page(self, format: Format, names: tuple[str, ...]) -> Answer:
-        return Answer(self._timed(self._metrics_pieces(format, names)))
+    def _metrics_page(self, format: Format, names: tuple[str, ...]) -> Response:
+        return Response(self._timed(self._metrics_pieces(format, names)))
 
     def _metrics_pieces(self, format: Format, names: tuple[str, ...]) -> Iterator[bytes]:
         families = list(self._queries.collect())
         yield from self._queries.in_turn(pieces(select(families, names) if names else families, format))
 
     def _timed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the chunks of a page; their making is measured, what is done with them is not."""
+        """Yield the chunks of a page, and measure the time of rendering them, but not of sending them."""
         seconds = 0.0
         while True:
             begin = perf_counter()
@@ -148,56 +157,56 @@ class Routes:
             yield chunk
         self._metrics.render_seconds.observe(seconds)
 
-    async def _get_page(self, request: web.BaseRequest) -> Settled:
+    async def _get_page(self, request: web.BaseRequest) -> CompleteResponse:
         shows_config = self._shows_config(request)
         return await self._read(request, partial(self._page, shows_config), shows_config)
 
-    def _page(self, shows_config: bool) -> Answer:
+    def _page(self, shows_config: bool) -> Response:
         hidden = {"/", "/static/style.css", *(() if shows_config else ("/config",))}
         links = [path for path in sorted({*self._routes, *self._health}) if path not in hidden]
         states = {"ready": self._queries.ready(), "healthy": self._queries.healthy()}
         text = page(self._template, self._version, links, states, self._queries.feeds())
-        return Answer([text.encode("utf-8", "replace")], HTML)
+        return Response([text.encode("utf-8", "replace")], HTML)
 
-    async def _get_config(self, request: web.BaseRequest) -> Settled:
+    async def _get_config(self, request: web.BaseRequest) -> CompleteResponse:
         if not self._shows_config(request):
-            return short("the configuration is not shown to this client, see web.config_page", 403)
+            return text_response("the configuration is not shown to this client, see web.config_page", 403)
         return await self._read(request, self._config)
 
-    def _config(self) -> Answer:
+    def _config(self) -> Response:
         text: str = yaml.safe_dump(dict(self._queries.config()), allow_unicode=True, sort_keys=False)
-        return Answer([text.encode()])
+        return Response([text.encode()])
 
     def _shows_config(self, request: web.BaseRequest) -> bool:
         return self._access.shows_config(request.remote, request.host, request.headers)
 
-    async def _get_feeds(self, request: web.BaseRequest) -> Settled:
-        return await self._read(request, lambda: Answer(_json(self._queries.feeds()), JSON))
+    async def _get_feeds(self, request: web.BaseRequest) -> CompleteResponse:
+        return await self._read(request, lambda: Response(_json(self._queries.feeds()), JSON))
 
-    async def _get_symbols(self, request: web.BaseRequest) -> Settled:
+    async def _get_symbols(self, request: web.BaseRequest) -> CompleteResponse:
         try:
             query = _symbol_query(request.query)
         except ValueError as error:
-            return settled(_problem(str(error), 400))
+            return complete(_error(str(error), 400))
         make = partial(self._symbols, query)
         return await self._lists.get(request.path, query, make, _wants_gzip(request), is_one_of_many=True)
 
-    def _symbols(self, query: SymbolQuery) -> Answer:
+    def _symbols(self, query: SymbolQuery) -> Response:
         try:
             rows, after = self._queries.symbols(*query)
             more: Row = {} if query.feed is None else {"distinct": self._queries.distinct(query.feed)}
         except StoreUnavailable as error:
-            return _problem(printable(f"Redis: {error}"), 503)
+            return _error(printable(f"Redis: {error}"), 503)
         except CursorError as error:
-            return _problem(str(error), 400)
-        return Answer(_json(rows, **more, **({"next": after} if after else {})), JSON)
+            return _error(str(error), 400)
+        return Response(_json(rows, **more, **({"next": after} if after else {})), JSON)
 
-    async def _get_style(self, request: web.BaseRequest) -> Settled:
-        return settled(self._style, _wants_gzip(request))
+    async def _get_style(self, request: web.BaseRequest) -> CompleteResponse:
+        return complete(self._style, _wants_gzip(request))
 
 
 class SymbolQuery(NamedTuple):
-    """Which symbols a client asks for."""
+    """The parameters of `/api/v1/symbols`."""
 
     feed: FeedKey | None
     after: str
@@ -205,7 +214,7 @@ class SymbolQuery(NamedTuple):
 
 
 def _symbol_query(query: Mapping[str, str]) -> SymbolQuery:
-    """Return what the parameters of `/api/v1/symbols` ask for; ValueError says what is wrong with them."""
+    """Return the parameters of `/api/v1/symbols`; raise ValueError with a text for the client."""
     parts = query["feed"].split(":") if "feed" in query else []
     if "feed" in query and (len(parts) != len(FeedKey._fields) or not all(parts)):
         raise ValueError("feed must be region:exchange:request_type")
@@ -216,7 +225,7 @@ def _symbol_query(query: Mapping[str, str]) -> SymbolQuery:
 
 
 def _json(rows: Iterable[Row], **more: object) -> Iterator[bytes]:
-    """Yield the rows as JSON, one after the other."""
+    """Yield the rows as JSON, one at a time."""
     separator = b'{"status":"success","data":['
     for row in rows:
         yield separator + orjson.dumps(row)
@@ -225,16 +234,16 @@ def _json(rows: Iterable[Row], **more: object) -> Iterator[bytes]:
     yield end + (b"," + orjson.dumps(more)[1:] if more else b"}")
 
 
-def _problem(error: str, status: int) -> Answer:
-    return Answer([orjson.dumps({"status": "error", "error": error})], JSON, status)
+def _error(text: str, status: int) -> Response:
+    return Response([orjson.dumps({"status": "error", "error": text})], JSON, status)
 
 
-def _status_answer(status: Status) -> Answer:
-    said = "ready; warning" if status.ok else "warning"
+def _status_answer(status: Status) -> Response:
+    label = "ready; warning" if status.ok else "warning"
     reasons = status.reasons or (() if status.warnings else ("ok",) if status.ok else ("failing",))
-    lines = (*reasons, *(f"{said}: {warning}" for warning in status.warnings))
+    lines = (*reasons, *(f"{label}: {warning}" for warning in status.warnings))
     text = "".join(f"{line}\n" for line in lines)
-    return Answer([text.encode("utf-8", "replace")], status=200 if status.ok else 503)
+    return Response([text.encode("utf-8", "replace")], status=200 if status.ok else 503)
 
 
 def _header(request: web.BaseRequest, name: str) -> str:

@@ -1,8 +1,8 @@
-"""The HTTP side of the sidecar: its listener, its threads, their start and end.
+"""The HTTP server of the sidecar: its listener and its threads.
 
-Two threads own the sockets, and neither waits for a view. One accepts connections and answers health checks, see
-`acceptor`; the other has an event loop for everything else, see `connections` and `routes`. What takes time is made in
-worker threads: one for scrapes, one for lists that may have to wait for Redis, and one for the rest.
+Two threads own the sockets, and neither waits for a query. One accepts connections and answers health checks, see
+`acceptor`; the other has an event loop for all other requests, see `connections` and `routes`. What takes time runs in
+worker threads: one for scrapes, one for lists that may wait for Redis, and one for the rest.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from aiohttp import web
 from exporter.runtime.threads import Start, start
 from exporter.web.acceptor import Acceptor
 from exporter.web.connections import Connections
-from exporter.web.heads import Check
+from exporter.web.heads import HealthCheck
 from exporter.web.hosts import Access
 from exporter.web.interface import Queries, WebMetrics
 from exporter.web.limits import ClientLimits
-from exporter.web.pacing import PacedSelector
-from exporter.web.responses import Settled, short
+from exporter.web.responses import CompleteResponse, text_response
 from exporter.web.routes import Routes
 from exporter.web.sockets import listen
+from exporter.web.throttle import ThrottledSelector
 
 STOP_SECONDS = 2.0
 STALLED_SECONDS = 30.0
-# Whoever sends such requests may have sent a body as well, or more of them; none of it is read.
+# After these statuses a body or further requests may follow; none of it is read.
 CLOSING = {400, 403, 405, 421, 431, 505}
 
 
 class WebServer:
-    """Serves `queries`. `host` "" means all interfaces, `port` 0 any port."""
+    """HTTP server of `queries`. `host` "" means all interfaces, `port` 0 any free port."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class WebServer:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> int:
-        """Listen and serve, in threads of its own; returns the port. ListenError when that cannot be."""
+        """Listen and serve in threads of the server; return the port, raise ListenError."""
         listener = listen(*self._address)
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = self._limits if descriptors == resource.RLIM_INFINITY else self._limits.within(descriptors)
         port: int = listener.getsockname()[1]
-        self._loop = asyncio.SelectorEventLoop(PacedSelector())
+        self._loop = asyncio.SelectorEventLoop(ThrottledSelector())
         self._stopping = asyncio.Event()
         self._connections = Connections(self._loop, self._handle, limits, self._metrics.evicted, self._metrics.answered)
         self._acceptor = Acceptor(
@@ -70,9 +70,9 @@ class WebServer:
             limits,
             self._routes.health_paths,
             check=self._check,
-            hand_over=self._connections.admission.hand_over,
-            relieve=self._connections.relieve,
-            on_answer=self._metrics.answered,
+            hand_over=self._connections.queue.hand_over,
+            on_exhausted=self._connections.close_some,
+            on_response=self._metrics.answered,
             on_eviction=self._metrics.evicted,
         )
         for name, run in (("web", self._run), ("web-accept", self._acceptor.run)):
@@ -80,7 +80,7 @@ class WebServer:
         return port
 
     def stop(self, deadline_seconds: float = STOP_SECONDS) -> None:
-        """Close all connections and end the threads, whatever clients do; a view that hangs is left behind."""
+        """Close all connections and end the threads, whatever clients do; a query that hangs is abandoned."""
         if not self._threads:
             return
         deadline = monotonic() + deadline_seconds
@@ -104,20 +104,20 @@ class WebServer:
         await self._connections.shutdown(timeout=STOP_SECONDS / 4)
         self._routes.close()
 
-    def _check(self, check: Check) -> Settled:
-        """Answer a health check in the acceptor's thread; a server that does not get on is not healthy either."""
-        still = monotonic() - self._connections.turned_at
-        if still > STALLED_SECONDS:
-            return short(f"no other request was answered for {still:.0f} s", 503)
+    def _check(self, check: HealthCheck) -> CompleteResponse:
+        """Return the response to a health check, in the acceptor's thread; a stalled event loop is not healthy."""
+        stalled = monotonic() - self._connections.turned_at
+        if stalled > STALLED_SECONDS:
+            return text_response(f"the HTTP server has answered no other request for {stalled:.0f} s", 503)
         return self._routes.check(check.path, check.host)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         with self._connections.serving(request):
-            await self._connections.turn()
-            answer = await self._routes.answer(request)
-            self._metrics.answered(answer.status)
-            response = web.StreamResponse(status=answer.status, headers=answer.headers)
-            if answer.status in CLOSING:
-                response.force_close()
-            await self._connections.send(request, response, answer)
-        return response
+            await self._connections.take_turn()
+            response = await self._routes.respond(request)
+            self._metrics.answered(response.status)
+            stream = web.StreamResponse(status=response.status, headers=response.headers)
+            if response.status in CLOSING:
+                stream.force_close()
+            await self._connections.send(request, stream, response)
+        return stream

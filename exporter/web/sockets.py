@@ -1,4 +1,4 @@
-"""What is asked of the kernel: a socket that listens, and what becomes of bytes that nobody reads."""
+"""Operations on sockets: listening, and the bytes in the kernel's send buffer."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from asyncio.trsock import TransportSocket
 
 from exporter.config.addresses import authority, is_every_interface
 
-# Of connections that wait to be accepted, while the acceptor does something else.
+# Connections that may wait to be accepted while the acceptor is busy.
 BACKLOG = 4096
 NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-AT_ONCE = struct.pack("ii", 1, 0)
+NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class ListenError(OSError):
-    """The address cannot be listened on: it is in use, not ours, or not allowed."""
+    """The address cannot be listened on: it is in use, not an address of this machine, or not permitted."""
 
 
 def unacknowledged(connection: TransportSocket) -> int:
-    """Return how many bytes the kernel keeps for the other end."""
+    """Return how many sent bytes the client has not acknowledged."""
     (size,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
     return int(size)
 
 
-def give_up(connection: TransportSocket) -> None:
-    """Let the kernel forget what the other end has not read once the connection is closed; it would for minutes not."""
+def discard_unread(connection: TransportSocket) -> None:
+    """Make the kernel discard unread bytes when the connection is closed, instead of keeping them for minutes."""
     if unacknowledged(connection):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; ListenError names the address.
+    """Return a listening socket; raise ListenError, which names the address.
 
-    An empty host and the unspecified address of IPv6 are all interfaces, by IPv6 and IPv4; by IPv4 where the machine
-    has no IPv6. Of a name with several addresses, it is one of IPv4.
+    An empty host and the unspecified address of IPv6 mean all interfaces, by IPv6 and IPv4, or by IPv4 on a machine
+    without IPv6. If a name has several addresses, an IPv4 address is preferred.
     """
     try:
         return _everywhere(port) if is_every_interface(host) else _at(host, port)
@@ -58,5 +58,5 @@ def _everywhere(port: int) -> socket.socket:
 def _at(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-    # Of an address with a zone, the zone is a part.
+    # The address includes its zone, if any.
     return socket.create_server(address, family=family, backlog=BACKLOG)

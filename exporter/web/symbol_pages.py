@@ -1,4 +1,4 @@
-"""Pages of symbols: of this process, or of all replicas when there is Redis, a bounded number of rows at a time."""
+"""Pages of symbols, with a limited number of rows: of all replicas with Redis, else of this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from exporter.status import SidecarStatus
 from exporter.store.store import NullStore, PageCursor, Store, SymbolStatistics
 from exporter.web.interface import CursorError, Row, SymbolPage
 
-# Comes before all feeds.
+# Sorts before all feeds.
 FIRST = FeedKey("", "", "")
 LOOKED_UP = 1000
 
@@ -27,14 +27,14 @@ Statuses = Mapping[str, SymbolStatus]
 
 
 class _After(NamedTuple):
-    """Where a page ended: in Redis, or among the feeds of this process."""
+    """The end of a page: in Redis, or among the feeds of this process."""
 
     place: PageCursor = PageCursor()
     feed: FeedKey | None = None
     symbol: str = ""
 
     def text(self) -> str:
-        """What a client gives back to get the next page."""
+        """Return the text by which a client requests the next page."""
         values = [
             self.place.partition,
             self.place.scan_cursor,
@@ -56,11 +56,11 @@ def _after(text: str) -> _After:
         partition, cursor, name, feed, symbol = values
         return _After(PageCursor(partition, cursor, name.encode("latin-1")), feed, symbol)
     except (binascii.Error, msgspec.MsgspecError, ValueError):
-        raise CursorError("after must be `next` of the page before") from None
+        raise CursorError("after must be the `next` of the previous page") from None
 
 
 class _Seen(NamedTuple):
-    """The symbols of a feed in this process, copied: messages, and when each was last in a batch in Unix ms."""
+    """A copy of the symbols of a feed in this process: messages, and the last batch of each in Unix ms."""
 
     messages: Mapping[str, int]
     last_ms: Mapping[str, int]
@@ -68,21 +68,21 @@ class _Seen(NamedTuple):
 
 
 class SymbolPages:
-    """Makes pages; the loop rests while one feed is read."""
+    """Factory of pages; reads the state of one feed at a time."""
 
     def __init__(self, status: SidecarStatus, store: Store) -> None:
         self._status = status
         self._store = store
 
     def page(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
-        """Return at most `limit` rows after a place; see `exporter.web.interface.Queries`."""
+        """Return at most `limit` rows from `after` on; see `exporter.web.interface.Queries`."""
         begin = _after(after)
         if isinstance(self._store, NullStore):
             return _cut(self._rows_here(feed, begin), begin, limit)
         return self._of_all_replicas(feed, begin, limit)
 
     def _of_all_replicas(self, feed: FeedKey | None, begin: _After, limit: int) -> SymbolPage:
-        """Rows from Redis, and at the end those of symbols that are expected and that no replica has seen."""
+        """Return rows from Redis, and at the end those of expected symbols that no replica has seen."""
         if begin.feed is not None:
             return _cut(self._never_seen(feed, begin), begin, limit)
         found, place = self._store.page(feed, begin.place, limit)
@@ -95,7 +95,7 @@ class SymbolPages:
 
     def _rows_here(self, feed: FeedKey | None, begin: _After) -> Iterator[Row]:
         for known in self._feeds(feed, begin):
-            seen = self._seen(known)
+            seen = self._snapshot(known)
             for symbol in _symbols(seen.last_ms.keys() | seen.statuses.keys(), known.key, begin):
                 count, last_ms = seen.messages.get(symbol, 0), seen.last_ms.get(symbol)
                 yield _row(known.key, symbol, count, last_ms, seen.statuses)
@@ -121,17 +121,17 @@ class SymbolPages:
                 yield from (_row(known.key, symbol, 0, None, statuses) for symbol in some if symbol not in seen)
 
     def _feeds(self, feed: FeedKey | None, begin: _After) -> list[Feed]:
-        """The feeds of this process (or the one) from a place on, in order."""
+        """Return the feeds of this process (or the given one) from the end of a page on, in order."""
         feeds = sorted(self._status.feeds(), key=lambda known: known.key)
         return [known for known in feeds if feed in (None, known.key) and known.key >= (begin.feed or FIRST)]
 
-    def _seen(self, feed: Feed) -> _Seen:
+    def _snapshot(self, feed: Feed) -> _Seen:
         with self._status.read_access:
             messages, last_ms = dict(feed.symbol_messages), dict(feed.symbol_seen_ms)
         return _Seen(messages, last_ms, self._statuses(feed, last_ms))
 
     def _statuses(self, feed: Feed, seen_ms: Mapping[str, int]) -> Statuses:
-        """Judge at the moment when the feed was heard last, by any replica: a silent feed misses no symbols."""
+        """Return statuses at the time of the feed's last batch on any replica: a silent feed misses no symbols."""
         with self._status.read_access:
             if not feed.partitions:
                 return {}
@@ -140,7 +140,7 @@ class SymbolPages:
 
 
 def _symbols(names: Iterable[str], key: FeedKey, begin: _After) -> list[str]:
-    """The names in order; of the feed in which a page ended, those after its last symbol."""
+    """Return the names in order; in the feed in which a page ended, those after its last symbol."""
     ordered = sorted(names)
     return ordered[bisect_right(ordered, begin.symbol) :] if key == begin.feed else ordered
 
@@ -155,7 +155,7 @@ def _row(key: FeedKey, symbol: str, messages: int, last_ms: int | None, statuses
 
 
 def _cut(rows: Iterator[Row], begin: _After, limit: int) -> SymbolPage:
-    """The first rows, and where the next begin if there are more."""
+    """Return the first rows, and the end of the page if there are more."""
     some = list(islice(rows, limit))
     if next(rows, None) is None:
         return SymbolPage(some, "")

@@ -1,4 +1,4 @@
-"""A web server with something to show."""
+"""A web server with queries that tests control."""
 
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,15 +37,15 @@ LARGE_BYTES = 24_000_000
 
 
 def large(name: str, size: int = LARGE_BYTES) -> Family:
-    """A family that makes a page of so many bytes."""
+    """A family of `size` bytes."""
     line = f'{name}{{x="{"y" * 1000}"}} 1\n'
     return Family(name, "gauge", "Large.", "", [line] * (size // len(line)))
 
 
 class Shown:
-    """Views that show what they are told to.
+    """Queries with results that tests set.
 
-    `collecting` is set by each reading, and cleared `go_on` holds views up; `asked` has `after` and `limit` of pages.
+    Each query sets `collecting` and waits for `go_on`; `asked` has `after` and `limit` of pages.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Shown:
         self.go_on.set()
 
     def collect(self) -> Iterable[AnyFamily]:
-        """See Views."""
+        """See Queries."""
         self._fail()
         self.scrapes += 1
         self.collecting.set()
@@ -75,26 +75,26 @@ class Shown:
         return [*self.registry.collect(), *self.more]
 
     def in_turn(self, pieces: Iterable[bytes]) -> Iterable[bytes]:
-        """See Views."""
+        """See Queries."""
         return pieces
 
     def healthy(self) -> Status:
-        """See Views."""
+        """See Queries."""
         self._fail()
         return self.health
 
     def ready(self) -> Status:
-        """See Views."""
+        """See Queries."""
         self._fail()
         return self.readiness
 
     def config(self) -> Mapping[str, object]:
-        """See Views."""
+        """See Queries."""
         self._fail()
         return self.settings
 
     def feeds(self) -> list[dict[str, object]]:
-        """See Views."""
+        """See Queries."""
         self._fail()
         self.readings += 1
         self.collecting.set()
@@ -102,14 +102,14 @@ class Shown:
         return self.rows
 
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
-        """See Views."""
+        """See Queries."""
         self._fail()
         self.asked.append((after, limit))
         self.go_on.wait()
         return SymbolPage([{"feed": None if feed is None else str(feed), "symbol": "KRW-BTC"}], self.after)
 
     def distinct(self, feed: FeedKey) -> int | None:
-        """See Views."""
+        """See Queries."""
         self._fail()
         return 1
 
@@ -134,7 +134,7 @@ class Site(NamedTuple):
         return f"http://{HOST}:{self.port}{path}"
 
     def connect(self, receive_bytes: int = 0) -> socket.socket:
-        """A connection that says nothing yet; one with a small buffer reads only what it is told to."""
+        """A connection that has sent nothing; with a small buffer it receives only what is read."""
         client = socket.socket()
         if receive_bytes:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
