@@ -1,4 +1,4 @@
-"""Monitoring of market data batches: Prometheus metrics and Kafka events from one reading.
+"""Monitoring of market data batches: Prometheus metrics and Kafka events from a single consumer.
 
 Programs use `BatchAnalyzer`, `BatchPerformanceMonitor` and `BatchMonitoringProducer`, and the values and errors beside
 them; `__version__` is the version of the distribution. Each is imported at its first use: the package itself imports
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from exporter.api.analyzer import BatchAnalyzer
+    from exporter.api.async_producer import SendError
     from exporter.api.monitor import BatchPerformanceMonitor
-    from exporter.api.outbox import SendError
     from exporter.api.producer import BatchMonitoringProducer
     from exporter.config.loader import ConfigError
     from exporter.model import BatchResult, Rejected
@@ -34,7 +34,7 @@ _HOMES = {
     "BatchResult": "exporter.model",
     "ConfigError": "exporter.config.loader",
     "Rejected": "exporter.model",
-    "SendError": "exporter.api.outbox",
+    "SendError": "exporter.api.async_producer",
     "__version__": "exporter.runtime.version",
 }
 

@@ -1,1 +1,1 @@
-"""The classes that other programs use; `exporter` itself hands them on."""
+"""The Python API; programs import its classes from `exporter`."""

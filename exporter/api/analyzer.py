@@ -1,4 +1,4 @@
-"""Batches that are at hand, counted as the sidecar counts those that it reads from Kafka."""
+"""Analysis of batches in the program's memory, with the counters of the sidecar."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ STORE_STOP_SECONDS = 2.0
 # What is counted of batches. Gauges of analyzers, as times and limits, have a meaning only for batches that arrive.
 _QUALITY = analyzer_part(Quality)
 _PARTS = (*COUNTED, _QUALITY._replace(rows=tuple(row for row in _QUALITY.rows if row.kind != "gauge")))
-# Last values are shown while a feed has an owned partition; here every feed is owned for good.
-_HERE = Partition("analyze_batch", 0)
+# Last values are shown while a feed has an assigned partition; here every feed has this one.
+_PARTITION = Partition("analyze_batch", 0)
 
 
 class BatchAnalyzer:
-    """Analyzes batches by the rules and limits of the sidecar, and keeps the same counters; any thread may use it.
+    """Analyzer of batches with the rules, limits and counters of the sidecar; callable from any thread.
 
     `symbol_field` is the name that rows give their symbol. `config` has the keys of the YAML file; of these, `input`,
     `redis`, `feeds.find_duplicates` (tickers that a batch has twice are an anomaly) and the `ignore_anomalies` of
@@ -53,11 +53,11 @@ class BatchAnalyzer:
         self._store: Store = NullStore()
 
     async def setup_redis(self, url: str, *, username: str | None = None, password: str | None = None) -> None:
-        """Add up symbols in Redis, too, from now on: `redis://localhost:6379`.
+        """Add up symbols in Redis as well from now on: `redis://localhost:6379`.
 
-        `username` and `password` are taken as they stand; in the URL they would have to be percent-encoded. Nothing
-        waits for Redis; while it is away the analysis goes on, and updates beyond a limit are dropped and counted.
-        Raises ConfigError when the URL cannot be one, or holds what is given beside it.
+        `username` and `password` are used literally; in the URL they would have to be percent-encoded. The analysis
+        never waits for Redis; while Redis is unavailable, updates beyond a limit are dropped and counted.
+        Raises ConfigError when the URL is invalid, or contains a user or password that is also an argument.
         """
         config = configure({"redis.username": username, "redis.password": password}, {**self._given, "redis.url": url})
         await self.close()
@@ -67,7 +67,7 @@ class BatchAnalyzer:
         self._registry, self._store = registry, store
 
     async def close(self) -> None:
-        """Write what waits for Redis, as far as two seconds allow, and leave Redis; the counters stay."""
+        """Write queued updates to Redis, for at most two seconds, and close the connection; keep the counters."""
         store, self._store = self._store, NullStore()
         await asyncio.to_thread(store.stop, STORE_STOP_SECONDS)
 
@@ -79,7 +79,7 @@ class BatchAnalyzer:
         request_type: str,
         timestamp_ms: int | None = None,
     ) -> BatchResult:
-        """Count one batch, and return what was counted.
+        """Count one batch, and return its statistics.
 
         `batch_data` are rows as in a record's `data`: `{"target_currency": "KRW-BTC", "timestamp": 1760031199778}`,
         the stamp being optional. `timestamp_ms` is when the batch was collected, in Unix milliseconds; now, when it is
@@ -99,11 +99,11 @@ class BatchAnalyzer:
         feed = cast(Feed, self._table.find(key, now_ms))  # never None: all feeds are wanted
         self._table.admit(feed, stats.symbols, now_ms)
         self._table.keep(feed)
-        feed.hold(_HERE, now_ms)
-        feed.count(batch, stats, Arrival(0, now_ms, is_live=True), (_HERE, feed.batches))
+        feed.hold(_PARTITION, now_ms)
+        feed.count(batch, stats, Arrival(0, now_ms, is_live=True), (_PARTITION, feed.batches))
 
     def metrics(self) -> bytes:
-        """Return the page of all feeds, and of Redis when it is set up, in Prometheus' text format 0.0.4.
+        """Return the metrics of all feeds, and of Redis after `setup_redis`, in Prometheus' text format 0.0.4.
 
         Its type is `text/plain; version=0.0.4; charset=utf-8`. Families and labels are those of the sidecar.
         """

@@ -1,4 +1,4 @@
-"""The arguments of the Python API as a `Config` and a `FeedKey`: same keys, same rules, same messages as in YAML."""
+"""The arguments of the Python API as a `Config` and a `FeedKey`, with the keys, rules and messages of YAML."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def configure(
     config: Mapping[str, object] | None,
     also: Callable[[Config], Iterable[Conflict]] = lambda _: (),
 ) -> Config:
-    """Return the configuration of arguments by dotted path, None for the default; what `config` says wins.
+    """Return the configuration from arguments by dotted path, None for the default, overridden by `config`.
 
-    `config` has the keys of the YAML file, nested or dotted. The environment has no say, so that programs may run
-    several parts of different configuration. `also` finds what else is wrong with it. Raises ConfigError.
+    `config` has the keys of the YAML file, nested or dotted. Environment variables are not read, so that a program can
+    use several configurations. `also` yields further conflicts. Raises ConfigError.
     """
     given = {path: _literal(path, value) for path, value in arguments.items() if value is not None}
     flags = {**given, **(config or {})}
@@ -34,7 +34,7 @@ def configure(
 def _literal(path: str, value: object) -> object:
     if not isinstance(value, str):
         return value
-    # A password is no reference, whatever is in it; other text in JSON's quotes is text in YAML, too.
+    # A password never contains references; other text is quoted as in JSON, which YAML reads as text.
     return value.replace("${", "$${") if path in secrets() else json.dumps(value)
 
 

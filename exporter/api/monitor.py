@@ -1,4 +1,4 @@
-"""The sidecar of one feed inside an asyncio program: the same `App` as in a process of its own, in a thread."""
+"""The sidecar of one feed inside an asyncio program: the `App` of the command `run`, in a thread."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from exporter.model import FeedKey
 from exporter.preflight import mistakes
 
 JOIN_SECONDS = 10.0
-# More than the loop takes to publish what waits, to leave the group and to give up on what does not end.
+# Longer than the loop takes to publish the backlog, leave the group and abandon calls that do not return.
 STOP_SECONDS = 40.0
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 class BatchPerformanceMonitor:
-    """Reads the batches of one feed from Kafka, serves its metrics and publishes its events, until it is stopped.
+    """Monitor of one feed: reads its batches from Kafka, serves its metrics and publishes its events.
 
     - `summary_interval`: seconds, or text such as `"1m30s"`.
-    - `redis_url`: where replicas add up their symbols; by default nowhere. `redis_username` and `redis_password` are
-      taken as they stand; in the URL they would have to be percent-encoded.
-    - `listen_address`: where HTTP is served; by default on a free port of this machine only, see `port`.
-    - `instance`: the name of this monitor, by default that of the host. Two that monitor the same feed need two names.
-    - `config`: anything else, by the keys of the YAML file; it wins over the arguments.
+    - `redis_url`: the Redis in which replicas add up their symbols; none by default. `redis_username` and
+      `redis_password` are used literally; in the URL they would have to be percent-encoded.
+    - `listen_address`: the address of HTTP; by default a free port of the loopback interface, see `port`.
+    - `instance`: the name of this monitor, by default that of the host; unique among monitors of the same feed.
+    - `config`: other settings, by the keys of the YAML file; overrides the arguments.
 
-    The consumer group is the feed's own, `marketdata-exporter-korea:upbit:ticker`; a new one begins with what is
-    written from then on (`input.start`). Any number of monitors work in one process: none of them reads the
-    environment or touches signals. Raises ConfigError when an argument is wrong.
+    The consumer group is the feed's own, `marketdata-exporter-korea:upbit:ticker`; a new group begins with records
+    written after its start (`input.start`). Any number of monitors work in one process: none of them reads the
+    environment or handles signals. Raises ConfigError when an argument is wrong.
     """
 
     def __init__(
@@ -74,31 +74,31 @@ class BatchPerformanceMonitor:
         return 0 if self._app is None else self._app.port
 
     async def start(self) -> None:
-        """Return once batches are read: those written from now on are counted.
+        """Start, and return once batches are read: those written from then on are counted.
 
-        While no broker answers, or there is no topic to read, it returns after ten seconds all the same, and the
-        monitor goes on trying; `/-/ready` says why. Raises what kept it from starting, such as OSError for an address
+        If no broker answers, or there is no topic to read, it returns after ten seconds, and the monitor keeps trying;
+        `/-/ready` gives the reason. Raises the error that prevented the start, such as OSError for an address
         in use and KafkaException for a property that librdkafka refuses; RuntimeError when it has started already.
         """
         if self._app is not None and not self._ended.done():
             raise RuntimeError(f"the monitor of {self.feed} has started already")
         self._app, self._ended = App(self._config), Future()
         threading.Thread(target=_run, args=(self._app, self._ended), name=f"monitor {self.feed}", daemon=True).start()
-        give_up = time.monotonic() + JOIN_SECONDS
-        while not (self._app.status.is_reading() or self._ended.done()) and time.monotonic() < give_up:
-            await asyncio.sleep(LOOK_SECONDS)
+        deadline = time.monotonic() + JOIN_SECONDS
+        while not (self._app.status.is_reading() or self._ended.done()) and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
         if self._ended.done():
             self._ended.result()
 
     async def wait(self) -> None:
-        """Return when the monitor has ended; raise what ended it, if that was not `stop`."""
+        """Return when the monitor has ended; raise the error that ended it, unless that was `stop`."""
         if self._app is not None:
             await asyncio.wrap_future(self._ended)
 
     async def stop(self) -> None:
-        """Publish the last summary and what else waits, leave the group, and end the thread.
+        """Publish the last summary and the backlog, leave the group, and end the thread.
 
-        What cannot be published now is left to the next start. Raises what had ended the monitor before, and
+        What cannot be published is left to the next start. Raises the error that ended the monitor before, and
         TimeoutError when it does not end.
         """
         if self._app is not None:
@@ -115,7 +115,7 @@ def _feed(region: str, exchange: str, request_type: str) -> FeedKey:
 
 
 def _run(app: App, ended: Future[bool]) -> None:
-    ended.set_running_or_notify_cancel()  # who waits may be cancelled, the monitor is not
+    ended.set_running_or_notify_cancel()  # a waiting call may be cancelled, the monitor is not
     try:
         ended.set_result(app.run())
     except BaseException as error:

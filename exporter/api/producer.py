@@ -1,4 +1,4 @@
-"""Monitoring events from programs that count by themselves: the same events as the sidecar's, each acknowledged."""
+"""Monitoring events of programs that count batches themselves: the events of the sidecar, each acknowledged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from exporter.api.arguments import configure, feed_key
-from exporter.api.outbox import Outbox, SendError
+from exporter.api.async_producer import AsyncProducer, SendError
 from exporter.config.layers import Problem
 from exporter.config.loader import ConfigError
 from exporter.config.schema import Config
@@ -26,7 +26,6 @@ from exporter.runtime.clock import now_ms
 from exporter.runtime.rate_limit import RateLimiter
 
 SEND_SECONDS = 10.0
-POLL_SECONDS = 0.2
 NOT_DELIVERED = "not_delivered"
 
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -55,18 +54,18 @@ class _Summary(msgspec.Struct):
 
 
 class BatchMonitoringProducer:
-    """Sends batch and summary events; each call returns when the broker has acknowledged its event.
+    """Producer of batch and summary events; each call returns when the broker has acknowledged its event.
 
-    - `encoding`: `"avro"`, or `"json"` for people without Avro tools.
-    - `schema_registry`: a URL; with it Avro goes in Confluent's wire format, else in single-object encoding.
+    - `encoding`: `"avro"`, or `"json"` for readers without Avro tools.
+    - `schema_registry`: a URL; with it Avro has Confluent's wire format, else single-object encoding.
       `schema_registry_username` and `schema_registry_password` are taken as they stand; in the URL they would have to
       be percent-encoded.
     - `instance`: the `ce_source` of the events, by default the name of the host.
     - `timeout_seconds`: how long an event may take to be delivered, retries included.
-    - `config`: anything else, by the keys of the YAML file, such as `kafka.properties`; it wins over the arguments.
+    - `config`: other settings, by the keys of the YAML file, such as `kafka.properties`; overrides the arguments.
 
-    Use it in one asyncio program, as `async with BatchMonitoringProducer() as producer:` or with `start_producer` and
-    `stop_producer`. Nothing in it blocks the program. Raises ConfigError when an argument is wrong.
+    Use it in one event loop, as `async with BatchMonitoringProducer() as producer:` or with `start_producer` and
+    `stop_producer`. No call blocks the event loop. Raises ConfigError when an argument is wrong.
     """
 
     def __init__(
@@ -96,12 +95,12 @@ class BatchMonitoringProducer:
             "output.schema_registry_username": schema_registry_username,
             "output.schema_registry_password": schema_registry_password,
         }
-        # There are no input offsets to commit with the events, whatever a sidecar's configuration asks for.
+        # There are no input offsets to commit with the events, whatever the configuration of a sidecar sets.
         self._config = configure(arguments, {**(config or {}), "output.delivery": "at_least_once"}, mistakes)
         self._timeout_seconds = timeout_seconds
-        self._events = _Events(self._config)
+        self._events = _FeedEvents(self._config)
         self._limiter = RateLimiter(burst=10, per_second=1.0)
-        self._outbox: Outbox | None = None
+        self._producer: AsyncProducer | None = None
 
     async def __aenter__(self) -> Self:
         await self.start_producer()
@@ -111,18 +110,18 @@ class BatchMonitoringProducer:
         await self.stop_producer()
 
     async def start_producer(self) -> None:
-        """Make ready to send. A broker that is away is no error here: sending waits for it, as long as it may.
+        """Start the producer. An unreachable broker is no error here: calls that send wait for it.
 
         Raises KafkaException for a property that librdkafka refuses.
         """
-        if self._outbox is None:
-            self._outbox = Outbox(self._config)
+        if self._producer is None:
+            self._producer = AsyncProducer(self._config)
 
     async def stop_producer(self) -> None:
-        """Wait until all is delivered that is on its way, as long as it may take, and let go of the broker."""
-        outbox, self._outbox = self._outbox, None
-        if outbox is not None:
-            await outbox.close(self._timeout_seconds)
+        """Wait until events being sent are delivered, at most `timeout_seconds`, and close the connections."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.close(self._timeout_seconds)
 
     async def send_batch_event(
         self,
@@ -137,7 +136,7 @@ class BatchMonitoringProducer:
     ) -> None:
         """Send the `batch_collected` event of one batch, collected at `timestamp_ms` (Unix milliseconds).
 
-        `cache_efficiency` is a ratio from 0 to 1. Raises ValueError for values that no batch has, SendError when the
+        `cache_efficiency` is a ratio from 0 to 1. Raises ValueError for invalid values, SendError when the
         broker did not acknowledge the event, RuntimeError when the producer is not started.
         """
         feed = feed_key(region, exchange, request_type, self._config.input.limits)
@@ -186,46 +185,46 @@ class BatchMonitoringProducer:
         await self._send(EventType.SUMMARY, feed, aggregated_value(feed, stats, period, _now_utc()))
 
     async def _send(self, event_type: EventType, feed: FeedKey, value: Mapping[str, Any]) -> None:
-        if self._outbox is None:
+        if self._producer is None:
             raise RuntimeError("the producer is not started")
         try:
-            await self._outbox.send(self._events.about(feed, event_type, value))
+            await self._producer.send(self._events.feed_event(feed, event_type, value))
         except SendError as error:
-            self._tell(f"{event_type} of {feed}: {error}")
+            self._send_error_event(f"{event_type} of {feed}: {error}")
             raise
 
-    def _tell(self, message: str) -> None:
-        """Put an error event on its way, not too often; nobody waits for it."""
+    def _send_error_event(self, message: str) -> None:
+        """Send an error event, limited in rate, without waiting for it."""
         suppressed = self._limiter.admit(NOT_DELIVERED, now_ms())
-        if suppressed is not None and self._outbox is not None:
-            self._outbox.post(self._events.failure(message, suppressed))
+        if suppressed is not None and self._producer is not None:
+            self._producer.send_unconfirmed(self._events.not_delivered(message, suppressed))
 
 
-class _Events(EventFactory):
-    """Makes events that are about no record: they get a place, and so a `ce_id`, that no other event has."""
+class _FeedEvents(EventFactory):
+    """Factory of events that are about no record: a unique partition name makes each `ce_id` unique."""
 
     def __init__(self, config: Config) -> None:
         output = config.output
         super().__init__(framing.encoder(output), config.instance, output.topic, output.error_topic)
-        self._place = Partition(f"{config.instance}-{uuid.uuid4().hex}", 0)
+        self._partition = Partition(f"{config.instance}-{uuid.uuid4().hex}", 0)
         self._numbers = count()
 
-    def about(self, feed: FeedKey, event_type: EventType, value: Mapping[str, Any]) -> Event:
+    def feed_event(self, feed: FeedKey, event_type: EventType, value: Mapping[str, Any]) -> Event:
         """Return an event of a feed."""
-        return self._event(event_type, self._topic, str(feed).encode(), self._identity(), value, self._place)
+        return self._event(event_type, self._topic, str(feed).encode(), self._identity(), value, self._partition)
 
-    def failure(self, message: str, suppressed: int) -> Event:
-        """Return the event that says that another one could not be sent."""
+    def not_delivered(self, message: str, suppressed: int) -> Event:
+        """Return the error event about an event that was not delivered."""
         identity = self._identity()
         value = error_value(NOT_DELIVERED, message, _now_utc(), topic=self._topic, suppressed=suppressed)
-        return self._event(EventType.ERROR, self._error_topic, identity.encode(), identity, value, self._place)
+        return self._event(EventType.ERROR, self._error_topic, identity.encode(), identity, value, self._partition)
 
     def _identity(self) -> str:
-        return f"{self._place}/{next(self._numbers)}"
+        return f"{self._partition}/{next(self._numbers)}"
 
 
 def _checked(given: _T) -> _T:
-    """Return the values as their types want them, or raise `ValueError` that names the first one that is wrong."""
+    """Return the values converted to their types; raise `ValueError`, which names the first invalid one."""
     try:
         return msgspec.convert(msgspec.structs.asdict(given), type(given))
     except msgspec.ValidationError as error:

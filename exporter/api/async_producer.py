@@ -1,4 +1,4 @@
-"""Events on their way to Kafka, for asyncio: each call returns when the broker has acknowledged its event."""
+"""A Kafka producer for asyncio whose calls return when the broker has acknowledged their events."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from exporter.runtime.foreign_text import printable
 
 POLL_SECONDS = 0.2
 
-_Report = Callable[[KafkaError | None, object], None]
+_OnDelivery = Callable[[KafkaError | None, object], None]
 
 
 class SendError(Exception):
-    """The broker did not acknowledge an event: it was not delivered, or nobody knows."""
+    """The broker did not acknowledge an event, which may or may not have been delivered."""
 
 
-class Outbox:
-    """A producer whose reports of delivery come from a thread that does nothing else.
+class AsyncProducer:
+    """Producer with a thread that only polls for delivery reports.
 
-    `send`, `post` and `close` belong to one event loop. Raises KafkaException for a property that librdkafka refuses.
+    `send`, `send_unconfirmed` and `close` belong to one event loop. Raises KafkaException for a property that
+    librdkafka refuses.
     """
 
     def __init__(self, config: Config) -> None:
@@ -46,38 +47,38 @@ class Outbox:
         self._thread.start()
 
     async def send(self, event: Event) -> None:
-        """Return once the event is delivered; raise SendError when it is not, or not in time."""
+        """Send an event and wait until it is acknowledged; raise SendError when it is not, or not in time."""
         if not self._frames:
-            await self._prepared()
+            await self._ensure_prepared()
         loop = asyncio.get_running_loop()
         delivered: asyncio.Future[None] = loop.create_future()
 
-        def report(error: KafkaError | None, _message: object) -> None:
-            with suppress(RuntimeError):  # the program has ended without waiting
-                loop.call_soon_threadsafe(_settle, delivered, error)
+        def on_delivery(error: KafkaError | None, _message: object) -> None:
+            with suppress(RuntimeError):  # the event loop has ended without waiting
+                loop.call_soon_threadsafe(_complete, delivered, error)
 
-        self._produce(event, report)
+        self._produce(event, on_delivery)
         await delivered
 
-    def post(self, event: Event) -> None:
-        """Put an event on its way, if that is possible now; whether it arrives is nobody's concern."""
+    def send_unconfirmed(self, event: Event) -> None:
+        """Send an event if that is possible without waiting; its delivery is not confirmed."""
         if self._frames:
             with suppress(SendError):
                 self._produce(event, None)
 
     async def close(self, seconds: float) -> None:
-        """Accept nothing more, wait for what is on its way, at most so long, and give the rest up."""
+        """Refuse further events, wait at most `seconds` for those being sent, and discard the rest."""
         self._closed = True
         await asyncio.to_thread(self._finish, seconds)
 
-    async def _prepared(self) -> None:
-        """Wait for the preparation; all who wait share one attempt, and after a failure the next send makes another."""
+    async def _ensure_prepared(self) -> None:
+        """Wait for the preparation; concurrent calls share one attempt, and after a failure the next call retries."""
         if self._preparing is None or self._preparing.done():
             self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare))
         await asyncio.shield(self._preparing)
 
     def _prepare(self) -> None:
-        """Create topics and register schemas, as configured; blocks."""
+        """Create topics and register schemas as configured; block."""
         try:
             clients.create_topics(self._config)
             self._frames = self._find_frames()
@@ -93,14 +94,14 @@ class Outbox:
         self._finished.set()
         self._thread.join()
 
-    def _produce(self, event: Event, report: _Report | None) -> None:
+    def _produce(self, event: Event, on_delivery: _OnDelivery | None) -> None:
         if self._closed:
-            raise SendError("the producer was stopped")
+            raise SendError("the producer is stopped")
         body = self._frames[event.type] + event.body
         try:
-            self._producer.produce(event.topic, body, event.key, headers=event.headers, on_delivery=report)
+            self._producer.produce(event.topic, body, event.key, headers=event.headers, on_delivery=on_delivery)
         except BufferError:
-            raise SendError("too many events are on their way") from None
+            raise SendError("too many events are waiting to be sent") from None
         except KafkaException as error:
             raise SendError(error_text(error)) from error
 
@@ -109,9 +110,9 @@ class Outbox:
             self._producer.poll(POLL_SECONDS)
 
 
-def _settle(delivered: asyncio.Future[None], error: KafkaError | None) -> None:
+def _complete(delivered: asyncio.Future[None], error: KafkaError | None) -> None:
     if delivered.done():
-        return  # whoever waited was cancelled
+        return  # the waiting call was cancelled
     if error is None:
         delivered.set_result(None)
     else:
