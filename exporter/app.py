@@ -1,4 +1,4 @@
-"""A `Config` becomes a running sidecar: the only place that wires parts together."""
+"""The wiring of a sidecar: creates all parts from a `Config` and connects them. No other module does."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from exporter.source.source import Source
 from exporter.status import SidecarStatus
 from exporter.store.store import NullStore, Store
 from exporter.web.hosts import Access
-from exporter.web.interface import WebMetrics
+from exporter.web.interface import Queries, WebMetrics
 from exporter.web.queries import SidecarQueries
 from exporter.web.server import WebServer
 
@@ -56,25 +56,17 @@ STORE_STOP_SECONDS = 2.0
 
 
 class App:
-    """One sidecar. `run` belongs to the thread that calls it, `stop` to any."""
+    """One sidecar. `run` blocks its thread; `stop` may be called from any."""
 
     def __init__(self, config: Config, *, until_caught_up: bool = False) -> None:
         self.port = 0
         self._guard = Guard(self._end)
         self.start_thread: Start = self._guard.start
-        self._logs = LogCounter()
-        registry = CollectorRegistry()
-        clock = SystemClock()
+        self._log_counter = LogCounter()
+        registry, clock = CollectorRegistry(), SystemClock()
         properties = {**config.kafka.properties, **config.kafka.consumer_properties}
         self._faults = ConnectionFaults(config.kafka.bootstrap_servers, properties)
-        source = KafkaSource(
-            config.input,
-            partial(clients.consumer, config),
-            partial(clients.admin, config),
-            partial(clients.prober, config),
-            Isolation(partial(clients.isolated_properties, config)),
-            self._faults,
-        )
+        source = _source(config, self._faults)
         self.store = _store(config, registry, self.start_thread)
         self.loop = make_loop(
             config,
@@ -86,54 +78,42 @@ class App:
             until_caught_up=until_caught_up,
         )
         self.status = SidecarStatus(self.loop, clock)
-        metrics = SidecarMetrics(config, self.status, source.counts, self._logs, __version__)
+        metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
         self.queries = SidecarQueries(config, self.status, self.store, metrics, registry)
-        host, port = host_and_port(config.web.listen_address)
-        path = config.web.telemetry_path
-        access = Access(config.web.allowed_hosts, config.web.config_page)
-        self._web = WebServer(
-            self.queries,
-            host,
-            port,
-            path,
-            version=__version__,
-            metrics=WebMetrics(registry),
-            access=access,
-            start_thread=self.start_thread,
-        )
+        self._web = _web_server(config, self.queries, registry, self.start_thread)
 
     def run(self, started: threading.Event | None = None) -> bool:
-        """Serve and consume until `stop` is called; return whether all clients ended in time.
+        """Serve and consume until `stop` is called; return whether all clients were closed in time.
 
-        `started` is set once HTTP is served, on `port`. Raises `OSError` when it cannot be, `KafkaException` when
-        a client is broken for good, and `ThreadDied` when a part of it ended, after what waited was published.
+        `started` is set once HTTP is served, on `port`. Raises `OSError` when that fails, `KafkaException` when a
+        client cannot be created or recovered, and `ThreadDied` when a thread died, after the backlog was published.
         """
-        logging.getLogger("exporter").addHandler(self._logs)
-        clients.log.filters.insert(0, self._faults)  # explained first, then suppressed when it is a repetition
+        logging.getLogger("exporter").addHandler(self._log_counter)
+        clients.log.filters.insert(0, self._faults)  # explains an error before the next filter drops repetitions
         try:
             self.port = self._web.start()
             self.store.start()
-            log.info("serving", extra={"port": self.port, "version": __version__})
+            log.info("sidecar started, serving HTTP", extra={"port": self.port, "version": __version__})
             if started is not None:
                 started.set()
-            clean = self.loop.run()
+            is_clean = self.loop.run()
             if self._guard.death:
                 raise ThreadDied(self._guard.death)
-            return clean
+            return is_clean
         finally:
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()
             clients.log.removeFilter(self._faults)
-            logging.getLogger("exporter").removeHandler(self._logs)
+            logging.getLogger("exporter").removeHandler(self._log_counter)
 
     def stop(self) -> None:
-        """End `run` soon: publish what waits and leave the group."""
+        """End `run` soon: publish the backlog and leave the group."""
         self.loop.stop()
 
     def _end(self, why: str) -> None:
-        log.critical("the sidecar ends", extra={"reason": why})
+        log.critical("the sidecar stops because of a failure", extra={"reason": why})
         self.stop()
 
 
@@ -173,6 +153,17 @@ def make_loop(
     )
 
 
+def _source(config: Config, faults: ConnectionFaults) -> KafkaSource:
+    return KafkaSource(
+        config.input,
+        partial(clients.consumer, config),
+        partial(clients.admin, config),
+        partial(clients.prober, config),
+        Isolation(partial(clients.isolated_properties, config)),
+        faults,
+    )
+
+
 def _analysis(config: Config, events: EventFactory) -> Analysis:
     table = FeedTable(
         config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude), health_factory(config)
@@ -190,10 +181,24 @@ def _analysis(config: Config, events: EventFactory) -> Analysis:
     )
 
 
+def _web_server(config: Config, queries: Queries, registry: CollectorRegistry, start: Start) -> WebServer:
+    host, port = host_and_port(config.web.listen_address)
+    return WebServer(
+        queries,
+        host,
+        port,
+        config.web.telemetry_path,
+        version=__version__,
+        metrics=WebMetrics(registry),
+        access=Access(config.web.allowed_hosts, config.web.config_page),
+        start_thread=start,
+    )
+
+
 def _store(config: Config, registry: CollectorRegistry, start: Start) -> Store:
     if config.redis.url is None:
         return NullStore()
-    # Loaded when it is asked for: the client of Redis takes 7 MB.
+    # Imported only when configured: the client of Redis takes 7 MB.
     from exporter.store.client import StoreMetrics
     from exporter.store.redis_store import RedisStore
 
@@ -211,7 +216,7 @@ def _channel(config: Config, source: KafkaSource, registry: CollectorRegistry) -
 
 
 def _preparation(config: Config, registry: CollectorRegistry) -> Callable[[], framing.FrameByType]:
-    """Return what has to be done before the first event: create topics that are missing, find the bodies' frames."""
+    """Return a function to call before the first event: it creates missing topics and returns the frames."""
     frames = framing.frames(config.output, registry)
 
     def prepare() -> framing.FrameByType:

@@ -1,7 +1,7 @@
-"""The command line: one program with subcommands; arguments become a `Config`, exit codes say how it went.
+"""The command line: subcommands, their arguments as a `Config`, and exit codes.
 
-0 clean stop, 1 fatal at run time, 2 usage or configuration. One clear line on stderr, no traceback. A command is loaded
-when it is asked for: `healthcheck` runs every few seconds beside a sidecar and may not cost what that costs to start.
+0 clean stop, 1 fatal error at run time, 2 wrong usage or configuration. An error is one line on stderr, without
+traceback. Commands are imported when used: `healthcheck` runs every few seconds and must start faster than a sidecar.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ OK, FATAL, USAGE = 0, 1, 2
 _PROGRAM = "marketdata-exporter"
 _CONFIGURED = {
     "run": "consume, serve metrics and publish events",
-    "check": "look for mistakes before `run` would meet them; changes nothing",
-    "healthcheck": "ask the sidecar on this machine whether its loop turns",
+    "check": "report mistakes before `run` meets them; changes nothing",
+    "healthcheck": "check that the loop of the sidecar on this machine turns",
 }
 _TOOLS = {
-    "demo": "show the sidecar at work: embedded broker, simulated collectors, the real sidecar",
-    "simulate": "play a failure against a broker, to see states and alerts work",
+    "demo": "run an embedded broker, simulated collectors and the real sidecar",
+    "simulate": "simulate a failure on a broker, to test states and alerts",
     "audit": "compare the input topics, the event topic and /metrics",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code. Without arguments, those of the process, whose signals it takes, too."""
+    """Run the program and return its exit code; without `arguments`, use those and the signals of the process."""
     if arguments is None:
-        _take_process(sys.argv[1:2])
+        _prepare_process(sys.argv[1:2])
     try:
         try:
             args = _parsed(arguments)
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:
-        return _failed(error)
+        return _report_failure(error)
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -64,8 +64,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _take_process(command: Sequence[str]) -> None:
-    """Set the process up before anything else: `run` loses no signal while it loads, no call holds up another's."""
+def _prepare_process(command: Sequence[str]) -> None:
+    """Prepare the process first: no signal is lost while `run` loads, and none waits for a call of other commands."""
     _open_standard_files()
     from exporter.runtime import signals
 
@@ -73,7 +73,7 @@ def _take_process(command: Sequence[str]) -> None:
 
 
 def _open_standard_files() -> None:
-    """Open those that are closed: a socket that got the number of stderr would be sent what is written there."""
+    """Open closed standard files: otherwise a socket could get the number of stderr and receive its output."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -81,14 +81,14 @@ def _open_standard_files() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _failed(error: Exception) -> int:
-    """Print what an error means and return the exit code."""
+def _report_failure(error: Exception) -> int:
+    """Print an error and return the exit code."""
     from exporter.config.loader import ConfigError
 
     if isinstance(error, ConfigError):
-        return _told(f"the configuration is wrong:\n{error}", USAGE)
+        return _print_error(f"the configuration is invalid:\n{error}", USAGE)
     if isinstance(error, BrokenPipeError) and _has_no_reader():
-        # Who read the output has enough of it. What is buffered would be written once more at the end.
+        # The reader of the output has ended. Buffered output would be written once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FATAL
     from confluent_kafka import KafkaException
@@ -96,20 +96,21 @@ def _failed(error: Exception) -> int:
     from exporter.kafka.connection_errors import error_text
 
     if isinstance(error, KafkaException | OSError):
-        return _told(f"marketdata-exporter: {error_text(error)}", FATAL)
+        return _print_error(f"marketdata-exporter: {error_text(error)}", FATAL)
     from exporter.runtime.threads import described
 
-    return _told(f"marketdata-exporter: an error of its own, please report it: {described(error)}", FATAL)
+    return _print_error(f"marketdata-exporter: internal error, please report it: {described(error)}", FATAL)
 
 
 def _has_no_reader() -> bool:
-    """Return whether what reads the output has ended."""
+    """Return whether the reader of the output has ended."""
     poll = select.poll()
     poll.register(1, 0)
     return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
-def _told(text: str, code: int) -> int:
+def _print_error(text: str, code: int) -> int:
+    """Print a line on stderr, if that is possible, and return the exit code."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
     return code
@@ -120,14 +121,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, help="show program's version number and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", prog=_PROGRAM, parser_class=_Command)
     for name, text in _CONFIGURED.items():
-        commands.add_parser(name, help=text, allow_abbrev=False, fill=partial(_take_configuration, name))
+        commands.add_parser(name, help=text, allow_abbrev=False, fill=partial(_add_configuration_arguments, name))
     for name, text in _TOOLS.items():
-        commands.add_parser(name, help=text, allow_abbrev=False, fill=partial(_take_tool, name))
+        commands.add_parser(name, help=text, allow_abbrev=False, fill=partial(_add_tool_arguments, name))
     return parser
 
 
 class _Version(argparse.Action):
-    """Prints the version; looking it up takes longer than all the rest of the command line."""
+    """Action that prints the version; looking it up takes longer than the rest of the command line."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
@@ -141,7 +142,7 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose messages do not pass on what a terminal would obey."""
+    """A parser whose messages contain no control characters."""
 
     def error(self, message: str) -> NoReturn:
         """See ArgumentParser."""
@@ -149,7 +150,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Command(_Parser):
-    """The parser of a subcommand, whose arguments `fill` adds once it is asked for."""
+    """The parser of a subcommand, to which `fill` adds the arguments when it is used."""
 
     def __init__(self, *, fill: Callable[[argparse.ArgumentParser], None], **settings: Any) -> None:
         super().__init__(**settings)
@@ -164,19 +165,19 @@ class _Command(_Parser):
 
 
 def _tool(name: str) -> Any:
-    # `run` needs no other tool, nor the clients that tools bring, which would take memory as long as it runs.
+    # Only the used tool is imported: the clients of other tools would take memory as long as `run` runs.
     in_a_file = name in ("run", "healthcheck")
     return import_module(f"exporter.tools.{name}" if in_a_file else f"exporter.tools.{name}.command")
 
 
-def _take_tool(name: str, parser: argparse.ArgumentParser) -> None:
+def _add_tool_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     tool = _tool(name)
     tool.add_arguments(parser)
     parser.set_defaults(command=tool.main)
 
 
-def _take_configuration(name: str, parser: argparse.ArgumentParser) -> None:
-    """Make a subcommand take the configuration: a file, and a flag for each key that has one value."""
+def _add_configuration_arguments(name: str, parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the configuration: a file, and a flag for each key with a single value or a list."""
     from exporter.config.loader import expected, keys
     from exporter.config.schema import Section
 
@@ -184,7 +185,7 @@ def _take_configuration(name: str, parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{_PROGRAM} {name} [--config.file FILE] [--KEY VALUE ...]"
     parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see reference.yml")
     if name == "run":
-        _take_run(parser)
+        _add_run_arguments(parser)
     group = parser.add_argument_group("configuration", "every key of the file that has one value or a list")
     for path, kind in keys().items():
         if not (isinstance(kind, type) and issubclass(kind, Section)) and get_origin(kind) is not dict:
@@ -194,7 +195,7 @@ def _take_configuration(name: str, parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=partial(_start, name))
 
 
-def _take_run(parser: argparse.ArgumentParser) -> None:
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until-caught-up", action="store_true", help="stop at the end that each partition has at the start"
     )
@@ -203,11 +204,11 @@ def _take_run(parser: argparse.ArgumentParser) -> None:
 
 def _start(name: str, args: argparse.Namespace) -> int:
     options = {"until_caught_up": args.until_caught_up} if name == "run" else {}
-    return int(_tool(name).main(_config(args, _mistakes(name)), **options))
+    return int(_tool(name).main(_config(args, _conflict_check(name)), **options))
 
 
-def _mistakes(name: str) -> Callable[[Config], Iterable[Conflict]]:
-    """Return what else judges the configuration: clients, unless the command makes none."""
+def _conflict_check(name: str) -> Callable[[Config], Iterable[Conflict]]:
+    """Return the check for conflicts by client libraries, or none for a command that uses no clients."""
     if name == "healthcheck":
         return lambda _: ()
     from exporter.preflight import mistakes
@@ -230,7 +231,7 @@ def load_config(
     flags: Mapping[str, object],
     also: Callable[[Config], Iterable[Conflict]] = lambda _: (),
 ) -> Config:
-    """Return the configuration of this process, in which `also` finds more mistakes; raise `ConfigError`."""
+    """Return the configuration of this process; `also` yields further conflicts. Raise `ConfigError`."""
     from exporter.config.files import read_text
     from exporter.config.layers import Problem
     from exporter.config.loader import ConfigError, load

@@ -231,7 +231,7 @@ def test_a_mistake_of_the_program_is_one_line_without_what_it_quotes() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == cli.FATAL
     (line,) = done.stderr.splitlines()
-    assert "an error of its own" in line
+    assert "internal error" in line
     assert "ZeroDivisionError" in line
     assert "secret" not in line
 
