@@ -1,4 +1,4 @@
-"""Programs that have their batches at hand count them as the sidecar does."""
+"""Programs count batches in their memory as the sidecar does."""
 
 import asyncio
 import json
@@ -42,11 +42,11 @@ def rows(*symbols: object) -> list[dict[str, Any]]:
 
 
 def page(analyzer: BatchAnalyzer) -> Scrape:
-    """What the analyzer's page says."""
+    """The metrics of the analyzer."""
     return Scrape(analyzer.metrics().decode())
 
 
-def test_a_batch_gives_its_size_its_symbols_and_how_well_a_cache_would_do() -> None:
+def test_a_batch_returns_its_size_unique_symbols_and_cache_efficiency() -> None:
     result = BatchAnalyzer().analyze_batch(batch_data=rows("A", "B", "A"), timestamp_ms=STAMP_MS, **UPBIT)
     size, symbols, efficiency, stamp_ms = result
     assert (size, symbols, efficiency, stamp_ms) == (3, 2, 0.5, STAMP_MS)
@@ -121,7 +121,7 @@ def test_a_row_whose_optional_stamp_cannot_be_read_makes_an_anomaly() -> None:
     assert page(analyzer).total("marketdata_anomalies_total", kind="unreadable_field") == 1
 
 
-def test_what_cannot_be_read_costs_a_row_that_field_and_is_counted_by_name() -> None:
+def test_an_unreadable_field_of_a_row_is_left_out_and_counted_by_name() -> None:
     """Of objects too, which may be NaN or read-only; numbers are read however they are written."""
     analyzer = BatchAnalyzer()
     stamped = [{"target_currency": "A", "timestamp": float(STAMP_MS), "last": Decimal("1.5"), "high": "1,234.5"}]
@@ -155,7 +155,7 @@ def test_the_name_of_the_symbol_field_can_be_chosen() -> None:
     assert analyzer.analyze_batch([{"market": "A"}, {"market": "B"}], **UPBIT).unique_symbols == 2
 
 
-def test_a_wrong_configuration_is_told_at_once() -> None:
+def test_a_wrong_configuration_raises_at_once() -> None:
     with pytest.raises(ConfigError, match=r"input\.limits\.messages"):
         BatchAnalyzer(config={"input": {"limits": {"messages": 0}}})
 
@@ -192,7 +192,7 @@ def _outcome(read: Any, value: object) -> tuple[str, object]:
 
 
 def stored(server: RedisServer) -> list[SymbolStatistics]:
-    """What Redis knows of all symbols."""
+    """All symbols in Redis."""
     return listed(RedisStore(RedisConfig(url=server.url), StoreMetrics(CollectorRegistry())))
 
 
@@ -213,7 +213,7 @@ def test_symbols_of_several_programs_add_up_in_redis(redis_server: RedisServer) 
     assert b"marketdata_batches_total" in pages[0]
 
 
-def test_redis_takes_user_and_password_as_they_stand(redis_server: RedisServer) -> None:
+def test_redis_receives_user_and_password_literally(redis_server: RedisServer) -> None:
     """Not as parts of a URL, nor as references."""
     password = "ab+/c@d:${x}=="
 
@@ -230,7 +230,7 @@ def test_redis_takes_user_and_password_as_they_stand(redis_server: RedisServer) 
     assert [(row.symbol, row.messages) for row in stored(redis_server)] == [("A", 1)]
 
 
-def test_analysis_goes_on_while_redis_is_away() -> None:
+def test_analysis_continues_while_redis_is_unavailable() -> None:
     async def program() -> Counter[int]:
         analyzer = BatchAnalyzer()
         await analyzer.setup_redis(f"redis://127.0.0.1:{free_port()}/0")
@@ -242,21 +242,21 @@ def test_analysis_goes_on_while_redis_is_away() -> None:
     assert asyncio.run(program()) == {1: 5}
 
 
-def test_an_address_that_redis_cannot_have_is_told_at_once() -> None:
+def test_an_invalid_address_of_redis_raises_at_once() -> None:
     with pytest.raises(ConfigError, match=r"redis\.url"):
         asyncio.run(BatchAnalyzer().setup_redis("http://localhost"))
     with pytest.raises(ConfigError, match=r"redis\.password: is given in redis.url, too"):
         asyncio.run(BatchAnalyzer().setup_redis("redis://:one@localhost", password="two"))
 
 
-def test_the_package_alone_brings_no_clients() -> None:
-    """Whoever imports a part of it pays for that part."""
+def test_importing_the_package_loads_no_client() -> None:
+    """Each part loads its own."""
     code = "import sys, exporter, exporter.model; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert not {"confluent_kafka", "aiohttp", "redis", "fastavro"} & set(done.stdout.split())
 
 
-def test_the_package_tells_what_programs_may_import() -> None:
+def test_the_package_lists_its_public_names() -> None:
     import exporter
 
     assert {"BatchAnalyzer", "BatchPerformanceMonitor", "BatchMonitoringProducer"} <= set(dir(exporter))

@@ -45,6 +45,8 @@ from exporter.kafka import clients
 from exporter.kafka.positions import Position, Start
 from exporter.kafka.unreadable import LEAST_TRIES
 from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
+from exporter.publishing.channels import Cause
+from exporter.publishing.retry import DUPLICATE
 from exporter.runtime import watchdog
 from exporter.source.causes import CauseKind
 from exporter.source.consumer import KafkaSource
@@ -485,12 +487,13 @@ def test_the_paths_are_those_of_the_server() -> None:
 
 
 def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:
-    """Everything is wrong at once: each reason is told, in this order; why nothing is read has three forms."""
+    """Everything is wrong at once: each reason is told, in this order; some have several forms."""
     app = App(config())
     try:
         source = app.loop.source
         assert isinstance(source, KafkaSource)
         source.paused = True
+        app.loop.publisher._retry.failed(Cause.DENIED, "why", 0.0)
         for _ in range(LEAST_TRIES):
             source._gaps.failed(PARTITION, 7, "broken", 0.0)
         app.loop.turned_at -= 2 * status.STALLED_SECONDS
@@ -504,7 +507,9 @@ def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:
         app.loop.assigned({PARTITION: Start(Position(0, 0, NOW_MS), 0, 10)})
         behind, *same = app.status.ready().reasons
         assert same == others
-        given = [silent, refused, joined, behind, *others]
+        app.loop.publisher._retry.needs_operator = DUPLICATE
+        *_, duplicate, stalled = app.status.ready().reasons
+        given = [silent, refused, joined, behind, *others[:-1], duplicate, stalled]
     finally:
         app.loop.publisher.close(1.0)
     told = column("`/-/ready` says", "meaning")

@@ -1,4 +1,4 @@
-"""What a user can cause ends with one clear line and an exit code of the README, never with a traceback."""
+"""Mistakes of users end with one clear line and a documented exit code, never with a traceback."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Ended(NamedTuple):
     told: str
 
     def is_clear(self) -> bool:
-        """Whether its code and its words are those of a mistake of the user's."""
+        """Whether its exit code and its text are those of a mistake of the user."""
         words = ("Traceback", "of its own", "Exception ignored")
         is_printable = all(line.isprintable() for line in self.told.splitlines())
         return self.code in (0, 1, 2) and is_printable and not any(word in self.told for word in words)
@@ -74,7 +74,7 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 
 @FUZZ
 @given(st.sampled_from(["run", "check", "healthcheck", "audit", "simulate", "demo", "nothing"]), st.lists(words))
-def test_arguments_that_are_none_are_mistakes(name: str, arguments: list[str]) -> None:
+def test_invalid_arguments_are_mistakes(name: str, arguments: list[str]) -> None:
     """In their place: the last one asks for nothing to be done."""
     ended = command(name, *arguments, "--no-such-option=1")
     assert ended.is_clear(), ended
@@ -83,14 +83,14 @@ def test_arguments_that_are_none_are_mistakes(name: str, arguments: list[str]) -
 
 @FUZZ
 @given(st.lists(flags, min_size=1, max_size=4))
-def test_whatever_a_flag_says_is_taken_or_a_mistake(arguments: list[str]) -> None:
+def test_every_value_of_a_flag_is_accepted_or_a_mistake(arguments: list[str]) -> None:
     ended = command("healthcheck", "--web.listen-address=127.0.0.1:1", *arguments)
     assert ended.is_clear(), ended
 
 
 @FUZZ
 @given(st.binary(max_size=200) | st.text(st.sampled_from("{}[]:,&*!|>'\"%@`- \n#?ab1~"), max_size=60).map(str.encode))
-def test_whatever_a_file_holds_is_taken_or_a_mistake(tmp_path: Path, content: bytes) -> None:
+def test_every_content_of_a_file_is_accepted_or_a_mistake(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "sidecar.yml"
     file.write_bytes(content)
     ended = command("healthcheck", "--web.listen-address=127.0.0.1:1", f"--config.file={file}")
@@ -98,13 +98,13 @@ def test_whatever_a_file_holds_is_taken_or_a_mistake(tmp_path: Path, content: by
 
 
 @pytest.mark.parametrize("file", ["/", "/nonexistent", "a\0b", "", "/proc/self/mem", "/dev/zero"])
-def test_a_configuration_that_is_no_readable_file_is_a_mistake(file: str) -> None:
+def test_an_unreadable_configuration_is_a_mistake(file: str) -> None:
     ended = command("healthcheck", f"--config.file={file}")
     assert ended.code == cli.USAGE
     assert ended.is_clear(), ended
 
 
-def test_a_configuration_has_a_size() -> None:
+def test_the_size_of_a_configuration_is_limited() -> None:
     assert f"has more than {FILE_BYTES} bytes" in command("check", "--config.file=/dev/zero").told
 
 
@@ -119,7 +119,7 @@ def test_a_configuration_has_a_size() -> None:
         "unix:///nonexistent?db=x",
     ],
 )
-def test_an_option_that_the_driver_of_redis_does_not_know_is_a_mistake(url: str) -> None:
+def test_an_unknown_option_of_the_redis_url_is_a_mistake(url: str) -> None:
     for name in ("run", "check"):
         ended = process(name, f"--redis.url={url}")
         assert ended == (cli.USAGE, ended.told)
@@ -128,7 +128,7 @@ def test_an_option_that_the_driver_of_redis_does_not_know_is_a_mistake(url: str)
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/3?socket_timeout=0.5&client_name=x", "unix:///nonexistent?db=3"])
-def test_an_option_that_it_knows_is_taken(url: str) -> None:
+def test_a_known_option_of_the_redis_url_is_accepted(url: str) -> None:
     assert process("check", f"--redis.url={url}").code == cli.FATAL
 
 
@@ -147,12 +147,12 @@ def test_an_option_that_it_knows_is_taken(url: str) -> None:
         },
     ],
 )
-def test_an_odd_environment_is_taken_or_a_mistake(environment: dict[str, str]) -> None:
+def test_an_odd_environment_is_accepted_or_a_mistake(environment: dict[str, str]) -> None:
     ended = process("healthcheck", **environment)
     assert ended.is_clear(), ended
 
 
-def test_a_port_in_use_and_an_address_of_others_end_with_a_line() -> None:
+def test_a_port_in_use_and_an_address_of_another_machine_end_with_a_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         for address in ("8.8.8.8:80", f"127.0.0.1:{other.getsockname()[1]}"):
             ended = process("run", f"--web.listen-address={address}")
@@ -168,7 +168,7 @@ def test_a_port_in_use_and_an_address_of_others_end_with_a_line() -> None:
 @pytest.mark.parametrize(
     "redirection", [">/dev/full", ">&-", "2>&-", "2>/dev/full >/dev/full", "<&- >&- 2>&-", "| true"]
 )
-def test_output_that_nobody_takes_is_no_traceback(arguments: Sequence[str], redirection: str) -> None:
+def test_output_without_a_reader_is_no_traceback(arguments: Sequence[str], redirection: str) -> None:
     done = subprocess.run(
         ["sh", "-c", f'"$@" {redirection}', "sh", str(PROGRAM), *arguments], capture_output=True, text=True, timeout=60,
         check=False,
@@ -178,7 +178,7 @@ def test_output_that_nobody_takes_is_no_traceback(arguments: Sequence[str], redi
 
 @pytest.mark.parametrize(("number", "code"), [("INT", 130), ("TERM", 143)])
 @pytest.mark.parametrize("name", ["check", "healthcheck"])
-def test_an_interrupted_command_says_nothing_and_ends_as_shells_expect(
+def test_an_interrupted_command_prints_nothing_and_has_the_exit_code_of_the_signal(
     tmp_path: Path, name: str, number: str, code: int
 ) -> None:
     """While it reads its configuration, from a file that never ends."""
@@ -207,7 +207,7 @@ ASKING = {
 def test_a_command_that_waits_for_an_answer_is_interrupted_at_once(
     arguments: list[str], number: signal.Signals, code: int
 ) -> None:
-    """Whatever call it waits in, and for how long it would; nothing is said, and the connection ends with it."""
+    """In any call; it prints nothing, and its connection is closed."""
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as open_connections:
         server.settimeout(60)
         given = [argument.format(f"127.0.0.1:{server.getsockname()[1]}") for argument in arguments]
@@ -222,7 +222,7 @@ def test_a_command_that_waits_for_an_answer_is_interrupted_at_once(
         assert (running.returncode, told) == (code, b"")
 
 
-def test_a_mistake_of_the_program_is_one_line_without_what_it_quotes() -> None:
+def test_an_internal_error_is_one_line_without_the_message() -> None:
     code = (
         "import sys\nfrom exporter import cli\nfrom exporter.tools.audit import command as audit\n"
         "def fail(*_: object) -> int: raise ZeroDivisionError('secret')\n"

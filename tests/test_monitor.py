@@ -1,4 +1,4 @@
-"""Programs that carry their sidecars inside; Kafka and Redis are real."""
+"""Monitors inside a program; Kafka and Redis are real."""
 
 import asyncio
 import json
@@ -53,8 +53,8 @@ class Desk:
         """Write batches."""
         self.broker.produce(self.input, [json.dumps(value).encode() for value in values])
 
-    def told(self, event_type: str) -> list[tuple[Record, dict[str, Any]]]:
-        """The events of a type, as records and as what they say."""
+    def sent(self, event_type: str) -> list[tuple[Record, dict[str, Any]]]:
+        """The events of a type, as records and as values."""
         events = [(record, read_event(record)) for record in self.broker.read_all(self.events)]
         return [(record, event) for record, event in events if event["event_type"] == event_type]
 
@@ -71,7 +71,7 @@ def batch(*symbols: str) -> dict[str, Any]:
 
 
 def scrape(monitor: BatchPerformanceMonitor) -> Scrape:
-    """What the monitor's page says."""
+    """The metrics of the monitor."""
     return Scrape(requests.get(f"http://127.0.0.1:{monitor.port}/metrics", timeout=10).text)
 
 
@@ -92,7 +92,7 @@ async def counted(monitor: BatchPerformanceMonitor, number: int) -> None:
     [((MADE_UP,), MADE_UP_FEEDS), (("upbit", "bithumb"), RECORDED_FEEDS)],
     ids=[MADE_UP, "recorded"],
 )
-def test_three_monitors_in_one_process_tell_the_truth_each_of_its_feed(
+def test_three_monitors_in_one_process_count_their_own_feeds_exactly(
     desk: Desk, redis_server: RedisServer, names: Sequence[str], feeds: Sequence[str]
 ) -> None:
     """On their pages, in events of batches and in the summaries of their ends."""
@@ -112,10 +112,10 @@ def test_three_monitors_in_one_process_tell_the_truth_each_of_its_feed(
 
     scrapes = asyncio.run(program())
     for feed, exact in truth.items():
-        told = [event["stats"] for _, event in desk.told("batch_collected") if _feed(event) == feed]
+        told = [event["stats"] for _, event in desk.sent("batch_collected") if _feed(event) == feed]
         assert len(told) == exact.batches
         assert sum(stats["batch_size"] for stats in told) == exact.messages
-        [summary] = [event["aggregated_stats"] for _, event in desk.told("performance_summary") if _feed(event) == feed]
+        [summary] = [event["aggregated_stats"] for _, event in desk.sent("performance_summary") if _feed(event) == feed]
         assert (summary["total_batches"], summary["total_messages"]) == (exact.batches, exact.messages)
         assert scrapes[feed].total("marketdata_batches_total") == exact.batches
         assert scrapes[feed].total("marketdata_records_filtered_total") == len(values) - exact.batches
@@ -128,7 +128,7 @@ def _feed(event: dict[str, Any]) -> str:
 
 
 def test_a_batch_written_once_the_monitor_has_started_is_counted(desk: Desk) -> None:
-    """And one that was written before is not: a new group begins with what is new."""
+    """And one that was written before is not: a new group begins at the end."""
 
     async def program() -> None:
         monitor = desk.monitor()
@@ -139,7 +139,7 @@ def test_a_batch_written_once_the_monitor_has_started_is_counted(desk: Desk) -> 
         await monitor.stop()
 
     asyncio.run(program())
-    [(_, event)] = desk.told("batch_collected")
+    [(_, event)] = desk.sent("batch_collected")
     assert event["stats"] == {
         "batch_size": 3,
         "unique_symbols": 2,
@@ -148,7 +148,7 @@ def test_a_batch_written_once_the_monitor_has_started_is_counted(desk: Desk) -> 
     }
 
 
-def test_a_monitor_that_starts_again_goes_on_where_it_stopped(desk: Desk) -> None:
+def test_a_restarted_monitor_continues_where_it_stopped(desk: Desk) -> None:
     async def program() -> None:
         monitor = desk.monitor()
         for size in (1, 3, 5):
@@ -159,11 +159,11 @@ def test_a_monitor_that_starts_again_goes_on_where_it_stopped(desk: Desk) -> Non
             desk.write(batch(*"ABCDEF"[: size + 1]))
 
     asyncio.run(program())
-    assert sorted(event["stats"]["batch_size"] for _, event in desk.told("batch_collected")) == [1, 2, 3, 4, 5]
+    assert sorted(event["stats"]["batch_size"] for _, event in desk.sent("batch_collected")) == [1, 2, 3, 4, 5]
 
 
-def test_what_a_program_sends_looks_like_what_its_monitor_sends(desk: Desk) -> None:
-    """But for who sent it and when."""
+def test_events_of_a_program_look_like_those_of_its_monitor(desk: Desk) -> None:
+    """Except for source and time."""
 
     async def program() -> None:
         monitor = desk.monitor(instance="monitor")
@@ -172,14 +172,14 @@ def test_what_a_program_sends_looks_like_what_its_monitor_sends(desk: Desk) -> N
         await counted(monitor, 1)
         await monitor.stop()
         async with BatchMonitoringProducer(bootstrap_servers=desk.broker.bootstrap, topic=desk.events) as producer:
-            [(_, summary)] = desk.told("performance_summary")
+            [(_, summary)] = desk.sent("performance_summary")
             counts: dict[str, Any] = {"batch_size": 2, "unique_symbols": 2, "cache_efficiency": 0.5}
             await producer.send_batch_event(**UPBIT, **counts, timestamp_ms=STAMP_MS)
             await producer.send_summary_event(**UPBIT, **summary["aggregated_stats"], summary_period_seconds=60)
 
     asyncio.run(program())
     for event_type in ("batch_collected", "performance_summary"):
-        (by_monitor, its), (by_program, ours) = desk.told(event_type)
+        (by_monitor, its), (by_program, ours) = desk.sent(event_type)
         assert its | {"event_timestamp_utc": ""} == ours | {"event_timestamp_utc": ""}
         assert by_monitor.key == by_program.key
         assert by_monitor.headers.keys() == by_program.headers.keys()
@@ -188,21 +188,21 @@ def test_what_a_program_sends_looks_like_what_its_monitor_sends(desk: Desk) -> N
         assert by_monitor.value[:10] == by_program.value[:10], "another schema"
 
 
-def test_summaries_come_as_often_as_asked(desk: Desk) -> None:
+def test_summaries_have_the_configured_interval(desk: Desk) -> None:
     async def program() -> None:
         monitor = desk.monitor(summary_interval=1)
         await monitor.start()
         desk.write(batch("A"))
-        await asyncio.to_thread(eventually, lambda: len(desk.told("performance_summary")) >= 2, 20)
+        await asyncio.to_thread(eventually, lambda: len(desk.sent("performance_summary")) >= 2, 20)
         await monitor.stop()
 
     asyncio.run(program())
-    summaries = [event for _, event in desk.told("performance_summary")]
+    summaries = [event for _, event in desk.sent("performance_summary")]
     assert {summary["summary_period_seconds"] for summary in summaries} == {1}
     assert sum(summary["aggregated_stats"]["total_batches"] for summary in summaries) == 1
 
 
-def test_a_broker_that_is_away_neither_holds_the_program_up_nor_blinds_it(
+def test_an_unreachable_broker_does_not_block_the_start_and_readiness_names_it(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporter.api.monitor, "JOIN_SECONDS", 0.2)
@@ -232,8 +232,8 @@ def test_an_address_in_use_is_an_exception(desk: Desk) -> None:
     asyncio.run(program())
 
 
-def test_a_member_whose_place_is_taken_says_so_and_goes_on_trying(desk: Desk) -> None:
-    """Its consumer is replaced, and the monitor ends only when it is told to."""
+def test_a_fenced_member_reports_it_and_keeps_trying(desk: Desk) -> None:
+    """Its consumer is replaced, and the monitor ends only by `stop`."""
 
     async def program() -> None:
         member = {"kafka.consumer_properties": {"group.instance.id": "one"}}
@@ -241,18 +241,18 @@ def test_a_member_whose_place_is_taken_says_so_and_goes_on_trying(desk: Desk) ->
         await first.start()
         await second.start()
 
-        def is_told() -> bool:
+        def is_reported() -> bool:
             answers = [requests.get(f"http://127.0.0.1:{one.port}/-/ready", timeout=5).text for one in (first, second)]
             return any("fenced" in answer for answer in answers)
 
-        await asyncio.to_thread(eventually, is_told, 20)
+        await asyncio.to_thread(eventually, is_reported, 20)
         await asyncio.gather(first.stop(), second.stop())
 
     asyncio.run(program())
 
 
-def test_a_client_that_cannot_be_made_is_an_exception(desk: Desk) -> None:
-    """Properties are mistakes in the configuration already, but for those of a token, which is not asked for before."""
+def test_a_client_that_cannot_be_created_is_an_exception(desk: Desk) -> None:
+    """Wrong properties are found in the configuration, except those of a token, which is not requested there."""
     fetched = {"sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.method": "oidc"}
 
     async def program() -> None:
@@ -264,7 +264,7 @@ def test_a_client_that_cannot_be_made_is_an_exception(desk: Desk) -> None:
     asyncio.run(program())
 
 
-def test_waiting_for_a_monitor_can_be_given_up(desk: Desk) -> None:
+def test_waiting_for_a_monitor_can_be_cancelled(desk: Desk) -> None:
     """The monitor goes on."""
 
     async def program() -> None:
@@ -280,7 +280,7 @@ def test_waiting_for_a_monitor_can_be_given_up(desk: Desk) -> None:
         await monitor.wait()
 
     asyncio.run(program())
-    assert len(desk.told("batch_collected")) == 1
+    assert len(desk.sent("batch_collected")) == 1
 
 
 def test_a_monitor_that_was_never_started_is_stopped() -> None:
@@ -308,6 +308,6 @@ def test_a_monitor_that_was_never_started_is_stopped() -> None:
         ({"config": {"outptu": {}}}, "outptu"),
     ],
 )
-def test_a_wrong_argument_is_told_at_once(arguments: dict[str, Any], named: str) -> None:
+def test_a_wrong_argument_raises_at_once(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         BatchPerformanceMonitor(**{**UPBIT, **arguments})

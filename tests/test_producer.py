@@ -1,4 +1,4 @@
-"""Programs that count by themselves send the sidecar's events; Kafka is real."""
+"""Programs that count batches themselves send the events of the sidecar; Kafka is real."""
 
 import asyncio
 import json
@@ -53,11 +53,11 @@ class Topics:
         places = {"bootstrap_servers": self.broker.bootstrap, "topic": self.events, "error_topic": self.errors}
         return BatchMonitoringProducer(**{"instance": "collector-1", **places, **arguments})
 
-    def told(self) -> list[Record]:
-        """The events, as they lie there."""
+    def events_sent(self) -> list[Record]:
+        """The records of the event topic."""
         return self.broker.read_all(self.events)
 
-    def complaints(self) -> list[Record]:
+    def errors_sent(self) -> list[Record]:
         """The error events."""
         return self.broker.read_all(self.errors)
 
@@ -68,7 +68,7 @@ def topics(broker: Broker, topic: Callable[..., str]) -> Topics:
     return Topics(broker, topic("events"), topic("errors"))
 
 
-def test_events_arrive_as_their_schemas_say(topics: Topics) -> None:
+def test_events_arrive_with_the_values_of_their_schemas(topics: Topics) -> None:
     async def program() -> None:
         producer = topics.producer()
         await producer.start_producer()
@@ -77,7 +77,7 @@ def test_events_arrive_as_their_schemas_say(topics: Topics) -> None:
         await producer.stop_producer()
 
     asyncio.run(program())
-    batch, summary = topics.told()
+    batch, summary = topics.events_sent()
     stamped = {key: value for key, value in read_event(batch).items() if key != "event_timestamp_utc"}
     assert stamped == {
         "event_type": "batch_collected",
@@ -98,13 +98,13 @@ def test_events_arrive_as_their_schemas_say(topics: Topics) -> None:
     }
 
 
-def test_an_event_carries_its_feed_as_key_and_tells_who_sent_it(topics: Topics) -> None:
+def test_an_event_has_its_feed_as_key_and_its_sender_as_source(topics: Topics) -> None:
     async def program() -> None:
         async with topics.producer() as producer:
             await producer.send_batch_event(**BATCH)
 
     asyncio.run(program())
-    [event] = topics.told()
+    [event] = topics.events_sent()
     assert event.key == b"korea:upbit:ticker"
     assert event.headers.keys() == HEADERS
     assert event.headers["ce_source"] == b"collector-1"
@@ -113,7 +113,7 @@ def test_an_event_carries_its_feed_as_key_and_tells_who_sent_it(topics: Topics) 
 
 
 def test_every_event_has_an_identity_of_its_own(topics: Topics) -> None:
-    """Also those of one feed at one moment, of two producers of one name."""
+    """Also simultaneous events of one feed, from two producers with the same name."""
 
     async def program() -> None:
         async with topics.producer() as one, topics.producer() as two:
@@ -121,17 +121,17 @@ def test_every_event_has_an_identity_of_its_own(topics: Topics) -> None:
             await asyncio.gather(*sends, *(one.send_summary_event(**SUMMARY) for _ in range(10)))
 
     asyncio.run(program())
-    identities = {event.headers["ce_id"] for event in topics.told()}
+    identities = {event.headers["ce_id"] for event in topics.events_sent()}
     assert len(identities) == 210
 
 
-def test_json_is_for_people_without_avro_tools(topics: Topics) -> None:
+def test_events_can_be_json(topics: Topics) -> None:
     async def program() -> None:
         async with topics.producer(encoding="json") as producer:
             await producer.send_batch_event(**BATCH)
 
     asyncio.run(program())
-    [event] = topics.told()
+    [event] = topics.events_sent()
     assert json.loads(event.value)["stats"]["batch_size"] == 150
     assert event.headers["content-type"] == b"application/json"
 
@@ -153,19 +153,19 @@ def test_json_is_for_people_without_avro_tools(topics: Topics) -> None:
         {"request_type": ""},
     ],
 )
-def test_values_that_no_batch_has_are_refused_by_name(topics: Topics, wrong: dict[str, Any]) -> None:
+def test_invalid_values_of_a_batch_are_refused_by_name(topics: Topics, wrong: dict[str, Any]) -> None:
     async def program() -> None:
         async with topics.producer() as producer:
             with pytest.raises(ValueError, match=next(iter(wrong))):
                 await producer.send_batch_event(**{**BATCH, **wrong})
 
     asyncio.run(program())
-    assert not topics.told()
-    assert not topics.complaints()
+    assert not topics.events_sent()
+    assert not topics.errors_sent()
 
 
 @pytest.mark.parametrize("name", [*AGGREGATED, "summary_period_seconds"])
-def test_values_that_no_summary_has_are_refused_by_name(name: str) -> None:
+def test_invalid_values_of_a_summary_are_refused_by_name(name: str) -> None:
     async def program() -> None:
         for wrong in (-1, "many", math.inf, None):
             with pytest.raises(ValueError, match=name):
@@ -185,15 +185,15 @@ def test_an_event_that_the_broker_refuses_is_an_exception_and_an_error_event(
                 await producer.send_batch_event(**BATCH)
 
     asyncio.run(program())
-    [needs_operator] = topics.complaints()
-    error = read_event(needs_operator)
+    [record] = topics.errors_sent()
+    error = read_event(record)
     assert (error["error_domain"], error["error_code"]) == ("monitoring", "monitoring_error")
     assert (error["reason"], error["topic"]) == ("not_delivered", narrow)
     assert "batch_collected of korea:upbit:ticker" in error["message"]
-    assert needs_operator.headers.keys() == HEADERS
+    assert record.headers.keys() == HEADERS
 
 
-def test_error_events_are_not_many_however_many_sends_fail(topics: Topics, topic: Callable[..., str]) -> None:
+def test_error_events_are_limited_however_many_sends_fail(topics: Topics, topic: Callable[..., str]) -> None:
     narrow = topic("narrow", max_message_bytes=100)
 
     async def program() -> list[object]:
@@ -202,11 +202,11 @@ def test_error_events_are_not_many_however_many_sends_fail(topics: Topics, topic
             return list(await asyncio.gather(*sends, return_exceptions=True))
 
     assert [type(failure) for failure in asyncio.run(program())] == [SendError] * 100
-    assert 0 < len(topics.complaints()) < 50
+    assert 0 < len(topics.errors_sent()) < 50
 
 
-def test_a_broker_that_is_away_is_an_exception_and_holds_up_nobody_else(topics: Topics) -> None:
-    """While one send waits for its broker, another is done; and the program ends."""
+def test_an_unreachable_broker_is_an_exception_and_delays_no_other_producer(topics: Topics) -> None:
+    """While one call waits for its broker, another returns, and the program ends."""
     done: list[str] = []
 
     async def send(name: str, producer: BatchMonitoringProducer) -> None:
@@ -226,8 +226,8 @@ def test_a_broker_that_is_away_is_an_exception_and_holds_up_nobody_else(topics: 
     assert here is None
 
 
-def test_sending_goes_on_when_the_broker_returns(topics: Topics, topic: Callable[..., str]) -> None:
-    """A topic that is made later is a broker that comes later."""
+def test_sending_resumes_when_the_broker_returns(topics: Topics, topic: Callable[..., str]) -> None:
+    """A topic that is created later stands for the broker."""
     later = f"{topic('made')}-later"
 
     async def program() -> None:
@@ -240,7 +240,7 @@ def test_sending_goes_on_when_the_broker_returns(topics: Topics, topic: Callable
     assert len(topics.broker.read_all(later)) == 1
 
 
-def test_a_registry_is_told_user_and_password_as_they_stand(topics: Topics) -> None:
+def test_a_registry_receives_user_and_password_literally(topics: Topics) -> None:
     async def program(registry: RegistryServer) -> None:
         async with topics.producer(
             schema_registry=registry.url, schema_registry_username="me", schema_registry_password="a+/b@c:=="
@@ -249,11 +249,11 @@ def test_a_registry_is_told_user_and_password_as_they_stand(topics: Topics) -> N
 
     with RegistryServer({"me:a+/b@c:==": {READ, WRITE}}) as registry:
         asyncio.run(program(registry))
-    assert len(topics.told()) == 1
+    assert len(topics.events_sent()) == 1
 
 
-def test_a_registry_gives_the_number_of_the_schema_once_it_answers(topics: Topics) -> None:
-    """Until then sending is an exception."""
+def test_the_id_of_the_schema_is_requested_until_the_registry_answers(topics: Topics) -> None:
+    """Until then sending raises."""
 
     async def program(registry: RegistryServer) -> None:
         async with topics.producer(schema_registry=registry.url) as producer:
@@ -265,14 +265,14 @@ def test_a_registry_gives_the_number_of_the_schema_once_it_answers(topics: Topic
 
     with RegistryServer() as registry:
         asyncio.run(program(registry))
-    [event] = topics.told()
+    [event] = topics.events_sent()
     zero, number = struct.unpack(">bI", event.value[:5])
     assert zero == 0
     told = fastavro.schemaless_reader(BytesIO(event.value[5:]), registry.schemas[number - 1], None)
     assert cast(dict[str, Any], told)["exchange"] == "upbit"
 
 
-def test_what_is_on_its_way_when_the_producer_stops_arrives(topics: Topics) -> None:
+def test_events_being_sent_arrive_when_the_producer_stops(topics: Topics) -> None:
     async def program() -> None:
         producer = topics.producer()
         await producer.start_producer()
@@ -280,11 +280,11 @@ def test_what_is_on_its_way_when_the_producer_stops_arrives(topics: Topics) -> N
         await asyncio.gather(*(producer.send_batch_event(**BATCH) for _ in range(20)), producer.stop_producer())
 
     asyncio.run(program())
-    assert len(topics.told()) == 21
+    assert len(topics.events_sent()) == 21
 
 
-def test_nobody_is_left_waiting_when_the_producer_stops(topics: Topics) -> None:
-    """Neither who sends for the first time nor who has no broker."""
+def test_no_call_waits_after_the_producer_stopped(topics: Topics) -> None:
+    """Neither the first one nor one without a broker."""
 
     async def program() -> list[object]:
         here = topics.producer()
@@ -300,8 +300,8 @@ def test_nobody_is_left_waiting_when_the_producer_stops(topics: Topics) -> None:
     assert [type(outcome) for outcome in asyncio.run(program())] == [SendError, type(None)] * 2
 
 
-def test_the_configuration_of_a_sidecar_will_do(topics: Topics) -> None:
-    """Also where it asks for what only a sidecar can do; what it says wins."""
+def test_the_configuration_of_a_sidecar_is_accepted(topics: Topics) -> None:
+    """Also with settings that only a sidecar uses; it overrides the arguments."""
     output = {"topic": topics.events, "delivery": "exactly_once"}
 
     async def program() -> None:
@@ -309,10 +309,10 @@ def test_the_configuration_of_a_sidecar_will_do(topics: Topics) -> None:
             await producer.send_batch_event(**BATCH)
 
     asyncio.run(program())
-    assert len(topics.told()) == 1
+    assert len(topics.events_sent()) == 1
 
 
-def test_a_producer_that_is_not_started_says_so() -> None:
+def test_a_producer_that_is_not_started_raises() -> None:
     async def program() -> None:
         producer = BatchMonitoringProducer()
         await producer.stop_producer()
@@ -338,6 +338,6 @@ def test_a_producer_that_is_not_started_says_so() -> None:
         ({"config": {"output": {"tipoc": "x"}}}, "output.tipoc"),
     ],
 )
-def test_a_wrong_argument_is_told_at_once(arguments: dict[str, Any], named: str) -> None:
+def test_a_wrong_argument_raises_at_once(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         BatchMonitoringProducer(**arguments)

@@ -10,7 +10,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,7 +28,7 @@ from exporter.store.redis_store import RedisStore
 from exporter.store.store import NullStore, Store, StoreUnavailable, SymbolStatistics
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
-from tests.support.store import BITHUMB, PLACE, UPBIT, Replica, listed, update, written
+from tests.support.store import BITHUMB, PLACE, UPBIT, Replica, listed, replicas, update, written
 from tests.support.waiting import eventually
 
 Maker = Callable[..., Replica]
@@ -38,13 +37,7 @@ Maker = Callable[..., Replica]
 @pytest.fixture
 def replica() -> Iterator[Maker]:
     """A factory of replicas, which are stopped at the end."""
-    with ExitStack() as running:
-
-        def make(url: str, **options: str | int | float) -> Replica:
-            made = Replica(url, **options)  # type: ignore[arg-type]
-            running.callback(made.store.stop, 0.0)
-            return made
-
+    with replicas() as make:
         yield make
 
 

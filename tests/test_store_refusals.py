@@ -7,7 +7,7 @@ import socketserver
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -26,7 +26,7 @@ from exporter.store.store import StoreUnavailable
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.support.relay import Relay
-from tests.support.store import PLACE, UPBIT, Replica, listed, update
+from tests.support.store import PLACE, UPBIT, Replica, listed, replicas, update
 from tests.support.waiting import eventually
 
 parsed: Any = BaseParser.parse_error
@@ -170,12 +170,11 @@ def admin(server: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Replica]]:
-    """Starts stores that work, and stops them at the end."""
-    with ExitStack() as running:
+    """A function that starts a replica and waits until it works."""
+    with replicas() as make:
 
         def start(url: str, **options: str) -> Replica:
-            replica = Replica(url, **options).start()  # type: ignore[arg-type]
-            running.callback(replica.store.stop, 0.0)
+            replica = make(url, **options).start()
             eventually(lambda: replica.metric("up") == 1)
             return replica
 

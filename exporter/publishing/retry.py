@@ -18,7 +18,7 @@ FENCED_AGAIN_SECONDS = 120.0
 OUTAGE_SECONDS = 60.0
 DUPLICATE_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 300.0
-DUPLICATE = "another process publishes events under the same `instance`: each sidecar needs its own"
+DUPLICATE = "another process publishes events with the same instance name, each sidecar needs its own"
 
 
 class RetryPolicy:

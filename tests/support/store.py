@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
 from prometheus_client import CollectorRegistry
 
 from exporter.config.schema import RedisConfig
@@ -52,6 +55,19 @@ class Replica:
     def counts(self, feed: FeedKey | None = None) -> dict[str, int]:
         """Messages by symbol."""
         return {row.symbol: row.messages for row in listed(self.store, feed)}
+
+
+@contextmanager
+def replicas() -> Iterator[Callable[..., Replica]]:
+    """A factory of replicas, which are stopped at the end."""
+    with ExitStack() as running:
+
+        def make(url: str, **options: str | int | float) -> Replica:
+            replica = Replica(url, **options)  # type: ignore[arg-type]
+            running.callback(replica.store.stop, 0.0)
+            return replica
+
+        yield make
 
 
 def listed(store: Store, feed: FeedKey | None = None) -> list[SymbolStatistics]:

@@ -26,7 +26,7 @@ class Cause(StrEnum):
     ABORTED = "aborted"  # sending the same again
     NOT_OPEN = "not_open"  # opening the channel again
     FENCED = "fenced"  # an `instance` of its own: another process publishes under the same one
-    DENIED = "denied"  # an operator who grants the permission
+    DENIED = "denied"  # granting the permission, by an operator
     TOO_LARGE = "too_large"  # dropping the events that the broker refuses
 
 

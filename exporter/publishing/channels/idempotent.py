@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Producer, TopicPartition
 from exporter.events.framing import FrameByType
 from exporter.kafka.positions import Position
 from exporter.model import Partition
-from exporter.publishing.channels import Cause, ChannelError, CommitResult, CommitState
+from exporter.publishing.channels import Cause, CommitResult, CommitState
 from exporter.publishing.channels.kafka import COMMIT_SECONDS, KafkaChannel, topic_partitions
 
 
@@ -26,11 +26,6 @@ class IdempotentChannel(KafkaChannel):
     ) -> None:
         super().__init__(make_producer, prepare)
         self._store = store
-
-    def begin(self) -> None:
-        """Raise `ChannelError` when there is no producer."""
-        if self._producer is None:
-            raise ChannelError("the producer was lost")
 
     def commit(self, positions: Mapping[Partition, Position], group: object) -> CommitResult:
         """Wait until all events are delivered; after any failure all of them are sent again."""

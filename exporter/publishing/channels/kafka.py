@@ -91,6 +91,11 @@ class KafkaChannel:
             raise ChannelError(str(error)) from error
         self._producer = producer
 
+    def begin(self) -> None:
+        """Raise `ChannelError` when there is no producer."""
+        if self._producer is None:
+            raise ChannelError("the producer was lost")
+
     def send(self, events: list[Event], start: int) -> tuple[int, list[Event]]:
         """See Channel."""
         produce, frames = self._producer.produce, self._frames

@@ -54,8 +54,7 @@ class TransactionalChannel(KafkaChannel):
 
     def begin(self) -> None:
         """Begin a transaction."""
-        if self._producer is None:
-            raise ChannelError("the producer was lost")
+        super().begin()
         self._begun_at = time.monotonic()
         try:
             self._producer.begin_transaction()
