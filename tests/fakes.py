@@ -50,7 +50,7 @@ class FakeGroup:
 
 
 class FakeChannel:
-    """A transactional channel. `opens`, `fate`, `room`, `largest` and `breaks` say how the next calls go."""
+    """A transactional channel. `opens`, `fate`, `room`, `largest` and `breaks` determine the next calls."""
 
     def __init__(self, group: FakeGroup) -> None:
         self.published: list[Event] = []

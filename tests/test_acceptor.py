@@ -91,7 +91,7 @@ def answers(running: Site) -> float:
 
 
 def test_a_connection_that_has_just_sent_its_request_is_not_closed_for_others(open_sockets: ExitStack) -> None:
-    """However many have come since the last look; the oldest that says nothing loses its place."""
+    """However many arrived since it was read last; the oldest silent connection is closed instead."""
     handed, evicted = list[socket.socket](), list[Eviction]()
     listener = open_sockets.enter_context(socket.create_server((HOST, 0)))
     acceptor = Acceptor(
@@ -310,10 +310,10 @@ def test_the_configuration_is_hidden_from_other_machines() -> None:
 
 @pytest.mark.parametrize("spare", [16, 32])
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"])
-def test_without_descriptors_health_is_told_and_the_log_stays_short(
+def test_without_descriptors_health_checks_are_answered_and_the_log_stays_short(
     sent: bytes, spare: int, tmp_path: Path, open_sockets: ExitStack
 ) -> None:
-    """Whatever those who hold all descriptors have said. Others get on as soon as these have gone."""
+    """Whatever the connections that hold all descriptors have sent. Others are served once these are closed."""
     sidecar = Sidecar(tmp_path, {"kafka.bootstrap_servers": f"{HOST}:{free_port()}"}).start()
     try:
         used = len(list(Path(f"/proc/{sidecar.pid}/fd").iterdir()))
@@ -331,8 +331,8 @@ def test_without_descriptors_health_is_told_and_the_log_stays_short(
         sidecar.kill()
 
 
-def test_without_a_single_descriptor_health_is_told() -> None:
-    """One is kept for that; whoever wants more is told why not."""
+def test_without_a_single_descriptor_health_checks_are_answered() -> None:
+    """One is reserved for them; the response to other requests gives the reason."""
     command = [sys.executable, "-c", WITHOUT_DESCRIPTORS]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as serving:
         try:
@@ -345,8 +345,8 @@ def test_without_a_single_descriptor_health_is_told() -> None:
             serving.kill()
 
 
-def test_little_is_kept_for_a_reader_that_reads_nothing(open_sockets: ExitStack) -> None:
-    """A piece of the answer here, and some in the kernel, which would by itself take megabytes."""
+def test_little_is_buffered_for_a_client_that_reads_nothing(open_sockets: ExitStack) -> None:
+    """A piece of the response here, and some in the kernel, whose default would be megabytes."""
     with site() as running:
         running.queries.more = [large("large")]
         slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
@@ -358,8 +358,8 @@ def test_little_is_kept_for_a_reader_that_reads_nothing(open_sockets: ExitStack)
         assert unacknowledged(connection.transport.get_extra_info("socket")) <= 2 * SEND_BYTES
 
 
-def test_who_has_not_taken_a_small_answer_reads_on(open_sockets: ExitStack) -> None:
-    """Although all of it is the kernel's by then: once the connection was closed, the kernel would keep it."""
+def test_a_client_that_has_not_read_a_small_response_counts_as_reading(open_sockets: ExitStack) -> None:
+    """Although all of it is in the kernel by then, which would keep it after the connection was closed."""
     with site() as running:
         running.queries.more = [large("large", 100_000)]
         slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
@@ -372,8 +372,8 @@ def test_who_has_not_taken_a_small_answer_reads_on(open_sockets: ExitStack) -> N
         assert eventually(lambda: len(running.server._connections._idle) == 1)
 
 
-def test_few_have_their_turn_in_one_round_of_the_loop() -> None:
-    """However many want one."""
+def test_few_requests_have_a_turn_in_one_pass_of_the_event_loop() -> None:
+    """However many wait for one."""
 
     async def rounds() -> list[int]:
         loop = asyncio.get_running_loop()
@@ -389,11 +389,11 @@ def test_few_have_their_turn_in_one_round_of_the_loop() -> None:
 
 
 def unused(*_: object) -> Any:
-    """Called by nobody."""
+    """Never called."""
     raise AssertionError
 
 
-def test_who_has_worked_rests_for_as_long() -> None:
+def test_the_throttle_pauses_for_as_long_as_the_thread_worked() -> None:
     throttle = CpuThrottle()
     throttle.pause()
     worked = time.thread_time()

@@ -22,8 +22,10 @@ def breaker(failures: int = 0, now: float = 0) -> CircuitBreaker:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2 * OPEN_SECONDS), st.booleans())))
-def test_a_try_is_refused_only_after_failures_in_a_row_and_only_for_a_while(steps: list[tuple[int, bool]]) -> None:
-    """Whatever happened before, this one rule tells whether a try is allowed and when the next one is."""
+def test_attempts_are_refused_only_after_consecutive_failures_and_for_a_limited_time(
+    steps: list[tuple[int, bool]],
+) -> None:
+    """Whatever happened before, one rule decides whether an attempt is allowed and when the next one is."""
     circuit, now = breaker(), 0
     tries: list[tuple[int, bool]] = []
     for pause, succeeds in steps:
@@ -47,14 +49,14 @@ def test_a_success_forgets_the_failures_before_it(before: int, after: int) -> No
     assert circuit.state is CircuitState.CLOSED
 
 
-def test_half_open_allows_one_try() -> None:
+def test_half_open_allows_one_attempt() -> None:
     circuit = breaker(LIMIT)
     states = [circuit.state]
     assert [circuit.allows(OPEN_SECONDS), circuit.allows(OPEN_SECONDS)] == [True, False]
     assert [*states, circuit.state] == [CircuitState.OPEN, CircuitState.HALF_OPEN]
 
 
-def test_a_try_of_which_nothing_is_heard_does_not_refuse_all_others_for_good() -> None:
+def test_an_attempt_that_never_reports_does_not_refuse_others_without_end() -> None:
     circuit = breaker(LIMIT)
     assert circuit.allows(OPEN_SECONDS)
     assert not circuit.allows(2 * OPEN_SECONDS - 1)

@@ -1,4 +1,4 @@
-"""Clients that are slow, silent or hostile lose their own connection and cost nobody else anything."""
+"""Slow, silent or hostile clients lose their own connections and do not affect others."""
 
 import contextlib
 import logging
@@ -50,7 +50,7 @@ def is_closed(client: socket.socket) -> bool:
 
 
 def test_silent_and_dripping_clients_do_not_delay_a_scrape(open_sockets: ExitStack) -> None:
-    """A scrape is answered while hundreds of connections say nothing or not enough."""
+    """A scrape is answered while hundreds of connections send nothing or too little."""
     with site() as running:
         clients = [open_sockets.enter_context(running.connect()) for _ in range(200)]
         for client in clients[::2]:
@@ -86,8 +86,8 @@ def test_an_idle_connection_is_closed_without_being_counted(open_sockets: ExitSt
         assert running.queries.evictions("slow") == 0
 
 
-def test_new_connections_take_the_place_of_the_oldest(open_sockets: ExitStack) -> None:
-    """Nobody is refused; who has not sent a request loses to who comes now."""
+def test_new_connections_replace_the_oldest(open_sockets: ExitStack) -> None:
+    """None is refused; those that have not sent a request are closed for new ones."""
     with site(ClientLimits(incoming=10)) as running:
         clients = [open_sockets.enter_context(running.connect()) for _ in range(30)]
         assert scrape(running) == 200
@@ -96,7 +96,7 @@ def test_new_connections_take_the_place_of_the_oldest(open_sockets: ExitStack) -
         assert running.queries.evictions("connections") == 21
 
 
-def test_who_is_being_served_is_closed_last(open_sockets: ExitStack) -> None:
+def test_active_connections_are_closed_last(open_sockets: ExitStack) -> None:
     """A scrape that takes its time survives any number of silent connections."""
     with site(ClientLimits(incoming=5)) as running:
         running.queries.go_on.clear()
@@ -121,8 +121,8 @@ def test_a_client_that_does_not_read_is_closed(open_sockets: ExitStack) -> None:
         assert len(received(client)) < LARGE_BYTES
 
 
-def test_answers_that_nobody_reads_do_not_fill_the_memory(open_sockets: ExitStack) -> None:
-    """When different large pages on their way exceed the limit, who reads the oldest is closed."""
+def test_unread_responses_do_not_fill_the_memory(open_sockets: ExitStack) -> None:
+    """When different large pages exceed the limit, the connection that reads the oldest is closed."""
     with site(ClientLimits(bodies_bytes=2 * LARGE_BYTES + 1_000_000)) as running:
         running.queries.more = [large(name) for name in "abc"]
         clients = [open_sockets.enter_context(running.connect(receive_bytes=4096)) for _ in "aabc"]
@@ -149,8 +149,8 @@ def test_answers_that_nobody_reads_do_not_fill_the_memory(open_sockets: ExitStac
         ),
     ],
 )
-def test_garbage_is_refused_and_not_logged(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever can reach the port could fill the disk otherwise; the next scrape works."""
+def test_invalid_requests_are_refused_and_not_logged(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise any client could fill the disk; the next scrape works."""
     with site() as running, running.connect() as client, caplog.at_level(logging.DEBUG):
         # The server may close the connection before it has read everything.
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
@@ -162,7 +162,7 @@ def test_garbage_is_refused_and_not_logged(sent: bytes, caplog: pytest.LogCaptur
     assert not [record for record in caplog.records if record.levelno >= logging.INFO]
 
 
-def test_a_body_that_nobody_asked_for_is_not_waited_for() -> None:
+def test_an_unwanted_body_is_not_waited_for() -> None:
     """The request is answered, and the connection closed."""
     with site() as running, running.connect() as client:
         client.sendall(REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 10000000000\r\n\r\n"))

@@ -114,7 +114,7 @@ def is_consistent(one: Dispatch) -> bool:
 
 
 @given(whole=DISPATCHES, gone=st.sets(PARTITIONS))
-def test_what_belongs_to_other_owners_is_taken_out(whole: Dispatch, gone: set[Partition]) -> None:
+def test_events_and_positions_of_lost_partitions_are_removed(whole: Dispatch, gone: set[Partition]) -> None:
     whole.offered_at = 12.5
     left = whole.without(gone)
     assert left.events == [one for one in whole.events if one.source not in gone]
@@ -123,7 +123,7 @@ def test_what_belongs_to_other_owners_is_taken_out(whole: Dispatch, gone: set[Pa
     assert is_consistent(left)
 
 
-def test_an_empty_dispatch_is_nothing_and_a_position_alone_is_something() -> None:
+def test_only_a_dispatch_without_events_and_positions_is_empty() -> None:
     assert not Dispatch()
     here = new_analysis(batch_events=False)
     here.assign(FIRST, start(Position(0, 0, NOW_MS), 1))

@@ -43,16 +43,18 @@ def test_updates_are_put_in_order_and_each_offset_is_kept_once(given_updates: li
 def test_a_delta_adds_up_what_its_records_hold(given_updates: list[SymbolUpdate]) -> None:
     ordered = next(iter(keyspace.in_order(given_updates).values()))
     delta = keyspace.delta(ordered, WINDOW_MS)
-    messages = Counter((*window, name) for window, tally in delta.tallies.items() for name in tally.messages.elements())
+    messages = Counter(
+        (*window, name) for window, counts in delta.counts.items() for name in counts.messages.elements()
+    )
     assert messages == Counter((u.feed, u.timestamp_ms // WINDOW_MS, name) for u in ordered for name in u.symbols)
-    for (feed, window), tally in delta.tallies.items():
-        for symbol, stamp in tally.seen.items():
+    for (feed, window), counts in delta.counts.items():
+        for symbol, stamp in counts.seen.items():
             known = [u.timestamp_ms for u in ordered if u.feed == feed and symbol in u.symbols]
             assert stamp == max(ms for ms in known if ms // WINDOW_MS == window)
 
 
 @given(st.lists(updates, min_size=1), st.integers(0, 32))
-def test_what_lies_below_the_fence_is_left_out(given_updates: list[SymbolUpdate], fence: int) -> None:
+def test_updates_below_the_fence_are_left_out(given_updates: list[SymbolUpdate], fence: int) -> None:
     ordered = next(iter(keyspace.in_order(given_updates).values()))
     assert keyspace.from_fence(ordered, fence) == [u for u in ordered if u.offset >= fence]
 
@@ -62,12 +64,12 @@ def test_a_delta_spans_the_gaps_between_its_records() -> None:
     assert (delta.first, delta.next) == (7, 10)
 
 
-def test_a_delta_holds_a_bounded_number_of_records() -> None:
+def test_a_delta_holds_a_limited_number_of_records() -> None:
     delta = keyspace.delta([update(offset) for offset in range(keyspace.RECORDS_PER_DELTA + 1)], WINDOW_MS)
     assert delta.next == keyspace.RECORDS_PER_DELTA
 
 
-def test_a_delta_holds_a_bounded_number_of_messages_but_at_least_one_record() -> None:
+def test_a_delta_holds_a_limited_number_of_messages_but_at_least_one_record() -> None:
     full = ["A"] * keyspace.MESSAGES_PER_DELTA
     assert keyspace.delta([update(0, *full), update(1, "A")], WINDOW_MS).next == 1
     assert keyspace.delta([update(0, *full, "A"), update(1)], WINDOW_MS).next == 1
@@ -75,7 +77,7 @@ def test_a_delta_holds_a_bounded_number_of_messages_but_at_least_one_record() ->
 
 
 @given(st.builds(FeedKey, *[st.text(st.characters(exclude_characters="\0", codec="utf-8"))] * 3), st.text())
-def test_a_name_leads_back_to_feed_and_symbol(feed: FeedKey, symbol: str) -> None:
+def test_a_name_is_parsed_into_feed_and_symbol(feed: FeedKey, symbol: str) -> None:
     readable = symbol.encode(errors="replace").decode()
     assert keyspace.parsed(keyspace.name(feed, symbol)) == (feed, readable)
 

@@ -34,24 +34,24 @@ class Ended(NamedTuple):
     """How a command ended."""
 
     code: int
-    told: str
+    text: str
 
     def is_clear(self) -> bool:
         """Whether its exit code and its text are those of a mistake of the user."""
         words = ("Traceback", "of its own", "Exception ignored")
-        is_printable = all(line.isprintable() for line in self.told.splitlines())
-        return self.code in (0, 1, 2) and is_printable and not any(word in self.told for word in words)
+        is_printable = all(line.isprintable() for line in self.text.splitlines())
+        return self.code in (0, 1, 2) and is_printable and not any(word in self.text for word in words)
 
 
 def command(*arguments: str) -> Ended:
     """Run a command in this process."""
-    told, out = io.StringIO(), io.StringIO()
-    with redirect_stderr(told), redirect_stdout(out):
+    err, out = io.StringIO(), io.StringIO()
+    with redirect_stderr(err), redirect_stdout(out):
         try:
             code = cli.main(arguments)
         except SystemExit as end:
             code = int(end.code or 0)
-    return Ended(code, told.getvalue() + out.getvalue())
+    return Ended(code, err.getvalue() + out.getvalue())
 
 
 def process(*arguments: str, **environment: str) -> Ended:
@@ -105,7 +105,7 @@ def test_an_unreadable_configuration_is_a_mistake(file: str) -> None:
 
 
 def test_the_size_of_a_configuration_is_limited() -> None:
-    assert f"has more than {FILE_BYTES} bytes" in command("check", "--config.file=/dev/zero").told
+    assert f"has more than {FILE_BYTES} bytes" in command("check", "--config.file=/dev/zero").text
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_the_size_of_a_configuration_is_limited() -> None:
 def test_an_unknown_option_of_the_redis_url_is_a_mistake(url: str) -> None:
     for name in ("run", "check"):
         ended = process(name, f"--redis.url={url}")
-        assert ended == (cli.USAGE, ended.told)
-        assert "redis.url" in ended.told
+        assert ended == (cli.USAGE, ended.text)
+        assert "redis.url" in ended.text
         assert ended.is_clear(), ended
 
 
@@ -158,7 +158,7 @@ def test_a_port_in_use_and_an_address_of_another_machine_end_with_a_line() -> No
             ended = process("run", f"--web.listen-address={address}")
             assert ended.code == cli.FATAL
             assert ended.is_clear(), ended
-            assert f"marketdata-exporter: cannot listen on {address}" in ended.told
+            assert f"marketdata-exporter: cannot listen on {address}" in ended.text
 
 
 # What happens to a command from outside.
@@ -188,8 +188,8 @@ def test_an_interrupted_command_prints_nothing_and_has_the_exit_code_of_the_sign
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         with file.open("wb"):
             subprocess.run(["kill", f"-{number}", str(running.pid)], check=True)
-            out, told = running.communicate(timeout=20)
-        assert (running.returncode, out, told) == (code, b"", b"")
+            out, err = running.communicate(timeout=20)
+        assert (running.returncode, out, err) == (code, b"", b"")
 
 
 ASKING = {
@@ -218,8 +218,8 @@ def test_a_command_that_waits_for_an_answer_is_interrupted_at_once(
             open_connections.enter_context(connection)
             assert connection.recv(1)  # it has asked
             running.send_signal(number)
-            _, told = running.communicate(timeout=20)
-        assert (running.returncode, told) == (code, b"")
+            _, err = running.communicate(timeout=20)
+        assert (running.returncode, err) == (code, b"")
 
 
 def test_an_internal_error_is_one_line_without_the_message() -> None:

@@ -112,9 +112,9 @@ def test_three_monitors_in_one_process_count_their_own_feeds_exactly(
 
     scrapes = asyncio.run(program())
     for feed, exact in truth.items():
-        told = [event["stats"] for _, event in desk.sent("batch_collected") if _feed(event) == feed]
-        assert len(told) == exact.batches
-        assert sum(stats["batch_size"] for stats in told) == exact.messages
+        stats_sent = [event["stats"] for _, event in desk.sent("batch_collected") if _feed(event) == feed]
+        assert len(stats_sent) == exact.batches
+        assert sum(stats["batch_size"] for stats in stats_sent) == exact.messages
         [summary] = [event["aggregated_stats"] for _, event in desk.sent("performance_summary") if _feed(event) == feed]
         assert (summary["total_batches"], summary["total_messages"]) == (exact.batches, exact.messages)
         assert scrapes[feed].total("marketdata_batches_total") == exact.batches
@@ -265,7 +265,7 @@ def test_a_client_that_cannot_be_created_is_an_exception(desk: Desk) -> None:
 
 
 def test_waiting_for_a_monitor_can_be_cancelled(desk: Desk) -> None:
-    """The monitor goes on."""
+    """The monitor keeps running."""
 
     async def program() -> None:
         monitor = desk.monitor()

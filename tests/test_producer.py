@@ -268,8 +268,8 @@ def test_the_id_of_the_schema_is_requested_until_the_registry_answers(topics: To
     [event] = topics.events_sent()
     zero, number = struct.unpack(">bI", event.value[:5])
     assert zero == 0
-    told = fastavro.schemaless_reader(BytesIO(event.value[5:]), registry.schemas[number - 1], None)
-    assert cast(dict[str, Any], told)["exchange"] == "upbit"
+    value = fastavro.schemaless_reader(BytesIO(event.value[5:]), registry.schemas[number - 1], None)
+    assert cast(dict[str, Any], value)["exchange"] == "upbit"
 
 
 def test_events_being_sent_arrive_when_the_producer_stops(topics: Topics) -> None:

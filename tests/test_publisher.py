@@ -251,7 +251,7 @@ def test_fullness_is_that_of_the_nearest_limit(stage: Stage) -> None:
     assert stage.publisher.fullness() == 1
 
 
-def test_what_is_lost_with_its_partition_does_not_wait_any_more(stage: Stage) -> None:
+def test_the_backlog_drops_what_belongs_to_lost_partitions(stage: Stage) -> None:
     """An empty backlog has no age."""
     stage.channel.breaks = True
     for number, partition in enumerate(PARTITIONS[:2]):

@@ -1,4 +1,4 @@
-"""Schemas get their ids from a registry that allows more or less, and its own words are told."""
+"""Ids of schemas come from a registry with various permissions, and errors quote its text."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def preregister(registry: RegistryServer, **changes: Any) -> dict[EventType, int
     return {kind: registry.add(SUBJECTS[kind], {**SCHEMAS[kind], **changes}) for kind in EventType}
 
 
-# Who may do what.
+# Permissions.
 
 
 @pytest.mark.parametrize("user", [WRITER, BOTH])

@@ -77,7 +77,7 @@ def frozen(kind: EventType) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", EventType)
-def test_readers_of_the_first_schema_understand_what_is_written_now(kind: EventType) -> None:
+def test_readers_of_the_first_schema_can_read_events_written_now(kind: EventType) -> None:
     read = fastavro.schemaless_reader(
         BytesIO(AvroEncoder().encode(kind, VALUES[kind])), load_schema(kind), frozen(kind)
     )
@@ -85,7 +85,7 @@ def test_readers_of_the_first_schema_understand_what_is_written_now(kind: EventT
 
 
 @pytest.mark.parametrize("kind", EventType)
-def test_what_the_first_schema_wrote_is_understood_now(kind: EventType) -> None:
+def test_events_written_with_the_first_schema_can_be_read_now(kind: EventType) -> None:
     value, body = narrowed(VALUES[kind], frozen(kind)), BytesIO()
     fastavro.schemaless_writer(body, frozen(kind), value, strict=True)
     body.seek(0)

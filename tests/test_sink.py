@@ -22,7 +22,7 @@ from tests.support.kafka import Broker
 from tests.support.waiting import eventually
 
 FRAME = b"frame:"
-TRANSACTION_SECONDS = 60.0  # what librdkafka asks for unless it is told
+TRANSACTION_SECONDS = 60.0  # the default of librdkafka
 
 
 class Stage(NamedTuple):
@@ -196,7 +196,7 @@ def test_sending_begins_at_the_index(stage: Stage) -> None:
     stage.shows(b"frame:2", b"frame:3")
 
 
-def test_channel_that_was_closed_can_be_opened_again(stage: Stage) -> None:
+def test_a_closed_channel_can_be_opened_again(stage: Stage) -> None:
     stage.channel.open()
     stage.channel.close()
     with pytest.raises(ChannelError):
@@ -218,7 +218,7 @@ def test_uncommitted_events_are_never_published(exactly_once: Stage) -> None:
     stage.shows(b"frame:1")
 
 
-def test_successor_ends_what_its_predecessor_left_open(transactional: Stage) -> None:
+def test_a_successor_ends_the_open_transaction_of_its_predecessor(transactional: Stage) -> None:
     """The predecessor, if it still runs, can commit nothing any more."""
     transactional.channel.open()
     transactional.channel.begin()

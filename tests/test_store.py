@@ -320,7 +320,7 @@ def test_partitions_that_are_silent_for_the_ttl_leave_the_index(redis_server: Re
 
 
 def test_an_outage_loses_only_what_the_queue_does_not_hold(own_server: RedisServer, replica: Maker) -> None:
-    """Killed and brought back: offering goes on, the circuit opens and closes, all that was not dropped arrives."""
+    """Killed and brought back: offers continue, the circuit opens and closes, all that was not dropped arrives."""
     made = replica(own_server.url, queue=5).start()
     eventually(lambda: made.metric("up") == 1)
     own_server.kill()

@@ -32,7 +32,7 @@ def reader(client: redis.Redis, seconds: float = 60.0) -> PageReader:
 
 
 def keep(client: redis.Redis, partition: str, feed: FeedKey, symbols: Iterable[str], messages: int = 1) -> None:
-    """Keep symbols of a feed as the store does, with so many messages of each and a stamp that says as much."""
+    """Keep symbols of a feed as the store does, with so many messages of each and a stamp of the same number."""
     names = [keyspace.name(feed, symbol) for symbol in symbols]
     client.hset(KEYS.messages(partition), "", 7)
     client.hset(KEYS.messages(partition), mapping=dict.fromkeys(names, messages))

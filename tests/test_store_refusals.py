@@ -185,7 +185,7 @@ def start() -> Iterator[Callable[..., Replica]]:
 def test_temporarily_refused_records_are_kept_and_counted_once_the_server_recovers(
     server: RedisServer, admin: Any, start: Callable[..., Replica], name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All ten records come, each once; meanwhile the store does not claim to work, and says why."""
+    """All ten records come, each once; meanwhile the store reports that it does not work, and why."""
     trouble = TROUBLES[name]
     caplog.set_level(logging.INFO, logger="exporter.store")
     replica = start(server.url, username="sidecar", password=PASSWORD)
@@ -411,7 +411,7 @@ class OddServer(socketserver.ThreadingTCPServer):
 
 
 def test_a_server_with_meaningless_replies_opens_the_circuit() -> None:
-    """One that says OK to everything: nothing counts as written, and it is not asked over and over."""
+    """It answers every command with OK: nothing counts as written, and requests pause."""
     with OddServer(b"+OK\r\n") as odd:
         replica = Replica(f"redis://127.0.0.1:{odd.port}").start()
         replica.store.offer([update(0, "KRW-BTC")])

@@ -51,7 +51,7 @@ def get(running: Site, path: str, **headers: str) -> requests.Response:
     ],
 )
 def test_metrics_have_the_negotiated_format(shop: Site, accept: str, content_type: str, counter_type: str) -> None:
-    """The label says what the body is."""
+    """The content type names it."""
     shop.queries.records.labels("a").inc()
     answer = get(shop, "/metrics", Accept=accept)
     assert answer.headers["Content-Type"] == content_type

@@ -159,9 +159,9 @@ class RedisClient:
             return _fences(deltas, pipe.execute(raise_on_error=False))
 
     def _add_to_sketches(self, pipe: redis.client.Pipeline, delta: keyspace.Delta) -> None:
-        for (feed, window), tally in delta.tallies.items():
+        for (feed, window), counts in delta.counts.items():
             key = self._keys.distinct(feed, window)
-            pipe.pfadd(key, *map(keyspace.encoded, tally.messages))
+            pipe.pfadd(key, *map(keyspace.encoded, counts.messages))
             pipe.pexpire(key, 2 * self._window_ms)
 
     def _update_index(self, pipe: redis.client.Pipeline, partitions: Iterable[Partition], now_ms: int) -> None:

@@ -123,7 +123,7 @@ def trials(keys: Keys) -> tuple[tuple[str | int, ...], ...]:
     )
 
 
-class SymbolTally:
+class SymbolCounts:
     """Counts and newest stamps of the symbols of a feed in one window."""
 
     def __init__(self) -> None:
@@ -141,14 +141,14 @@ class Delta(NamedTuple):
 
     first: int
     next: int
-    tallies: dict[tuple[FeedKey, int], SymbolTally]
+    counts: dict[tuple[FeedKey, int], SymbolCounts]
 
     def arguments(self, ttl_seconds: int) -> Iterator[bytes | int]:
         """Yield the ARGV of `APPLY`."""
         yield from (self.first, self.next, ttl_seconds)
-        for (feed, _), tally in self.tallies.items():
-            for symbol, messages in tally.messages.items():
-                yield from (name(feed, symbol), messages, tally.seen[symbol])
+        for (feed, _), counts in self.counts.items():
+            for symbol, messages in counts.messages.items():
+                yield from (name(feed, symbol), messages, counts.seen[symbol])
 
 
 def in_order(updates: Iterable[SymbolUpdate]) -> dict[Partition, list[SymbolUpdate]]:
@@ -167,10 +167,10 @@ def from_fence(updates: list[SymbolUpdate], fence: int) -> list[SymbolUpdate]:
 def delta(updates: Sequence[SymbolUpdate], window_ms: int) -> Delta:
     """Return the delta of the first updates, ordered by offset, as many as one call may carry."""
     head = updates[: _head(updates)]
-    tallies: dict[tuple[FeedKey, int], SymbolTally] = defaultdict(SymbolTally)
+    counts: dict[tuple[FeedKey, int], SymbolCounts] = defaultdict(SymbolCounts)
     for update in sorted(head, key=_stamp):
-        tallies[update.feed, update.timestamp_ms // window_ms].add(update)
-    return Delta(head[0].offset, head[-1].offset + 1, tallies)
+        counts[update.feed, update.timestamp_ms // window_ms].add(update)
+    return Delta(head[0].offset, head[-1].offset + 1, counts)
 
 
 def _head(updates: Sequence[SymbolUpdate]) -> int:

@@ -1,6 +1,6 @@
 """A schema registry that speaks as much of Confluent's protocol as producers, consumers and `check` use.
 
-A real one is to be had from neither Maven Central nor PyPI, so this stands in for it: it keeps schemas by subject,
+Neither Maven Central nor PyPI has a real one, so this stands in for it: it keeps schemas by subject,
 gives the same id to the same schema, and refuses what is no Avro schema, and what is missing a user's name or right.
 """
 
@@ -29,7 +29,7 @@ MOVED = "/moved"
 class RegistryServer:
     """A registry on a free loopback port, as a context; `refuse` makes it answer 503, a cleared `go_on` wait.
 
-    `rights` are those of each `user:password`, and who is none of them is refused; None lets anybody do everything.
+    `rights` maps `user:password` to rights, and other users are refused; None permits everything.
     `redirect` is a status and the beginning of the address at which to ask instead; below `/moved` it answers itself.
     `forced` are answers in place of its own, by a part of the path; bytes are sent as they are.
     """
@@ -74,7 +74,7 @@ class RegistryServer:
 
             def _send(self, status: int, value: object, **headers: str) -> None:
                 body = value if isinstance(value, bytes) else json.dumps(value).encode()
-                with suppress(ConnectionError):  # who asked may have lost patience
+                with suppress(ConnectionError):  # the client may have timed out
                     self.send_response(status)
                     for name, content in headers.items():
                         self.send_header(name, content)
@@ -96,7 +96,7 @@ class RegistryServer:
         self._server.server_close()
 
     def add(self, subject: str, schema: Mapping[str, Any]) -> int:
-        """Register a schema as somebody else would; return its id."""
+        """Register a schema as another client would; return its id."""
         if schema not in self.schemas:
             self.schemas.append(dict(schema))
         number = self.schemas.index(dict(schema)) + 1
