@@ -2,7 +2,7 @@
 
 Events are sent to the channel as they arrive; every commit interval they are committed together with their positions.
 A commit may block and therefore runs on the worker's thread; meanwhile new dispatches wait. After a failed commit its
-dispatches are sent again, before newer ones. Unless a method says otherwise, it belongs to the loop thread.
+dispatches are sent again, before newer ones. Methods belong to the loop thread unless documented otherwise.
 """
 
 from __future__ import annotations
