@@ -159,5 +159,5 @@ def test_an_audit_gives_up_metrics_that_never_come_to_an_end(talk: Talk, monkeyp
 @pytest.mark.parametrize("status", ["302 Found", "204 No Content", "500 Oops"])
 def test_an_audit_takes_only_a_page_for_metrics(status: str) -> None:
     answer = http(status, b"", "Location: http://elsewhere/", "Content-Length: 0")
-    with Peer(saying(answer)) as peer, pytest.raises(command.AuditError, match=f"the answer is {status}, see http"):
+    with Peer(saying(answer)) as peer, pytest.raises(command.AuditError, match=f"the response is {status}, see http"):
         command._read_metrics([peer.url], 5)
