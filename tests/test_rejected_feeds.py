@@ -143,7 +143,7 @@ def test_where_a_topic_carries_valid_batches_an_expected_feed_may_never_have_bee
 def test_what_is_rejected_on_the_topic_of_another_feed_says_nothing() -> None:
     reader = Reader(FIRST, ELSEWHERE)
     assert reader.run(GRACE_MS + 2000, UNNAMED, partition=ELSEWHERE) == [FeedState.UNKNOWN]
-    assert reader.reason == "not heard yet"
+    assert reader.reason == "no batch yet"
 
 
 def test_who_does_not_read_all_cannot_tell_whose_records_name_no_feed() -> None:

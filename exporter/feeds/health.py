@@ -248,7 +248,7 @@ class FeedHealth:
     def _inputs(self, context: HealthContext, now_ms: int) -> HealthInputs:
         freshness, symbols = self.freshness, self.symbols
         limit_ms, sent_ms = freshness.silent_limit_ms, freshness.last_sent_ms
-        is_heard = sent_ms and now_ms - max(sent_ms, self.plan.since_ms) <= limit_ms
+        is_sending = sent_ms and now_ms - max(sent_ms, self.plan.since_ms) <= limit_ms
         return HealthInputs(
             silent_limit_ms=limit_ms,
             last_sent_ms=sent_ms,
@@ -268,7 +268,7 @@ class FeedHealth:
             is_expected=self.is_expected and context.is_sole_reader,
             silence=context.silence,
             listening_since_ms=self.tracker.listening_since_ms,
-            rejected="" if is_heard else self.rejected(context.topics, now_ms),
+            rejected="" if is_sending else self.rejected(context.topics, now_ms),
         )
 
 

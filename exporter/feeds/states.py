@@ -2,7 +2,7 @@
 
 | state | when | what to look at |
 |---|---|---|
-| maintenance | the calendar says that the feed may be silent | nothing |
+| maintenance | the calendar allows the feed to be silent | nothing |
 | sidecar_stalled | a broker answers, a partition grows and is not read: for 30 s, for 5 s if overdue | this sidecar |
 | silent | nothing was sent for longer than the limit; `scope`: by this feed, on this topic, anywhere | the collector |
 | rejected | it sends, but for longer than the limit all its records were rejected | the collector's format |
@@ -163,8 +163,8 @@ def _overdue(inputs: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
         return Diagnosis(FeedState.REJECTED, (f"no valid batch yet, {inputs.rejected}",))
     expected_ms = min(listening_ms, now_ms - inputs.expected_since_ms)
     if inputs.is_expected and expected_ms > inputs.silent_limit_ms:
-        return Diagnosis(FeedState.SILENT, (f"expected, but not heard {_for(expected_ms)}",), inputs.silence)
-    return Diagnosis(FeedState.UNKNOWN, ("not heard yet",))
+        return Diagnosis(FeedState.SILENT, (f"expected, but without a batch {_for(expected_ms)}",), inputs.silence)
+    return Diagnosis(FeedState.UNKNOWN, ("no batch yet",))
 
 
 def _silent(inputs: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
@@ -223,7 +223,7 @@ class StateTracker:
     __slots__ = ("_better_since_ms", "_worse_since_ms", "diagnosis", "listening_since_ms", "since_ms")
 
     def __init__(self, now_ms: int) -> None:
-        self.diagnosis = Diagnosis(FeedState.UNKNOWN, ("not heard yet",))
+        self.diagnosis = Diagnosis(FeedState.UNKNOWN, ("no batch yet",))
         self.since_ms = now_ms
         self.listening_since_ms = now_ms
         self._better_since_ms: int | None = None
