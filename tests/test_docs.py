@@ -239,16 +239,13 @@ def test_the_states_are_those_of_the_code_in_the_order_in_which_they_are_looked_
 
 
 def test_the_thresholds_of_states_are_those_of_the_code() -> None:
-    assert (
-        f"for {states.STALLED_MS // 1000} s, or for {states.STALLED_OVERDUE_MS // 1000} s while the feed is overdue"
-        in FLAT
-    )
+    assert f"for {states.STALLED_MS // 1000} s ({states.STALLED_OVERDUE_MS // 1000} s if the feed is overdue)" in FLAT
     assert f"`partial` and `delayed` after {states.PATIENCE_MS // 1000} s; " in FLAT
     assert f"for a better one after {states.CALM_MS // 1000} s in which it did not hold" in FLAT
     rule = Thresholds()
     assert f"`factor` ({rule.factor:g}) times" in FLAT
     assert f"between `floor` ({rule.floor:g} s) and `ceiling` ({rule.ceiling / 3600:g} h)" in FLAT
-    assert f"prices may rest for {thresholds.FROZEN_FLOOR_MS // 60_000} minutes at least" in FLAT
+    assert f"the limit on unchanged prices is at least {thresholds.FROZEN_FLOOR_MS // 60_000} minutes" in FLAT
     learned = f"Until {thresholds.LEARNED_INTERVALS} intervals over {thresholds.LEARNED_MS // 60_000} minutes are known"
     assert learned in FLAT
 
@@ -709,3 +706,22 @@ def test_the_targets_of_make_are_those_of_the_makefile() -> None:
 def test_the_changelog_names_the_version_that_is_built() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] in CHANGELOG
+
+
+def logged(level: str) -> set[str]:
+    """The messages of calls like `log.warning(...)` in the package; each is a constant."""
+    calls = [
+        node
+        for path in (ROOT / "exporter").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in (f"log.{level}", f"_log.{level}")
+    ]
+    assert calls
+    return {ast.literal_eval(call.args[0]) for call in calls}
+
+
+def test_the_runbook_explains_each_warning_and_error_of_the_log() -> None:
+    explained = set(column("line", "meaning", "what to do"))
+    elsewhere = {"cannot connect to a broker", "watchdog ends the process"}  # a filter's and the watchdog's
+    assert elsewhere <= explained
+    assert explained - elsewhere == logged("warning") | logged("error") | logged("critical")

@@ -12,8 +12,10 @@
 | unknown | the broker does not answer, the sidecar catches up or has just begun, or it never saw the feed | wait |
 | ok | none of these | |
 
-The first that holds is the state. A worse one is entered at once, `partial` and `delayed` after 15 s; a state is left
-for a better one after 60 s in which it did not hold, `unknown` and `maintenance` at once.
+The first that holds is the state, but silence is no evidence while the feed cannot be read: then a feed that would be
+silent or rejected is unknown, and while the sidecar catches up a feed that sends is ok. A worse one is entered at once,
+`partial` and `delayed` after 15 s; a state is left for a better one after 60 s in which it did not hold, `unknown` and
+`maintenance` at once.
 """
 
 from __future__ import annotations

@@ -251,7 +251,7 @@ class Isolation:
     def _begin(self, partition: Partition) -> None:
         first, end = self._waiting.pop(partition)
         self._current, self._reading = partition, Reading(Child(self._make_properties(), partition), first, end)
-        text = (
-            "earlier processes ended while reading this partition: a child process with limited memory reads it first"
+        log.warning(
+            "earlier processes ended while reading this partition: a child process with limited memory reads it first",
+            extra={"partition": str(partition), "offset": first, "to": end},
         )
-        log.warning(text, extra={"partition": str(partition), "offset": first, "to": end})

@@ -100,5 +100,7 @@ def commit_starts(consumer: Any, starts: Mapping[Partition, Start]) -> None:
     try:
         consumer.commit(offsets=counted, asynchronous=False)
     except KafkaException as error:
-        text = "cannot commit the start of partitions, so it does not count if reading them ends the process"
-        log.warning(text, extra={"error": error_text(error)})
+        log.warning(
+            "cannot commit the start of partitions, so it does not count if reading them ends the process",
+            extra={"error": error_text(error)},
+        )

@@ -54,8 +54,10 @@ class SkippingMember(Membership):
     def _read_on(self, partition: Partition, found: Found) -> None:
         """Let the consumer read a partition again after its deadly records; or hold it before them."""
         if found.end == found.first:
-            text = "child processes survived all records of the partition, it is read as usual again"
-            log.warning(text, extra={"partition": str(partition), "offset": found.end})
+            log.warning(
+                "child processes survived all records of the partition, it is read as usual again",
+                extra={"partition": str(partition), "offset": found.end},
+            )
         elif self._skips:
             self._handler.unreadable(partition, Gap(found.first, found.end), found.error, is_deadly=True)
         else:
