@@ -179,7 +179,7 @@ def _add_tool_arguments(name: str, parser: argparse.ArgumentParser) -> None:
 def _add_configuration_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the configuration: a file, and a flag for each key with a single value or a list."""
     from exporter.config.loader import expected, keys
-    from exporter.config.schema import Section
+    from exporter.config.section import Section
 
     parser.description = _CONFIGURED[name]
     parser.usage = f"{_PROGRAM} {name} [--config.file FILE] [--KEY VALUE ...]"

@@ -20,7 +20,7 @@ def loaded(text: str | None) -> Config:
 
 def with_examples() -> str:
     """The reference file with its examples in the place of the empty defaults that they follow."""
-    with_example = r"^  (properties|expected|thresholds|calendar|pairs|create_topics):.*\n(?=  #)"
+    with_example = r"^  (properties|formats|expected|thresholds|calendar|pairs|create_topics):.*\n(?=  #)"
     without = re.sub(with_example, "", REFERENCE, flags=re.MULTILINE)
     return re.sub(r"^( *)#(?! |$)", r"\1", without, flags=re.MULTILINE)
 
@@ -53,6 +53,7 @@ def test_the_examples_in_the_reference_file_are_valid() -> None:
     assert config.output.create_topics == CreateTopics()
     assert len(config.feeds.expected) == 2
     assert config.feeds.thresholds == (Thresholds(feeds=("*:*:trade",), silent=30.0),)
+    assert [one.preset for one in config.input.formats] == [*["cryptofeed"] * 4, "kraken", None]
     assert len(config.feeds.calendar) == 1
     assert len(config.feeds.pairs) == 2
     assert config.kafka.properties["sasl.password"] == "hunter2"

@@ -33,6 +33,7 @@ def loaded(code: str, *arguments: str) -> frozenset[str]:
         ["healthcheck"],
         ["healthcheck", "--config.file=sidecar.yml", "--web.listen-address=[::]:1"],
         ["healthcheck", "--config.file=wrong.yml"],
+        ["healthcheck", "--config.file=formats.yml"],
         ["healthcheck", "--help"],
         ["run", "--help"],
         ["check", "--help"],
@@ -46,6 +47,7 @@ def test_a_command_that_needs_no_client_loads_none(
     """`healthcheck` reads the whole configuration, from all its layers, and says what is wrong with it."""
     (tmp_path / "sidecar.yml").write_text("kafka: {properties: {sasl.mechanism: PLAIN}}\nredis: {url: 'redis://redis'}")
     (tmp_path / "wrong.yml").write_text("web: {listen_address: nowhere}")
+    (tmp_path / "formats.yml").write_text("input: {topics: ['^trades-'], formats: [cryptofeed]}")
     monkeypatch.chdir(tmp_path)
     assert loaded(PROGRAM, *arguments) & HEAVY == set()
 

@@ -11,10 +11,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "exporter"
 
-# Persons, and verbs of speech for programs.
+# Persons, and verbs of speech for programs; "us" is a unit.
 TEXT = re.compile(
-    r"\b(we|us|our|ours|somebody|someone|anybody|nobody|everybody|whoever|whom|who|anew|told|tells?|says?|said|heard"
-    r"|to be had|learn that|trouble)\b",
+    r"\b(we|(?<!\")us(?!\")|our|ours|somebody|someone|anybody|nobody|everybody|whoever|whom|who|anew|told|tells?|says?|said"
+    r"|heard|to be had|learn that|trouble)\b",
     re.IGNORECASE,
 )
 NAME = re.compile(r"(?:^|_)(say|says|said|tell|tells|told|hear|heard|ours?|mine|trouble|oddity|garbage)(?:_|$)")

@@ -9,7 +9,7 @@ from exporter.config.display import shown
 from exporter.config.feed_globs import FeedFilter
 from exporter.config.parsers import credentials
 from exporter.config.schema import Config
-from exporter.config.subscription import Subscription
+from exporter.config.subscription import Subscription, is_pattern
 
 # Fields of a row other than its symbol.
 RESERVED_FIELDS = ("timestamp", "last", "high", "low", "price", "asks", "bids", "units")
@@ -55,6 +55,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _owned_properties(config)
     yield from _expected_feeds(config)
     yield from _symbol_field(config)
+    yield from _formats(config)
     yield from _feed_rules(config)
     yield from _redis(config)
     yield from _credentials(config)
@@ -71,6 +72,14 @@ def conflicts(config: Config) -> Iterator[Conflict]:
 def _symbol_field(config: Config) -> Iterator[Conflict]:
     if config.input.symbol_field in RESERVED_FIELDS:
         yield Conflict("rows use a field of this name for something else", ("input.symbol_field",))
+
+
+def _formats(config: Config) -> Iterator[Conflict]:
+    read = Subscription(config.input.topics)
+    for topic in (topic for one in config.input.formats for topic in one.topics):
+        if not is_pattern(topic) and not read.means(topic):
+            message = f"got a format for {shown(topic)}, which input.topics does not have"
+            yield Conflict(message, ("input.formats", "input.topics"))
 
 
 def _properties(config: Config) -> Iterator[tuple[str, str, str]]:
@@ -151,6 +160,8 @@ def passwords(config: Config) -> Iterator[tuple[str, str]]:
     """Yield path and value of each password in a key or a property."""
     yield "redis.password", config.redis.password or ""
     yield "output.schema_registry_password", config.output.schema_registry_password or ""
+    registries = (one.schema_registry for one in config.input.formats if one.schema_registry is not None)
+    yield from (("input.formats", registry.password or "") for registry in registries)
     yield from ((path, value) for path, name, value in _properties(config) if name.endswith(("password", "secret")))
 
 

@@ -16,11 +16,15 @@ from msgspec import UNSET, Meta, UnsetType
 
 from exporter.config.conflicts import Conflict, conflicts
 from exporter.config.display import shown
+from exporter.config.format_rules import mistakes
+from exporter.config.format_schema import FormatConfig
 from exporter.config.layer_secrets import LayerSecrets
 from exporter.config.layers import PREFIX, Given, Problem, from_environment, from_file, from_flags, from_object, joined
 from exporter.config.parsers import Secret, expanded
-from exporter.config.schema import Config, Section
+from exporter.config.presets import layers, presets
+from exporter.config.schema import Config
 from exporter.config.secrets import may_be_secret
+from exporter.config.section import Section
 from exporter.runtime.redaction import Redactor
 
 _DEFAULTS = {"instance": "${HOSTNAME}"}
@@ -66,7 +70,7 @@ def load(
         problems += [reader.problem(found) for found in check(config) if not _follows(found, wrong)]
     if problems:
         redactor = Redactor(known)
-        raise ConfigError(tuple(one._replace(message=redactor.masked(one.message)) for one in problems))
+        raise ConfigError(tuple(one._replace(message=redactor.masked(one.message)) for one in dict.fromkeys(problems)))
     return config
 
 
@@ -155,7 +159,8 @@ class _Reader:
 
     def section(self, kind: type[Section], path: str, found: Sequence[Given]) -> Any:
         """Return a section from the layers that have it; UNSET when a required key is missing."""
-        mappings = self._mappings(kind, path, found)
+        # What has alternatives is replaced, not completed, by a layer above.
+        mappings = self._mappings(kind, path, found[-1:] if getattr(kind, "is_whole", False) else found)
         fields = msgspec.structs.fields(kind)
         self._refuse_unknown({field.name for field in fields}, path, mappings)
         values: dict[str, Any] = {}
@@ -205,25 +210,42 @@ class _Reader:
         if _is_section(bare):
             return self.section(bare, path, found)
         if get_origin(bare) is dict:
-            return self._map(path, found)
+            return self._map(get_args(bare)[1], path, found)
         if get_origin(bare) is tuple:
             return self._list(kind, path, found[-1])
         return self._leaf(kind, path, found[-1])
 
-    def _map(self, path: str, found: Sequence[Given]) -> dict[str, str]:
+    def _map(self, kind: Any, path: str, found: Sequence[Given]) -> dict[str, Any]:
         merged: dict[str, Given] = {}
         for mapping in self._mappings(dict, path, found):
             merged |= mapping.value
-        values = {key: self._value(str, joined(path, key), [given]) for key, given in merged.items()}
+        values = {key: self._value(kind, joined(path, key), [given]) for key, given in merged.items()}
         return {key: value for key, value in values.items() if value is not UNSET}
 
     def _list(self, kind: Any, path: str, given: Given) -> tuple[Any, ...] | UnsetType:
         meta, items = _meta(kind), given.value
+        if (meta.extra or {}).get("is_single") and not isinstance(items, list | dict | None):
+            items = [given]
         if not isinstance(items, list) or not (meta.min_length or 0) <= len(items) <= (meta.max_length or len(items)):
             return self._wrong(path, f"got {shown(items)}, expected {expected(kind)}", given)
         item = get_args(_bare(kind))[0]
-        values = tuple(self._value(item, f"{path}[{number}]", [one]) for number, one in enumerate(items))
+        values = tuple(v for number, one in enumerate(items) for v in self._entry(item, f"{path}[{number}]", one))
         return UNSET if UNSET in values else values
+
+    def _entry(self, kind: Any, path: str, given: Given) -> Iterator[Any]:
+        """Yield the value of an entry of a list, or those of the presets that it means."""
+        try:
+            entries = layers(given) if kind is FormatConfig else [[given]]
+        except LookupError as error:
+            message = f"got {shown(str(error.args[0]))}, expected one of {', '.join(sorted(presets()))}"
+            yield self._wrong(joined(path, "preset"), message, given)
+            return
+        for found in entries:
+            value = self._value(kind, path, found)
+            yield value
+            # Here rather than among the conflicts: only here an entry has the number that it has in the file.
+            for message, key in mistakes(value, self._read_file) if isinstance(value, FormatConfig) else ():
+                self._wrong(joined(path, key), message, given)
 
     def _leaf(self, kind: Any, path: str, given: Given) -> Any:
         bare, value = _bare(kind), given.value

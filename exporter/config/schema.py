@@ -6,87 +6,49 @@ Durations are seconds, sizes are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
 from exporter.config import parsers, windows
-from exporter.config.display import redacted
-from exporter.config.parsers import Secret
+from exporter.config.format_schema import FormatConfig
+from exporter.config.section import Section, byte_size, count, number, parsed, seconds, secret
 from exporter.model import Anomaly, FeedKey
 
-
-def _parsed(parse: Callable[[Any], object], expected: str) -> Meta:
-    return Meta(description=expected, extra={"parse": parse})
-
-
-def _secret(expected: str, parse: Callable[[str], Secret] = Secret) -> Meta:
-    """Describe a value that is never shown, and that environment and flags give as plain text, not as YAML."""
-    return Meta(description=expected, extra={"parse": parse, "is_secret": True})
-
-
-def _count(low: int, high: int) -> Meta:
-    return Meta(ge=low, le=high, description=f"a whole number from {low} to {high}")
-
-
-def _number(low: float, high: float) -> Meta:
-    return Meta(ge=low, le=high, description=f"a number from {low:g} to {high:g}")
-
-
-def _seconds(low: str, high: str) -> Meta:
-    expected = f"a duration from {low} to {high}, such as 250ms, 60s or 1m30s"
-    bounds = parsers.duration(low), parsers.duration(high)
-    return Meta(ge=bounds[0], le=bounds[1], description=expected, extra={"parse": parsers.duration})
-
-
-def _bytes(low: str, high: str) -> Meta:
-    expected = f"a size from {low} to {high}, such as 64KiB or 5MB"
-    return Meta(ge=parsers.size(low), le=parsers.size(high), description=expected, extra={"parse": parsers.size})
-
-
 _NAME = Meta(pattern=r"\A[!-~](?:[ -~]{0,198}[!-~])?\Z", description="a name of 1 to 200 printable ASCII characters")
-_TOPIC = _parsed(parsers.topic, "the name of a topic")
-_GLOB = _parsed(parsers.feed_glob, "a glob over region:exchange:request_type, such as korea:*:ticker")
+_TOPIC = parsed(parsers.topic, "the name of a topic")
+_GLOB = parsed(parsers.feed_glob, "a glob over region:exchange:request_type, such as korea:*:ticker")
 _SYMBOL = Meta(min_length=1, max_length=256, description="the name of a symbol")
 _LIST = Meta(min_length=1, max_length=1000, description="a list of 1 to 1000 entries, such as [a, b]")
-_PASSWORD = _secret("a password")
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A level of the configuration; its repr masks secrets."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({redacted(self)})"
+_PASSWORD = secret("a password")
 
 
 class KafkaConfig(Section, frozen=True, kw_only=True):
     """How to connect to Kafka; the three maps pass properties through to librdkafka."""
 
-    bootstrap_servers: Annotated[str, _parsed(parsers.brokers, "brokers, such as one:9092,two:9092")] = "localhost:9092"
-    properties: dict[str, str] = {}
-    consumer_properties: dict[str, str] = {}
-    producer_properties: dict[str, str] = {}
+    bootstrap_servers: Annotated[str, parsed(parsers.brokers, "brokers, such as one:9092,two:9092")] = "localhost:9092"
+    properties: dict[str, str] = field(default_factory=dict)
+    consumer_properties: dict[str, str] = field(default_factory=dict)
+    producer_properties: dict[str, str] = field(default_factory=dict)
 
 
 class Limits(Section, frozen=True, kw_only=True):
     """Limits on single records, feeds and symbols; records beyond them are rejected and counted."""
 
-    record_bytes: Annotated[int, _bytes("1KiB", "64MiB")] = 1024**2
-    messages: Annotated[int, _count(1, 1_000_000)] = 10_000
-    depth: Annotated[int, _count(1, 512)] = 32
-    feeds: Annotated[int, _count(1, 100_000)] = 10_000
-    symbols_per_feed: Annotated[int, _count(1, 1_000_000)] = 10_000
-    symbols: Annotated[int, _count(1, 10_000_000)] = 250_000
-    name_length: Annotated[int, _count(1, 256)] = 64
+    record_bytes: Annotated[int, byte_size("1KiB", "64MiB")] = 1024**2
+    messages: Annotated[int, count(1, 1_000_000)] = 10_000
+    depth: Annotated[int, count(1, 512)] = 32
+    feeds: Annotated[int, count(1, 100_000)] = 10_000
+    symbols_per_feed: Annotated[int, count(1, 1_000_000)] = 10_000
+    symbols: Annotated[int, count(1, 10_000_000)] = 250_000
+    name_length: Annotated[int, count(1, 256)] = 64
 
 
 class InputConfig(Section, frozen=True, kw_only=True):
     """What to read, in which group, and from where; topics with a leading ^ are patterns (see `topic_syntax`)."""
 
     topics: Annotated[
-        tuple[Annotated[str, _parsed(parsers.topic_or_pattern, "a topic, or a pattern after ^")], ...],
+        tuple[Annotated[str, parsed(parsers.topic_or_pattern, "a topic, or a pattern after ^")], ...],
         _LIST,
     ] = (r"^(ticker|orderbook|trade)-data\..+$",)
     group: Annotated[str, _NAME] = "marketdata-exporter"
@@ -94,9 +56,12 @@ class InputConfig(Section, frozen=True, kw_only=True):
     symbol_field: Annotated[
         str, Meta(pattern=r'\A[^\x00-\x1f"\\]{1,64}\Z', description="the name of a field, without quotes")
     ] = "target_currency"
+    formats: Annotated[
+        tuple[FormatConfig, ...], Meta(max_length=1000, description="a list of at most 1000 formats")
+    ] = ()
     on_unreadable: Literal["skip", "stop"] = "skip"
-    warm_start: Annotated[int, _count(0, 100_000)] = 1000
-    live_age: Annotated[float, _seconds("1s", "1d")] = 60.0
+    warm_start: Annotated[int, count(0, 100_000)] = 1000
+    live_age: Annotated[float, seconds("1s", "1d")] = 60.0
     limits: Limits = Limits()
 
 
@@ -105,7 +70,7 @@ class ExpectedFeed(Section, frozen=True, kw_only=True):
 
     shorthand: ClassVar[str] = "feed"  # text alone, in place of the mapping, is this field
 
-    feed: Annotated[FeedKey, _parsed(parsers.feed_key, "a feed, such as korea:upbit:ticker")]
+    feed: Annotated[FeedKey, parsed(parsers.feed_key, "a feed, such as korea:upbit:ticker")]
     symbols: Annotated[
         tuple[Annotated[str, _SYMBOL], ...],
         Meta(max_length=1_000_000, description="a list, such as [KRW-BTC, KRW-ETH]"),
@@ -119,13 +84,13 @@ class CalendarRule(Section, frozen=True, kw_only=True):
     """When feeds may be silent: in maintenance windows, and outside of their open hours if they have any."""
 
     feeds: _GLOBS
-    timezone: Annotated[str, _parsed(windows.zone_name, "an IANA time zone, such as Asia/Seoul")] = "UTC"
+    timezone: Annotated[str, parsed(windows.zone_name, "an IANA time zone, such as Asia/Seoul")] = "UTC"
     maintenance: Annotated[
-        tuple[Annotated[str, _parsed(windows.window_text, "a window, such as sun 02:00-06:00 or FROM/TO")], ...],
+        tuple[Annotated[str, parsed(windows.window_text, "a window, such as sun 02:00-06:00 or FROM/TO")], ...],
         Meta(max_length=1000, description="a list, such as [sun 02:00-06:00]"),
     ] = ()
     open: Annotated[
-        tuple[Annotated[str, _parsed(windows.hours_text, "hours, such as mon-fri 09:00-15:30")], ...],
+        tuple[Annotated[str, parsed(windows.hours_text, "hours, such as mon-fri 09:00-15:30")], ...],
         Meta(max_length=1000, description="a list, such as [mon-fri 09:00-15:30]"),
     ] = ()
 
@@ -141,12 +106,12 @@ class Thresholds(Section, frozen=True, kw_only=True):
     """
 
     feeds: _GLOBS = ("*",)
-    silent: Annotated[float, _seconds("5s", "30d")] | None = None
-    frozen: Annotated[float, _seconds("5s", "30d")] | None = None
-    factor: Annotated[float, _number(1.5, 100)] = 4.0
-    floor: Annotated[float, _seconds("5s", "30d")] = 10.0
-    ceiling: Annotated[float, _seconds("5s", "30d")] = 3600.0
-    coverage: Annotated[float, _number(0, 1)] = 0.8
+    silent: Annotated[float, seconds("5s", "30d")] | None = None
+    frozen: Annotated[float, seconds("5s", "30d")] | None = None
+    factor: Annotated[float, number(1.5, 100)] = 4.0
+    floor: Annotated[float, seconds("5s", "30d")] = 10.0
+    ceiling: Annotated[float, seconds("5s", "30d")] = 3600.0
+    coverage: Annotated[float, number(0, 1)] = 0.8
     ignore_anomalies: Annotated[
         tuple[Annotated[Anomaly, _ANOMALY], ...],
         Meta(max_length=len(Anomaly), description=f"a list of at most {len(Anomaly)}, such as [invalid_price]"),
@@ -159,7 +124,7 @@ class SymbolsConfig(Section, frozen=True, kw_only=True):
     shown: Annotated[
         tuple[Annotated[str, _SYMBOL], ...], Meta(max_length=1000, description="a list of at most 1000 symbols")
     ] = ()
-    stalest: Annotated[int, _count(0, 1000)] = 0
+    stalest: Annotated[int, count(0, 1000)] = 0
 
 
 class FeedsConfig(Section, frozen=True, kw_only=True):
@@ -181,7 +146,7 @@ class FeedsConfig(Section, frozen=True, kw_only=True):
     ] = ()
     symbols: SymbolsConfig = SymbolsConfig()
     pairs: Annotated[
-        tuple[Annotated[str, _parsed(parsers.pair_pattern, "a regular expression for a pair")], ...],
+        tuple[Annotated[str, parsed(parsers.pair_pattern, "a regular expression for a pair")], ...],
         Meta(max_length=100, description="a list of at most 100 regular expressions"),
     ] = ()
     find_duplicates: bool = False
@@ -190,17 +155,17 @@ class FeedsConfig(Section, frozen=True, kw_only=True):
 class BacklogLimits(Section, frozen=True, kw_only=True):
     """Limits on the events waiting to be published; beyond them reading pauses."""
 
-    events: Annotated[int, _count(1, 10_000_000)] = 100_000
-    bytes: Annotated[int, _bytes("64KiB", "16GiB")] = 64 * 1024**2
-    age: Annotated[float, _seconds("1s", "1d")] = 60.0
+    events: Annotated[int, count(1, 10_000_000)] = 100_000
+    bytes: Annotated[int, byte_size("64KiB", "16GiB")] = 64 * 1024**2
+    age: Annotated[float, seconds("1s", "1d")] = 60.0
 
 
 class CreateTopics(Section, frozen=True, kw_only=True):
     """How to create missing output topics; a replication of None is the broker's default."""
 
-    partitions: Annotated[int, _count(1, 10_000)] = 4
-    replication: Annotated[int, _count(1, 32)] | None = None
-    retention: Annotated[float, _seconds("1m", "3650d")] = 604_800.0
+    partitions: Annotated[int, count(1, 10_000)] = 4
+    replication: Annotated[int, count(1, 32)] | None = None
+    retention: Annotated[float, seconds("1m", "3650d")] = 604_800.0
 
 
 class OutputConfig(Section, frozen=True, kw_only=True):
@@ -211,12 +176,12 @@ class OutputConfig(Section, frozen=True, kw_only=True):
     error_topic: Annotated[str, _TOPIC] = "ws.error"
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     encoding: Literal["avro", "json"] = "avro"
-    schema_registry: Annotated[str, _parsed(parsers.http_url, "a URL, such as http://registry:8081")] | None = None
-    schema_registry_username: Annotated[str, _secret("a user without colon", parsers.http_user)] | None = None
+    schema_registry: Annotated[str, parsed(parsers.http_url, "a URL, such as http://registry:8081")] | None = None
+    schema_registry_username: Annotated[str, secret("a user without colon", parsers.http_user)] | None = None
     schema_registry_password: Annotated[str, _PASSWORD] | None = None
     batch_events: bool = True
-    summary_interval: Annotated[float, _seconds("1s", "1d")] = 60.0
-    commit_interval: Annotated[float, _seconds("10ms", "30s")] = 0.25
+    summary_interval: Annotated[float, seconds("1s", "1d")] = 60.0
+    commit_interval: Annotated[float, seconds("10ms", "30s")] = 0.25
     backlog: BacklogLimits = BacklogLimits()
     create_topics: CreateTopics | None = None
 
@@ -224,25 +189,25 @@ class OutputConfig(Section, frozen=True, kw_only=True):
 class RedisConfig(Section, frozen=True, kw_only=True):
     """The Redis that adds up the symbols of all replicas; none without a URL."""
 
-    url: Annotated[str, _parsed(parsers.redis_url, "a URL, such as redis://redis:6379/0")] | None = None
-    username: Annotated[str, _secret("a user")] | None = None
+    url: Annotated[str, parsed(parsers.redis_url, "a URL, such as redis://redis:6379/0")] | None = None
+    username: Annotated[str, secret("a user")] | None = None
     password: Annotated[str, _PASSWORD] | None = None
     prefix: Annotated[str, Meta(pattern=r"\A[\w.:-]{1,64}\Z", description="1 to 64 of letters, digits, _ . : -")] = (
         "marketdata"
     )
-    window: Annotated[float, _seconds("1m", "7d")] = 3600.0
-    ttl: Annotated[float, _seconds("1m", "365d")] = 86_400.0
-    queue: Annotated[int, _count(1, 1_000_000)] = 1000
+    window: Annotated[float, seconds("1m", "7d")] = 3600.0
+    ttl: Annotated[float, seconds("1m", "365d")] = 86_400.0
+    queue: Annotated[int, count(1, 1_000_000)] = 1000
 
 
 class WebConfig(Section, frozen=True, kw_only=True):
     """Where HTTP is served; `addresses.host_and_port` parses the address."""
 
-    listen_address: Annotated[str, _parsed(parsers.listen_address, "an address such as :8000 or [::1]:8000")] = ":8000"
-    telemetry_path: Annotated[str, _parsed(parsers.telemetry_path, "a path such as /metrics")] = "/metrics"
+    listen_address: Annotated[str, parsed(parsers.listen_address, "an address such as :8000 or [::1]:8000")] = ":8000"
+    telemetry_path: Annotated[str, parsed(parsers.telemetry_path, "a path such as /metrics")] = "/metrics"
     allowed_hosts: (
         Annotated[
-            tuple[Annotated[str, _parsed(parsers.host, "the name of a host, such as metrics.example.com")], ...],
+            tuple[Annotated[str, parsed(parsers.host, "the name of a host, such as metrics.example.com")], ...],
             _LIST,
         ]
         | None

@@ -60,10 +60,10 @@ def parse(text: str) -> tuple[State, bool]:
 
     Raises `ValueError` with a replacement where the pattern is outside the dialect.
     """
-    return _Parser(text).pattern()
+    return Parser(text).pattern()
 
 
-class _Parser:
+class Parser:
     """A parser of one pattern; raises `ValueError` at the first part outside the dialect."""
 
     def __init__(self, text: str) -> None:
