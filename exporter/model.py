@@ -41,6 +41,7 @@ class Reason(StrEnum):
     TOO_DEEP = "too_deep"
     INVALID_UTF8 = "invalid_utf8"
     INVALID_JSON = "invalid_json"
+    INVALID_ENCODING = "invalid_encoding"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
     INVALID_TIMESTAMP = "invalid_timestamp"
@@ -134,7 +135,10 @@ class RegistryRefused(RegistryError):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One Kafka record: its bytes and their place; `is_event` marks an event of a sidecar."""
+    """One Kafka record: its bytes and their place; `is_event` marks an event of a sidecar.
+
+    `key` and `headers` are those of the record when a format of `input.formats` reads them, otherwise empty.
+    """
 
     partition: Partition
     offset: int
@@ -142,6 +146,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     traceparent: bytes | None = None
     is_event: bool = False
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):

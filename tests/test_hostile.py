@@ -97,8 +97,9 @@ def scene(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_the_corpus_holds_every_reason_that_one_record_can_give() -> None:
-    """The limits on the number of feeds and symbols take more than one."""
+    """The limits on the number of feeds and symbols take more than one, and JSON is no other encoding."""
     assert {reason for reason, number in REJECTED.items() if not number} == {
+        Reason.INVALID_ENCODING,
         Reason.TOO_MANY_FEEDS,
         Reason.TOO_MANY_SYMBOLS,
     }

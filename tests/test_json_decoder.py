@@ -176,7 +176,13 @@ def test_what_is_no_batch_is_rejected_with_its_reason(value: bytes | None, expec
 
 def test_every_reason_is_met_that_a_decoder_can_give() -> None:
     """The others are given by those who know feeds and symbols."""
-    later = {Reason.INVALID_FEED, Reason.INVALID_SYMBOL, Reason.TOO_MANY_FEEDS, Reason.TOO_MANY_SYMBOLS}
+    later = {
+        Reason.INVALID_ENCODING,
+        Reason.INVALID_FEED,
+        Reason.INVALID_SYMBOL,
+        Reason.TOO_MANY_FEEDS,
+        Reason.TOO_MANY_SYMBOLS,
+    }
     assert {param.values[1] for param in REJECTED} == set(Reason) - later
 
 

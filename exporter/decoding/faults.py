@@ -41,9 +41,9 @@ def rejection(value: object, error: Exception) -> Rejected:
     return _of_json(record, error)
 
 
-def in_row(rejected: Rejected, index: int, position: int) -> Rejected:
-    """Return the rejection of a single row as one of its batch."""
-    at, path = " - at `$", f" - at `$.data[{index}]"
+def in_row(rejected: Rejected, index: int, position: int, rows: str = ".data") -> Rejected:
+    """Return the rejection of a single row as one of its batch, which has its rows at the path `rows`."""
+    at, path = " - at `$", f" - at `${rows}[{index}]"
     detail = rejected.detail.replace(at, path) if at in rejected.detail else f"{rejected.detail}{path}`"
     return Rejected(rejected.reason, detail[:DETAIL_CHARACTERS], position=max(rejected.position or position, 0))
 

@@ -23,6 +23,7 @@ from exporter.model import Reason, Rejected
 
 if TYPE_CHECKING:
     from exporter.config.schema import Limits
+    from exporter.model import Record
 
 # The levels of any batch: the batch, its `data` and a row.
 _USUAL_DEPTH = 3
@@ -59,6 +60,10 @@ class Decoder:
         if brackets - rows - 2 + _USUAL_DEPTH > limits.depth and is_deeper_than(value, limits.depth):
             raise Rejected(Reason.TOO_DEEP, f"nested deeper than {limits.depth} levels")
         return batch
+
+    def read(self, record: Record) -> Batch:
+        """Return the batch in the value of a record, or raise `Rejected`; see `exporter.decoding.formats`."""
+        return self.decode(record.value)
 
     def convert(self, value: object) -> Batch:
         """Return the batch in plain objects, as `json.loads` makes them, or raise `Rejected`.

@@ -65,7 +65,7 @@ class Lenient:
         self._parts = decoding(list[unread])
         self._loose = decoding(loose)
         self._tokens = decoding(tokens)
-        self._scalar = _quick(decoding(_SCALAR)) if unread is msgspec.Raw else lambda value: value
+        self._scalar = quick(decoding(_SCALAR)) if unread is msgspec.Raw else lambda value: value
         self._messages = messages
 
     def read(self, value: Any, record: bytes = b"", literals: int = 0, by_token: bool = False) -> Batch:
@@ -143,7 +143,7 @@ class Lenient:
             return None
 
 
-def _quick(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def quick(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a function that decodes a JSON scalar as `read` does, but numbers with exponents with `float`."""
 
     def scalar(token: Any) -> Any:

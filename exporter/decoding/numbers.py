@@ -28,9 +28,14 @@ def number(value: object) -> float | None:
 
 def stamp(value: object) -> int | float | None:
     """Return the Unix milliseconds of a number or an ISO 8601 time, None for null; raise ValueError for others."""
-    if isinstance(value, str) and _TIME.fullmatch(text := value.strip()):
-        return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
+    if isinstance(value, str) and is_time(value):
+        return (datetime.fromisoformat(value.strip().upper()) - _EPOCH) // _MILLISECOND
     return exact(value)
+
+
+def is_time(text: str) -> bool:
+    """Return whether a text is an ISO 8601 time with an offset from UTC."""
+    return _TIME.fullmatch(text.strip()) is not None
 
 
 def whole(value: object) -> int:

@@ -1,0 +1,1 @@
+"""Records of other shapes than the usual batch, read as `input.formats` describes them. Pure."""

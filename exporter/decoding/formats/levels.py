@@ -1,0 +1,69 @@
+"""The sides of order books as lists of levels, `[[price, size], …]`, whatever shape collectors give them. Pure.
+
+Only the first level is looked at, so of other shapes no more is kept: objects from price to size, lists of objects
+with a price and a size, and a best price alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from exporter.decoding.batch import NO_JSON
+
+_VALUE = rb'("[^"\\]*"|[^\s,"\[\]{}]+)'
+_USUAL = re.compile(rb"\s*(?:\[\s*[\[\]]|null)")
+_SIZES = re.compile(rb'\s*\{\s*("[^"\\]*")\s*:\s*%b\s*[,}]' % _VALUE)
+_NO_SIZES = re.compile(rb"\s*\{\s*\}")
+_SIZE_NAMES = ("qty", "size", "amount", "quantity", "volume")
+_OBJECTS = re.compile(
+    rb'\s*\[\s*\{(?=[^{}]*?"price"\s*:\s*%b)(?=[^{}]*?"(?:%b)"\s*:\s*%b)'
+    % (_VALUE, "|".join(_SIZE_NAMES).encode(), _VALUE)
+)
+_ALONE = re.compile(rb"\s*%b\s*\Z" % _VALUE)
+
+
+def from_json(side: Raw) -> Raw:
+    """Return the side as a list of levels; one of another shape as it is."""
+    found: re.Match[bytes] | None
+    if side is NO_JSON or _USUAL.match(side):
+        return side
+    if found := _SIZES.match(side) or _OBJECTS.match(side):
+        return Raw(b"[[%b,%b]]" % (found[1], found[2]))
+    if _NO_SIZES.match(side):
+        return Raw(b"[]")
+    if found := _ALONE.match(side):
+        return Raw(b"[[%b,1]]" % found[1])
+    return side
+
+
+def from_object(side: object) -> Raw:
+    """Return the side as JSON, as `from_json` does."""
+    if side is NO_JSON:
+        return NO_JSON
+    if isinstance(side, Mapping):
+        side = [[str(price), size] for price, size in list(side.items())[:1]]
+    elif isinstance(side, list | tuple):
+        side = [_level(level) for level in side[:1]]
+    elif side is not None:
+        side = [[side, 1]]
+    return as_json(side)
+
+
+def as_json(value: Any) -> Raw:
+    """Return any object as JSON; what JSON has no words for is null."""
+    try:
+        return Raw(msgspec.json.encode(value))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return Raw(b"null")
+
+
+def _level(level: Any) -> Any:
+    if not isinstance(level, Mapping):
+        return level
+    sizes = [level[name] for name in _SIZE_NAMES if name in level]
+    return [level["price"], sizes[0]] if "price" in level and sizes else level
