@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -14,7 +14,7 @@ from prometheus_client.gc_collector import GCCollector
 from exporter.config.addresses import host_and_port
 from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config
-from exporter.decoding.json_decoder import Decoder
+from exporter.decoding.record_decoder import batch_events, record_decoder
 from exporter.events import framing
 from exporter.events.factory import Event, EventFactory
 from exporter.events.values import utc_text
@@ -41,6 +41,7 @@ from exporter.runtime.threads import Guard, Start, ThreadDied
 from exporter.runtime.version import __version__
 from exporter.runtime.worker import ThreadWorker, Worker
 from exporter.source.consumer import KafkaSource
+from exporter.source.held import Held
 from exporter.source.isolation import Isolation
 from exporter.source.source import Source
 from exporter.status import SidecarStatus
@@ -49,6 +50,10 @@ from exporter.web.hosts import Access
 from exporter.web.interface import Queries, WebMetrics
 from exporter.web.queries import SidecarQueries
 from exporter.web.server import WebServer
+
+if TYPE_CHECKING:
+    from exporter.decoding.record_decoder import FindSchemas
+    from exporter.events.writer_schemas import Registries
 
 log = logs.logger("app")
 
@@ -66,7 +71,8 @@ class App:
         registry, clock = CollectorRegistry(), SystemClock()
         properties = {**config.kafka.properties, **config.kafka.consumer_properties}
         self._faults = ConnectionFaults(config.kafka.bootstrap_servers, properties)
-        source = _source(config, self._faults)
+        registries = _registries(config)
+        source = _source(config, self._faults, registries)
         self.store = _store(config, registry, self.start_thread)
         self.loop = make_loop(
             config,
@@ -76,6 +82,7 @@ class App:
             clock,
             ThreadWorker("publisher"),
             until_caught_up=until_caught_up,
+            find_schemas=None if registries is None else registries.find,
         )
         self.status = SidecarStatus(self.loop, clock)
         metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
@@ -130,10 +137,11 @@ def make_loop(
     worker: Worker,
     *,
     until_caught_up: bool = False,
+    find_schemas: FindSchemas | None = None,
 ) -> Loop:
     """Return the loop that reads from `source` and publishes to `channel`; the clock is its only time.
 
-    Blocking calls of the channel run on `worker`.
+    Blocking calls of the channel run on `worker`. `find_schemas` returns what finds the Avro schemas of a registry.
     """
     output = config.output
     events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
@@ -143,7 +151,7 @@ def make_loop(
 
     return Loop(
         source,
-        _analysis(config, events),
+        _analysis(config, events, find_schemas),
         Publisher(channel, source, Backlog(output.backlog), output.commit_interval, clock, worker, make_error_event),
         store,
         Evaluator(comparison(config)),
@@ -153,7 +161,7 @@ def make_loop(
     )
 
 
-def _source(config: Config, faults: ConnectionFaults) -> KafkaSource:
+def _source(config: Config, faults: ConnectionFaults, registries: Registries | None) -> KafkaSource:
     return KafkaSource(
         config.input,
         partial(clients.consumer, config),
@@ -161,20 +169,30 @@ def _source(config: Config, faults: ConnectionFaults) -> KafkaSource:
         partial(clients.prober, config),
         Isolation(partial(clients.isolated_properties, config)),
         faults,
+        hold=None if registries is None else Held(registries.obstacle),
     )
 
 
-def _analysis(config: Config, events: EventFactory) -> Analysis:
+def _registries(config: Config) -> Registries | None:
+    if not any(one.schema_registry for one in config.input.formats):
+        return None
+    # Loaded when it is needed: the client of the registry takes 6 MB.
+    from exporter.events.writer_schemas import Registries
+
+    return Registries(config.input.formats, lambda: ThreadWorker("schemas"))
+
+
+def _analysis(config: Config, events: EventFactory, find_schemas: FindSchemas | None) -> Analysis:
     table = FeedTable(
         config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude), health_factory(config)
     )
     for expected in config.feeds.expected:
         table.expect(expected.feed)
     return Analysis(
-        Decoder(config.input.limits, config.input.symbol_field),
+        record_decoder(config.input, find_schemas),
         table,
         events,
-        batch_events=config.output.batch_events,
+        batch_events=batch_events(config.input, config.output),
         summary_period_seconds=config.output.summary_interval,
         live_age_seconds=config.input.live_age,
         keep_updates=config.redis.url is not None,

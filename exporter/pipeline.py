@@ -8,19 +8,20 @@ again, its numbers are not. From there on it is new. Owned by the loop thread; t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from exporter.assignments import Assignments, Turn
 from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
-from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.named_feed import named_feed
+from exporter.decoding.record_decoder import RecordDecoder
 from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
 from exporter.feeds.feed import Feed, PartitionFeed, Window
 from exporter.feeds.partitions import AssignedPartition, PartitionProgress
 from exporter.feeds.rejections import RejectionLog
 from exporter.feeds.table import FeedTable
+from exporter.kafka.positions import Start
 from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
 from exporter.publishing.dispatch import Dispatch
 from exporter.steps import RunSteps, run_all
@@ -31,15 +32,18 @@ Decoded = Batch | Rejected | None
 
 
 class Analysis(Assignments):
-    """The feeds and the assigned partitions: applies records to them, and creates the events."""
+    """The feeds and the assigned partitions: applies records to them, and creates the events.
+
+    `batch_events` returns whether the batches of a topic have events.
+    """
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: RecordDecoder,
         table: FeedTable,
         factory: EventFactory,
         *,
-        batch_events: bool,
+        batch_events: Callable[[str], bool],
         summary_period_seconds: float,
         live_age_seconds: float,
         keep_updates: bool,
@@ -54,8 +58,13 @@ class Analysis(Assignments):
         self._live_age_ms = round(live_age_seconds * 1000)
         self._keep_updates = keep_updates
 
+    def assign(self, partition: Partition, start: Start) -> None:
+        """See Assignments."""
+        super().assign(partition, start)
+        self.partitions[partition].has_batch_events = self._batch_events(partition.topic)
+
     def decode(self, records: Iterable[Record]) -> list[Decoded]:
-        """Return the batch of each record, its rejection if it has no valid one, or None for an event of a sidecar."""
+        """Return the batch of each record, its rejection if it has no valid one, or None for what is no batch."""
         decoded: list[Decoded] = []
         for record in records:
             # An error event about an error event would cause the next one, without end.
@@ -63,9 +72,9 @@ class Analysis(Assignments):
                 decoded.append(None)
                 continue
             try:
-                decoded.append(self._decoder.decode(record.value))
+                decoded.append(self._decoder.read(record))
             except Rejected as rejected:
-                rejected.feed = named_feed(record.value, self.table.limits)
+                rejected.feed = rejected.feed or named_feed(record.value, self.table.limits)
                 decoded.append(rejected.detached())
         return decoded
 
@@ -134,7 +143,7 @@ class Analysis(Assignments):
             feed.remember(batch, stats, arrival.sent_ms)
         if record.offset >= owned.summarized:
             here.window.add(stats.result)
-        if self._batch_events and record.offset >= owned.published:
+        if owned.has_batch_events and record.offset >= owned.published:
             turn.events.append(self._factory.batch(record, feed.key, stats.result, turn.stamp))
 
     def _count_filtered(self, owned: AssignedPartition, record: Record) -> bool:

@@ -43,6 +43,14 @@ def test_headers_tell_where_a_record_comes_from(headers: Headers, traceparent: b
     assert read(headers) == Record(Partition("ticker", 1), 7, 5, b"{}", traceparent, is_event)
 
 
+def test_key_and_headers_are_kept_where_a_format_reads_them() -> None:
+    headers: Any = [("exchange", b"upbit"), ("empty", None)]
+    message = Message(topic="ticker", partition=1, offset=7, key=b"K", value=b"{}", timestamp=(1, 5), headers=headers)
+    for origin, expected in ((True, (b"K", tuple(headers))), (False, (None, ()))):
+        [record], _ = MessageReader(origin=origin).read([message])
+        assert (record.key, record.headers) == expected
+
+
 @pytest.mark.parametrize("value", [ONE, OTHER, b"01" + ONE[2:], b"01" + ONE[2:] + b"-", b"fe" + ONE[2:] + b"-and~more"])
 def test_a_traceparent_of_this_or_a_later_version_is_passed_on(value: bytes) -> None:
     assert traced(value) == value

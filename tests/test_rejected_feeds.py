@@ -48,7 +48,7 @@ class Reader:
             Decoder(Limits()),
             table,
             EventFactory(JsonEncoder(), "box-1", "events", "errors"),
-            batch_events=False,
+            batch_events=lambda topic: False,
             summary_period_seconds=60.0,
             live_age_seconds=60.0,
             keep_updates=False,

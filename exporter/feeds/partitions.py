@@ -61,6 +61,7 @@ class AssignedPartition:
         "end",
         "feeds",
         "floor",
+        "has_batch_events",
         "is_behind",
         "is_held",
         "last_record_ms",
@@ -79,6 +80,7 @@ class AssignedPartition:
     def __init__(self, start: Start, counted: int, topic: TopicCounts) -> None:
         position = start.position
         self.topic = topic
+        self.has_batch_events = True
         self.published = position.offset
         self.summarized = position.summarized
         self.since_ms = position.since_ms

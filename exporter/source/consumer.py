@@ -23,6 +23,7 @@ from exporter.source.assignment import Assignment
 from exporter.source.causes import CauseKind
 from exporter.source.errors import ConsumerErrors
 from exporter.source.handler import RebalanceHandler, SourceCounts
+from exporter.source.held import Hold, NoHold, changes
 from exporter.source.isolation import Isolation
 from exporter.source.membership import commit_starts
 from exporter.source.messages import MessageReader
@@ -52,6 +53,7 @@ class KafkaSource(SkippingMember):
         isolation: Isolation,
         faults: ConnectionFaults,
         *,
+        hold: Hold | None = None,
         down_seconds: float = DOWN_SECONDS,
     ) -> None:
         super().__init__(isolation, GapSearch(make_prober), skips=settings.on_unreadable == "skip")
@@ -59,7 +61,9 @@ class KafkaSource(SkippingMember):
         self.subscribed = False
         self.is_empty = False  # no topic existed when the consumer subscribed
         self._make_consumer = make_consumer
-        self._reader = MessageReader()
+        self._reader = MessageReader(origin=any(one.reads_origin for one in settings.formats))
+        self._hold: Hold = hold or NoHold()
+        self._stopped: frozenset[Partition] = frozenset()  # those of which nothing is fetched while they wait
         self._topics = TopicIds(make_admin)
         self._subscription = Subscription(settings.topics)
         self._offsets = Offsets(settings, self._subscription, self._topics)
@@ -114,7 +118,30 @@ class KafkaSource(SkippingMember):
         if self.paused:
             return []
         isolated = self._isolated_records() if self._isolation else []
-        return isolated + self._records(self._intake.take())
+        taken = self._hold.release(self._intake.take())
+        if self._stopped != self._hold.partitions:
+            self._stop_and_go()
+        return isolated + self._records(taken)
+
+    # Partitions whose next record cannot be decoded yet.
+
+    def _stop_and_go(self) -> None:
+        stop, go = changes(self._stopped, self._hold.partitions)
+        if stop:
+            log.info("partitions wait for what their records need", extra={"reasons": "; ".join(self._hold.reasons())})
+        self._consumer.pause([TopicPartition(*each) for each in stop])
+        self._consumer.resume([TopicPartition(*each) for each in go if each in self._assignment.reading])
+        self._stopped = self._hold.partitions
+
+    def resume(self) -> None:
+        """Fetch again; the next call of `take` stops partitions that wait."""
+        super().resume()
+        self._stopped = frozenset()
+
+    @property
+    def blocked(self) -> list[str]:
+        """A line for each partition whose next record cannot be read, or not decoded yet; from any thread."""
+        return super().blocked + self._hold.reasons()
 
     # Replacing a consumer that failed.
 
@@ -216,6 +243,7 @@ class KafkaSource(SkippingMember):
 
     def _release(self, partitions: Sequence[Partition]) -> None:
         self._intake.drop(frozenset(partitions))
+        self._hold.drop(frozenset(partitions))
         self._gaps.passed(partitions)
         self._isolation.drop(partitions)
         self._assignment.release(partitions)

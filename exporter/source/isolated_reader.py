@@ -95,7 +95,7 @@ def _limit(order: Order) -> None:
 def _read(order: Order, stream: BinaryIO) -> int:
     consumer = Consumer(order.properties)
     consumer.assign([TopicPartition(*order.partition, order.first)])
-    reader, deadline = MessageReader(), time.monotonic() + ANSWER_SECONDS
+    reader, deadline = MessageReader(origin=True), time.monotonic() + ANSWER_SECONDS
     while (left := deadline - time.monotonic()) > 0:
         message = consumer.poll(left)
         if message is None:

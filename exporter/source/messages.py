@@ -17,9 +17,13 @@ NO_HEADERS: tuple[bytes | None, bool] = None, False
 
 
 class MessageReader:
-    """Converter of messages to records, with one object for each partition, so that lookups by it are cheap."""
+    """Converter of messages to records, with one object for each partition, so that lookups by it are cheap.
 
-    def __init__(self) -> None:
+    Keys and headers are kept with `origin` only: few formats read them, and each takes memory and time.
+    """
+
+    def __init__(self, *, origin: bool = False) -> None:
+        self._origin = origin
         self._partitions: dict[tuple[str, int], Partition] = {}
 
     def read(self, messages: Iterable[Any]) -> tuple[list[Record], list[Any]]:
@@ -39,6 +43,7 @@ class MessageReader:
                     message.value(),
                     traceparent,
                     is_event,
+                    *(origin(message) if self._origin else ()),
                 )
             )
         return records, errors
@@ -65,6 +70,15 @@ def in_parts(records: Iterable[Record], most_bytes: int) -> list[list[Record]]:
         part.append(record)
         size += length
     return [*parts, part] if part else parts
+
+
+def origin(message: Any) -> tuple[bytes | None, tuple[tuple[str, bytes | None], ...]]:
+    """Return the key and the headers of a message."""
+    try:
+        headers = message.headers() or ()
+    except SystemError:  # see `from_headers`
+        headers = ()
+    return message.key(), tuple(headers)
 
 
 def from_headers(message: Any) -> tuple[bytes | None, bool]:

@@ -45,7 +45,7 @@ def analysis(*, batch_events: bool = True, limits: Limits = Limits()) -> Analysi
         Decoder(limits),
         FeedTable(limits, FeedFilter(["*"], ["us:*"]), WATCHES),
         EventFactory(JsonEncoder(), "box-1", "events", "errors"),
-        batch_events=batch_events,
+        batch_events=lambda topic: batch_events,
         summary_period_seconds=60.0,
         live_age_seconds=60.0,
         keep_updates=True,

@@ -120,6 +120,8 @@ class RegistryServer:
                 return self._allowed(user, READ, subject) or self._latest(subject)
             case "POST", ["subjects", subject, "versions"]:
                 return self._allowed(user, WRITE, subject) or self._register(subject, body)
+            case "GET", ["schemas", "ids", number]:
+                return self._allowed(user, READ, "schemas") or self._schema(int(number))
             case "POST", ["compatibility", "subjects", subject, "versions", "latest"]:
                 return self._allowed(user, READ, subject) or self._compatibility(subject)
         return 404, {"error_code": 404, "message": "HTTP 404 Not Found"}
@@ -142,6 +144,11 @@ class RegistryServer:
             if self.schemas[number - 1] == schema:
                 return 200, self._version(subject, version, number)
         return 404, {"error_code": NO_SCHEMA, "message": "Schema not found"}
+
+    def _schema(self, number: int) -> Answer:
+        if not 0 < number <= len(self.schemas):
+            return 404, {"error_code": NO_SCHEMA, "message": "Schema not found"}
+        return 200, {"schema": json.dumps(self.schemas[number - 1])}
 
     def _latest(self, subject: str) -> Answer:
         if subject not in self.subjects:

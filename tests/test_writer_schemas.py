@@ -1,0 +1,241 @@
+"""Records in Confluent's wire format wait for their schema, and for nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Message
+
+from exporter.config.schema import OutputConfig
+from exporter.events.encoding import confluent_frame
+from exporter.events.registry_http import RegistryHttp
+from exporter.events.writer_schemas import RETRY_SECONDS, UNKNOWN_SECONDS, WriterSchemas, fetch
+from exporter.model import Partition, Rejected
+from exporter.runtime.worker import ThreadWorker
+from exporter.source.held import Held
+from tests.support.cluster import Record
+from tests.support.kafka import Broker
+from tests.support.registry import READ, RegistryServer
+from tests.support.sidecar import Deployment
+from tests.support.waiting import eventually
+from tests.test_formats_avro import FORMAT, SCHEMA, body
+
+ANSWER_SECONDS = 20.0
+
+
+class Clock:
+    """A clock that stands still between calls."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def registry() -> Iterator[RegistryServer]:
+    with RegistryServer({"me:hunter2": {READ}}) as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def schemas(registry: RegistryServer, clock: Clock) -> WriterSchemas:
+    output = OutputConfig(
+        schema_registry=registry.url, schema_registry_username="me", schema_registry_password="hunter2"
+    )
+    http = RegistryHttp(output)
+    return WriterSchemas(lambda number: fetch(http, number), ThreadWorker("schemas"), clock)
+
+
+def answered(schemas: WriterSchemas, number: int) -> str:
+    """Return what hinders once the registry has answered, or has not."""
+    asked = "the schema registry is asked"
+
+    def obstacle() -> str:
+        found = schemas.obstacle(number)
+        return "" if asked in found else found or "none"
+
+    return eventually(obstacle, ANSWER_SECONDS, "no answer")
+
+
+def test_a_schema_is_asked_for_once_and_kept(registry: RegistryServer, schemas: WriterSchemas) -> None:
+    number = registry.add("trades-value", SCHEMA)
+    assert "the schema registry is asked" in schemas.obstacle(number)
+    assert answered(schemas, number) == "none"
+    assert schemas.find(number)["name"] == "market.crypto.Trade"
+    registry.refuse = True
+    assert schemas.obstacle(number) == ""
+    assert registry.asked == [f"GET /schemas/ids/{number}"]
+    assert registry.users == ["me:hunter2"]
+
+
+def test_a_registry_that_is_away_is_asked_again_a_second_later(
+    registry: RegistryServer, schemas: WriterSchemas, clock: Clock
+) -> None:
+    number = registry.add("trades-value", SCHEMA)
+    registry.refuse = True
+    assert "answered 503" in answered(schemas, number)
+    assert "answered 503" in schemas.obstacle(number)
+    assert len(registry.asked) == 1
+    registry.refuse = False
+    clock.now += RETRY_SECONDS
+    assert eventually(lambda: schemas.obstacle(number) == "", ANSWER_SECONDS, "not asked again")
+
+
+def test_a_schema_that_does_not_exist_hinders_nothing_and_is_asked_for_again_later(
+    registry: RegistryServer, schemas: WriterSchemas, clock: Clock
+) -> None:
+    assert answered(schemas, 1) == "none"
+    with pytest.raises(Rejected, match="invalid_encoding: schema 1 does not exist in the schema registry"):
+        schemas.find(1)
+    registry.add("trades-value", SCHEMA)
+    clock.now += UNKNOWN_SECONDS + 1
+    assert answered(schemas, 1) == "none"
+    assert schemas.find(1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"schema": "syntax", "schemaType": "PROTOBUF"}, "is no Avro schema"),
+        ({"schema": "{}"}, "is no Avro schema"),
+        ({}, "is no Avro schema"),
+        ({"schema": json.dumps(SCHEMA), "references": [{"name": "a"}]}, "refers to other schemas"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_rejects_its_records(
+    registry: RegistryServer, schemas: WriterSchemas, answer: dict[str, object], words: str
+) -> None:
+    registry.forced["schemas/ids/5"] = 200, answer
+    assert answered(schemas, 5) == "none"
+    with pytest.raises(Rejected, match=words):
+        schemas.find(5)
+
+
+def test_a_user_without_the_right_is_told_and_records_wait(registry: RegistryServer, schemas: WriterSchemas) -> None:
+    assert registry.rights is not None
+    registry.rights = {"me:hunter2": set()}
+    assert "403 User is denied operation Read" in answered(schemas, registry.add("trades-value", SCHEMA))
+
+
+# Waiting.
+
+
+def message(partition: int, offset: int, topic: str = "t") -> Any:
+    return Message(topic=topic, partition=partition, offset=offset, value=b"x", error=None)
+
+
+def places(messages: list[Any]) -> list[tuple[int, int]]:
+    return [(each.partition(), each.offset()) for each in messages]
+
+
+def held(blocked: set[tuple[int, int]]) -> Held:
+    return Held(lambda each: "not yet" if (each.partition(), each.offset()) in blocked else "")
+
+
+def test_what_lies_behind_a_message_that_waits_waits_on_its_partition_only() -> None:
+    blocked = {(0, 1)}
+    hold = held(blocked)
+    assert places(hold.release([message(0, 0), message(0, 1), message(1, 0), message(0, 2), message(1, 1)])) == [
+        (0, 0),
+        (1, 0),
+        (1, 1),
+    ]
+    assert hold.partitions == {Partition("t", 0)}
+    assert hold.reasons() == ["t/0 waits at offset 1: not yet"]
+    assert places(hold.release([message(1, 2)])) == [(1, 2)]
+    blocked.clear()
+    assert places(hold.release([message(0, 3)])) == [(0, 1), (0, 2), (0, 3)]
+    assert (hold.partitions, hold.reasons()) == (frozenset(), [])
+
+
+def test_what_waits_goes_with_its_partition() -> None:
+    blocked = {(0, 0), (1, 0)}
+    hold = held(blocked)
+    hold.release([message(0, 0), message(1, 0)])
+    hold.drop({Partition("t", 0)})
+    assert hold.partitions == {Partition("t", 1)}
+    blocked.clear()
+    assert places(hold.release([message(0, 0)])) == [(1, 0), (0, 0)]
+
+
+# All of it.
+
+
+def test_records_that_wait_go_with_their_partition_and_are_counted_once(
+    broker: Broker, registry: RegistryServer, tmp_path: Path
+) -> None:
+    """The second sidecar takes partitions over while all of them wait; then the registry comes back."""
+    registry.rights = None
+    number = registry.add("trades-value", SCHEMA)
+    with Deployment(broker, tmp_path) as deployment:
+        deployment.create_outputs()
+        one = FORMAT | {"topics": deployment.topic, "encoding": "avro-confluent", "schema_registry": registry.url}
+        formats = {"input__formats": [one | {"batch_events": True}]}
+        registry.refuse = True
+        broker.produce(deployment.topic, [Record(confluent_frame(number) + body(), partition=n % 4) for n in range(40)])
+        sidecars = [deployment.sidecar("one", **formats).start()]
+        eventually(lambda: "waits at offset 0" in sidecars[0].get("/-/ready").text, ANSWER_SECONDS, "nothing waits")
+        sidecars.append(deployment.sidecar("two", **formats).start())
+        eventually(lambda: "waits at offset 0" in sidecars[1].get("/-/ready").text, ANSWER_SECONDS, "nothing moved")
+        registry.refuse = False
+        all_read = dict.fromkeys(range(4), 10)
+        eventually(lambda: counts(deployment, deployment.topic)() == all_read, ANSWER_SECONDS, "not all was read")
+        assert sum(sidecar.batches() for sidecar in sidecars) == 40
+        for sidecar in sidecars:
+            sidecar.stop()
+        events = deployment.told().batches
+        assert len(events) == len({batch.id for batch in events}) == 40
+
+
+def counts(deployment: Deployment, topic: str) -> Callable[[], dict[int, int]]:
+    return lambda: deployment.cluster.committed(deployment.group, topic)
+
+
+def test_a_sidecar_holds_back_records_while_the_registry_is_away(
+    broker: Broker, registry: RegistryServer, tmp_path: Path
+) -> None:
+    number = registry.add("trades-value", SCHEMA)
+    suffix = os.urandom(4).hex()
+    avro, plain = (broker.create_topic(f"{stem}.{suffix}", 1) for stem in ("avro", "plain"))
+    one = FORMAT | {
+        "topics": avro,
+        "encoding": "avro-confluent",
+        "schema_registry": {"url": registry.url, "username": "me", "password": "hunter2"},
+    }
+    tick = {"topics": plain, "feed": FORMAT["feed"] | {"exchange": "other"}, "row": {"symbol": "s"}}
+    value = confluent_frame(number) + body()
+    registry.refuse = True
+    with Deployment(broker, tmp_path) as deployment:
+        deployment.create_outputs()
+        broker.produce(avro, [value] * 3)
+        sidecar = deployment.sidecar(input__topics=[avro, plain], input__formats=[one, tick]).start()
+        waits = f"{avro}/0 waits at offset 0: schema {number} is unknown: the schema registry answered 503"
+        eventually(lambda: waits in sidecar.get("/-/ready").text, ANSWER_SECONDS, "no word of the registry")
+        broker.produce(plain, [b'{"s":"A"}'] * 5)
+        eventually(lambda: counts(deployment, plain)() == {0: 5}, ANSWER_SECONDS, "the other topic waits, too")
+        assert sidecar.scrape().total("marketdata_records_total", topic=avro) == 0
+        registry.refuse = False
+        eventually(lambda: counts(deployment, avro)() == {0: 3}, ANSWER_SECONDS, "nothing is read with the registry")
+        registry.refuse = True
+        broker.produce(avro, [value, value])
+        eventually(lambda: counts(deployment, avro)() == {0: 5}, ANSWER_SECONDS, "a known schema was asked for again")
+        registry.refuse = False
+        broker.produce(avro, [confluent_frame(999) + body(), value])
+        eventually(lambda: counts(deployment, avro)() == {0: 7}, ANSWER_SECONDS, "an unknown schema stops the sidecar")
+        scrape = sidecar.scrape()
+        assert scrape.total("marketdata_batches_total", exchange="binance") == 6
+        assert scrape.total("marketdata_records_rejected_total", topic=avro, reason="invalid_encoding") == 1
+        assert sidecar.get("/-/ready").ok
+        sidecar.stop()
