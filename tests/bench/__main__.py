@@ -16,6 +16,7 @@ import pytest
 
 from tests.bench.bench import Bench, Subject
 from tests.bench.figures import FOLDER, Cases, commit, compare, keep, machine, table
+from tests.bench.formats import FORMATS_SUBJECT
 from tests.bench.low import LOW
 from tests.bench.memory import MEMORY, SOAK
 from tests.bench.rate import MATRIX, RATE, yardstick
@@ -34,6 +35,7 @@ SUBJECTS = {
     "soak": SOAK,
     "scale": SCALE,
     "startup": STARTUP,
+    "formats": FORMATS_SUBJECT,
 }
 SIZES = (20, 150, 1000)
 # A busy machine is no reason to give up.
