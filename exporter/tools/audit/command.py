@@ -122,6 +122,8 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
+    if config.input.formats:
+        raise AuditError("the audit reads usual batches only, and input.formats describes other records")
     kafka = {
         "bootstrap.servers": config.kafka.bootstrap_servers,
         **config.kafka.properties,
