@@ -74,7 +74,7 @@ def test_a_sidecar_without_descriptors_says_so_once_and_goes_on_when_it_has_some
             resource.prlimit(sidecar.pid, resource.RLIMIT_NOFILE, (3, before[1]))
             broker.start()
             deployment.traffic.write(30)
-            eventually(lambda: "events cannot be published" in sidecar.log, 60)
+            eventually(lambda: "events could not be published" in sidecar.log, 60)
             for source in ("kafka", "store"):
                 said = [line for line in sidecar.log.splitlines() if f"exporter.{source} " in line]
                 assert len([line for line in said if "Too many open files" in line]) == 1, said
