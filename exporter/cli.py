@@ -28,8 +28,11 @@ _PROGRAM = "marketdata-exporter"
 _CONFIGURED = {
     "run": "consume, serve metrics and publish events",
     "check": "report mistakes before `run` meets them; changes nothing",
+    "explain": "show what becomes of one record, field by field, and which format it has",
     "healthcheck": "check that the loop of the sidecar on this machine turns",
 }
+# What a command takes beside the configuration.
+_OPTIONS = {"run": ("until_caught_up",), "explain": ("topic", "file")}
 _TOOLS = {
     "demo": "run an embedded broker, simulated collectors and the real sidecar",
     "simulate": "simulate a failure on a broker, to test states and alerts",
@@ -182,10 +185,13 @@ def _add_configuration_arguments(name: str, parser: argparse.ArgumentParser) -> 
     from exporter.config.section import Section
 
     parser.description = _CONFIGURED[name]
-    parser.usage = f"{_PROGRAM} {name} [--config.file FILE] [--KEY VALUE ...]"
+    own = " [TOPIC[/PARTITION/OFFSET]] [--file FILE]" if name == "explain" else ""
+    parser.usage = f"{_PROGRAM} {name}{own} [--config.file FILE] [--KEY VALUE ...]"
     parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see reference.yml")
     if name == "run":
         _add_run_arguments(parser)
+    if name == "explain":
+        _tool(name).add_arguments(parser)
     group = parser.add_argument_group("configuration", "every key of the file that has one value or a list")
     for path, kind in keys().items():
         if not (isinstance(kind, type) and issubclass(kind, Section)) and get_origin(kind) is not dict:
@@ -203,7 +209,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _start(name: str, args: argparse.Namespace) -> int:
-    options = {"until_caught_up": args.until_caught_up} if name == "run" else {}
+    options = {each: getattr(args, each) for each in _OPTIONS.get(name, ())}
     return int(_tool(name).main(_config(args, _conflict_check(name)), **options))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import admin as kafka_admin
 
+from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
 from exporter.kafka.clients import PROBER
 from exporter.kafka.connection_errors import ConnectionFaults
@@ -32,6 +33,12 @@ _READER = {
 }
 # The client retries these.
 _RETRIED = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+
+
+def reader_properties(config: Config) -> dict[str, Any]:
+    """Return the properties with which a `TopicReader` reads the input of a sidecar."""
+    users = {**config.kafka.properties, **config.kafka.consumer_properties}
+    return {"bootstrap.servers": config.kafka.bootstrap_servers, **users}
 
 
 def _close(clients: list[Any]) -> None:

@@ -27,7 +27,7 @@ from exporter.config.subscription import Subscription
 from exporter.kafka.connection_errors import error_text
 from exporter.kafka.positions import Span
 from exporter.kafka.properties import mistakes
-from exporter.kafka.reader import TopicReader
+from exporter.kafka.reader import TopicReader, reader_properties
 from exporter.model import Partition, Rejected
 from exporter.runtime.foreign_text import add_secrets, printable
 from exporter.source.messages import from_headers
@@ -124,13 +124,8 @@ def _config(args: argparse.Namespace) -> Config:
 def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
     if config.input.formats:
         raise AuditError("the audit reads usual batches only, and input.formats describes other records")
-    kafka = {
-        "bootstrap.servers": config.kafka.bootstrap_servers,
-        **config.kafka.properties,
-        **config.kafka.consumer_properties,
-    }
     has_events = config.output.enabled and config.output.batch_events
-    with TopicReader(kafka, args.group or config.input.group, args.timeout) as reader:
+    with TopicReader(reader_properties(config), args.group or config.input.group, args.timeout) as reader:
         spans, event_spans = _spans(reader, args, config, has_events)
         inputs, tails = _read_inputs(reader, InputReader(config), spans)
         inputs.gaps = reader.gaps.copy()
