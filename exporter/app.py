@@ -14,6 +14,7 @@ from prometheus_client.gc_collector import GCCollector
 from exporter.config.addresses import host_and_port
 from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config
+from exporter.config.subscription import shown_as
 from exporter.decoding.record_decoder import batch_events, record_decoder
 from exporter.events import framing
 from exporter.events.factory import Event, EventFactory
@@ -196,6 +197,7 @@ def _analysis(config: Config, events: EventFactory, find_schemas: FindSchemas | 
         summary_period_seconds=config.output.summary_interval,
         live_age_seconds=config.input.live_age,
         keep_updates=config.redis.url is not None,
+        shown_as=shown_as(config.input.topics, config.metrics.topics),
     )
 
 

@@ -5,7 +5,7 @@ Owned by the loop thread. Pure: time is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.events.encoding import Stamp
@@ -29,9 +29,11 @@ class Turn(NamedTuple):
 
 
 class Assignments:
-    """The assigned `partitions`, and the counts of all `topics` that were ever read."""
+    """The assigned `partitions`, and the counts of all `topics` that were ever read, by what they are shown as."""
 
-    def __init__(self, factory: EventFactory) -> None:
+    def __init__(self, factory: EventFactory, shown_as: Callable[[str], str] = str) -> None:
+        self._shown_as = shown_as
+        self.on_topic: dict[str, Traffic] = {}
         self.topics: dict[str, TopicCounts] = {}
         self.partitions: dict[Partition, AssignedPartition] = {}
         self._factory = factory
@@ -54,7 +56,9 @@ class Assignments:
         is_new = start.reset is not None and start.reset.cause is not ResetCause.RECORDS_DELETED
         if start.end < counted or is_new:
             counted = self._counted[partition] = 0
-        self.partitions[partition] = AssignedPartition(start, counted, self.topic(partition.topic))
+        self.partitions[partition] = AssignedPartition(
+            start, counted, self.topic(partition.topic), self.on_topic.setdefault(partition.topic, Traffic())
+        )
 
     def release(self, partitions: Iterable[Partition], run_steps: RunSteps = run_all) -> None:
         """Forget the partitions; a feed that is on no other assigned partition stops showing its last values."""
@@ -72,14 +76,14 @@ class Assignments:
 
     def topic(self, name: str) -> TopicCounts:
         """Return the counts of a topic, created when it is new."""
-        return self.topics.setdefault(name, TopicCounts())
+        return self.topics.setdefault(self._shown_as(name), TopicCounts())
 
     def traffic(self, now_ms: int) -> dict[str, Traffic]:
         """Return the present traffic of each topic with assigned partitions; call it once a second."""
-        counts = {partition.topic: self.topics[partition.topic] for partition in self.partitions}
-        for each in counts.values():
-            each.traffic.look(each.records, now_ms)
-        return {topic: each.traffic for topic, each in counts.items()}
+        present = {partition.topic: owned.traffic for partition, owned in self.partitions.items()}
+        for traffic in present.values():
+            traffic.look(now_ms)
+        return present
 
     def vanished(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
         """Note that partitions were deleted with their topics; return the events about it."""

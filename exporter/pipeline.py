@@ -34,7 +34,8 @@ Decoded = Batch | Rejected | None
 class Analysis(Assignments):
     """The feeds and the assigned partitions: applies records to them, and creates the events.
 
-    `batch_events` returns whether the batches of a topic have events.
+    `batch_events` returns whether the batches of a topic have events, `shown_as` the name under which its counts are
+    kept; topics of one name share them.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Analysis(Assignments):
         summary_period_seconds: float,
         live_age_seconds: float,
         keep_updates: bool,
+        shown_as: Callable[[str], str] = str,
     ) -> None:
-        super().__init__(factory)
+        super().__init__(factory, shown_as)
         self.table = table
         self.rejection_log = RejectionLog()
         self.updates: list[SymbolUpdate] = []
@@ -123,7 +125,7 @@ class Analysis(Assignments):
         feed = self.table.find(FeedKey(*names), turn.now_ms, self._detach) if here is None else here.feed
         if feed is None:
             if self._count_filtered(owned, record):
-                owned.topic.traffic.valid_ms = turn.now_ms
+                owned.traffic.valid_ms = turn.now_ms
             return
         stats = BatchStats(batch)
         # Nearly always all symbols are known, and this comparison is then the whole cost.
@@ -132,7 +134,7 @@ class Analysis(Assignments):
         here = here or self._hold(turn, owned, record.partition, feed)
         arrival = Arrival(record.timestamp_ms, turn.now_ms, self._is_live(owned, record, turn.now_ms))
         if self._count(owned, record.offset):
-            owned.topic.traffic.valid_ms = turn.now_ms
+            owned.traffic.valid_ms = turn.now_ms
             feed.count(batch, stats, arrival, (record.partition, record.offset))
             if self._keep_updates:
                 update = SymbolUpdate(record.partition, record.offset, feed.key, turn.now_ms, stats.names)
@@ -183,7 +185,7 @@ class Analysis(Assignments):
     def _reject(self, turn: Turn, owned: AssignedPartition, record: Record, rejected: Rejected) -> None:
         if self._count(owned, record.offset):
             owned.topic.rejected[rejected.reason] += 1
-            owned.topic.places[rejected.reason] = (record.partition.number, record.offset)
+            owned.topic.places[rejected.reason] = (record.partition, record.offset)
             self.rejection_log.add(record, rejected, turn.now_ms)
             if self._is_live(owned, record, turn.now_ms):
                 self._attribute(owned, record, rejected, turn.now_ms)
@@ -196,9 +198,9 @@ class Analysis(Assignments):
     def _attribute(self, owned: AssignedPartition, record: Record, rejected: Rejected, now_ms: int) -> None:
         """Add a current rejection to its topic and to the feed that it names; an unknown feed is not created."""
         place = record.partition, record.offset, now_ms
-        owned.topic.traffic.rejections.add(rejected, *place)
+        owned.traffic.rejections.add(rejected, *place)
         if rejected.feed is None:
-            owned.topic.traffic.strays.add(rejected, *place)
+            owned.traffic.strays.add(rejected, *place)
         elif (feed := self.table.feeds.get(rejected.feed)) is not None:
             owned.rejected_feeds.add(feed)
             feed.reject(rejected, *place)
@@ -214,6 +216,7 @@ class Analysis(Assignments):
             topic.recovered += 1
             return False
         topic.records += 1
+        owned.traffic.records += 1
         return True
 
     def progress(

@@ -11,6 +11,7 @@ from exporter.feeds.evaluator import PAUSE_MS, Evaluator
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import health_factory
 from exporter.feeds.partitions import AssignedPartition, PartitionProgress, TopicCounts
+from exporter.feeds.rejections import Traffic
 from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState
 from exporter.feeds.table import FeedTable
 from exporter.model import Arrival, Partition
@@ -140,7 +141,7 @@ def test_prices_that_rest_since_the_clock_was_set_back_are_frozen() -> None:
 
 
 def test_a_partition_stands_from_when_the_clock_was_set_back_on() -> None:
-    partition = AssignedPartition(start(START, 5), 0, TopicCounts())
+    partition = AssignedPartition(start(START, 5), 0, TopicCounts(), Traffic())
     assert partition.evaluate(5, False, NOW_MS, LIVE_AGE_MS).stalled_since_ms == NOW_MS
     earlier = NOW_MS - YEAR_MS
     stalls = [partition.evaluate(5, False, earlier + late, LIVE_AGE_MS).stalled_since_ms for late in (0, 1000)]
@@ -148,7 +149,7 @@ def test_a_partition_stands_from_when_the_clock_was_set_back_on() -> None:
 
 
 def test_a_partition_of_which_old_records_are_read_with_more_behind_them_is_catching_up() -> None:
-    partition = AssignedPartition(start(START, 0), 0, TopicCounts())
+    partition = AssignedPartition(start(START, 0), 0, TopicCounts(), Traffic())
     partition.next_offset = 5
     for last_record_ms, end, is_catching_up in (
         (NOW_MS - LIVE_AGE_MS - 1, 9, True),

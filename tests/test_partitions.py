@@ -1,6 +1,7 @@
 """One object for each partition: where it is read, and whether it catches up, stalls or is behind."""
 
 from exporter.feeds.partitions import AssignedPartition, PartitionProgress, TopicCounts
+from exporter.feeds.rejections import Traffic
 from exporter.kafka.positions import Position, Start
 from tests.support.analysis import NOW_MS
 
@@ -10,7 +11,7 @@ LIVE_AGE_MS = 60_000
 
 def partition(target: int = 0) -> AssignedPartition:
     """A partition read from its beginning, which had so many records at assignment."""
-    return AssignedPartition(Start(Position(0, 0, NOW_MS), 0, target), 0, TopicCounts())
+    return AssignedPartition(Start(Position(0, 0, NOW_MS), 0, target), 0, TopicCounts(), Traffic())
 
 
 def test_a_partition_catches_up_until_it_is_read_to_its_end_at_assignment() -> None:

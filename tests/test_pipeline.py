@@ -221,7 +221,7 @@ def test_what_is_rejected_is_counted_told_and_its_offset_advances(content: bytes
     topic = here.topics[FIRST.topic]
     assert (topic.records, topic.filtered, here.table.feeds[KEY].batches) == (3, 0, 2)
     assert {found: number for found, number in topic.rejected.items() if number} == {reason: 1}
-    assert topic.places == {reason: (0, 1)}
+    assert topic.places == {reason: (FIRST, 1)}
     assert dispatch.positions[FIRST].offset == 3
     error = told(dispatch, EventType.ERROR)
     assert [(e["reason"], e["topic"], e["partition"], e["offset"]) for e in error] == [(reason, FIRST.topic, 0, 1)]
@@ -261,7 +261,7 @@ def test_a_rejection_that_was_published_is_not_told_again() -> None:
 
 def rejected_of(here: Analysis) -> tuple[int, int, int]:
     """How many rejections count for the feed, for its topic, and for whoever is on it."""
-    traffic, feed = here.topics[FIRST.topic].traffic, here.table.feeds.get(KEY)
+    traffic, feed = here.on_topic[FIRST.topic], here.table.feeds.get(KEY)
     return feed.health.rejections.named.total if feed else 0, traffic.rejections.total, traffic.strays.total
 
 
@@ -294,7 +294,7 @@ def test_batches_that_are_filtered_or_of_any_feed_are_something_valid_on_their_t
     for content, valid_ms in ((value(UNWANTED), NOW_MS), (value(OTHER), NOW_MS), (value()[:-1], 0)):
         here = owner()
         take(here, record(0, content))
-        assert here.topics[FIRST.topic].traffic.valid_ms == valid_ms
+        assert here.on_topic[FIRST.topic].valid_ms == valid_ms
 
 
 def test_rejections_make_no_feed_and_are_few_in_memory() -> None:

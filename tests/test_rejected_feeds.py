@@ -102,6 +102,38 @@ class Reader:
         return "; ".join(self.feed().health.diagnosis.reasons)
 
 
+# A feed on several topics.
+
+
+@pytest.mark.parametrize("partition", [FIRST, ELSEWHERE])
+def test_a_feed_is_rejected_by_what_comes_on_any_of_its_topics(partition: Partition) -> None:
+    reader = Reader(FIRST, ELSEWHERE)
+    for _ in range(60):
+        reader.run(1000, value(), partition=FIRST)
+        reader.run(1000, value(), partition=ELSEWHERE)
+    assert reader.state is FeedState.OK
+    assert reader.run(LIMIT_MS + 2000, UNNAMED, partition=partition)[-1] is FeedState.REJECTED
+
+
+@pytest.mark.parametrize("partition", [FIRST, ELSEWHERE])
+def test_a_feed_is_alive_while_any_of_its_topics_is(partition: Partition) -> None:
+    reader = Reader(FIRST, ELSEWHERE)
+    for _ in range(60):
+        reader.run(1000, value(), partition=FIRST)
+        reader.run(1000, value(), partition=ELSEWHERE)
+    assert reader.run(LIMIT_MS + 2000, value(), partition=partition) == [FeedState.OK]
+
+
+@pytest.mark.parametrize("partition", [FIRST, ELSEWHERE])
+def test_a_feed_stands_where_any_of_its_partitions_does(partition: Partition) -> None:
+    reader = Reader(FIRST, ELSEWHERE)
+    reader.run(60_000, value(), value(), partition=FIRST)
+    reader.read(value(), ELSEWHERE)
+    reader.progress[partition] = PartitionProgress(reader.now_ms)
+    states = reader.run(40_000, value(), partition=ELSEWHERE if partition is FIRST else FIRST)
+    assert states[-1] is FeedState.SIDECAR_STALLED
+
+
 # A feed that never had a valid batch.
 
 
@@ -207,7 +239,7 @@ def test_who_takes_over_a_partition_knows_the_feed_by_what_was_valid_before() ->
     reader.is_sole_reader = False
     for number in range(100):
         reader.read(value() if number < 20 else NAMED, record_ms=NOW_MS - (101 - number) * 1000)
-    assert reader.analysis.topics[FIRST.topic].traffic.rejections.total == 0
+    assert reader.analysis.partitions[FIRST].traffic.rejections.total == 0
     assert reader.run(GRACE_MS + 2000, NAMED) == [FeedState.UNKNOWN, FeedState.REJECTED]
     assert reader.feed().partitions == {FIRST}
 

@@ -79,12 +79,12 @@ def test_a_text_of_any_kind_becomes_one_short_line(text: str) -> None:
 
 def carried(*seconds: tuple[int, int]) -> Traffic:
     """A topic on which so many records came, and were rejected, second by second, with a look after each."""
-    traffic, records = Traffic(), 0
+    traffic = Traffic()
     for second, (came, rejected) in enumerate(seconds):
-        records += came
+        traffic.records += came
         for _ in range(rejected):
             add(traffic.rejections)
-        traffic.look(records, NOW_MS + second * 1000)
+        traffic.look(NOW_MS + second * 1000)
     return traffic
 
 
@@ -107,11 +107,18 @@ def test_the_share_is_that_of_the_last_minutes_in_which_records_came(
 
 
 def test_much_that_is_rejected_is_warned_of_for_a_while() -> None:
-    topics = {"b": carried((9, 1)), "a": carried((100, 97)), "few": carried((100, 9)), "none": carried((5, 0))}
+    topics = {
+        "b": carried((9, 1)),
+        "a": carried((100, 97)),
+        "c": carried((5, 5)),
+        "few": carried((100, 9)),
+        "none": carried((5, 0)),
+    }
     told = warnings(topics, [], NOW_MS + WARNED_MS)
     assert told == (
         f"97 % of the records of a are rejected: missing_field, for example {FIRST}/7: missing_field it is",
         f"11 % of the records of b are rejected: missing_field, for example {FIRST}/7: missing_field it is",
+        f"all records of c are rejected: missing_field, for example {FIRST}/7: missing_field it is",
     )
     assert warnings(topics, [], NOW_MS + WARNED_MS + 1) == ()
 
@@ -231,3 +238,16 @@ def test_a_feed_that_was_never_seen_may_be_where_its_name_says_or_anywhere() -> 
     add(other.strays)
     assert likely_topics(KEY, topics) == [own]
     assert likely_topics(FeedKey("europe", "x", "ticker"), topics) == [own, other]
+
+
+def test_what_names_no_feed_is_compared_over_all_topics_of_a_feed() -> None:
+    """A feed on two topics, of which only one had strays before: as many of them on the other are no more."""
+    rejections, topics, now_ms = FeedRejections(), [Traffic(), Traffic()], NOW_MS
+    for second in range(660):
+        now_ms += 1000
+        is_heard = second < 600
+        for topic in topics:
+            topic.valid_ms = now_ms
+        add(topics[not is_heard].strays, EMPTY, now_ms=now_ms)
+        rejections.update(now_ms if is_heard else NOW_MS + 600_000, topics, now_ms)
+    assert rejections.find(LIMIT_MS, topics, now_ms) is None

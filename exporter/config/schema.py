@@ -216,6 +216,12 @@ class WebConfig(Section, frozen=True, kw_only=True):
     config_file: str | None = None
 
 
+class MetricsConfig(Section, frozen=True, kw_only=True):
+    """What is shown at `/metrics`; what is off is not counted either."""
+
+    topics: Literal["all", "pattern", "none"] = "all"
+
+
 class LogConfig(Section, frozen=True, kw_only=True):
     """What is logged to stderr, and how."""
 
@@ -236,4 +242,5 @@ class Config(Section, frozen=True, kw_only=True):
     output: OutputConfig = OutputConfig()
     redis: RedisConfig = RedisConfig()
     web: WebConfig = WebConfig()
+    metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Literal
 
 from exporter.config.topic_pattern import TopicPattern
 
@@ -13,6 +15,13 @@ INTERNAL = "__"
 def is_pattern(entry: str) -> bool:
     """Return whether an entry of `input.topics` is a pattern rather than a name."""
     return entry.startswith("^")
+
+
+def shown_as(entries: Iterable[str], topics: Literal["all", "pattern", "none"]) -> Callable[[str], str]:
+    """Return what gives the name under which a topic is shown by `metrics.topics`: empty when none is."""
+    if topics == "all":
+        return str
+    return cache(Subscription(entries).entry) if topics == "pattern" else lambda _: ""
 
 
 class Subscription:
@@ -39,6 +48,10 @@ class Subscription:
     def internal(self, names: Iterable[str]) -> list[str]:
         """Return the internal topics that a pattern covers, which are not read, in order."""
         return sorted(name for name in names if name.startswith(INTERNAL) and self._covers(name))
+
+    def entry(self, name: str) -> str:
+        """Return the entry that means a topic: its name, or the first pattern that covers it; the name if none does."""
+        return name if name in self._names else next((p.text for p in self._patterns if p.matches(name)), name)
 
     def _covers(self, name: str) -> bool:
         return name in self._names or any(pattern.matches(name) for pattern in self._patterns)

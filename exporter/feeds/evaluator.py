@@ -140,10 +140,9 @@ def _topic(feed: Feed) -> str:
 
 
 def _topics(feed: Feed, topics: Mapping[str, Traffic], is_sole_reader: bool = False) -> Sequence[Traffic]:
-    """Return the topic of the feed, or those on which a feed that was never seen may be."""
+    """Return all topics of the feed, or those on which a feed that was never seen may be."""
     if feed.partitions:
-        here = topics.get(_topic(feed))
-        return () if here is None else (here,)
+        return [topics[name] for name in {partition.topic for partition in feed.partitions} if name in topics]
     return likely_topics(feed.key, topics) if is_sole_reader and feed.health.is_expected else ()
 
 

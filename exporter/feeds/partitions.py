@@ -7,14 +7,14 @@ from typing import NamedTuple
 from exporter.feeds.feed import Feed, PartitionFeed
 from exporter.feeds.rejections import Traffic
 from exporter.kafka.positions import Position, Start
-from exporter.model import Reason, ResetCause
+from exporter.model import Partition, Reason, ResetCause
 
 
 class TopicCounts:
-    """Counters of the records of one topic.
+    """Counters of the records of one topic, or of several.
 
-    `places` holds where each reason was last met, `reset_ms` the Unix milliseconds of the last reset by cause.
-    `traffic` is the present rate of rejected records.
+    `places` holds where each reason was last met, `reset_ms` the Unix milliseconds of the last reset by cause. Topics
+    that are shown under one name share them; see `metrics.topics`.
     """
 
     def __init__(self) -> None:
@@ -23,8 +23,7 @@ class TopicCounts:
         self.recovered = 0
         self.filtered = 0
         self.rejected = dict.fromkeys(Reason, 0)
-        self.places: dict[Reason, tuple[int, int]] = {}
-        self.traffic = Traffic()
+        self.places: dict[Reason, tuple[Partition, int]] = {}
         self.lost = 0
         self.unreadable = 0
         self.resets = dict.fromkeys(ResetCause, 0)
@@ -75,11 +74,13 @@ class AssignedPartition:
         "target",
         "topic",
         "topic_id",
+        "traffic",
     )
 
-    def __init__(self, start: Start, counted: int, topic: TopicCounts) -> None:
+    def __init__(self, start: Start, counted: int, topic: TopicCounts, traffic: Traffic) -> None:
         position = start.position
         self.topic = topic
+        self.traffic = traffic
         self.has_batch_events = True
         self.published = position.offset
         self.summarized = position.summarized

@@ -100,13 +100,15 @@ def one_line(text: str) -> str:
 class Traffic:
     """The live records of one topic.
 
-    `rejections` are all rejected records, `strays` those of them that name no feed. `valid_ms` is the time of the last
-    valid batch of any feed, in Unix milliseconds; 0: never. `rejected_ratio` is the present share of rejected records.
+    `records` is the number of records that were read for the first time. `rejections` are all rejected records,
+    `strays` those of them that name no feed. `valid_ms` is the time of the last valid batch of any feed, in Unix
+    milliseconds; 0: never. `rejected_ratio` is the present share of rejected records.
     """
 
-    __slots__ = ("_before", "_since", "_turned_ms", "rejected_ratio", "rejections", "strays", "valid_ms")
+    __slots__ = ("_before", "_since", "_turned_ms", "records", "rejected_ratio", "rejections", "strays", "valid_ms")
 
     def __init__(self) -> None:
+        self.records = 0
         self.rejections = Rejections()
         self.strays = Rejections()
         self.valid_ms = 0
@@ -114,8 +116,9 @@ class Traffic:
         self._turned_ms = 0
         self._before = self._since = (0, 0)  # records and rejections at the beginning of the last windows
 
-    def look(self, records: int, now_ms: int) -> None:
-        """Update the present share of rejected records, once a second; `records` is the number of records so far."""
+    def look(self, now_ms: int) -> None:
+        """Update the present share of rejected records, once a second."""
+        records = self.records
         if records != self._since[0] and not 0 <= now_ms - self._turned_ms < WINDOW_MS:
             self._before, self._since = self._since, (records, self.rejections.total)
             self._turned_ms = now_ms
@@ -163,16 +166,16 @@ class FeedRejections:
 
     def find(self, limit_ms: int, topics: Sequence[Traffic], now_ms: int) -> Rejections | None:
         """Return the rejected records of the last `limit_ms` that may be the feed's; None when there are none."""
-        strays = [topic.strays for topic in topics if self._may_concern(topic, limit_ms, now_ms)]
+        have_risen = self._has_risen(topics, now_ms)
+        strays = [topic.strays for topic in topics if have_risen or now_ms - topic.valid_ms > limit_ms]
         newest = max((self.named, *strays), key=lambda each: each.last_ms)
         return newest if newest.last_ms and now_ms - newest.last_ms <= limit_ms else None
 
-    def _may_concern(self, topic: Traffic, limit_ms: int, now_ms: int) -> bool:
-        if now_ms - topic.valid_ms > limit_ms:
-            return True
+    def _has_risen(self, topics: Iterable[Traffic], now_ms: int) -> bool:
+        """Return whether clearly more records that name no feed come since the feed's last batch than before it."""
         if not self._sent_ms:
             return False
-        since, before = topic.strays.total - self._strays_when_sent, self._strays_when_sent - self._strays_at_first
+        since, before = _strays(topics) - self._strays_when_sent, self._strays_when_sent - self._strays_at_first
         sent_for_ms = max(1, self._sent_ms - self._began_ms)
         return since * sent_for_ms > RISEN * before * (now_ms - self._sent_ms)
 
@@ -198,7 +201,7 @@ def likely_topics(feed: FeedKey, topics: Mapping[str, Traffic]) -> Sequence[Traf
 def warnings(topics: Mapping[str, Traffic], feeds: Iterable[FeedKey], now_ms: int) -> tuple[str, ...]:
     """Return a line for each topic with many rejected records, and one that lists the `feeds` with no others."""
     lines = [
-        f"{int(100 * topic.rejected_ratio)} % of the records of {name} are rejected: {topic.rejections}"
+        f"{_share(topic.rejected_ratio)} records of {name} are rejected: {topic.rejections}"
         for name, topic in sorted(topics.items())
         if topic.is_suspect(now_ms)
     ]
@@ -207,6 +210,10 @@ def warnings(topics: Mapping[str, Traffic], feeds: Iterable[FeedKey], now_ms: in
     if names := sorted(map(str, feeds)):
         lines.append(f"all records of these feeds are rejected: {_listed(names)}")
     return tuple(lines)
+
+
+def _share(ratio: float) -> str:
+    return "all" if ratio >= 1 else f"{int(100 * ratio)} % of the"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,7 +8,8 @@ of prometheus_client. The loop is visited while some feeds are rendered; everyth
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -18,16 +19,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.samples import Exemplar
 
 from exporter.config.schema import Config
+from exporter.config.subscription import shown_as
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.instrument.exposition import Family, label_text
 from exporter.instrument.families import RowTexts, spelled
 from exporter.instrument.histogram import Histogram
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_families, feed_texts
-from exporter.model import EventType, Reason
+from exporter.model import EventType, Partition, Reason
 from exporter.runtime.logs import LogCounter, dropped_lines
 from exporter.source.handler import SourceCounts
-from exporter.status import SidecarStatus
+from exporter.status import PartitionStatus, SidecarStatus
 
 ANOMALIES = "marketdata_anomalies"
 
@@ -45,6 +47,8 @@ class SidecarMetrics:
     def __init__(
         self, config: Config, status: SidecarStatus, source: SourceCounts, logs: LogCounter, version: str
     ) -> None:
+        self._has_topics = config.metrics.topics != "none"
+        self._shown_as = shown_as(config.input.topics, config.metrics.topics)
         self._backlog_events = config.output.backlog.events
         self._status = status
         self._source = source
@@ -61,9 +65,10 @@ class SidecarMetrics:
         topics = self._status.topics()
         for family in feed_families(FEED_PARTS, self._feed_texts()):
             yield family._replace(exemplars=self._anomaly_places(family.name)) if family.name == ANOMALIES else family
-        yield from record_families(topics)
-        yield from self._partition_families()
-        yield from reset_families(topics)
+        if self._has_topics:
+            yield from record_families(topics)
+            yield from partition_families(merged(self._status.partitions(), self._shown_as))
+            yield from reset_families(topics)
         yield from self._consumer_families()
         yield from self._publisher_families()
         yield histograms(
@@ -92,7 +97,7 @@ class SidecarMetrics:
         """Return the place of the last anomaly of each kind, by the line that counts it."""
         places = [(feed, dict(feed.anomaly_places)) for feed in self._status.feeds()]
         return {
-            f'{name}_total{{{self._label_text(feed)},kind="{kind}"}}': _place(partition.topic, partition.number, offset)
+            f'{name}_total{{{self._label_text(feed)},kind="{kind}"}}': _place(partition, offset)
             for feed, met in places
             for kind, (partition, offset) in met.items()
         }
@@ -102,32 +107,6 @@ class SidecarMetrics:
         if text is None:
             text = self._labels[feed] = label_text(feed.key._asdict())
         return text
-
-    def _partition_families(self) -> Iterator[Metric]:
-        labels = ("topic", "partition")
-        lag = GaugeMetricFamily(
-            "marketdata_consumer_lag_records",
-            "Records between the position and the end of the partition.",
-            labels=labels,
-        )
-        position = GaugeMetricFamily("marketdata_consumer_position_offset", "Next offset to read.", labels=labels)
-        high = GaugeMetricFamily(
-            "marketdata_consumer_high_watermark_offset", "End of the partition, as last fetched.", labels=labels
-        )
-        last = GaugeMetricFamily(
-            "marketdata_consumer_last_record_timestamp_seconds",
-            "Kafka's timestamp of the last record read.",
-            labels=labels,
-        )
-        for partition, offset, end, last_record_ms in self._status.partitions():
-            values = (partition.topic, str(partition.number))
-            position.add_metric(values, offset)
-            if last_record_ms > 0:
-                last.add_metric(values, last_record_ms / 1000)
-            if end is not None:
-                high.add_metric(values, end)
-                lag.add_metric(values, max(0, end - offset))
-        yield from (lag, position, high, last)
 
     def _consumer_families(self) -> Iterator[Metric]:
         yield counters(
@@ -230,9 +209,55 @@ def record_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
     for topic, counts in topics.items():
         for reason, number in counts.rejected.items():
             place = counts.places.get(reason)
-            exemplar = None if place is None else _place(topic, *place)
+            exemplar = None if place is None else _place(*place)
             rejected.add_metric((topic, reason.value), number, exemplar=exemplar)
     yield rejected
+
+
+def partition_families(partitions: Iterable[PartitionStatus]) -> Iterator[Metric]:
+    """Yield where the sidecar is on each partition."""
+    labels = ("topic", "partition")
+    lag = GaugeMetricFamily(
+        "marketdata_consumer_lag_records",
+        "Records between the position and the end of the partition.",
+        labels=labels,
+    )
+    position = GaugeMetricFamily("marketdata_consumer_position_offset", "Next offset to read.", labels=labels)
+    high = GaugeMetricFamily(
+        "marketdata_consumer_high_watermark_offset", "End of the partition, as last fetched.", labels=labels
+    )
+    last = GaugeMetricFamily(
+        "marketdata_consumer_last_record_timestamp_seconds",
+        "Kafka's timestamp of the last record read.",
+        labels=labels,
+    )
+    for partition, offset, end, last_record_ms in partitions:
+        values = (partition.topic, str(partition.number))
+        position.add_metric(values, offset)
+        if last_record_ms > 0:
+            last.add_metric(values, last_record_ms / 1000)
+        if end is not None:
+            high.add_metric(values, end)
+            lag.add_metric(values, max(0, end - offset))
+    yield from (lag, position, high, last)
+
+
+def merged(partitions: Iterable[PartitionStatus], shown_as: Callable[[str], str]) -> list[PartitionStatus]:
+    """Return the partitions by the names of their topics: those of one name and number as one, with summed offsets.
+
+    Where an end is unknown, the offset counts as the end, unless all are unknown.
+    """
+    parts: dict[Partition, list[PartitionStatus]] = defaultdict(list)
+    for each in partitions:
+        parts[Partition(shown_as(each.partition.topic), each.partition.number)].append(each)
+    return [some[0]._replace(partition=name) if len(some) == 1 else _sum(name, some) for name, some in parts.items()]
+
+
+def _sum(name: Partition, parts: Iterable[PartitionStatus]) -> PartitionStatus:
+    some = list(parts)
+    ends = [max(each.offset, each.end or 0) for each in some] if any(each.end is not None for each in some) else None
+    offset, last_ms = sum(each.offset for each in some), max(each.last_record_ms for each in some)
+    return PartitionStatus(name, offset, None if ends is None else sum(ends), last_ms)
 
 
 def reset_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
@@ -256,8 +281,8 @@ def reset_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
     yield from (resets, last)
 
 
-def _place(topic: str, partition: int, offset: int) -> Exemplar:
-    return Exemplar({"topic": topic, "partition": str(partition), "offset": str(offset)}, 1)
+def _place(partition: Partition, offset: int) -> Exemplar:
+    return Exemplar({"topic": partition.topic, "partition": str(partition.number), "offset": str(offset)}, 1)
 
 
 def counters(name: str, text: str, label: str, values: dict[str, int] | dict[EventType, int]) -> CounterMetricFamily:

@@ -24,6 +24,7 @@ from tests.bench.scale import SCALE
 from tests.bench.scrape import SCRAPE
 from tests.bench.sizing import sizing
 from tests.bench.startup import STARTUP
+from tests.bench.topics import TOPICS
 from tests.support.kafka import Broker
 
 SUBJECTS = {
@@ -36,6 +37,7 @@ SUBJECTS = {
     "scale": SCALE,
     "startup": STARTUP,
     "formats": FORMATS_SUBJECT,
+    "topics": TOPICS,
 }
 SIZES = (20, 150, 1000)
 # A busy machine is no reason to give up.

@@ -1,6 +1,7 @@
 """An analysis, and records to feed it with."""
 
 import json
+from collections.abc import Callable
 
 from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config, Limits
@@ -39,7 +40,12 @@ def record(offset: int, content: bytes | None = None, partition: Partition = FIR
     return Record(partition, offset, NOW_MS - 2, value() if content is None else content)
 
 
-def analysis(*, batch_events: bool = True, limits: Limits = Limits()) -> Analysis:  # noqa: B008 - frozen
+def analysis(
+    *,
+    batch_events: bool = True,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    shown_as: Callable[[str], str] = str,
+) -> Analysis:
     """An analysis that owns nothing yet; feeds of the region `us` are not wanted."""
     return Analysis(
         Decoder(limits),
@@ -49,6 +55,7 @@ def analysis(*, batch_events: bool = True, limits: Limits = Limits()) -> Analysi
         summary_period_seconds=60.0,
         live_age_seconds=60.0,
         keep_updates=True,
+        shown_as=shown_as,
     )
 
 

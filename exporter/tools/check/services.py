@@ -18,7 +18,7 @@ from exporter.app import App
 from exporter.config.addresses import host_and_port
 from exporter.config.feed_globs import is_glob
 from exporter.config.schema import Config, FeedsConfig
-from exporter.config.subscription import Subscription
+from exporter.config.subscription import Subscription, shown_as
 from exporter.events.registry import Subject, denial, is_forbidden, is_missing, is_same, subject
 from exporter.events.values import load_schema
 from exporter.feeds.symbols import ShownSymbol, ShownSymbols, SymbolCounts
@@ -269,6 +269,15 @@ def names_of_a_feed(config: Config) -> int:
     return min(len(symbols.shown) + symbols.stalest, config.input.limits.symbols_per_feed)
 
 
+def topics_shown(config: Config, cluster: Cluster) -> tuple[int, int]:
+    """Return how many topics and partitions have series of their own; see `metrics.topics`."""
+    shown, names = shown_as(config.input.topics, config.metrics.topics), Subscription(config.input.topics)
+    most: dict[str, int] = {}
+    for name in names.among(cluster.names):
+        most[shown(name)] = max(most.get(shown(name), 0), cluster.partitions([name]))
+    return len(most), sum(most.values())
+
+
 def series(config: Config, cluster: Cluster | None) -> Iterator[Finding]:
     """Yield an estimate of the series of a scrape when one sidecar reads everything."""
     each, (feeds, source), shown = cost(config), expected_feeds(config), names_of_a_feed(config)
@@ -276,11 +285,10 @@ def series(config: Config, cluster: Cluster | None) -> Iterator[Finding]:
     total = each.fixed + feeds * of_feed
     parts = [f"{counted(feeds, 'feed')} ({source}) with {of_feed} series"]
     if cluster is not None:
-        names = Subscription(config.input.topics).among(cluster.names)
-        partitions = cluster.partitions(names)
-        total += len(names) * each.topic + partitions * each.partition
+        topics, partitions = topics_shown(config, cluster)
+        total += topics * each.topic + partitions * each.partition
         parts.append(f"{counted(partitions, 'partition')} with {each.partition}")
-        parts.append(f"{counted(len(names), 'topic')} with {each.topic}")
+        parts.append(f"{counted(topics, 'topic')} with {each.topic}")
     text = f"about {total}: {', '.join(parts)}, and {each.fixed} others"
     if total > SERIES_MAX:
         fewer = ", or show fewer feeds.symbols" if shown else ""
