@@ -70,6 +70,8 @@ class Anomaly(StrEnum):
     UNCHANGED_BATCH = "unchanged_batch"
     CROSSED_BOOK = "crossed_book"
     EMPTY_BOOK = "empty_book"
+    NO_PRICES = "no_prices"
+    NO_STAMPS = "no_stamps"
 
 
 class ResetCause(StrEnum):

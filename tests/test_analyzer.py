@@ -150,6 +150,14 @@ def test_kinds_of_anomalies_are_switched_off_for_the_feeds_of_a_rule() -> None:
     assert scrape.total("marketdata_unreadable_fields_total", exchange="upbit") == 1
 
 
+def test_rows_at_hand_may_leave_out_prices_and_timestamps() -> None:
+    """And levels of order books are not looked at here."""
+    analyzer = BatchAnalyzer(config={"feeds": {"thresholds": [{"feeds": ["us:*"], "ignore_anomalies": []}]}})
+    for region, kind in (("korea", "ticker"), ("us", "trade"), ("korea", "orderbook")):
+        analyzer.analyze_batch([{"target_currency": "A", "asks": [[1, 2]]}], region, "upbit", kind)
+    assert page(analyzer).total("marketdata_anomalies_total") == 0
+
+
 def test_the_name_of_the_symbol_field_can_be_chosen() -> None:
     analyzer = BatchAnalyzer(symbol_field="market")
     assert analyzer.analyze_batch([{"market": "A"}, {"market": "B"}], **UPBIT).unique_symbols == 2

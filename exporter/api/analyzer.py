@@ -7,11 +7,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from exporter.analyzers.completeness import Completeness
 from exporter.analyzers.quality import Quality
 from exporter.api.arguments import configure
 from exporter.config.feed_globs import FeedFilter
+from exporter.config.schema import Config, Thresholds
 from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
@@ -31,6 +34,7 @@ STORE_STOP_SECONDS = 2.0
 # What is counted of batches. Gauges of analyzers, as times and limits, have a meaning only for batches that arrive.
 _QUALITY = analyzer_part(Quality)
 _PARTS = (*COUNTED, _QUALITY._replace(rows=tuple(row for row in _QUALITY.rows if row.kind != "gauge")))
+_OF_FORMATS = tuple(Completeness.meanings)
 # Last values are shown while a feed has an assigned partition; here every feed has this one.
 _PARTITION = Partition("analyze_batch", 0)
 
@@ -47,7 +51,7 @@ class BatchAnalyzer:
         self._given = config or {}
         self._config = configure({"input.symbol_field": symbol_field}, config)
         self._decoder = Decoder(self._config.input.limits, self._config.input.symbol_field)
-        self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []), health_factory(self._config))
+        self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []), health_factory(_judged(self._config)))
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
         self._store: Store = NullStore()
@@ -111,3 +115,10 @@ class BatchAnalyzer:
             feeds = self._table.feeds.values()
             shown = [feed_texts(_PARTS, label_text(feed.key._asdict()), feed) for feed in feeds]
         return render([*feed_families(_PARTS, shown), *self._registry.collect()], TEXT)
+
+
+def _judged(config: Config) -> Config:
+    """Return a configuration without anomalies of formats: rows that are at hand may leave out anything."""
+    rules = (*config.feeds.thresholds, Thresholds())
+    judged = [replace(rule, ignore_anomalies=(*rule.ignore_anomalies, *_OF_FORMATS)) for rule in rules]
+    return replace(config, feeds=replace(config.feeds, thresholds=tuple(judged)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from exporter.decoding.batch import LEVELS, MAX_TIMESTAMP_MS, Message
+from msgspec import Raw
+
+from exporter.decoding.batch import LEVELS, MAX_TIMESTAMP_MS, NO_JSON, Message
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 
 # Fields of which a feed with prices has at least one; levels of an order book are prices.
@@ -21,10 +23,22 @@ def has(row: Message, name: str) -> bool:
     """Return whether a row has a field; a timestamp that is no Unix time in milliseconds is none."""
     value = getattr(row, name)
     if name in LEVELS:
-        return bytes(value) not in _NO_LEVELS
+        return _has_levels(value)
     if name == "timestamp":
         return bool(value) and MIN_TIMESTAMP_MS <= value <= MAX_TIMESTAMP_MS
     return value is not None
+
+
+def has_price(row: Message) -> bool:
+    """Return whether a row has a price, or levels of an order book, also when there are none."""
+    # Field by field: this is in the hot path of order books.
+    if row.last is not None or row.price is not None:
+        return True
+    return _has_levels(row.asks) or _has_levels(row.bids) or _has_levels(row.units)
+
+
+def _has_levels(side: Raw) -> bool:
+    return side is not NO_JSON and bytes(side) not in _NO_LEVELS
 
 
 def expects_prices(request_type: str) -> bool:
