@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import cli
+from exporter.config.loader import load
 from exporter.config.schema import Config, InputConfig, KafkaConfig, Limits, WebConfig
 from exporter.decoding.contents import expects_prices
 from exporter.model import Partition, Record
@@ -23,7 +24,9 @@ from exporter.tools.explain.decoders import UsualDecoder, candidates, decoder_fo
 from exporter.tools.explain.paths import PATHS, paths, unread
 from exporter.tools.explain.report import report
 from exporter.tools.explain.understanding import blindness, recognised, understand
+from tests.support.formats import samples
 from tests.support.kafka import Broker
+from tests.support.process import free_port
 
 NOW_MS = 1_760_031_213_693
 CONFIG = Config()
@@ -324,3 +327,105 @@ def test_check_reads_the_newest_of_each_topic(
     client: Any = kafka_admin.AdminClient({"bootstrap.servers": broker.bootstrap})
     groups = client.list_consumer_groups(request_timeout=10).result().valid
     assert "g-explain" not in {group.group_id for group in groups}
+
+
+# Formats.
+
+
+@pytest.mark.parametrize(
+    ("sample", "preset"),
+    [
+        ("binance-combined", "binance-combined"),
+        ("binance-raw", "binance-raw"),
+        ("ccxt", "ccxt"),
+        ("ccxt-pro", "ccxt-pro"),
+        ("cryptofeed", "cryptofeed"),
+        ("kor-coin-stream-2026", "kor-coin-stream-2026"),
+        ("kraken", "kraken"),
+        ("upbit", "upbit"),
+    ],
+)
+def test_the_first_record_of_each_known_program_is_recognised(sample: str, preset: str) -> None:
+    """And the configuration that is proposed reads it: topics, preset and all."""
+    first = samples(sample)[0]
+    topic, limits = first.partition.topic, CONFIG.input.limits
+    understood = understand(first, decoder_for(topic, CONFIG), limits)
+    found = recognised([understood], candidates(topic, CONFIG), limits)
+    assert found is not None
+    assert f"- preset: {preset}\n" in f"{found.candidate.configuration}\n"
+    config = load(found.candidate.configuration, {}, {}, hostname="box", read_file=str)
+    again = understand(first, decoder_for(topic, config), limits)
+    assert again.batch is not None
+    assert blindness([again]) == []
+
+
+def test_the_usual_batch_needs_no_format() -> None:
+    for one in samples("kor-coin-stream-2025"):
+        understood = understand(one, decoder_for(one.partition.topic, CONFIG), CONFIG.input.limits)
+        assert understood.batch is not None
+        assert recognised([understood], candidates(one.partition.topic, CONFIG), CONFIG.input.limits) is None
+
+
+def test_each_field_of_a_format_is_shown_with_its_source() -> None:
+    config = load(
+        """
+        input:
+          topics: [x.trades]
+          formats:
+            - topics: '^(?P<name>x)[.]trades$'
+              rows: data
+              feed: {region: global, exchange: {topic: name}, request_type: {key: '^(trade)-'}}
+              time: {row: newest}
+              row: {symbol: s, timestamp: {field: [t, ts], unit: s}, price: p}
+        """,
+        {},
+        {},
+        hostname="box",
+        read_file=str,
+    )
+    content = b'{"data": [{"s": "A", "ts": 1760031213, "p": 1, "q": 2}]}'
+    one = Record(Partition("x.trades", 0), 7, NOW_MS, content, key=b"trade-1")
+    decoder = decoder_for("x.trades", config)
+    understood = understand(one, decoder, config.input.limits)
+    text = report(understood, decoder, recognised([understood], candidates("x.trades", config), config.input.limits))
+    assert "read as   format 0 of input.formats" in text
+    assert "key trade-1" in text
+    assert " ".join(line(text, "exchange")) == 'exchange group `name` of the topic\'s name "x"'
+    assert " ".join(line(text, "region")) == 'region constant global "global"'
+    assert " ".join(line(text, "request_type")) == 'request_type key of that form "trade"'
+    assert " ".join(line(text, "timestamp")).startswith("timestamp data[].t or data[].ts 1760031213000")
+    assert " ".join(line(text, "price")) == "price data[].p 1.0"
+    assert "not read: data[].q: 2" in text
+
+
+def test_a_control_message_is_skipped() -> None:
+    config = load(
+        "input: {topics: [upbit-ticks], formats: [{preset: upbit, topics: upbit-ticks}]}",
+        {}, {}, hostname="box", read_file=str,
+    )  # fmt: skip
+    one = record(b'{"status": "UP"}', topic="upbit-ticks")
+    decoder = decoder_for("upbit-ticks", config)
+    assert "skipped   a control message" in report(understand(one, decoder, config.input.limits), decoder, None)
+
+
+def test_a_registry_that_does_not_answer_is_the_reason() -> None:
+    config = load(
+        f"""
+        input:
+          topics: [avro]
+          formats:
+            - topics: avro
+              encoding: avro-confluent
+              schema_registry: http://127.0.0.1:{free_port()}
+              feed: {{region: global, exchange: x, request_type: trade}}
+              row: {{symbol: s}}
+        """,
+        {},
+        {},
+        hostname="box",
+        read_file=str,
+    )
+    one = record(b"\0\0\0\0\7abc", topic="avro")
+    understood = understand(one, decoder_for("avro", config), config.input.limits)
+    assert understood.rejected is not None
+    assert "schema 7 is unknown: " in understood.rejected.detail

@@ -79,6 +79,15 @@ class WriterSchemas:
         if isinstance(found, _Unusable):
             self._valid_until[number] = self._clock() + UNKNOWN_SECONDS
 
+    def ask(self, number: int) -> Schema:
+        """Return a schema, asking for it at once; raise `Rejected` when there is none, or no answer."""
+        if number not in self._known:
+            try:
+                self._known[number] = self._fetch(number)
+            except RegistryError as error:
+                raise Rejected(Reason.INVALID_ENCODING, f"schema {number} is unknown: {error}") from None
+        return self.find(number)
+
     def find(self, number: int) -> Schema:
         """Return a schema that is known, or raise `Rejected`."""
         found = self._known.get(number, _Unusable("is not known"))
@@ -111,9 +120,7 @@ class Registries:
     def __init__(self, formats: Iterable[FormatConfig], make_worker: Callable[[], Worker]) -> None:
         formats = tuple(formats)
         worker = make_worker()
-        self._of = {
-            one.schema_registry: _schemas(one.schema_registry, worker) for one in formats if one.schema_registry
-        }
+        self._of = {one.schema_registry: schemas(one.schema_registry, worker) for one in formats if one.schema_registry}
         self._choices = [(TopicChoice(one.topics), one.schema_registry) for one in formats]
         self._topics: dict[str, WriterSchemas | None] = {}
 
@@ -135,7 +142,8 @@ class Registries:
         return None if registry is None else self._of[registry]
 
 
-def _schemas(registry: SchemaRegistryFormat, worker: Worker) -> WriterSchemas:
+def schemas(registry: SchemaRegistryFormat, worker: Worker) -> WriterSchemas:
+    """Return the schemas of a registry."""
     http = RegistryHttp(
         OutputConfig(
             schema_registry=registry.url,

@@ -17,7 +17,8 @@ from exporter.runtime.worker import in_thread
 from exporter.tools.check.findings import GROUP_LOG
 from exporter.tools.check.membership import some
 from exporter.tools.check.model import Cluster, Finding, Level, Topic, counted
-from exporter.tools.explain.decoders import TopicDecoder, candidates, decoder_for
+from exporter.tools.explain.candidate import TopicDecoder
+from exporter.tools.explain.decoders import candidates, decoder_for
 from exporter.tools.explain.newest import newest
 from exporter.tools.explain.understanding import (
     ROW_FIELDS,

@@ -52,7 +52,7 @@ def main(config: Config, *, topic: str | None, file: str | None) -> int:
 
 
 class UnusableError(Exception):
-    """The arguments name no record; the text tells why."""
+    """The arguments name no record; the text is the reason."""
 
 
 def _from_file(topic: str, file: str) -> Record:

@@ -30,7 +30,7 @@ def newest(
     spans = {
         each: Span(max(first[each], end[each] - _PER_RECORD * wanted[each]), end[each], end[each]) for each in wanted
     }
-    make, kept = MessageReader(), {each: deque[Record](maxlen=wanted[each]) for each in wanted}
+    make, kept = MessageReader(origin=True), {each: deque[Record](maxlen=wanted[each]) for each in wanted}
     for message in reader.read(spans):
         for record in make.read([message])[0]:
             kept[record.partition].append(record)
@@ -57,5 +57,5 @@ def record_at(reader: TopicReader, partition: Partition, offset: int) -> Record 
     if not first <= offset < end:
         return None
     for message in reader.read({partition: Span(offset, end, end)}):
-        return MessageReader().read([message])[0][0]
+        return MessageReader(origin=True).read([message])[0][0]
     return None

@@ -14,12 +14,13 @@ from exporter.decoding.contents import has
 from exporter.events.values import utc_text
 from exporter.model import FeedKey, Record
 from exporter.runtime.foreign_text import printable
-from exporter.tools.explain.decoders import TopicDecoder
+from exporter.tools.explain.candidate import TopicDecoder
 from exporter.tools.explain.paths import paths, unread
 from exporter.tools.explain.understanding import ROW_FIELDS, Recognised, Understanding, blindness
 
 VALUE_CHARACTERS = 60
 LISTED = 40
+_KEY_BYTES = 100
 _Line = tuple[str, str, str]
 
 
@@ -35,7 +36,9 @@ def described(record: Record) -> str:
     place = f"{record.partition}/{record.offset}, " if record.partition.topic else ""
     written = f"written {utc_text(record.timestamp_ms)}, " if record.timestamp_ms > 0 else ""
     size = "no value" if record.value is None else f"{len(record.value)} bytes"
-    return f"{place}{written}{size}"
+    key = "" if record.key is None else f", key {record.key[:_KEY_BYTES].decode(errors='replace')}"
+    headers = f", headers {' '.join(name for name, _ in record.headers)}" if record.headers else ""
+    return f"{place}{written}{size}{key}{headers}"
 
 
 def _result(understood: Understanding) -> _Line:

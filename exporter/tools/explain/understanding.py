@@ -10,7 +10,7 @@ from exporter.decoding.batch import LEVELS, PRICES, Batch, Message
 from exporter.decoding.contents import PRICED, expects_prices, has
 from exporter.decoding.names import check_feed, check_symbol
 from exporter.model import FeedKey, Record, Rejected
-from exporter.tools.explain.decoders import Candidate, TopicDecoder
+from exporter.tools.explain.candidate import Candidate, TopicDecoder
 
 # The fields of a row beside its symbol.
 ROW_FIELDS = ("timestamp", *PRICES, *LEVELS)
@@ -75,6 +75,8 @@ class Recognised(NamedTuple):
 def recognised(understood: Sequence[Understanding], tried: Iterable[Candidate], limits: Limits) -> Recognised | None:
     """Return what reads the records better than they were read, None when nothing does."""
     best, best_value = None, _value(understood)
+    if best_value[:2] == (len(understood), 0):
+        return None
     for candidate in tried:
         read = [understand(each.record, candidate.decoder, limits) for each in understood]
         if (value := _value(read)) > best_value:

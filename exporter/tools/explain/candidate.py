@@ -1,0 +1,41 @@
+"""What `explain` and `check` know of a decoder, whatever the format that it reads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from exporter.decoding.batch import Batch
+from exporter.model import Record
+
+
+class Source(NamedTuple):
+    """Where a field of a batch comes from, in words, and the paths of a record that are read for it."""
+
+    text: str
+    paths: tuple[str, ...] = ()
+
+
+class TopicDecoder(Protocol):
+    """Reads the records of a topic.
+
+    `sources` has the source of each field that may be found, by its name in a `Batch` or a `Message`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the format of the records is called."""
+
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """Where each field comes from."""
+
+    def decode(self, record: Record) -> Batch | None:
+        """Return the batch of a record, None for a control message; raise `Rejected`, with the feed if known."""
+
+
+class Candidate(NamedTuple):
+    """A decoder to try, and the configuration with which a topic would have it, as YAML."""
+
+    decoder: TopicDecoder
+    configuration: str
