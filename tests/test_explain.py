@@ -2,6 +2,7 @@
 
 import io
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,7 @@ def test_check_reads_the_newest_of_each_topic(
     good, bad, empty = topic("good", partitions=2), topic("bad"), topic("empty")
     broker.produce(good, [value(row(f"S{number}")) for number in range(20)])
     broker.produce(bad, [b"hello"] * 20)
+    broker.committed("first", bad)  # where no group was ever used, reading would leave a trace
     command.main(
         Config(
             kafka=KafkaConfig(bootstrap_servers=broker.bootstrap),
@@ -429,3 +431,22 @@ def test_a_registry_that_does_not_answer_is_the_reason() -> None:
     understood = understand(one, decoder_for("avro", config), config.input.limits)
     assert understood.rejected is not None
     assert "schema 7 is unknown: " in understood.rejected.detail
+
+
+def test_check_names_the_preset_of_a_topic_and_is_content_with_it(
+    broker: Broker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = samples("cryptofeed")[0]
+    topic = broker.create_topic(f"trades-UPBIT-{uuid.uuid4().hex[:8]}")
+    broker.produce(topic, [first.value or b""] * 5)
+    broker.committed("first", topic)  # where no group was ever used, reading would leave a trace
+    lines = []
+    for formats in ("[]", "[cryptofeed]"):
+        text = f"input: {{topics: [{topic}], formats: {formats}, limits: {{feeds: 100}}}}"
+        command.main(load(text, {}, {"kafka.bootstrap_servers": broker.bootstrap}, hostname="box", read_file=str))
+        lines += [line for line in capfd.readouterr().out.splitlines() if " records: " in line]
+    assert lines[0].startswith("warn")
+    assert "all are rejected, missing_field" in lines[0]
+    assert f"it looks like preset cryptofeed-trade, see `explain {topic}`" in lines[0]
+    assert lines[1].startswith("ok")
+    assert "read as cryptofeed: global:upbit:trade with 1 symbol (BTC-KRW); found timestamp, price" in lines[1]
