@@ -160,8 +160,8 @@ def errors(deployment: Deployment) -> list[tuple[str, int, str]]:
     return sorted((event["reason"], event["partition"], event["message"].rpartition(": ")[2]) for event in events)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("delivery", ["exactly_once", pytest.param("at_least_once", marks=pytest.mark.hostile)])
+@pytest.mark.hostile
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_records_that_end_each_process_are_left_or_stepped_over_as_is_configured(
     deployment: Deployment, tmp_path: Path, delivery: str
 ) -> None:

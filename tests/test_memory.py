@@ -78,7 +78,7 @@ def test_large_batches_take_bounded_memory_and_give_it_back(
         sidecar.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 def test_what_waits_for_redis_takes_bounded_memory(reading: Reading, redis_server: RedisServer) -> None:
     sidecar, held = reading.read(batches_of_many_rows(1000), redis__url=redis_server.url)
     try:

@@ -62,6 +62,7 @@ def test_a_sidecar_starts_in_1970_and_goes_on_whatever_its_clock_does(
 # Descriptors.
 
 
+@pytest.mark.hostile
 def test_a_sidecar_without_descriptors_says_so_once_and_goes_on_when_it_has_some(tmp_path: Path) -> None:
     """Neither brokers nor Redis can be reached meanwhile, and no file that it needs is read only then."""
     broker = Broker(tmp_path / "broker").start()

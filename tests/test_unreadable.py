@@ -121,7 +121,7 @@ def errors(deployment: Deployment) -> list[tuple[str, int, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+@pytest.mark.parametrize("delivery", ["exactly_once", pytest.param("at_least_once", marks=pytest.mark.hostile)])
 def test_records_that_cannot_be_read_are_stepped_over_and_told(deployment: Deployment, delivery: str) -> None:
     """All others are told once, also when the sidecar is killed afterwards and reads the places again."""
     lost = write_places(deployment)

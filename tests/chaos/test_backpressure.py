@@ -103,7 +103,7 @@ def small(deployment: Deployment, broker: ProxiedBroker, limit: str) -> Sidecar:
     return sidecar
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_each_limit_by_itself_pauses_reading_until_events_are_taken_again(
     proxied: ProxiedBroker, deployments: dict[str, Deployment]
 ) -> None:
