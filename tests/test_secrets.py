@@ -255,7 +255,7 @@ def test_error_events_on_the_topic_hold_no_secret(broker: Broker, deployment: De
     secrets = {
         "redis.password": PASSWORD,
         "output.schema_registry_password": f"r-{PASSWORD}",
-        "ssl.key.password": "k3y-f1le",
+        "ssl.key.password": "k3y-f1le-pa55",  # longer than the shortest beginning that is recognized
     }
     sidecar = deployment.sidecar(
         output__encoding=encoding,
