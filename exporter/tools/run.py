@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from functools import partial
 
 from confluent_kafka import KafkaException
@@ -13,7 +14,7 @@ from exporter.config.schema import Config
 from exporter.config.secrets import exposed
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import error_text
-from exporter.runtime import logs, signals, tuning
+from exporter.runtime import logs, service_manager, signals, tuning
 from exporter.runtime.threads import ThreadDied, described
 from exporter.runtime.watchdog import Watchdog
 
@@ -31,22 +32,27 @@ def main(config: Config, *, until_caught_up: bool = False) -> int:
     dog = Watchdog(app.status.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
     dog.start(app.start_thread)
     tuning.tune_runtime()
+    started, manager = threading.Event(), service_manager.take(os.environ)
+    if manager is not None:
+        app.start_thread("manager", partial(manager.report, started, app.queries.healthy, app.queries.ready))
 
     def stop() -> None:
         dog.end_within(STOP_SECONDS)
+        if manager is not None:
+            manager.stop()
         app.stop()
 
     signals.take().stop_by(stop)
-    clean = _run(app)
+    clean = _run(app, started)
     logs.flush()
     # The interpreter would wait at its end for clients and requests that hang.
     os._exit(0 if clean else 1)
 
 
-def _run(app: App) -> bool:
-    """Return whether the sidecar stopped cleanly."""
+def _run(app: App, started: threading.Event) -> bool:
+    """Return whether the sidecar stopped cleanly; `started` is set once HTTP is served."""
     try:
-        return app.run()
+        return app.run(started)
     except (KafkaException, OSError) as error:
         logs.write_text(f"marketdata-exporter: {error_text(error)}")
     except ThreadDied as error:

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Brings the real parts that tests start: Redis, Prometheus, Alertmanager's amtool, Chromium and openssl from Debian, Apache Kafka's jars through Maven.
+# Brings the real parts that tests start: Redis, Prometheus, Alertmanager's amtool, Chromium, openssl and systemd-analyze from Debian, Apache Kafka's jars through Maven.
 # Does nothing when all are there. What cannot be had is named in one line, and the tests that need it say so themselves.
 set -eu
 cd "$(dirname "$0")"
 libs=../../.cache/kafka-4.3.0/libs
+node=$(realpath -m ../../.cache/node)
 
 missing=
 need() {  # COMMAND PACKAGE
@@ -15,8 +16,10 @@ need amtool prometheus-alertmanager
 need chromium chromium
 need java default-jre-headless
 need openssl openssl
+need systemd-analyze systemd
 [ -d "$libs" ] || need mvn maven
 
 # shellcheck disable=SC2086  # a list of words
 [ -z "$missing" ] || ./debian.sh $missing || true
 [ -d "$libs" ] || { mkdir -p "$(dirname "$libs")" && ./kafka.sh "$(realpath -m "$libs")"; } || true
+cmp -s node/package-lock.json "$node/package-lock.json" || ./node.sh "$node" || true
