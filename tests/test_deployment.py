@@ -170,47 +170,6 @@ def test_the_image_installs_only_what_has_the_right_hash() -> None:
     assert all("--no-deps" in run for run in installed)
 
 
-def _manifests() -> dict[str, Any]:
-    documents = yaml.safe_load_all((ROOT / "kubernetes" / "marketdata-exporter.yml").read_text())
-    return {document["kind"]: document for document in documents}
-
-
-def _pod() -> Any:
-    return _manifests()["StatefulSet"]["spec"]["template"]["spec"]
-
-
-def test_a_pod_is_confined_as_a_service_is() -> None:
-    (container,) = _pod()["containers"]
-    security = container["securityContext"]
-    assert (security["readOnlyRootFilesystem"], security["capabilities"]) == (True, {"drop": ["ALL"]})
-    assert container["resources"]["limits"].keys() == {"cpu", "memory"}
-    (user,) = arguments(IMAGE, "USER")
-    assert f"{_pod()['securityContext']['runAsUser']}:{_pod()['securityContext']['runAsGroup']}" == user
-
-
-def test_a_pod_is_not_configured_by_the_names_of_services() -> None:
-    """Kubernetes would set MARKETDATA_EXPORTER_SERVICE_HOST, which is no key."""
-    assert _pod()["enableServiceLinks"] is False
-
-
-def test_a_pod_is_configured_by_keys_that_there_are() -> None:
-    text = _manifests()["ConfigMap"]["data"]["sidecar.yml"]
-    with_password = text.replace("# ", "")
-    for each in (text, with_password):
-        loader.load(each, {}, {}, hostname="pod-0", read_file=lambda path: "secret")
-
-
-def test_a_pod_is_asked_on_paths_that_there_are() -> None:
-    (container,) = _pod()["containers"]
-    probes = {name: probe["httpGet"]["path"] for name, probe in container.items() if name.endswith("Probe")}
-    assert probes == {"livenessProbe": "/-/healthy", "readinessProbe": "/-/ready", "startupProbe": "/-/healthy"}
-
-
-def test_a_pod_monitor_keeps_our_labels() -> None:
-    monitor = yaml.safe_load((ROOT / "kubernetes" / "podmonitor.yml").read_text())
-    assert [endpoint["honorLabels"] for endpoint in monitor["spec"]["podMetricsEndpoints"]] == [True]
-
-
 def test_the_image_runs_as_nobody_in_particular() -> None:
     (user,) = arguments(IMAGE, "USER")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "numbers, which Kubernetes can check"

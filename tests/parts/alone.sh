@@ -11,8 +11,8 @@ git clone --quiet "$root" "$place/clone"
 cd "$place/clone"
 mkdir .cache
 [ ! -d "$root/.venv" ] || cp -a "$root/.venv" .
-for jars in "$root"/.cache/kafka-*; do
-    [ ! -d "$jars" ] || ln -s "$jars" .cache/
+for part in "$root"/.cache/kafka-* "$root"/.cache/node; do
+    [ ! -d "$part" ] || ln -s "$part" .cache/
 done
 make demo ARGS='--seconds 5 --web.listen-address 127.0.0.1:0'
 make test ARGS='-m captures'
