@@ -120,8 +120,8 @@ def test_the_size_of_a_configuration_is_limited() -> None:
     ],
 )
 def test_an_unknown_option_of_the_redis_url_is_a_mistake(url: str) -> None:
-    for name in ("run", "check"):
-        ended = process(name, f"--redis.url={url}")
+    for start, name in ((process, "run"), (command, "check")):
+        ended = start(name, f"--redis.url={url}")
         assert ended == (cli.USAGE, ended.text)
         assert "redis.url" in ended.text
         assert ended.is_clear(), ended
