@@ -8,6 +8,9 @@ QUIET := install --quiet --disable-pip-version-check --no-deps
 PINS := .constraints/build.txt .constraints/test.txt
 TOOLS := .cache/tools
 
+# Tests start hundreds of processes: none may compile again what another has compiled.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install parts test lint demo bench chaos hostile containers fresh screenshot constraints sbom pip-audit clean
 
@@ -22,8 +25,9 @@ $(STAMP): pyproject.toml $(PINS)
 	@$(BIN)/python -m pip $(QUIET) --no-build-isolation -e .
 	@touch $@
 
-parts:
+parts: install
 	@tests/parts/install.sh
+	@$(BIN)/python -m tests.support.archive
 
 test: install parts  ## run the tests, with real Kafka, Redis and Prometheus (ARGS='-k word' to choose)
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)

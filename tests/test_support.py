@@ -95,6 +95,14 @@ def test_a_killed_broker_returns_with_its_records(own_broker: Broker) -> None:
     assert own_broker.read_all("kept") == written
 
 
+def test_a_broker_unpacks_its_codecs_into_its_own_folder(own_broker: Broker) -> None:
+    """Not to where the temporary files of all programs are: it leaves them there when it is killed."""
+    own_broker.produce(own_broker.create_topic("packed", compression_type="snappy"), [b"value"])
+    mapped = {line.split()[-1] for line in Path(f"/proc/{own_broker.pid}/maps").read_text().splitlines()}
+    unpacked = {Path(name).parent for name in mapped if name.endswith("snappyjava.so")}
+    assert unpacked == {own_broker.directory}
+
+
 def test_redis_answers_and_is_empty(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         assert client.keys() == []
