@@ -1,6 +1,7 @@
 """The rules for Prometheus, judged by promtool, and an example for Alertmanager; tests/rules says when alerts fire."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,14 @@ def _rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
+@cache
 def _cases(path: Path) -> list[Case]:
     """Return the cases of a file. Their values are text, though YAML takes `0x60` for a number."""
     cases: list[Case] = yaml.safe_load(re.sub(r"values: (.+)", r"values: '\1'", path.read_text()))["tests"]
     return cases
 
 
+@cache
 def _alert_tests() -> list[dict[str, Any]]:
     tests = [test for path in TEST_FILES for test in _cases(path)]
     return [expected for test in tests for expected in test.get("alert_rule_test", ())]
