@@ -135,6 +135,12 @@ def test_a_window_lasts_through_the_hour_that_comes_twice() -> None:
     assert [schedule.at(t).reason is not None for t in (first - 1, first, last - 1, last)] == [False, True, True, False]
 
 
+def test_a_window_that_ends_where_the_hour_that_comes_twice_begins_ends_when_that_comes_first() -> None:
+    schedule = Schedule([maintained("01:00-02:00", timezone="Europe/Berlin")])
+    end = ms("2025-10-26T02:00", "Europe/Berlin", 0)
+    assert [schedule.at(t).reason is not None for t in (end - 1, end, end + 3_599_999)] == [True, False, False]
+
+
 def test_times_with_an_offset_of_their_own_do_not_care_about_the_zone() -> None:
     rule = maintained("2025-10-26T00:30Z/2025-10-26T03:30+02:00", timezone="Europe/Berlin")
     start, end = ms("2025-10-26T00:30"), ms("2025-10-26T01:30")

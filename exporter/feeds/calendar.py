@@ -126,8 +126,14 @@ def _spans(windows: Sequence[tuple[Weekly | Once, str]], zone: ZoneInfo, now_ms:
 
 
 def _span(start: datetime, end: datetime, zone: ZoneInfo, reason: str) -> _Span:
-    first, last = _instants(start, zone)[0], _instants(end, zone)[1]
-    return _Span(first * 1000, last * 1000, reason)
+    return _Span(_instants(start, zone)[0] * 1000, _end(end, zone) * 1000, reason)
+
+
+def _end(time: datetime, zone: ZoneInfo) -> int:
+    """Return the moment from which on clocks in the zone never show less than the time, in Unix seconds."""
+    first, last = _instants(time, zone)
+    # Clocks that are set back to the very time do not show less than it once more.
+    return first if _offset(last - 1, zone) != _offset(last, zone) else last
 
 
 def _instants(time: datetime, zone: ZoneInfo) -> tuple[int, int]:
