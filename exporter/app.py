@@ -28,6 +28,7 @@ from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.loop import Loop
 from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
+from exporter.page.page import LivePage
 from exporter.pipeline import Analysis
 from exporter.publishing.backlog import Backlog
 from exporter.publishing.channels import Channel
@@ -89,7 +90,9 @@ class App:
         metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
-        self.queries = SidecarQueries(config, self.status, self.store, metrics, registry)
+        page = LivePage(config, self.status, clock, __version__)
+        self._recorder = page.recorder
+        self.queries = SidecarQueries(config, self.status, self.store, metrics, registry, page)
         self._web = _web_server(config, self.queries, registry, self.start_thread)
 
     def run(self, started: threading.Event | None = None) -> bool:
@@ -103,6 +106,7 @@ class App:
         try:
             self.port = self._web.start()
             self.store.start()
+            self._recorder.start(self.start_thread)
             log.info("sidecar started, serving HTTP", extra={"port": self.port, "version": __version__})
             if started is not None:
                 started.set()
@@ -111,6 +115,7 @@ class App:
                 raise ThreadDied(self._guard.death)
             return is_clean
         finally:
+            self._recorder.stop()
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()
             clients.log.removeFilter(self._faults)

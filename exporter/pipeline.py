@@ -19,7 +19,7 @@ from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
 from exporter.feeds.feed import Feed, PartitionFeed, Window
 from exporter.feeds.partitions import AssignedPartition, PartitionProgress
-from exporter.feeds.rejections import RejectionLog
+from exporter.feeds.rejections import RecentRejections, RejectionLog
 from exporter.feeds.table import FeedTable
 from exporter.kafka.positions import Start
 from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
@@ -53,6 +53,7 @@ class Analysis(Assignments):
         super().__init__(factory, shown_as)
         self.table = table
         self.rejection_log = RejectionLog()
+        self.recent_rejections = RecentRejections()
         self.updates: list[SymbolUpdate] = []
         self._decoder = decoder
         self._batch_events = batch_events
@@ -187,6 +188,8 @@ class Analysis(Assignments):
             owned.topic.rejected[rejected.reason] += 1
             owned.topic.places[rejected.reason] = (record.partition, record.offset)
             self.rejection_log.add(record, rejected, turn.now_ms)
+            known = rejected.feed if rejected.feed in self.table.feeds else None
+            self.recent_rejections.add(record, rejected, known, turn.now_ms)
             if self._is_live(owned, record, turn.now_ms):
                 self._attribute(owned, record, rejected, turn.now_ms)
         if record.offset < owned.published:

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
+from exporter.feeds.rejections import RecentRejection
 from exporter.instrument.histogram import Histogram
 from exporter.loop import LISTED, Loop, listing
 from exporter.model import FeedKey, Partition, Status
@@ -114,6 +115,10 @@ class SidecarStatus:
     def topics(self) -> dict[str, TopicCounts]:
         """Return the counts of each topic that was ever read."""
         return dict(self._loop.analysis.topics)
+
+    def recent_rejections(self) -> list[RecentRejection]:
+        """Return the last rejected records, the newest first."""
+        return self._loop.analysis.recent_rejections.listed()
 
     # The loop and its publisher.
 

@@ -30,6 +30,7 @@ ROOMS = (
     "loop",
     "status",
     "metrics",
+    "page",
     "web",
     "app",
     "preflight",

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from exporter.analyzers import Analyzer
-from exporter.analyzers.thresholds import PACE_INTERVALS, AdaptiveThreshold, Policy, silence_policy
+from exporter.analyzers.thresholds import PACE_INTERVALS, AdaptiveThreshold, Learning, Policy, silence_policy
 from exporter.instrument.families import Row, buckets, gauge, spelled
 from exporter.instrument.histogram import Histogram
 
@@ -105,6 +105,11 @@ class Freshness(Analyzer):
         """The pace from which on the feed is delayed, half of the limit on silence; None while that is unknown."""
         return self._limit.least_ms // 2 if self._limit.is_known else None
 
+    @property
+    def learning(self) -> Learning:
+        """How the limit on silence came about."""
+        return self._limit.learning
+
     def is_overdue(self, now_ms: int, expected_since_ms: int = 0) -> bool:
         """Whether the feed has sent before, but not within its limit on silence."""
         sent_ms = self.last_sent_ms
@@ -155,6 +160,11 @@ class PriceActivity:
     def settle(self, is_learning: bool) -> None:
         """Take one second into account; `is_learning` is false while intervals are those of an outage."""
         self._limit.settle(is_learning)
+
+    @property
+    def learning(self) -> Learning:
+        """How the limit came about."""
+        return self._limit.learning
 
     @property
     def limit_ms(self) -> int | None:

@@ -45,6 +45,21 @@ class Policy(NamedTuple):
     ceiling_ms: int
 
 
+class Learning(NamedTuple):
+    """How a limit came about: its policy, and what is known of the intervals.
+
+    `usual_ms` is the learned limit before floor and ceiling, `upper_ms` the estimate of long intervals behind it; None
+    until then. There were so many `intervals` over `covered_ms`. While it `is_doubled`, too few are known.
+    """
+
+    policy: Policy
+    usual_ms: float | None
+    upper_ms: int | None
+    intervals: int
+    covered_ms: int
+    is_doubled: bool
+
+
 def thresholds_of(feed: FeedKey, rules: Sequence[Thresholds], default: Thresholds) -> Thresholds:
     """Return the first rule that matches the feed."""
     return next((rule for rule in rules if matches(rule.feeds, feed)), default)
@@ -107,7 +122,7 @@ class IntervalEstimator:
         return self.upper_ms() * self.intervals <= STEADY * self.covered_ms and not is_declining
 
     def upper_ms(self) -> int:
-        """Return the 95th percentile of the stretches; of fewer than 20 the longest."""
+        """Return the 95th percentile of the stretches; of fewer than 20 the longest. There must be one."""
         return sorted(self._stretches)[ceil(0.95 * len(self._stretches)) - 1]
 
 
@@ -136,6 +151,13 @@ class AdaptiveThreshold:
     def least_ms(self) -> int:
         """The learned limit, no less than the floor but without the ceiling; or the fixed one."""
         return max(int(self.usual_ms), self._policy.floor_ms) if self._policy.fixed_ms is None else self.limit_ms
+
+    @property
+    def learning(self) -> Learning:
+        """How the limit came about."""
+        seen, usual = self._estimator, self.usual_ms or None
+        upper = None if usual is None else seen.upper_ms()
+        return Learning(self._policy, usual, upper, seen.intervals, seen.covered_ms, not seen.is_settled())
 
     def learn(self, interval_ms: int) -> None:
         """Take one interval into account."""

@@ -213,6 +213,7 @@ class WebConfig(Section, frozen=True, kw_only=True):
         | None
     ) = None
     config_page: Literal["loopback", "everyone", "off"] = "loopback"
+    history: Annotated[float, seconds("0s", "15m")] = 900.0
     config_file: str | None = None
 
 

@@ -61,7 +61,8 @@ class Feed:
         self.unique_buckets = [0] * (len(COUNT_BOUNDS) + 1)
         self.efficiency_buckets = [0] * (len(EFFICIENCY_BOUNDS) + 1)
         self.anomalies = dict.fromkeys(Anomaly, 0)
-        self.anomaly_places: dict[Anomaly, tuple[Partition, int]] = {}  # where each kind last occurred
+        # Where each kind last occurred, and when it was found, in Unix ms.
+        self.anomaly_places: dict[Anomaly, tuple[Partition, int, int]] = {}
         self.last: BatchResult | None = None
         self.last_batch_ms = 0
         self.last_message_ms = 0
@@ -134,7 +135,7 @@ class Feed:
         arrival, anomalies = self.health.observe(batch, stats, arrival)
         for kind in anomalies:
             self.anomalies[kind] += 1
-            self.anomaly_places[kind] = place
+            self.anomaly_places[kind] = (*place, arrival.received_ms)
         # As `Arrival.sent_ms`: calls are what costs here.
         self.remember(batch, stats, arrival.received_ms if arrival.is_live else arrival.record_ms)
 

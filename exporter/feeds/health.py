@@ -167,6 +167,11 @@ class FeedHealth:
             part.set_back(now_ms)
 
     @property
+    def rule(self) -> Thresholds:
+        """The thresholds as configured."""
+        return self._rule
+
+    @property
     def diagnosis(self) -> Diagnosis:
         """The diagnosis of the last evaluation: state, reasons and scope."""
         return self.tracker.diagnosis

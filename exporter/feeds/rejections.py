@@ -29,6 +29,8 @@ WARNED_MS = 900_000
 LISTED = 20
 # Of the rejections of one topic and reason, the first is logged at once, then one in so many seconds.
 LOG_SECONDS = 300
+# Different recent rejections, by topic, reason and known feed.
+RECENT_MAX = 100
 
 
 class Rejections:
@@ -89,6 +91,39 @@ class RejectionLog:
         """Return the rejections since the last call."""
         waiting, self.waiting = self.waiting, []
         return waiting
+
+
+class RecentRejection(NamedTuple):
+    """The last rejected record of one topic, reason and known feed, and the `number` of them."""
+
+    partition: Partition
+    offset: int
+    rejected: Rejected
+    time_ms: int
+    number: int
+
+
+class RecentRejections:
+    """The last rejections: at most `RECENT_MAX`, one for each topic, reason and known feed, in the order of time.
+
+    A flood of one kind therefore hides no other, and costs less than a microsecond a record.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, Reason, FeedKey | None], RecentRejection] = {}
+
+    def add(self, record: Record, rejected: Rejected, known_feed: FeedKey | None, now_ms: int) -> None:
+        """Add a rejected record; `known_feed` is the feed that it names, None when there is no such feed."""
+        key = record.partition.topic, rejected.reason, known_feed
+        before = self._entries.pop(key, None)
+        number = 1 if before is None else before.number + 1
+        self._entries[key] = RecentRejection(record.partition, record.offset, rejected, now_ms, number)
+        if len(self._entries) > RECENT_MAX:
+            del self._entries[next(iter(self._entries))]
+
+    def listed(self) -> list[RecentRejection]:
+        """Return the rejections, the newest first; callable from any thread."""
+        return list(self._entries.values())[::-1]
 
 
 def one_line(text: str) -> str:

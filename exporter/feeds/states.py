@@ -31,6 +31,8 @@ STALLED_OVERDUE_MS = 5_000
 GRACE_MS = 15_000
 PATIENCE_MS = 15_000
 CALM_MS = 60_000
+# Transitions that are kept of each feed.
+TRANSITIONS_KEPT = 32
 
 
 class FeedState(StrEnum):
@@ -61,6 +63,13 @@ class Diagnosis(NamedTuple):
     state: FeedState
     reasons: tuple[str, ...] = ()
     scope: Scope = Scope.FEED
+
+
+class Transition(NamedTuple):
+    """The diagnosis with which a state was entered, and when, in Unix milliseconds."""
+
+    since_ms: int
+    diagnosis: Diagnosis
 
 
 class Silence(NamedTuple):
@@ -119,6 +128,7 @@ class HealthInputs(NamedTuple):
 
 
 _OK = Diagnosis(FeedState.OK)
+_NO_BATCH = Diagnosis(FeedState.UNKNOWN, ("no batch yet",))
 
 
 def survey(feeds: Iterable[tuple[str, bool]]) -> Silence:
@@ -166,7 +176,7 @@ def _overdue(inputs: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
     expected_ms = min(listening_ms, now_ms - inputs.expected_since_ms)
     if inputs.is_expected and expected_ms > inputs.silent_limit_ms:
         return Diagnosis(FeedState.SILENT, (f"expected, but without a batch {_for(expected_ms)}",), inputs.silence)
-    return Diagnosis(FeedState.UNKNOWN, ("no batch yet",))
+    return _NO_BATCH
 
 
 def _silent(inputs: HealthInputs, now_ms: int, quiet_ms: int) -> Diagnosis:
@@ -219,14 +229,15 @@ _PATIENCE_MS = {FeedState.PARTIAL: PATIENCE_MS, FeedState.DELAYED: PATIENCE_MS}
 class StateTracker:
     """The state of one feed over time, with hysteresis: `diagnosis` holds since `since_ms`.
 
-    `listening_since_ms` is for the next inputs.
+    `listening_since_ms` is for the next inputs. `transitions` are the last ones, that to the present state included.
     """
 
-    __slots__ = ("_better_since_ms", "_worse_since_ms", "diagnosis", "listening_since_ms", "since_ms")
+    __slots__ = ("_better_since_ms", "_worse_since_ms", "diagnosis", "listening_since_ms", "since_ms", "transitions")
 
     def __init__(self, now_ms: int) -> None:
-        self.diagnosis = Diagnosis(FeedState.UNKNOWN, ("no batch yet",))
+        self.diagnosis = _NO_BATCH
         self.since_ms = now_ms
+        self.transitions: tuple[Transition, ...] = (Transition(now_ms, _NO_BATCH),)
         self.listening_since_ms = now_ms
         self._better_since_ms: int | None = None
         self._worse_since_ms: int | None = None
@@ -249,6 +260,7 @@ class StateTracker:
     def set_back(self, now_ms: int) -> None:
         """Let no moment be later than now."""
         self.since_ms, self.listening_since_ms = min(self.since_ms, now_ms), min(self.listening_since_ms, now_ms)
+        self.transitions = tuple(Transition(min(since_ms, now_ms), seen) for since_ms, seen in self.transitions)
         if self._better_since_ms is not None:
             self._better_since_ms = min(self._better_since_ms, now_ms)
         if self._worse_since_ms is not None:
@@ -271,4 +283,5 @@ class StateTracker:
     def _enter(self, diagnosis: Diagnosis, now_ms: int) -> None:
         self.diagnosis = diagnosis
         self.since_ms = now_ms
+        self.transitions = (*self.transitions[1 - TRANSITIONS_KEPT :], Transition(now_ms, diagnosis))
         self._better_since_ms = self._worse_since_ms = None

@@ -99,7 +99,7 @@ class SidecarMetrics:
         return {
             f'{name}_total{{{self._label_text(feed)},kind="{kind}"}}': _place(partition, offset)
             for feed, met in places
-            for kind, (partition, offset) in met.items()
+            for kind, (partition, offset, _) in met.items()
         }
 
     def _label_text(self, feed: Feed) -> str:

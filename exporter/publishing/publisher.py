@@ -76,7 +76,10 @@ class _State(Enum):
 
 
 class Publisher:
-    """State machine of the current transaction; see the top of this file."""
+    """State machine of the current transaction; see the top of this file.
+
+    `tap` is called with each dispatch whose commit is confirmed; other threads may set it.
+    """
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class Publisher:
     ) -> None:
         self.counts = PublisherCounts()
         self.last_error = "the producer is not open yet"
+        self.tap: Callable[[Dispatch], None] | None = None
         self._channel = channel
         self._group = group
         self._backlog = backlog
@@ -287,8 +291,11 @@ class Publisher:
         self.counts.commits += 1
         self._succeeded(now)
         self._channel.store_offsets(self._backlog.sent_positions())
+        tap = self.tap
         for dispatch in self._backlog.take_sent():
             self.counts.published(dispatch, now)
+            if tap is not None:
+                tap(dispatch)
 
     def _restore(self) -> None:
         """Put what was sent back into the backlog."""

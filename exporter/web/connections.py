@@ -8,8 +8,8 @@ their responses. Methods belong to the thread of the event loop unless documente
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -22,6 +22,7 @@ from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
 from exporter.web.protocol import Protocol
 from exporter.web.responses import CHUNK_BYTES, CompleteResponse
 from exporter.web.sockets import discard_unread, unacknowledged
+from exporter.web.streams import SlowReader
 
 SWEEP_SECONDS = 0.5
 # Requests that are processed, and pieces of a response that are sent, before others have a turn: some milliseconds.
@@ -75,6 +76,7 @@ class Connections(web.Server):
         self._idle: Group = {}
         self._reading: Group = {}
         self._waiting: Group = {}
+        self._streaming: Group = {}
         self._bodies = BodyMemory()
         self._event_loop = loop
         self._clock = loop.time
@@ -173,13 +175,42 @@ class Connections(web.Server):
         await request.writer.drain()
         await self._wait_for_delivery(self._open[handler].transport)
 
+    @property
+    def has_room_for_stream(self) -> bool:
+        """Whether one more response without an end may begin."""
+        return len(self._streaming) < self._limits.streams
+
+    async def stream(
+        self, request: web.BaseRequest, stream: web.StreamResponse, messages: AsyncGenerator[bytes]
+    ) -> None:
+        """Send messages as they come, until they end or the client does not read them in time; then close."""
+        stream.force_close()
+        self._move(request.protocol, self._streaming, self._limits.response_seconds)
+        await stream.prepare(request)
+        if request.method != "HEAD":
+            async with aclosing(messages):
+                try:
+                    await self._send_messages(request, stream, messages)
+                except SlowReader:
+                    return self._evict(request.protocol, Eviction.SLOW)
+        await stream.write_eof()
+
+    async def _send_messages(
+        self, request: web.BaseRequest, stream: web.StreamResponse, messages: AsyncGenerator[bytes]
+    ) -> None:
+        async for message in messages:
+            for piece in _pieces((message,)):
+                await stream.write(piece)
+                await request.writer.drain()
+                self._move(request.protocol, self._streaming, self._limits.response_seconds)
+
     def close_some(self) -> None:
         """Close some queued or active connections soon; callable from any thread."""
         self._event_loop.call_soon_threadsafe(self._close_some)
 
     def _close_some(self) -> None:
         for _ in range(CONNECTIONS_MIN):
-            candidate = next(iter(self._idle or self._reading or self._waiting), None)
+            candidate = next(iter(self._idle or self._reading or self._waiting or self._streaming), None)
             if not self.queue.evict_one() and candidate is not None:
                 self._evict(candidate, Eviction.CONNECTIONS)
 

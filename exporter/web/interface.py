@@ -8,11 +8,12 @@ from typing import NamedTuple, Protocol
 from prometheus_client import CollectorRegistry, Counter, Summary
 
 from exporter.instrument.exposition import AnyFamily
-from exporter.model import FeedKey, Status
+from exporter.model import EventType, FeedKey, Status
+from exporter.page.watch import Tick
 from exporter.web.limits import Eviction
 
 Row = Mapping[str, object]
-STATUSES = (200, 400, 403, 404, 405, 408, 414, 421, 431, 500, 503, 505)
+STATUSES = (200, 304, 400, 403, 404, 405, 408, 414, 421, 431, 500, 503, 505)
 
 
 class CursorError(Exception):
@@ -24,6 +25,23 @@ class SymbolPage(NamedTuple):
 
     rows: list[Row]
     after: str
+
+
+class Watched(Protocol):
+    """The state as streams show it, for one worker thread; see `exporter.page.watch.Watch`."""
+
+    @property
+    def start(self) -> str:
+        """A text that differs for each start of the sidecar."""
+
+    def tick(self, types: frozenset[EventType], tick_seconds: float) -> Tick:
+        """Take the next step, and collect published events of these types until the one after it."""
+
+    def snapshot(self) -> tuple[int, bytes]:
+        """Return the number of the last step, and the JSON of the whole state after it."""
+
+    def close(self) -> None:
+        """Stop collecting published events."""
 
 
 class Queries(Protocol):
@@ -50,6 +68,15 @@ class Queries(Protocol):
         The page shows `region`, `exchange`, `request_type`, `batches`, `messages`, `last_batch_size`,
         `last_batch_unique_symbols`, `last_batch_cache_efficiency` and `last_received_ms`; unknown fields are absent.
         """
+
+    def feed(self, feed: FeedKey) -> Row | None:
+        """Return the view of one feed, None for an unknown one."""
+
+    def history(self, feeds: Iterable[FeedKey]) -> Row:
+        """Return the samples of the sidecar and of some feeds."""
+
+    def watch(self) -> Watched:
+        """Return the state as streams show it, for one worker thread."""
 
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """Return at most `limit` rows, one for each symbol of one feed or all; `after` is from the previous page.

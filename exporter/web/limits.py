@@ -8,6 +8,8 @@ from typing import NamedTuple
 # Descriptors for the clients of Kafka, which open some for each broker, for Redis and for files.
 DESCRIPTORS_KEPT = 128
 CONNECTIONS_MIN = 8
+# At most one in so many active connections is a stream, so that enough are left for scrapes.
+STREAMS_SHARE = 4
 
 
 class Eviction(StrEnum):
@@ -31,6 +33,8 @@ class ClientLimits(NamedTuple):
     request_seconds: float = 10.0
     response_seconds: float = 30.0
     idle_seconds: float = 15.0
+    # Streams without an end, which are active connections as well.
+    streams: int = 32
     # Memory of large responses that are being sent; one that is larger than this is sent alone.
     bodies_bytes: int = 64 * 1024 * 1024
 
@@ -39,5 +43,6 @@ class ClientLimits(NamedTuple):
         share = (descriptors - DESCRIPTORS_KEPT) / (self.incoming + self.waiting + self.active)
         if share >= 1:
             return self
-        numbers = (max(CONNECTIONS_MIN, int(number * share)) for number in self[:3])
-        return self._replace(**dict(zip(self._fields, numbers, strict=False)))
+        incoming, waiting, active = (max(CONNECTIONS_MIN, int(number * share)) for number in self[:3])
+        streams = min(self.streams, active // STREAMS_SHARE)
+        return self._replace(incoming=incoming, waiting=waiting, active=active, streams=streams)

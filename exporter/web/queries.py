@@ -15,6 +15,8 @@ from exporter.feeds.health import FeedHealth
 from exporter.instrument.exposition import Family
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.model import FeedKey, Status
+from exporter.page.page import LivePage
+from exporter.page.watch import Watch
 from exporter.runtime.foreign_text import printable, without_secrets
 from exporter.status import SidecarStatus
 from exporter.store.store import Store
@@ -29,7 +31,13 @@ class SidecarQueries:
     """Queries of one sidecar; see `exporter.web.interface.Queries`."""
 
     def __init__(
-        self, config: Config, status: SidecarStatus, store: Store, metrics: SidecarMetrics, registry: CollectorRegistry
+        self,
+        config: Config,
+        status: SidecarStatus,
+        store: Store,
+        metrics: SidecarMetrics,
+        registry: CollectorRegistry,
+        page: LivePage,
     ) -> None:
         self._config = config
         self._status = status
@@ -37,6 +45,7 @@ class SidecarQueries:
         self._metrics = metrics
         self._registry = registry
         self._symbols = SymbolPages(status, store)
+        self._page = page
 
     def collect(self) -> list[Metric | Family]:
         """Return all families of the process; the last one is the number of their series."""
@@ -68,6 +77,18 @@ class SidecarQueries:
     def feeds(self) -> FeedRows:
         """Return a row for each feed, in order, created while it is iterated."""
         return FeedRows(self._status)
+
+    def feed(self, feed: FeedKey) -> Row | None:
+        """Return the view of one feed, None for an unknown one."""
+        return self._page.feed(feed)
+
+    def history(self, feeds: Iterable[FeedKey]) -> Row:
+        """Return the samples of the sidecar and of some feeds."""
+        return self._page.history(feeds)
+
+    def watch(self) -> Watch:
+        """Return the state as streams show it, for one worker thread."""
+        return self._page.watch()
 
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """Return a row for each symbol: of all replicas when there is Redis, else what this process has seen."""

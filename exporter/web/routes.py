@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
 
 import orjson
 import yaml
 from aiohttp import web
 
 from exporter.instrument.exposition import OPENMETRICS, TEXT, Format, pieces, select
-from exporter.model import FeedKey, Status
+from exporter.model import Status
 from exporter.runtime.foreign_text import printable
 from exporter.store.store import StoreUnavailable
 from exporter.web.heads import HEAD_BYTES_MAX, HEAD_TOO_LARGE
@@ -21,7 +19,17 @@ from exporter.web.hosts import Access
 from exporter.web.interface import CursorError, Queries, Row, WebMetrics
 from exporter.web.negotiation import accepts_gzip, negotiate
 from exporter.web.page import page, static
+from exporter.web.parameters import (
+    ParameterError,
+    SymbolQuery,
+    event_types,
+    feed_key,
+    feed_keys,
+    is_foreign,
+    symbol_query,
+)
 from exporter.web.responses import (
+    HEADERS,
     CompleteResponse,
     Response,
     complete,
@@ -30,21 +38,24 @@ from exporter.web.responses import (
     text_response,
 )
 from exporter.web.scrapes import Reuse, SharedResponses
+from exporter.web.static_files import SHELL, StaticFiles, is_view
+from exporter.web.streams import CONTENT_TYPE, Broadcast, EventStream
 
 NAMES_MAX = 100
 PARAMETERS_MAX = 200
-SYMBOLS, SYMBOLS_MAX = 1000, 10_000
+STATIC = "/static/"
 METHODS = ("GET", "HEAD")
 VERSIONS = ((1, 0), (1, 1))
 HTML = "text/html; charset=utf-8"
-CSS = "text/css; charset=utf-8"
 JSON = "application/json"
+# Paths that are of no use without parameters, or without an end.
+PARTS = ("/api/v1/feed", "/api/v1/stream")
 HOST_REFUSED = "the host of the request is not in web.allowed_hosts"
 # Requests for metrics without a pause take half of a thread, other requests a fifth.
 SCRAPES = Reuse(ratio=1, seconds_min=0.1)
 OTHERS = Reuse(ratio=4)
 
-Route = Callable[[web.BaseRequest], Awaitable[CompleteResponse]]
+Route = Callable[[web.BaseRequest], Awaitable[CompleteResponse | EventStream]]
 
 
 class Routes:
@@ -59,18 +70,21 @@ class Routes:
         self._metrics = metrics
         self._access = access
         self._template = static("page.html")
-        self._style = Response([static("style.css").encode()], CSS)
+        self._static = StaticFiles()
         self._scrapes = SharedResponses("web-scrape", SCRAPES)
         self._reads = SharedResponses("web-read", OTHERS)
         # These may wait for Redis.
         self._lists = SharedResponses("web-list", OTHERS)
+        self._views = SharedResponses("web-view", OTHERS)
+        self._broadcast = Broadcast(queries.watch)
         self._health: dict[str, Callable[[], Status]] = {"/-/healthy": queries.healthy, "/-/ready": queries.ready}
         self._routes: dict[str, Route] = {
-            "/": self._get_page,
             "/config": self._get_config,
+            "/api/v1/feed": self._get_feed,
             "/api/v1/feeds": self._get_feeds,
+            "/api/v1/history": self._get_history,
+            "/api/v1/stream": self._get_stream,
             "/api/v1/symbols": self._get_symbols,
-            "/static/style.css": self._get_style,
             telemetry_path: self._get_metrics,
         }
 
@@ -85,22 +99,30 @@ class Routes:
             return text_response(HOST_REFUSED, 421)
         return response_or_error(path, lambda: _status_answer(self._health[path]()))
 
-    async def respond(self, request: web.BaseRequest) -> CompleteResponse:
+    async def respond(self, request: web.BaseRequest) -> CompleteResponse | EventStream:
         """Return the response to a request."""
         if (refusal := self._refusal(request)) is not None:
             return refusal
         if request.path in self._health:
             return self.check(request.path, request.host)
-        if (route := self._routes.get(request.path)) is None:
+        if (route := self._route(request.path)) is None:
             return text_response("not found", 404)
         try:
             return await route(request)
+        except ParameterError as error:
+            return complete(_error(str(error), 400))
         except Exception as error:
             return error_response(request.path, error)
 
+    def _route(self, path: str) -> Route | None:
+        if path.removeprefix(STATIC) in self._static and path.startswith(STATIC):
+            return self._get_file
+        return self._get_page if is_view(path) else self._routes.get(path)
+
     def close(self) -> None:
-        """Start no further computation."""
-        for shared in (self._scrapes, self._reads, self._lists):
+        """Start no further computation, and end all streams."""
+        self._broadcast.close()
+        for shared in (self._scrapes, self._reads, self._lists, self._views):
             shared.close()
 
     def _refusal(self, request: web.BaseRequest) -> CompleteResponse | None:
@@ -157,12 +179,20 @@ class Routes:
             yield chunk
         self._metrics.render_seconds.observe(seconds)
 
+    async def _get_file(self, request: web.BaseRequest) -> CompleteResponse:
+        return self._file(request, request.path.removeprefix(STATIC))
+
+    def _file(self, request: web.BaseRequest, name: str) -> CompleteResponse:
+        return self._static.get(name, _wants_gzip(request), _header(request, "If-None-Match"))
+
     async def _get_page(self, request: web.BaseRequest) -> CompleteResponse:
+        if SHELL in self._static:
+            return self._file(request, SHELL)
         shows_config = self._shows_config(request)
         return await self._read(request, partial(self._page, shows_config), shows_config)
 
     def _page(self, shows_config: bool) -> Response:
-        hidden = {"/", "/static/style.css", *(() if shows_config else ("/config",))}
+        hidden = {*PARTS, *(() if shows_config else ("/config",))}
         links = [path for path in sorted({*self._routes, *self._health}) if path not in hidden]
         states = {"ready": self._queries.ready(), "healthy": self._queries.healthy()}
         text = page(self._template, self._version, links, states, self._queries.feeds())
@@ -184,10 +214,7 @@ class Routes:
         return await self._read(request, lambda: Response(_json(self._queries.feeds()), JSON))
 
     async def _get_symbols(self, request: web.BaseRequest) -> CompleteResponse:
-        try:
-            query = _symbol_query(request.query)
-        except ValueError as error:
-            return complete(_error(str(error), 400))
+        query = symbol_query(request.query)
         make = partial(self._symbols, query)
         return await self._lists.get(request.path, query, make, _wants_gzip(request), is_one_of_many=True)
 
@@ -201,27 +228,30 @@ class Routes:
             return _error(str(error), 400)
         return Response(_json(rows, **more, **({"next": after} if after else {})), JSON)
 
-    async def _get_style(self, request: web.BaseRequest) -> CompleteResponse:
-        return complete(self._style, _wants_gzip(request))
+    async def _get_feed(self, request: web.BaseRequest) -> CompleteResponse:
+        key = feed_key(request.query.get("feed", ""))
+        return await self._shared(request, key, lambda: self._view(self._queries.feed(key)))
 
+    async def _get_history(self, request: web.BaseRequest) -> CompleteResponse:
+        keys = feed_keys(request.query.getall("feed", []))
+        return await self._shared(request, keys, lambda: self._view(self._queries.history(keys)))
 
-class SymbolQuery(NamedTuple):
-    """The parameters of `/api/v1/symbols`."""
+    async def _shared(self, request: web.BaseRequest, key: Hashable, make: Callable[[], Response]) -> CompleteResponse:
+        """Return a response that is one of many, by what clients choose."""
+        return await self._views.get(request.path, (request.path, key), make, _wants_gzip(request), is_one_of_many=True)
 
-    feed: FeedKey | None
-    after: str
-    limit: int
+    @staticmethod
+    def _view(view: Row | None) -> Response:
+        if view is None:
+            return _error("unknown feed", 404)
+        return Response([orjson.dumps({"status": "success", "data": view})], JSON)
 
-
-def _symbol_query(query: Mapping[str, str]) -> SymbolQuery:
-    """Return the parameters of `/api/v1/symbols`; raise ValueError with a text for the client."""
-    parts = query["feed"].split(":") if "feed" in query else []
-    if "feed" in query and (len(parts) != len(FeedKey._fields) or not all(parts)):
-        raise ValueError("feed must be region:exchange:request_type")
-    limit = query.get("limit", str(SYMBOLS))
-    if not re.fullmatch("[0-9]{1,5}", limit) or not 1 <= int(limit) <= SYMBOLS_MAX:
-        raise ValueError(f"limit must be a whole number from 1 to {SYMBOLS_MAX}")
-    return SymbolQuery(FeedKey(*parts) if parts else None, query.get("after", ""), int(limit))
+    async def _get_stream(self, request: web.BaseRequest) -> CompleteResponse | EventStream:
+        if is_foreign(request.headers):
+            return text_response("streams are not for pages of other sites", 403)
+        last_id = request.headers.get("Last-Event-ID", request.query.get("last_event_id", ""))
+        messages = self._broadcast.messages(event_types(request.query.getall("events", [])), last_id)
+        return EventStream(messages, {**HEADERS, "Content-Type": CONTENT_TYPE, "X-Accel-Buffering": "no"})
 
 
 def _json(rows: Iterable[Row], **more: object) -> Iterator[bytes]:

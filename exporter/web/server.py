@@ -25,6 +25,7 @@ from exporter.web.limits import ClientLimits
 from exporter.web.responses import CompleteResponse, text_response
 from exporter.web.routes import Routes
 from exporter.web.sockets import listen
+from exporter.web.streams import EventStream
 from exporter.web.throttle import ThrottledSelector
 
 STOP_SECONDS = 2.0
@@ -115,9 +116,14 @@ class WebServer:
         with self._connections.serving(request):
             await self._connections.take_turn()
             response = await self._routes.respond(request)
+            if isinstance(response, EventStream) and not self._connections.has_room_for_stream:
+                response = text_response("too many streams are open, retry later", 503)
             self._metrics.answered(response.status)
             stream = web.StreamResponse(status=response.status, headers=response.headers)
             if response.status in CLOSING:
                 stream.force_close()
-            await self._connections.send(request, stream, response)
+            if isinstance(response, EventStream):
+                await self._connections.stream(request, stream, response.messages)
+            else:
+                await self._connections.send(request, stream, response)
         return stream
