@@ -53,7 +53,7 @@ from exporter.source.consumer import KafkaSource
 from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.keyspace import Keys
 from exporter.tools.check.services import cost
-from exporter.web import heads, limits, protocol, routes
+from exporter.web import heads, limits, parameters, protocol, routes
 from tests.support.alerts import all_rules
 from tests.support.documents import DOCUMENTS, PAGES, README, blocks, page
 from tests.support.families import full_sidecar, parsed
@@ -474,13 +474,14 @@ def test_rules_and_dashboards_go_by_another_label_of_deployments_after_what_is_t
 
 
 def test_the_paths_are_those_of_the_server() -> None:
-    """Each one answers, and the page links to all but itself and its style."""
+    """Each one answers."""
     told = column("path", "what it gives")
     with site() as served:
-        statuses = {path: requests.get(served.url(path), timeout=10).status_code for path in told}
-        linked = set(re.findall(r'href="(/[^"]*)"', requests.get(served.url("/"), timeout=10).text))
+        urls = {path: served.url(path) + "?feed=korea:upbit:ticker" for path in told}
+        statuses = {path: requests.head(url, timeout=10).status_code for path, url in urls.items()}
+        served_paths = {*served.server._routes._routes, *served.server._routes.health_paths}
     assert set(statuses.values()) == {200}
-    assert set(told) == linked | {"/"}
+    assert set(told) == served_paths | {"/", "/feeds/korea:upbit:ticker"}
 
 
 def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:
@@ -536,7 +537,7 @@ def test_figures_in_sentences_are_those_of_the_code() -> None:
     head = f"longer than {heads.LINE_BYTES_MAX} bytes; the head is longer than {heads.HEAD_BYTES_MAX}"
     headers = f"a header longer than {protocol.FIELD_BYTES_MAX}, or there are more than {protocol.HEADERS_MAX}"
     assert f"{head}, {headers}" in FLAT
-    assert f"({routes.SYMBOLS} unless given, at most {routes.SYMBOLS_MAX})" in FLAT
+    assert f"({parameters.SYMBOLS} unless given, at most {parameters.SYMBOLS_MAX})" in FLAT
     assert f"a parameter is wrong; there are at most {routes.PARAMETERS_MAX}" in FLAT
     assert f"{values.EXCERPT_BYTES} bytes of the record about the byte" in FLAT
     assert f"by the broker after {clients.TRANSACTIONAL['transaction.timeout.ms'] // 1000} s" in FLAT

@@ -2,58 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from itertools import count
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.app import App
 from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, RedisConfig
-from exporter.feeds.feed import Feed
 from exporter.feeds.health import MISSING_SYMBOL_MS, STALE_SYMBOL_MS, HealthContext
 from exporter.feeds.symbols import CONFIRMATIONS, SymbolStatus
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
-from exporter.model import FeedKey, Record
+from exporter.model import FeedKey
 from exporter.store import redis_store
 from exporter.store.store import StoreUnavailable
 from exporter.web.interface import CursorError, Row
 from exporter.web.queries import SidecarQueries
-from tests.support.analysis import FIRST, KEY, NOW_MS, START, start
+from tests.support.analysis import FIRST, KEY, NOW_MS
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
+from tests.support.unrun import UnrunSidecar
 from tests.support.waiting import eventually
 
 EXPECTED = FeedsConfig(expected=(ExpectedFeed(feed=KEY, symbols=("A", "B", "C", "NEVER")),))
 
 
-class Sidecar:
-    """One that does not run; batches are read by hand, and the feed is looked at after each."""
+class Sidecar(UnrunSidecar):
+    """One that does not run, as rows and metrics show it."""
 
     def __init__(self, feeds: FeedsConfig, redis: RedisConfig = RedisConfig()) -> None:  # noqa: B008 - frozen
-        self.app = App(Config(feeds=feeds, redis=redis))
-        self.now_ms = NOW_MS
-        self._analysis = self.app.loop.analysis
-        self._analysis.assign(FIRST, start(START, 0))
-        self._offsets = count()
-
-    @property
-    def feed(self) -> Feed:
-        return self._analysis.table.feeds[KEY]
-
-    def read(self, symbols: str, after_ms: int = 0) -> None:
-        """Read a batch with one message a letter, so much later."""
-        self.now_ms += after_ms
-        rows = [{"target_currency": symbol} for symbol in symbols]
-        value = json.dumps({**KEY._asdict(), "timestamp_ms": self.now_ms, "data": rows}).encode()
-        record = Record(FIRST, next(self._offsets), self.now_ms, value)
-        self._analysis.analyze([record], self._analysis.decode([record]), self.now_ms)
-        self.feed.health.evaluate(self.feed.symbol_seen_ms, HealthContext(), self.now_ms)
+        super().__init__(Config(feeds=feeds, redis=redis))
 
     def run(self, symbols: str, for_ms: int) -> None:
         """Read such a batch every second."""

@@ -1,4 +1,4 @@
-"""A tap on published events, for those who look on: a bounded number of each type between two looks."""
+"""A tap on published events: a bounded number of each type between two looks."""
 
 from __future__ import annotations
 

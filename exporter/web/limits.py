@@ -24,7 +24,7 @@ class ClientLimits(NamedTuple):
     """Limits of the number, time and memory of connections.
 
     `incoming` connections have not sent a complete request, `waiting` ones have, and `active` ones are being answered
-    or kept for the next request.
+    or kept for the next request. Messages of streams are `tick_seconds` apart, or more with very many feeds.
     """
 
     incoming: int = 2048
@@ -35,6 +35,7 @@ class ClientLimits(NamedTuple):
     idle_seconds: float = 15.0
     # Streams without an end, which are active connections as well.
     streams: int = 32
+    tick_seconds: float = 1.0
     # Memory of large responses that are being sent; one that is larger than this is sent alone.
     bodies_bytes: int = 64 * 1024 * 1024
 

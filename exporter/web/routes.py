@@ -62,7 +62,14 @@ class Routes:
     """Table of paths; responds to requests in the thread of the event loop, and to health checks in any."""
 
     def __init__(
-        self, queries: Queries, telemetry_path: str, *, version: str, metrics: WebMetrics, access: Access
+        self,
+        queries: Queries,
+        telemetry_path: str,
+        *,
+        version: str,
+        metrics: WebMetrics,
+        access: Access,
+        tick_seconds: float,
     ) -> None:
         self._queries = queries
         self._telemetry_path = telemetry_path
@@ -76,7 +83,7 @@ class Routes:
         # These may wait for Redis.
         self._lists = SharedResponses("web-list", OTHERS)
         self._views = SharedResponses("web-view", OTHERS)
-        self._broadcast = Broadcast(queries.watch)
+        self._broadcast = Broadcast(queries.watch, tick_seconds)
         self._health: dict[str, Callable[[], Status]] = {"/-/healthy": queries.healthy, "/-/ready": queries.ready}
         self._routes: dict[str, Route] = {
             "/config": self._get_config,

@@ -51,7 +51,9 @@ class WebServer:
         start_thread: Start = start,
     ) -> None:
         self._address = host, port
-        self._routes = Routes(queries, telemetry_path, version=version, metrics=metrics, access=access)
+        self._routes = Routes(
+            queries, telemetry_path, version=version, metrics=metrics, access=access, tick_seconds=limits.tick_seconds
+        )
         self._metrics = metrics
         self._limits = limits
         self._start_thread = start_thread

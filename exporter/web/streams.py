@@ -18,12 +18,10 @@ from exporter.web.interface import Watched
 from exporter.web.responses import error_response
 
 PATH = "/api/v1/stream"
-TICK_SECONDS = 1.0
 # With very many feeds a step takes long; the worker then pauses for so many times as long.
 PAUSE_RATIO = 9
-# Steps that are kept, and for how long they are made after the last client has gone, which may come back.
+# Steps that are kept. So many more are made after the last client has gone, which may come back.
 TICKS_KEPT = 15
-LINGER_SECONDS = 15.0
 RETRY = b"retry: 2000\n\n"
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
@@ -54,6 +52,12 @@ class _Run:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    async def has_begun(self) -> bool:
+        """Wait for the first step; return false if there was none."""
+        while not self.ticks and not self.has_ended:
+            await self._changed.wait()
+        return bool(self.ticks)
+
     def since(self, number: int) -> list[Tick]:
         """Return the steps after the given one; raise SlowReader when the first of them is not kept any more."""
         found = [tick for tick in self.ticks if tick.number > number]
@@ -74,9 +78,10 @@ class Broadcast:
     `watch` returns the state as streams show it, which is used in the worker's thread. Nothing is done without clients.
     """
 
-    def __init__(self, watch: Callable[[], Watched], linger_seconds: float = LINGER_SECONDS) -> None:
+    def __init__(self, watch: Callable[[], Watched], tick_seconds: float) -> None:
         self._watch = watch
-        self._linger_seconds = linger_seconds
+        self._tick_seconds = tick_seconds
+        self._linger_seconds = TICKS_KEPT * tick_seconds
         self._worker = ThreadPoolExecutor(1, "web-stream")
         self._listeners: dict[object, frozenset[EventType]] = {}
         self._left_at: dict[EventType, float] = {}
@@ -100,7 +105,7 @@ class Broadcast:
         try:
             run = self._started()
             yield RETRY
-            if not await run.next(0):
+            if not await run.has_begun():
                 return
             number, snapshot = await asyncio.get_running_loop().run_in_executor(self._worker, run.watch.snapshot)
             start = run.watch.start
@@ -132,7 +137,7 @@ class Broadcast:
     async def _turn(self, run: _Run) -> None:
         """Make steps until there has been no client for a while."""
         loop = asyncio.get_running_loop()
-        seconds = TICK_SECONDS
+        seconds = self._tick_seconds
         try:
             while self._listeners or loop.time() < self._deserted_at + self._linger_seconds:
                 began = loop.time()
@@ -140,7 +145,7 @@ class Broadcast:
                 run.ticks.append(await loop.run_in_executor(self._worker, run.watch.tick, types, seconds))
                 run.notify()
                 took = loop.time() - began
-                seconds = round(max(TICK_SECONDS, (1 + PAUSE_RATIO) * took), 1)
+                seconds = round(max(self._tick_seconds, (1 + PAUSE_RATIO) * took), 2)
                 await asyncio.sleep(seconds - took)
         except Exception as error:
             error_response(PATH, error)  # for the log

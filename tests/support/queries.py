@@ -9,9 +9,10 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from exporter.instrument.exposition import AnyFamily, Family
-from exporter.model import FeedKey, Status
+from exporter.model import EventType, FeedKey, Status
+from exporter.page.watch import Tick
 from exporter.web.hosts import Access
-from exporter.web.interface import SymbolPage, WebMetrics
+from exporter.web.interface import Row, SymbolPage, WebMetrics
 from exporter.web.limits import ClientLimits
 from exporter.web.server import WebServer
 
@@ -42,6 +43,35 @@ def large(name: str, size: int = LARGE_BYTES) -> Family:
     return Family(name, "gauge", "Large.", "", [line] * (size // len(line)))
 
 
+class Steps:
+    """Steps of streams with `update` in each; `tapped` are the types that the last step asked for."""
+
+    start = "start"
+
+    def __init__(self) -> None:
+        self.update = b"{}"
+        self.number = 0
+        self.tapped: frozenset[EventType] = frozenset()
+        self.is_closed = False
+        self.failure: Exception | None = None
+
+    def tick(self, types: frozenset[EventType], tick_seconds: float) -> Tick:
+        """See Watched; every type has an event in every step in which it was asked for before."""
+        if self.failure is not None:
+            raise self.failure
+        published = {each: b'"%b %d"' % (each.encode(), self.number) for each in self.tapped}
+        self.number, self.tapped = self.number + 1, types
+        return Tick(self.number, self.update, published)
+
+    def snapshot(self) -> tuple[int, bytes]:
+        """See Watched."""
+        return self.number, b'"all"'
+
+    def close(self) -> None:
+        """See Watched."""
+        self.is_closed = True
+
+
 class Shown:
     """Queries with results that tests set.
 
@@ -58,6 +88,8 @@ class Shown:
         self.readiness = Status(True)
         self.settings: Mapping[str, object] = {"kafka": {"bootstrap_servers": "localhost:9092"}}
         self.rows = [FEED]
+        self.steps = Steps()
+        self.watches = 0
         self.failure: Exception | None = None
         self.scrapes = self.readings = 0
         self.after = ""
@@ -100,6 +132,21 @@ class Shown:
         self.collecting.set()
         self.go_on.wait()
         return self.rows
+
+    def feed(self, feed: FeedKey) -> Row | None:
+        """See Queries; only one is known."""
+        self._fail()
+        return FEED if str(feed) == "korea:upbit:ticker" else None
+
+    def history(self, feeds: Iterable[FeedKey]) -> Row:
+        """See Queries."""
+        self._fail()
+        return {"feeds": [str(feed) for feed in feeds]}
+
+    def watch(self) -> Steps:
+        """See Queries."""
+        self.watches += 1
+        return self.steps
 
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """See Queries."""
