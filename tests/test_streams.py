@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
@@ -221,6 +222,21 @@ def test_a_client_of_http_1_0_gets_a_stream_without_chunks() -> None:
         head, _, body = received.read(700).partition(b"\r\n\r\n")
         assert b"chunked" not in head.lower()
         assert body.startswith(b"retry: 2000\n\nid: start.")
+
+
+def test_a_compressed_stream_has_the_same_messages() -> None:
+    """Each can be read when it comes, and all clients get the same blocks after the first."""
+    with site(FAST) as running, running.connect() as client:
+        client.sendall(b"GET /api/v1/stream HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n")
+        received = b""
+        while received.count(b"\r\n\r\n") == 0 or len(received) < 1000:
+            received += client.recv(1000)
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert b"content-encoding: gzip" in head.lower()
+        plain = zlib.decompressobj(31).decompress(body).decode()
+    assert plain.startswith("retry: 2000\n\nid: start.")
+    found = [message.event for message in messages(line.encode() for line in plain.splitlines(keepends=True))]
+    assert found[:3] == ["snapshot", "update", "update"]
 
 
 # The other paths.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import orjson
@@ -134,8 +134,3 @@ def _read(feed: Feed) -> tuple[Feed, int, list[object], list[Found]]:
 
 def _json(value: object) -> bytes:
     return orjson.dumps(value)
-
-
-def of_types(tick: Tick, types: Container[EventType]) -> list[bytes]:
-    """Return the JSON of the published events of these types."""
-    return [events for event_type, events in tick.published.items() if event_type in types]

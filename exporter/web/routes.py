@@ -257,8 +257,11 @@ class Routes:
         if is_foreign(request.headers):
             return text_response("streams are not for pages of other sites", 403)
         last_id = request.headers.get("Last-Event-ID", request.query.get("last_event_id", ""))
-        messages = self._broadcast.messages(event_types(request.query.getall("events", [])), last_id)
-        return EventStream(messages, {**HEADERS, "Content-Type": CONTENT_TYPE, "X-Accel-Buffering": "no"})
+        types, is_gzipped = event_types(request.query.getall("events", [])), _wants_gzip(request)
+        # Proxies such as nginx would wait for more.
+        headers = {**HEADERS, "Content-Type": CONTENT_TYPE, "X-Accel-Buffering": "no"}
+        headers |= {"Content-Encoding": "gzip"} if is_gzipped else {}
+        return EventStream(self._broadcast.stream(types, last_id, is_gzipped=is_gzipped), headers)
 
 
 def _json(rows: Iterable[Row], **more: object) -> Iterator[bytes]:
