@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from tests.support.recordings import Counted
 from tests.support.redis import RedisServer
 from tests.support.registry import RegistryServer
 from tests.support.sidecar import Deployment, Scrape, Sidecar
+from tests.support.streams import Follower, following, rows
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +106,7 @@ class Run(NamedTuple):
     sidecar: Sidecar
     registry: RegistryServer
     prometheus: PrometheusServer
+    page: Follower
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +130,9 @@ def run(broker: Broker, _redis: RedisServer, tmp_path_factory: pytest.TempPathFa
         targets = scrape_config([f"127.0.0.1:{sidecar.port}"], sorted((ROOT / "grafana" / "rules").glob("*.yml")))
         prometheus = PrometheusServer(directory / "prometheus", targets).start()
         parts.callback(prometheus.kill)
+        page = parts.enter_context(following(sidecar.port))
         _in_two_parts(deployment, sidecar, prometheus)
-        yield Run(deployment, sidecar, registry, prometheus)
+        yield Run(deployment, sidecar, registry, prometheus, page)
 
 
 def _in_two_parts(deployment: Deployment, sidecar: Sidecar, prometheus: PrometheusServer) -> None:
@@ -205,6 +209,45 @@ def test_each_rejected_record_has_an_error_event(run: Run) -> None:
         read_framed(event, run.registry.schemas) for event in run.deployment.cluster.read_all(run.deployment.errors)
     ]
     assert Counter(error["reason"] for error in errors) == {"invalid_json": 1, "missing_field": 1, "empty": 1}
+
+
+@pytest.mark.parametrize(
+    ("event_type", "topic"), [("batch_collected", "events"), ("error", "errors")], ids=["batches", "errors"]
+)
+def test_a_stream_has_the_published_events(run: Run, event_type: str, topic: str) -> None:
+    """Those in Kafka; of many in a second it has the first, and counts the others."""
+    stored = [
+        json.dumps(event, sort_keys=True)
+        for record in run.deployment.cluster.read_all(getattr(run.deployment, topic))
+        if (event := read_framed(record, run.registry.schemas))["event_type"] == event_type
+    ]
+    eventually(lambda: number_of(run.page, event_type) == len(stored))
+    found = [event for each in run.page.published if each["type"] == event_type for event in each["events"]]
+    assert found
+    assert Counter(json.dumps(event["value"], sort_keys=True) for event in found) <= Counter(stored)
+
+
+def number_of(page: Follower, event_type: str) -> int:
+    """How many events of a type a stream has had, or says that it has not."""
+    found = [each for each in page.published if each["type"] == event_type]
+    return sum(len(each["events"]) + each["missed"] for each in found)
+
+
+@each_capture
+def test_the_page_shows_of_each_feed_what_the_metrics_do(run: Run, name: str) -> None:
+    """By its stream, and by the view of the feed."""
+    for feed, counted in capture(name).truth.items():
+        numbers = {"batches": counted.batches, "messages": counted.messages}
+        eventually(partial(_has_row, run.page, feed, numbers))
+        view = run.sidecar.get(f"/api/v1/feed?feed={feed}").json()["data"]
+        row = dict(zip(view["columns"], view["row"], strict=True))
+        assert row.items() >= numbers.items()
+        labels = FeedKey(*feed.split(":"))._asdict()
+        assert row["batch_size"] == run.sidecar.scrape().total("marketdata_last_batch_size", **labels)
+
+
+def _has_row(page: Follower, feed: str, numbers: dict[str, int]) -> bool:
+    return rows(page.state)[feed].items() >= numbers.items()
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from exporter.instrument.exposition import TEXT, pieces
 from exporter.instrument.samples import samples
 from exporter.model import BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
 from exporter.page.page import LivePage
-from exporter.page.rows import COLUMNS
 from exporter.page.watch import Tick, Watch
 from exporter.publishing.dispatch import Dispatch
 from exporter.publishing.tap import EVENTS_MAX, EventTap
 from exporter.runtime.clock import SystemClock
 from tests.support.analysis import FIRST, KEY, NOW_MS
+from tests.support.streams import applied, rows
 from tests.support.unrun import UnrunSidecar
 
 OTHER = FeedKey("asia", "okx", "trade")
@@ -58,19 +58,6 @@ def step(watch: Watch, types: frozenset[EventType] = NONE) -> dict[str, Any]:
 def whole(watch: Watch) -> dict[str, Any]:
     """The state after the last step."""
     return dict(json.loads(watch.snapshot()[1]))
-
-
-def rows(state: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The rows of feeds by their names."""
-    return {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in state["feeds"]}
-
-
-def applied(state: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
-    """The state after a step, as a page computes it."""
-    feeds = {row[0]: row for row in state["feeds"]} | {row[0]: row for row in update.get("feeds", ())}
-    kept = [row for name, row in feeds.items() if name not in update.get("removed", ())]
-    others = {name: value for name, value in update.items() if name not in ("feeds", "removed", "sampled_ms")}
-    return {**state, **others, "feeds": kept}
 
 
 Found = dict[tuple[str, frozenset[tuple[str, str]]], float]

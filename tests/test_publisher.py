@@ -231,6 +231,25 @@ def test_an_unsendable_event_is_counted_as_failed_once_and_delays_no_other(stage
     assert stage.publisher.counts.events[EventType.BATCH] == 1
 
 
+def test_a_tap_gets_what_is_committed_and_nothing_before(stage: Stage) -> None:
+    """Once, however often it is sent."""
+    tapped: list[Dispatch] = []
+    stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
+    stage.turns()
+    stage.publisher.tap = tapped.append
+    stage.channel.fate = Fate.ABORTED
+    stage.publisher.offer(dispatch(event(PARTITIONS[0], 2), p0=Position(2, 0, 0)))
+    stage.turns(4)
+    assert tapped == []
+    stage.channel.fate = Fate.COMMITTED
+    stage.turns()
+    assert [each.body for found in tapped for each in found.events] == [b"2"]
+    stage.publisher.tap = None
+    stage.publisher.offer(dispatch(event(PARTITIONS[0], 3), p0=Position(3, 0, 0)))
+    stage.turns()
+    assert len(tapped) == 1
+
+
 def test_fullness_is_that_of_the_nearest_limit(stage: Stage) -> None:
     """Of events, bytes and age; what is published takes no room."""
     stage.channel.breaks = True

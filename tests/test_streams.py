@@ -5,16 +5,17 @@ from __future__ import annotations
 import gzip
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
 
 import pytest
 import requests
 
 from exporter.web.limits import ClientLimits
 from exporter.web.streams import TICKS_KEPT
+from tests.support import streams
 from tests.support.queries import Site, site
+from tests.support.streams import Message, messages
 from tests.support.waiting import eventually
 
 FAST = ClientLimits(tick_seconds=0.01)
@@ -22,33 +23,11 @@ STREAM = "/api/v1/stream"
 HEAD_OF_STREAM = b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-class Message(NamedTuple):
-    """One message of a stream."""
-
-    event: str
-    data: str
-    id: str
-
-
 @contextmanager
 def stream(running: Site, query: str = "", last_id: str = "") -> Iterator[Iterator[Message]]:
-    """The messages of a stream, as they come; without chunks, so that lines can be read as they are."""
-    with running.connect() as client, client.makefile("rb") as lines:
-        client.sendall(f"GET {STREAM}{query} HTTP/1.0\r\nHost: x\r\nLast-Event-ID: {last_id}\r\n\r\n".encode())
-        assert lines.readline() == b"HTTP/1.0 200 OK\r\n"
-        yield messages(lines)
-
-
-def messages(lines: Iterable[bytes]) -> Iterator[Message]:
-    """Parse messages as the standard has it, after the head."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.decode().strip().partition(": ")
-        if name:
-            fields[name] = value
-        elif "data" in fields:
-            yield Message(fields["event"], fields["data"], fields.get("id", ""))
-            fields = {}
+    """The messages of a stream, as they come."""
+    with streams.stream(running.connect(), query, last_id) as found:
+        yield found
 
 
 def numbers(found: list[Message]) -> list[int]:
