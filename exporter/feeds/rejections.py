@@ -106,7 +106,7 @@ class RecentRejection(NamedTuple):
 class RecentRejections:
     """The last rejections: at most `RECENT_MAX`, one for each topic, reason and known feed, in the order of time.
 
-    A flood of one kind therefore hides no other, and costs less than a microsecond a record.
+    A flood of one kind therefore hides no other, and a record costs about a microsecond.
     """
 
     def __init__(self) -> None:

@@ -10,10 +10,12 @@ from exporter.analyzers.thresholds import LEARNED_INTERVALS, LEARNED_MS, Learnin
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import FeedHealth
 from exporter.feeds.states import Transition
+from exporter.instrument.families import RowTexts
 from exporter.instrument.quantiles import quantile
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
 from exporter.page.problems import anomalies_of, meanings
 from exporter.page.rows import COLUMNS, RATES, REASON_MAX, feed_values, with_rates
+from exporter.runtime.fair_lock import ReadAccess
 from exporter.runtime.foreign_text import printable
 
 # Stands for the labels of the feed in the lines of its metrics.
@@ -27,10 +29,15 @@ Labels = tuple[tuple[str, str], ...]
 Shown = dict[str, object]
 
 
-def feed_view(feed: Feed) -> Shown:
-    """Return all that the page shows of a feed but its history and symbols; call it with read access."""
+def feed_view(feed: Feed, access: ReadAccess) -> Shown:
+    """Return all that the page shows of a feed but its history and symbols; `access` is needed to read it."""
+    with access:
+        view, texts = _read(feed), feed_texts(FEED_PARTS, _FEED, feed)
+    return {**view, **_metrics(texts)}
+
+
+def _read(feed: Feed) -> Shown:
     health = feed.health
-    histograms, figures = _metrics(feed)
     return {
         "name": str(feed.key),
         **feed.key._asdict(),
@@ -43,8 +50,6 @@ def feed_view(feed: Feed) -> Shown:
         "thresholds": _thresholds(health, owned=bool(feed.partitions)),
         "symbols": _symbols(feed),
         "anomalies": _anomalies(feed),
-        "histograms": histograms,
-        "figures": figures,
     }
 
 
@@ -116,18 +121,18 @@ def _anomalies(feed: Feed) -> list[Shown]:
 # The metrics of the feed, from the lines that a scrape gets.
 
 
-def _metrics(feed: Feed) -> tuple[list[Shown], list[Shown]]:
+def _metrics(found: RowTexts) -> Shown:
     """Return the histograms of a feed, and its counters and gauges."""
     rows = [row for part in FEED_PARTS for row in part.rows]
     histograms: list[Shown] = []
     figures: list[Shown] = []
-    for row, block in zip(rows, feed_texts(FEED_PARTS, _FEED, feed).blocks, strict=True):
+    for row, block in zip(rows, found.blocks, strict=True):
         texts = {"name": row.name, "kind": row.kind, "help": row.help, "unit": row.unit}
         if row.kind == "histogram":
             histograms += ({**texts, **histogram} for histogram in _histograms(block))
         else:
             figures += ({**texts, "labels": dict(labels), "value": value} for _, labels, value in _samples(block))
-    return histograms, figures
+    return {"histograms": histograms, "figures": figures}
 
 
 def _samples(block: str) -> Iterator[tuple[str, Labels, float]]:

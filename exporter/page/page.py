@@ -35,8 +35,7 @@ class LivePage:
         feed = self._status.feed(key)
         if feed is None:
             return None
-        with self._status.read_access:
-            view = feed_view(feed)
+        view = feed_view(feed, self._status.read_access)
         return {**self._now(), **view, "rejections": rejections(self._status, key)}
 
     def history(self, feeds: Iterable[FeedKey]) -> Shown:

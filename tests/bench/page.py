@@ -68,10 +68,10 @@ def show(name: str, value: float, unit: str, more: str) -> None:
 
 
 def read_all(sidecar: UnrunSidecar, keys: list[FeedKey]) -> None:
-    """Read a batch of each feed."""
-    sidecar.now_ms += 1000
+    """Read a batch of each feed, one after the other, of different sizes."""
     for key in keys:
-        sidecar.read(SYMBOLS, 0, key)
+        sidecar.now_ms += 1
+        sidecar.read(SYMBOLS[: 1 + hash((sidecar.now_ms, key)) % len(SYMBOLS)], 0, key)
 
 
 def least(
