@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from threading import Thread
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter.config.schema import Config, FeedsConfig, Thresholds, WebConfig
 from exporter.events.encoding import AvroEncoder, JsonEncoder, Stamp
@@ -24,9 +27,11 @@ from exporter.page.watch import Tick, Watch
 from exporter.publishing.dispatch import Dispatch
 from exporter.publishing.tap import EVENTS_MAX, EventTap
 from exporter.runtime.clock import SystemClock
+from exporter.runtime.threads import start
 from tests.support.analysis import FIRST, KEY, NOW_MS
 from tests.support.streams import applied, rows
 from tests.support.unrun import UnrunSidecar
+from tests.support.waiting import eventually
 
 OTHER = FeedKey("asia", "okx", "trade")
 NONE: frozenset[EventType] = frozenset()
@@ -109,6 +114,44 @@ def test_steps_add_up_to_the_whole_state(sidecar: UnrunSidecar) -> None:
     update = step(watch)
     assert update["removed"] == [str(OTHER)]
     assert applied(state, update)["feeds"] == whole(watch)["feeds"]
+
+
+operations = st.lists(st.tuples(st.sampled_from(("read", "release", "forget", "reject")), st.booleans()), max_size=12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(operations)
+def test_steps_add_up_whatever_happens(happened: list[tuple[str, bool]]) -> None:
+    """Also when feeds come and go between two of them."""
+    sidecar = UnrunSidecar(Config())
+    watch = page_of(sidecar).watch()
+    step(watch)
+    state = whole(watch)
+    for what, is_first in happened:
+        key = KEY if is_first else OTHER
+        feeds = sidecar.app.loop.analysis.table.feeds
+        if what == "read":
+            sidecar.read("ABC", 700, key)
+        elif what == "reject":
+            sidecar.read_value(b"{" if is_first else b"")
+        elif key in feeds:
+            feeds[key].release(FIRST)
+            sidecar.app.loop.analysis.partitions[FIRST].feeds.pop(key, None)
+            if what == "forget":
+                del feeds[key]
+        state = applied(state, step(watch))
+        assert {name: row[1:] for name, row in by_name(state)} == {name: row[1:] for name, row in by_name(whole(watch))}
+        assert {**state, "feeds": 0} == {**whole(watch), "feeds": 0}
+
+
+def by_name(state: dict[str, Any]) -> list[tuple[str, list[Any]]]:
+    """The rows of a state, whatever their order."""
+    return sorted((row[0], row) for row in state["feeds"])
+
+
+def test_each_start_of_a_sidecar_has_a_name_of_its_own(sidecar: UnrunSidecar) -> None:
+    """So that a page knows that nothing of its state holds any more."""
+    assert page_of(sidecar).watch().start != page_of(sidecar).watch().start
 
 
 def test_a_feed_that_is_released_shows_counters_only(sidecar: UnrunSidecar) -> None:
@@ -259,6 +302,20 @@ def test_without_history_there_is_no_thread_and_no_rate(sidecar: UnrunSidecar) -
     history: Any = page.history([KEY])
     assert (history["times_ms"], history["feeds"]) == ([], {})
     assert whole(watch)["sidecar"]["history_seconds"] == 0
+
+
+def test_the_thread_of_the_history_samples_and_ends(sidecar: UnrunSidecar) -> None:
+    page, threads = page_of(sidecar), list[Thread]()
+
+    def begin(name: str, run: Callable[[], None]) -> Thread:
+        threads.append(start(name, run))
+        return threads[0]
+
+    page.recorder.start(begin)
+    eventually(lambda: page.recorder.sampled_ms)
+    page.recorder.stop()
+    threads[0].join(10)
+    assert not threads[0].is_alive()
 
 
 # Published events.

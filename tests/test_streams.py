@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from exporter.web.limits import ClientLimits
+from exporter.web.static_files import StaticFiles
 from exporter.web.streams import TICKS_KEPT
 from tests.support import streams
 from tests.support.queries import Site, site
@@ -55,6 +56,7 @@ def test_all_streams_share_one_watch_which_ends_after_the_last() -> None:
     """Nothing is read without clients."""
     with site(FAST) as running:
         assert running.queries.watches == 0
+        assert not any(thread.name.startswith("web-stream") for thread in threading.enumerate())
         with stream(running) as first, stream(running) as second:
             next(first)
             next(second)
@@ -261,6 +263,18 @@ def test_only_the_files_of_the_page_are_served(path: str) -> None:
     with site() as running, running.connect() as client, client.makefile("rb") as received:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         assert received.readline() == b"HTTP/1.1 404 Not Found\r\n"
+
+
+def test_documents_may_run_scripts_of_the_page_only() -> None:
+    """None within the document, and nothing from elsewhere."""
+    files = StaticFiles()
+    documents = [name for name in files.names if name.endswith(".html")]
+    assert documents
+    for name in documents:
+        policy = files.get(name, False).headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; ")
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
 
 
 def test_a_view_has_the_page_as_its_document() -> None:

@@ -39,6 +39,11 @@ class StaticFiles:
         self._files = dict(_walked(files("exporter.web").joinpath("static"), ""))
         self._responses: dict[tuple[str, bool], CompleteResponse] = {}
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all files."""
+        return sorted(self._files)
+
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
