@@ -59,6 +59,7 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
         (parsers.feed_key, ["", "a:b", "a:b:c:d", "a::c", "a:b c:d"]),
         (parsers.feed_glob, ["", "korea", "korea:upbit"]),
         (parsers.telemetry_path, ["", "/", "//", "metrics", "/-/x", "/-", "/api", "/api/v1", "/config", "/a?b"]),
+        (parsers.telemetry_path, ["/feeds", "/feeds/x", "/static/x"]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_value_error(read: Callable[[object], object], texts: list[object]) -> None:

@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import requests
 
+from exporter.config.parsers import telemetry_path
 from exporter.web.limits import ClientLimits
-from exporter.web.static_files import StaticFiles
+from exporter.web.static_files import VIEWS, StaticFiles
 from exporter.web.streams import TICKS_KEPT
 from tests.support import streams
 from tests.support.queries import Site, site
@@ -263,6 +264,12 @@ def test_only_the_files_of_the_page_are_served(path: str) -> None:
     with site() as running, running.connect() as client, client.makefile("rb") as received:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         assert received.readline() == b"HTTP/1.1 404 Not Found\r\n"
+
+
+@pytest.mark.parametrize("path", [f"/{view}/metrics" for view in (*VIEWS, "static", "api")])
+def test_metrics_do_not_take_the_path_of_a_view(path: str) -> None:
+    with pytest.raises(ValueError, match="are taken"):
+        telemetry_path(path)
 
 
 def test_documents_may_run_scripts_of_the_page_only() -> None:

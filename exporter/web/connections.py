@@ -2,7 +2,8 @@
 
 When the limit is reached, a new connection replaces an idle one, else the one that has read nothing of its response for
 longest, else the one that has waited longest. So slow or hostile clients lose their connections to those that read
-their responses. Methods belong to the thread of the event loop unless documented otherwise.
+their responses. Streams, which are few, lose theirs only when they do not read. Methods belong to the thread of the
+event loop unless documented otherwise.
 """
 
 from __future__ import annotations
