@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.decoding.batch import MAX_TIMESTAMP_MS
-from exporter.events.encoding import AvroEncoder, JsonEncoder, Stamp, avro_long, avro_text
+from exporter.events.encoding import AvroEncoder, JsonEncoder, Stamp, avro_long, avro_text, utc_text
 from exporter.events.factory import EventFactory
 from exporter.events.values import (
     EXCERPT_BYTES,
@@ -22,7 +22,6 @@ from exporter.events.values import (
     excerpt,
     load_schema,
     summary_value,
-    utc_text,
 )
 from exporter.feeds.feed import Window
 from exporter.model import BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected

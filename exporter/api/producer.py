@@ -18,8 +18,9 @@ from exporter.config.loader import ConfigError
 from exporter.config.schema import Config
 from exporter.decoding.batch import MAX_TIMESTAMP_MS
 from exporter.events import framing
+from exporter.events.encoding import utc_text
 from exporter.events.factory import Event, EventFactory
-from exporter.events.values import aggregated_value, batch_value, error_value, utc_text
+from exporter.events.values import aggregated_value, batch_value, error_value
 from exporter.kafka.properties import mistakes
 from exporter.model import BatchResult, EventType, FeedKey, Partition
 from exporter.runtime.clock import now_ms

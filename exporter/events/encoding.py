@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
@@ -16,7 +17,7 @@ import fastavro
 import orjson
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-from exporter.events.values import batch_value, load_schema, utc_text
+from exporter.events.values import batch_value, load_schema
 from exporter.model import BatchResult, EventType, FeedKey
 
 # Size of the cache of constants per feed: more than the default limit of feeds.
@@ -71,6 +72,12 @@ def _names(feed: FeedKey) -> bytes:
 
 
 _SMALL = tuple(avro_long(number) for number in range(4096))
+
+
+def utc_text(time_ms: int) -> str:
+    """Return Unix milliseconds as ISO 8601 in UTC: `2025-10-13T08:10:00.123Z`."""
+    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
 
 
 class Stamp(NamedTuple):

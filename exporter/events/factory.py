@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from exporter.events.encoding import CACHED_FEEDS, Encoder, Stamp
-from exporter.events.values import error_value, excerpt, summary_value, utc_text
+from exporter.events.encoding import CACHED_FEEDS, Encoder, Stamp, utc_text
+from exporter.events.values import error_value, excerpt, summary_value
 from exporter.feeds.feed import Window
 from exporter.model import EVENT_PREFIX, BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
 from exporter.runtime.foreign_text import masked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
@@ -28,12 +27,6 @@ def load_schema(event_type: EventType) -> dict[str, Any]:
     text = resources.files("exporter.events").joinpath("schemas", _SCHEMA_FILES[event_type]).read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
-
-
-def utc_text(time_ms: int) -> str:
-    """Return Unix milliseconds as ISO 8601 in UTC: `2025-10-13T08:10:00.123Z`."""
-    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
 
 
 def batch_value(feed: FeedKey, result: BatchResult, time_utc: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import orjson
 from confluent_kafka import Consumer, Producer
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from exporter.events.values import batch_value, load_schema, utc_text
+from exporter.events.encoding import utc_text
+from exporter.events.values import batch_value, load_schema
 from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS
 from exporter.model import BatchResult, EventType, FeedKey
 from tests.bench.result import Stopwatch, report

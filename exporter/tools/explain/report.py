@@ -11,7 +11,7 @@ import msgspec
 from exporter.config.secrets import shown_text
 from exporter.decoding.batch import ELSEWHERE, MAX_TIMESTAMP_MS, Batch, Message, PartialBatch
 from exporter.decoding.contents import has
-from exporter.events.values import utc_text
+from exporter.events.encoding import utc_text
 from exporter.model import FeedKey, Record
 from exporter.runtime.foreign_text import printable
 from exporter.tools.explain.candidate import TopicDecoder
