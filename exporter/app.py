@@ -17,8 +17,8 @@ from exporter.config.schema import Config
 from exporter.config.subscription import shown_as
 from exporter.decoding.record_decoder import batch_events, record_decoder
 from exporter.events import framing
+from exporter.events.encoding import utc_text
 from exporter.events.factory import Event, EventFactory
-from exporter.events.values import utc_text
 from exporter.feeds.comparison import comparison
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.health import health_factory
@@ -29,12 +29,12 @@ from exporter.loop import Loop
 from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.page.page import LivePage
-from exporter.pipeline import Analysis
-from exporter.publishing.backlog import Backlog
+from exporter.pipeline import Pipeline
 from exporter.publishing.channels import Channel
 from exporter.publishing.channels.idempotent import ErrorKeepingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
 from exporter.publishing.channels.transactional import TransactionalChannel
+from exporter.publishing.dispatch import Backlog
 from exporter.publishing.publisher import Group, Publisher
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock, SystemClock
@@ -157,7 +157,7 @@ def make_loop(
 
     return Loop(
         source,
-        _analysis(config, events, find_schemas),
+        _pipeline(config, events, find_schemas),
         Publisher(channel, source, Backlog(output.backlog), output.commit_interval, clock, worker, make_error_event),
         store,
         Evaluator(comparison(config)),
@@ -188,13 +188,13 @@ def _registries(config: Config) -> Registries | None:
     return Registries(config.input.formats, lambda: ThreadWorker("schemas"))
 
 
-def _analysis(config: Config, events: EventFactory, find_schemas: FindSchemas | None) -> Analysis:
+def _pipeline(config: Config, events: EventFactory, find_schemas: FindSchemas | None) -> Pipeline:
     table = FeedTable(
         config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude), health_factory(config)
     )
     for expected in config.feeds.expected:
         table.expect(expected.feed)
-    return Analysis(
+    return Pipeline(
         record_decoder(config.input, find_schemas),
         table,
         events,

@@ -82,7 +82,7 @@ class Assignments:
         """Return the present traffic of each topic with assigned partitions; call it once a second."""
         present = {partition.topic: owned.traffic for partition, owned in self.partitions.items()}
         for traffic in present.values():
-            traffic.look(now_ms)
+            traffic.update(now_ms)
         return present
 
     def vanished(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:

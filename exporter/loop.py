@@ -11,16 +11,16 @@ from collections.abc import Iterable, Mapping
 
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.rejections import LoggedRejection, one_line, warnings
-from exporter.instrument.histogram import Histogram
+from exporter.instrument.histogram import Histogram, add_each
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import Gap
 from exporter.model import Partition, Record
-from exporter.pipeline import Analysis
+from exporter.pipeline import Pipeline
+from exporter.publishing.dispatch import Dispatch
 from exporter.publishing.publisher import Publisher
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock
 from exporter.runtime.fair_lock import FairLock, ReadAccess
-from exporter.source.messages import in_parts
 from exporter.source.source import Source
 from exporter.store.store import Store
 
@@ -32,8 +32,10 @@ STAGE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 TAKE_SECONDS = 0.1
 # Partitions that are assigned at once, while other threads wait for the state.
 PIECE_PARTITIONS = 200
-# Records that are decoded at once. Their rows take up to 20 times as much memory, so only one part is in memory.
-PART_BYTES = 1024**2
+# Records that are decoded at once, and then analyzed while other threads wait for the state: at most a millisecond,
+# unless a single record takes longer. Their rows take up to 20 times as much memory, and stay in the processor's cache.
+PART_BYTES = 65_536
+PART_RECORDS = 100
 EVALUATE_SECONDS = 1.0
 # Of a rebalance or a stop: below the 45 s after which the group removes a silent member.
 SETTLE_SECONDS = 10.0
@@ -53,7 +55,7 @@ class Loop:
     def __init__(
         self,
         source: Source,
-        analysis: Analysis,
+        pipeline: Pipeline,
         publisher: Publisher,
         store: Store,
         evaluator: Evaluator,
@@ -62,10 +64,10 @@ class Loop:
         until_caught_up: bool = False,
         clock: Clock,
     ) -> None:
-        self._lock = FairLock()
+        self._lock = FairLock(clock.monotonic)
         self.read_access = ReadAccess(self._lock)
         self.source = source
-        self.analysis = analysis
+        self.pipeline = pipeline
         self.publisher = publisher
         self.stages = {stage: Histogram(STAGE_BOUNDS) for stage in STAGES}
         self.turned_at = clock.monotonic()
@@ -101,37 +103,41 @@ class Loop:
         started = self.turned_at = self._clock.monotonic()
         records = self.source.take(TAKE_SECONDS)
         taken = self.turned_at = self._clock.monotonic()
-        self.stages["poll"].add(taken - started)
+        seconds = {"poll": taken - started}
         if records:
-            self._apply(records)
+            self._apply(records, seconds)
         self._run_timers(taken)
         began = self._clock.monotonic()
         self.publisher.advance()
-        self.stages["publish"].add(self._clock.monotonic() - began)
+        seconds["publish"] = self._clock.monotonic() - began
+        add_each(self.stages, seconds)
         self._limit_backlog()
 
-    def _apply(self, records: list[Record]) -> None:
-        decode_seconds = analyze_seconds = 0.0
-        for part in in_parts(records, PART_BYTES):
+    def _apply(self, records: list[Record], seconds: dict[str, float]) -> None:
+        """Decode and analyze records, and set the seconds that each of both took."""
+        seconds["decode"] = seconds["analyze"] = 0.0
+        for part in in_parts(records):
             began = self._clock.monotonic()
-            batches = self.analysis.decode(part)
-            decoded = self.turned_at = self._clock.monotonic()
-            self.publisher.offer(self.analysis.analyze(part, batches, self._clock.now_ms(), self._run_steps))
-            if self.analysis.updates:
-                self._store.offer(self.analysis.take_updates())
-            decode_seconds += decoded - began
-            analyze_seconds += self.turned_at - decoded
-        if self.analysis.rejection_log.waiting:
-            _log_rejections(self.analysis.rejection_log.take())
-        self.stages["decode"].add(decode_seconds)
-        self.stages["analyze"].add(analyze_seconds)
+            decoded = self.pipeline.decode(part)
+            analysis_began = self.turned_at = self._clock.monotonic()
+            with self._lock:
+                now_ms = self._clock.now_ms()
+                dispatch = self.pipeline.analyze(part, decoded, now_ms, self._lock.yield_to_waiters)
+            self._offer(dispatch)
+            if self.pipeline.updates:
+                self._store.offer(self.pipeline.take_updates())
+            self.turned_at = self._clock.monotonic()
+            seconds["decode"] += analysis_began - began
+            seconds["analyze"] += self.turned_at - analysis_began
+        if self.pipeline.rejection_log.waiting:
+            _log_rejections(self.pipeline.rejection_log.take())
 
     def _run_timers(self, now: float) -> None:
         """Do what is due: summaries, the end of a run `until_caught_up`, and the evaluation of feeds."""
         # Summaries of a pause would report silent feeds, and fill the backlog beyond its limits.
         if now >= self._summary_due and not self.source.paused:
             self._summary_due += self._summary_interval * (1 + (now - self._summary_due) // self._summary_interval)
-            self._summarize(list(self.analysis.partitions))
+            self._summarize(list(self.pipeline.partitions))
         if self._until_caught_up:
             self._stop_if_caught_up()
         if now >= self._evaluation_due:
@@ -140,38 +146,37 @@ class Loop:
 
     def _summarize(self, partitions: list[Partition]) -> None:
         # Without the lock: no other thread reads what summaries consist of.
-        self.publisher.offer(self.analysis.summarize(partitions, self._clock.now_ms()))
+        self._offer(self.pipeline.summarize(partitions, self._clock.now_ms()))
         self.turned_at = self._clock.monotonic()
 
-    def _run_steps(self, steps: Iterable[object]) -> None:
-        """Take the steps of long work, and yield the lock in between."""
-        for _ in self.read_access.pieces(steps, self._clock.monotonic):
-            self.turned_at = self._clock.monotonic()
+    def _offer(self, dispatch: Dispatch) -> None:
+        """Add a dispatch to the backlog; dispatches are published in the order of offers."""
+        self.publisher.backlog.offer(dispatch, self._clock.monotonic())
 
     def _evaluate(self, now_ms: int) -> None:
         """Evaluate the progress of partitions and the health of feeds."""
-        ends, is_paused = self.source.high_watermarks(self.analysis.partitions), self.source.paused
-        progress = self.analysis.progress(ends, is_paused, now_ms)
-        topics = self.analysis.traffic(now_ms)
+        ends, is_paused = self.source.high_watermarks(self.pipeline.partitions), self.source.paused
+        progress = self.pipeline.progress(ends, is_paused, now_ms)
+        topics = self.pipeline.traffic(now_ms)
         self._evaluator.evaluate(
-            list(self.analysis.table.feeds.values()),
+            list(self.pipeline.table.feeds.values()),
             progress,
             now_ms,
             is_reachable=self.source.is_reachable,
             is_sole_reader=self.source.is_sole_reader,
             topics=topics,
-            run_steps=self._run_steps,
+            run_steps=self._lock.run,
         )
         self.warnings = warnings(topics, self._evaluator.rejected, now_ms)
 
     def _stop_if_caught_up(self) -> None:
         has_begun = self._was_assigned or (self.source.subscribed and self.source.is_empty)
-        if has_begun and not any(owned.is_catching_up for owned in self.analysis.partitions.values()):
+        if has_begun and not any(owned.is_catching_up for owned in self.pipeline.partitions.values()):
             self.stop()
 
     def _limit_backlog(self) -> None:
         """Pause reading while the backlog is full."""
-        fullness = self.publisher.fullness()
+        fullness = self.publisher.backlog.size(self._clock.monotonic()).fullness
         if not self.source.paused and fullness >= 1:
             log.warning("backlog is full, reading pauses", extra={"error": self.publisher.last_error or "none"})
             self.source.pause()
@@ -185,7 +190,7 @@ class Loop:
         closed = self.publisher.close(CLOSE_SECONDS)
         if not (left and closed):
             log.error("a client did not close in time", extra={"consumer_left": left, "producer_closed": closed})
-        return left and (closed or not self.publisher.backlog_size()[0])
+        return left and (closed or not self.publisher.backlog.size(self._clock.monotonic()).events)
 
     # Handler of the source: called inside its `take` and `close`.
 
@@ -194,8 +199,8 @@ class Loop:
         listed = list(starts.items())
         for first in range(0, len(listed), PIECE_PARTITIONS):
             with self._lock:
-                dispatch = self.analysis.begin(dict(listed[first : first + PIECE_PARTITIONS]), self._clock.now_ms())
-            self.publisher.offer(dispatch)
+                dispatch = self.pipeline.begin(dict(listed[first : first + PIECE_PARTITIONS]), self._clock.now_ms())
+            self._offer(dispatch)
         self._was_assigned = self._was_assigned or bool(starts)
         log.info("partitions assigned", extra={"partitions": listing(starts)})
         for partition, start in starts.items():
@@ -206,26 +211,26 @@ class Loop:
 
     def revoked(self, partitions: list[Partition]) -> None:
         """Publish the records read of the partitions, with their last summaries, before their release."""
-        assigned = [partition for partition in partitions if partition in self.analysis.partitions]
-        self.analysis.survive(assigned)
+        assigned = [partition for partition in partitions if partition in self.pipeline.partitions]
+        self.pipeline.survive(assigned)
         self._summarize(assigned)
         if not self.publisher.flush(SETTLE_SECONDS):
             log.warning(
                 "not all was published in time, the next owner does it", extra={"partitions": listing(assigned)}
             )
             self.publisher.drop(set(assigned))
-        self.analysis.release(assigned, self._run_steps)
+        self.pipeline.release(assigned, self._lock.run)
         log.info("partitions revoked", extra={"partitions": listing(assigned)})
 
     def lost(self, partitions: list[Partition]) -> None:
         """Release the partitions without publishing: another member has them already."""
         self.publisher.drop(set(partitions))
-        self.analysis.release(partitions, self._run_steps)
+        self.pipeline.release(partitions, self._lock.run)
         log.warning("partitions lost", extra={"partitions": listing(partitions)})
 
     def exhausted(self, partition: Partition, offset: int) -> None:
         """Note that a partition has no record at or after an offset."""
-        if (owned := self.analysis.partitions.get(partition)) is not None:
+        if (owned := self.pipeline.partitions.get(partition)) is not None:
             owned.exhausted(offset)
 
     def unreadable(self, partition: Partition, gap: Gap, error: str, *, is_deadly: bool = False) -> None:
@@ -233,27 +238,42 @@ class Loop:
         if is_deadly:
             self._summarize([partition])
         with self._lock:
-            dispatch = self.analysis.step_over(partition, *gap, self._clock.now_ms(), is_deadly=is_deadly)
-        self.publisher.offer(dispatch)
+            dispatch = self.pipeline.step_over(partition, *gap, self._clock.now_ms(), is_deadly=is_deadly)
+        self._offer(dispatch)
         where = {"partition": str(partition), "from": gap.first, "to": gap.end}
         log.error("records cannot be read and are stepped over", extra={**where, "error": error})
 
     def held(self, partition: Partition, offset: int, error: str) -> None:
         """Keep a partition before records that end the process, and report it."""
-        self.publisher.offer(self.analysis.hold(partition))
+        self._offer(self.pipeline.hold(partition))
         where = {"partition": str(partition), "offset": offset}
         log.error("records end the process that reads them, the partition stands", extra={**where, "error": error})
 
     def vanished(self, partitions: list[Partition]) -> None:
         """Report partitions, assigned now or before, that were deleted with their topics."""
         with self._lock:
-            dispatch = self.analysis.vanished(partitions, self._clock.now_ms())
-        self.publisher.offer(dispatch)
+            dispatch = self.pipeline.vanished(partitions, self._clock.now_ms())
+        self._offer(dispatch)
         log.warning("topics were deleted", extra={"partitions": listing(partitions)})
 
     def waiting(self) -> None:
         """Note that the source waits for the broker, which is no stall of the loop."""
         self.turned_at = self._clock.monotonic()
+
+
+def in_parts(records: Iterable[Record]) -> list[list[Record]]:
+    """Return all records in order, in lists of at most `PART_RECORDS` and `PART_BYTES`, or of one larger record."""
+    parts: list[list[Record]] = []
+    part: list[Record] = []
+    size = 0
+    for record in records:
+        length = len(record.value or b"")
+        if part and (size + length > PART_BYTES or len(part) == PART_RECORDS):
+            parts.append(part)
+            part, size = [], 0
+        part.append(record)
+        size += length
+    return [*parts, part] if part else parts
 
 
 def _log_rejections(rejections: Iterable[LoggedRejection]) -> None:

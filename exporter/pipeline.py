@@ -8,10 +8,9 @@ again, its numbers are not. From there on it is new. Owned by the loop thread; t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from exporter.assignments import Assignments, Turn
-from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.named_feed import named_feed
 from exporter.decoding.record_decoder import RecordDecoder
@@ -24,14 +23,18 @@ from exporter.feeds.table import FeedTable
 from exporter.kafka.positions import Start
 from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
 from exporter.publishing.dispatch import Dispatch
-from exporter.steps import RunSteps, run_all
 
 # No clock is wrong by so many times the age of live data: an older record is a replay.
 OLD_AGES = 10
-Decoded = Batch | Rejected | None
+# The statistics of a batch are made with it, where no other thread waits for the state.
+Decoded = BatchStats | Rejected | None
 
 
-class Analysis(Assignments):
+def _do_nothing() -> None:
+    pass
+
+
+class Pipeline(Assignments):
     """The feeds and the assigned partitions: applies records to them, and creates the events.
 
     `batch_events` returns whether the batches of a topic have events, `shown_as` the name under which its counts are
@@ -67,7 +70,7 @@ class Analysis(Assignments):
         self.partitions[partition].has_batch_events = self._batch_events(partition.topic)
 
     def decode(self, records: Iterable[Record]) -> list[Decoded]:
-        """Return the batch of each record, its rejection if it has no valid one, or None for what is no batch."""
+        """Return for each record its batch, its rejection if it has no valid one, or None for what is no batch."""
         decoded: list[Decoded] = []
         for record in records:
             # An error event about an error event would cause the next one, without end.
@@ -75,42 +78,43 @@ class Analysis(Assignments):
                 decoded.append(None)
                 continue
             try:
-                decoded.append(self._decoder.read(record))
+                batch = self._decoder.read(record)
+                decoded.append(None if batch is None else BatchStats(batch))
             except Rejected as rejected:
                 rejected.feed = rejected.feed or named_feed(record.value, self.table.limits)
                 decoded.append(rejected.detached())
         return decoded
 
     def analyze(
-        self, records: Iterable[Record], decoded: Iterable[Decoded], now_ms: int, run_steps: RunSteps = run_all
-    ) -> Dispatch:
-        """Apply the records in order, one a step, and return their events and the positions reached."""
-        turn = Turn(now_ms, Stamp.at(now_ms), [])
-        touched: dict[Partition, AssignedPartition] = {}
-        run_steps(self._applied(turn, touched, records, decoded))
-        return Dispatch(turn.events, {partition: owned.position for partition, owned in touched.items()})
-
-    def _applied(
         self,
-        turn: Turn,
-        touched: dict[Partition, AssignedPartition],
         records: Iterable[Record],
         decoded: Iterable[Decoded],
-    ) -> Iterator[None]:
-        for record, batch in zip(records, decoded, strict=True):
+        now_ms: int,
+        yield_to_waiters: Callable[[], None] = _do_nothing,
+    ) -> Dispatch:
+        """Apply the records in order, and return their events and the positions reached.
+
+        `yield_to_waiters` is called after each record that may have taken long, so that other threads use the state.
+        """
+        turn = Turn(now_ms, Stamp.at(now_ms), [])
+        touched: dict[Partition, AssignedPartition] = {}
+        for record, content in zip(records, decoded, strict=True):
             owned = self.partitions.get(record.partition)
             if owned is None:
                 continue  # revoked since it was fetched; the next owner reads it
+            is_usual = True
             try:
-                if isinstance(batch, Rejected):
-                    raise batch
-                if batch is None:
+                if isinstance(content, Rejected):
+                    raise content
+                if content is None:
                     self._count_filtered(owned, record)
                 else:
-                    self._accept(turn, owned, record, batch)
+                    is_usual = self._accept(turn, owned, record, content)
             except Rejected as rejected:
+                is_usual = False
                 rejected.detached()
-                if isinstance(batch, Batch) and rejected.reason is not Reason.INVALID_FEED:
+                if isinstance(content, BatchStats) and rejected.reason is not Reason.INVALID_FEED:
+                    batch = content.batch
                     rejected.feed = FeedKey(batch.region, batch.exchange, batch.request_type)
                 self._reject(turn, owned, record, rejected)
             owned.next_offset = record.offset + 1
@@ -118,19 +122,23 @@ class Analysis(Assignments):
             if record.offset >= owned.counted:
                 owned.counted = record.offset + 1
             touched[record.partition] = owned
-            yield
+            if not is_usual:
+                yield_to_waiters()
+        return Dispatch(turn.events, {partition: owned.position for partition, owned in touched.items()})
 
-    def _accept(self, turn: Turn, owned: AssignedPartition, record: Record, batch: Batch) -> None:
+    def _accept(self, turn: Turn, owned: AssignedPartition, record: Record, stats: BatchStats) -> bool:
+        """Accept a batch; return whether feed and symbols are known, or else room for them was searched."""
+        batch = stats.batch
         names = batch.region, batch.exchange, batch.request_type
         here = owned.feeds.get(names)
         feed = self.table.find(FeedKey(*names), turn.now_ms, self._detach) if here is None else here.feed
         if feed is None:
             if self._count_filtered(owned, record):
                 owned.traffic.valid_ms = turn.now_ms
-            return
-        stats = BatchStats(batch)
+            return True
         # Nearly always all symbols are known, and this comparison is then the whole cost.
-        if not feed.symbol_seen_ms.keys() >= stats.symbols:
+        is_known = feed.symbol_seen_ms.keys() >= stats.symbols
+        if not is_known:
             self.table.admit(feed, stats.symbols, turn.now_ms)
         here = here or self._hold(turn, owned, record.partition, feed)
         arrival = Arrival(record.timestamp_ms, turn.now_ms, self._is_live(owned, record, turn.now_ms))
@@ -148,6 +156,7 @@ class Analysis(Assignments):
             here.window.add(stats.result)
         if owned.has_batch_events and record.offset >= owned.published:
             turn.events.append(self._factory.batch(record, feed.key, stats.result, turn.stamp))
+        return is_known
 
     def _count_filtered(self, owned: AssignedPartition, record: Record) -> bool:
         """Count a record that is not analyzed, and return whether it is new."""

@@ -11,6 +11,7 @@ from exporter.feeds.rejections import RecentRejection
 from exporter.instrument.histogram import Histogram
 from exporter.loop import LISTED, Loop, listing
 from exporter.model import FeedKey, Partition, Status
+from exporter.publishing.dispatch import BacklogSize
 from exporter.publishing.publisher import Publisher
 from exporter.runtime.clock import Clock
 from exporter.runtime.fair_lock import ReadAccess
@@ -54,7 +55,7 @@ class SidecarStatus:
     def ready(self) -> Status:
         """Return whether what is served is up to date, with warnings about rejected records."""
         source, publisher = self._loop.source, self._loop.publisher
-        partitions = dict(self._loop.analysis.partitions)
+        partitions = dict(self._loop.pipeline.partitions)
         behind = [partition for partition, owned in partitions.items() if owned.is_catching_up]
         checks: list[tuple[bool, Callable[[], str]]] = [
             (bool(partitions), self._why_none),
@@ -69,7 +70,7 @@ class SidecarStatus:
 
     def is_reading(self) -> bool:
         """Return whether any partition is assigned."""
-        return bool(self._loop.analysis.partitions)
+        return bool(self._loop.pipeline.partitions)
 
     def _why_none(self) -> str:
         """Return why no partition is read."""
@@ -85,11 +86,11 @@ class SidecarStatus:
 
     def feeds(self) -> list[Feed]:
         """Return the feeds; read their content by `each`, or with `read_access`."""
-        return list(self._loop.analysis.table.feeds.values())
+        return list(self._loop.pipeline.table.feeds.values())
 
     def feed(self, key: FeedKey) -> Feed | None:
         """Return a feed, or None when it is unknown."""
-        return self._loop.analysis.table.feeds.get(key)
+        return self._loop.pipeline.table.feeds.get(key)
 
     def each(self, items: Iterable[T], read: Callable[[T], R]) -> Iterator[R]:
         """Yield what `read` returns for each item, with read access for a moment at a time; see `ReadAccess.each`."""
@@ -103,22 +104,22 @@ class SidecarStatus:
     @property
     def forgotten_feeds(self) -> int:
         """How many feeds were forgotten to make room for others."""
-        return self._loop.analysis.table.forgotten
+        return self._loop.pipeline.table.forgotten
 
     def partitions(self) -> list[PartitionStatus]:
         """Return the assigned partitions."""
         return [
             PartitionStatus(partition, owned.offset, owned.end, owned.last_record_ms)
-            for partition, owned in dict(self._loop.analysis.partitions).items()
+            for partition, owned in dict(self._loop.pipeline.partitions).items()
         ]
 
     def topics(self) -> dict[str, TopicCounts]:
         """Return the counts of each topic that was ever read."""
-        return dict(self._loop.analysis.topics)
+        return dict(self._loop.pipeline.topics)
 
     def recent_rejections(self) -> list[RecentRejection]:
         """Return the last rejected records, the newest first."""
-        return self._loop.analysis.recent_rejections.listed()
+        return self._loop.pipeline.recent_rejections.listed()
 
     # The loop and its publisher.
 
@@ -127,7 +128,11 @@ class SidecarStatus:
         """The seconds that each stage of a turn took."""
         return self._loop.stages
 
+    def backlog(self) -> BacklogSize:
+        """Return how much waits to be published."""
+        return self._loop.publisher.backlog.size(self._clock.monotonic())
+
     @property
     def publisher(self) -> Publisher:
-        """The publisher, for its counts and its backlog."""
+        """The publisher, for its counts."""
         return self._loop.publisher

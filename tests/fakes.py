@@ -1,6 +1,6 @@
 """Stand-ins for what is behind the publisher.
 
-`tests/test_sink.py` holds the channel to what the real ones do, `tests/test_worker.py` the worker.
+`tests/test_channels.py` holds the channel to what the real ones do, `tests/test_worker.py` the worker.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from exporter.feeds.feed import SYMBOL_RETENTION_MS, Feed
 from exporter.feeds.health import health_factory
 from exporter.metrics.feed_metrics import FEED_PARTS, analyzer_part, feed_texts
 from exporter.model import Anomaly
-from tests.support.analysis import FIRST
 from tests.support.batches import FEED, NOW_MS, message, observed
+from tests.support.pipeline import FIRST
 
 MODULES = sorted(path.stem for path in Path(exporter.analyzers.__path__[0]).glob("[!_]*.py"))
 EVALUATED = {"marketdata_feed_expected", "marketdata_feed_state"}
@@ -63,7 +63,7 @@ def test_an_analyzer_is_created_from_the_configuration_and_observes_a_batch(kind
 def test_the_families_of_an_analyzer_are_those_of_its_rows(kind: type[Analyzer]) -> None:
     feed = feed_with_each_analyzer(owned=True)
     part = analyzer_part(kind)
-    lines = [row.lines(feed.health.analyzer(kind), row.name, "F") for row in kind.rows]
+    lines = [row.lines(feed.analyzers.get(kind), row.name, "F") for row in kind.rows]
     assert list(feed_texts([part], "F", feed).blocks) == lines
     assert part.rows in [each.rows for each in FEED_PARTS]
 
@@ -96,9 +96,9 @@ def test_gauges_are_shown_only_while_the_feed_is_owned() -> None:
 def test_a_feed_without_order_books_has_no_analyzer_that_needs_them() -> None:
     feed = Feed(FEED, health_factory(Config())(FEED))
     feed.count(*observed(message("A", last=1.0), message("B", price=1.0)), (FIRST, 0))
-    assert [each for each in feed.health.analyzers if each.needs_order_books] == []
+    assert [each for each in feed.analyzers if each.needs_order_books] == []
     feed.count(*observed(message("C", asks=[[2, 1]], bids=[[1, 1]])), (FIRST, 1))
-    assert {type(each) for each in feed.health.analyzers} == set(analyzers())
+    assert {type(each) for each in feed.analyzers} == set(analyzers())
 
 
 def test_what_holds_at_present_is_forgotten_when_the_feed_is_read_elsewhere() -> None:

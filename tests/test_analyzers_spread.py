@@ -16,8 +16,8 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.health import health_factory
 from exporter.metrics.feed_metrics import analyzer_part, feed_texts
 from exporter.model import FeedKey
-from tests.support.analysis import FIRST
 from tests.support.batches import message, observed
+from tests.support.pipeline import FIRST
 
 KEY = FeedKey("korea", "upbit", "orderbook")
 PRICES = st.floats(0, 1e40) | st.integers(0, 10**9)
@@ -75,5 +75,5 @@ def test_a_feed_of_order_books_shows_its_spreads() -> None:
 
 def test_a_feed_without_order_books_pays_nothing_for_spreads() -> None:
     tickers = feed(message("A", last=1.0), message("B", price=1.0))
-    assert tickers.health.find(Spread) is None
+    assert tickers.analyzers.find(Spread) is None
     assert shown(tickers) == ""

@@ -17,10 +17,10 @@ from exporter.kafka.positions import Position, Start
 from exporter.kafka.unreadable import LEAST_STARTS
 from exporter.model import Record
 from exporter.source import isolated_reader
-from tests.support.analysis import FIRST, NOW_MS, analysis, record, take
 from tests.support.kafka import Broker
+from tests.support.memory_spikes import LARGEST_MESSAGE, LimitedSidecar, write
+from tests.support.pipeline import FIRST, NOW_MS, pipeline, record, take
 from tests.support.sidecar import Deployment
-from tests.support.spikes import LARGEST_MESSAGE, LimitedSidecar, write
 from tests.support.waiting import eventually
 
 # A batch of three records, which together unpack to more than a process may have.
@@ -38,7 +38,7 @@ class Partly:
 
     def start(self) -> int:
         """Begin to read; return how many began here and came no further, this one included."""
-        self._here = analysis()
+        self._here = pipeline()
         counted = Start(self.left, max(0, self.left.offset - 5), self.end).counted()
         self._commit(self._here.begin({FIRST: counted}, NOW_MS).positions[FIRST])
         return self.left.starts
@@ -97,7 +97,7 @@ def test_partition_that_stands_stays_suspected_also_after_an_end_in_order() -> N
 
 def test_what_is_deadly_is_never_read_again() -> None:
     """Not even to complete a summary."""
-    here = analysis()
+    here = pipeline()
     here.begin({FIRST: Start(Position(3, 0, NOW_MS), 0, 10)}, NOW_MS)
     take(here, *(record(offset) for offset in range(5)))
     here.summarize([FIRST], NOW_MS)

@@ -9,8 +9,8 @@ from exporter.events.factory import Event
 from exporter.kafka.positions import Extent, Position, resumed
 from exporter.model import EventType, Partition, Reset, ResetCause
 from exporter.publishing.dispatch import EVENT_OVERHEAD_BYTES, Dispatch
-from tests.support.analysis import FIRST, NOW_MS, SECOND, record, start, take
-from tests.support.analysis import analysis as new_analysis
+from tests.support.pipeline import FIRST, NOW_MS, SECOND, record, start, take
+from tests.support.pipeline import pipeline as new_pipeline
 
 OFFSETS = st.integers(0, 2**63 - 1)
 
@@ -125,6 +125,6 @@ def test_events_and_positions_of_lost_partitions_are_removed(whole: Dispatch, go
 
 def test_only_a_dispatch_without_events_and_positions_is_empty() -> None:
     assert not Dispatch()
-    here = new_analysis(batch_events=False)
+    here = new_pipeline(batch_events=False)
     here.assign(FIRST, start(Position(0, 0, NOW_MS), 1))
     assert take(here, record(0))

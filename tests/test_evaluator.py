@@ -15,7 +15,7 @@ from exporter.feeds.rejections import Traffic
 from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState
 from exporter.feeds.table import FeedTable
 from exporter.model import Arrival, Partition
-from tests.support.analysis import FIRST, KEY, NOW_MS, START, start, value
+from tests.support.pipeline import FIRST, KEY, NOW_MS, START, start, value
 
 LIMIT_MS = 20_000
 PRICED = value().replace(b'"A"', b'"A", "last": 7.0')

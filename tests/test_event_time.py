@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.feeds.event_time import EventTimeWatermark
+from exporter.feeds.feed_analyzers import EventTimeWatermark
 from tests.support.batches import NOW_MS
 
 PAST_MS, PATIENCE_MS = 60_000, 90_000

@@ -49,6 +49,27 @@ def test_a_lock_goes_to_the_thread_that_has_waited_longest_and_not_to_the_one_th
     assert not lock._is_held
 
 
+def test_an_owner_that_yields_goes_on_after_the_threads_that_wait() -> None:
+    """At once when there are none."""
+    lock, order = FairLock(), list[str]()
+
+    def visit() -> None:
+        with lock:
+            order.append("visitor")
+
+    with lock:
+        lock.yield_to_waiters()
+        order.append("owner")
+        thread = threading.Thread(target=visit)
+        thread.start()
+        eventually(partial(_are_waiting, lock, 1))
+        lock.yield_to_waiters()
+        order.append("owner again")
+    thread.join()
+    assert order == ["owner", "visitor", "owner again"]
+    assert not lock._is_held
+
+
 def test_visitor_is_let_in_by_an_owner_who_never_rests(request: pytest.FixtureRequest) -> None:
     """No thread is ever interrupted here, so whoever waits depends on the owner."""
     lock, seen = FairLock(), list[bool]()

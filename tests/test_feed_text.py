@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from exporter.instrument.families import buckets, spelled
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_families, feed_texts
-from tests.support.analysis import FIRST, START, analysis, record, start, take, value
+from tests.support.pipeline import FIRST, START, pipeline, record, start, take, value
 
 BOUNDS = spelled((0.5, 1.0, 2.0, 5.0))
 
@@ -22,7 +22,7 @@ def test_buckets_are_cumulated_wherever_the_values_lie(counts: list[int], region
 
 def test_a_family_knows_how_many_series_its_lines_are() -> None:
     """So that nobody has to count the lines of thousands of feeds for each page."""
-    here = analysis()
+    here = pipeline()
     here.assign(FIRST, start(START, 300))
     take(here, record(0, value()))
     shown = [feed_texts(FEED_PARTS, 'region="korea"', feed) for feed in here.table.feeds.values()] * 2

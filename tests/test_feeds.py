@@ -18,7 +18,7 @@ from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTIO
 from exporter.feeds.table import FeedTable
 from exporter.instrument.histogram import Histogram
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
-from tests.support.analysis import WATCHES
+from tests.support.pipeline import WATCHES
 
 PLACE = (Partition("ticker-data.korea", 0), 0)
 KEY = FeedKey("korea", "upbit", "ticker")

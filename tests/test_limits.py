@@ -17,8 +17,8 @@ from exporter.feeds.feed import ESTABLISHED_BATCHES, ESTABLISHED_SPAN, IDLE_MS, 
 from exporter.feeds.health import health_factory
 from exporter.feeds.table import IDLE_SEARCH_MS, RETIRE_EXAMINED, FeedTable
 from exporter.model import FeedKey, Reason
-from exporter.pipeline import Analysis
-from tests.support.analysis import FIRST, KEY, NOW_MS, SECOND, START, analysis, record, start, take, value
+from exporter.pipeline import Pipeline
+from tests.support.pipeline import FIRST, KEY, NOW_MS, SECOND, START, pipeline, record, start, take, value
 
 HOUR_MS = 3_600_000
 LATER_MS = NOW_MS + IDLE_MS + 1
@@ -30,34 +30,34 @@ def invented(number: int) -> FeedKey:
 
 
 class World:
-    """An analysis of two partitions, and how far each has come."""
+    """A pipeline of two partitions, and how far each has come."""
 
     def __init__(self, **limits: Any) -> None:
-        self.analysis: Analysis = analysis(limits=Limits(**limits))
+        self.pipeline: Pipeline = pipeline(limits=Limits(**limits))
         self._offsets = {FIRST: 0, SECOND: 0}
         for partition in self._offsets:
-            self.analysis.assign(partition, start(START, 1_000_000))
+            self.pipeline.assign(partition, start(START, 1_000_000))
 
     @property
     def table(self) -> FeedTable:
         """Its feeds."""
-        return self.analysis.table
+        return self.pipeline.table
 
     def send(self, feed: FeedKey, symbols: str = "A", now_ms: int = NOW_MS, content: bytes | None = None) -> None:
         """Let one batch come, on the first partition unless it is of a second exchange."""
         partition = SECOND if feed.exchange.endswith("2") else FIRST
         offset, self._offsets[partition] = self._offsets[partition], self._offsets[partition] + 1
         sent = record(offset, content or value(feed, symbols), partition)
-        take(self.analysis, structs.replace(sent, timestamp_ms=now_ms), now_ms=now_ms)
+        take(self.pipeline, structs.replace(sent, timestamp_ms=now_ms), now_ms=now_ms)
 
     def summarize(self, now_ms: int = NOW_MS) -> list[str]:
         """End an interval; the feeds that are told of."""
-        dispatch = self.analysis.summarize([FIRST, SECOND], now_ms)
+        dispatch = self.pipeline.summarize([FIRST, SECOND], now_ms)
         return [event.key.decode() for event in dispatch.events if event.key]
 
     def rejected(self, reason: Reason) -> int:
         """How many records were rejected for it."""
-        return sum(topic.rejected[reason] for topic in self.analysis.topics.values())
+        return sum(topic.rejected[reason] for topic in self.pipeline.topics.values())
 
 
 # Symbols of all feeds.
@@ -195,7 +195,7 @@ def test_nothing_is_left_of_a_feed_that_is_forgotten() -> None:
     world.summarize()
     world.send(KEY, "C", now_ms=LATER_MS)
     rounds.evaluate(list(world.table.feeds.values()), {}, LATER_MS, is_reachable=True, is_sole_reader=True)
-    owned = world.analysis.partitions[SECOND]
+    owned = world.pipeline.partitions[SECOND]
     assert (owned.feeds, owned.rejected_feeds, rounds._rejected, world.table.symbols) == ({}, set(), set(), 1)
 
 

@@ -28,7 +28,7 @@ from exporter.publishing.dispatch import Dispatch
 from exporter.publishing.tap import EVENTS_MAX, EventTap
 from exporter.runtime.clock import SystemClock
 from exporter.runtime.threads import start
-from tests.support.analysis import FIRST, KEY, NOW_MS
+from tests.support.pipeline import FIRST, KEY, NOW_MS
 from tests.support.streams import applied, rows
 from tests.support.unrun import UnrunSidecar
 from tests.support.waiting import eventually
@@ -110,7 +110,7 @@ def test_steps_add_up_to_the_whole_state(sidecar: UnrunSidecar) -> None:
     sidecar.feed.release(FIRST)
     state = applied(state, step(watch))
     assert rows(state)[str(KEY)]["state"] is None
-    del sidecar.app.loop.analysis.table.feeds[OTHER]
+    del sidecar.app.loop.pipeline.table.feeds[OTHER]
     update = step(watch)
     assert update["removed"] == [str(OTHER)]
     assert applied(state, update)["feeds"] == whole(watch)["feeds"]
@@ -129,14 +129,14 @@ def test_steps_add_up_whatever_happens(happened: list[tuple[str, bool]]) -> None
     state = whole(watch)
     for what, is_first in happened:
         key = KEY if is_first else OTHER
-        feeds = sidecar.app.loop.analysis.table.feeds
+        feeds = sidecar.app.loop.pipeline.table.feeds
         if what == "read":
             sidecar.read("ABC", 700, key)
         elif what == "reject":
             sidecar.read_value(b"{" if is_first else b"")
         elif key in feeds:
             feeds[key].release(FIRST)
-            sidecar.app.loop.analysis.partitions[FIRST].feeds.pop(key, None)
+            sidecar.app.loop.pipeline.partitions[FIRST].feeds.pop(key, None)
             if what == "forget":
                 del feeds[key]
         state = applied(state, step(watch))

@@ -14,9 +14,7 @@ from exporter.kafka import clients
 from tests.bench.figures import ROOT
 from tests.bench.process import Memory, memory
 from tests.support.kafka import Broker
-from tests.support.redis import RedisServer
-from tests.support.sidecar import Deployment
-from tests.support.spikes import (
+from tests.support.memory_spikes import (
     LIMIT_BYTES,
     LimitedSidecar,
     batches_of_many_rows,
@@ -25,6 +23,8 @@ from tests.support.spikes import (
     one_record,
     write,
 )
+from tests.support.redis import RedisServer
+from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
 
 READ_SECONDS = 120.0

@@ -4,13 +4,11 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Message
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.events.encoding import JsonEncoder, Stamp
 from exporter.events.factory import EventFactory
 from exporter.model import BatchResult, FeedKey, Partition, Record
-from exporter.source.messages import TRACEPARENT_BYTES, MessageReader, in_parts, traced
+from exporter.source.messages import TRACEPARENT_BYTES, MessageReader, traced
 
 ONE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
@@ -87,12 +85,3 @@ def test_events_are_known_by_the_headers_that_they_are_published_with() -> None:
     factory = EventFactory(JsonEncoder(), "box-1", "events", "errors")
     event = factory.batch(read(None), FeedKey("korea", "upbit", "ticker"), BatchResult(1, 1, 1.0, 5), Stamp.at(5))
     assert read(list(event.headers)).is_event
-
-
-@given(sizes=st.lists(st.integers(0, 30)), most_bytes=st.integers(1, 40))
-def test_parts_hold_all_records_in_order_and_only_a_single_one_is_too_large(sizes: list[int], most_bytes: int) -> None:
-    records = [Record(Partition("ticker", 1), number, 0, b"x" * size) for number, size in enumerate(sizes)]
-    parts = list(in_parts(records, most_bytes))
-    assert [record for part in parts for record in part] == records
-    for part in parts:
-        assert len(part) == 1 or sum(len(record.value or b"") for record in part) <= most_bytes

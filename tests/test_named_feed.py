@@ -13,7 +13,7 @@ from exporter.config.schema import Limits
 from exporter.decoding.named_feed import SEARCHED_BYTES, named_feed
 from exporter.model import FeedKey
 from exporter.tools.simulate import invalid_records
-from tests.support.analysis import KEY
+from tests.support.pipeline import KEY
 
 OTHER = FeedKey("asia", "okx", "trade")
 ROWS = [{"target_currency": f"S{n}", "exchange": "row", "region": "row", "request_type": "row"} for n in range(200)]

@@ -19,7 +19,7 @@ from exporter.feeds.states import FeedState
 from exporter.feeds.table import FeedTable
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
 from exporter.model import Anomaly, Arrival, FeedKey
-from tests.support.analysis import FIRST, NOW_MS
+from tests.support.pipeline import FIRST, NOW_MS
 
 ON_REQUEST = ("marketdata_symbol_", "marketdata_feed_price_divergence_")
 PAIRS = FeedsConfig(pairs=(r"(?P<quote>KRW)-(?P<base>\w+)",))

@@ -3,7 +3,7 @@
 from exporter.feeds.partitions import AssignedPartition, PartitionProgress, TopicCounts
 from exporter.feeds.rejections import Traffic
 from exporter.kafka.positions import Position, Start
-from tests.support.analysis import NOW_MS
+from tests.support.pipeline import NOW_MS
 
 FREE = PartitionProgress()
 LIVE_AGE_MS = 60_000

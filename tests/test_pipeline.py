@@ -13,9 +13,9 @@ from msgspec import structs
 from exporter.config.schema import Limits
 from exporter.kafka.positions import Position, Start
 from exporter.model import EventType, Reason, Reset, ResetCause, SymbolUpdate
-from exporter.pipeline import Analysis
+from exporter.pipeline import Pipeline
 from exporter.publishing.dispatch import Dispatch
-from tests.support.analysis import (
+from tests.support.pipeline import (
     FIRST,
     KEY,
     NOW_MS,
@@ -23,7 +23,7 @@ from tests.support.analysis import (
     SECOND,
     START,
     UNWANTED,
-    analysis,
+    pipeline,
     record,
     start,
     take,
@@ -32,9 +32,9 @@ from tests.support.analysis import (
 from tests.support.poison import CORPUS
 
 
-def owner(position: Position = START, **settings: Any) -> Analysis:
-    """An analysis that owns the first partition."""
-    made = analysis(**settings)
+def owner(position: Position = START, **settings: Any) -> Pipeline:
+    """A pipeline that owns the first partition."""
+    made = pipeline(**settings)
     made.assign(FIRST, start(position, 100))
     return made
 
@@ -127,7 +127,7 @@ def test_a_topic_that_was_made_anew_and_grew_is_counted_from_its_start() -> None
 
 
 def test_a_reset_is_counted_and_told_together_with_where_reading_goes_on() -> None:
-    here = analysis()
+    here = pipeline()
     reset = Reset(ResetCause.RECORDS_DELETED, 50, 30)
     dispatch = here.begin({FIRST: start(Position(80, 80, NOW_MS), 90)._replace(reset=reset)}, NOW_MS)
     topic = here.topics[FIRST.topic]
@@ -259,7 +259,7 @@ def test_a_rejection_that_was_published_is_not_told_again() -> None:
     assert here.topics[FIRST.topic].rejected[Reason.INVALID_JSON] == 1
 
 
-def rejected_of(here: Analysis) -> tuple[int, int, int]:
+def rejected_of(here: Pipeline) -> tuple[int, int, int]:
     """How many rejections count for the feed, for its topic, and for whoever is on it."""
     traffic, feed = here.on_topic[FIRST.topic], here.table.feeds.get(KEY)
     return feed.health.rejections.named.total if feed else 0, traffic.rejections.total, traffic.strays.total
@@ -409,7 +409,7 @@ def test_a_feed_comes_back_with_its_partition_and_its_next_record() -> None:
 
 def test_what_cannot_be_read_is_stepped_over_once() -> None:
     """The position moves behind it, with an error event; what was counted is not counted again."""
-    here = analysis()
+    here = pipeline()
     here.assign(FIRST, start(START, 20))
     take(here, record(0))
     dispatch = here.step_over(FIRST, 1, 8, NOW_MS)
@@ -424,7 +424,7 @@ def test_what_cannot_be_read_is_stepped_over_once() -> None:
 
 def test_place_that_is_met_again_while_warming_up_is_not_told_again() -> None:
     """It was published before this process began; where it goes on behind that, the rest is counted."""
-    here = analysis()
+    here = pipeline()
     here.assign(FIRST, Start(Position(8, 8, NOW_MS), 0, 20))
     dispatch = here.step_over(FIRST, 1, 8, NOW_MS)
     assert (dispatch.events, dispatch.positions[FIRST].offset) == ([], 8)
@@ -435,7 +435,7 @@ def test_place_that_is_met_again_while_warming_up_is_not_told_again() -> None:
 
 def test_place_of_a_partition_that_came_back_is_told_again_but_counted_once() -> None:
     """Its event may have been dropped with the partition."""
-    here = analysis()
+    here = pipeline()
     here.assign(FIRST, start(START, 20))
     here.step_over(FIRST, 0, 8, NOW_MS)
     here.release([FIRST])
@@ -446,4 +446,4 @@ def test_place_of_a_partition_that_came_back_is_told_again_but_counted_once() ->
 
 
 def test_place_of_a_partition_that_is_gone_is_nothing_to_tell() -> None:
-    assert not analysis().step_over(FIRST, 0, 8, NOW_MS)
+    assert not pipeline().step_over(FIRST, 0, 8, NOW_MS)

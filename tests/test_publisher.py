@@ -11,8 +11,7 @@ from exporter.config.schema import BacklogLimits
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
-from exporter.publishing.backlog import Backlog
-from exporter.publishing.dispatch import Dispatch
+from exporter.publishing.dispatch import Backlog, BacklogSize, Dispatch
 from exporter.publishing.publisher import Publisher
 from tests.fakes import LARGEST_BODY, FakeChannel, FakeGroup, Fate, ManualClock, ManualWorker
 
@@ -30,6 +29,15 @@ class Stage:
         self.channel = FakeChannel(self.group)
         self.worker = ManualWorker(self.clock)
         self.publisher = Publisher(self.channel, self.group, Backlog(LIMITS), COMMIT_INTERVAL, self.clock, self.worker)
+
+    @property
+    def size(self) -> BacklogSize:
+        """How much waits now."""
+        return self.publisher.backlog.size(self.clock.monotonic())
+
+    def offer(self, dispatch: Dispatch) -> None:
+        """Add a dispatch to the backlog, as the loop does."""
+        self.publisher.backlog.offer(dispatch, self.clock.monotonic())
 
     def turn(self, seconds: float = COMMIT_INTERVAL) -> None:
         """Advance once after `seconds`, and finish the calls that this began."""
@@ -144,7 +152,7 @@ class Publishing(RuleBasedStateMachine):
         self.events_and_positions_are_published_together_once_in_order()
         reached = {partition: self._reached(partition) for partition in PARTITIONS if self.offered[partition]}
         assert self.stage.group.positions == reached
-        assert self.stage.publisher.backlog_size()[:2] == (0, 0)
+        assert self.stage.size == (0, 0, 0.0, 0.0)
 
     def _offer_batches(self, records: list[tuple[Partition, int]]) -> None:
         """Offer what a turn of the loop brings; some events are too large to be sent."""
@@ -159,7 +167,7 @@ class Publishing(RuleBasedStateMachine):
         for partition, position in made.positions.items():
             own = [each for each in made.events if each.source == partition]
             self.offered[partition].append(([each for each in own if len(each.body) < LARGE], position))
-        self.stage.publisher.offer(made)
+        self.stage.offer(made)
 
     def _reached(self, partition: Partition) -> Position:
         return self.offered[partition][-1][1] if self.offered[partition] else Position(0, 0, 0)
@@ -183,9 +191,9 @@ def stage() -> Stage:
 
 def test_nothing_is_committed_before_the_commit_interval_ends(stage: Stage) -> None:
     """What comes within it goes into one commit."""
-    stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
+    stage.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
     stage.turn(0.0)
-    stage.publisher.offer(dispatch(event(PARTITIONS[1], 2), p1=Position(1, 0, 0)))
+    stage.offer(dispatch(event(PARTITIONS[1], 2), p1=Position(1, 0, 0)))
     stage.turn(COMMIT_INTERVAL / 2)
     assert stage.channel.published == []
     stage.turns()
@@ -197,7 +205,7 @@ def test_nothing_is_committed_before_the_commit_interval_ends(stage: Stage) -> N
 def test_positions_without_events_are_committed(stage: Stage) -> None:
     """So that a partition without batches is not read again."""
     position = Position(7, 3, 1)
-    stage.publisher.offer(dispatch(p2=position))
+    stage.offer(dispatch(p2=position))
     stage.turns()
     assert stage.group.positions == stage.channel.confirmed == {PARTITIONS[2]: position}
 
@@ -205,9 +213,9 @@ def test_positions_without_events_are_committed(stage: Stage) -> None:
 @pytest.mark.parametrize("fate", [Fate.COMMITTED_IN_DOUBT, Fate.ABORTED_IN_DOUBT])
 def test_an_unclear_commit_of_a_summary_is_resolved_by_the_summarized_position(stage: Stage, fate: Fate) -> None:
     """No record was read since the last commit, so the offset alone does not decide."""
-    stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 5)))
+    stage.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 5)))
     stage.turns()
-    stage.publisher.offer(dispatch(event(PARTITIONS[0], 2, EventType.SUMMARY), p0=Position(1, 1, 6)))
+    stage.offer(dispatch(event(PARTITIONS[0], 2, EventType.SUMMARY), p0=Position(1, 1, 6)))
     stage.channel.fate = fate
     stage.turn(0.0)
     stage.turn()
@@ -220,7 +228,7 @@ def test_an_unclear_commit_of_a_summary_is_resolved_by_the_summarized_position(s
 def test_an_unsendable_event_is_counted_as_failed_once_and_delays_no_other(stage: Stage) -> None:
     """Also when the rest of its transaction has to be sent again; it does not count as published."""
     huge = Event(EventType.BATCH, "events", b"key", bytes(LARGEST_BODY + 1), [], PARTITIONS[0])
-    stage.publisher.offer(dispatch(huge, event(PARTITIONS[0], 2), p0=Position(2, 0, 0)))
+    stage.offer(dispatch(huge, event(PARTITIONS[0], 2), p0=Position(2, 0, 0)))
     stage.channel.fate = Fate.ABORTED
     stage.turns(4)
     stage.channel.fate = Fate.COMMITTED
@@ -234,18 +242,18 @@ def test_an_unsendable_event_is_counted_as_failed_once_and_delays_no_other(stage
 def test_a_tap_gets_what_is_committed_and_nothing_before(stage: Stage) -> None:
     """Once, however often it is sent."""
     tapped: list[Dispatch] = []
-    stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
+    stage.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
     stage.turns()
     stage.publisher.tap = tapped.append
     stage.channel.fate = Fate.ABORTED
-    stage.publisher.offer(dispatch(event(PARTITIONS[0], 2), p0=Position(2, 0, 0)))
+    stage.offer(dispatch(event(PARTITIONS[0], 2), p0=Position(2, 0, 0)))
     stage.turns(4)
     assert tapped == []
     stage.channel.fate = Fate.COMMITTED
     stage.turns()
     assert [each.body for found in tapped for each in found.events] == [b"2"]
     stage.publisher.tap = None
-    stage.publisher.offer(dispatch(event(PARTITIONS[0], 3), p0=Position(3, 0, 0)))
+    stage.offer(dispatch(event(PARTITIONS[0], 3), p0=Position(3, 0, 0)))
     stage.turns()
     assert len(tapped) == 1
 
@@ -254,40 +262,39 @@ def test_fullness_is_that_of_the_nearest_limit(stage: Stage) -> None:
     """Of events, bytes and age; what is published takes no room."""
     stage.channel.breaks = True
     for number in range(LIMITS.events):
-        assert stage.publisher.fullness() == number / LIMITS.events
-        stage.publisher.offer(dispatch(event(PARTITIONS[0], number), p0=Position(number + 1, 0, 0)))
-    assert stage.publisher.fullness() == 1
+        assert stage.size.fullness == number / LIMITS.events
+        stage.offer(dispatch(event(PARTITIONS[0], number), p0=Position(number + 1, 0, 0)))
+    assert stage.size.fullness == 1
     stage.channel.breaks = False
     stage.turns()
-    assert stage.publisher.fullness() == 0
+    assert stage.size.fullness == 0
     big = Event(EventType.BATCH, "events", b"key", bytes(LIMITS.bytes), [], PARTITIONS[0])
-    stage.publisher.offer(dispatch(big, p0=Position(9, 0, 0)))
-    assert stage.publisher.fullness() > 1
+    stage.offer(dispatch(big, p0=Position(9, 0, 0)))
+    assert stage.size.fullness > 1
     stage.turns()
     stage.channel.breaks = True
-    stage.publisher.offer(dispatch(event(PARTITIONS[0], 9), p0=Position(10, 0, 0)))
+    stage.offer(dispatch(event(PARTITIONS[0], 9), p0=Position(10, 0, 0)))
     stage.turn(LIMITS.age)
-    assert stage.publisher.fullness() == 1
+    assert stage.size.fullness == 1
 
 
 def test_the_backlog_drops_what_belongs_to_lost_partitions(stage: Stage) -> None:
     """An empty backlog has no age."""
     stage.channel.breaks = True
     for number, partition in enumerate(PARTITIONS[:2]):
-        stage.publisher.offer(dispatch(event(partition, number), **{f"p{number}": Position(1, 0, 0)}))
+        stage.offer(dispatch(event(partition, number), **{f"p{number}": Position(1, 0, 0)}))
     stage.turn(LIMITS.age)
     stage.publisher.drop({PARTITIONS[0]})
-    assert stage.publisher.backlog_size()[0] == 1
+    assert stage.size.events == 1
     stage.publisher.drop({PARTITIONS[1]})
-    assert stage.publisher.backlog_size() == (0, 0, 0.0)
-    assert stage.publisher.fullness() == 0
+    assert stage.size == (0, 0, 0.0, 0.0)
     assert stage.publisher.flush(0.0)
 
 
 def test_the_last_error_stands_until_something_is_committed(stage: Stage) -> None:
     """A channel that opens and then fails again has not recovered."""
     stage.channel.breaks = True
-    stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
+    stage.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
     for _ in range(8):
         stage.turn()
         assert stage.publisher.last_error == "the producer was lost"
@@ -300,7 +307,7 @@ def test_the_last_error_stands_until_something_is_committed(stage: Stage) -> Non
 def test_flush_ends_at_its_deadline(stage: Stage) -> None:
     """And returns that not all is published."""
     stage.group.is_silent, stage.channel.fate = True, Fate.COMMITTED_IN_DOUBT
-    stage.publisher.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
+    stage.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
     began = stage.clock.seconds
     assert not stage.publisher.flush(2.0)
     assert 2.0 <= stage.clock.seconds - began < 2.5

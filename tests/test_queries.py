@@ -20,7 +20,7 @@ from exporter.store import redis_store
 from exporter.store.store import StoreUnavailable
 from exporter.web.interface import CursorError, Row
 from exporter.web.queries import SidecarQueries
-from tests.support.analysis import FIRST, KEY, NOW_MS
+from tests.support.pipeline import FIRST, KEY, NOW_MS
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.support.unrun import UnrunSidecar

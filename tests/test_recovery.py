@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import EventType, FeedKey, Partition, Record
-from exporter.pipeline import Analysis
+from exporter.pipeline import Pipeline
 from exporter.publishing.dispatch import Dispatch
-from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER, SECOND, UNWANTED, analysis, record, start, take, value
+from tests.support.pipeline import FIRST, KEY, NOW_MS, OTHER, SECOND, UNWANTED, pipeline, record, start, take, value
 
 CONTENTS = [value(), value(OTHER, "C"), value(OTHER, ""), value(UNWANTED), b"{", b"", value(KEY._replace(region="a b"))]
 ACCEPTED: dict[bytes, FeedKey] = {CONTENTS[0]: KEY, CONTENTS[1]: OTHER, CONTENTS[2]: OTHER}
@@ -52,7 +52,7 @@ class Life:
 
     def crash(self) -> None:
         """A new process begins at what is committed."""
-        self.here = analysis()
+        self.here = pipeline()
         self.waiting = Dispatch()
         self._assign()
 
@@ -177,8 +177,8 @@ def append(waiting: Dispatch, later: Dispatch) -> None:
     waiting.positions |= later.positions
 
 
-def owner(end: int) -> Analysis:
-    here = analysis()
+def owner(end: int) -> Pipeline:
+    here = pipeline()
     here.assign(FIRST, start(Position(0, 0, NOW_MS), end))
     return here
 
@@ -189,7 +189,7 @@ def untimed(event: Event) -> tuple[object, ...]:
     return event.type, event.topic, event.key, body, [h for h in event.headers if h[0] != "ce_time"], event.source
 
 
-def numbers(here: Analysis) -> object:
+def numbers(here: Pipeline) -> object:
     """All that is counted, in a form that can be compared."""
     at_what_time = (
         "last_received_ms",
@@ -199,6 +199,7 @@ def numbers(here: Analysis) -> object:
         "_retire_due_ms",
         "traffic",
         "health",
+        "analyzers",
     )
     left_out = ("key", *at_what_time)
 

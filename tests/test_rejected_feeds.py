@@ -20,8 +20,8 @@ from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState, Scope
 from exporter.feeds.table import FeedTable
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
-from exporter.pipeline import Analysis
-from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER, SECOND, take, value
+from exporter.pipeline import Pipeline
+from tests.support.pipeline import FIRST, KEY, NOW_MS, OTHER, SECOND, take, value
 
 LIMIT_MS = 20_000
 NAMED, UNNAMED = value()[:-1], b"\x1f\x8b\x08"
@@ -44,7 +44,7 @@ class Reader:
         self.is_sole_reader = True
         self.progress: dict[Partition, PartitionProgress] = {}
         self.evaluator = Evaluator(NoComparison())
-        self.analysis = Analysis(
+        self.pipeline = Pipeline(
             Decoder(Limits()),
             table,
             EventFactory(JsonEncoder(), "box-1", "events", "errors"),
@@ -55,14 +55,14 @@ class Reader:
         )
         self._offsets: dict[Partition, int] = defaultdict(int)
         for partition in partitions:
-            self.analysis.assign(partition, Start(Position(committed, 0, NOW_MS), 0, committed))
+            self.pipeline.assign(partition, Start(Position(committed, 0, NOW_MS), 0, committed))
 
     def read(self, content: bytes, partition: Partition = FIRST, record_ms: int | None = None) -> None:
         """Read one record."""
         offset = self._offsets[partition]
         self._offsets[partition] += 1
         stamp = self.now_ms if record_ms is None else record_ms
-        take(self.analysis, Record(partition, offset, stamp, content), now_ms=self.now_ms)
+        take(self.pipeline, Record(partition, offset, stamp, content), now_ms=self.now_ms)
 
     def run(self, milliseconds: int, *contents: bytes, partition: Partition = FIRST) -> list[FeedState]:
         """Let seconds pass in which these records come; return the states of the expected feed as they came."""
@@ -79,17 +79,17 @@ class Reader:
     def look(self) -> None:
         """Judge all feeds."""
         self.evaluator.evaluate(
-            list(self.analysis.table.feeds.values()),
+            list(self.pipeline.table.feeds.values()),
             self.progress,
             self.now_ms,
             is_reachable=True,
             is_sole_reader=self.is_sole_reader,
-            topics=self.analysis.traffic(self.now_ms),
+            topics=self.pipeline.traffic(self.now_ms),
         )
 
     def feed(self, key: FeedKey = KEY) -> Feed:
         """A feed that is known."""
-        return self.analysis.table.feeds[key]
+        return self.pipeline.table.feeds[key]
 
     @property
     def state(self) -> FeedState:
@@ -155,7 +155,7 @@ def test_who_reads_only_some_partitions_tells_it_of_those() -> None:
     reader.is_sole_reader = False
     assert reader.run(GRACE_MS + 2000, NAMED) == [FeedState.UNKNOWN, FeedState.REJECTED]
     assert reader.feed().has_state
-    reader.analysis.release([FIRST])
+    reader.pipeline.release([FIRST])
     assert not reader.feed().has_state
     assert reader.run(LIMIT_MS) == [FeedState.UNKNOWN]
     assert reader.evaluator.rejected == []
@@ -189,7 +189,7 @@ def test_who_does_not_read_all_cannot_tell_whose_records_name_no_feed() -> None:
 def test_records_of_another_feed_that_are_rejected_are_not_those_of_the_expected_one(content: bytes) -> None:
     reader = Reader(FIRST)
     assert reader.run(GRACE_MS + 2000, content) == [FeedState.UNKNOWN]
-    assert list(reader.analysis.table.feeds) == [KEY]
+    assert list(reader.pipeline.table.feeds) == [KEY]
 
 
 def test_the_first_valid_batch_is_believed_at_once() -> None:
@@ -239,7 +239,7 @@ def test_who_takes_over_a_partition_knows_the_feed_by_what_was_valid_before() ->
     reader.is_sole_reader = False
     for number in range(100):
         reader.read(value() if number < 20 else NAMED, record_ms=NOW_MS - (101 - number) * 1000)
-    assert reader.analysis.partitions[FIRST].traffic.rejections.total == 0
+    assert reader.pipeline.partitions[FIRST].traffic.rejections.total == 0
     assert reader.run(GRACE_MS + 2000, NAMED) == [FeedState.UNKNOWN, FeedState.REJECTED]
     assert reader.feed().partitions == {FIRST}
 
@@ -258,7 +258,7 @@ def test_a_feed_that_another_replica_has_is_ours_again_only_by_its_partition() -
     reader = Reader(FIRST, SECOND)
     reader.is_sole_reader = False
     reader.run(10_000, value())
-    reader.analysis.release([FIRST])
+    reader.pipeline.release([FIRST])
     reader.run(10_000)
     reader.run(GRACE_MS + 2000, NAMED, partition=SECOND)
     assert reader.state is FeedState.REJECTED

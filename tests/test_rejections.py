@@ -23,7 +23,7 @@ from exporter.feeds.rejections import (
     warnings,
 )
 from exporter.model import FeedKey, Reason, Rejected
-from tests.support.analysis import FIRST, KEY, NOW_MS, OTHER
+from tests.support.pipeline import FIRST, KEY, NOW_MS, OTHER
 
 LIMIT_MS = 10_000
 MISSING, EMPTY = Reason.MISSING_FIELD, Reason.EMPTY
@@ -84,7 +84,7 @@ def carried(*seconds: tuple[int, int]) -> Traffic:
         traffic.records += came
         for _ in range(rejected):
             add(traffic.rejections)
-        traffic.look(NOW_MS + second * 1000)
+        traffic.update(NOW_MS + second * 1000)
     return traffic
 
 

@@ -63,15 +63,15 @@ def replica(heard: Mapping[FeedKey, Partition], silent: Mapping[FeedKey, Partiti
     feeds = {"expected": EXPECTED, "thresholds": [{"silent": "5s"}]}
     flags = {f"feeds.{key}": value for key, value in feeds.items()}
     app = App(loader.load(None, {}, flags, hostname="box", read_file=str))
-    analysis, rounds = app.loop.analysis, Evaluator(NoComparison())
+    pipeline, rounds = app.loop.pipeline, Evaluator(NoComparison())
     for partition in {*heard.values(), *silent.values()}:
-        analysis.assign(partition, Start(Position(0, 0, NOW_MS), 0, 0))
+        pipeline.assign(partition, Start(Position(0, 0, NOW_MS), 0, 0))
     for second in range(SECONDS):
         now_ms = NOW_MS + 1000 * second
         for number, (feed, partition) in enumerate((heard if second else {**heard, **silent}).items()):
             records = [Record(partition, second * 10 + number, now_ms, _batch(feed, now_ms))]
-            analysis.analyze(records, analysis.decode(records), now_ms)
-        rounds.evaluate(list(analysis.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=False)
+            pipeline.analyze(records, pipeline.decode(records), now_ms)
+        rounds.evaluate(list(pipeline.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=False)
     return app
 
 

@@ -20,8 +20,8 @@ from exporter.model import Anomaly, FeedKey, Partition, Reason, Record
 from exporter.tools.simulate import anomalies
 from exporter.tools.simulate.command import OTHERS, SCENARIOS, SUBJECT, feeds, story
 from exporter.tools.simulate.market import SimulatedRecord, Simulator
-from tests.support.analysis import START, analysis, start, take
 from tests.support.kafka import Broker
+from tests.support.pipeline import START, pipeline, start, take
 from tests.support.sidecar import PROGRAM
 
 START_MS = 1_760_000_000_000
@@ -63,7 +63,7 @@ class Seen:
     """What a sidecar makes of a scenario: the states of each feed with the time that they came, and its feeds."""
 
     def __init__(self, name: str) -> None:
-        self._analysis = analysis(batch_events=False)
+        self._pipeline = pipeline(batch_events=False)
         self._rounds = Evaluator(NoComparison())
         self._offsets: dict[Partition, int] = defaultdict(int)
         self.timelines: dict[FeedKey, list[tuple[int, FeedState]]] = defaultdict(list)
@@ -71,21 +71,21 @@ class Seen:
         for at_ms, record in sent(name):
             due[at_ms].append(record)
         for now_ms in range(START_MS + 1000, START_MS + SCENARIOS[name].seconds * 1000 + 1, 1000):
-            take(self._analysis, *map(self._record, due[now_ms]), now_ms=now_ms)
+            take(self._pipeline, *map(self._record, due[now_ms]), now_ms=now_ms)
             self._look(now_ms)
 
     def _record(self, record: SimulatedRecord) -> Record:
         partition = Partition(record.topic, 0)
-        if partition not in self._analysis.partitions:
-            self._analysis.assign(partition, start(START, 0))
-            self._analysis.partitions[partition].is_behind = False
+        if partition not in self._pipeline.partitions:
+            self._pipeline.assign(partition, start(START, 0))
+            self._pipeline.partitions[partition].is_behind = False
         offset = self._offsets[partition]
         self._offsets[partition] += 1
         return Record(partition, offset, record.timestamp_ms, record.value)
 
     def _look(self, now_ms: int) -> None:
-        known = list(self._analysis.table.feeds.values())
-        topics = self._analysis.traffic(now_ms)
+        known = list(self._pipeline.table.feeds.values())
+        topics = self._pipeline.traffic(now_ms)
         self._rounds.evaluate(known, {}, now_ms, is_reachable=True, is_sole_reader=True, topics=topics)
         for feed in known:
             state, timeline = feed.health.state, self.timelines[feed.key]
@@ -95,12 +95,12 @@ class Seen:
     @property
     def subject(self) -> Feed:
         """The feed that fails."""
-        return self._analysis.table.feeds[SUBJECT.key]
+        return self._pipeline.table.feeds[SUBJECT.key]
 
     @property
     def rejected(self) -> dict[Reason, int]:
         """What was rejected on the topic of the subject."""
-        return self._analysis.topics[SUBJECT.topic].rejected
+        return self._pipeline.topics[SUBJECT.topic].rejected
 
 
 seen = cache(Seen)
@@ -179,18 +179,18 @@ def test_a_clock_that_jumps_shows_as_skew_of_one_stage(name: str, clock_ms: int,
     before, after = batches(name)
     assert after[0]["timestamp_ms"] - before[-1]["timestamp_ms"] == pytest.approx(clock_ms + 1000, abs=300)
     assert after[0]["data"][-1]["timestamp"] >= before[-1]["data"][-1]["timestamp"]
-    hops = seen(name).subject.health.analyzer(Latency).hops
+    hops = seen(name).subject.analyzers.get(Latency).hops
     skewed = {each: hop.skew_seconds for each, hop in hops.items() if hop.skewed}
     assert skewed == {stage: pytest.approx(90, abs=2)}
 
 
 def test_a_replay_is_counted_as_catching_up() -> None:
     """It has the age of a day, and leaves no trace in latencies."""
-    latency = seen("replay").subject.health.analyzer(Latency)
+    latency = seen("replay").subject.analyzers.get(Latency)
     old = [record for _, record in sent("replay") if record.timestamp_ms < START_MS]
     assert latency.catch_up == len(old) > 1000
     for stage, hop in latency.hops.items():
-        assert hop.buckets == seen("healthy").subject.health.analyzer(Latency).hops[stage].buckets
+        assert hop.buckets == seen("healthy").subject.analyzers.get(Latency).hops[stage].buckets
 
 
 def test_a_flapping_feed_comes_back_for_less_than_it_takes_to_be_believed() -> None:

@@ -1,29 +1,59 @@
 """Long work is divided, and none of it is left out."""
 
 from collections.abc import Iterable
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.feeds.comparison import NoComparison
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
-from exporter.model import FeedKey, Partition
-from exporter.runtime.fair_lock import PIECE_SECONDS, FairLock, ReadAccess
-from tests.support.analysis import FIRST, KEY, NOW_MS, SECOND, START, WATCHES, analysis, record, start, take, value
+from exporter.loop import PART_BYTES, PART_RECORDS, in_parts
+from exporter.model import FeedKey, Partition, Record
+from exporter.runtime.fair_lock import PIECE_SECONDS, FairLock
+from tests.support.pipeline import (
+    FIRST,
+    KEY,
+    NOW_MS,
+    OTHER,
+    SECOND,
+    START,
+    UNWANTED,
+    WATCHES,
+    pipeline,
+    record,
+    start,
+    take,
+    value,
+)
 
 
 def test_steps_are_taken_in_pieces_with_the_lock_and_visits_in_between() -> None:
     """Each piece ends after its time; a step that takes as long is a piece of its own."""
-    lock, now, taken = FairLock(), 0.0, list[tuple[int, bool]]()
+    now, taken = 0.0, list[int]()
+
+    class Watched(FairLock):
+        """A lock that notes how many steps were taken when it was released."""
+
+        def __exit__(self, *failure: object) -> None:
+            super().__exit__(*failure)
+            released.append(len(taken))
+
+    lock, released = Watched(lambda: now), list[int]()
 
     def steps() -> Iterable[None]:
         nonlocal now
         for number in range(10):
-            taken.append((number, lock._is_held))
+            assert lock._is_held
+            taken.append(number)
             now += PIECE_SECONDS / 4 if number else PIECE_SECONDS
             yield
 
-    seen = [(len(taken), lock._is_held) for _ in ReadAccess(lock).pieces(steps(), lambda: now)]
-    assert seen == [(1, False), (5, False), (9, False), (10, False)]
-    assert taken == [(number, True) for number in range(10)]
+    lock.run(steps())
+    assert released == [1, 5, 9, 10]
+    assert taken == list(range(10))
+    assert not lock._is_held
 
 
 class Steps:
@@ -48,7 +78,7 @@ def test_feeds_are_judged_step_by_step() -> None:
 
 def test_feeds_of_a_partition_are_let_go_step_by_step() -> None:
     """All of them in the end."""
-    here, steps = analysis(), Steps()
+    here, steps = pipeline(), Steps()
     for partition in (FIRST, SECOND):
         here.assign(partition, start(START, 300))
         keys = [FeedKey("korea", f"exchange{number}", "ticker") for number in range(100)]
@@ -59,11 +89,29 @@ def test_feeds_of_a_partition_are_let_go_step_by_step() -> None:
     assert here.partitions == dict[Partition, object]()
 
 
-def test_records_are_applied_step_by_step() -> None:
-    """However little or much one of them costs, a piece of them ends in time."""
-    here, steps = analysis(), Steps()
+def test_other_threads_have_their_turn_after_each_record_that_may_take_long() -> None:
+    """One of a new feed, with new symbols, or rejected; not one of what is known, whose number is limited."""
+    here, turns = pipeline(), list[int]()
     here.assign(FIRST, start(START, 300))
-    records = [record(offset, value(FeedKey("korea", f"exchange{offset}", "ticker"))) for offset in range(100)]
-    dispatch = here.analyze(records, here.decode(records), NOW_MS, steps)
-    assert steps.taken == len(records)
-    assert dispatch.positions[FIRST].offset == len(records)
+    new, other, unwanted = value(symbols="NEW"), value(OTHER), value(UNWANTED)
+    contents = [value(), value(), new, new, b"{", other, other, unwanted]
+    records = [record(offset, content) for offset, content in enumerate(contents)]
+    here.analyze(records, here.decode(records), NOW_MS, lambda: turns.append(here.partitions[FIRST].next_offset))
+    assert turns == [1, 3, 5, 6]
+
+
+@given(
+    sizes=st.lists(
+        st.sampled_from([0, 20, 2000, PART_BYTES // 2, PART_BYTES, 2 * PART_BYTES]), max_size=3 * PART_RECORDS
+    )
+)
+def test_parts_hold_all_records_in_order_and_only_a_single_one_is_too_large(sizes: list[int]) -> None:
+    records = [Record(Partition("ticker", 1), number, 0, bytes(size)) for number, size in enumerate(sizes)]
+    parts = in_parts(records)
+    assert [record for part in parts for record in part] == records
+    for part in parts:
+        assert 1 <= len(part) <= PART_RECORDS
+        assert len(part) == 1 or sum(len(record.value or b"") for record in part) <= PART_BYTES
+    for part, after in pairwise(parts):
+        is_full = sum(len(record.value or b"") for record in (*part, after[0])) > PART_BYTES
+        assert is_full or len(part) == PART_RECORDS

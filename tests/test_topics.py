@@ -10,13 +10,14 @@ from prometheus_client import Metric
 
 from exporter.config.schema import Config, InputConfig, MetricsConfig
 from exporter.config.subscription import shown_as
-from exporter.metrics.sidecar import merged, partition_families, record_families
+from exporter.metrics.partitions import merged, partition_families
+from exporter.metrics.sidecar import record_families
 from exporter.model import Partition, Reason
 from exporter.status import PartitionStatus
 from exporter.tools.check import services
 from exporter.tools.check.model import Cluster, Topic
-from tests.support.analysis import KEY, NOW_MS, START, analysis, record, start, take, value
 from tests.support.kafka import Broker
+from tests.support.pipeline import KEY, NOW_MS, START, pipeline, record, start, take, value
 from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
 
@@ -44,7 +45,7 @@ def test_a_topic_is_shown_by_its_name_by_the_first_entry_that_means_it_or_not_at
 
 @pytest.mark.parametrize(("topics", "expected"), [("all", len(TOPICS)), ("pattern", 1), ("none", 1)])
 def test_topics_of_one_name_share_their_counts(topics: Literal["all", "pattern", "none"], expected: int) -> None:
-    here = analysis(shown_as=shown_as(ENTRIES, topics))
+    here = pipeline(shown_as=shown_as(ENTRIES, topics))
     for topic in TOPICS:
         partition = Partition(topic, 0)
         here.assign(partition, start(START, 2))
@@ -55,7 +56,7 @@ def test_topics_of_one_name_share_their_counts(topics: Literal["all", "pattern",
 
 
 def test_what_is_rejected_is_still_known_by_topic() -> None:
-    here = analysis(shown_as=shown_as(ENTRIES, "pattern"))
+    here = pipeline(shown_as=shown_as(ENTRIES, "pattern"))
     for topic in TOPICS:
         partition = Partition(topic, 0)
         here.assign(partition, start(START, 1))
@@ -64,7 +65,7 @@ def test_what_is_rejected_is_still_known_by_topic() -> None:
 
 
 def test_the_place_of_a_rejected_record_names_its_own_topic() -> None:
-    here = analysis(shown_as=shown_as(ENTRIES, "pattern"))
+    here = pipeline(shown_as=shown_as(ENTRIES, "pattern"))
     partition = Partition(TOPICS[3], 5)
     here.assign(partition, start(START, 1))
     take(here, record(0, b"no batch", partition))

@@ -12,14 +12,14 @@ A limit is `factor` times a robust upper estimate of the intervals, between a fl
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from exporter.analyzers import Analyzer
 from exporter.analyzers.thresholds import PACE_INTERVALS, AdaptiveThreshold, Learning, Policy, silence_policy
-from exporter.instrument.families import Row, buckets, gauge, spelled
-from exporter.instrument.histogram import Histogram
+from exporter.instrument.families import Row, gauge, histogram, spelled
 
 if TYPE_CHECKING:
     from exporter.config.schema import Config, Thresholds
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from exporter.decoding.batch_stats import BatchStats
     from exporter.model import Anomaly, Arrival
 
-INTERVAL_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
-_LE = spelled(INTERVAL_BOUNDS)
+INTERVAL_BOUNDS_MS = (
+    *(100, 250, 500, 1000, 2000, 5000, 10_000, 20_000, 30_000),
+    *(60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000),
+)
+_LE = spelled(bound / 1000 for bound in INTERVAL_BOUNDS_MS)
 
 
 class Freshness(Analyzer):
@@ -36,16 +39,27 @@ class Freshness(Analyzer):
 
     `last_sent_ms` is the newest time at which the feed is known to have sent: by the sidecar's clock when a batch was
     live, by Kafka's when it was old. `last_arrival_ms` is when a batch of it was last read, however old. 0: never.
-    `pace_ms` is the median of the last intervals, as of the last `settle`; None before there are five.
+    `pace_ms` is the median of the last intervals, as of the last `settle`; None before there are five. `buckets` and
+    `sum_ms` are a histogram over `INTERVAL_BOUNDS_MS`.
     """
 
-    __slots__ = ("_last_intervals", "_limit", "_record_ms", "intervals", "last_arrival_ms", "last_sent_ms", "pace_ms")
+    __slots__ = (
+        "_last_intervals",
+        "_limit",
+        "_record_ms",
+        "buckets",
+        "last_arrival_ms",
+        "last_sent_ms",
+        "pace_ms",
+        "sum_ms",
+    )
 
     def __init__(self, policy: Policy) -> None:
         self.last_sent_ms = 0
         self.last_arrival_ms = 0
         self.pace_ms: int | None = None
-        self.intervals = Histogram(INTERVAL_BOUNDS)
+        self.buckets = [0] * (len(INTERVAL_BOUNDS_MS) + 1)
+        self.sum_ms = 0
         self._record_ms = 0
         self._last_intervals: deque[int] = deque(maxlen=PACE_INTERVALS)
         self._limit = AdaptiveThreshold(policy)
@@ -67,7 +81,8 @@ class Freshness(Analyzer):
         self._record_ms = stamp
         if before and stamp >= before:  # else the first, or clocks disagree
             interval_ms = stamp - before
-            self.intervals.add(interval_ms / 1000)
+            self.buckets[bisect_left(INTERVAL_BOUNDS_MS, interval_ms)] += 1
+            self.sum_ms += interval_ms
             self._last_intervals.append(interval_ms)
             self._limit.learn(interval_ms)
         return ()
@@ -115,15 +130,12 @@ class Freshness(Analyzer):
         sent_ms = self.last_sent_ms
         return sent_ms > 0 and now_ms - max(sent_ms, expected_since_ms) > self.silent_limit_ms
 
-    def _intervals(self, name: str, labels: str) -> str:
-        return buckets(name, labels, _LE, self.intervals.buckets, self.intervals.sum)
-
     rows: ClassVar[tuple[Row[Freshness], ...]] = (
         Row(
             "marketdata_batch_interval_seconds",
             "histogram",
             "Time between two batches, by Kafka's timestamps.",
-            _intervals,
+            histogram(_LE, lambda freshness: (freshness.buckets, freshness.sum_ms / 1000)),
             "seconds",
         ),
         Row(

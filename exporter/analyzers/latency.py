@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from exporter.analyzers import Analyzer
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
-from exporter.instrument.families import Row, buckets, counter, spelled
+from exporter.instrument.families import Row, buckets, counter, histogram, spelled
 
 if TYPE_CHECKING:
     from exporter.decoding.batch import Batch
@@ -67,6 +67,11 @@ class Hop:
         else:
             self.skewed += 1
         self._remember(taken_ms)
+
+    @property
+    def histogram(self) -> tuple[Sequence[int], float]:
+        """The counts of single buckets, and the sum in seconds."""
+        return self.buckets, self.sum_ms / 1000
 
     @property
     def skew_seconds(self) -> float:
@@ -124,14 +129,8 @@ class Latency(Analyzer):
         return 0
 
     def _stages(self, name: str, labels: str) -> str:
-        return "".join([self._histogram(name, f'{labels},stage="{stage}"', stage) for stage in _PARTS])
-
-    def _end_to_end(self, name: str, labels: str) -> str:
-        return self._histogram(name, labels, Stage.END_TO_END)
-
-    def _histogram(self, name: str, labels: str, stage: Stage) -> str:
-        hop = self.hops[stage]
-        return buckets(name, labels, _LE, hop.buckets, hop.sum_ms / 1000)
+        hops = [(f'{labels},stage="{stage}"', self.hops[stage].histogram) for stage in _PARTS]
+        return "".join([buckets(name, own_labels, _LE, *shown) for own_labels, shown in hops])
 
     def _skewed(self, name: str, labels: str) -> str:
         return "".join([f'{name}_total{{{labels},stage="{stage}"}} {hop.skewed}\n' for stage, hop in self.hops.items()])
@@ -151,7 +150,7 @@ class Latency(Analyzer):
             "marketdata_end_to_end_latency_seconds",
             "histogram",
             "Time from the newest message of a live batch to its analysis. Without negative ones.",
-            _end_to_end,
+            histogram(_LE, lambda latency: latency.hops[Stage.END_TO_END].histogram),
             "seconds",
         ),
         Row("marketdata_clock_skew", "counter", "Stages with a negative duration.", _skewed),

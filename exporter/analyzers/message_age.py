@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from exporter.analyzers import Analyzer
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
-from exporter.instrument.families import Row, buckets, spelled
+from exporter.instrument.families import Row, histogram, spelled
 
 if TYPE_CHECKING:
     from exporter.decoding.batch import Batch
@@ -60,15 +60,12 @@ class MessageAge(Analyzer):
             end = start
         buckets[last] += end
 
-    def _histogram(self, name: str, labels: str) -> str:
-        return buckets(name, labels, _LE, self.buckets, self.sum_ms / 1000)
-
     rows: ClassVar[tuple[Row[MessageAge], ...]] = (
         Row(
             "marketdata_message_age_seconds",
             "histogram",
             "Time from the timestamp of a message to that of its batch. Without messages newer than their batch.",
-            _histogram,
+            histogram(_LE, lambda ages: (ages.buckets, ages.sum_ms / 1000)),
             "seconds",
         ),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from exporter.analyzers import Analyzer
-from exporter.instrument.families import Row, buckets, spelled
+from exporter.instrument.families import Row, histogram, spelled
 
 if TYPE_CHECKING:
     from exporter.decoding.batch import Batch
@@ -44,15 +44,12 @@ class Spread(Analyzer):
                     self.sum += ratio
         return ()
 
-    def _histogram(self, name: str, labels: str) -> str:
-        return buckets(name, labels, _LE, self.buckets, self.sum)
-
     rows: ClassVar[tuple[Row[Spread], ...]] = (
         Row(
             "marketdata_order_book_spread_ratio",
             "histogram",
             "Spread of the best bid and ask of the order books in live batches, as a ratio to their mean.",
-            _histogram,
+            histogram(_LE, lambda spread: (spread.buckets, spread.sum)),
             "ratio",
         ),
     )

@@ -165,11 +165,12 @@ class _Reader:
         self._refuse_unknown({field.name for field in fields}, path, mappings)
         values: dict[str, Any] = {}
         for field in fields:
-            inner = joined(path, field.name)
-            if given := [mapping.value[field.name] for mapping in mappings if field.name in mapping.value]:
-                values[field.name] = self._value(field.type, inner, given)
+            given = [mapping.value[field.name] for mapping in mappings if field.name in mapping.value]
+            if given:
+                values[field.name] = self._value(field.type, joined(path, field.name), given)
             elif field.required:
-                values[field.name] = self._wrong(inner, f"missing, expected {expected(field.type)}", found[-1])
+                missing = f"missing, expected {expected(field.type)}"
+                values[field.name] = self._wrong(joined(path, field.name), missing, found[-1])
         if any(field.required and values[field.name] is UNSET for field in fields):
             return UNSET
         return kind(**{name: value for name, value in values.items() if value is not UNSET})
@@ -192,12 +193,11 @@ class _Reader:
         return mappings
 
     def _refuse_unknown(self, names: set[str], path: str, mappings: Sequence[Given]) -> None:
-        known = [*(joined(path, name) for name in sorted(names)), *keys()]
         for mapping in mappings:
             for name, given in mapping.value.items():
                 if name in names:
                     continue
-                unknown = joined(path, name)
+                unknown, known = joined(path, name), [*(joined(path, each) for each in sorted(names)), *keys()]
                 near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
                 hint = f", did you mean {_as_given(near[0], given.place)}?" if near else ""
                 self._wrong(unknown, f"unknown key{hint}", given)

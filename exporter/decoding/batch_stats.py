@@ -14,7 +14,7 @@ MIN_TIMESTAMP_MS = 946_684_800_000
 
 
 class BatchStats:
-    """The result of a batch and the values behind it.
+    """A `batch`, its result and the values behind it.
 
     `names` has the symbol of each message, in order. `stamps` are the plausible timestamps of messages in Unix
     milliseconds, oldest first, and `stamp_sum` is their sum; `implausible` counts the others. A message without a
@@ -22,9 +22,10 @@ class BatchStats:
     of quality sets it while it reads the messages.
     """
 
-    __slots__ = ("books", "implausible", "names", "result", "stamp_sum", "stamps", "symbols")
+    __slots__ = ("batch", "books", "implausible", "names", "result", "stamp_sum", "stamps", "symbols")
 
     def __init__(self, batch: Batch) -> None:
+        self.batch = batch
         self.names = [message.symbol for message in batch.data]
         self.symbols = set(self.names)
         unique = len(self.symbols)

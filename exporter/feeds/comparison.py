@@ -18,7 +18,7 @@ COMPARE_MS = 10_000
 class NoComparison:
     """Compares nothing."""
 
-    def look(self, feeds: Sequence[Feed], now_ms: int, run_steps: RunSteps) -> None:
+    def update(self, feeds: Sequence[Feed], now_ms: int, run_steps: RunSteps) -> None:
         """See Comparison."""
 
 
@@ -27,13 +27,13 @@ class Comparison:
 
     def __init__(self, patterns: Iterable[str], limit: int) -> None:
         self._names = PairNames(patterns, limit)
-        self._looked_ms = 0
+        self._compared_ms = 0
 
-    def look(self, feeds: Sequence[Feed], now_ms: int, run_steps: RunSteps) -> None:
+    def update(self, feeds: Sequence[Feed], now_ms: int, run_steps: RunSteps) -> None:
         """Compare, if that is due, and set the divergence of each feed."""
-        if 0 <= now_ms - self._looked_ms < COMPARE_MS:
+        if 0 <= now_ms - self._compared_ms < COMPARE_MS:
             return
-        self._looked_ms = now_ms
+        self._compared_ms = now_ms
         prices: dict[FeedKey, Mapping[str, float]] = {}
         run_steps(_collect(feeds, now_ms, prices))
         # Of copies, so that the loop does not wait for it.

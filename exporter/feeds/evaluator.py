@@ -54,7 +54,7 @@ class Evaluator:
         run_steps(self._evaluated(feeds, progress, now_ms, topics, is_reachable, is_sole_reader))
         if self._rejected:
             self._rejected.intersection_update(feeds)  # some may be forgotten
-        self._comparison.look(feeds, now_ms, run_steps)
+        self._comparison.update(feeds, now_ms, run_steps)
 
     def _evaluated(
         self,

@@ -48,6 +48,7 @@ class Feed:
     def __init__(self, key: FeedKey, health: FeedHealth) -> None:
         self.key = key
         self.health = health
+        self.analyzers = health.analyzers
         self.version = 0
         self.partitions: set[Partition] = set()
         self.rejected_on: set[Partition] = set()
@@ -132,7 +133,7 @@ class Feed:
         self.unique_buckets[_COUNT_BUCKET[unique_entry]] += 1
         self.efficiency_buckets[_EFFICIENCY_BUCKET[unique_entry]] += 1
         self.symbol_messages.update(stats.names)
-        arrival, anomalies = self.health.observe(batch, stats, arrival)
+        arrival, anomalies = self.analyzers.observe(batch, stats, arrival)
         for kind in anomalies:
             self.anomalies[kind] += 1
             self.anomaly_places[kind] = (*place, arrival.received_ms)
@@ -188,7 +189,7 @@ class Feed:
         self._retire_due_ms = min((seen for _, seen in others if seen >= oldest), default=0) + SYMBOL_RETENTION_MS
         for symbol in retired:
             del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
-        self.health.forget_symbols(retired)
+        self.analyzers.forget_symbols(retired)
         return len(retired)
 
 

@@ -1,28 +1,21 @@
-"""The health of one feed: its analyzers, and the state that follows from them. Pure."""
+"""The health of one feed: the state that follows from its analyzers, and from what is around it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-from exporter.analyzers import Analyzer, analyzers
-from exporter.analyzers.freshness import Freshness, PriceActivity
-from exporter.analyzers.quality import Quality
+from exporter.analyzers.freshness import PriceActivity
 from exporter.analyzers.thresholds import frozen_policy, thresholds_of
 from exporter.config.schema import Config, SymbolsConfig, Thresholds
-from exporter.decoding.batch import Batch
-from exporter.decoding.batch_stats import BatchStats
 from exporter.feeds.calendar import Calendar, Plan, Schedule
 from exporter.feeds.divergence import Divergence
-from exporter.feeds.event_time import EventTimeWatermark
+from exporter.feeds.feed_analyzers import FeedAnalyzers
 from exporter.feeds.rejections import FeedRejections, Traffic
 from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, StateTracker
 from exporter.feeds.symbols import Coverage, NoSymbolSelector, ShownSymbols, SymbolCounts, SymbolSelector
-from exporter.model import Anomaly, Arrival, FeedKey, Partition, Rejected
+from exporter.model import FeedKey, Partition, Rejected
 
-A = TypeVar("A", bound=Analyzer)
-_OF_BATCHES = tuple(kind for kind in analyzers() if not kind.needs_order_books)
-_OF_ORDER_BOOKS = tuple(kind for kind in analyzers() if kind.needs_order_books)
 # A symbol is stale when it was in no batch for so long, and missing after so long.
 STALE_SYMBOL_MS = 60_000
 MISSING_SYMBOL_MS = 300_000
@@ -49,15 +42,12 @@ class FeedHealth:
     """
 
     __slots__ = (
-        "_batch_analyzers",
         "_began_ms",
-        "_book_analyzers",
-        "_config",
         "_evaluated_ms",
         "_names",
         "_rule",
         "_schedule",
-        "_watermark",
+        "analyzers",
         "coverage",
         "divergence",
         "freshness",
@@ -72,10 +62,9 @@ class FeedHealth:
     )
 
     def __init__(self, config: Config, rule: Thresholds, schedule: Schedule, expected: Sequence[str] | None) -> None:
-        self._batch_analyzers = tuple([kind.create(config, rule) for kind in _OF_BATCHES])
-        self._book_analyzers: tuple[Analyzer, ...] = ()
-        self.freshness = self.analyzer(Freshness)
-        self.quality = self.analyzer(Quality)
+        self.analyzers = FeedAnalyzers(config, rule)
+        self.freshness = self.analyzers.freshness
+        self.quality = self.analyzers.quality
         self.price_activity = PriceActivity(frozen_policy(rule))
         self.coverage = Coverage(expected or (), STALE_SYMBOL_MS, MISSING_SYMBOL_MS)
         self.plan = Plan(None, 0)
@@ -86,68 +75,10 @@ class FeedHealth:
         self.tracker = StateTracker(0)
         self.is_expected = expected is not None
         self._names = _names(config.feeds.symbols)
-        self._watermark = EventTimeWatermark(round(config.input.live_age * 1000))
         self._schedule = schedule
-        self._config = config
         self._rule = rule
         self._began_ms = 0
         self._evaluated_ms = 0
-
-    @property
-    def analyzers(self) -> tuple[Analyzer, ...]:
-        """All analyzers of the feed."""
-        return (*self._batch_analyzers, *self._book_analyzers)
-
-    def find(self, kind: type[A]) -> A | None:
-        """Return the analyzer of this class, None while the feed has none."""
-        for each in self.analyzers:
-            if type(each) is kind:
-                return each
-        return None
-
-    def analyzer(self, kind: type[A]) -> A:
-        """Return the analyzer of this class; raise LookupError when the feed has none."""
-        found = self.find(kind)
-        if found is None:
-            raise LookupError(kind)
-        return found
-
-    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> tuple[Arrival, Sequence[Anomaly]]:
-        """Take one counted batch into account, and return the anomalies in it.
-
-        The arrival that is returned is that of old data when the batch replays the past.
-        """
-        event_time_ms = stats.stamps[-1] if stats.stamps else batch.timestamp_ms
-        if not self._watermark.is_on_time(event_time_ms, arrival.received_ms) and self._is_late(
-            event_time_ms, batch, stats, arrival
-        ):
-            recorded_ms = min(arrival.record_ms or event_time_ms, event_time_ms)
-            arrival = Arrival(int(recorded_ms), arrival.received_ms, is_live=False, is_replay=True)
-        anomalies: Sequence[Anomaly] = ()
-        for analyzer in self._batch_analyzers:
-            if found := analyzer.observe(batch, stats, arrival):
-                anomalies = (*anomalies, *found)
-        if stats.books:
-            for analyzer in self._book_analyzers or self._created_for_books():
-                if found := analyzer.observe(batch, stats, arrival):
-                    anomalies = (*anomalies, *found)
-        return arrival, anomalies
-
-    def _created_for_books(self) -> tuple[Analyzer, ...]:
-        """Create the analyzers of order books, with the first one."""
-        self._book_analyzers = tuple([kind.create(self._config, self._rule) for kind in _OF_ORDER_BOOKS])
-        return self._book_analyzers
-
-    def forget_symbols(self, symbols: Collection[str]) -> None:
-        """Forget symbols, to make room for others."""
-        for analyzer in self.analyzers:
-            analyzer.forget_symbols(symbols)
-
-    def _is_late(self, event_time_ms: float, batch: Batch, stats: BatchStats, arrival: Arrival) -> bool:
-        """Whether a batch replays the past; else its symbols are merely quiet, or the feed turns back."""
-        if stats.stamps and not self.quality.knows_newer(batch.data):
-            return False
-        return not self._watermark.turns_back(event_time_ms, arrival.received_ms, self.freshness.silent_limit_ms)
 
     def begin(self, now_ms: int) -> None:
         """Begin to evaluate: the feed is owned from `now_ms` on."""
@@ -161,9 +92,7 @@ class FeedHealth:
     def set_back(self, now_ms: int) -> None:
         """Let no time be later than `now_ms`: the clock was set back."""
         self._began_ms, self._evaluated_ms = min(self._began_ms, now_ms), min(self._evaluated_ms, now_ms)
-        for analyzer in self.analyzers:
-            analyzer.set_back(now_ms)
-        for part in (self.price_activity, self.coverage, self.rejections, self.tracker):
+        for part in (self.analyzers, self.price_activity, self.coverage, self.rejections, self.tracker):
             part.set_back(now_ms)
 
     @property
@@ -197,8 +126,7 @@ class FeedHealth:
 
     def end(self) -> None:
         """End the evaluation: the feed is read elsewhere, so its state here is over."""
-        for analyzer in self.analyzers:
-            analyzer.release()
+        self.analyzers.release()
         self.rejections = FeedRejections()
         self.tracker = StateTracker(0)
 

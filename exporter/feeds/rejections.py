@@ -151,7 +151,7 @@ class Traffic:
         self._turned_ms = 0
         self._before = self._since = (0, 0)  # records and rejections at the beginning of the last windows
 
-    def look(self, now_ms: int) -> None:
+    def update(self, now_ms: int) -> None:
         """Update the present share of rejected records, once a second."""
         records = self.records
         if records != self._since[0] and not 0 <= now_ms - self._turned_ms < WINDOW_MS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import accumulate
-from typing import Generic, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from exporter.instrument.exposition import Family
 
@@ -36,11 +36,19 @@ class RowTexts(NamedTuple):
     blocks: tuple[str, ...]
     series: tuple[int, ...]
 
-    @classmethod
-    def counted(cls, blocks: Iterable[str]) -> Self:
-        """Return the lines with their numbers."""
-        blocks = tuple(blocks)
-        return cls(blocks, tuple([block.count("\n") for block in blocks]))
+
+# Rows, what they are about (None: it does not exist), and whether gauges are shown.
+PartOf: TypeAlias = tuple[Sequence[Row[Any]], object, bool]
+
+
+def row_texts(parts: Iterable[PartOf], labels: str) -> RowTexts:
+    """Return the lines of an object for each row of its parts."""
+    blocks: list[str] = []
+    for rows, part, has_gauges in parts:
+        for row in rows:
+            is_shown = part is not None and (has_gauges or row.kind != "gauge")
+            blocks.append(row.lines(part, row.name, labels) if is_shown else "")
+    return RowTexts(tuple(blocks), tuple([block.count("\n") for block in blocks]))
 
 
 def families(rows: Sequence[Row[T]], texts: Sequence[RowTexts]) -> list[Family]:
@@ -73,6 +81,16 @@ def unix_time(value_ms: Callable[[T], int]) -> Lines[T]:
     def lines(item: T, name: str, labels: str) -> str:
         time_ms = value_ms(item)
         return f"{name}{{{labels}}} {time_ms / 1000}\n" if time_ms > 0 else ""
+
+    return lines
+
+
+def histogram(bounds: tuple[str, ...], value: Callable[[T], tuple[Sequence[int], float]]) -> Lines[T]:
+    """Return the lines of a histogram, whose value is the counts of single buckets and the sum; see `buckets`."""
+
+    def lines(item: T, name: str, labels: str) -> str:
+        counts, total = value(item)
+        return buckets(name, labels, bounds, counts, total)
 
     return lines
 

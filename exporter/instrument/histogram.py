@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class Histogram:
@@ -20,3 +20,9 @@ class Histogram:
         """Observe a value `times` times."""
         self.buckets[bisect_left(self.bounds, value)] += times
         self.sum += value * times
+
+
+def add_each(histograms: Mapping[str, Histogram], values: Mapping[str, float]) -> None:
+    """Observe one value in the histogram of each name."""
+    for name, value in values.items():
+        histograms[name].add(value)

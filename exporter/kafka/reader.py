@@ -14,8 +14,8 @@ from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
 from exporter.kafka.clients import PROBER
 from exporter.kafka.connection_errors import ConnectionFaults
+from exporter.kafka.gap_search import Prober, is_unreadable
 from exporter.kafka.positions import Span
-from exporter.kafka.probe import Prober, is_unreadable
 from exporter.kafka.unreadable import LEAST_TRIES, Gap
 from exporter.model import Partition
 from exporter.runtime.foreign_text import printable

@@ -17,10 +17,11 @@ from exporter.instrument.exposition import Family
 from exporter.instrument.families import (
     Row,
     RowTexts,
-    buckets,
     counter,
     families,
     gauge,
+    histogram,
+    row_texts,
     spelled,
     unix_time,
 )
@@ -48,36 +49,18 @@ def _part(rows: Iterable[Row[T]], find: Callable[[Feed], T | None], *, needs_own
 
 def analyzer_part(kind: type[Analyzer]) -> Part:
     """Return the families of one analyzer of a feed."""
-    return _part(kind.rows, lambda feed: feed.health.find(kind))
+    return _part(kind.rows, lambda feed: feed.analyzers.find(kind))
 
 
 def feed_texts(parts: Iterable[Part], labels: str, feed: Feed) -> RowTexts:
     """Return the lines of a feed for each row of the parts."""
-    blocks: list[str] = []
-    for rows, find, needs_owner in parts:
-        part = find(feed)
-        hides_gauges = needs_owner and not feed.partitions
-        for row in rows:
-            is_shown = part is not None and not (hides_gauges and row.kind == "gauge")
-            blocks.append(row.lines(part, row.name, labels) if is_shown else "")
-    return RowTexts.counted(blocks)
+    found = [(rows, find(feed), bool(feed.partitions) or not needs_owner) for rows, find, needs_owner in parts]
+    return row_texts(found, labels)
 
 
 def feed_families(parts: Iterable[Part], texts: Sequence[RowTexts]) -> list[Family]:
     """Return the families of all feeds, from the texts of each."""
     return families([row for part in parts for row in part.rows], texts)
-
-
-def _sizes(feed: Feed, name: str, labels: str) -> str:
-    return buckets(name, labels, _COUNT_LE, feed.size_buckets, feed.messages)
-
-
-def _uniques(feed: Feed, name: str, labels: str) -> str:
-    return buckets(name, labels, _COUNT_LE, feed.unique_buckets, feed.unique_sum)
-
-
-def _efficiencies(feed: Feed, name: str, labels: str) -> str:
-    return buckets(name, labels, _EFFICIENCY_LE, feed.efficiency_buckets, feed.efficiency_sum)
 
 
 def _anomalies(feed: Feed, name: str, labels: str) -> str:
@@ -101,13 +84,23 @@ def _states(feed: Feed, name: str, labels: str) -> str:
 _COUNTED: tuple[Row[Feed], ...] = (
     Row("marketdata_batches", "counter", "Batches accepted.", counter(lambda feed: feed.batches)),
     Row("marketdata_messages", "counter", "Messages in accepted batches.", counter(lambda feed: feed.messages)),
-    Row("marketdata_batch_size", "histogram", "Messages in a batch.", _sizes),
-    Row("marketdata_batch_unique_symbols", "histogram", "Different symbols in a batch.", _uniques),
+    Row(
+        "marketdata_batch_size",
+        "histogram",
+        "Messages in a batch.",
+        histogram(_COUNT_LE, lambda feed: (feed.size_buckets, feed.messages)),
+    ),
+    Row(
+        "marketdata_batch_unique_symbols",
+        "histogram",
+        "Different symbols in a batch.",
+        histogram(_COUNT_LE, lambda feed: (feed.unique_buckets, feed.unique_sum)),
+    ),
     Row(
         "marketdata_batch_cache_efficiency_ratio",
         "histogram",
         "1 / unique symbols of a batch; 0 when it is empty.",
-        _efficiencies,
+        histogram(_EFFICIENCY_LE, lambda feed: (feed.efficiency_buckets, feed.efficiency_sum)),
         "ratio",
     ),
     Row("marketdata_anomalies", "counter", "Anomalies in valid batches, by kind.", _anomalies),

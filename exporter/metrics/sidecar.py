@@ -8,8 +8,7 @@ of prometheus_client. The loop is visited while some feeds are rendered; everyth
 from __future__ import annotations
 
 import platform
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -26,10 +25,11 @@ from exporter.instrument.exposition import Family, label_text
 from exporter.instrument.families import RowTexts, spelled
 from exporter.instrument.histogram import Histogram
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_families, feed_texts
+from exporter.metrics.partitions import merged, partition_families, reset_families
 from exporter.model import EventType, Partition, Reason
 from exporter.runtime.logs import LogCounter, dropped_lines
 from exporter.source.handler import SourceCounts
-from exporter.status import PartitionStatus, SidecarStatus
+from exporter.status import SidecarStatus
 
 ANOMALIES = "marketdata_anomalies"
 
@@ -75,9 +75,9 @@ class SidecarMetrics:
             "marketdata_processing_seconds",
             "Time of a turn of the loop by stage; poll includes waiting for records.",
             "stage",
-            self._status.stages.items(),
+            self._status.stages,
         )
-        yield from self._own_families()
+        yield from self._own_families(topics)
 
     def _feed_texts(self) -> list[RowTexts]:
         """Render the feeds that have changed, some in each visit."""
@@ -120,8 +120,7 @@ class SidecarMetrics:
         )
 
     def _publisher_families(self) -> Iterator[Metric]:
-        publisher = self._status.publisher
-        counts = publisher.counts
+        counts, backlog = self._status.publisher.counts, self._status.backlog()
         yield CounterMetricFamily(
             "marketdata_consumer_commits", "Commits of input offsets together with their events.", counts.commits
         )
@@ -139,21 +138,20 @@ class SidecarMetrics:
             "marketdata_event_delivery_seconds",
             "Time from the analysis of a batch to the commit of its event.",
             "event_type",
-            counts.delivery.items(),
+            counts.delivery,
         )
-        waiting, _, _ = publisher.backlog_size()
-        yield GaugeMetricFamily("marketdata_event_backlog", "Events not yet committed.", waiting)
+        yield GaugeMetricFamily("marketdata_event_backlog", "Events not yet committed.", backlog.events)
         yield GaugeMetricFamily(
             "marketdata_event_backlog_limit", "Events that may wait before reading pauses.", self._backlog_events
         )
         yield GaugeMetricFamily(
             "marketdata_event_backlog_ratio",
             "How full the backlog is, by events, bytes or age, whichever is nearest to its limit; at 1 reading pauses.",
-            publisher.fullness(),
+            backlog.fullness,
             unit="ratio",
         )
 
-    def _own_families(self) -> Iterator[Metric]:
+    def _own_families(self, topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
         versions = {
             "version": self._version,
             "python": platform.python_version(),
@@ -172,10 +170,9 @@ class SidecarMetrics:
             "Log lines dropped because stderr did not take them in time.",
             dropped_lines(),
         )
-        topics = self._status.topics().values()
         overflow = {
-            "feed": sum(topic.rejected[Reason.TOO_MANY_FEEDS] for topic in topics),
-            "symbol": sum(topic.rejected[Reason.TOO_MANY_SYMBOLS] for topic in topics),
+            "feed": sum(topic.rejected[Reason.TOO_MANY_FEEDS] for topic in topics.values()),
+            "symbol": sum(topic.rejected[Reason.TOO_MANY_SYMBOLS] for topic in topics.values()),
         }
         yield counters(
             "marketdata_exporter_label_overflow",
@@ -214,73 +211,6 @@ def record_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
     yield rejected
 
 
-def partition_families(partitions: Iterable[PartitionStatus]) -> Iterator[Metric]:
-    """Yield where the sidecar is on each partition."""
-    labels = ("topic", "partition")
-    lag = GaugeMetricFamily(
-        "marketdata_consumer_lag_records",
-        "Records between the position and the end of the partition.",
-        labels=labels,
-    )
-    position = GaugeMetricFamily("marketdata_consumer_position_offset", "Next offset to read.", labels=labels)
-    high = GaugeMetricFamily(
-        "marketdata_consumer_high_watermark_offset", "End of the partition, as last fetched.", labels=labels
-    )
-    last = GaugeMetricFamily(
-        "marketdata_consumer_last_record_timestamp_seconds",
-        "Kafka's timestamp of the last record read.",
-        labels=labels,
-    )
-    for partition, offset, end, last_record_ms in partitions:
-        values = (partition.topic, str(partition.number))
-        position.add_metric(values, offset)
-        if last_record_ms > 0:
-            last.add_metric(values, last_record_ms / 1000)
-        if end is not None:
-            high.add_metric(values, end)
-            lag.add_metric(values, max(0, end - offset))
-    yield from (lag, position, high, last)
-
-
-def merged(partitions: Iterable[PartitionStatus], shown_as: Callable[[str], str]) -> list[PartitionStatus]:
-    """Return the partitions by the names of their topics: those of one name and number as one, with summed offsets.
-
-    Where an end is unknown, the offset counts as the end, unless all are unknown.
-    """
-    parts: dict[Partition, list[PartitionStatus]] = defaultdict(list)
-    for each in partitions:
-        parts[Partition(shown_as(each.partition.topic), each.partition.number)].append(each)
-    return [some[0]._replace(partition=name) if len(some) == 1 else _sum(name, some) for name, some in parts.items()]
-
-
-def _sum(name: Partition, parts: Iterable[PartitionStatus]) -> PartitionStatus:
-    some = list(parts)
-    ends = [max(each.offset, each.end or 0) for each in some] if any(each.end is not None for each in some) else None
-    offset, last_ms = sum(each.offset for each in some), max(each.last_record_ms for each in some)
-    return PartitionStatus(name, offset, None if ends is None else sum(ends), last_ms)
-
-
-def reset_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
-    """Yield the families of the resets of each topic: how many by cause, and the time of the last one."""
-    labels = ("topic", "cause")
-    resets = CounterMetricFamily(
-        "marketdata_partition_resets",
-        "Partitions that could not be read on from their last position, by cause.",
-        labels=labels,
-    )
-    last = GaugeMetricFamily(
-        "marketdata_partition_last_reset_timestamp_seconds",
-        "Unix time of the last reset of a partition, by cause.",
-        labels=labels,
-    )
-    for topic, counts in topics.items():
-        for cause, number in counts.resets.items():
-            resets.add_metric((topic, cause.value), number)
-        for cause, moment_ms in dict(counts.reset_ms).items():
-            last.add_metric((topic, cause.value), moment_ms / 1000)
-    yield from (resets, last)
-
-
 def _place(partition: Partition, offset: int) -> Exemplar:
     return Exemplar({"topic": partition.topic, "partition": str(partition.number), "offset": str(offset)}, 1)
 
@@ -293,10 +223,13 @@ def counters(name: str, text: str, label: str, values: dict[str, int] | dict[Eve
     return family
 
 
-def histograms(name: str, text: str, label: str, values: Iterable[tuple[str, Histogram]]) -> HistogramMetricFamily:
-    """Return a family of histograms with one label."""
+def histograms(
+    name: str, text: str, label: str, values: dict[str, Histogram] | dict[EventType, Histogram]
+) -> HistogramMetricFamily:
+    """Return a family of histograms with one label and the same bounds, in seconds."""
     family = HistogramMetricFamily(name, text, labels=(label,), unit="seconds")
-    for value, histogram in values:
+    bounds = spelled(next(iter(values.values())).bounds)
+    for value, histogram in values.items():
         counts = list(accumulate(histogram.buckets))
-        family.add_metric((str(value),), list(zip(spelled(histogram.bounds), counts, strict=True)), histogram.sum)
+        family.add_metric((str(value),), list(zip(bounds, counts, strict=True)), histogram.sum)
     return family

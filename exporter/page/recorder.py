@@ -100,7 +100,7 @@ class Recorder:
     def _gauges(self) -> dict[str, float | None]:
         ends = [each for each in self._status.partitions() if each.end is not None]
         lag = sum(max(0, each.end - each.offset) for each in ends if each.end is not None)
-        return {"lag_records": lag if ends else None, "backlog_ratio": self._status.publisher.fullness()}
+        return {"lag_records": lag if ends else None, "backlog_ratio": self._status.backlog().fullness}
 
     # For readers in other threads.
 
@@ -142,7 +142,7 @@ class Recorder:
 
 
 def _read(feed: Feed) -> tuple[FeedKey, FeedSample, dict[Stage, Buckets]]:
-    latency = feed.health.find(Latency)
+    latency = feed.analyzers.find(Latency)
     hops = {} if latency is None else {hop: list(found.buckets) for hop, found in latency.hops.items()}
     total_ms = 0.0 if latency is None else latency.hops[Stage.END_TO_END].sum_ms
     count = sum(hops.get(Stage.END_TO_END, ()))

@@ -77,17 +77,16 @@ class Sections:
         return {**shares, "seconds": self._recorder.mean_seconds}
 
     def _backlog_section(self) -> Section:
-        publisher, limits = self._status.publisher, self._backlog
-        events, size, age = publisher.backlog_size()
+        limits, waiting = self._backlog, self._status.backlog()
         return {
-            "events": events,
-            "bytes": size,
-            "age_seconds": round(age, 1),
+            "events": waiting.events,
+            "bytes": waiting.bytes,
+            "age_seconds": round(waiting.age, 1),
             "events_limit": limits.events,
             "bytes_limit": limits.bytes,
             "age_limit_seconds": limits.age,
-            "ratio": round(publisher.fullness(), 4),
-            "error": printable(publisher.last_error, REASON_MAX),
+            "ratio": round(waiting.fullness, 4),
+            "error": printable(self._status.publisher.last_error, REASON_MAX),
         }
 
 

@@ -1,4 +1,4 @@
-"""Publishes the loop's dispatches and repeats after failures, without blocking the loop.
+"""Publishes the backlog of the loop's dispatches and repeats after failures, without blocking the loop.
 
 Events are sent to the channel as they arrive; every commit interval they are committed together with their positions.
 A commit may block and therefore runs on the worker's thread; meanwhile new dispatches wait. After a failed commit its
@@ -16,9 +16,8 @@ from exporter.events.factory import Event
 from exporter.instrument.histogram import Histogram
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
-from exporter.publishing.backlog import Backlog
 from exporter.publishing.channels import Cause, Channel, ChannelError, CommitResult, CommitState
-from exporter.publishing.dispatch import Dispatch
+from exporter.publishing.dispatch import Backlog, Dispatch
 from exporter.publishing.retry import RetryPolicy
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock
@@ -96,7 +95,7 @@ class Publisher:
         self.tap: Callable[[Dispatch], None] | None = None
         self._channel = channel
         self._group = group
-        self._backlog = backlog
+        self.backlog = backlog
         self._commit_interval = commit_interval
         self._clock = clock
         self._make_error_event = make_error_event
@@ -109,21 +108,7 @@ class Publisher:
         self._called_at = 0.0
         self._due = 0.0  # when to act next: open, begin or commit
 
-    # Status.
-
-    def backlog_size(self) -> tuple[int, int, float]:
-        """Return the number of unpublished events, their bytes, and the age of the oldest in seconds."""
-        return self._backlog.size(self._clock.monotonic())
-
-    def fullness(self) -> float:
-        """Return the largest ratio of the backlog to one of its limits: from 1.0 on reading has to pause."""
-        return self._backlog.fullness(self._clock.monotonic())
-
     # Calls of the loop.
-
-    def offer(self, dispatch: Dispatch) -> None:
-        """Add a dispatch to the backlog; dispatches are published in the order of offers."""
-        self._backlog.offer(dispatch, self._clock.monotonic())
 
     def advance(self) -> None:
         """Do all that is possible without waiting."""
@@ -132,7 +117,7 @@ class Publisher:
             self._open(now)
         if self._state in (_State.ENDING, _State.RESOLVING):
             self._finish(now)
-        if self._state is _State.IDLE and self._backlog.waiting and now >= self._due:
+        if self._state is _State.IDLE and self.backlog.waiting and now >= self._due:
             self._attempt(self._channel.begin)
             if self._state is _State.IDLE:
                 self._state, self._due = _State.FILLING, now + self._commit_interval
@@ -142,20 +127,20 @@ class Publisher:
     def flush(self, seconds: float) -> bool:
         """Publish the backlog now, for at most `seconds`; return whether it is empty."""
         deadline = self._clock.monotonic() + seconds
-        while self._backlog and self._clock.monotonic() < deadline:
+        while self.backlog and self._clock.monotonic() < deadline:
             if self._state is _State.FILLING:
                 self._due = 0.0
             self.advance()
             call = self._ending or self._opening
             if call is not None and not call.done():
                 call.wait(FLUSH_POLL_SECONDS)
-            elif call is not None or self._backlog.waiting:  # the result is unclear, or the channel accepts nothing yet
+            elif call is not None or self.backlog.waiting:  # the result is unclear, or the channel accepts nothing yet
                 self._clock.sleep(FLUSH_POLL_SECONDS)
-        return not self._backlog
+        return not self.backlog
 
     def drop(self, partitions: Container[Partition]) -> None:
         """Remove the events and positions of lost partitions: their next owner publishes them."""
-        self._backlog.drop(partitions)
+        self.backlog.drop(partitions)
         self._tainted = self._state is _State.FILLING
 
     def close(self, seconds: float) -> bool:
@@ -208,7 +193,7 @@ class Publisher:
         opening, self._opening = self._opening, None
         self._state, self._due = _State.IDLE, 0.0
         self._attempt(opening.result)
-        if self._state is _State.IDLE and not self._backlog.waiting:
+        if self._state is _State.IDLE and not self.backlog.waiting:
             self._succeeded(now)
 
     def _succeeded(self, now: float) -> None:
@@ -216,7 +201,7 @@ class Publisher:
         self._retry.succeeded(now)
 
     def _fill(self, now: float) -> None:
-        backlog = self._backlog
+        backlog = self.backlog
         while backlog.waiting and not self._tainted:
             first = backlog.waiting[0]
             size = len(first.events)
@@ -228,8 +213,7 @@ class Publisher:
                 break
             if unsendable:
                 continue  # their error events are at the end of the dispatch now
-            backlog.mark_first_sent()
-            if backlog.sent_events() >= MAX_TRANSACTION_EVENTS:
+            if backlog.mark_first_sent() >= MAX_TRANSACTION_EVENTS:
                 self._due = now
                 break
         # A partly sent dispatch cannot be committed: its positions would cover events that were not sent.
@@ -246,7 +230,7 @@ class Publisher:
 
     def _end(self, commit: bool) -> None:
         """Begin to commit or abort the transaction, on the worker's thread."""
-        channel, positions, group = self._channel, self._backlog.sent_positions(), self._group.metadata()
+        channel, positions, group = self._channel, self.backlog.sent_positions(), self._group.metadata()
         self._called_at = self._clock.monotonic()
         self._ending = self._worker.submit(partial(channel.commit, positions, group) if commit else channel.abort)
         self._state, self._tainted = _State.ENDING, False
@@ -271,7 +255,7 @@ class Publisher:
             self._send_again(result)
 
     def _send_again(self, result: CommitResult) -> None:
-        for dispatch in self._backlog.sent:
+        for dispatch in self.backlog.sent:
             unsendable = [event for event in dispatch.events if any(event is other for other in result.unsendable)]
             self._replace_unsendable(dispatch, unsendable, result.error)
         self._restore()
@@ -281,7 +265,7 @@ class Publisher:
 
     def _resolve(self) -> CommitState:
         """Return whether an unclear commit took place, by the group's positions, which are part of it."""
-        positions = self._backlog.sent_positions()
+        positions = self.backlog.sent_positions()
         committed = self._group.committed(positions)
         self.counts.commit_failures["unclear"] += 1
         reached = all(committed.get(partition) == position for partition, position in positions.items())
@@ -290,14 +274,14 @@ class Publisher:
     def _confirm(self, now: float) -> None:
         self.counts.commits += 1
         self._succeeded(now)
-        self._channel.store_offsets(self._backlog.sent_positions())
+        self._channel.store_offsets(self.backlog.sent_positions())
         tap = self.tap
-        for dispatch in self._backlog.take_sent():
+        for dispatch in self.backlog.take_sent():
             self.counts.published(dispatch, now)
             if tap is not None:
                 tap(dispatch)
 
     def _restore(self) -> None:
         """Put what was sent back into the backlog."""
-        self._backlog.restore()
+        self.backlog.restore()
         self._tainted = False

@@ -24,10 +24,11 @@ class FairLock:
 
     A `threading.Lock` goes to the running thread, which is the one that has just released it. Here that thread runs on
     until it acquires the lock again, and then waits without polling, which would take the interpreter from the thread
-    that has the lock.
+    that has the lock. `monotonic` measures the pieces of `run`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._changing = threading.Lock()  # held for microseconds
         self._is_held = False
         self._waiting: deque[threading.Lock] = deque()
@@ -48,6 +49,27 @@ class FairLock:
                 self._waiting.popleft().release()
             else:
                 self._is_held = False
+
+    def yield_to_waiters(self) -> None:
+        """Let threads that wait have the lock, before the caller, which has it, goes on."""
+        if self._waiting:
+            self.__exit__()
+            self.__enter__()
+
+    def run(self, steps: Iterable[object]) -> None:
+        """Take the steps of long work with the lock, which waiting threads get after each `PIECE_SECONDS`."""
+        remaining = iter(steps)
+        while self._has_more(remaining):
+            pass
+
+    def _has_more(self, steps: Iterator[object]) -> bool:
+        """Take steps for `PIECE_SECONDS`; return whether there may be more."""
+        with self:
+            end = self._monotonic() + PIECE_SECONDS
+            for _ in steps:
+                if self._monotonic() >= end:
+                    return True
+        return False
 
 
 class ReadAccess:
@@ -86,17 +108,3 @@ class ReadAccess:
                 if time.perf_counter() >= end:
                     break
         return seen
-
-    def pieces(self, steps: Iterable[object], monotonic: Callable[[], float]) -> Iterator[None]:
-        """Run the owner's steps in pieces of `PIECE_SECONDS` with the lock; yield after each piece without it."""
-        iterator = iter(steps)
-        is_over = False
-        while not is_over:
-            with self._lock:
-                until = monotonic() + PIECE_SECONDS
-                is_over = True
-                for _ in iterator:
-                    if monotonic() >= until:
-                        is_over = False
-                        break
-            yield

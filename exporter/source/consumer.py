@@ -14,12 +14,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from exporter.config.schema import InputConfig
 from exporter.config.subscription import Subscription
 from exporter.kafka.connection_errors import ConnectionFaults, error_text
+from exporter.kafka.gap_search import GapSearch, is_unreadable
 from exporter.kafka.positions import Start
-from exporter.kafka.probe import GapSearch, is_unreadable
 from exporter.kafka.unreadable import LEAST_STARTS
 from exporter.model import Partition, Record
 from exporter.runtime import logs
-from exporter.source.assignment import Assignment
+from exporter.source.assignment_state import AssignmentState
 from exporter.source.causes import CauseKind
 from exporter.source.errors import ConsumerErrors
 from exporter.source.handler import RebalanceHandler, SourceCounts
@@ -67,7 +67,7 @@ class KafkaSource(SkippingMember):
         self._topics = TopicIds(make_admin)
         self._subscription = Subscription(settings.topics)
         self._offsets = Offsets(settings, self._subscription, self._topics)
-        self._assignment = Assignment()
+        self._assignment = AssignmentState()
         self._errors = ConsumerErrors(self.counts, faults, down_seconds)
         self._reconnect = self._errors.reconnect
 

@@ -57,21 +57,6 @@ class MessageReader:
         return partition
 
 
-def in_parts(records: Iterable[Record], most_bytes: int) -> list[list[Record]]:
-    """Return all records in order, in lists of at most `most_bytes`, or of one larger record."""
-    parts: list[list[Record]] = []
-    part: list[Record] = []
-    size = 0
-    for record in records:
-        length = len(record.value or b"")
-        if part and size + length > most_bytes:
-            parts.append(part)
-            part, size = [], 0
-        part.append(record)
-        size += length
-    return [*parts, part] if part else parts
-
-
 def origin(message: Any) -> tuple[bytes | None, tuple[tuple[str, bytes | None], ...]]:
     """Return the key and the headers of a message."""
     try:

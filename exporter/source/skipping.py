@@ -6,7 +6,7 @@ import time
 
 from confluent_kafka import TopicPartition
 
-from exporter.kafka.probe import GapSearch
+from exporter.kafka.gap_search import GapSearch
 from exporter.kafka.unreadable import Gap
 from exporter.model import Partition, Record
 from exporter.runtime import logs

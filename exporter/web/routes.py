@@ -37,7 +37,7 @@ from exporter.web.responses import (
     response_or_error,
     text_response,
 )
-from exporter.web.scrapes import Reuse, SharedResponses
+from exporter.web.shared_responses import Reuse, SharedResponses
 from exporter.web.static_files import SHELL, StaticFiles, is_view
 from exporter.web.streams import CONTENT_TYPE, Broadcast, EventStream
 

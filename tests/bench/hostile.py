@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from exporter.config.schema import Limits
-from tests.support.analysis import FIRST, NOW_MS, START, analysis, record, start
+from tests.support.pipeline import FIRST, NOW_MS, START, pipeline, record, start
 
 SIZE = 1024**2
 LIMITS = Limits(record_bytes=2 * SIZE)
@@ -114,7 +114,7 @@ def cost(value: bytes, repeats: int) -> float:
 
 def _reading(value: bytes) -> Callable[[], object]:
     """Return what reads the record twice, as a sidecar does that has just been started."""
-    here = analysis(limits=LIMITS)
+    here = pipeline(limits=LIMITS)
     here.assign(FIRST, start(START, 2))
     records = [record(0, value), record(1, value)]
     return lambda: here.analyze(records, here.decode(records), NOW_MS)

@@ -48,11 +48,11 @@ def main(bootstrap: str, topic: str, warm: int, settings: str) -> None:
 
 
 def _read(app: App) -> int:
-    return sum(owned.next_offset for owned in list(app.loop.analysis.partitions.values()))
+    return sum(owned.next_offset for owned in list(app.loop.pipeline.partitions.values()))
 
 
 def _counted(app: App) -> int:
-    return sum(feed.batches for feed in list(app.loop.analysis.table.feeds.values()))
+    return sum(feed.batches for feed in list(app.loop.pipeline.table.feeds.values()))
 
 
 def _stages(app: App) -> dict[str, float]:

@@ -10,8 +10,8 @@ from tests.bench import hostile
 from tests.hostile.attack import UNREAD, Attack, Target, named
 from tests.hostile.stage import PARTITIONS
 from tests.support.cluster import Cluster
+from tests.support.memory_spikes import batches_of_many_rows, invented_names, large_books, new_symbols, write
 from tests.support.poison import CORPUS
-from tests.support.spikes import batches_of_many_rows, invented_names, large_books, new_symbols, write
 from tests.support.unreadable import LEAST_RECORDS, SMALL_BUFFER, write_unreadable
 
 WITHOUT_END = 1_000_000

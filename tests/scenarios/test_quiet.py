@@ -8,7 +8,7 @@ from random import Random
 import orjson
 import pytest
 
-from exporter.analyzers.freshness import INTERVAL_BOUNDS
+from exporter.analyzers.freshness import INTERVAL_BOUNDS_MS
 from exporter.feeds.states import FeedState
 from tests.scenarios.collectors import Collector, Written
 from tests.scenarios.world import World
@@ -88,9 +88,9 @@ def test_captured_traffic_in_its_own_time_raises_no_alarm(name: str, repeated: i
     assert {str(feed) for feed in feeds} == set(sent)
     for feed, known in feeds.items():
         assert world.states(str(feed)) == GOOD
-        intervals = known.health.freshness.intervals.buckets
+        intervals = known.health.freshness.buckets
         assert sum(intervals) == sent[str(feed)] * repeated - 1
-        assert len(intervals) == len(INTERVAL_BOUNDS) + 1
+        assert len(intervals) == len(INTERVAL_BOUNDS_MS) + 1
 
 
 def shifted(record: Recorded, by_ms: int) -> Written:

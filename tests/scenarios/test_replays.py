@@ -74,16 +74,16 @@ class Story:
     def learned(self) -> object:
         """What live batches have told."""
         health = self.feed.health
-        hops = {stage: list(hop.buckets) for stage, hop in health.analyzer(Latency).hops.items()}
+        hops = {stage: list(hop.buckets) for stage, hop in health.analyzers.get(Latency).hops.items()}
         rhythm = (
-            list(health.freshness.intervals.buckets),
+            list(health.freshness.buckets),
             health.freshness.silent_limit_ms,
             health.price_activity.limit_ms,
         )
         last = self.feed.last, self.feed.last_message_ms, self.feed.symbol_seen_ms
         return (
             hops,
-            list(health.analyzer(MessageAge).buckets),
+            list(health.analyzers.get(MessageAge).buckets),
             rhythm,
             health.quality.prices(),
             health.coverage.expected,
@@ -143,7 +143,7 @@ def test_a_replay_beside_what_is_new_changes_nothing(rewritten: bool, resent: bo
         assert story.anomalies == {}
         assert set(story.states[MINUTES:]) == {FeedState.OK}
     assert replayed.learned == plain.learned
-    assert replayed.feed.health.analyzer(Latency).catch_up == 10 * MINUTES
+    assert replayed.feed.analyzers.get(Latency).catch_up == 10 * MINUTES
     assert replayed.feed.batches == plain.feed.batches + 10 * MINUTES
 
 
@@ -153,7 +153,7 @@ def test_what_was_missed_while_nobody_read_is_compared_and_remembered() -> None:
     story.run(20 * MINUTES)
     story.pause(HOUR)
     story.run(1)
-    assert story.feed.health.analyzer(Latency).catch_up == HOUR - LIVE_SECONDS
+    assert story.feed.analyzers.get(Latency).catch_up == HOUR - LIVE_SECONDS
     assert story.feed.health.quality.prices() == story.market.prices
     story.run(MINUTES)
     assert story.anomalies == {}
@@ -185,7 +185,7 @@ def test_a_symbol_that_is_merely_quiet_is_no_replay() -> None:
     quiet = {"target_currency": "QUIET", "timestamp": story.now_ms - 3600_000, "last": 5.0}
     batches = ({**KEY._asdict(), "timestamp_ms": story.now_ms, "data": [quiet]} for _ in count())
     story.run(MINUTES, (Written(story.now_ms, json.dumps(batch).encode()) for batch in batches))
-    assert story.feed.health.analyzer(Latency).catch_up == 0
+    assert story.feed.analyzers.get(Latency).catch_up == 0
     assert set(story.anomalies) <= {Anomaly.UNCHANGED_BATCH}
     assert story.feed.health.quality.prices()["QUIET"] == 5.0
 

@@ -129,7 +129,7 @@ def test_a_partition_that_moves_to_and_fro_is_summarized_and_counted_once() -> N
     world.sidecars[0].source.leave(topic)
     sent = len(world.broker.logs[topic])
     assert summarized(world)["upbit"] + summarized(world)["bithumb"] == sent
-    counts = [sidecar.loop.analysis.topics[topic] for sidecar in world.sidecars]
+    counts = [sidecar.loop.pipeline.topics[topic] for sidecar in world.sidecars]
     assert sum(count.records for count in counts) == sent
 
 

@@ -184,7 +184,7 @@ class Sidecar:
     @property
     def feeds(self) -> dict[FeedKey, Feed]:
         """All feeds that it knows."""
-        return self.loop.analysis.table.feeds
+        return self.loop.pipeline.table.feeds
 
     def turn(self) -> None:
         """Let the loop and the thread of the publisher turn once, and keep what is new."""

@@ -17,7 +17,7 @@ from exporter.feeds.evaluator import Evaluator
 from exporter.instrument.exposition import TEXT, render
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record, ResetCause
-from exporter.pipeline import Analysis
+from exporter.pipeline import Pipeline
 from exporter.source.consumer import KafkaSource
 
 # Prometheus gives the first two to whatever it scrapes, its Operator and others some of the rest.
@@ -45,24 +45,24 @@ def full_sidecar() -> Iterator[App]:
     app = App(loader.load(None, {}, switched_on, hostname="box-1", read_file=str))
     assert isinstance(app.loop.source, KafkaSource)
     app.loop.source.counts.errors["_TRANSPORT"] = 1
-    app.loop.analysis.topic(PARTITION.topic).reset_ms = dict.fromkeys(ResetCause, NOW_MS)
+    app.loop.pipeline.topic(PARTITION.topic).reset_ms = dict.fromkeys(ResetCause, NOW_MS)
     try:
-        _read(app.loop.analysis)
-        app.loop.analysis.partitions[PARTITION].end = 5
+        _read(app.loop.pipeline)
+        app.loop.pipeline.partitions[PARTITION].end = 5
         yield app
     finally:
         app.loop.publisher.close(1.0)
 
 
-def _read(analysis: Analysis) -> None:
+def _read(pipeline: Pipeline) -> None:
     """Read a record that is no batch, one feed twice (symbols are missing after five minutes), and other feeds."""
-    analysis.assign(PARTITION, Start(Position(0, 0, NOW_MS), 0, 5))
+    pipeline.assign(PARTITION, Start(Position(0, 0, NOW_MS), 0, 5))
     later = [(_batch(feed, LATER_MS), LATER_MS) for feed in (FEED, *BESIDE)]
     for offset, (value, now_ms) in enumerate([(None, NOW_MS), (_batch(FEED, NOW_MS), NOW_MS), *later]):
         records = [Record(PARTITION, offset, now_ms, value)]
-        analysis.analyze(records, analysis.decode(records), now_ms)
+        pipeline.analyze(records, pipeline.decode(records), now_ms)
         evaluator = Evaluator(Comparison([PAIRS], limit=1))
-        evaluator.evaluate(list(analysis.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=True)
+        evaluator.evaluate(list(pipeline.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=True)
 
 
 def _batch(feed: FeedKey, now_ms: int) -> bytes:

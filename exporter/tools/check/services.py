@@ -224,17 +224,17 @@ def cost(config: Config) -> Cost:
     """Return the cost, counted in a sidecar that does not run: without input, then with one of each."""
     app = App(replace(config, feeds=FeedsConfig()))
     partition, value, now_ms = Partition("topic", 0), _batch(config.input.symbol_field), 1_760_000_000_000
-    analysis, counts = app.loop.analysis, [_series(app)]
-    analysis.topic(partition.topic)
+    pipeline, counts = app.loop.pipeline, [_series(app)]
+    pipeline.topic(partition.topic)
     counts.append(_series(app))
-    analysis.assign(partition, Start(Position(0, 0, now_ms), 0, 2))
-    analysis.partitions[partition].end = 2
+    pipeline.assign(partition, Start(Position(0, 0, now_ms), 0, 2))
+    pipeline.partitions[partition].end = 2
     for record in (Record(partition, 0, now_ms, None), Record(partition, 1, now_ms, value)):
-        analysis.analyze([record], analysis.decode([record]), now_ms)
-        for each in analysis.table.feeds.values():
+        pipeline.analyze([record], pipeline.decode([record]), now_ms)
+        for each in pipeline.table.feeds.values():
             each.health.symbols = SymbolCounts(1, 0, 0, 0, 1)  # as after five minutes
         counts.append(_series(app))
-    (feed,) = analysis.table.feeds.values()
+    (feed,) = pipeline.table.feeds.values()
     for shown in ((), (ShownSymbol("symbol", now_ms, 1),)):
         feed.health.shown_symbols = ShownSymbols(shown, 0, 0)
         feed.touch()

@@ -9,7 +9,7 @@ from exporter.model import Partition
 RETRY_SECONDS = 0.2
 
 
-class Assignment:
+class AssignmentState:
     """Partitions by state: `reading`; `pending`, whose start is not known yet; and `invalid`, a part of `reading`.
 
     The offset of an invalid partition no longer exists; it is to be assigned again.

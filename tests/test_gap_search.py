@@ -5,8 +5,8 @@ from collections import deque
 import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from exporter.kafka import probe
-from exporter.kafka.probe import PAUSE_SECONDS, GapSearch, Prober, is_unreadable
+from exporter.kafka import gap_search
+from exporter.kafka.gap_search import PAUSE_SECONDS, GapSearch, Prober, is_unreadable
 from exporter.kafka.unreadable import LEAST_TRIES, Gap
 from exporter.model import Partition
 from tests.support.waiting import eventually
@@ -73,7 +73,7 @@ def test_partition_that_cannot_be_read_at_its_end_either_has_no_gap() -> None:
 
 def test_broker_that_does_not_answer_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search fails, and nothing is known."""
-    monkeypatch.setattr(probe, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(gap_search, "ANSWER_SECONDS", 0.01)
     with pytest.raises(TimeoutError):
         gap({3: [BROKEN], 4: [SILENT]})
 

@@ -1,4 +1,4 @@
-"""An analysis, and records to feed it with."""
+"""A pipeline, and records to feed it with."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from exporter.feeds.health import health_factory
 from exporter.feeds.table import FeedTable
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
-from exporter.pipeline import Analysis
+from exporter.pipeline import Pipeline
 from exporter.publishing.dispatch import Dispatch
 
 KEY = FeedKey("korea", "upbit", "ticker")
@@ -40,14 +40,14 @@ def record(offset: int, content: bytes | None = None, partition: Partition = FIR
     return Record(partition, offset, NOW_MS - 2, value() if content is None else content)
 
 
-def analysis(
+def pipeline(
     *,
     batch_events: bool = True,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     shown_as: Callable[[str], str] = str,
-) -> Analysis:
-    """An analysis that owns nothing yet; feeds of the region `us` are not wanted."""
-    return Analysis(
+) -> Pipeline:
+    """A pipeline that owns nothing yet; feeds of the region `us` are not wanted."""
+    return Pipeline(
         Decoder(limits),
         FeedTable(limits, FeedFilter(["*"], ["us:*"]), WATCHES),
         EventFactory(JsonEncoder(), "box-1", "events", "errors"),
@@ -59,6 +59,6 @@ def analysis(
     )
 
 
-def take(analysis: Analysis, *records: Record, now_ms: int = NOW_MS) -> Dispatch:
+def take(pipeline: Pipeline, *records: Record, now_ms: int = NOW_MS) -> Dispatch:
     """One turn: decode the records and apply them."""
-    return analysis.analyze(records, analysis.decode(records), now_ms)
+    return pipeline.analyze(records, pipeline.decode(records), now_ms)

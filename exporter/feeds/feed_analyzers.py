@@ -1,0 +1,135 @@
+"""The analyzers of one feed, and whether it sends new data or replays old data, which they treat differently. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from exporter.analyzers import Analyzer, analyzers
+from exporter.analyzers.freshness import Freshness
+from exporter.analyzers.quality import Quality
+from exporter.model import Anomaly, Arrival
+
+if TYPE_CHECKING:
+    from exporter.config.schema import Config, Thresholds
+    from exporter.decoding.batch import Batch
+    from exporter.decoding.batch_stats import BatchStats
+
+A = TypeVar("A", bound=Analyzer)
+_OF_BATCHES = tuple(kind for kind in analyzers() if not kind.needs_order_books)
+_OF_ORDER_BOOKS = tuple(kind for kind in analyzers() if kind.needs_order_books)
+
+
+class FeedAnalyzers:
+    """All analyzers of one feed: iterating yields them."""
+
+    __slots__ = ("_config", "_of_batches", "_of_order_books", "_rule", "_watermark", "freshness", "quality")
+
+    def __init__(self, config: Config, rule: Thresholds) -> None:
+        self._of_batches = tuple([kind.create(config, rule) for kind in _OF_BATCHES])
+        self._of_order_books: tuple[Analyzer, ...] = ()
+        self._watermark = EventTimeWatermark(round(config.input.live_age * 1000))
+        self._config = config
+        self._rule = rule
+        self.freshness = self.get(Freshness)
+        self.quality = self.get(Quality)
+
+    def __iter__(self) -> Iterator[Analyzer]:
+        return iter((*self._of_batches, *self._of_order_books))
+
+    def find(self, kind: type[A]) -> A | None:
+        """Return the analyzer of this class, None while the feed has none."""
+        for each in self:
+            if type(each) is kind:
+                return each
+        return None
+
+    def get(self, kind: type[A]) -> A:
+        """Return the analyzer of this class; raise LookupError when the feed has none."""
+        found = self.find(kind)
+        if found is None:
+            raise LookupError(kind)
+        return found
+
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> tuple[Arrival, Sequence[Anomaly]]:
+        """Take one counted batch into account, and return the anomalies in it.
+
+        The arrival that is returned is that of old data when the batch replays the past.
+        """
+        event_time_ms = stats.stamps[-1] if stats.stamps else batch.timestamp_ms
+        if not self._watermark.is_on_time(event_time_ms, arrival.received_ms) and self._is_late(
+            event_time_ms, batch, stats, arrival
+        ):
+            recorded_ms = min(arrival.record_ms or event_time_ms, event_time_ms)
+            arrival = Arrival(int(recorded_ms), arrival.received_ms, is_live=False, is_replay=True)
+        anomalies: Sequence[Anomaly] = ()
+        for analyzer in self._of_batches:
+            if found := analyzer.observe(batch, stats, arrival):
+                anomalies = (*anomalies, *found)
+        if stats.books:
+            for analyzer in self._of_order_books or self._created_for_books():
+                if found := analyzer.observe(batch, stats, arrival):
+                    anomalies = (*anomalies, *found)
+        return arrival, anomalies
+
+    def _created_for_books(self) -> tuple[Analyzer, ...]:
+        """Create the analyzers of order books, with the first one."""
+        self._of_order_books = tuple([kind.create(self._config, self._rule) for kind in _OF_ORDER_BOOKS])
+        return self._of_order_books
+
+    def _is_late(self, event_time_ms: float, batch: Batch, stats: BatchStats, arrival: Arrival) -> bool:
+        """Whether a batch replays the past; else its symbols are merely quiet, or the feed turns back."""
+        if stats.stamps and not self.quality.knows_newer(batch.data):
+            return False
+        return not self._watermark.turns_back(event_time_ms, arrival.received_ms, self.freshness.silent_limit_ms)
+
+    def forget_symbols(self, symbols: Iterable[str]) -> None:
+        """Forget symbols, to make room for others."""
+        for analyzer in self:
+            analyzer.forget_symbols(symbols)
+
+    def set_back(self, now_ms: int) -> None:
+        """Let no time be later than `now_ms`: the clock was set back."""
+        for analyzer in self:
+            analyzer.set_back(now_ms)
+
+    def release(self) -> None:
+        """Forget what holds at present: from now on the feed is read elsewhere."""
+        for analyzer in self:
+            analyzer.release()
+
+
+class EventTimeWatermark:
+    """Event-time watermark of one feed: separates new data from a replay; all times are Unix milliseconds.
+
+    Data from more than `late_ms` before the newest event time is late: a replay, as long as new data comes beside it.
+    """
+
+    __slots__ = ("_late_ms", "_received_ms", "_watermark_ms")
+
+    def __init__(self, late_ms: int) -> None:
+        self._late_ms = late_ms
+        self._watermark_ms = 0.0
+        self._received_ms = 0
+
+    def is_on_time(self, event_time_ms: float, received_ms: int) -> bool:
+        """Whether data of this event time, received now, is not late; then it may raise the watermark."""
+        if event_time_ms < self._watermark_ms:
+            return False
+        self._received_ms = received_ms
+        # A timestamp in the future makes no other data late.
+        late_to_ms = (event_time_ms if event_time_ms < received_ms else received_ms) - self._late_ms
+        if late_to_ms > self._watermark_ms:
+            self._watermark_ms = late_to_ms
+        return True
+
+    def turns_back(self, event_time_ms: float, received_ms: int, patience_ms: int) -> bool:
+        """Whether no new data came for longer than `patience_ms`: then the late data is all there is, and the newest.
+
+        Immediately when the sidecar's clock was set back.
+        """
+        if 0 <= received_ms - self._received_ms <= max(patience_ms, self._late_ms):
+            return False
+        self._watermark_ms = min(event_time_ms, received_ms) - self._late_ms
+        self._received_ms = received_ms
+        return True
