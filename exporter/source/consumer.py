@@ -20,15 +20,15 @@ from exporter.kafka.unreadable import LEAST_STARTS
 from exporter.model import Partition, Record
 from exporter.runtime import logs
 from exporter.source.assignment_state import AssignmentState
+from exporter.source.blocked_partitions import UnblockingMember
 from exporter.source.causes import CauseKind
 from exporter.source.errors import ConsumerErrors
 from exporter.source.handler import RebalanceHandler, SourceCounts
-from exporter.source.held import Hold, NoHold, changes
+from exporter.source.held import Hold, NoHold
 from exporter.source.isolation import Isolation
 from exporter.source.membership import commit_starts
 from exporter.source.messages import MessageReader
 from exporter.source.offsets import Offsets
-from exporter.source.skipping import SkippingMember
 from exporter.source.topic_ids import TopicIds
 
 log = logs.logger("source")
@@ -41,7 +41,7 @@ ISOLATION_SECONDS = 0.01
 _INVALID_OFFSET = (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION)
 
 
-class KafkaSource(SkippingMember):
+class KafkaSource(UnblockingMember):
     """Reader of the input topics as a member of the group."""
 
     def __init__(
@@ -56,14 +56,12 @@ class KafkaSource(SkippingMember):
         hold: Hold | None = None,
         down_seconds: float = DOWN_SECONDS,
     ) -> None:
-        super().__init__(isolation, GapSearch(make_prober), skips=settings.on_unreadable == "skip")
+        super().__init__(isolation, GapSearch(make_prober), hold or NoHold(), skips=settings.on_unreadable == "skip")
         self.counts = SourceCounts()
         self.subscribed = False
         self.is_empty = False  # no topic existed when the consumer subscribed
         self._make_consumer = make_consumer
         self._reader = MessageReader(origin=any(one.reads_origin for one in settings.formats))
-        self._hold: Hold = hold or NoHold()
-        self._stopped: frozenset[Partition] = frozenset()  # those of which nothing is fetched while they wait
         self._topics = TopicIds(make_admin)
         self._subscription = Subscription(settings.topics)
         self._offsets = Offsets(settings, self._subscription, self._topics)
@@ -118,30 +116,7 @@ class KafkaSource(SkippingMember):
         if self.paused:
             return []
         isolated = self._isolated_records() if self._isolation else []
-        taken = self._hold.release(self._intake.take())
-        if self._stopped != self._hold.partitions:
-            self._stop_and_go()
-        return isolated + self._records(taken)
-
-    # Partitions whose next record cannot be decoded yet.
-
-    def _stop_and_go(self) -> None:
-        stop, go = changes(self._stopped, self._hold.partitions)
-        if stop:
-            log.info("partitions wait for what their records need", extra={"reasons": "; ".join(self._hold.reasons())})
-        self._consumer.pause([TopicPartition(*each) for each in stop])
-        self._consumer.resume([TopicPartition(*each) for each in go if each in self._assignment.reading])
-        self._stopped = self._hold.partitions
-
-    def resume(self) -> None:
-        """Fetch again; the next call of `take` stops partitions that wait."""
-        super().resume()
-        self._stopped = frozenset()
-
-    @property
-    def blocked(self) -> list[str]:
-        """A line for each partition whose next record cannot be read, or not decoded yet; from any thread."""
-        return super().blocked + self._hold.reasons()
+        return isolated + self._records(self._released(self._intake.take(), self._assignment.reading))
 
     # Replacing a consumer that failed.
 

@@ -1,8 +1,10 @@
-"""Reading on after records that cannot be read, or that end the process."""
+"""Partitions whose next record cannot be read, ends the process, or cannot be decoded yet: how reading goes on."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Container
+from typing import Any
 
 from confluent_kafka import TopicPartition
 
@@ -11,6 +13,7 @@ from exporter.kafka.unreadable import Gap
 from exporter.model import Partition, Record
 from exporter.runtime import logs
 from exporter.source.handler import RebalanceHandler
+from exporter.source.held import Hold, changes
 from exporter.source.intake import Intake
 from exporter.source.isolation import Found, Isolation
 from exporter.source.membership import Membership
@@ -18,20 +21,44 @@ from exporter.source.membership import Membership
 log = logs.logger("source")
 
 
-class SkippingMember(Membership):
-    """A member that skips unreadable and deadly records if `skips`, or else stays before them. Loop thread only."""
+class UnblockingMember(Membership):
+    """A member that reads on in blocked partitions. Loop thread only.
 
-    def __init__(self, isolation: Isolation, gaps: GapSearch, *, skips: bool) -> None:
+    Unreadable and deadly records are skipped if `skips`; otherwise it stays before them. Those that cannot be decoded
+    yet wait in `hold`.
+    """
+
+    def __init__(self, isolation: Isolation, gaps: GapSearch, hold: Hold, *, skips: bool) -> None:
         super().__init__(isolation)
         self._handler: RebalanceHandler
         self._intake = Intake()
         self._gaps = gaps
         self._skips = skips
+        self._hold = hold
+        self._stopped: frozenset[Partition] = frozenset()  # those of which nothing is fetched while they wait
 
     @property
     def blocked(self) -> list[str]:
-        """A line for each partition that is blocked by an unreadable record; from any thread."""
-        return self._gaps.report(time.monotonic()) + self._isolation.report()
+        """A line for each partition whose next record cannot be read, or not decoded yet; from any thread."""
+        return self._gaps.report(time.monotonic()) + self._isolation.report() + self._hold.reasons()
+
+    def resume(self) -> None:
+        """Fetch again; partitions that wait are stopped by the next call of `_released`."""
+        super().resume()
+        self._stopped = frozenset()
+
+    def _released(self, messages: list[Any], reading: Container[Partition]) -> list[Any]:
+        """Return the messages that can be decoded; stop fetching what waits, and go on with what does not any more."""
+        released = self._hold.release(messages)
+        if self._stopped != self._hold.partitions:
+            stop, go = changes(self._stopped, self._hold.partitions)
+            if stop:
+                reasons = "; ".join(self._hold.reasons())
+                log.info("partitions wait for what their records need", extra={"reasons": reasons})
+            self._consumer.pause([TopicPartition(*each) for each in stop])
+            self._consumer.resume([TopicPartition(*each) for each in go if each in reading])
+            self._stopped = self._hold.partitions
+        return released
 
     def _skip_unreadable(self) -> None:
         """Skip unreadable records once a search has found their end."""
