@@ -14,7 +14,7 @@ from exporter.feeds.rejections import LoggedRejection, one_line, warnings
 from exporter.instrument.histogram import Histogram, add_each
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import Gap
-from exporter.model import Partition, Record
+from exporter.model import Partition, Record, listing
 from exporter.pipeline import Pipeline
 from exporter.publishing.dispatch import Dispatch
 from exporter.publishing.publisher import Publisher
@@ -40,8 +40,6 @@ EVALUATE_SECONDS = 1.0
 # Of a rebalance or a stop: below the 45 s after which the group removes a silent member.
 SETTLE_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
-# Names in one line of the log or of a status.
-LISTED = 20
 # Reading goes on after a pause once the backlog is no fuller than this.
 DRAINED = 0.5
 
@@ -281,9 +279,3 @@ def _log_rejections(rejections: Iterable[LoggedRejection]) -> None:
         what = {"topic": record.partition.topic, "reason": rejected.reason.value, "error": one_line(rejected.detail)}
         where = {"record": f"{record.partition}/{record.offset}", "feed": str(rejected.feed or "")}
         log.warning("a record is rejected", extra={**what, **where, "suppressed": suppressed})
-
-
-def listing(partitions: Iterable[Partition]) -> str:
-    """Return the names of the partitions, at most `LISTED` of them."""
-    names = [str(partition) for partition in sorted(partitions)]
-    return " ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

@@ -6,10 +6,14 @@ each about one *symbol*. A *feed* is the origin of batches. An *event* is publis
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple, Self
 
 import msgspec
+
+# Names in one line of the log or of a status.
+LISTED = 20
 
 
 class FeedKey(NamedTuple):
@@ -31,6 +35,12 @@ class Partition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.number}"
+
+
+def listing(partitions: Iterable[Partition]) -> str:
+    """Return the names of the partitions, at most `LISTED` of them."""
+    names = [str(partition) for partition in sorted(partitions)]
+    return " ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 class Reason(StrEnum):

@@ -9,8 +9,8 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.feeds.rejections import RecentRejection
 from exporter.instrument.histogram import Histogram
-from exporter.loop import LISTED, Loop, listing
-from exporter.model import FeedKey, Partition, Status
+from exporter.loop import Loop
+from exporter.model import LISTED, FeedKey, Partition, Status, listing
 from exporter.publishing.dispatch import BacklogSize
 from exporter.publishing.publisher import Publisher
 from exporter.runtime.clock import Clock
