@@ -204,6 +204,7 @@ def numbers(here: Pipeline) -> object:
     left_out = ("key", *at_what_time)
 
     def counts(of: object) -> dict[str, object]:
-        return {name: seen for name, seen in vars(of).items() if name not in left_out}
+        places = {kind: place[:2] for kind, place in getattr(of, "anomaly_places", {}).items()}  # without the time
+        return {name: seen for name, seen in vars(of).items() if name not in left_out} | {"anomaly_places": places}
 
     return tuple({key: counts(each) for key, each in table.items()} for table in (here.table.feeds, here.topics))
