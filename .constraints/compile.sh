@@ -15,6 +15,6 @@ requirements() {  # FILE ARGUMENT...
     "$compile" $options --output-file "$file" "$@"
 }
 requirements test.txt --extra test "$@" pyproject.toml
-requirements runtime.txt --constraint .constraints/test.txt pyproject.toml
+requirements runtime.txt --extra bcrypt --constraint .constraints/test.txt pyproject.toml
 requirements build.txt --only-build-deps --build-deps-for wheel --build-deps-for editable --constraint .constraints/test.txt "$@" pyproject.toml
 requirements tools.txt "$@" .constraints/tools.in

@@ -56,6 +56,7 @@ from exporter.web.server import WebServer
 if TYPE_CHECKING:
     from exporter.decoding.record_decoder import FindSchemas
     from exporter.events.writer_schemas import Registries
+    from exporter.web.config_file import WebConfigFile
 
 log = logs.logger("app")
 
@@ -92,8 +93,9 @@ class App:
         GCCollector(registry=registry)
         page = LivePage(config, self.status, clock, __version__)
         self._recorder = page.recorder
-        self.queries = SidecarQueries(config, self.status, self.store, metrics, registry, page)
-        self._web = _web_server(config, self.queries, registry, self.start_thread)
+        self.web_file = _web_file(config, registry)
+        self.queries = SidecarQueries(config, self.status, self.store, metrics, registry, page, self._web_warnings)
+        self._web = _web_server(config, self.queries, registry, self.web_file, self.start_thread)
 
     def run(self, started: threading.Event | None = None) -> bool:
         """Serve and consume until `stop` is called; return whether all clients were closed in time.
@@ -124,6 +126,9 @@ class App:
     def stop(self) -> None:
         """End `run` soon: publish the backlog and leave the group."""
         self.loop.stop()
+
+    def _web_warnings(self) -> tuple[str, ...]:
+        return () if self.web_file is None else self.web_file.warnings
 
     def _end(self, why: str) -> None:
         log.critical("the sidecar stops because of a failure", extra={"reason": why})
@@ -206,7 +211,18 @@ def _pipeline(config: Config, events: EventFactory, find_schemas: FindSchemas | 
     )
 
 
-def _web_server(config: Config, queries: Queries, registry: CollectorRegistry, start: Start) -> WebServer:
+def _web_file(config: Config, registry: CollectorRegistry) -> WebConfigFile | None:
+    if config.web.config_file is None:
+        return None
+    # Loaded when it is needed, with the parts for TLS and passwords.
+    from exporter.web.config_file import WebConfigFile, WebFileMetrics
+
+    return WebConfigFile(config.web.config_file, WebFileMetrics(registry))
+
+
+def _web_server(
+    config: Config, queries: Queries, registry: CollectorRegistry, web_file: WebConfigFile | None, start: Start
+) -> WebServer:
     host, port = host_and_port(config.web.listen_address)
     return WebServer(
         queries,
@@ -216,6 +232,7 @@ def _web_server(config: Config, queries: Queries, registry: CollectorRegistry, s
         version=__version__,
         metrics=WebMetrics(registry),
         access=Access(config.web.allowed_hosts, config.web.config_page),
+        web_file=web_file,
         start_thread=start,
     )
 

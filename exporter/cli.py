@@ -32,7 +32,11 @@ _CONFIGURED = {
     "healthcheck": "check that the loop of the sidecar on this machine turns",
 }
 # What a command takes beside the configuration.
-_OPTIONS = {"run": ("until_caught_up",), "explain": ("topic", "file")}
+_OPTIONS = {"run": ("until_caught_up",), "explain": ("topic", "file"), "healthcheck": ("ready",)}
+# Every user of the machine can read command lines.
+_WITHOUT_FLAG = {"web.client.password"}
+# As other exporters name them.
+_OTHER_FLAGS = {"web.config_file": ["--web.config.file"]}
 _TOOLS = {
     "demo": "run an embedded broker, simulated collectors and the real sidecar",
     "simulate": "simulate a failure on a broker, to test states and alerts",
@@ -190,14 +194,16 @@ def _add_configuration_arguments(name: str, parser: argparse.ArgumentParser) -> 
     parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see reference.yml")
     if name == "run":
         _add_run_arguments(parser)
-    if name == "explain":
+    if name in ("explain", "healthcheck"):
         _tool(name).add_arguments(parser)
     group = parser.add_argument_group("configuration", "every key of the file that has one value or a list")
     for path, kind in keys().items():
-        if not (isinstance(kind, type) and issubclass(kind, Section)) and get_origin(kind) is not dict:
+        is_single = not (isinstance(kind, type) and issubclass(kind, Section)) and get_origin(kind) is not dict
+        if is_single and path not in _WITHOUT_FLAG:
             flag = "--" + path.replace("_", "-")
             allowed = expected(kind).replace("%", "%%")
-            group.add_argument(flag, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=allowed)
+            flags = [flag, *_OTHER_FLAGS.get(path, ())]
+            group.add_argument(*flags, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=allowed)
     parser.set_defaults(command=partial(_start, name))
 
 

@@ -32,6 +32,7 @@ from exporter.app import App
 from exporter.config import loader
 from exporter.config.parsers import size
 from exporter.config.schema import Config, Limits, Thresholds
+from exporter.config.web_file import WebFile
 from exporter.decoding.batch import ELSEWHERE, Batch, PartialBatch
 from exporter.decoding.json_decoder import Decoder
 from exporter.events import values
@@ -388,7 +389,7 @@ def test_command_lines_can_be_typed_as_they_stand() -> None:
 def test_flags_and_variables_are_keys() -> None:
     known = set(loader.keys())
     for flag in re.findall(r"--([a-z]+\.[a-z.-]+)", DOCUMENTS):
-        assert flag == "config.file" or flag.replace("-", "_") in known, flag
+        assert flag in ("config.file", "web.config.file") or flag.replace("-", "_") in known, flag
     for variable in re.findall(r"\bMARKETDATA_[A-Z_]+", DOCUMENTS):
         path = variable.removeprefix("MARKETDATA_").lower().replace("__", ".")
         assert path in known or path.startswith("kafka.properties."), variable
@@ -404,11 +405,11 @@ def test_keys_that_are_named_in_the_text_exist() -> None:
     assert named - files <= known
 
 
-OF_PROMETHEUS = {"scrape_configs", "metric_relabel_configs"}
+OF_OTHERS = {"scrape_configs", "metric_relabel_configs", *WebFile.__struct_fields__}
 
 
 def sidecar_blocks() -> list[str]:
-    return [block for block in blocks("yaml") if not OF_PROMETHEUS & yaml.safe_load(block).keys()]
+    return [block for block in blocks("yaml") if not OF_OTHERS & yaml.safe_load(block).keys()]
 
 
 @pytest.mark.parametrize("block", sidecar_blocks(), ids=range(len(sidecar_blocks())))
@@ -429,12 +430,16 @@ def test_the_three_layers_say_the_same() -> None:
     assert by_variable != config()
 
 
-@pytest.mark.parametrize("block", [block for block in blocks("yaml") if "scrape_configs:" in block], ids=["", "pods"])
+@pytest.mark.parametrize(
+    "block", [block for block in blocks("yaml") if "scrape_configs:" in block], ids=["", "pods", "TLS"]
+)
 def test_the_scrape_configurations_are_the_shipped_one_for_other_targets(block: str, tmp_path: Path) -> None:
     file = tmp_path / "prometheus.yml"
     # Its rules are relative to the checkout, and Debian's Prometheus was built without discovery in Kubernetes.
     text = block.replace("grafana/", f"{ROOT}/grafana/").replace("kubernetes_sd_configs: [{role: pod}]", "")
     file.write_text(text)
+    for name in re.findall(r"[\w/]+_file: ([\w.]+)", text):
+        (tmp_path / name).touch()
     assert "SUCCESS" in promtool("check", "config", file)
     (shipped,) = scrape_jobs((ROOT / "prometheus.yml").read_text())
     (job,) = scrape_jobs(block)

@@ -159,6 +159,7 @@ def _credentials(config: Config) -> Iterator[Conflict]:
 def passwords(config: Config) -> Iterator[tuple[str, str]]:
     """Yield path and value of each password in a key or a property."""
     yield "redis.password", config.redis.password or ""
+    yield "web.client.password", config.web.client.password or ""
     yield "output.schema_registry_password", config.output.schema_registry_password or ""
     registries = (one.schema_registry for one in config.input.formats if one.schema_registry is not None)
     yield from (("input.formats", registry.password or "") for registry in registries)
@@ -166,9 +167,12 @@ def passwords(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _web(config: Config) -> Iterator[Conflict]:
-    if config.web.config_file is not None:
-        message = f"got {shown(config.web.config_file)}, expected null: TLS and passwords are not available yet"
-        yield Conflict(message, ("web.config_file",))
+    client = config.web.client
+    for first, second in (("cert_file", "key_file"), ("username", "password")):
+        given = [name for name in (first, second) if getattr(client, name) is not None]
+        if len(given) == 1:
+            missing = second if given == [first] else first
+            yield Conflict(f"missing, expected beside {given[0]}", (f"web.client.{missing}", f"web.client.{given[0]}"))
 
 
 def _expected_feeds(config: Config) -> Iterator[Conflict]:

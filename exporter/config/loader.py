@@ -63,7 +63,7 @@ def load(
     env, read_file = {**env, "HOSTNAME": env.get("HOSTNAME") or hostname}, cache(read_file)
     known = list(LayerSecrets(env, read_file).of(layers))
     on_secrets(known)
-    reader = _Reader(env, read_file, problems)
+    reader = SectionReader(env, read_file, problems)
     config: Config = reader.section(Config, "", layers)
     for check in (conflicts, also):
         wrong = {_without_number(problem.path) for problem in problems}
@@ -143,7 +143,7 @@ def expected(kind: Any) -> str:
     return f"null or {words}" if _is_optional(kind) else words
 
 
-class _Reader:
+class SectionReader:
     """Reader of sections from the layers, the lowest first; it collects mistakes."""
 
     def __init__(self, env: Mapping[str, str], read_file: Callable[[str], str], problems: list[Problem]) -> None:
@@ -197,7 +197,8 @@ class _Reader:
             for name, given in mapping.value.items():
                 if name in names:
                     continue
-                unknown, known = joined(path, name), [*(joined(path, each) for each in sorted(names)), *keys()]
+                unknown = joined(path, name)
+                known = [*(joined(path, each) for each in sorted(names)), *self.other_keys()]
                 near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
                 hint = f", did you mean {_as_given(near[0], given.place)}?" if near else ""
                 self._wrong(unknown, f"unknown key{hint}", given)
@@ -214,6 +215,10 @@ class _Reader:
         if get_origin(bare) is tuple:
             return self._list(kind, path, found[-1])
         return self._leaf(kind, path, found[-1])
+
+    def other_keys(self) -> Iterable[str]:
+        """Return the paths that an unknown key may have been meant to have."""
+        return keys()
 
     def _map(self, kind: Any, path: str, found: Sequence[Given]) -> dict[str, Any]:
         merged: dict[str, Given] = {}
@@ -252,7 +257,7 @@ class _Reader:
         if bare not in (bool, int, float) and not isinstance(value, str) and given.text is not None:
             value = given.text
         if isinstance(value, str):
-            value = self._expanded(path, value, given)
+            value = self.expanded(path, value, given)
         if value is UNSET:
             return UNSET
         if value == "" and _is_optional(kind):
@@ -263,7 +268,8 @@ class _Reader:
             reason = f": {error}" if type(error) is ValueError and not isinstance(value, Secret) else ""
             return self._wrong(path, f"got {shown(value, path)}, expected {expected(kind)}{reason}", given)
 
-    def _expanded(self, path: str, text: str, given: Given) -> str | UnsetType:
+    def expanded(self, path: str, text: str, given: Given) -> str | UnsetType:
+        """Return the text with its references replaced; UNSET when that is impossible."""
         value, mistakes = expanded(text, self._env, self._read_file)
         for mistake in mistakes:
             self._wrong(path, mistake, given)

@@ -200,6 +200,17 @@ class RedisConfig(Section, frozen=True, kw_only=True):
     queue: Annotated[int, count(1, 1_000_000)] = 1000
 
 
+class WebClientConfig(Section, frozen=True, kw_only=True):
+    """How commands authenticate at a sidecar that has TLS or passwords."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: Annotated[str, parsed(parsers.host, "the name of a host, such as metrics.example.com")] | None = None
+    username: Annotated[str, secret("a user without colon", parsers.http_user)] | None = None
+    password: Annotated[str, _PASSWORD] | None = None
+
+
 class WebConfig(Section, frozen=True, kw_only=True):
     """Where HTTP is served; `addresses.host_and_port` parses the address."""
 
@@ -215,6 +226,7 @@ class WebConfig(Section, frozen=True, kw_only=True):
     config_page: Literal["loopback", "everyone", "off"] = "loopback"
     history: Annotated[float, seconds("0s", "15m")] = 900.0
     config_file: str | None = None
+    client: WebClientConfig = WebClientConfig()
 
 
 class MetricsConfig(Section, frozen=True, kw_only=True):

@@ -24,6 +24,15 @@ _PLAIN = {"Accept-Encoding": "identity"}
 Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 
 
+class ClientTls(NamedTuple):
+    """Files of a client for HTTPS, and the name that the certificate of the server must have, by default its host."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+
+
 class TooLarge(requests.RequestException):
     """The response is larger than the caller allows."""
 
@@ -94,9 +103,16 @@ class _LimitedReader(io.RawIOBase):
 class _Adapter(HTTPAdapter):
     """An adapter whose responses, those of a proxy included, share one limit."""
 
-    def __init__(self, limit: _Limit) -> None:
+    def __init__(self, limit: _Limit, server_name: str | None = None) -> None:
         self._limit = limit
+        self._names: dict[str, Any] = (
+            {} if server_name is None else {"server_hostname": server_name, "assert_hostname": server_name}
+        )
         super().__init__()
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
+        """See HTTPAdapter."""
+        super().init_poolmanager(connections, maxsize, block, **more, **self._names)
 
     def get_connection_with_tls_context(self, *args: Any, **more: Any) -> Any:
         """See HTTPAdapter."""
@@ -117,11 +133,11 @@ class _Adapter(HTTPAdapter):
 class _Session(requests.Session):
     """A session within a limit that does not process redirects: requests would unpack their bodies."""
 
-    def __init__(self, limit: _Limit, *, trust_env: bool) -> None:
+    def __init__(self, limit: _Limit, tls: ClientTls, *, trust_env: bool) -> None:
         super().__init__()
         self.trust_env = trust_env
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, _Adapter(limit))
+        self.mount("http://", _Adapter(limit))
+        self.mount("https://", _Adapter(limit, tls.server_name))
 
     def get_redirect_target(self, resp: Any) -> None:
         """Return no target."""
@@ -136,17 +152,22 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     json: object = None,
     auth: Auth | None = None,
+    tls: ClientTls = ClientTls(),  # noqa: B008 - frozen
     trust_env: bool = True,
 ) -> Answer:
     """Return the response to one request, of at most `size` bytes, within `seconds`; redirects are not followed.
 
-    Without `trust_env`, proxies, certificates and passwords of the environment are not used.
+    Without `trust_env`, proxies, certificates and passwords of the environment are not used; those of `tls` are always.
     Raises `requests.RequestException`: `TooLarge`, a time-out, or the reason why there is no response.
     """
     limit = _Limit(seconds, size)
     timeout = min(CONNECT_SECONDS, seconds), seconds
     given: dict[str, Any] = {"json": json, "headers": _PLAIN | dict(headers or {}), "auth": auth, "timeout": timeout}
-    with _Session(limit, trust_env=trust_env) as session:
+    if tls.ca_file is not None:
+        given["verify"] = tls.ca_file
+    if tls.cert_file is not None:
+        given["cert"] = (tls.cert_file, tls.key_file)
+    with _Session(limit, tls, trust_env=trust_env) as session:
         try:
             with session.request(method, url, allow_redirects=False, stream=True, **given) as answer:
                 # In pieces: one read would allocate as many bytes as the server announces.

@@ -6,16 +6,20 @@ here, obeys the proxies of the environment, and sets no limit on the total time 
 
 from __future__ import annotations
 
+import argparse
 import re
 import socket
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from exporter.config import addresses
 from exporter.config.addresses import host_and_port, local_hosts
-from exporter.config.schema import Config
+from exporter.config.files import read_text
+from exporter.config.schema import Config, WebClientConfig, WebConfig
 from exporter.runtime.foreign_text import printable
 
 TIMEOUT_SECONDS = 3.0
@@ -32,30 +36,64 @@ class Answer(NamedTuple):
     text: str
 
 
-def main(config: Config) -> int:
-    """Return 0 when `/-/healthy` answers 200, otherwise 1 after a line on stderr."""
-    address = config.web.listen_address
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the command."""
+    parser.add_argument("--ready", action="store_true", help="check that its figures are up to date as well")
+
+
+def main(config: Config, *, ready: bool = False) -> int:
+    """Return 0 when `/-/healthy`, or `/-/ready`, answers 200, otherwise 1 after a line on stderr."""
+    address, what = config.web.listen_address, "not ready" if ready else "unhealthy"
     try:
-        status, _, text = ask(address, "/-/healthy", TIMEOUT_SECONDS)
+        status, _, text = ask(address, "/-/ready" if ready else "/-/healthy", TIMEOUT_SECONDS, config.web)
     except OSError as error:
-        print(f"unhealthy: no answer from {authority(address)}: {error.strerror or error}", file=sys.stderr)
+        print(f"{what}: no answer from {authority(address)}: {error.strerror or error}", file=sys.stderr)
         return 1
     if status == 200:
         return 0
-    print(f"unhealthy: {printable(text)}", file=sys.stderr)
+    print(f"{what}: {printable(text)}", file=sys.stderr)
     return 1
 
 
-def ask(listen_address: str, path: str, seconds: float) -> Answer:
+def ask(listen_address: str, path: str, seconds: float, web: WebConfig = WebConfig()) -> Answer:  # noqa: B008 - frozen
     """Return the response of the sidecar that listens at this address; raise `OSError` without one within `seconds`.
 
-    `listen_address` is that of the configuration: for all interfaces, loopback is asked.
+    `listen_address` is that of the configuration: for all interfaces, loopback is asked. `web` has the credentials, and
+    the web configuration file, which decides on HTTPS.
     """
     deadline = time.monotonic() + seconds
-    request = f"GET {path} HTTP/1.0\r\nHost: {authority(listen_address)}\r\n\r\n"
-    with _connect(*host_and_port(listen_address), seconds) as connection:
-        connection.sendall(request.encode())
+    host, port = host_and_port(listen_address)
+    lines = [f"GET {path} HTTP/1.0", f"Host: {authority(listen_address)}", *_authorization(web.client)]
+    with _connect(host, port, seconds) as plain, _secured(plain, host, web) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
         return _parse(_receive(connection, deadline))
+
+
+def _authorization(client: WebClientConfig) -> list[str]:
+    if client.username is None:
+        return []
+    text = b64encode(f"{client.username:s}:{client.password or '':s}".encode()).decode()
+    return [f"Authorization: Basic {text}"]
+
+
+def _secured(connection: socket.socket, host: str, web: WebConfig) -> AbstractContextManager[socket.socket]:
+    """Return the connection, encrypted if the sidecar has a web configuration file with TLS."""
+    if web.config_file is None:
+        return nullcontext(connection)
+    # Both are loaded when they are needed: this command starts every few seconds.
+    from exporter.config.web_file import uses_tls
+    from exporter.tools.tls_client import secured
+
+    if not uses_tls(_content(web.config_file)):
+        return nullcontext(connection)
+    return secured(connection, local_hosts(host)[0].partition("%")[0], web.client)
+
+
+def _content(path: str) -> str:
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        raise OSError(f"web.config_file cannot be read: {getattr(error, 'strerror', '') or 'not a text'}") from None
 
 
 def authority(listen_address: str) -> str:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from exporter.runtime import logs
 from exporter.runtime.rate_limit import RateLimiter
-from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Head, HealthCheck, Refusal, classify_head
+from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Head, HealthCheck, Refusal, classify_head, classify_record
 from exporter.web.hosts import NetworkCounts, network_of
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
 from exporter.web.responses import CompleteResponse, text_response, to_bytes
@@ -59,8 +59,9 @@ class _Client:
 class Acceptor:
     """Owner of the listener, which runs in a thread of its own until it is stopped.
 
-    `check` returns the response to a health check of one of the `paths`, at once. `hand_over` takes a connection that
-    has sent a request; `on_exhausted` closes some of these soon, because no descriptors are left. `on_response` and
+    `check` returns the response to a health check of one of the `paths`, at once, or None if it must be handled as
+    other requests. `hand_over` takes a connection that has sent a request, or with `has_tls` the first message of a
+    handshake; `on_exhausted` closes some of these soon, because no descriptors are left. `on_response` and
     `on_eviction` count what happens here.
     """
 
@@ -70,11 +71,12 @@ class Acceptor:
         limits: ClientLimits,
         paths: Container[str],
         *,
-        check: Callable[[HealthCheck], CompleteResponse],
+        check: Callable[[HealthCheck], CompleteResponse | None],
         hand_over: Callable[[socket.socket, str], None],
         on_exhausted: Callable[[], None],
         on_response: Callable[[int], None],
         on_eviction: Callable[[Eviction], None],
+        has_tls: bool = False,
     ) -> None:
         listener.setblocking(False)
         # Accepted sockets inherit the sizes.
@@ -83,6 +85,7 @@ class Acceptor:
         self._listener = listener
         self._limits = limits
         self._paths = paths
+        self._has_tls = has_tls
         self._check = check
         self._hand_over = hand_over
         self._on_exhausted = on_exhausted
@@ -148,7 +151,7 @@ class Acceptor:
         if len(self._waiting) >= CONNECTIONS_MIN:
             return self._evict()
         now = time.monotonic()
-        if now < self._closed_recently_until:
+        if now < self._closed_recently_until and not self._has_tls:
             self._accept_briefly()
         self._on_exhausted()
         self._epoll.unregister(self._listener)
@@ -163,10 +166,10 @@ class Acceptor:
             for _ in range(BRIEFLY_ACCEPTED):
                 with self._listener.accept()[0] as accepted, suppress(TimeoutError):
                     accepted.settimeout(BRIEF_SECONDS)
-                    head = classify_head(accepted.recv(HEAD_BYTES_MAX + 1), self._paths, is_final=True)
+                    head = self._classify(accepted.recv(HEAD_BYTES_MAX + 1), is_final=True)
+                    response = self._check(head) if isinstance(head, HealthCheck) else None
                     refusal = text_response("no file descriptors are left", 503)
-                    response = self._check(head) if isinstance(head, HealthCheck) else refusal
-                    self._send(_Client(accepted, "", 0.0), response)
+                    self._send(_Client(accepted, "", 0.0), response or refusal)
         with suppress(OSError):
             self._reserve = socket.socket()
 
@@ -182,14 +185,19 @@ class Acceptor:
             return self._watch(client)
         except OSError:
             return self._close(client)
-        self._handle_head(client, classify_head(head, self._paths, is_final=has_ended)) if head else self._close(client)
+        self._handle_head(client, self._classify(head, is_final=has_ended)) if head else self._close(client)
+
+    def _classify(self, head: bytes, *, is_final: bool) -> Head | HealthCheck | Refusal:
+        if self._has_tls:
+            return classify_record(head, is_final=is_final)
+        return classify_head(head, self._paths, is_final=is_final)
 
     def _handle_head(self, client: _Client, found: Head | HealthCheck | Refusal) -> None:
         if found is Head.INCOMPLETE:
             self._watch(client)
-        elif isinstance(found, HealthCheck):
+        elif isinstance(found, HealthCheck) and (response := self._check(found)) is not None:
             client.socket.recv(found.length)
-            self._send(client, self._check(found), with_body=not found.is_head)
+            self._send(client, response, with_body=not found.is_head)
             self._close(client)
         elif isinstance(found, Refusal):
             self._refuse(client, found)

@@ -11,19 +11,26 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Container, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.web.hosts import NetworkCounts
+
+if TYPE_CHECKING:
+    from exporter.web.tls import TlsSession
 
 RETRY_SECONDS = 0.01
 
 
 class QueuedConnection(NamedTuple):
-    """A queued connection, its network, and since when it waits, in seconds of the event loop's clock."""
+    """A queued connection, its network, and since when it waits, in seconds of the event loop's clock.
+
+    `session` is that of a connection with TLS, with the request that it has received.
+    """
 
     client: socket.socket
     network: str
     since: float
+    session: TlsSession | None = None
 
 
 class AdmissionQueue:
@@ -54,10 +61,10 @@ class AdmissionQueue:
         self._networks = NetworkCounts()
         self._is_scheduled = False
 
-    def hand_over(self, client: socket.socket, network: str) -> None:
+    def hand_over(self, client: socket.socket, network: str, session: TlsSession | None = None) -> None:
         """Queue a connection; callable from any thread."""
         with self._lock:
-            self._queued[client] = QueuedConnection(client, network, self._loop.time())
+            self._queued[client] = QueuedConnection(client, network, self._loop.time(), session)
             self._networks.add(network)
         if len(self._queued) > self._limit:
             self.evict_one()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -24,6 +25,9 @@ from exporter.web.protocol import Protocol
 from exporter.web.responses import CHUNK_BYTES, CompleteResponse
 from exporter.web.sockets import discard_unread, unacknowledged
 from exporter.web.streams import SlowReader
+
+if TYPE_CHECKING:
+    from exporter.web.tls import TlsSession
 
 SWEEP_SECONDS = 0.5
 # Requests that are processed, and pieces of a response that are sent, before others have a turn: some milliseconds.
@@ -104,10 +108,18 @@ class Connections(web.Server):
         return handler in self._waiting or handler in self._reading
 
     def _attach(self, connection: QueuedConnection) -> None:
-        coroutine = self._event_loop.connect_accepted_socket(self, connection.client)
+        session = connection.session
+        factory = self if session is None else self._encrypted(session)
+        coroutine = self._event_loop.connect_accepted_socket(factory, connection.client)
         task = self._event_loop.create_task(coroutine)
         self._attaching.add(task)
         task.add_done_callback(self._attached)
+
+    def _encrypted(self, session: TlsSession) -> Callable[[], asyncio.Protocol]:
+        # Loaded when it is needed.
+        from exporter.web.tls_transport import TlsProtocol
+
+        return lambda: TlsProtocol(self(), session)
 
     def _attached(self, task: asyncio.Task[object]) -> None:
         self._attaching.discard(task)

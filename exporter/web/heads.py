@@ -11,11 +11,14 @@ from enum import Enum
 from typing import NamedTuple
 
 HEAD_BYTES_MAX = 16 * 1024
+# The first byte of a TLS handshake; the head of a record ends with its length in two bytes.
+_TLS_RECORD, _RECORD_HEAD_BYTES = b"\x16", 5
 # The length that every server should support, RFC 9112 section 3.
 LINE_BYTES_MAX = 8000
 _END = re.compile(rb"\n\r?\n")
 _HEALTH = re.compile(rb"(GET|HEAD) (/-/[a-z]+) HTTP/1\.[01]\r\n")
 _HOST = re.compile(rb"\nhost:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_AUTHORIZATION = re.compile(rb"\nauthorization:[ \t]*([^\r\n]*)", re.IGNORECASE)
 # With these headers a request has a body or an upgrade.
 _MORE = re.compile(rb"\n(?:content-length|transfer-encoding|expect|upgrade)[ \t]*:", re.IGNORECASE)
 
@@ -28,12 +31,13 @@ class Head(Enum):
 
 
 class HealthCheck(NamedTuple):
-    """A health check, `length` bytes long; `host` is empty without a Host header."""
+    """A health check, `length` bytes long; `host` and `authorization` are empty without these headers."""
 
     path: str
     host: str
     is_head: bool
     length: int
+    authorization: str = ""
 
 
 class Refusal(NamedTuple):
@@ -46,6 +50,7 @@ class Refusal(NamedTuple):
 TOO_SLOW = Refusal(408, "the request was not received in time")
 LINE_TOO_LONG = Refusal(414, f"the request line is longer than {LINE_BYTES_MAX} bytes")
 HEAD_TOO_LARGE = Refusal(431, f"the request head is longer than {HEAD_BYTES_MAX} bytes")
+NO_TLS = Refusal(400, "this port serves HTTPS, and the request is not encrypted")
 CUT_OFF = Refusal(400, "the connection ended before the request was complete")
 
 
@@ -66,9 +71,23 @@ def classify_head(head: bytes, health_paths: Container[str], *, is_final: bool) 
     return CUT_OFF if is_final else Head.INCOMPLETE
 
 
+def classify_record(first: bytes, *, is_final: bool) -> Head | Refusal:
+    """Return whether the first message of a TLS client is complete, or the refusal of a client without TLS."""
+    if first[:1] != _TLS_RECORD:
+        return NO_TLS
+    length = _RECORD_HEAD_BYTES + int.from_bytes(first[_RECORD_HEAD_BYTES - 2 : _RECORD_HEAD_BYTES])
+    is_complete = len(first) > min(max(length, _RECORD_HEAD_BYTES) - 1, HEAD_BYTES_MAX)
+    return Head.COMPLETE if is_complete or is_final else Head.INCOMPLETE
+
+
 def _check(head: bytes, paths: Container[str]) -> HealthCheck | None:
     found = _HEALTH.match(head)
     if found is None or (path := found[2].decode()) not in paths or _MORE.search(head):
         return None
-    host = _HOST.search(head)
-    return HealthCheck(path, host[1].strip().decode("latin-1") if host else "", found[1] == b"HEAD", len(head))
+    is_head = found[1] == b"HEAD"
+    return HealthCheck(path, _field(_HOST, head), is_head, len(head), _field(_AUTHORIZATION, head))
+
+
+def _field(pattern: re.Pattern[bytes], head: bytes) -> str:
+    found = pattern.search(head)
+    return found[1].strip().decode("latin-1") if found else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric
@@ -38,12 +38,14 @@ class SidecarQueries:
         metrics: SidecarMetrics,
         registry: CollectorRegistry,
         page: LivePage,
+        warnings: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._config = config
         self._status = status
         self._store = store
         self._metrics = metrics
         self._registry = registry
+        self._warnings = warnings
         self._symbols = SymbolPages(status, store)
         self._page = page
 
@@ -67,7 +69,8 @@ class SidecarQueries:
 
     def ready(self) -> Status:
         """Return whether the figures are up to date."""
-        return _printable_status(self._status.ready())
+        status = self._status.ready()
+        return _printable_status(status._replace(warnings=(*status.warnings, *self._warnings())))
 
     def config(self) -> Mapping[str, object]:
         """Return the configuration without its secrets."""

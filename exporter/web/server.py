@@ -12,6 +12,7 @@ import resource
 import threading
 from contextlib import suppress
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -19,7 +20,7 @@ from exporter.runtime.threads import Start, start
 from exporter.web.acceptor import Acceptor
 from exporter.web.connections import Connections
 from exporter.web.heads import HealthCheck
-from exporter.web.hosts import Access
+from exporter.web.hosts import Access, network_of
 from exporter.web.interface import Queries, WebMetrics
 from exporter.web.limits import ClientLimits
 from exporter.web.responses import CompleteResponse, text_response
@@ -28,10 +29,15 @@ from exporter.web.sockets import listen
 from exporter.web.streams import EventStream
 from exporter.web.throttle import ThrottledSelector
 
+if TYPE_CHECKING:
+    from exporter.web.config_file import WebConfigFile
+    from exporter.web.handshakes import Handshakes
+    from exporter.web.protection import Protection
+
 STOP_SECONDS = 2.0
 STALLED_SECONDS = 30.0
 # After these statuses a body or further requests may follow; none of it is read.
-CLOSING = {400, 403, 405, 421, 431, 505}
+CLOSING = {400, 401, 403, 405, 421, 431, 505}
 
 
 class WebServer:
@@ -48,6 +54,7 @@ class WebServer:
         metrics: WebMetrics,
         limits: ClientLimits = ClientLimits(),  # noqa: B008 - frozen
         access: Access = Access(),  # noqa: B008 - frozen
+        web_file: WebConfigFile | None = None,
         start_thread: Start = start,
     ) -> None:
         self._address = host, port
@@ -55,6 +62,7 @@ class WebServer:
             queries, telemetry_path, version=version, metrics=metrics, access=access, tick_seconds=limits.tick_seconds
         )
         self._metrics = metrics
+        self._web_file = web_file
         self._limits = limits
         self._start_thread = start_thread
         self._threads: list[threading.Thread] = []
@@ -68,28 +76,64 @@ class WebServer:
         self._loop = asyncio.SelectorEventLoop(ThrottledSelector())
         self._stopping = asyncio.Event()
         self._connections = Connections(self._loop, self._handle, limits, self._metrics.evicted, self._metrics.answered)
+        self._handshakes = self._create_handshakes(limits)
         self._acceptor = Acceptor(
             listener,
             limits,
             self._routes.health_paths,
             check=self._check,
-            hand_over=self._connections.queue.hand_over,
-            on_exhausted=self._connections.close_some,
+            hand_over=(self._handshakes or self._connections.queue).hand_over,
+            on_exhausted=self._close_some,
             on_response=self._metrics.answered,
             on_eviction=self._metrics.evicted,
+            has_tls=self._handshakes is not None,
         )
         for name, run in (("web", self._run), ("web-accept", self._acceptor.run)):
             self._threads.append(self._start_thread(name, run))
+        if self._handshakes is not None:
+            self._threads.append(self._start_thread("web-tls", self._handshakes.run))
+        if self._web_file is not None:
+            self._web_file.start(self._start_thread)
         return port
+
+    def _create_handshakes(self, limits: ClientLimits) -> Handshakes | None:
+        if (file := self._web_file) is None or (tls := file.protection.tls) is None:
+            return None
+        # Loaded when it is needed, as everything that a web configuration file asks for.
+        from exporter.web.handshakes import Handshakes
+
+        return Handshakes(
+            limits,
+            self._routes.health_paths,
+            tls=lambda: file.protection.tls or tls,
+            check=self._check,
+            queue=self._connections.queue.hand_over,
+            on_response=self._metrics.answered,
+            on_eviction=self._metrics.evicted,
+            on_failure=file.count_failure,
+        )
+
+    @property
+    def _protection(self) -> Protection | None:
+        return None if self._web_file is None else self._web_file.protection
+
+    def _close_some(self) -> None:
+        """Close some connections soon; callable from any thread."""
+        self._connections.close_some()
+        if self._handshakes is not None:
+            self._handshakes.close_some()
 
     def stop(self, deadline_seconds: float = STOP_SECONDS) -> None:
         """Close all connections and end the threads, whatever clients do; a query that hangs is abandoned."""
         if not self._threads:
             return
         deadline = monotonic() + deadline_seconds
-        serving, accepting = self._threads
+        serving, *others = self._threads
         self._acceptor.stop()
-        accepting.join(deadline_seconds)
+        if self._handshakes is not None:
+            self._handshakes.stop()
+        for thread in others:
+            thread.join(max(0.0, deadline - monotonic()))
         if serving.is_alive():
             with suppress(RuntimeError):  # the thread has died, and its loop is closed
                 self._loop.call_soon_threadsafe(self._stopping.set)
@@ -106,18 +150,29 @@ class WebServer:
         self._connections.abort()
         await self._connections.shutdown(timeout=STOP_SECONDS / 4)
         self._routes.close()
+        if self._web_file is not None:
+            self._web_file.stop()
 
-    def _check(self, check: HealthCheck) -> CompleteResponse:
-        """Return the response to a health check, in the acceptor's thread; a stalled event loop is not healthy."""
+    def _check(self, check: HealthCheck) -> CompleteResponse | None:
+        """Return the response to a health check, in any thread; None if its password must be checked first.
+
+        A stalled event loop is not healthy.
+        """
+        protection = self._protection
+        if protection is not None and not protection.admits(check.authorization):
+            return None
         stalled = monotonic() - self._connections.turned_at
         if stalled > STALLED_SECONDS:
             return text_response(f"the HTTP server has answered no other request for {stalled:.0f} s", 503)
-        return self._routes.check(check.path, check.host)
+        response = self._routes.check(check.path, check.host)
+        more = {} if protection is None else protection.headers
+        return response._replace(headers={**response.headers, **more})
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         with self._connections.serving(request):
             await self._connections.take_turn()
-            response = await self._routes.respond(request)
+            protection = self._protection
+            response = await (self._protected(request, protection) if protection else self._routes.respond(request))
             if isinstance(response, EventStream) and not self._connections.has_room_for_stream:
                 response = text_response("too many streams are open, retry later", 503)
             self._metrics.answered(response.status)
@@ -129,3 +184,12 @@ class WebServer:
             else:
                 await self._connections.send(request, stream, response)
         return stream
+
+    async def _protected(self, request: web.BaseRequest, protection: Protection) -> CompleteResponse | EventStream:
+        """Return the response as the web configuration file asks for."""
+        authorization, network = request.headers.get("Authorization", ""), network_of(request.remote or "")
+        # A health check that the rate limit refuses would make a supervisor restart the process.
+        is_limited = request.path not in self._routes.health_paths
+        refusal = await protection.refusal(authorization, network, is_limited=is_limited)
+        response = refusal or await self._routes.respond(request)
+        return response._replace(headers={**response.headers, **protection.headers})

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,6 +25,7 @@ from exporter.source.consumer import KafkaSource
 TARGET = frozenset({"job", "instance", "cluster", "namespace", "pod", "container"})
 OF_PROMETHEUS = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "alertstate", "severity"})}
 
+WEB_FILE = Path(__file__).parents[1] / "data/web.yml"
 NOW_MS = 1_760_031_213_693
 FEED = FeedKey("korea", "upbit", "ticker")
 BESIDE = tuple(FeedKey("korea", *each) for each in (("bithumb", "ticker"), ("gopax", "ticker"), ("upbit", "orderbook")))
@@ -41,6 +43,7 @@ def full_sidecar() -> Iterator[App]:
         "feeds.expected": [str(FEED)],
         "feeds.symbols": {"shown": ["KRW-BTC"]},
         "feeds.pairs": [PAIRS],
+        "web.config_file": str(WEB_FILE),
     }
     app = App(loader.load(None, {}, switched_on, hostname="box-1", read_file=str))
     assert isinstance(app.loop.source, KafkaSource)

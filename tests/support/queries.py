@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from exporter.instrument.exposition import AnyFamily, Family
 from exporter.model import EventType, FeedKey, Status
 from exporter.page.watch import Tick
+from exporter.web.config_file import WebConfigFile, WebFileMetrics
 from exporter.web.hosts import Access
 from exporter.web.interface import Row, SymbolPage, WebMetrics
 from exporter.web.limits import ClientLimits
@@ -175,6 +177,7 @@ class Site(NamedTuple):
     queries: Shown
     port: int
     server: WebServer
+    web_file: WebConfigFile | None = None
 
     def url(self, path: str) -> str:
         """The address of a page."""
@@ -199,15 +202,25 @@ def site(
     limits: ClientLimits = ClientLimits(),  # noqa: B008 - frozen
     host: str = HOST,
     access: Access = Access(),  # noqa: B008 - frozen
+    config_file: Path | None = None,
 ) -> Iterator[Site]:
-    """A server on a free port, stopped at the end."""
+    """A server on a free port, stopped at the end; `config_file` is a web configuration file."""
     queries = Shown()
+    web_file = None if config_file is None else WebConfigFile(str(config_file), WebFileMetrics(queries.registry))
     server = WebServer(
-        queries, host, 0, "/metrics", version="1.2.3", metrics=queries.metrics, limits=limits, access=access
+        queries,
+        host,
+        0,
+        "/metrics",
+        version="1.2.3",
+        metrics=queries.metrics,
+        limits=limits,
+        access=access,
+        web_file=web_file,
     )
     port = server.start()
     try:
-        yield Site(queries, port, server)
+        yield Site(queries, port, server, web_file)
     finally:
         queries.go_on.set()
         server.stop()

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException
 
 from exporter.config.files import read_text
 from exporter.config.loader import ConfigError, load
-from exporter.config.schema import Config
+from exporter.config.schema import Config, WebClientConfig
 from exporter.config.secrets import secrets_in, shown_text
 from exporter.config.subscription import Subscription
 from exporter.kafka.connection_errors import error_text
@@ -130,7 +130,7 @@ def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
         inputs, tails = _read_inputs(reader, InputReader(config), spans)
         inputs.gaps = reader.gaps.copy()
         events = _read_events(reader, event_spans, spans) if has_events else None
-    metrics = _read_metrics(args.metrics, args.timeout) if args.metrics else None
+    metrics = _read_metrics(args.metrics, args.timeout, config.web.client) if args.metrics else None
     differences = compare(inputs, events, metrics, args.strict_summaries)
     first = list(islice(differences, max(args.max_differences, 0)))
     counts = Counter(difference.kind for difference in first) + Counter(difference.kind for difference in differences)
@@ -205,25 +205,40 @@ def _read_events(reader: TopicReader, event_spans: Spans, spans: Spans) -> Event
     return truth
 
 
-def _read_metrics(urls: Iterable[str], timeout_seconds: float) -> MetricsTruth:
+def _read_metrics(
+    urls: Iterable[str],
+    timeout_seconds: float,
+    client: WebClientConfig = WebClientConfig(),  # noqa: B008 - frozen
+) -> MetricsTruth:
     truth = MetricsTruth()
     for url in urls:
         add_secrets(secrets_in(url, "url"))
         try:
-            add_metrics(_page(url, timeout_seconds), truth)
+            add_metrics(_page(url, timeout_seconds, client), truth)
         # RequestException is an OSError.
         except (OSError, ValueError, UnreadableError) as error:
             raise AuditError(printable(f"{shown_text(url)}: {error}", ERROR_MAX)) from None
     return truth
 
 
-def _page(url: str, timeout_seconds: float) -> str:
+def _page(url: str, timeout_seconds: float, client: WebClientConfig) -> str:
     """Return the text of a page of metrics; raise `UnreadableError` for another response."""
-    from exporter.runtime.http_client import fetch
+    from requests.auth import HTTPBasicAuth
 
-    # To this machine no proxy and no password of .netrc is used.
-    is_remote = not is_local(urlsplit(url).hostname or "")
-    answer = fetch("GET", url, seconds=timeout_seconds, size=METRICS_BYTES, headers=_ACCEPT, trust_env=is_remote)
+    from exporter.runtime.http_client import ClientTls, fetch
+
+    user, password = ((given or "").encode() for given in (client.username, client.password))
+    answer = fetch(
+        "GET",
+        url,
+        seconds=timeout_seconds,
+        size=METRICS_BYTES,
+        headers=_ACCEPT,
+        auth=HTTPBasicAuth(user, password) if user else None,
+        tls=ClientTls(client.ca_file, client.cert_file, client.key_file, client.server_name),
+        # To this machine no proxy and no password of .netrc is used.
+        trust_env=not is_local(urlsplit(url).hostname or ""),
+    )
     if answer.status != 200:
         place = answer.headers.get("Location")
         detour = f", see {place}" if place else ""

@@ -17,8 +17,10 @@ from prometheus_client import CollectorRegistry
 from exporter.app import App
 from exporter.config.addresses import host_and_port
 from exporter.config.feed_globs import is_glob
-from exporter.config.schema import Config, FeedsConfig
+from exporter.config.files import read_text
+from exporter.config.schema import Config, FeedsConfig, WebConfig
 from exporter.config.subscription import Subscription, shown_as
+from exporter.config.web_file import WebFile, parse_web_file
 from exporter.events.registry import Subject, denial, is_forbidden, is_missing, is_same, subject
 from exporter.events.values import load_schema
 from exporter.feeds.symbols import ShownSymbol, ShownSymbols, SymbolCounts
@@ -181,13 +183,15 @@ def _redis_error(client: RedisClient) -> tuple[str, str]:
 
 
 def web(config: Config) -> Iterator[Finding]:
-    """Yield whether the address is free, by listening on it for a moment."""
+    """Yield what protects the address, and whether it is free, by listening on it for a moment."""
+    if config.web.config_file is not None:
+        yield _protection(parse_web_file(read_text(config.web.config_file)))
     address, key = config.web.listen_address, "web.listen_address"
     host, port = host_and_port(address)
     try:
         listen(host, port).close()
     except ListenError as error:
-        if getattr(error.__cause__, "errno", None) == errno.EADDRINUSE and _is_sidecar(address):
+        if getattr(error.__cause__, "errno", None) == errno.EADDRINUSE and _is_sidecar(config.web):
             text = f"a sidecar serves on {address} already"
             yield Finding(Level.WARN, key, text, "a second one on this machine needs another address")
         else:
@@ -196,9 +200,22 @@ def web(config: Config) -> Iterator[Finding]:
         yield Finding(Level.OK, key, f"{address} is free")
 
 
-def _is_sidecar(address: str) -> bool:
+def _protection(file: WebFile) -> Finding:
+    tls, users = file.tls_server_config, len(file.basic_auth_users)
+    if users and not tls.is_enabled:
+        text = "passwords are sent without encryption"
+        return Finding(Level.WARN, "web.config_file", text, "add tls_server_config, unless a proxy adds TLS")
+    parts = [
+        "TLS" if tls.is_enabled else "no TLS",
+        f"client certificates: {tls.client_auth_type}" if tls.verifies_clients else "no client certificates",
+        f"passwords of {users}" if users else "no passwords",
+    ]
+    return Finding(Level.OK, "web.config_file", ", ".join(parts))
+
+
+def _is_sidecar(web: WebConfig) -> bool:
     try:
-        return healthcheck.ask(address, "/-/healthy", WEB_SECONDS).headers.get("server") == SERVER
+        return healthcheck.ask(web.listen_address, "/-/healthy", WEB_SECONDS, web).headers.get("server") == SERVER
     except OSError:
         return False
 
