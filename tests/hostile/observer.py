@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import subprocess
 import sys
 import time
-from http.client import HTTPConnection, HTTPException
+from base64 import b64encode
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from threading import Thread
 from typing import NamedTuple
 
 from tests.bench.bench import every
 from tests.bench.figures import ROOT
+from tests.support.webfile import PASSWORD, USER
 
 SCRAPE_EVERY, HEALTH_EVERY = 0.5, 0.1
 # What Prometheus and Kubernetes wait by default.
@@ -40,10 +43,13 @@ class Seen(NamedTuple):
 
 
 class Observer:
-    """Runs for so many seconds beside an attack; `seen` waits for its end."""
+    """Runs for so many seconds beside an attack; `seen` waits for its end.
 
-    def __init__(self, port: int, seconds: float) -> None:
-        command = [sys.executable, "-m", "tests.hostile.observer", str(port), str(seconds)]
+    With an authority it uses TLS and a password.
+    """
+
+    def __init__(self, port: int, seconds: float, authority: str = "") -> None:
+        command = [sys.executable, "-m", "tests.hostile.observer", str(port), str(seconds), authority]
         self._seconds = seconds
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
@@ -56,8 +62,37 @@ class Observer:
         return Seen(**json.loads(told))
 
 
-def main(port: int, seconds: float) -> None:
+class Client:
+    """What scrapes and checks are made with; see Observer."""
+
+    def __init__(self, port: int, authority: str) -> None:
+        self._port = port
+        self._context = ssl.create_default_context(cafile=authority) if authority else None
+        login = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {login}"} if authority else {}
+
+    def get(self, path: str, seconds: float) -> bytes | None:
+        """The body of a good answer that came in time."""
+        connection = self._connection(seconds)
+        try:
+            connection.request("GET", path, headers=self._headers)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, HTTPException):
+            return None
+        finally:
+            connection.close()
+        return body if answer.status == 200 else None
+
+    def _connection(self, seconds: float) -> HTTPConnection:
+        if self._context is None:
+            return HTTPConnection("127.0.0.1", self._port, timeout=seconds)
+        return HTTPSConnection("127.0.0.1", self._port, timeout=seconds, context=self._context)
+
+
+def main(port: int, seconds: float, authority: str) -> None:
     """Look on, and print what was seen."""
+    client = Client(port, authority)
     seen = Seen([], 0, [], 0, [])
     until = time.monotonic() + seconds
     failed = {"scrapes": 0, "checks": 0}
@@ -65,7 +100,7 @@ def main(port: int, seconds: float) -> None:
     def scrape() -> None:
         for _ in every(SCRAPE_EVERY, until):
             begin = time.monotonic()
-            body = _get(port, "/metrics", SCRAPE_SECONDS)
+            body = client.get("/metrics", SCRAPE_SECONDS)
             seen.scrapes.append(time.monotonic() - begin)
             failed["scrapes"] += body is None
             if body is not None and (found := _RECORDS.findall(_end(body))):
@@ -74,7 +109,7 @@ def main(port: int, seconds: float) -> None:
     def check() -> None:
         for _ in every(HEALTH_EVERY, until):
             begin = time.monotonic()
-            failed["checks"] += _get(port, "/-/healthy", HEALTH_SECONDS) is None
+            failed["checks"] += client.get("/-/healthy", HEALTH_SECONDS) is None
             seen.checks.append(time.monotonic() - begin)
 
     threads = [Thread(target=scrape), Thread(target=check)]
@@ -91,19 +126,5 @@ def _end(body: bytes) -> bytes:
     return body[max(0, body.rfind(_FAMILY)) :]
 
 
-def _get(port: int, path: str, seconds: float) -> bytes | None:
-    """The body of a good answer that came in time."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=seconds)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, HTTPException):
-        return None
-    finally:
-        connection.close()
-    return body if answer.status == 200 else None
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3])

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import requests
 from confluent_kafka import Producer
 
 from tests.bench.figures import ROOT, quantile
@@ -21,6 +22,7 @@ from tests.hostile.row import Row
 from tests.support.kafka import Broker
 from tests.support.sidecar import Sidecar
 from tests.support.waiting import eventually
+from tests.support.webfile import PASSWORD, USER
 
 PARTITIONS, FEEDS, MESSAGES = 4, 200, 20
 FIRST_STAMP_MS = 1_760_031_213_000
@@ -49,6 +51,13 @@ class Attacked(Sidecar):
     def command(self) -> list[str]:
         """See Part."""
         return [*self._prefix, *super().command()]
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        """See Sidecar; with a web configuration file by TLS and with a password."""
+        if "web.config_file" not in self.settings:
+            return super().get(path, **headers)
+        url, authority = f"https://127.0.0.1:{self.port}{path}", str(self.settings["web.client.ca_file"])
+        return requests.get(url, headers=headers, auth=(USER, PASSWORD), verify=authority, timeout=10)
 
     def ended(self) -> int | None:
         """Ask it to end; return its exit code, None when it does not end in time."""
@@ -84,10 +93,11 @@ class Stage:
         sidecar.start()
         try:
             eventually(lambda: sidecar.batches() > 0, 30)
-            before = Observer(sidecar.port, self._lengths.before_seconds).seen()
+            authority = str(given.get("web.client.ca_file", ""))
+            before = Observer(sidecar.port, self._lengths.before_seconds, authority).seen()
             seconds = self._lengths.attack_seconds
             with _attacking(module, name, Target(sidecar.port, self._broker.bootstrap, topic), seconds):
-                during = Observer(sidecar.port, seconds).seen()
+                during = Observer(sidecar.port, seconds, authority).seen()
             return _row(name, before, during, memory(sidecar.pid).most / 1e6, sidecar.ended())
         finally:
             sidecar.kill()
