@@ -18,3 +18,7 @@ requirements test.txt --extra test "$@" pyproject.toml
 requirements runtime.txt --extra bcrypt --constraint .constraints/test.txt pyproject.toml
 requirements build.txt --only-build-deps --build-deps-for wheel --build-deps-for editable --constraint .constraints/test.txt "$@" pyproject.toml
 requirements tools.txt "$@" .constraints/tools.in
+requirements collectors-build.txt "$@" .constraints/collectors-build.in
+# One variable for each generation of pip.
+export PIP_CONSTRAINT=.constraints/collectors-build.in PIP_BUILD_CONSTRAINT=.constraints/collectors-build.in
+requirements collectors.txt "$@" .constraints/collectors.in

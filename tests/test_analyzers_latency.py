@@ -48,7 +48,7 @@ def expected_hops(one: Observed) -> dict[Stage, float]:
     """The stages of a batch, the plain way."""
     sent = one.batch.timestamp_ms if one.batch.timestamp_ms >= MIN_TIMESTAMP_MS else None
     recorded = one.arrival.record_ms if one.arrival.record_ms >= MIN_TIMESTAMP_MS else None
-    newest = max((s for s in stamps_of(one.batch) if MIN_TIMESTAMP_MS <= s <= MAX_TIMESTAMP_MS), default=None)
+    newest = max((int(s) for s in stamps_of(one.batch) if MIN_TIMESTAMP_MS <= s <= MAX_TIMESTAMP_MS), default=None)
     ends = {
         Stage.EXCHANGE_TO_COLLECTOR: (newest, sent),
         Stage.COLLECTOR_TO_BROKER: (sent, recorded),
@@ -85,6 +85,11 @@ def test_every_hop_of_a_live_batch_is_in_its_bucket_or_counted_as_skew(many: lis
         assert found.sum_ms == pytest.approx(sum(positive))
         assert found.skewed == len(taken[stage]) - len(positive)
     assert made.catch_up == sum(not one.arrival.is_live for one in many)
+
+
+def test_stamps_of_the_same_millisecond_are_no_skew() -> None:
+    made = latency(observed(message(stamp=NOW_MS + 0.9), sent=NOW_MS, recorded=NOW_MS, received=NOW_MS))
+    assert {stage: hop.skewed for stage, hop in made.hops.items()} == dict.fromkeys(Stage, 0)
 
 
 def test_batches_read_late_are_only_counted() -> None:

@@ -26,10 +26,10 @@ def expected_ages(many: Iterable[Observed]) -> tuple[list[int], float, int]:
         for stamp in stamps_of(one.batch):
             if sent < MIN_TIMESTAMP_MS or not MIN_TIMESTAMP_MS <= stamp <= MAX_TIMESTAMP_MS or not one.arrival.is_live:
                 continue
-            newer += stamp > sent
-            if stamp <= sent:
+            newer += stamp >= sent + 1
+            if stamp < sent + 1:
                 buckets[bisect_left(AGE_BOUNDS_MS, sent - stamp)] += 1
-                total += sent - stamp
+                total += max(sent - stamp, 0)
     return buckets, total, newer
 
 
@@ -38,6 +38,7 @@ STAMPS: st.SearchStrategy[float | None] = st.one_of(
     st.sampled_from([0, -5, MIN_TIMESTAMP_MS, *(NOW_MS - bound for bound in AGE_BOUNDS_MS)]),
     st.integers(NOW_MS - 20_000, NOW_MS + 2000),
     st.floats(NOW_MS - 1000, NOW_MS + 1000),
+    st.floats(NOW_MS, NOW_MS + 1),
 )
 OBSERVED = st.builds(
     lambda stamps, sent, live: observed(*(message(stamp=stamp) for stamp in stamps), sent=sent, live=live),

@@ -72,7 +72,7 @@ FORMATS: dict[str, object] = {
 EXPECTED: dict[str, list[Read | None]] = {
     "cryptofeed": [
         Read("global:upbit:trade", 1_760_031_213_740, [Row("BTC-KRW", 1_760_031_213_693, price=176_695_000)]),
-        Read("global:coinbase:trade", 1_760_031_214_150, [Row("ETH-USD", 1_760_031_214_112, price=4361.27)]),
+        Read("global:coinbase:trade", 1_760_031_214_149, [Row("ETH-USD", 1_760_031_214_112, price=4361.27)]),
         Read(
             "global:kraken:ticker",
             1_760_031_214_200,

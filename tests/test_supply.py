@@ -13,7 +13,9 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PINS = ROOT / ".constraints"
-each_file = pytest.mark.parametrize("name", ["build.txt", "runtime.txt", "test.txt", "tools.txt"])
+each_file = pytest.mark.parametrize(
+    "name", ["build.txt", "collectors-build.txt", "collectors.txt", "runtime.txt", "test.txt", "tools.txt"]
+)
 
 
 def pins(name: str) -> dict[str, str]:

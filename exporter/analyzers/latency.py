@@ -111,7 +111,8 @@ class Latency(Analyzer):
             self.skipped += stats.implausible
             collected, recorded = self._plausible(collected), self._plausible(recorded)
         if stats.stamps:
-            newest = stats.stamps[-1]
+            # Whole, as the other three are: a fraction would make a stage within one millisecond negative.
+            newest = int(stats.stamps[-1])
             self._end.add(received - newest)
             if collected:
                 self._collector.add(collected - newest)

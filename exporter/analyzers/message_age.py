@@ -39,10 +39,11 @@ class MessageAge(Analyzer):
         if not stamps or sent < MIN_TIMESTAMP_MS or not arrival.is_live:
             return ()
         if stamps[-1] > sent:
-            known = len(stamps)
-            stamps = stamps[: bisect_right(stamps, sent)]
-            self.newer += known - len(stamps)
-            self._add(stamps, sent, sum(stamps))
+            # The batch's timestamp is a whole number: a message of the same millisecond has the age 0.
+            older, same = bisect_right(stamps, sent), bisect_left(stamps, sent + 1)
+            self.newer += len(stamps) - same
+            self.buckets[0] += same - older
+            self._add(stamps[:older], sent, sum(stamps[:older]))
         else:
             self._add(stamps, sent, stats.stamp_sum)
         return ()

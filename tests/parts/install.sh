@@ -1,5 +1,6 @@
 #!/bin/sh
-# Brings the real parts that tests start: Redis, Prometheus, Alertmanager's amtool, Chromium, openssl and systemd-analyze from Debian, Apache Kafka's jars through Maven.
+# Brings the real parts that tests start: Redis, Prometheus, Alertmanager's amtool, Chromium, openssl and systemd-analyze from Debian, Apache Kafka's jars through Maven, and
+# collectors from PyPI into an environment of their own.
 # Does nothing when all are there. What cannot be had is named in one line, and the tests that need it say so themselves.
 set -eu
 cd "$(dirname "$0")"
@@ -23,3 +24,4 @@ need systemd-analyze systemd
 [ -z "$missing" ] || ./debian.sh $missing || true
 [ -d "$libs" ] || { mkdir -p "$(dirname "$libs")" && ./kafka.sh "$(realpath -m "$libs")"; } || true
 cmp -s node/package-lock.json "$node/package-lock.json" || ./node.sh "$node" || true
+./collectors.sh "$(realpath -m ../../.cache/collectors)" || true

@@ -16,6 +16,7 @@ from exporter.decoding.batch import ELSEWHERE, MAX_TIMESTAMP_MS, NO_JSON, Batch,
 from exporter.decoding.faults import UNREADABLE, in_row, too_many_messages
 from exporter.decoding.formats.fast import kafka_or_newest
 from exporter.decoding.formats.layout import ANY, Layout, RowValue
+from exporter.decoding.formats.units import whole
 from exporter.decoding.named_feed import is_feed
 from exporter.decoding.numbers import exact
 from exporter.model import FeedKey, Reason, Rejected
@@ -215,7 +216,7 @@ class Careful:
         if not 0 <= time_ms <= MAX_TIMESTAMP_MS:
             shown = str(time_ms)[:_SHOWN_DIGITS]
             raise Rejected(Reason.INVALID_TIMESTAMP, f"{path} is {shown} in Unix milliseconds")
-        return round(time_ms)
+        return whole(time_ms)
 
     def _size(self, outer: _Fields | None, unreadable: Counter[str]) -> int | float | None:
         path = self._layout.config.batch_size

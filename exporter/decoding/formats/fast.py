@@ -16,7 +16,7 @@ from exporter.decoding.faults import too_many_messages
 from exporter.decoding.formats.direct import direct_rows
 from exporter.decoding.formats.layout import Layout
 from exporter.decoding.formats.scope import ISO_TIME, NUMBER, SCALAR, STAMP, TEXT, WHOLE, Kind, Scope
-from exporter.decoding.formats.units import ISO_8601, from_slot
+from exporter.decoding.formats.units import ISO_8601, from_slot, whole
 
 if TYPE_CHECKING:
     from exporter.decoding.formats.bodies import Body
@@ -198,8 +198,7 @@ class Fast:
             time_ms = found if self._time_of is None else self._time_of(found)
             if not time_ms or not 0 <= time_ms <= MAX_TIMESTAMP_MS:
                 raise _Irregular
-            whole: int = round(time_ms)
-            return whole
+            return whole(time_ms)
         return kafka_or_newest(self._layout, rows, record)
 
 

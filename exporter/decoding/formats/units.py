@@ -8,6 +8,8 @@ from typing import Any
 from exporter.decoding.numbers import is_time, stamp
 
 ISO_8601 = "iso8601"
+# Seconds as a float are exact to a quarter of a microsecond.
+_INEXACT_MS = 0.0005
 # So many of a unit are a millisecond: a division, because a factor below one would not be exact.
 _DIVISORS = {"us": 1000, "ns": 1_000_000}
 
@@ -38,3 +40,8 @@ def from_scalar(unit: str) -> Callable[[object], int | float | None]:
         return ms
 
     return read
+
+
+def whole(time_ms: float) -> int:
+    """Return whole milliseconds, cut off as Kafka's are: a rounded time might be later than that of the record."""
+    return int(time_ms + _INEXACT_MS)
