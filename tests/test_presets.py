@@ -39,12 +39,12 @@ class Read(NamedTuple):
 
 def row(message: Message) -> Row:
     low, high = message.low, message.high
-    sides = (_first_level(side) for side in (message.asks, message.bids))
+    sides = (first_level(side) for side in (message.asks, message.bids))
     span = None if low is None or high is None else (low, high)
     return Row(message.symbol, message.timestamp, message.last, span, message.price, *sides)
 
 
-def _first_level(side: Any) -> str:
+def first_level(side: Any) -> str:
     return "" if side is NO_JSON else bytes(side).decode().replace(" ", "").split("]")[0].lstrip("[")
 
 
@@ -121,8 +121,8 @@ EXPECTED: dict[str, list[Read | None]] = {
         Read("korea:upbit:trade", 1_772_000_000_200, [Row("KRW-BTC", 1_772_000_000_101, price=150_701_000)]),
     ],
     "binance-raw": [
-        Read("global:binance:trade", KAFKA_MS, [Row(BNB, BNB_MS - 2, price=0.001)]),
-        Read("global:binance:trade", KAFKA_MS, [Row(BNB, BNB_MS - 2, price=0.001)]),
+        Read("global:binance:trade", KAFKA_MS, [Row(BNB, BNB_MS, price=0.001)]),
+        Read("global:binance:trade", KAFKA_MS, [Row(BNB, BNB_MS, price=0.001)]),
         Read("global:binance:ticker", KAFKA_MS, [Row(BNB, BNB_MS, last=0.0025, range=(0.001, 0.0041))]),
         Read("global:binance:ticker", KAFKA_MS, [Row(BNB, BNB_MS, last=0.0025, range=(0.001, 0.0025))]),
         Read("global:binance:kline", KAFKA_MS, [Row(BNB, BNB_MS, last=0.002, range=(0.0015, 0.0025))]),
@@ -130,10 +130,16 @@ EXPECTED: dict[str, list[Read | None]] = {
         Read(
             "global:binance:book_ticker", KAFKA_MS, [Row("BNBUSDT", 0, asks='"25.36520000",1', bids='"25.35190000",1')]
         ),
+        Read(
+            "global:binance:book_ticker",
+            KAFKA_MS,
+            [Row("BNBUSDT", 1_568_014_460_893, asks='"25.36520000",1', bids='"25.35190000",1')],
+        ),
+        Read("global:binance:mark_price", KAFKA_MS, [Row("BTCUSDT", 1_562_305_380_000, price=11_794.15)]),
         None,
     ],
     "binance-combined": [
-        Read("global:binance:trade", KAFKA_MS, [Row("BTCUSDT", BNB_MS - 2, price=16_850.01)]),
+        Read("global:binance:trade", KAFKA_MS, [Row("BTCUSDT", BNB_MS, price=16_850.01)]),
         Read("global:binance:kline", KAFKA_MS, [Row("BTCUSDT", BNB_MS, last=16_851, range=(16_849, 16_852))]),
         None,
     ],
@@ -141,9 +147,9 @@ EXPECTED: dict[str, list[Read | None]] = {
         Read(
             "korea:upbit:ticker",
             KAFKA_MS,
-            [Row("KRW-BTC", 1_676_947_262_000, last=32_287_000, range=(31_855_000, 32_310_000))],
+            [Row("KRW-BTC", 1_676_947_262_052, last=32_287_000, range=(31_855_000, 32_310_000))],
         ),
-        Read("korea:upbit:trade", KAFKA_MS, [Row("KRW-BTC", 1_676_965_524_517, price=31_980_000)]),
+        Read("korea:upbit:trade", KAFKA_MS, [Row("KRW-BTC", 1_676_965_524_544, price=31_980_000)]),
         Read("korea:upbit:orderbook", KAFKA_MS, [Row("KRW-BTC", 1_746_601_573_804)]),
         None,
         None,
