@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from exporter.config.schema import OutputConfig
 from exporter.events.encoding import confluent_frame
 from exporter.events.registry_http import RegistryHttp
 from exporter.events.writer_schemas import RETRY_SECONDS, UNKNOWN_SECONDS, WriterSchemas, fetch
+from exporter.kafka.positions import Position
+from exporter.kafka.unreadable import LEAST_STARTS
 from exporter.model import Partition, Rejected
+from exporter.model import Record as KafkaRecord
 from exporter.runtime.worker import ThreadWorker
 from exporter.source.held import Held
 from tests.support.cluster import Record
@@ -133,7 +136,8 @@ def test_a_user_without_the_right_is_told_and_records_wait(registry: RegistrySer
 
 
 def message(partition: int, offset: int, topic: str = "t") -> Any:
-    return Message(topic=topic, partition=partition, offset=offset, value=b"x", error=None)
+    value = f"{partition}/{offset}".encode()
+    return Message(topic=topic, partition=partition, offset=offset, value=value, error=None)
 
 
 def places(messages: list[Any]) -> list[tuple[int, int]]:
@@ -141,7 +145,10 @@ def places(messages: list[Any]) -> list[tuple[int, int]]:
 
 
 def held(blocked: set[tuple[int, int]]) -> Held:
-    return Held(lambda each: "not yet" if (each.partition(), each.offset()) in blocked else "")
+    def obstacle(topic: str, value: bytes | None) -> str:
+        return "not yet" if value in [f"{partition}/{offset}".encode() for partition, offset in blocked] else ""
+
+    return Held(obstacle)
 
 
 def test_what_lies_behind_a_message_that_waits_waits_on_its_partition_only() -> None:
@@ -168,6 +175,20 @@ def test_what_waits_goes_with_its_partition() -> None:
     assert hold.partitions == {Partition("t", 1)}
     blocked.clear()
     assert places(hold.release([message(0, 0)])) == [(1, 0), (0, 0)]
+
+
+def test_records_of_child_processes_wait_as_messages_do() -> None:
+    blocked = {(0, 1)}
+    hold = held(blocked)
+    first, second = (message_record(Partition("t", 0), offset) for offset in (0, 1))
+    assert hold.release([first, second, message(1, 0)])[0] is first
+    assert hold.reasons() == ["t/0 waits at offset 1: not yet"]
+    blocked.clear()
+    assert hold.release([]) == [second]
+
+
+def message_record(partition: Partition, offset: int) -> KafkaRecord:
+    return KafkaRecord(partition, offset, 0, f"{partition.number}/{offset}".encode())
 
 
 # All of it.
@@ -197,6 +218,38 @@ def test_records_that_wait_go_with_their_partition_and_are_counted_once(
             sidecar.stop()
         events = deployment.told().batches
         assert len(events) == len({batch.id for batch in events}) == 40
+
+
+def test_records_that_a_child_process_reads_wait_for_their_schema(
+    broker: Broker, registry: RegistryServer, tmp_path: Path
+) -> None:
+    """Earlier processes have ended at the beginning of the partition, as far as its committed offset tells."""
+    registry.rights = None
+    number = registry.add("trades-value", SCHEMA)
+    with Deployment(broker, tmp_path, partitions=1) as deployment:
+        deployment.create_outputs()
+        suspect(deployment, Position(0, 0, 0, starts=LEAST_STARTS + 1))
+        one = FORMAT | {"topics": deployment.topic, "encoding": "avro-confluent", "schema_registry": registry.url}
+        registry.refuse = True
+        # More than the queue of the child process holds, and more than one turn takes.
+        broker.produce(deployment.topic, [confluent_frame(number) + body()] * 600)
+        sidecar = deployment.sidecar(input__formats=[one]).start()
+        eventually(lambda: "waits at offset 0" in sidecar.get("/-/ready").text, ANSWER_SECONDS, "nothing waits")
+        assert "a child process with limited memory reads it first" in sidecar.log
+        registry.refuse = False
+        eventually(lambda: counts(deployment, deployment.topic)() == {0: 600}, ANSWER_SECONDS, "not all was read")
+        scrape = sidecar.scrape()
+        assert sidecar.batches() == scrape.total("marketdata_records_total") == 600
+        assert scrape.total("marketdata_records_rejected_total") == 0
+        sidecar.stop()
+
+
+def suspect(deployment: Deployment, position: Position) -> None:
+    """Commit a position in the group of a deployment."""
+    consumer = Consumer({"bootstrap.servers": deployment.cluster.bootstrap, "group.id": deployment.group})
+    offset = TopicPartition(deployment.topic, 0, position.offset, metadata=position.metadata)
+    consumer.commit(offsets=[offset], asynchronous=False)
+    consumer.close()
 
 
 def counts(deployment: Deployment, topic: str) -> Callable[[], dict[int, int]]:

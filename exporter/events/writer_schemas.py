@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from exporter.config.schema import OutputConfig
 from exporter.config.topic_choice import TopicChoice
@@ -128,13 +128,12 @@ class Registries:
         """Return what finds the schemas of a registry."""
         return self._of[registry].find
 
-    def obstacle(self, message: Any) -> str:
-        """Return why a message of Kafka's client cannot be decoded yet; "" when it can, or never will."""
-        topic = message.topic()
+    def obstacle(self, topic: str, value: bytes | None) -> str:
+        """Return why a record of a topic cannot be decoded yet; "" when it can, or never will."""
         if topic not in self._topics:
             self._topics[topic] = self._schemas_of(topic)
         schemas = self._topics[topic]
-        number = None if schemas is None else schema_id(message.value())
+        number = None if schemas is None else schema_id(value)
         return "" if schemas is None or number is None else schemas.obstacle(number)
 
     def _schemas_of(self, topic: str) -> WriterSchemas | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container
+from collections.abc import Iterable
 from typing import Any
 
 from confluent_kafka import TopicPartition
@@ -47,7 +47,7 @@ class UnblockingMember(Membership):
         super().resume()
         self._stopped = frozenset()
 
-    def _released(self, messages: list[Any], reading: Container[Partition]) -> list[Any]:
+    def _released(self, messages: list[Any], reading: Iterable[Partition]) -> list[Any]:
         """Return the messages that can be decoded; stop fetching what waits, and go on with what does not any more."""
         released = self._hold.release(messages)
         if self._stopped != self._hold.partitions:
@@ -55,8 +55,9 @@ class UnblockingMember(Membership):
             if stop:
                 reasons = "; ".join(self._hold.reasons())
                 log.info("partitions wait for what their records need", extra={"reasons": reasons})
-            self._consumer.pause([TopicPartition(*each) for each in stop])
-            self._consumer.resume([TopicPartition(*each) for each in go if each in reading])
+            by_consumer = self._read_by_consumer(reading)
+            self._consumer.pause([tp for tp in by_consumer if (tp.topic, tp.partition) in stop])
+            self._consumer.resume([tp for tp in by_consumer if (tp.topic, tp.partition) in go])
             self._stopped = self._hold.partitions
         return released
 

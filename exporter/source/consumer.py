@@ -115,8 +115,9 @@ class KafkaSource(UnblockingMember):
         self._intake.fetch(self._consumer, 0 if has_more else seconds)
         if self.paused:
             return []
-        isolated = self._isolated_records() if self._isolation else []
-        return isolated + self._records(self._released(self._intake.take(), self._assignment.reading))
+        if self._isolation:
+            return self._mixed()
+        return self._records(self._released(self._intake.take(), self._assignment.reading))
 
     # Replacing a consumer that failed.
 
@@ -219,6 +220,7 @@ class KafkaSource(UnblockingMember):
     def _release(self, partitions: Sequence[Partition]) -> None:
         self._intake.drop(frozenset(partitions))
         self._hold.drop(frozenset(partitions))
+        self._stopped -= frozenset(partitions)
         self._gaps.passed(partitions)
         self._isolation.drop(partitions)
         self._assignment.release(partitions)
@@ -277,6 +279,14 @@ class KafkaSource(UnblockingMember):
         for message in errors:
             self._on_record_error(message, message.error())
         return records
+
+    def _mixed(self) -> list[Record]:
+        """Return the next records where child processes read some partitions, whose records may have to wait, too."""
+        # What they read next stays with them while what they have read last waits.
+        isolated = [] if self._isolation.is_at(self._hold.partitions) else self._isolated_records()
+        released = self._released([*isolated, *self._intake.take()], self._assignment.reading)
+        records = [each for each in released if isinstance(each, Record)]
+        return records + self._records([each for each in released if not isinstance(each, Record)])
 
     def _on_record_error(self, message: Any, error: KafkaError) -> None:
         partition = self._reader.partition(message.topic(), message.partition())

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Container, Sequence
 from typing import Any, Protocol
 
-from exporter.model import Partition
+from exporter.model import Partition, Record
 
 
 class Hold(Protocol):
-    """Decides which messages have to wait."""
+    """Decides which messages have to wait: of Kafka's client, or the records that child processes made of them."""
 
     @property
     def partitions(self) -> frozenset[Partition]:
@@ -46,10 +46,11 @@ class NoHold:
 class Held:
     """Messages wait until `obstacle` returns no reason for them any more; it is asked again and again, and never waits.
 
-    As nothing is fetched of partitions that wait, there are no more messages here than one turn takes.
+    It takes topic and value. As nothing is fetched of partitions that wait, there are no more messages here than one
+    turn takes.
     """
 
-    def __init__(self, obstacle: Callable[[Any], str]) -> None:
+    def __init__(self, obstacle: Callable[[str, bytes | None], str]) -> None:
         self._obstacle = obstacle
         self._waiting: dict[Partition, deque[Any]] = {}
         self._reasons: dict[Partition, str] = {}
@@ -68,7 +69,7 @@ class Held:
             if not waiting:
                 del self._waiting[partition]
         for message in messages:
-            partition = Partition(message.topic(), message.partition())
+            partition = _partition(message)
             if partition in self._waiting:
                 self._waiting[partition].append(message)
             elif self._is_free(partition, message):
@@ -78,9 +79,10 @@ class Held:
         return released
 
     def _is_free(self, partition: Partition, message: Any) -> bool:
-        reason = "" if message.error() is not None else self._obstacle(message)
+        value, offset = _content(message)
+        reason = self._obstacle(partition.topic, value)
         if reason:
-            self._reasons[partition] = f"{partition} waits at offset {message.offset()}: {reason}"
+            self._reasons[partition] = f"{partition} waits at offset {offset}: {reason}"
         else:
             self._reasons.pop(partition, None)
         return not reason
@@ -94,6 +96,17 @@ class Held:
     def reasons(self) -> list[str]:
         """See Hold."""
         return list(self._reasons.values())
+
+
+def _partition(message: Any) -> Partition:
+    return message.partition if isinstance(message, Record) else Partition(message.topic(), message.partition())
+
+
+def _content(message: Any) -> tuple[bytes | None, int]:
+    """Return value and offset; None for an error, which is no value."""
+    if isinstance(message, Record):
+        return message.value, message.offset
+    return None if message.error() is not None else message.value(), message.offset()
 
 
 def changes(

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -137,6 +137,7 @@ class Reading:
         self._child = child
         self._here = first
         self._end = end
+        self._until = time.monotonic() + SEARCH_SECONDS
         threading.Thread(target=self._run, name="isolation", daemon=True).start()
 
     @property
@@ -149,21 +150,21 @@ class Reading:
         self._child.cancel()
 
     def _run(self) -> None:
-        end, error, until = -1, "", time.monotonic() + SEARCH_SECONDS
+        end, error = -1, ""
         try:
-            error = self._read(until)
+            error = self._read()
             if error:
-                end = self._readable_from(self._here, until)
+                end = self._readable_from(self._here)
         except (OSError, MemoryError, msgspec.MsgspecError) as failure:
             why = {"error": type(failure).__name__}
             log.warning("child processes cannot find the end of the deadly records", extra=why)
         finally:
             self._put(Found(self._here, max(end, self._here), error))
 
-    def _read(self, until: float) -> str:
+    def _read(self) -> str:
         """Read all records, or those before a deadly one; return how the children ended there."""
         deaths = 0
-        while time.monotonic() < until and not self._child.is_cancelled:
+        while time.monotonic() < self._until and not self._child.is_cancelled:
             before = self._here
             for record in self._child.records(self._here, self._end):
                 self._put(record)
@@ -175,19 +176,23 @@ class Reading:
                 return self._child.died
         return ""
 
-    def _readable_from(self, first: int, until: float) -> int:
+    def _readable_from(self, first: int) -> int:
         """Return the first offset that children survive; they must survive the end, or something else ends them."""
         if self._child.ask(self._end) is not None:
             return first
-        end = readable_from(self._child.ask, first, self._end, lambda: time.monotonic() < until)
+        end = readable_from(self._child.ask, first, self._end, lambda: time.monotonic() < self._until)
         return end if self._child.ask(first) is not None else first
 
     def _put(self, result: Record | Found) -> None:
+        began = time.monotonic()
         while not self._child.is_cancelled:
             try:
-                return self.results.put(result, timeout=PUT_SECONDS)
+                self.results.put(result, timeout=PUT_SECONDS)
             except queue.Full:
                 continue
+            # The loop may take nothing for long: while it is paused, or records wait for their schemas.
+            self._until += time.monotonic() - began
+            return
 
 
 class Isolation:
@@ -206,6 +211,10 @@ class Isolation:
 
     def __contains__(self, partition: object) -> bool:
         return partition == self._current or partition in self._waiting or partition in self._held
+
+    def is_at(self, partitions: Container[Partition]) -> bool:
+        """Return whether children read one of these partitions now."""
+        return self._current is not None and self._current in partitions
 
     def add(self, partition: Partition, first: int, end: int) -> None:
         """Let children read a partition from `first` to before `end`."""
