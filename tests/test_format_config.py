@@ -83,6 +83,50 @@ def test_a_mistake_in_a_format_is_told_with_its_path(change: dict[str, Any], exp
     assert any(one.startswith(f"input.formats[1].{expected}") for one in found), found
 
 
+AVRO = ONE | {"encoding": "avro-confluent"}
+
+
+@pytest.mark.parametrize(
+    ("url", "tls", "expected"),
+    [
+        ("http", {"ca_file": "x"}, "ca_file: goes with a URL that begins with https"),
+        ("https", {"key_file": "x"}, "key_file: is the key of a certificate, expected cert_file beside it"),
+        ("https", {"ca_file": "missing"}, 'ca_file: got "missing", which cannot be read: No such file or directory'),
+        ("https", {"ca_file": "other"}, 'ca_file: got "other", which is no PEM file'),
+        ("https", {"cert_file": "binary"}, 'cert_file: got "binary", which is no PEM file'),
+        ("https", {"cert_file": "encrypted"}, 'cert_file: got "encrypted", whose key has a passphrase'),
+        ("https", {"ca": "x"}, "ca: unknown key"),
+    ],
+)
+def test_a_mistake_in_the_files_of_a_registry_is_told_with_its_path(url: str, tls: object, expected: str) -> None:
+    registry = {"url": f"{url}://registry:8081", "tls": tls}
+    given = CONFIG | {"input": CONFIG["input"] | {"formats": [AVRO | {"schema_registry": registry}]}}
+    with pytest.raises(ConfigError) as caught:
+        load(json.dumps(given), {}, {}, hostname="x", read_file=content)
+    found = [f"{problem.path}: {problem.message}" for problem in caught.value.problems]
+    assert any(one.startswith(f"input.formats[0].schema_registry.tls.{expected}") for one in found), found
+
+
+def content(path: str) -> str:
+    """What the files are like that have these names."""
+    if path == "missing":
+        raise FileNotFoundError(2, "No such file or directory", path)
+    if path == "binary":
+        raise ValueError("no text")
+    pem = "-----BEGIN CERTIFICATE-----\n"
+    return {"other": "hello", "encrypted": f"{pem}-----BEGIN ENCRYPTED PRIVATE KEY-----\n"}.get(path, pem)
+
+
+def test_files_of_a_registry_of_events_go_with_https() -> None:
+    output = {"schema_registry": "http://registry:8081", "schema_registry_tls": {"ca_file": "x", "key_file": "y"}}
+    with pytest.raises(ConfigError) as caught:
+        load(json.dumps({"output": output}), {}, {}, hostname="x", read_file=str)
+    assert [problem.path for problem in caught.value.problems] == [
+        "output.schema_registry_tls.ca_file",
+        "output.schema_registry_tls.key_file",
+    ]
+
+
 def test_a_format_for_a_topic_that_is_not_read_is_an_error() -> None:
     (found,) = mistakes(ONE | {"topics": "_t"})
     assert found == 'input.formats: got a format for "_t", which input.topics does not have'

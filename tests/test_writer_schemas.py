@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import ssl
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import fastavro
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
+from msgspec.structs import asdict, replace
 
 from exporter.config.schema import OutputConfig
+from exporter.config.tls_files import TlsFiles
+from exporter.decoding.formats.avro import confluent
 from exporter.events.encoding import confluent_frame
 from exporter.events.registry_http import RegistryHttp
-from exporter.events.writer_schemas import RETRY_SECONDS, UNKNOWN_SECONDS, WriterSchemas, fetch
+from exporter.events.writer_schemas import REFERENCES_MAX, RETRY_SECONDS, UNKNOWN_SECONDS, WriterSchemas, fetch
 from exporter.kafka.positions import Position
 from exporter.kafka.unreadable import LEAST_STARTS
 from exporter.model import Partition, Rejected
@@ -24,6 +31,7 @@ from exporter.source.held import Held
 from tests.support.cluster import Record
 from tests.support.kafka import Broker
 from tests.support.registry import READ, RegistryServer
+from tests.support.secure import Authority, Certified
 from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
 from tests.test_formats_avro import FORMAT, SCHEMA, body
@@ -52,13 +60,53 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def schemas(registry: RegistryServer, clock: Clock) -> WriterSchemas:
+NO_FILES = TlsFiles()
+
+
+def asking(registry: RegistryServer, clock: Clock, tls: TlsFiles = NO_FILES) -> WriterSchemas:
+    """Return what asks a registry for schemas."""
     output = OutputConfig(
-        schema_registry=registry.url, schema_registry_username="me", schema_registry_password="hunter2"
+        schema_registry=registry.url,
+        schema_registry_username="me",
+        schema_registry_password="hunter2",
+        schema_registry_tls=tls,
     )
     http = RegistryHttp(output)
     return WriterSchemas(lambda number: fetch(http, number), ThreadWorker("schemas"), clock)
+
+
+@pytest.fixture
+def schemas(registry: RegistryServer, clock: Clock) -> WriterSchemas:
+    return asking(registry, clock)
+
+
+class Secured(NamedTuple):
+    """A registry that requires a certificate and a password, and the files with which it is reached."""
+
+    server: RegistryServer
+    files: TlsFiles
+    authority: Authority
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def secured(authority: Authority) -> Iterator[Secured]:
+    client = authority.issue("client")
+    files = TlsFiles(ca_file=str(authority.certificate), cert_file=str(client.certificate), key_file=str(client.key))
+    with RegistryServer({"me:hunter2": {READ}}, tls=server_tls(authority, authority.issue("registry"))) as server:
+        yield Secured(server, files, authority)
+
+
+def server_tls(authority: Authority, shown: Certified) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(shown.certificate, shown.key)
+    context.load_verify_locations(authority.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def answered(schemas: WriterSchemas, number: int) -> str:
@@ -114,7 +162,12 @@ def test_a_schema_that_does_not_exist_hinders_nothing_and_is_asked_for_again_lat
         ({"schema": "syntax", "schemaType": "PROTOBUF"}, "is no Avro schema"),
         ({"schema": "{}"}, "is no Avro schema"),
         ({}, "is no Avro schema"),
-        ({"schema": json.dumps(SCHEMA), "references": [{"name": "a"}]}, "refers to other schemas"),
+        ({"schema": json.dumps(SCHEMA), "references": [{"name": "a"}]}, "is no Avro schema"),
+        ({"schema": json.dumps(SCHEMA), "references": 5}, "is no Avro schema"),
+        (
+            {"schema": json.dumps(SCHEMA), "references": [{"name": "a", "subject": "s", "version": 3}]},
+            "schema 5 refers to version 3 of s, which does not exist in the schema registry",
+        ),
     ],
 )
 def test_a_schema_that_cannot_be_used_rejects_its_records(
@@ -126,10 +179,91 @@ def test_a_schema_that_cannot_be_used_rejects_its_records(
         schemas.find(5)
 
 
+SIDE = {"type": "record", "name": "a.Side", "fields": [{"name": "price", "type": "double"}]}
+BOOK = {"type": "record", "name": "a.Book", "fields": [{"name": side, "type": "a.Side"} for side in ("bid", "ask")]}
+TICK_FIELDS = [{"name": "book", "type": "a.Book"}, {"name": "last", "type": "a.Side"}]
+TICK = {"type": "record", "name": "a.Tick", "fields": TICK_FIELDS}
+
+
+def test_a_schema_is_read_with_those_that_it_refers_to(registry: RegistryServer, schemas: WriterSchemas) -> None:
+    registry.add("side", SIDE)
+    registry.add("book", BOOK, "side")
+    number = registry.add("tick", TICK, "book", "side")
+    assert answered(schemas, number) == "none"
+    side = {"price": 1.5}
+    tick = {"book": {"bid": side, "ask": side}, "last": side}
+    stream = BytesIO()
+    named: dict[str, Any] = {}
+    *_, written_with = [fastavro.parse_schema(schema, named) for schema in (SIDE, BOOK, TICK)]
+    fastavro.schemaless_writer(stream, written_with, tick)
+    assert confluent(schemas.find)(confluent_frame(number) + stream.getvalue()) == tick
+    assert registry.asked == [
+        f"GET /schemas/ids/{number}",
+        "GET /subjects/book/versions/1",
+        "GET /subjects/side/versions/1",
+    ]
+
+
+def test_schemas_that_refer_to_each_other_are_none(registry: RegistryServer, schemas: WriterSchemas) -> None:
+    registry.add("side", SIDE | {"fields": [{"name": "book", "type": "a.Book"}]}, "book")
+    number = registry.add("book", BOOK, "side")
+    assert answered(schemas, number) == "none"
+    with pytest.raises(Rejected, match="refers to version 1 of book, which is no Avro schema"):
+        schemas.find(number)
+
+
+def test_a_chain_of_references_without_end_is_cut_off(registry: RegistryServer, schemas: WriterSchemas) -> None:
+    for number in range(REFERENCES_MAX + 1):
+        registry.add(f"s{number}", SIDE | {"name": f"a.S{number}"}, f"s{number + 1}")
+    assert answered(schemas, 1) == "none"
+    with pytest.raises(Rejected, match=f"schema 1 refers to more than {REFERENCES_MAX} other schemas"):
+        schemas.find(1)
+
+
 def test_a_user_without_the_right_is_told_and_records_wait(registry: RegistryServer, schemas: WriterSchemas) -> None:
     assert registry.rights is not None
     registry.rights = {"me:hunter2": set()}
     assert "403 User is denied operation Read" in answered(schemas, registry.add("trades-value", SCHEMA))
+
+
+# TLS.
+
+
+def test_a_registry_with_tls_certificates_and_passwords_is_asked_once_and_may_then_be_away(
+    secured: Secured, clock: Clock
+) -> None:
+    schemas = asking(secured.server, clock, secured.files)
+    number = secured.server.add("trades-value", SCHEMA)
+    assert answered(schemas, number) == "none"
+    assert secured.server.users == ["me:hunter2"]
+    secured.server.refuse = True
+    assert schemas.obstacle(number) == ""
+    other = secured.server.add("other-value", SCHEMA | {"doc": "another one"})
+    assert "answered 503" in answered(schemas, other)
+    secured.server.refuse = False
+    clock.now += RETRY_SECONDS
+    assert eventually(lambda: schemas.obstacle(other) == "", ANSWER_SECONDS, "not asked again")
+
+
+def test_key_and_certificate_may_be_in_one_file(secured: Secured, clock: Clock) -> None:
+    both = secured.authority.issue("both").in_one_file()
+    schemas = asking(secured.server, clock, TlsFiles(ca_file=secured.files.ca_file, cert_file=str(both)))
+    assert answered(schemas, secured.server.add("trades-value", SCHEMA)) == "none"
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        (["ca_file"], "the schema registry cannot be reached: SSLError, .*self.signed certificate"),
+        (["cert_file", "key_file"], "the schema registry cannot be reached: .*certificate required"),
+    ],
+)
+def test_records_wait_while_one_side_does_not_trust_the_other(
+    secured: Secured, clock: Clock, missing: list[str], words: str
+) -> None:
+    schemas = asking(secured.server, clock, replace(secured.files, **dict.fromkeys(missing)))
+    assert re.search(words, answered(schemas, secured.server.add("trades-value", SCHEMA)))
+    assert secured.server.asked == []
 
 
 # Waiting.
@@ -257,15 +391,16 @@ def counts(deployment: Deployment, topic: str) -> Callable[[], dict[int, int]]:
 
 
 def test_a_sidecar_holds_back_records_while_the_registry_is_away(
-    broker: Broker, registry: RegistryServer, tmp_path: Path
+    broker: Broker, secured: Secured, tmp_path: Path
 ) -> None:
+    registry = secured.server
     number = registry.add("trades-value", SCHEMA)
     suffix = os.urandom(4).hex()
     avro, plain = (broker.create_topic(f"{stem}.{suffix}", 1) for stem in ("avro", "plain"))
     one = FORMAT | {
         "topics": avro,
         "encoding": "avro-confluent",
-        "schema_registry": {"url": registry.url, "username": "me", "password": "hunter2"},
+        "schema_registry": {"url": registry.url, "username": "me", "password": "hunter2", "tls": asdict(secured.files)},
     }
     tick = {"topics": plain, "feed": FORMAT["feed"] | {"exchange": "other"}, "row": {"symbol": "s"}}
     value = confluent_frame(number) + body()

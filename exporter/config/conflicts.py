@@ -10,6 +10,7 @@ from exporter.config.feed_globs import FeedFilter
 from exporter.config.parsers import credentials
 from exporter.config.schema import Config
 from exporter.config.subscription import Subscription, is_pattern
+from exporter.config.tls_files import contradictions
 
 # Fields of a row other than its symbol.
 RESERVED_FIELDS = ("timestamp", "last", "high", "low", "price", "asks", "bids", "units")
@@ -64,6 +65,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
         yield from _output_off(config)
         return
     yield from _output(config)
+    yield from _registry_tls(config)
     yield from _loops(config)
     if config.output.delivery == "exactly_once":
         yield from _exactly_once(config)
@@ -121,6 +123,12 @@ def _output(config: Config) -> Iterator[Conflict]:
     if output.commit_interval > output.backlog.age:
         message = f"got {output.commit_interval:g}s, expected at most output.backlog.age ({output.backlog.age:g}s)"
         yield Conflict(message, ("output.commit_interval", "output.backlog.age"))
+
+
+def _registry_tls(config: Config) -> Iterator[Conflict]:
+    output = config.output
+    for message, key in contradictions(output.schema_registry_tls, output.schema_registry or ""):
+        yield Conflict(message, (f"output.schema_registry_tls.{key}", "output.schema_registry"))
 
 
 def _loops(config: Config) -> Iterator[Conflict]:

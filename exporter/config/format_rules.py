@@ -12,6 +12,7 @@ from exporter.config.format_text import LIST, json_path
 from exporter.config.named_pattern import NamedPattern
 from exporter.config.parsers import credentials
 from exporter.config.subscription import is_pattern
+from exporter.config.tls_files import contradictions, unusable
 
 Mistake = tuple[str, str]
 _SOURCES = ("constant", "topic", "key", "header", "field")
@@ -33,7 +34,7 @@ def mistakes(one: FormatConfig, read_file: Callable[[str], str]) -> Iterator[Mis
         yield from _source(one, key, source)
     yield from _skip(one)
     yield from _time(one)
-    yield from _encoding(one)
+    yield from _encoding(one, read_file)
     yield from _schemas(one, read_file)
     yield from _rows(one)
     outer, inner = list(_record_uses(one)), list(_row_uses(one))
@@ -79,7 +80,7 @@ def _time(one: FormatConfig) -> Iterator[Mistake]:
         yield "the rows have no timestamp, expected row.timestamp beside it", "time.row"
 
 
-def _encoding(one: FormatConfig) -> Iterator[Mistake]:
+def _encoding(one: FormatConfig, read_file: Callable[[str], str]) -> Iterator[Mistake]:
     for key, encoding in (("schema_registry", "avro-confluent"), ("schemas", "avro-single-object")):
         has, needs = bool(getattr(one, key)), one.encoding == encoding
         if needs and not has:
@@ -87,6 +88,9 @@ def _encoding(one: FormatConfig) -> Iterator[Mistake]:
         if has and not needs:
             yield f"goes with encoding {encoding}, expected none with encoding {one.encoding}", key
     if one.schema_registry is not None:
+        tls = one.schema_registry.tls
+        for message, key in (*contradictions(tls, one.schema_registry.url), *unusable(tls, read_file)):
+            yield message, f"schema_registry.tls.{key}"
         known = credentials(one.schema_registry.url)
         for name in ("username", "password"):
             if getattr(one.schema_registry, name) is not None and name in known:

@@ -10,6 +10,7 @@ from msgspec import Meta
 from exporter.config import parsers
 from exporter.config.format_text import file_name, header_name, json_path, key_pattern, label, topic_or_groups
 from exporter.config.section import Section, parsed, secret
+from exporter.config.tls_files import TlsFiles
 
 Unit = Literal["s", "ms", "us", "ns", "iso8601"]
 Case = Literal["lower", "upper"]
@@ -113,6 +114,7 @@ class SchemaRegistryFormat(Section, frozen=True, kw_only=True):
     url: Annotated[str, parsed(parsers.http_url, "a URL, such as http://registry:8081")]
     username: Annotated[str, secret("a user without colon", parsers.http_user)] | None = None
     password: Annotated[str, secret("a password")] | None = None
+    tls: TlsFiles = TlsFiles()
 
 
 class FormatConfig(Section, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from msgspec import Meta, field
 from exporter.config import parsers, windows
 from exporter.config.format_schema import FormatConfig
 from exporter.config.section import Section, byte_size, count, number, parsed, seconds, secret
+from exporter.config.tls_files import TlsFiles
 from exporter.model import Anomaly, FeedKey
 
 _NAME = Meta(pattern=r"\A[!-~](?:[ -~]{0,198}[!-~])?\Z", description="a name of 1 to 200 printable ASCII characters")
@@ -179,6 +180,7 @@ class OutputConfig(Section, frozen=True, kw_only=True):
     schema_registry: Annotated[str, parsed(parsers.http_url, "a URL, such as http://registry:8081")] | None = None
     schema_registry_username: Annotated[str, secret("a user without colon", parsers.http_user)] | None = None
     schema_registry_password: Annotated[str, _PASSWORD] | None = None
+    schema_registry_tls: TlsFiles = TlsFiles()
     batch_events: bool = True
     summary_interval: Annotated[float, seconds("1s", "1d")] = 60.0
     commit_interval: Annotated[float, seconds("10ms", "30s")] = 0.25

@@ -17,7 +17,7 @@ from exporter.config.schema import OutputConfig
 from exporter.config.secrets import shown_text
 from exporter.model import RegistryError
 from exporter.runtime.foreign_text import printable
-from exporter.runtime.http_client import Answer, TooLarge, fetch
+from exporter.runtime.http_client import Answer, ClientTls, TooLarge, fetch
 
 # Time-out of one request, redirects included: shorter than a stopping sidecar waits for its producer.
 CALL_SECONDS = 4.0
@@ -71,6 +71,8 @@ class RegistryHttp:
         # As bytes: text beyond Latin-1 would raise an error.
         user, password = (login.get(name, "").encode() for name in ("username", "password"))
         self._auth = HTTPBasicAuth(user, password) if login else None
+        tls = output.schema_registry_tls
+        self._own_tls = ClientTls(tls.ca_file, tls.cert_file, tls.key_file)
         self._session_deadline = math.inf
 
     @property
@@ -104,6 +106,7 @@ class RegistryHttp:
         """Return the first answer that is not a redirect, and its URL."""
         deadline = min(time.monotonic() + CALL_SECONDS, self._session_deadline)
         for _ in range(REDIRECTS_MAX + 1):
+            is_own = self._is_own(url)
             answer = fetch(
                 method,
                 url,
@@ -111,7 +114,8 @@ class RegistryHttp:
                 size=ANSWER_BYTES,
                 headers=_TYPES,
                 json=body,
-                auth=self._auth if self._is_own(url) else _anonymous,
+                auth=self._auth if is_own else _anonymous,
+                tls=self._own_tls if is_own else ClientTls(self._own_tls.ca_file),
             )
             location = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or location is None:
@@ -143,6 +147,11 @@ def _object(text: bytes) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
+def _within(error: BaseException) -> BaseException | None:
+    """Return the error that urllib3 has made an argument of its own."""
+    return next((each for each in error.args if isinstance(each, BaseException)), None)
+
+
 def _error_text(error: BaseException) -> str:
     """Return the type of an error, and the text of the system, or of the limit that was exceeded."""
     if isinstance(error, (TooLarge, requests.ReadTimeout)):
@@ -152,5 +161,5 @@ def _error_text(error: BaseException) -> str:
         text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
         if isinstance(text, str) and text:
             return f"{type(error).__name__}, {printable(text)}"
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or cause.__context__ or _within(cause)
     return type(error).__name__

@@ -25,6 +25,8 @@ RETRY_SECONDS = 1.0
 UNKNOWN_SECONDS = 60.0
 # Ids in records may be invented; what is known is then forgotten, and asked for again.
 SCHEMAS_KNOWN = 1000
+# Of one schema, those that others refer to included.
+REFERENCES_MAX = 100
 
 
 class _Unusable:
@@ -99,19 +101,52 @@ class WriterSchemas:
 def fetch(http: RegistryHttp, number: int) -> Schema:
     """Return the schema of an id; raise `RegistryError` when the registry gives no answer about it."""
     http.start_session()
-    reply = http.request("GET", None, "schemas", "ids", str(number))
-    if reply.status == 404:
-        return _Unusable("does not exist in the schema registry")
-    if reply.status != 200:
-        raise RegistryError(f"the schema registry answered {reply} for schema {number}")
-    if reply.body.get("schemaType", "AVRO") != "AVRO":
-        return _Unusable("is no Avro schema")
-    if reply.body.get("references"):
-        return _Unusable("refers to other schemas, which are not read")
     try:
-        return parsed(str(reply.body.get("schema", "")))
-    except ValueError:
-        return _Unusable("is no Avro schema")
+        return _References(http).schema("schemas", "ids", str(number))
+    except _UnusableError as error:
+        return _Unusable(str(error))
+
+
+class _UnusableError(Exception):
+    """No schema can be read, for the reason in the text."""
+
+
+class _References:
+    """The schemas that one refers to, by subject and version; each is requested once, and before it is referred to."""
+
+    def __init__(self, http: RegistryHttp) -> None:
+        self._http = http
+        self._seen: set[tuple[str, str]] = set()
+        self._named: dict[str, Schema] = {}
+
+    def schema(self, *path: str) -> Schema:
+        """Return the schema at a path of the registry; raise `_UnusableError` or `RegistryError`."""
+        reply = self._http.request("GET", None, *path)
+        if reply.status == 404:
+            raise _UnusableError(f"{self._subject(path)}does not exist in the schema registry")
+        if reply.status != 200:
+            raise RegistryError(f"the schema registry answered {reply} for {'/'.join(path)}")
+        if reply.body.get("schemaType", "AVRO") != "AVRO":
+            raise _UnusableError(f"{self._subject(path)}is no Avro schema")
+        try:
+            for reference in reply.body.get("references") or ():
+                self._read(str(reference["subject"]), str(reference["version"]))
+            return parsed(str(reply.body.get("schema", "")), self._named)
+        except (ValueError, LookupError, TypeError):
+            raise _UnusableError(f"{self._subject(path)}is no Avro schema") from None
+
+    def _read(self, subject: str, version: str) -> None:
+        if (subject, version) in self._seen:
+            return
+        self._seen.add((subject, version))
+        if len(self._seen) > REFERENCES_MAX:
+            raise _UnusableError(f"refers to more than {REFERENCES_MAX} other schemas")
+        self.schema("subjects", subject, "versions", version)
+
+    @staticmethod
+    def _subject(path: tuple[str, ...]) -> str:
+        """Return the words about a schema that another one refers to."""
+        return f"refers to version {path[3]} of {path[1]}, which " if path[0] == "subjects" else ""
 
 
 class Registries:
@@ -148,6 +183,7 @@ def schemas(registry: SchemaRegistryFormat, worker: Worker) -> WriterSchemas:
             schema_registry=registry.url,
             schema_registry_username=registry.username,
             schema_registry_password=registry.password,
+            schema_registry_tls=registry.tls,
         )
     )
     return WriterSchemas(lambda number: fetch(http, number), worker)

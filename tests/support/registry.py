@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,12 +32,13 @@ class RegistryServer:
 
     `rights` maps `user:password` to rights, and other users are refused; None permits everything.
     `redirect` is a status and the beginning of the address at which to ask instead; below `/moved` it answers itself.
-    `forced` are answers in place of its own, by a part of the path; bytes are sent as they are.
+    `forced` are answers in place of its own, by a part of the path; bytes are sent as they are. `tls` puts it at https.
     """
 
-    def __init__(self, rights: Mapping[str, set[str]] | None = None) -> None:
+    def __init__(self, rights: Mapping[str, set[str]] | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.subjects: dict[str, list[int]] = {}
         self.schemas: list[dict[str, Any]] = []
+        self.references: dict[int, list[dict[str, Any]]] = {}
         self.asked: list[str] = []
         self.users: list[str | None] = []
         self.rights = rights
@@ -84,7 +86,10 @@ class RegistryServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.place = f"127.0.0.1:{self._server.server_port}"
-        self.url = f"http://{self.place}"
+        self.url = f"{'http' if tls is None else 'https'}://{self.place}"
+        if tls is not None:
+            # Hands are shaken in the thread of the request: a client that does not trust it delays no other.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -95,11 +100,13 @@ class RegistryServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def add(self, subject: str, schema: Mapping[str, Any]) -> int:
-        """Register a schema as another client would; return its id."""
+    def add(self, subject: str, schema: Mapping[str, Any], *refers_to: str) -> int:
+        """Register a schema as another client would, which refers to the first versions of subjects; return its id."""
         if schema not in self.schemas:
             self.schemas.append(dict(schema))
         number = self.schemas.index(dict(schema)) + 1
+        if refers_to:
+            self.references[number] = [{"name": name, "subject": name, "version": 1} for name in refers_to]
         known = self.subjects.setdefault(subject, [])
         if number not in known:
             known.append(number)
@@ -118,6 +125,8 @@ class RegistryServer:
                 return self._allowed(user, READ, subject) or self._lookup(subject, body)
             case "GET", ["subjects", subject, "versions", "latest"]:
                 return self._allowed(user, READ, subject) or self._latest(subject)
+            case "GET", ["subjects", subject, "versions", version]:
+                return self._allowed(user, READ, subject) or self._at(subject, int(version))
             case "POST", ["subjects", subject, "versions"]:
                 return self._allowed(user, WRITE, subject) or self._register(subject, body)
             case "GET", ["schemas", "ids", number]:
@@ -148,7 +157,17 @@ class RegistryServer:
     def _schema(self, number: int) -> Answer:
         if not 0 < number <= len(self.schemas):
             return 404, {"error_code": NO_SCHEMA, "message": "Schema not found"}
-        return 200, {"schema": json.dumps(self.schemas[number - 1])}
+        return 200, self._content(number)
+
+    def _content(self, number: int) -> dict[str, Any]:
+        references = {"references": self.references[number]} if number in self.references else {}
+        return {"schema": json.dumps(self.schemas[number - 1]), **references}
+
+    def _at(self, subject: str, version: int) -> Answer:
+        known = self.subjects.get(subject, [])
+        if not 0 < version <= len(known):
+            return 404, {"error_code": NO_SUBJECT, "message": f"Subject '{subject}' not found."}
+        return 200, self._version(subject, version, known[version - 1])
 
     def _latest(self, subject: str) -> Answer:
         if subject not in self.subjects:
@@ -157,8 +176,7 @@ class RegistryServer:
         return 200, self._version(subject, len(known), known[-1])
 
     def _version(self, subject: str, version: int, number: int) -> dict[str, Any]:
-        text = json.dumps(self.schemas[number - 1])
-        return {"subject": subject, "version": version, "id": number, "schema": text}
+        return {"subject": subject, "version": version, "id": number, **self._content(number)}
 
     def _compatibility(self, subject: str) -> Answer:
         if subject not in self.subjects:

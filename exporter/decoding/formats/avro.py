@@ -26,10 +26,13 @@ _KEPT_TYPES = ("decimal",)
 Schema = Any
 
 
-def parsed(text: str) -> Schema:
-    """Return a schema to read with; raise `ValueError` for a text that is none, or refers to other schemas."""
+def parsed(text: str, named: dict[str, Schema] | None = None) -> Schema:
+    """Return a schema to read with; raise `ValueError` for a text that is none, or refers to unknown types.
+
+    `named` has the types of other schemas that it may refer to, and gets its own.
+    """
     try:
-        return fastavro.parse_schema(_plain(json.loads(text)))
+        return fastavro.parse_schema(_plain(json.loads(text)), {} if named is None else named)
     except _NO_SCHEMA as error:
         raise ValueError(f"it is no Avro schema: {str(error)[:80]}") from None
 
