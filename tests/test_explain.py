@@ -183,7 +183,7 @@ def test_all_other_kinds_have_prices(kind: str) -> None:
 
 
 def test_of_a_list_the_fields_of_the_first_member_are_shown() -> None:
-    found = paths(b'{"a": {"b": [{"c": 1}, {"d": 2}], "e": [1, 2]}, "f": {}}')
+    found = paths({"a": {"b": [{"c": 1}, {"d": 2}], "e": [1, 2]}, "f": {}})
     assert found == {"a.b[].c": 1, "a.e": [1, 2], "f": {}}
 
 
@@ -192,7 +192,7 @@ def test_what_stands_in_a_field_that_is_read_is_read() -> None:
 
 
 def test_no_more_fields_are_kept_than_are_worth_a_look() -> None:
-    assert len(paths(json.dumps(dict.fromkeys(map(str, range(1000)))).encode())) == PATHS
+    assert len(paths(dict.fromkeys(map(str, range(1000))))) == PATHS
 
 
 # The command.

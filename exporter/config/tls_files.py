@@ -15,7 +15,7 @@ _BEGIN = "-----BEGIN "
 
 
 class TlsFiles(Section, frozen=True, kw_only=True):
-    """Who is trusted in place of the usual authorities, and what a client shows of itself; all in PEM.
+    """The authorities that are trusted in place of the usual ones, and what a client shows of itself; all in PEM.
 
     Without `key_file` the key is in `cert_file`. A key has no passphrase.
     """

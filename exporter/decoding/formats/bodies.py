@@ -39,6 +39,9 @@ class Body(Protocol):
     def token(self, value: bytes) -> tuple[Any, int]:
         """Return the record as a token, and how many numbers were taken out of it because they are none."""
 
+    def content(self, value: bytes) -> Any:
+        """Return what a record holds as plain objects; raise what is in `UNREADABLE`, or `Rejected`."""
+
     def check(self, value: bytes, rows: int) -> None:
         """Raise `Rejected` for a record that was read and is nested too deep."""
 
@@ -95,6 +98,10 @@ class JsonBody:
         """See Body."""
         text, literals = as_json(value.removeprefix(BOM))
         return Raw(text), literals
+
+    def content(self, value: bytes) -> Any:
+        """See Body."""
+        return msgspec.json.decode(self.token(value)[0])
 
     def check(self, value: bytes, rows: int) -> None:
         """See Body."""
@@ -162,6 +169,10 @@ class ObjectBody:
     def token(self, value: bytes) -> tuple[Any, int]:
         """See Body."""
         return self._read(value), 0
+
+    def content(self, value: bytes) -> Any:
+        """See Body."""
+        return self._read(value)
 
     def check(self, value: bytes, rows: int) -> None:
         """See Body: what is nested deeper than it can be read was not read."""

@@ -44,6 +44,11 @@ class Formats:
         found = self._topics[topic]
         return self._usual.read(record) if found is None else found[0].read(record, found[1])
 
+    def content(self, record: Record) -> Any:
+        """Return what a record of a topic with a format holds, as plain objects; raise as `Body.content` does."""
+        found = self._find(record.partition.topic)
+        return None if found is None else found[0].content(record.value or b"")
+
     def _find(self, topic: str) -> tuple[FormatReader, Groups] | None:
         for choice, reader in self._formats:
             groups = choice.groups(topic)

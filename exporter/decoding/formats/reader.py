@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporter.decoding.faults import UNREADABLE, is_malformed, rejection, too_many_messages
 from exporter.decoding.formats.careful import Careful
@@ -41,6 +41,10 @@ class FormatReader:
         except Rejected as rejected:
             rejected.feed = rejected.feed or self._feed(record, groups)
             raise
+
+    def content(self, value: bytes) -> Any:
+        """See Body."""
+        return self._body.content(value)
 
     def _read(self, record: Record, groups: Groups) -> Batch | None:
         value, limits = record.value, self._limits

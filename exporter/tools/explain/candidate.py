@@ -33,6 +33,9 @@ class TopicDecoder(Protocol):
     def decode(self, record: Record) -> Batch | None:
         """Return the batch of a record, None for a control message; raise `Rejected`, with the feed if known."""
 
+    def content(self, record: Record) -> object:
+        """Return what a record holds as plain objects; raise what is in `UNREADABLE`, or `Rejected`."""
+
 
 class Candidate(NamedTuple):
     """A decoder to try, and the configuration with which a topic would have it, as YAML."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from exporter.config.schema import Config, InputConfig
 from exporter.decoding.batch import LEVELS, PRICES, Batch
 from exporter.decoding.json_decoder import Decoder
@@ -32,6 +34,10 @@ class UsualDecoder:
         except Rejected as rejected:
             rejected.feed = named_feed(record.value, self._limits)
             raise
+
+    def content(self, record: Record) -> object:
+        """See TopicDecoder."""
+        return msgspec.json.decode(record.value or b"")
 
 
 class RenamedDecoder(UsualDecoder):

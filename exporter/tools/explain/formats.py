@@ -44,6 +44,10 @@ class FormatDecoder:
         """See TopicDecoder."""
         return self._formats.read(record)
 
+    def content(self, record: Record) -> object:
+        """See TopicDecoder."""
+        return self._formats.content(record)
+
 
 def _finder(registry: SchemaRegistryFormat) -> Callable[[int], Any]:
     # Loaded when it is needed: the client of the registry takes 6 MB.

@@ -1,24 +1,16 @@
-"""The fields that a JSON record has, as paths such as `data[].code`: for what no decoder reads. Pure."""
+"""The fields that a record has, as paths such as `data[].code`: for what no decoder reads. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-
-import msgspec
-
-from exporter.decoding.faults import UNREADABLE
 
 # Beyond these, a record is data rather than structure.
 DEPTH = 4
 PATHS = 200
 
 
-def paths(value: bytes | None) -> dict[str, object]:
-    """Return each field of a JSON record with its first value, at most `PATHS` of them; empty for anything else."""
-    try:
-        record = msgspec.json.decode(value or b"")
-    except UNREADABLE:
-        return {}
+def paths(record: object) -> dict[str, object]:
+    """Return each field of a record, given as plain objects, with its first value, at most `PATHS` of them."""
     found: dict[str, object] = {}
     for path, inner in _walk(record, "", DEPTH):
         found.setdefault(path, inner)

@@ -11,8 +11,9 @@ import msgspec
 from exporter.config.secrets import shown_text
 from exporter.decoding.batch import ELSEWHERE, MAX_TIMESTAMP_MS, Batch, Message, PartialBatch
 from exporter.decoding.contents import has
+from exporter.decoding.faults import UNREADABLE
 from exporter.events.encoding import utc_text
-from exporter.model import FeedKey, Record
+from exporter.model import FeedKey, Record, Rejected
 from exporter.runtime.foreign_text import printable
 from exporter.tools.explain.candidate import TopicDecoder
 from exporter.tools.explain.paths import paths, unread
@@ -59,7 +60,7 @@ def _without(understood: Sequence[Understanding]) -> str:
 
 
 def _body(understood: Understanding, decoder: TopicDecoder) -> Iterator[str]:
-    fields = paths(understood.record.value)
+    fields = _fields(understood.record, decoder)
     if understood.batch is None and not fields:
         return
     yield ""
@@ -73,6 +74,13 @@ def _body(understood: Understanding, decoder: TopicDecoder) -> Iterator[str]:
         more = f" and {len(others) - LISTED} more" if len(others) > LISTED else ""
         named = [f"{printable(path)}: {shown_text(_shown(fields[path]), path)}" for path in others[:LISTED]]
         yield from ("", textwrap.fill(f"not read: {', '.join(named)}{more}", 120, subsequent_indent="  "))
+
+
+def _fields(record: Record, decoder: TopicDecoder) -> dict[str, object]:
+    try:
+        return paths(decoder.content(record))
+    except (*UNREADABLE, Rejected):
+        return {}
 
 
 def _expected(decoder: TopicDecoder, fields: dict[str, object]) -> Iterator[_Line]:
