@@ -218,3 +218,13 @@ def test_the_configuration_shows_the_formats_that_presets_mean(run: Run) -> None
     assert answer.ok
     assert "cryptofeed" in answer.text
     assert "receipt_timestamp" in answer.text
+
+
+def test_an_audit_agrees_with_events_and_metrics(run: Run) -> None:
+    """Events of feeds with rows, none of the others, and control messages in neither."""
+    told = run.sidecar.run("audit", "--json", "--metrics", f"http://127.0.0.1:{run.sidecar.port}/metrics")
+    assert told.returncode == 0, told.stdout + told.stderr
+    found = json.loads(told.stdout)
+    assert {feed: (row["batches"], row["messages"]) for feed, row in found["feeds"].items()} == EXPECTED
+    assert {feed for feed, row in found["feeds"].items() if row["batch_events"]} == WITH_BATCH_EVENTS
+    assert found["filtered"] == TICKS + 1

@@ -427,3 +427,8 @@ def test_a_sidecar_holds_back_records_while_the_registry_is_away(
         assert scrape.total("marketdata_records_rejected_total", topic=avro, reason="invalid_encoding") == 1
         assert sidecar.get("/-/ready").ok
         sidecar.stop()
+        assert sidecar.run("audit").stdout.endswith("they agree\n")
+        registry.refuse = True
+        told = sidecar.run("audit")
+        assert told.returncode == 2
+        assert told.stderr.startswith("audit: the schema registry answered 503")

@@ -83,11 +83,15 @@ class WriterSchemas:
 
     def ask(self, number: int) -> Schema:
         """Return a schema, asking for it at once; raise `Rejected` when there is none, or no answer."""
+        try:
+            return self.require(number)
+        except RegistryError as error:
+            raise Rejected(Reason.INVALID_ENCODING, f"schema {number} is unknown: {error}") from None
+
+    def require(self, number: int) -> Schema:
+        """Return a schema, asking for it at once; raise `Rejected` when there is none, `RegistryError` for no answer."""
         if number not in self._known:
-            try:
-                self._known[number] = self._fetch(number)
-            except RegistryError as error:
-                raise Rejected(Reason.INVALID_ENCODING, f"schema {number} is unknown: {error}") from None
+            self._known[number] = self._fetch(number)
         return self.find(number)
 
     def find(self, number: int) -> Schema:

@@ -24,18 +24,19 @@ from exporter.config.loader import ConfigError, load
 from exporter.config.schema import Config, WebClientConfig
 from exporter.config.secrets import secrets_in, shown_text
 from exporter.config.subscription import Subscription
+from exporter.decoding.record_decoder import batch_events
 from exporter.kafka.connection_errors import error_text
 from exporter.kafka.positions import Span
 from exporter.kafka.properties import mistakes
 from exporter.kafka.reader import TopicReader, reader_properties
-from exporter.model import Partition, Rejected
+from exporter.model import Partition, RegistryError, Rejected
 from exporter.runtime.foreign_text import add_secrets, printable
-from exporter.source.messages import from_headers
+from exporter.source.messages import MessageReader
+from exporter.tools.audit.formats import RecordReader
 from exporter.tools.audit.ledger import EventTruth, InputTruth, MetricsTruth, compare
 from exporter.tools.audit.readers import (
     BatchEvent,
     EventReader,
-    InputReader,
     SummaryEvent,
     UnreadableError,
     add_metrics,
@@ -96,7 +97,7 @@ def main(args: argparse.Namespace) -> int:
     """Make the audit, print its result, and return the exit code."""
     try:
         result = _audit(args, _config(args))
-    except (AuditError, ConfigError) as error:
+    except (AuditError, ConfigError, RegistryError) as error:
         print(f"audit: {error}", file=sys.stderr)
         return 2
     except KafkaException as error:
@@ -122,12 +123,11 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
-    if config.input.formats:
-        raise AuditError("the audit reads usual batches only, and input.formats describes other records")
-    has_events = config.output.enabled and config.output.batch_events
+    settings, output = config.input, config.output
+    has_events = output.enabled and (output.batch_events or any(one.batch_events for one in settings.formats))
     with TopicReader(reader_properties(config), args.group or config.input.group, args.timeout) as reader:
         spans, event_spans = _spans(reader, args, config, has_events)
-        inputs, tails = _read_inputs(reader, InputReader(config), spans)
+        inputs, tails = _read_inputs(reader, config, spans)
         inputs.gaps = reader.gaps.copy()
         events = _read_events(reader, event_spans, spans) if has_events else None
     metrics = _read_metrics(args.metrics, args.timeout, config.web.client) if args.metrics else None
@@ -169,23 +169,24 @@ def _existing(reader: TopicReader, entries: Sequence[str]) -> list[Partition]:
     return partitions
 
 
-def _read_inputs(reader: TopicReader, inputs: InputReader, spans: Spans) -> tuple[InputTruth, RejectedTails]:
+def _read_inputs(reader: TopicReader, config: Config, spans: Spans) -> tuple[InputTruth, RejectedTails]:
     truth, tails = InputTruth(spans), RejectedTails()
-    for message in reader.read(spans):
-        place = Partition(message.topic() or "", message.partition() or 0)
-        _, is_event = from_headers(message)
+    messages, inputs = MessageReader(origin=any(one.reads_origin for one in config.input.formats)), RecordReader(config)
+    has_event = batch_events(config.input, config.output)
+    for record in (record for message in reader.read(spans) for record in messages.read([message])[0]):
+        place = record.partition
         try:
-            facts = None if is_event else inputs.facts(message.value())
+            facts = None if record.is_event else inputs.facts(record)
         except Rejected as rejected:
             truth.reject(place)
-            tails.reject(rejected, place, message.offset() or 0)
+            tails.reject(rejected, place, record.offset)
             continue
-        if not is_event:
+        if not record.is_event:
             tails.accept(place)
         if facts is None:
             truth.filter(place)
         else:
-            truth.accept(place, message.offset() or 0, facts)
+            truth.accept(place, record.offset, facts, has_event=has_event(place.topic))
     return truth, tails
 
 

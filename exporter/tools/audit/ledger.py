@@ -111,6 +111,8 @@ _NONE = Batches()
 class InputTruth:
     """The records in the audited spans of the input topics; `records` and `rejected` are by topic.
 
+    `batches` are those that have an event each, `feeds` counts all. `filtered` are feeds that are filtered out, and
+    control messages.
     `gaps` are unreadable records; they count nowhere else.
     """
 
@@ -123,11 +125,12 @@ class InputTruth:
         self.filtered = 0
         self.gaps: list[tuple[Partition, Gap]] = []
 
-    def accept(self, place: Partition, offset: int, facts: BatchFacts) -> None:
+    def accept(self, place: Partition, offset: int, facts: BatchFacts, *, has_event: bool = True) -> None:
         """Add a valid batch of an included feed."""
         self.records[place.topic] += 1
-        self.batches.setdefault(place, Batches()).append(offset, facts)
         self.feeds.add(facts.feed, 1, facts.batch_size)
+        if has_event:
+            self.batches.setdefault(place, Batches()).append(offset, facts)
 
     def reject(self, place: Partition) -> None:
         """Add a rejected record."""

@@ -49,12 +49,16 @@ class InputReader:
         self._name_length = config.input.limits.name_length
         self._symbol_field = config.input.symbol_field
 
+    def wants(self, feed: FeedKey) -> bool:
+        """Return whether a feed is included."""
+        return self._wanted.wants(feed)
+
     def facts(self, value: bytes | None) -> BatchFacts | None:
         """Return the numbers of a valid batch, None if its feed is filtered out; raise `Rejected` for other records."""
         batch = self._decoder.decode(value)
         feed = FeedKey(batch.region, batch.exchange, batch.request_type)
         check_feed(feed, self._name_length)
-        if not self._wanted.wants(feed):
+        if not self.wants(feed):
             return None
         facts, symbols = self._count(value or b"")
         for symbol in symbols:
