@@ -89,7 +89,7 @@ class WriterSchemas:
             raise Rejected(Reason.INVALID_ENCODING, f"schema {number} is unknown: {error}") from None
 
     def require(self, number: int) -> Schema:
-        """Return a schema, asking for it at once; raise `Rejected` when there is none, `RegistryError` for no answer."""
+        """Return a schema, asking for it at once; raise `Rejected` when there is none, or `RegistryError`."""
         if number not in self._known:
             self._known[number] = self._fetch(number)
         return self.find(number)

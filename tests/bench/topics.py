@@ -40,7 +40,11 @@ def _measure(bench: Bench, options: argparse.Namespace, mode: str) -> Case:
     producer = Producer({"bootstrap.servers": bench.broker.bootstrap, "linger.ms": 50})
     send(producer, names)
     bench.progress(f"{len(names)} topics with a tick each")
-    settings = {"input.topics": [rf"^trades-.+\.{topics.input}$"], "metrics.topics": mode, "output.batch_events": False}
+    settings: dict[str, object] = {
+        "input.topics": [rf"^trades-.+\.{topics.input}$"],
+        "input.formats": ["cryptofeed"],
+        "metrics.topics": mode,
+    }
     begin = time.monotonic()
     with bench.sidecar(topics, "first", settings) as first:
         eventually(lambda: _has_read(first, len(names)), READY_SECONDS, "not all topics are read")
@@ -111,11 +115,11 @@ def _has_read(sidecar: Sidecar, records: int) -> bool:
 
 
 def tick(name: str, now_ms: int) -> bytes:
-    """A trade in the usual batch, whose feed and symbol are those of the topic."""
+    """A trade as cryptofeed's backend writes it, whose exchange and symbol are those of the topic."""
     _, exchange, symbol = name.split("-", 2)
-    row = {"target_currency": symbol[:20], "timestamp": now_ms - 5, "price": 100 + now_ms % 7}
-    feed = {"exchange": exchange, "region": "global", "request_type": "trade", "timestamp_ms": now_ms}
-    return orjson.dumps({**feed, "batch_size": 1, "data": [row]})
+    trade = {"side": "buy", "amount": 0.5, "price": 100.0 + now_ms % 7, "id": str(now_ms), "type": None}
+    times = {"timestamp": (now_ms - 5) / 1000, "receipt_timestamp": now_ms / 1000}
+    return orjson.dumps({"exchange": exchange, "symbol": symbol[:20], **trade, **times})
 
 
 def send(producer: Producer, names: Iterable[str]) -> None:

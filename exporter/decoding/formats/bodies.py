@@ -5,7 +5,7 @@ What is not read yet is a *token*: JSON as it came, or any object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -65,6 +65,9 @@ class Body(Protocol):
 
     def as_levels(self, token: Any) -> Raw:
         """Return the side of an order book as JSON."""
+
+    def are_levels(self, tokens: Iterable[Any]) -> bool:
+        """Return whether these sides of order books are as `as_levels` returns them."""
 
     def as_units(self, token: Any) -> Raw:
         """Return the units of an order book as JSON."""
@@ -147,6 +150,10 @@ class JsonBody:
         """See Body."""
         return levels.from_json(token)
 
+    def are_levels(self, tokens: Iterable[Any]) -> bool:
+        """See Body."""
+        return all(map(levels.is_usual, tokens))
+
     def as_units(self, token: Any) -> Raw:
         """See Body."""
         side: Raw = token
@@ -212,6 +219,10 @@ class ObjectBody:
     def as_levels(self, token: Any) -> Raw:
         """See Body."""
         return levels.from_object(token)
+
+    def are_levels(self, tokens: Iterable[Any]) -> bool:
+        """See Body."""
+        return False
 
     def as_units(self, token: Any) -> Raw:
         """See Body."""

@@ -6,6 +6,7 @@ That takes a fifth of the time of rows whose fields are brought together one by 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -60,18 +61,23 @@ def _is_direct(layout: Layout, body: Body) -> bool:
 def _finish(layout: Layout, body: Body) -> Callable[[list[Message]], None] | None:
     unit = layout.config.row.timestamp.unit if layout.config.row.timestamp else "ms"
     convert, as_levels = from_slot(unit), body.as_levels
-    has_sides = any(value.name in ("asks", "bids") for value in layout.values)
+    sides = [value.name for value in layout.values if value.name in ("asks", "bids")]
     as_units = body.as_units if any(value.name == "units" for value in layout.values) else None
-    if as_units is None and convert is None and not has_sides:
+    if as_units is None and convert is None and not sides:
         return None
 
     def finish(rows: list[Message]) -> None:
-        for row in rows:
-            if convert is not None:
+        if convert is not None:
+            for row in rows:
                 row.timestamp = convert(row.timestamp)
-            if has_sides and (row.asks is not NO_JSON or row.bids is not NO_JSON):
-                row.asks, row.bids = as_levels(row.asks), as_levels(row.bids)
-            if as_units is not None:
+        books = [row for row in rows if row.asks is not NO_JSON or row.bids is not NO_JSON] if sides else ()
+        for side in sides if books else ():
+            # Mostly nothing has to be done, which is found out in half the time of a call for each.
+            if not body.are_levels(map(attrgetter(side), books)):
+                for row in books:
+                    setattr(row, side, as_levels(getattr(row, side)))
+        if as_units is not None:
+            for row in rows:
                 row.units = as_units(row.units)
 
     return finish

@@ -41,6 +41,15 @@ class _Step(NamedTuple):
     convert: Callable[[Any], Any] | None
 
 
+class _Word(NamedTuple):
+    """A word of a feed and the slots that may have it: what it always is, or the only slot, which has it as it is."""
+
+    text: Text
+    places: list[int]
+    constant: str | None
+    plain: int | None
+
+
 class _Slots:
     """The slots of one scope in order, all read in one go."""
 
@@ -80,7 +89,7 @@ class Fast:
         config = layout.config
         outer = _Slots(Scope(body.unread, layout.outer_array))
         inner = _Slots(Scope(body.unread, config.array)) if config.has_rows else outer
-        self._feed = [(text, [outer.place(path, TEXT) for path in text.paths]) for text in layout.feed]
+        self._feed = [_word(layout, text, [outer.place(path, TEXT) for path in text.paths]) for text in layout.feed]
         self._symbol = [inner.place(path, TEXT) for path in layout.symbol.paths]
         self._skip = [(path, outer.place(path, SCALAR)) for path in layout.skip]
         stamp = ISO_TIME if config.time.unit == ISO_8601 else STAMP
@@ -147,7 +156,8 @@ class Fast:
             if values[place] is not UNSET and self._layout.is_skipped(path, values[place]):
                 return None
         region, exchange, request_type = [
-            text.constant or self._text(text, places, values, record, groups) for text, places in self._feed
+            constant or (plain is not None and values[plain]) or self._text(text, places, values, record, groups)
+            for text, places, constant, plain in self._feed
         ]
         plan = self._plans.get(request_type, self._plan)
         symbol = self._layout.symbol
@@ -200,6 +210,12 @@ class Fast:
                 raise _Irregular
             return whole(time_ms)
         return kafka_or_newest(self._layout, rows, record)
+
+
+def _word(layout: Layout, text: Text, places: list[int]) -> _Word:
+    # The slot of a field by which control messages are recognized may hold any scalar.
+    is_plain = len(places) == 1 and text.is_plain and text.paths[0] not in layout.skip
+    return _Word(text, places, text.constant, places[0] if is_plain else None)
 
 
 def kafka_or_newest(layout: Layout, rows: list[Message], record: Record) -> int:

@@ -16,29 +16,31 @@ from msgspec import Raw
 from exporter.decoding.batch import NO_JSON
 
 _VALUE = rb'("[^"\\]*"|[^\s,"\[\]{}]+)'
-_USUAL = re.compile(rb"\s*(?:\[\s*[\[\]]|null)")
-_SIZES = re.compile(rb'\s*\{\s*("[^"\\]*")\s*:\s*%b\s*[,}]' % _VALUE)
-_NO_SIZES = re.compile(rb"\s*\{\s*\}")
+# No side at all, or one that needs nothing done.
+_USUAL = rb"\[\s*[\[\]]|null|\Z"
+is_usual = re.compile(rb"\s*(?:%b)" % _USUAL).match
+# All shapes but one in one pattern, told apart by the last of its groups: one after another they take twice as long.
+_SIZES, _NO_SIZES, _ALONE = 3, 4, 5
+_SHAPE = re.compile(rb'\s*(?:(%b)|\{\s*("[^"\\]*")\s*:\s*%b\s*[,}]|(\{\s*\})|%b\s*\Z)' % (_USUAL, _VALUE, _VALUE))
 _SIZE_NAMES = ("qty", "size", "amount", "quantity", "volume")
 _OBJECTS = re.compile(
     rb'\s*\[\s*\{(?=[^{}]*?"price"\s*:\s*%b)(?=[^{}]*?"(?:%b)"\s*:\s*%b)'
     % (_VALUE, "|".join(_SIZE_NAMES).encode(), _VALUE)
 )
-_ALONE = re.compile(rb"\s*%b\s*\Z" % _VALUE)
 
 
 def from_json(side: Raw) -> Raw:
     """Return the side as a list of levels; one of another shape as it is."""
-    found: re.Match[bytes] | None
-    if side is NO_JSON or _USUAL.match(side):
-        return side
-    if found := _SIZES.match(side) or _OBJECTS.match(side):
-        return Raw(b"[[%b,%b]]" % (found[1], found[2]))
-    if _NO_SIZES.match(side):
-        return Raw(b"[]")
-    if found := _ALONE.match(side):
-        return Raw(b"[[%b,1]]" % found[1])
-    return side
+    found = _SHAPE.match(side)
+    if found is None:
+        found = _OBJECTS.match(side)
+        return side if found is None else Raw(b"[[%b,%b]]" % found.groups())
+    shape = found.lastindex
+    if shape == _SIZES:
+        return Raw(b"[[%b,%b]]" % found.group(2, 3))
+    if shape == _ALONE:
+        return Raw(b"[[%b,1]]" % found[5])
+    return Raw(b"[]") if shape == _NO_SIZES else side
 
 
 def from_object(side: object) -> Raw:
