@@ -16,7 +16,7 @@ from exporter.decoding.batch import ELSEWHERE, MAX_TIMESTAMP_MS, NO_JSON, Batch,
 from exporter.decoding.faults import UNREADABLE, in_row, too_many_messages
 from exporter.decoding.formats.fast import kafka_or_newest
 from exporter.decoding.formats.layout import ANY, Layout, RowValue
-from exporter.decoding.formats.units import whole
+from exporter.decoding.formats.units import ISO_8601, whole
 from exporter.decoding.named_feed import is_feed
 from exporter.decoding.numbers import exact
 from exporter.model import FeedKey, Reason, Rejected
@@ -212,7 +212,8 @@ class Careful:
         except UNREADABLE:
             time_ms = None
         if time_ms is None:
-            raise self._wrong("a time", token, path)
+            is_text = self._layout.config.time.unit == ISO_8601
+            raise self._wrong("a time with an offset from UTC" if is_text else "a time", token, path)
         if not 0 <= time_ms <= MAX_TIMESTAMP_MS:
             shown = str(time_ms)[:_SHOWN_DIGITS]
             raise Rejected(Reason.INVALID_TIMESTAMP, f"{path} is {shown} in Unix milliseconds")

@@ -19,7 +19,7 @@ _VALUE = rb'("[^"\\]*"|[^\s,"\[\]{}]+)'
 # No side at all, or one that needs nothing done.
 _USUAL = rb"\[\s*[\[\]]|null|\Z"
 is_usual = re.compile(rb"\s*(?:%b)" % _USUAL).match
-# All shapes but one in one pattern, told apart by the last of its groups: one after another they take twice as long.
+# All shapes but one in one pattern, distinguished by the last of its groups: separate patterns take twice as long.
 _SIZES, _NO_SIZES, _ALONE = 3, 4, 5
 _SHAPE = re.compile(rb'\s*(?:(%b)|\{\s*("[^"\\]*")\s*:\s*%b\s*[,}]|(\{\s*\})|%b\s*\Z)' % (_USUAL, _VALUE, _VALUE))
 _SIZE_NAMES = ("qty", "size", "amount", "quantity", "volume")

@@ -37,6 +37,7 @@ class FormatDecoder:
         self.sources = format_sources(one)
         if TopicChoice(one.topics).groups(topic) is None:
             one = replace(one, topics=(topic,))
+        self._one = one
         usual = Decoder(settings.limits, settings.symbol_field)
         self._formats = Formats([one], settings.limits, usual, _finder)
 
@@ -46,7 +47,7 @@ class FormatDecoder:
 
     def content(self, record: Record) -> object:
         """See TopicDecoder."""
-        return self._formats.content(record)
+        return _named(self._formats.content(record), self._one)
 
 
 def _finder(registry: SchemaRegistryFormat) -> Callable[[int], Any]:
@@ -78,7 +79,7 @@ def preset_candidates(topic: str, settings: InputConfig) -> Iterator[Candidate]:
         is_read = topic and Subscription(settings.topics).means(topic)
         lines = [
             "input:",
-            *([] if is_read else [f"  topics: [{_named(topic)}]  # beside others"]),
+            *([] if is_read else [f"  topics: [{_shown(topic)}]  # beside others"]),
             "  formats:",
             *lines,
         ]
@@ -100,7 +101,7 @@ def _entries() -> dict[str, str]:
 
 def _given(name: str, topic: str) -> tuple[FormatConfig, list[str]] | None:
     """Return a preset with what it does not have by itself, and its lines in the configuration."""
-    lines = [f"    - preset: {name}", f"      topics: {_named(topic)}"]
+    lines = [f"    - preset: {name}", f"      topics: {_shown(topic)}"]
     given: dict[str, object] = {"preset": name, "topics": _ANY_TOPIC}
     if (one := _loaded(json.dumps(given))) is not None:
         return one, lines
@@ -120,7 +121,7 @@ def _loaded(given: str) -> FormatConfig | None:
     return one
 
 
-def _named(topic: str) -> str:
+def _shown(topic: str) -> str:
     return json.dumps(topic) if topic else "TOPIC"
 
 
@@ -136,9 +137,26 @@ def format_sources(one: FormatConfig) -> Mapping[str, Source]:
         value = getattr(one.row, name)
         if name != "symbol" and value is not None:
             sources[name] = _fields(value.field, row)
-    if one.array:  # positions have no paths
-        sources = {name: Source(source.text, (row,)) for name, source in sources.items()}
     return sources
+
+
+def _named(content: object, one: FormatConfig) -> object:
+    """Return what a record holds, with the names of its positions where these are in the format."""
+    if not one.array:
+        return content
+    if one.rows is None:
+        return _row(content, one.array)
+    if one.rows == LIST:
+        return [_row(row, one.array) for row in content] if isinstance(content, list) else content
+    outer, _, last = one.rows.partition(".")
+    if not isinstance(content, dict) or outer not in content:
+        return content
+    inner = replace(one, rows=last or LIST)
+    return content | {outer: _named(content[outer], inner)}
+
+
+def _row(content: object, array: tuple[str, ...]) -> object:
+    return dict(zip(array, content, strict=False)) if isinstance(content, list | tuple) else content
 
 
 def _text(source: TextSource, within: str) -> Source:

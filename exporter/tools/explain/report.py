@@ -70,7 +70,7 @@ def _body(understood: Understanding, decoder: TopicDecoder) -> Iterator[str]:
         found = [*_outer(understood.batch, decoder), *_rows(understood.batch, decoder)]
     yield from _table([("field", "from", "found"), *found])
     read = [path for source in decoder.sources.values() for path in source.paths]
-    if others := unread(fields, read):
+    if others := [path for path in unread(fields, read) if path]:
         more = f" and {len(others) - LISTED} more" if len(others) > LISTED else ""
         named = [f"{printable(path)}: {shown_text(_shown(fields[path]), path)}" for path in others[:LISTED]]
         yield from ("", textwrap.fill(f"not read: {', '.join(named)}{more}", 120, subsequent_indent="  "))

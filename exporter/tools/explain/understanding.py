@@ -79,7 +79,8 @@ def recognised(understood: Sequence[Understanding], tried: Iterable[Candidate], 
         return None
     for candidate in tried:
         read = [understand(each.record, candidate.decoder, limits) for each in understood]
-        if (value := _value(read)) > best_value:
+        # A symbol alone is no sign: most records have a field of that name.
+        if found_fields(rows_of(read)) and (value := _value(read)) > best_value:
             best, best_value = Recognised(candidate, read), value
     return best
 
