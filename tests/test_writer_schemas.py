@@ -255,7 +255,7 @@ def test_key_and_certificate_may_be_in_one_file(secured: Secured, clock: Clock) 
     ("missing", "words"),
     [
         (["ca_file"], "the schema registry cannot be reached: SSLError, .*self.signed certificate"),
-        (["cert_file", "key_file"], "the schema registry cannot be reached: .*certificate required"),
+        (["cert_file", "key_file"], "the schema registry cannot be reached: "),  # of TLS 1.3 the alert may be lost
     ],
 )
 def test_records_wait_while_one_side_does_not_trust_the_other(
