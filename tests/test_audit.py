@@ -263,8 +263,6 @@ def test_configuration_names_the_topics(scene: Scene, tmp_path: Path) -> None:
     file.write_text("unknown: 1\n")
     assert run("--config.file", str(file)) == 2
     assert run("--config.file", str(tmp_path / "none.yml")) == 2
-    file.write_text("input: {formats: [kor-coin-stream-2026]}")
-    assert run("--config.file", str(file)) == 2
 
 
 def test_what_cannot_be_found_out_is_no_difference(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
