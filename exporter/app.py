@@ -12,30 +12,28 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 
 from exporter.config.addresses import host_and_port
-from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config
 from exporter.config.subscription import shown_as
-from exporter.decoding.record_decoder import batch_events, record_decoder
 from exporter.events import framing
 from exporter.events.encoding import utc_text
 from exporter.events.factory import Event, EventFactory
-from exporter.feeds.comparison import comparison
 from exporter.feeds.evaluator import Evaluator
-from exporter.feeds.health import health_factory
 from exporter.feeds.table import FeedTable
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.loop import Loop
+from exporter.loop_settings import loop_settings
 from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.page.page import LivePage
-from exporter.pipeline import Pipeline
+from exporter.pipeline import Pipeline, PipelineSettings
 from exporter.publishing.channels import Channel
 from exporter.publishing.channels.idempotent import ErrorKeepingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
 from exporter.publishing.channels.transactional import TransactionalChannel
 from exporter.publishing.dispatch import Backlog
 from exporter.publishing.publisher import Group, Publisher
+from exporter.reload import Prepare, Reloader
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock, SystemClock
 from exporter.runtime.logs import LogCounter
@@ -49,7 +47,7 @@ from exporter.source.source import Source
 from exporter.status import SidecarStatus
 from exporter.store.store import NullStore, Store
 from exporter.web.hosts import Access
-from exporter.web.interface import Queries, WebMetrics
+from exporter.web.interface import Lifecycle, Queries, WebMetrics
 from exporter.web.queries import SidecarQueries
 from exporter.web.server import WebServer
 
@@ -61,12 +59,19 @@ if TYPE_CHECKING:
 log = logs.logger("app")
 
 STORE_STOP_SECONDS = 2.0
+# Of a reload: longer than a rebalance takes the loop, and less than a client waits for its answer.
+ADOPT_SECONDS = 25.0
 
 
 class App:
-    """One sidecar. `run` blocks its thread; `stop` may be called from any."""
+    """One sidecar. `run` blocks its thread; `stop` may be called from any.
 
-    def __init__(self, config: Config, *, until_caught_up: bool = False) -> None:
+    `load` returns the configuration of a reload, or raises ConfigError; without it, a reload changes nothing.
+    """
+
+    def __init__(
+        self, config: Config, *, until_caught_up: bool = False, load: Callable[[], Config] | None = None
+    ) -> None:
         self.port = 0
         self._guard = Guard(self._end)
         self.start_thread: Start = self._guard.start
@@ -77,6 +82,7 @@ class App:
         registries = _registries(config)
         source = _source(config, self._faults, registries)
         self.store = _store(config, registry, self.start_thread)
+        find_schemas = None if registries is None else registries.find
         self.loop = make_loop(
             config,
             source,
@@ -85,7 +91,7 @@ class App:
             clock,
             ThreadWorker("publisher"),
             until_caught_up=until_caught_up,
-            find_schemas=None if registries is None else registries.find,
+            find_schemas=find_schemas,
         )
         self.status = SidecarStatus(self.loop, clock)
         metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
@@ -95,7 +101,10 @@ class App:
         self._recorder = page.recorder
         self.web_file = _web_file(config, registry)
         self.queries = SidecarQueries(config, self.status, self.store, metrics, registry, page, self._web_warnings)
-        self._web = _web_server(config, self.queries, registry, self.web_file, self.start_thread)
+        self.reloader = Reloader(
+            config, load or (lambda: config), self._parts(find_schemas), self.status.reloaded, clock
+        )
+        self._web = _web_server(config, self.queries, registry, self.reloader, self.web_file, self.start_thread)
 
     def run(self, started: threading.Event | None = None) -> bool:
         """Serve and consume until `stop` is called; return whether all clients were closed in time.
@@ -130,6 +139,16 @@ class App:
     def _web_warnings(self) -> tuple[str, ...]:
         return () if self.web_file is None else self.web_file.warnings
 
+    def _parts(self, find_schemas: FindSchemas | None) -> list[Prepare]:
+        """Return the parts that take in another configuration, in the order in which it is put in force."""
+        return [
+            partial(_prepare_loop, self.loop, find_schemas),
+            lambda _, config: partial(self._web.allow, _access(config)),
+            lambda _, config: partial(self.queries.use, config),
+            lambda _, config: partial(logs.reconfigure, config.log.level, config.log.format),
+            *([] if self.web_file is None else [partial(_read_web_file, self.web_file)]),
+        ]
+
     def _end(self, why: str) -> None:
         log.critical("the sidecar stops because of a failure", extra={"reason": why})
         self.stop()
@@ -160,16 +179,31 @@ def make_loop(
     def make_error_event(event: Event, error: str) -> Event | None:
         return events.unsendable(event, error, utc_text(clock.now_ms()))
 
+    settings = loop_settings(config, find_schemas)
     return Loop(
         source,
-        _pipeline(config, events, find_schemas),
+        _pipeline(config, events, settings.pipeline),
         Publisher(channel, source, Backlog(output.backlog), output.commit_interval, clock, worker, make_error_event),
         store,
-        Evaluator(comparison(config)),
+        Evaluator(settings.comparison),
         summary_interval=output.summary_interval,
         until_caught_up=until_caught_up,
         clock=clock,
     )
+
+
+def _prepare_loop(loop: Loop, find_schemas: FindSchemas | None, running: Config, wanted: Config) -> Callable[[], None]:
+    """See Prepare: the settings are made here, and adopted by the thread of the loop."""
+    if all(getattr(running, name) == getattr(wanted, name) for name in ("input", "feeds", "output")):
+        return lambda: None
+    change = partial(loop.reconfigure, loop_settings(wanted, find_schemas))
+    return partial(loop.handover.run, change, ADOPT_SECONDS)
+
+
+def _read_web_file(file: WebConfigFile, _running: Config, _wanted: Config) -> Callable[[], None]:
+    """See Prepare: the file is read, and in force at once, as when it changes by itself."""
+    file.reload()
+    return lambda: None
 
 
 def _source(config: Config, faults: ConnectionFaults, registries: Registries | None) -> KafkaSource:
@@ -193,19 +227,14 @@ def _registries(config: Config) -> Registries | None:
     return Registries(config.input.formats, lambda: ThreadWorker("schemas"))
 
 
-def _pipeline(config: Config, events: EventFactory, find_schemas: FindSchemas | None) -> Pipeline:
-    table = FeedTable(
-        config.input.limits, FeedFilter(config.feeds.include, config.feeds.exclude), health_factory(config)
-    )
-    for expected in config.feeds.expected:
-        table.expect(expected.feed)
+def _pipeline(config: Config, events: EventFactory, settings: PipelineSettings) -> Pipeline:
     return Pipeline(
-        record_decoder(config.input, find_schemas),
-        table,
+        settings.decoder,
+        FeedTable(*settings.table),
         events,
-        batch_events=batch_events(config.input, config.output),
-        summary_period_seconds=config.output.summary_interval,
-        live_age_seconds=config.input.live_age,
+        batch_events=settings.batch_events,
+        summary_period_seconds=settings.summary_period_seconds,
+        live_age_seconds=settings.live_age_seconds,
         keep_updates=config.redis.url is not None,
         shown_as=shown_as(config.input.topics, config.metrics.topics),
     )
@@ -221,7 +250,12 @@ def _web_file(config: Config, registry: CollectorRegistry) -> WebConfigFile | No
 
 
 def _web_server(
-    config: Config, queries: Queries, registry: CollectorRegistry, web_file: WebConfigFile | None, start: Start
+    config: Config,
+    queries: Queries,
+    registry: CollectorRegistry,
+    lifecycle: Lifecycle,
+    web_file: WebConfigFile | None,
+    start: Start,
 ) -> WebServer:
     host, port = host_and_port(config.web.listen_address)
     return WebServer(
@@ -231,10 +265,16 @@ def _web_server(
         config.web.telemetry_path,
         version=__version__,
         metrics=WebMetrics(registry),
-        access=Access(config.web.allowed_hosts, config.web.config_page),
+        access=_access(config),
         web_file=web_file,
+        lifecycle=lifecycle,
         start_thread=start,
     )
+
+
+def _access(config: Config) -> Access:
+    web = config.web
+    return Access(web.allowed_hosts, web.config_page, web.enable_lifecycle)
 
 
 def _store(config: Config, registry: CollectorRegistry, start: Start) -> Store:

@@ -203,7 +203,8 @@ def _add_configuration_arguments(name: str, parser: argparse.ArgumentParser) -> 
             flag = "--" + path.replace("_", "-")
             allowed = expected(kind).replace("%", "%%")
             flags = [flag, *_OTHER_FLAGS.get(path, ())]
-            group.add_argument(*flags, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=allowed)
+            value: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
+            group.add_argument(*flags, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=allowed, **value)
     parser.set_defaults(command=partial(_start, name))
 
 
@@ -216,7 +217,10 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _start(name: str, args: argparse.Namespace) -> int:
     options = {each: getattr(args, each) for each in _OPTIONS.get(name, ())}
-    return int(_tool(name).main(_config(args, _conflict_check(name)), **options))
+    check = _conflict_check(name)
+    if name == "run":
+        options["load"] = partial(_config_again, args, check)
+    return int(_tool(name).main(_config(args, check), **options))
 
 
 def _conflict_check(name: str) -> Callable[[Config], Iterable[Conflict]]:
@@ -235,6 +239,18 @@ def _config(args: argparse.Namespace, also: Callable[[Config], Iterable[Conflict
     if getattr(args, "create_topics", False):
         flags["output.create_topics"] = {}
     return load_config(args.config_file, os.environ, flags, also)
+
+
+def _config_again(args: argparse.Namespace, also: Callable[[Config], Iterable[Conflict]]) -> Config:
+    """Return the configuration by the same file and flags; see `load_config`."""
+    from exporter.config.layers import Problem
+    from exporter.config.loader import ConfigError
+
+    file = args.config_file
+    if file is not None and os.path.exists(file) and not os.path.isfile(file):
+        # What remains in a pipe is nothing, which would be valid, or is yet to come.
+        raise ConfigError((Problem("", f"{file} is no regular file and cannot be read again", "--config.file"),))
+    return _config(args, also)
 
 
 def load_config(

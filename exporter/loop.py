@@ -14,6 +14,7 @@ from exporter.feeds.rejections import LoggedRejection, one_line, warnings
 from exporter.instrument.histogram import Histogram, add_each
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import Gap
+from exporter.loop_settings import LoopSettings
 from exporter.model import Partition, Record, listing
 from exporter.pipeline import Pipeline
 from exporter.publishing.dispatch import Dispatch
@@ -21,6 +22,7 @@ from exporter.publishing.publisher import Publisher
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock
 from exporter.runtime.fair_lock import FairLock, ReadAccess
+from exporter.runtime.handover import Handover
 from exporter.source.source import Source
 from exporter.store.store import Store
 
@@ -47,7 +49,8 @@ DRAINED = 0.5
 class Loop:
     """Runs until it is stopped or, with `until_caught_up`, until all partitions are read to their ends at assignment.
 
-    `turned_at` is the monotonic time of the last sign of progress; `warnings` are those of the last evaluation.
+    `turned_at` is the monotonic time of the last sign of progress; `warnings` are those of the last evaluation. Other
+    threads change settings by `handover`, with a call of `reconfigure`.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Loop:
         self.stages = {stage: Histogram(STAGE_BOUNDS) for stage in STAGES}
         self.turned_at = clock.monotonic()
         self.warnings: tuple[str, ...] = ()
+        self.handover = Handover()
         self._store = store
         self._summary_interval = summary_interval
         self._until_caught_up = until_caught_up
@@ -88,8 +92,11 @@ class Loop:
         self.source.open(self)
         # Opening the channel aborts the transaction of a dead predecessor; until then offsets are unavailable.
         self.publisher.advance()
-        while not self._stopping.is_set():
-            self.turn()
+        try:
+            while not self._stopping.is_set():
+                self.turn()
+        finally:
+            self.handover.close()
         return self._finish()
 
     def stop(self) -> None:
@@ -98,6 +105,8 @@ class Loop:
 
     def turn(self) -> None:
         """Take records, apply them, and publish as far as that is possible without waiting."""
+        if self.handover.waiting:
+            self.handover.take()
         started = self.turned_at = self._clock.monotonic()
         records = self.source.take(TAKE_SECONDS)
         taken = self.turned_at = self._clock.monotonic()
@@ -189,6 +198,16 @@ class Loop:
         if not (left and closed):
             log.error("a client did not close in time", extra={"consumer_left": left, "producer_closed": closed})
         return left and (closed or not self.publisher.backlog.size(self._clock.monotonic()).events)
+
+    def reconfigure(self, settings: LoopSettings) -> None:
+        """Put other settings in force, between two turns; an interval that has begun ends as far away as others."""
+        if self.pipeline.has_open_windows(settings.pipeline.table.wanted):
+            self._summarize(list(self.pipeline.partitions))
+        self._lock.run(self.pipeline.reconfigure(settings.pipeline, self._clock.now_ms()))
+        self._evaluator.compare_by(settings.comparison)
+        self.publisher.reconfigure(settings.commit_interval, settings.backlog)
+        self._summary_due += settings.summary_interval - self._summary_interval
+        self._summary_interval = settings.summary_interval
 
     # Handler of the source: called inside its `take` and `close`.
 

@@ -8,9 +8,11 @@ again, its numbers are not. From there on it is new. Owned by the loop thread; t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from exporter.assignments import Assignments, Turn
+from exporter.config.feed_globs import FeedFilter
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.named_feed import named_feed
 from exporter.decoding.record_decoder import RecordDecoder
@@ -19,7 +21,7 @@ from exporter.events.factory import EventFactory
 from exporter.feeds.feed import Feed, PartitionFeed, Window
 from exporter.feeds.partitions import AssignedPartition, PartitionProgress
 from exporter.feeds.rejections import RecentRejections, RejectionLog
-from exporter.feeds.table import FeedTable
+from exporter.feeds.table import FeedTable, TableSettings
 from exporter.kafka.positions import Start
 from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
 from exporter.publishing.dispatch import Dispatch
@@ -32,6 +34,16 @@ Decoded = BatchStats | Rejected | None
 
 def _do_nothing() -> None:
     pass
+
+
+class PipelineSettings(NamedTuple):
+    """What may change of a pipeline."""
+
+    decoder: RecordDecoder
+    table: TableSettings
+    batch_events: Callable[[str], bool]
+    summary_period_seconds: float
+    live_age_seconds: float
 
 
 class Pipeline(Assignments):
@@ -68,6 +80,34 @@ class Pipeline(Assignments):
         """See Assignments."""
         super().assign(partition, start)
         self.partitions[partition].has_batch_events = self._batch_events(partition.topic)
+
+    def has_open_windows(self, wanted: FeedFilter) -> bool:
+        """Return whether a summary is due of a feed that is not wanted."""
+        seen = (here for owned in self.partitions.values() for here in owned.feeds.values() if here.window.batches)
+        return any(not wanted.wants(here.feed.key) for here in seen)
+
+    def reconfigure(self, settings: PipelineSettings, now_ms: int) -> Iterator[None]:
+        """Put other settings in force, in steps, between two turns and with no summary due of a feed that is left out.
+
+        No record is affected that was analyzed before. A feed that is left out loses its state, as if its partitions
+        were released; its counters stay.
+        """
+        self._decoder, table, self._batch_events, period, live_age = settings
+        self._period, self._live_age_ms = round(period), round(live_age * 1000)
+        for partition, owned in self.partitions.items():
+            owned.has_batch_events = self._batch_events(partition.topic)
+        yield from self.table.reconfigure(table, now_ms, self._detach)
+        for feed in list(self.table.feeds.values()):
+            if not table.wanted.wants(feed.key):
+                self._leave_out(feed)
+            yield
+
+    def _leave_out(self, feed: Feed) -> None:
+        for partition in feed.partitions | feed.rejected_on:
+            owned = self.partitions[partition]
+            owned.feeds.pop(feed.key, None)
+            owned.rejected_feeds.discard(feed)
+            feed.release(partition)
 
     def decode(self, records: Iterable[Record]) -> list[Decoded]:
         """Return for each record its batch, its rejection if it has no valid one, or None for what is no batch."""
@@ -213,7 +253,7 @@ class Pipeline(Assignments):
         owned.traffic.rejections.add(rejected, *place)
         if rejected.feed is None:
             owned.traffic.strays.add(rejected, *place)
-        elif (feed := self.table.feeds.get(rejected.feed)) is not None:
+        elif (feed := self.table.known(rejected.feed)) is not None:
             owned.rejected_feeds.add(feed)
             feed.reject(rejected, *place)
 

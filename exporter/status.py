@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
+from exporter.config.schema import BacklogLimits
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.feeds.rejections import RecentRejection
@@ -31,6 +32,23 @@ class PartitionStatus(NamedTuple):
     last_record_ms: int
 
 
+class ReloadState(NamedTuple):
+    """The last reload of the configuration: its error, empty if it succeeded, and the Unix seconds of the last success.
+
+    `with_restart` are the paths of the keys whose new values need a restart.
+    """
+
+    success_seconds: float
+    error: str = ""
+    with_restart: tuple[str, ...] = ()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what differs from the configuration that is wanted."""
+        failure = f"the configuration is not reloaded, the old one stays in force: {'; '.join(self.error.splitlines())}"
+        restart = f"restart needed for {', '.join(self.with_restart)}"
+        return (*([failure] if self.error else []), *([restart] if self.with_restart else []))
+
+
 class SidecarStatus:
     """All that other threads may ask of the loop and its parts; any thread may call it.
 
@@ -40,6 +58,7 @@ class SidecarStatus:
     def __init__(self, loop: Loop, clock: Clock) -> None:
         self._loop = loop
         self._clock = clock
+        self.reload = ReloadState(success_seconds=clock.now_ms() / 1000)
 
     # Readiness.
 
@@ -53,7 +72,7 @@ class SidecarStatus:
         return max(self._clock.monotonic() - self._loop.turned_at, self._loop.publisher.busy_seconds())
 
     def ready(self) -> Status:
-        """Return whether what is served is up to date, with warnings about rejected records."""
+        """Return whether what is served is up to date, with warnings about rejected records and reloads."""
         source, publisher = self._loop.source, self._loop.publisher
         partitions = dict(self._loop.pipeline.partitions)
         behind = [partition for partition, owned in partitions.items() if owned.is_catching_up]
@@ -66,7 +85,11 @@ class SidecarStatus:
             (self.healthy().ok, lambda: "the loop does not turn"),
         ]
         reasons = tuple(reason() for holds, reason in checks if not holds)
-        return Status(not reasons, reasons, self._loop.warnings)
+        return Status(not reasons, reasons, (*self._loop.warnings, *self.reload.warnings()))
+
+    def reloaded(self, state: ReloadState) -> None:
+        """Take the result of a reload into account."""
+        self.reload = state
 
     def is_reading(self) -> bool:
         """Return whether any partition is assigned."""
@@ -131,6 +154,11 @@ class SidecarStatus:
     def backlog(self) -> BacklogSize:
         """Return how much waits to be published."""
         return self._loop.publisher.backlog.size(self._clock.monotonic())
+
+    @property
+    def backlog_limits(self) -> BacklogLimits:
+        """The limits of the backlog, at which reading pauses."""
+        return self._loop.publisher.backlog.limits
 
     @property
     def publisher(self) -> Publisher:

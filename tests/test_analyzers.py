@@ -13,7 +13,7 @@ import exporter.analyzers
 from exporter.analyzers import Analyzer, analyzers
 from exporter.config.schema import Config, Thresholds
 from exporter.feeds.feed import SYMBOL_RETENTION_MS, Feed
-from exporter.feeds.health import health_factory
+from exporter.feeds.health_factory import HealthFactory
 from exporter.metrics.feed_metrics import FEED_PARTS, analyzer_part, feed_texts
 from exporter.model import Anomaly
 from tests.support.batches import FEED, NOW_MS, message, observed
@@ -26,7 +26,7 @@ each_analyzer = pytest.mark.parametrize("kind", analyzers(), ids=lambda kind: ki
 
 def feed_with_each_analyzer(*, owned: bool) -> Feed:
     """A feed that has sent a batch with a ticker, a trade and an order book."""
-    feed = Feed(FEED, health_factory(Config())(FEED))
+    feed = Feed(FEED, HealthFactory(Config())(FEED))
     rows = message("A", last=1.0), message("B", price=1.0), message("C", asks=[[2, 1]], bids=[[1, 1]])
     one = observed(*rows)
     feed.hold(FIRST, NOW_MS)
@@ -94,7 +94,7 @@ def test_gauges_are_shown_only_while_the_feed_is_owned() -> None:
 
 
 def test_a_feed_without_order_books_has_no_analyzer_that_needs_them() -> None:
-    feed = Feed(FEED, health_factory(Config())(FEED))
+    feed = Feed(FEED, HealthFactory(Config())(FEED))
     feed.count(*observed(message("A", last=1.0), message("B", price=1.0)), (FIRST, 0))
     assert [each for each in feed.analyzers if each.needs_order_books] == []
     feed.count(*observed(message("C", asks=[[2, 1]], bids=[[1, 1]])), (FIRST, 1))

@@ -13,7 +13,7 @@ from exporter.analyzers.spread import SPREAD_BOUNDS, Spread
 from exporter.config.schema import Config
 from exporter.decoding.batch import Message
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import health_factory
+from exporter.feeds.health_factory import HealthFactory
 from exporter.metrics.feed_metrics import analyzer_part, feed_texts
 from exporter.model import FeedKey
 from tests.support.batches import message, observed
@@ -33,7 +33,7 @@ def spreads(*books: tuple[float, float], live: bool = True) -> Spread:
 
 def feed(*rows: Message) -> Feed:
     """A feed that has sent one batch of these rows."""
-    made = Feed(KEY, health_factory(Config())(KEY))
+    made = Feed(KEY, HealthFactory(Config())(KEY))
     made.count(*observed(*rows), (FIRST, 0))
     return made
 

@@ -9,7 +9,7 @@ from exporter.decoding.json_decoder import Decoder
 from exporter.feeds.comparison import NoComparison
 from exporter.feeds.evaluator import PAUSE_MS, Evaluator
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import health_factory
+from exporter.feeds.health_factory import HealthFactory
 from exporter.feeds.partitions import AssignedPartition, PartitionProgress, TopicCounts
 from exporter.feeds.rejections import Traffic
 from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState
@@ -30,7 +30,7 @@ class Room:
         self.now_ms = NOW_MS
         self.is_sole_reader = True
         self.progress: dict[Partition, PartitionProgress] = {}
-        table = FeedTable(Limits(), FeedFilter(["*"], []), health_factory(config))
+        table = FeedTable(Limits(), FeedFilter(["*"], []), HealthFactory(config))
         table.expect(KEY)
         self.feed: Feed = table.feeds[KEY]
         self._evaluator = Evaluator(NoComparison())

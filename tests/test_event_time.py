@@ -57,3 +57,13 @@ def test_a_feed_that_goes_on_is_always_news(steps: list[int]) -> None:
         newest_ms += step
         assert feed.is_on_time(newest_ms, newest_ms)
         assert feed.is_on_time(newest_ms - step, newest_ms)
+
+
+def test_another_limit_holds_for_what_is_known_already() -> None:
+    feed, late_ms = order(), PAST_MS // 2
+    feed.allow(late_ms)
+    assert feed.is_on_time(NOW_MS - late_ms, NOW_MS)
+    assert not feed.is_on_time(NOW_MS - late_ms - 1, NOW_MS)
+    feed.allow(PAST_MS)
+    assert feed.is_on_time(NOW_MS - PAST_MS, NOW_MS)
+    assert not feed.is_on_time(NOW_MS - PAST_MS - 1, NOW_MS)

@@ -154,6 +154,28 @@ def test_a_limit_never_leaves_its_bounds(
         assert limit.least_ms >= floor_ms
 
 
+POLICIES = st.builds(
+    Policy, st.none() | st.integers(5000, 10**6), st.sampled_from([2.0, 4.0, 16.0]), st.just(10_000), st.just(3_600_000)
+)
+
+
+@given(period_ms=st.integers(1000, 100_000), batches=st.integers(0, 200), policies=st.lists(POLICIES, max_size=5))
+def test_after_other_policies_a_limit_is_as_if_it_had_followed_the_last_one_always(
+    period_ms: int, batches: int, policies: list[Policy]
+) -> None:
+    limit, always = AdaptiveThreshold(POLICY), AdaptiveThreshold([POLICY, *policies][-1])
+    for _ in range(batches):
+        limit.learn(period_ms)
+        always.learn(period_ms)
+    for policy in policies:
+        limit.follow(policy)
+    assert limit.limit_ms == always.limit_ms
+    limit.learn(period_ms)
+    always.learn(period_ms)
+    assert limit.limit_ms == always.limit_ms
+    assert limit.is_known == always.is_known
+
+
 @given(intervals=st.lists(st.integers(0, 100_000), min_size=1, max_size=500))
 def test_a_rhythm_counts_every_interval_and_its_estimate_is_one_of_them(intervals: list[int]) -> None:
     rhythm = IntervalEstimator()

@@ -14,7 +14,7 @@ from exporter.config.schema import Config, ExpectedFeed, FeedsConfig, Limits
 from exporter.feeds.comparison import NoComparison
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import ESTABLISHED_BATCHES, ESTABLISHED_SPAN, IDLE_MS, SYMBOL_RETENTION_MS
-from exporter.feeds.health import health_factory
+from exporter.feeds.health_factory import HealthFactory
 from exporter.feeds.table import IDLE_SEARCH_MS, RETIRE_EXAMINED, FeedTable
 from exporter.model import FeedKey, Reason
 from exporter.pipeline import Pipeline
@@ -168,7 +168,7 @@ def test_an_established_feed_is_never_pushed_out(batches_at: list[int]) -> None:
 def test_an_expected_feed_is_never_pushed_out_even_if_it_never_came() -> None:
     limits = Limits(feeds=1)
     config = Config(feeds=FeedsConfig(expected=(ExpectedFeed(feed=KEY),)))
-    table = FeedTable(limits, FeedFilter(["*"], []), health_factory(config))
+    table = FeedTable(limits, FeedFilter(["*"], []), HealthFactory(config))
     table.expect(KEY)
     with pytest.raises(Exception, match="too_many_feeds"):
         table.find(invented(1), NOW_MS)

@@ -14,7 +14,8 @@ from exporter.feeds.comparison import COMPARE_MS, comparison
 from exporter.feeds.divergence import Divergence, Pair
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import STALE_SYMBOL_MS, health_factory
+from exporter.feeds.health import STALE_SYMBOL_MS
+from exporter.feeds.health_factory import HealthFactory
 from exporter.feeds.states import FeedState
 from exporter.feeds.table import FeedTable
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
@@ -32,7 +33,7 @@ class Feeds:
     def __init__(self, config: FeedsConfig) -> None:
         self.now_ms = NOW_MS
         self._rounds = Evaluator(comparison(Config(feeds=config)))
-        self._table = FeedTable(Limits(), FeedFilter(["*"], []), health_factory(Config(feeds=config)))
+        self._table = FeedTable(Limits(), FeedFilter(["*"], []), HealthFactory(Config(feeds=config)))
 
     def __getitem__(self, exchange: str) -> Feed:
         key = FeedKey("korea", exchange, "ticker")

@@ -195,12 +195,35 @@ def test_a_signal_to_stop_while_the_configuration_is_read_ends_the_process_with_
     assert (process.returncode, told) == (0, b"")
 
 
-def test_other_signals_do_nothing_and_say_so_and_a_second_one_to_stop_changes_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "log"
+def test_a_signal_to_reload_while_the_configuration_is_read_is_a_reload_after_the_start(tmp_path: Path) -> None:
+    """What changed after it was read would be missed otherwise."""
+    file, changed, log = tmp_path / "sidecar.yml", tmp_path / "changed.yml", tmp_path / "log"
+    os.mkfifo(file)
+    changed.write_text("feeds: {exclude: ['test:*']}")
+    command = [str(PROGRAM), "run", f"--config.file={file}", f"--web.listen-address=127.0.0.1:{free_port()}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stderr=output, env={**os.environ, **NO_BROKER})
+    with file.open("wb"):  # waits until the process reads it
+        changed.replace(file)
+        process.send_signal(signal.SIGHUP)
+    assert eventually(lambda: 'msg="configuration reloaded" changed=feeds.exclude' in log.read_text(), 30)
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+def test_signals_without_a_file_reload_secrets_or_do_nothing_and_a_second_one_to_stop_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    secret, file = tmp_path / "secret", tmp_path / "log"
+    secret.write_text("first-word")
     with file.open("wb") as log:
-        run = Run(log)
+        run = Run(log, MARKETDATA_REDIS__PASSWORD=f"${{file:{secret}}}")
     eventually(lambda: run.get("/-/healthy"), 30)
-    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    secret.write_text("second-word")
+    run.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "keys=redis.password" in file.read_text())
+    assert "second-word" not in file.read_text()
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
         run.process.send_signal(number)
         eventually(lambda name=number.name: f"signal={name}" in file.read_text())  # type: ignore[misc]
     assert run.get("/-/healthy") == "ok\n"

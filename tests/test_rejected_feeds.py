@@ -14,7 +14,7 @@ from exporter.events.factory import EventFactory
 from exporter.feeds.comparison import NoComparison
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import health_factory
+from exporter.feeds.health_factory import HealthFactory
 from exporter.feeds.partitions import PartitionProgress
 from exporter.feeds.states import CALM_MS, GRACE_MS, FeedState, Scope
 from exporter.feeds.table import FeedTable
@@ -38,7 +38,7 @@ class Reader:
         config = Config(
             feeds=FeedsConfig(thresholds=(Thresholds(silent=LIMIT_MS / 1000),), expected=(ExpectedFeed(feed=KEY),))
         )
-        table = FeedTable(Limits(), FeedFilter(["*"], []), health_factory(config))
+        table = FeedTable(Limits(), FeedFilter(["*"], []), HealthFactory(config))
         table.expect(KEY)
         self.now_ms = NOW_MS
         self.is_sole_reader = True

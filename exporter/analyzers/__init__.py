@@ -40,6 +40,9 @@ class Analyzer(ABC):
         """Return an analyzer for one feed, whose thresholds are `rule`."""
         return cls()
 
+    def reconfigure(self, config: Config, rule: Thresholds) -> None:  # noqa: B027 - most analyzers have no settings
+        """Put other settings in force, as `create` would; what is counted and learned stays."""
+
     @abstractmethod
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """Take one batch into account and return the anomalies in it, each kind once.

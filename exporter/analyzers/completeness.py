@@ -49,6 +49,10 @@ class Completeness(Analyzer):
         """See Analyzer."""
         return cls(rule.ignore_anomalies)
 
+    def reconfigure(self, config: Config, rule: Thresholds) -> None:
+        """See Analyzer."""
+        self._ignored = frozenset(rule.ignore_anomalies)
+
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """See Analyzer; whether a batch is old makes no difference."""
         rows = batch.data

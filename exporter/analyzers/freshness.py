@@ -69,6 +69,10 @@ class Freshness(Analyzer):
         """See Analyzer."""
         return cls(silence_policy(rule))
 
+    def reconfigure(self, config: Config, rule: Thresholds) -> None:
+        """See Analyzer."""
+        self._limit.follow(silence_policy(rule))
+
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """See Analyzer."""
         record_ms, received_ms, is_live = arrival.record_ms, arrival.received_ms, arrival.is_live
@@ -157,6 +161,11 @@ class PriceActivity:
         self.last_ms = 0
         self._ceiling_ms = policy.ceiling_ms
         self._limit = AdaptiveThreshold(policy)
+
+    def follow(self, policy: Policy) -> None:
+        """Set the limit by another policy; what was learned stays."""
+        self._ceiling_ms = policy.ceiling_ms
+        self._limit.follow(policy)
 
     def note_change(self, changed_ms: int) -> None:
         """Take the newest change of a price into account, once a second."""

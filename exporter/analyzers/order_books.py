@@ -47,10 +47,10 @@ class OrderBooks:
     of each book of the last batch that was read, as long as the feed has removed no level.
     """
 
-    __slots__ = ("_best", "_limit", "_turn", "_whole", "read")
+    __slots__ = ("_best", "_turn", "_whole", "limit", "read")
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._best: dict[str, tuple[float, float]] = {}
         self._turn = 0
         self._whole = 0.0
@@ -132,7 +132,7 @@ class OrderBooks:
         before = self._best.get(symbol)
         if before == best:
             return False
-        if before is not None or len(self._best) < self._limit:
+        if before is not None or len(self._best) < self.limit:
             self._best[symbol] = best
         return True
 

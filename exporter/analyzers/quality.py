@@ -112,6 +112,11 @@ class Quality(Analyzer):
         limit, find_duplicates = config.input.limits.symbols_per_feed, config.feeds.find_duplicates
         return cls(limit, find_duplicates=find_duplicates, ignored=rule.ignore_anomalies)
 
+    def reconfigure(self, config: Config, rule: Thresholds) -> None:
+        """See Analyzer; symbols beyond a lowered limit stay known until they are forgotten."""
+        self._limit = self._books.limit = config.input.limits.symbols_per_feed
+        self._find_duplicates, self._ignored = config.feeds.find_duplicates, frozenset(rule.ignore_anomalies)
+
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """See Analyzer; a replay is compared with nothing and not remembered."""
         if arrival.is_replay:

@@ -172,6 +172,19 @@ class AdaptiveThreshold:
         if self._other.add(interval_ms):
             self._consider(self._other)
 
+    def follow(self, policy: Policy) -> None:
+        """Set the limit by another policy; what was learned stays, also while the limit is fixed."""
+        if policy == self._policy:
+            return
+        self.usual_ms *= policy.factor / self._policy.factor
+        self._policy = policy
+        if policy.fixed_ms is not None:
+            self.limit_ms = policy.fixed_ms
+        elif self.usual_ms:
+            self._set(self.usual_ms)
+        else:
+            self.limit_ms = policy.ceiling_ms
+
     def settle(self, is_learning: bool) -> None:
         """Set whether intervals are learned; while they are, there is no other rhythm."""
         self._learns = is_learning

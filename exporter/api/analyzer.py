@@ -19,7 +19,7 @@ from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.feeds.feed import Feed
-from exporter.feeds.health import health_factory
+from exporter.feeds.health_factory import HealthFactory
 from exporter.feeds.table import FeedTable
 from exporter.instrument.exposition import TEXT, label_text, render
 from exporter.metrics.feed_metrics import COUNTED, analyzer_part, feed_families, feed_texts
@@ -51,7 +51,7 @@ class BatchAnalyzer:
         self._given = config or {}
         self._config = configure({"input.symbol_field": symbol_field}, config)
         self._decoder = Decoder(self._config.input.limits, self._config.input.symbol_field)
-        self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []), health_factory(_judged(self._config)))
+        self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []), HealthFactory(_judged(self._config)))
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
         self._store: Store = NullStore()

@@ -1,6 +1,7 @@
 """The configuration as frozen values: every key, its type, its bounds and its default.
 
-`reference.yml` explains the keys to users; `loader.load` reads them; `conflicts` yields their contradictions.
+`reference.yml` explains the keys to users; `loader.load` reads them; `conflicts` yields their contradictions;
+`needs_restart` names those that a reload cannot change, see `changes`.
 Durations are seconds, sizes are bytes.
 """
 
@@ -47,6 +48,10 @@ class Limits(Section, frozen=True, kw_only=True):
 
 class InputConfig(Section, frozen=True, kw_only=True):
     """What to read, in which group, and from where; topics with a leading ^ are patterns (see `topic_syntax`)."""
+
+    needs_restart: ClassVar[frozenset[str]] = frozenset(
+        {"topics", "group", "start", "formats", "on_unreadable", "warm_start"}
+    )
 
     topics: Annotated[
         tuple[Annotated[str, parsed(parsers.topic_or_pattern, "a topic, or a pattern after ^")], ...],
@@ -172,6 +177,20 @@ class CreateTopics(Section, frozen=True, kw_only=True):
 class OutputConfig(Section, frozen=True, kw_only=True):
     """What to publish, where, with which guarantee and how often."""
 
+    needs_restart: ClassVar[frozenset[str]] = frozenset(
+        {
+            "enabled",
+            "topic",
+            "error_topic",
+            "delivery",
+            "encoding",
+            "schema_registry",
+            "schema_registry_username",
+            "schema_registry_password",
+            "create_topics",
+        }
+    )
+
     enabled: bool = True
     topic: Annotated[str, _TOPIC] = "monitoring.batch.performance"
     error_topic: Annotated[str, _TOPIC] = "ws.error"
@@ -214,7 +233,9 @@ class WebClientConfig(Section, frozen=True, kw_only=True):
 
 
 class WebConfig(Section, frozen=True, kw_only=True):
-    """Where HTTP is served; `addresses.host_and_port` parses the address."""
+    """Where HTTP is served, and what it may do; `addresses.host_and_port` parses the address."""
+
+    needs_restart: ClassVar[frozenset[str]] = frozenset({"listen_address", "telemetry_path", "history", "config_file"})
 
     listen_address: Annotated[str, parsed(parsers.listen_address, "an address such as :8000 or [::1]:8000")] = ":8000"
     telemetry_path: Annotated[str, parsed(parsers.telemetry_path, "a path such as /metrics")] = "/metrics"
@@ -229,10 +250,13 @@ class WebConfig(Section, frozen=True, kw_only=True):
     history: Annotated[float, seconds("0s", "15m")] = 900.0
     config_file: str | None = None
     client: WebClientConfig = WebClientConfig()
+    enable_lifecycle: bool = False
 
 
 class MetricsConfig(Section, frozen=True, kw_only=True):
     """What is shown at `/metrics`; what is off is not counted either."""
+
+    needs_restart: ClassVar[frozenset[str]] = frozenset({"topics"})
 
     topics: Literal["all", "pattern", "none"] = "all"
 
@@ -249,6 +273,8 @@ class Config(Section, frozen=True, kw_only=True):
 
     `instance` is the stable name of this sidecar; `loader.load` sets it to the name of the host by default.
     """
+
+    needs_restart: ClassVar[frozenset[str]] = frozenset({"instance", "kafka", "redis"})
 
     instance: Annotated[str, _NAME] = "localhost"
     kafka: KafkaConfig = KafkaConfig()

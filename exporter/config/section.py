@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -14,7 +14,12 @@ from exporter.config.parsers import Secret
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A level of the configuration; its repr masks secrets."""
+    """A level of the configuration; its repr masks secrets.
+
+    `needs_restart` are the fields whose new values a running sidecar cannot adopt; all others change with a reload.
+    """
+
+    needs_restart: ClassVar[frozenset[str]] = frozenset()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({redacted(self)})"

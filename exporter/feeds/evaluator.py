@@ -30,6 +30,10 @@ class Evaluator:
         self._evaluated_ms = 0
         self._rejected: set[Feed] = set()
 
+    def compare_by(self, comparison: Comparison | NoComparison) -> None:
+        """Compare feeds in another way from the next evaluation on."""
+        self._comparison = comparison
+
     @property
     def rejected(self) -> list[FeedKey]:
         """The feeds whose records are all rejected, as far as they were evaluated."""

@@ -14,7 +14,7 @@ from exporter.config.schema import Limits
 from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.names import check_symbol
-from exporter.feeds.health import FeedHealth
+from exporter.feeds.health import FeedHealth, HealthSettings
 from exporter.feeds.states import FeedState
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
 
@@ -76,6 +76,13 @@ class Feed:
         """Mark what is shown of the feed as changed."""
         self.version += 1
 
+    def reconfigure(self, settings: HealthSettings, limits: Limits, now_ms: int) -> None:
+        """Put other settings in force; symbols beyond a lowered limit go if they were not seen for long."""
+        self.health.reconfigure(settings, self.symbol_messages)
+        if len(self.symbol_seen_ms) > limits.symbols_per_feed:
+            self.retire_symbols(now_ms, ())
+        self.touch()
+
     def hold(self, partition: Partition, now_ms: int) -> None:
         """Add an assigned partition on which the feed arrives."""
         if not self.partitions:
@@ -101,6 +108,11 @@ class Feed:
     def is_here(self) -> bool:
         """Whether records of it, valid or not, arrive on assigned partitions."""
         return bool(self.partitions or self.rejected_on)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether it is neither expected nor was ever counted or rejected here."""
+        return not (self.health.is_expected or self.began_ms or self.is_here)
 
     @property
     def has_state(self) -> bool:

@@ -21,15 +21,15 @@ _OF_ORDER_BOOKS = tuple(kind for kind in analyzers() if kind.needs_order_books)
 
 
 class FeedAnalyzers:
-    """All analyzers of one feed: iterating yields them."""
+    """All analyzers of one feed: iterating yields them. `config` is the configuration in force."""
 
-    __slots__ = ("_config", "_of_batches", "_of_order_books", "_rule", "_watermark", "freshness", "quality")
+    __slots__ = ("_of_batches", "_of_order_books", "_rule", "_watermark", "config", "freshness", "quality")
 
     def __init__(self, config: Config, rule: Thresholds) -> None:
         self._of_batches = tuple([kind.create(config, rule) for kind in _OF_BATCHES])
         self._of_order_books: tuple[Analyzer, ...] = ()
         self._watermark = EventTimeWatermark(round(config.input.live_age * 1000))
-        self._config = config
+        self.config = config
         self._rule = rule
         self.freshness = self.get(Freshness)
         self.quality = self.get(Quality)
@@ -74,7 +74,7 @@ class FeedAnalyzers:
 
     def _created_for_books(self) -> tuple[Analyzer, ...]:
         """Create the analyzers of order books, with the first one."""
-        self._of_order_books = tuple([kind.create(self._config, self._rule) for kind in _OF_ORDER_BOOKS])
+        self._of_order_books = tuple([kind.create(self.config, self._rule) for kind in _OF_ORDER_BOOKS])
         return self._of_order_books
 
     def _is_late(self, event_time_ms: float, batch: Batch, stats: BatchStats, arrival: Arrival) -> bool:
@@ -82,6 +82,13 @@ class FeedAnalyzers:
         if stats.stamps and not self.quality.knows_newer(batch.data):
             return False
         return not self._watermark.turns_back(event_time_ms, arrival.received_ms, self.freshness.silent_limit_ms)
+
+    def reconfigure(self, config: Config, rule: Thresholds) -> None:
+        """Put other settings in force; what is counted and learned stays."""
+        for analyzer in self:
+            analyzer.reconfigure(config, rule)
+        self._watermark.allow(round(config.input.live_age * 1000))
+        self.config, self._rule = config, rule
 
     def forget_symbols(self, symbols: Iterable[str]) -> None:
         """Forget symbols, to make room for others."""
@@ -111,6 +118,12 @@ class EventTimeWatermark:
         self._late_ms = late_ms
         self._watermark_ms = 0.0
         self._received_ms = 0
+
+    def allow(self, late_ms: int) -> None:
+        """Let data be late by another time from now on."""
+        if self._watermark_ms:
+            self._watermark_ms += self._late_ms - late_ms
+        self._late_ms = late_ms
 
     def is_on_time(self, event_time_ms: float, received_ms: int) -> bool:
         """Whether data of this event time, received now, is not late; then it may raise the watermark."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.analyzers.freshness import PriceActivity
-from exporter.analyzers.thresholds import frozen_policy, thresholds_of
+from exporter.analyzers.thresholds import frozen_policy
 from exporter.config.schema import Config, SymbolsConfig, Thresholds
-from exporter.feeds.calendar import Calendar, Plan, Schedule
+from exporter.feeds.calendar import Plan, Schedule
 from exporter.feeds.divergence import Divergence
 from exporter.feeds.feed_analyzers import FeedAnalyzers
 from exporter.feeds.rejections import FeedRejections, Traffic
 from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, StateTracker
 from exporter.feeds.symbols import Coverage, NoSymbolSelector, ShownSymbols, SymbolCounts, SymbolSelector
-from exporter.model import FeedKey, Partition, Rejected
+from exporter.model import Partition, Rejected
 
 # A symbol is stale when it was in no batch for so long, and missing after so long.
 STALE_SYMBOL_MS = 60_000
@@ -32,6 +32,15 @@ class HealthContext(NamedTuple):
     is_sole_reader: bool = False
     silence: Scope = Scope.FEED
     topics: Sequence[Traffic] = ()
+
+
+class HealthSettings(NamedTuple):
+    """The settings of one feed: its thresholds, its plan, and the symbols that it must have; None: not expected."""
+
+    config: Config
+    rule: Thresholds
+    schedule: Schedule
+    expected: Sequence[str] | None
 
 
 class FeedHealth:
@@ -61,7 +70,8 @@ class FeedHealth:
         "tracker",
     )
 
-    def __init__(self, config: Config, rule: Thresholds, schedule: Schedule, expected: Sequence[str] | None) -> None:
+    def __init__(self, settings: HealthSettings) -> None:
+        config, rule, schedule, expected = settings
         self.analyzers = FeedAnalyzers(config, rule)
         self.freshness = self.analyzers.freshness
         self.quality = self.analyzers.quality
@@ -79,6 +89,23 @@ class FeedHealth:
         self._rule = rule
         self._began_ms = 0
         self._evaluated_ms = 0
+
+    def reconfigure(self, settings: HealthSettings, messages: Mapping[str, int]) -> None:
+        """Put other settings in force; what is counted, learned and diagnosed stays until the next evaluation.
+
+        `messages` of each symbol of the feed, as for `select_symbols`.
+        """
+        before = self.analyzers.config.feeds
+        config, self._rule, self._schedule, expected = settings
+        self.analyzers.reconfigure(config, self._rule)
+        self.price_activity.follow(frozen_policy(self._rule))
+        self.coverage.expect(expected or ())
+        self.is_expected = expected is not None
+        self._evaluated_ms = 0  # symbols are counted again, as others may be expected
+        if config.feeds.symbols != before.symbols:
+            self._names = _changed_names(self._names, config.feeds.symbols, messages)
+        if config.feeds.pairs != before.pairs:
+            self.divergence = None
 
     def begin(self, now_ms: int) -> None:
         """Begin to evaluate: the feed is owned from `now_ms` on."""
@@ -205,20 +232,15 @@ class FeedHealth:
         )
 
 
-def health_factory(config: Config) -> Callable[[FeedKey], FeedHealth]:
-    """Return a function that creates the health of a feed, as configured."""
-    calendar = Calendar(config.feeds.calendar)
-    expected = {each.feed: each.symbols for each in config.feeds.expected}
-    default = Thresholds()  # one for all feeds, as each keeps its rule
-
-    def health(feed: FeedKey) -> FeedHealth:
-        rule = thresholds_of(feed, config.feeds.thresholds, default)
-        return FeedHealth(config, rule, calendar.of(feed), expected.get(feed))
-
-    return health
-
-
 def _names(symbols: SymbolsConfig) -> SymbolSelector | NoSymbolSelector:
     if symbols.shown or symbols.stalest:
         return SymbolSelector(symbols.shown, symbols.stalest, STALE_SYMBOL_MS)
     return NoSymbolSelector()
+
+
+def _changed_names(
+    names: SymbolSelector | NoSymbolSelector, symbols: SymbolsConfig, messages: Mapping[str, int]
+) -> SymbolSelector | NoSymbolSelector:
+    if isinstance(names, SymbolSelector) and (symbols.shown or symbols.stalest):
+        return names.successor(symbols.shown, symbols.stalest, messages)
+    return _names(symbols)

@@ -61,6 +61,10 @@ class Coverage:
         self._since_ms: int | None = None
         self._window_ms = 0
 
+    def expect(self, symbols: Iterable[str]) -> None:
+        """Expect other symbols, or when there are none those that are learned, which stay."""
+        self._configured = frozenset(symbols)
+
     @property
     def expected(self) -> frozenset[str] | set[str]:
         """The symbols that the feed should carry; do not change it."""
@@ -166,6 +170,19 @@ class SymbolSelector:
         # Of each name: when its symbol was among the stalest last, and its messages before it came.
         self._stale_at: dict[str, int] = {}
         self._before: dict[str, int] = {}
+        self._before_listed: dict[str, int] = {}  # of names that were listed later
+
+    def successor(self, listed: Iterable[str], count: int, messages: Mapping[str, int]) -> SymbolSelector:
+        """Return a selector with another list and count, in which names stay as they are and no counter falls."""
+        after = SymbolSelector(listed, count, self._stale_ms)
+        before = {**dict.fromkeys(self._listed, 0), **self._before_listed, **self._before}
+        for symbol in after._listed & (before.keys() | messages.keys()):
+            if number := before.get(symbol, messages.get(symbol, 0)):
+                after._before_listed[symbol] = number
+        kept = list(self._stale_at.keys() - after._listed)[:count]
+        after._stale_at = {symbol: self._stale_at[symbol] for symbol in kept}
+        after._before = {symbol: self._before[symbol] for symbol in kept}
+        return after
 
     def select(
         self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int
@@ -173,9 +190,10 @@ class SymbolSelector:
         """Choose again and return what to show; `messages` of each symbol, and of the feed, count since it is known."""
         self._choose(seen_ms, messages, now_ms)
         names = sorted({*self._before, *(symbol for symbol in self._listed if symbol in seen_ms)})
-        shown = tuple(
-            ShownSymbol(name, seen_ms[name], messages.get(name, 0) - self._before.get(name, 0)) for name in names
-        )
+        if self._before_listed:  # a symbol that was forgotten is counted from 0 when it returns
+            self._before_listed = {name: number for name, number in self._before_listed.items() if name in seen_ms}
+        before = self._before | self._before_listed
+        shown = tuple(ShownSymbol(name, seen_ms[name], messages.get(name, 0) - before.get(name, 0)) for name in names)
         return ShownSymbols(shown, len(seen_ms) - len(shown), total_messages - sum(named.messages for named in shown))
 
     def _choose(self, seen_ms: Mapping[str, int], messages: Mapping[str, int], now_ms: int) -> None:

@@ -24,6 +24,7 @@ from exporter.feeds.partitions import TopicCounts
 from exporter.instrument.exposition import Family, label_text
 from exporter.instrument.families import RowTexts, spelled
 from exporter.instrument.histogram import Histogram
+from exporter.metrics.configuration import configuration_families
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_families, feed_texts
 from exporter.metrics.partitions import merged, partition_families, reset_families
 from exporter.model import EventType, Partition, Reason
@@ -49,7 +50,6 @@ class SidecarMetrics:
     ) -> None:
         self._has_topics = config.metrics.topics != "none"
         self._shown_as = shown_as(config.input.topics, config.metrics.topics)
-        self._backlog_events = config.output.backlog.events
         self._status = status
         self._source = source
         self._logs = logs
@@ -142,7 +142,9 @@ class SidecarMetrics:
         )
         yield GaugeMetricFamily("marketdata_event_backlog", "Events not yet committed.", backlog.events)
         yield GaugeMetricFamily(
-            "marketdata_event_backlog_limit", "Events that may wait before reading pauses.", self._backlog_events
+            "marketdata_event_backlog_limit",
+            "Events that may wait before reading pauses.",
+            self._status.backlog_limits.events,
         )
         yield GaugeMetricFamily(
             "marketdata_event_backlog_ratio",
@@ -164,6 +166,7 @@ class SidecarMetrics:
         yield build
         ready = self._status.ready().ok
         yield GaugeMetricFamily("marketdata_exporter_ready", "Whether the sidecar is ready (/-/ready).", float(ready))
+        yield from configuration_families(self._status.reload)
         yield counters("marketdata_exporter_log_messages", "Lines logged, by level.", "level", self._logs.lines)
         yield CounterMetricFamily(
             "marketdata_exporter_log_lines_dropped",

@@ -31,7 +31,6 @@ class Sections:
     ) -> None:
         self._status = status
         self._recorder = recorder
-        self._backlog = config.output.backlog
         self._fixed = {
             "instance": config.instance,
             "version": version,
@@ -77,7 +76,7 @@ class Sections:
         return {**shares, "seconds": self._recorder.mean_seconds}
 
     def _backlog_section(self) -> Section:
-        limits, waiting = self._backlog, self._status.backlog()
+        limits, waiting = self._status.backlog_limits, self._status.backlog()
         return {
             "events": waiting.events,
             "bytes": waiting.bytes,

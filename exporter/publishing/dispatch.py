@@ -78,7 +78,7 @@ class Backlog:
     """Dispatches that are not confirmed as published, in the order of their offers.
 
     They are `sent` in the current transaction, or `waiting` to be sent. The loop offers them, the publisher sends them.
-    `cursor` is the number of events of the first waiting dispatch that are sent.
+    `cursor` is the number of events of the first waiting dispatch that are sent. `limits` may change.
     """
 
     def __init__(self, limits: BacklogLimits) -> None:
@@ -86,14 +86,14 @@ class Backlog:
         self.waiting: deque[Dispatch] = deque()
         self.cursor = 0
         self._sent_events = 0
-        self._limits = limits
+        self.limits = limits
 
     def __bool__(self) -> bool:
         return bool(self.sent or self.waiting)
 
     def size(self, now: float) -> BacklogSize:
         """Return how much waits."""
-        dispatches, limits = [*self.sent, *self.waiting], self._limits
+        dispatches, limits = [*self.sent, *self.waiting], self.limits
         events = sum([len(dispatch.events) for dispatch in dispatches])
         size = sum([dispatch.bytes for dispatch in dispatches])
         age = max(0.0, now - dispatches[0].offered_at) if dispatches else 0.0

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Protocol
 
+from exporter.config.schema import BacklogLimits
 from exporter.events.factory import Event
 from exporter.instrument.histogram import Histogram
 from exporter.kafka.positions import Position
@@ -109,6 +110,10 @@ class Publisher:
         self._due = 0.0  # when to act next: open, begin or commit
 
     # Calls of the loop.
+
+    def reconfigure(self, commit_interval: float, limits: BacklogLimits) -> None:
+        """Commit at another interval from the next transaction on, and limit the backlog otherwise at once."""
+        self._commit_interval, self.backlog.limits = commit_interval, limits
 
     def advance(self) -> None:
         """Do all that is possible without waiting."""

@@ -140,6 +140,13 @@ def configure(level: str, style: Literal["logfmt", "json"]) -> None:
     atexit.register(flush)
 
 
+def reconfigure(level: str, style: Literal["logfmt", "json"]) -> None:
+    """Log from another level on, and in another form; lines that wait keep theirs."""
+    for handler in _configured:
+        handler.setFormatter(_Formatter(style))
+    logging.getLogger().setLevel(LEVELS[level])
+
+
 def warn_of_flags(flags: Sequence[str]) -> None:
     """Warn that these flags show a secret to every user that can list the processes of the machine."""
     if flags:

@@ -13,24 +13,28 @@ if TYPE_CHECKING:
 
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 # By default they end the process at once, with pending events unpublished.
-WITHOUT_EFFECT = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+RELOADING = frozenset({signal.SIGHUP})
+WITHOUT_EFFECT = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
 
 class Signals:
     """Receiver of signals. Make it in the main thread, before other threads exist.
 
-    Until `stop_by` is called, a stop signal ends the process at once with exit code 0: nothing has begun.
+    Until `stop_by` is called, a stop signal ends the process at once with exit code 0: nothing has begun. A signal to
+    reload waits for `reload_by`: the configuration may have been read before it.
     """
 
     _stopping = STOPPING
-    _without_effect = WITHOUT_EFFECT
+    _others = RELOADING | WITHOUT_EFFECT
 
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
+        self._reload: Callable[[], object] | None = None
+        self._is_reload_due = False
         self._deciding = threading.Lock()
         # Every thread inherits the mask, so the thread below receives all signals. To process 1 of a container the
         # kernel delivers only signals that are handled or blocked.
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._stopping | self._without_effect)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._stopping | self._others)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
     def stop_by(self, stop: Callable[[], None]) -> None:
@@ -38,14 +42,28 @@ class Signals:
         with self._deciding:
             self._stop = stop
 
+    def reload_by(self, reload: Callable[[], object]) -> None:
+        """Call `reload`, which returns at once, at each signal to reload; now if there was one before."""
+        with self._deciding:
+            self._reload = reload
+        if self._is_reload_due:
+            reload()
+
     def _listen(self) -> None:
         while True:
-            number = signal.sigwait(self._stopping | self._without_effect)
+            number = signal.sigwait(self._stopping | self._others)
             if number in self._stopping:
                 self._end(number)
+            elif number in RELOADING:
+                self._request_reload()
             else:
-                name = signal.Signals(number).name
-                _log().warning("signal ignored: the configuration is read at the start only", extra={"signal": name})
+                _log().warning("signal ignored", extra={"signal": signal.Signals(number).name})
+
+    def _request_reload(self) -> None:
+        with self._deciding:
+            self._is_reload_due = self._reload is None
+        if self._reload is not None:
+            self._reload()
 
     def _end(self, _number: int) -> None:
         with self._deciding:
@@ -61,7 +79,7 @@ class Interruptions(Signals):
     """
 
     _stopping = frozenset({signal.SIGTERM, signal.SIGINT})
-    _without_effect = frozenset()
+    _others = frozenset()
 
     def _end(self, number: int) -> None:
         with self._deciding:

@@ -27,6 +27,11 @@ class Task(Generic[T]):
             self._error = error
         self._finished.set()
 
+    def refuse(self, error: BaseException) -> None:
+        """End without making the call: `result` raises the error."""
+        self._error = error
+        self._finished.set()
+
     def done(self) -> bool:
         """Return whether the call has ended."""
         return self._finished.is_set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 
 from confluent_kafka import KafkaException
@@ -24,11 +25,14 @@ STOP_SECONDS = 25.0
 log = logs.logger("run")
 
 
-def main(config: Config, *, until_caught_up: bool = False) -> int:
-    """Run until a signal stops the sidecar, then end the process: with 0 after a clean stop, otherwise with 1."""
+def main(config: Config, *, load: Callable[[], Config], until_caught_up: bool = False) -> int:
+    """Run until a signal stops the sidecar, then end the process: with 0 after a clean stop, otherwise with 1.
+
+    `load` returns the configuration of a reload, or raises ConfigError.
+    """
     logs.configure(config.log.level, config.log.format)
     logs.warn_of_flags(exposed(sys.argv))
-    app = App(config, until_caught_up=until_caught_up)
+    app = App(config, until_caught_up=until_caught_up, load=load)
     dog = Watchdog(app.status.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
     dog.start(app.start_thread)
     tuning.tune_runtime()
@@ -42,7 +46,9 @@ def main(config: Config, *, until_caught_up: bool = False) -> int:
             manager.stop()
         app.stop()
 
-    signals.take().stop_by(stop)
+    received = signals.take()
+    received.stop_by(stop)
+    received.reload_by(app.reloader.request)
     clean = _run(app, started)
     logs.flush()
     # The interpreter would wait at its end for clients and requests that hang.

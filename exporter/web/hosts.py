@@ -11,7 +11,7 @@ FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
 
 
 class Access(NamedTuple):
-    """Access rules: the keys `web.allowed_hosts` and `web.config_page`.
+    """Access rules: the keys `web.allowed_hosts`, `web.config_page` and `web.enable_lifecycle`.
 
     A web page of another site can send requests only under a name of that site that resolves to this server (DNS
     rebinding). Addresses and `localhost` are therefore always allowed: probes and scrapes by address need no entry.
@@ -19,6 +19,7 @@ class Access(NamedTuple):
 
     allowed_hosts: Sequence[str] | None = None
     config_page: Literal["loopback", "everyone", "off"] = "loopback"
+    enable_lifecycle: bool = False
 
     def allows_host(self, authority: str) -> bool:
         """Return whether a request with this Host is allowed; one without Host does not come from a browser."""
@@ -33,7 +34,19 @@ class Access(NamedTuple):
             return self.config_page == "everyone"
         is_direct = not any(name in headers for name in FORWARDED)
         host = host_name(authority)
-        return is_direct and is_loopback(peer) and (not host or is_own(host) or host in (self.allowed_hosts or ()))
+        return is_direct and is_loopback(peer) and (not host or self._is_known(host))
+
+    def is_rebound(self, authority: str, headers: Mapping[str, str]) -> bool:
+        """Return whether a browser asks under a name that is not known to be that of this server.
+
+        It may have been made to lead here. With what changes something browsers send `Sec-Fetch-Site` or `Origin`,
+        other clients neither.
+        """
+        is_browser = "Sec-Fetch-Site" in headers or "Origin" in headers
+        return is_browser and not self._is_known(host_name(authority))
+
+    def _is_known(self, host: str) -> bool:
+        return is_own(host) or host in (self.allowed_hosts or ())
 
 
 def host_name(authority: str) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Summary
 
+from exporter.config.schema import Config
 from exporter.instrument.exposition import AnyFamily
 from exporter.model import EventType, FeedKey, Status
 from exporter.page.watch import Tick
+from exporter.reload import Level, Outcome
 from exporter.web.limits import Eviction
 
 Row = Mapping[str, object]
-STATUSES = (200, 304, 400, 403, 404, 405, 408, 414, 421, 431, 500, 503, 505)
+STATUSES = (200, 304, 400, 403, 404, 405, 408, 413, 414, 421, 431, 500, 503, 505)
 
 
 class CursorError(Exception):
@@ -86,6 +89,18 @@ class Queries(Protocol):
 
     def distinct(self, feed: FeedKey) -> int | None:
         """Estimate the recent symbols of a feed over all replicas, None without Redis; raise as `symbols`."""
+
+
+class Lifecycle(Protocol):
+    """What changes the running sidecar; `config` is the configuration in force."""
+
+    config: Config
+
+    def request(self) -> Future[Outcome]:
+        """Reload the configuration."""
+
+    def set_level(self, level: Level) -> Future[None]:
+        """Log from this level on."""
 
 
 class WebMetrics:

@@ -49,6 +49,10 @@ class SidecarQueries:
         self._symbols = SymbolPages(status, store)
         self._page = page
 
+    def use(self, config: Config) -> None:
+        """Show another configuration as the one in force."""
+        self._config = config
+
     def collect(self) -> list[Metric | Family]:
         """Return all families of the process; the last one is the number of their series."""
         found = [*self._metrics.collect(), *self._registry.collect()]

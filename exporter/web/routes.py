@@ -16,7 +16,9 @@ from exporter.runtime.foreign_text import printable
 from exporter.store.store import StoreUnavailable
 from exporter.web.heads import HEAD_BYTES_MAX, HEAD_TOO_LARGE
 from exporter.web.hosts import Access
-from exporter.web.interface import CursorError, Queries, Row, WebMetrics
+from exporter.web.interface import CursorError, Lifecycle, Queries, Row, WebMetrics
+from exporter.web.lifecycle import METHODS as LIFECYCLE_METHODS
+from exporter.web.lifecycle import LifecycleRoutes
 from exporter.web.negotiation import accepts_gzip, negotiate
 from exporter.web.page import page, static
 from exporter.web.parameters import (
@@ -70,12 +72,14 @@ class Routes:
         metrics: WebMetrics,
         access: Access,
         tick_seconds: float,
+        lifecycle: Lifecycle | None = None,
     ) -> None:
         self._queries = queries
         self._telemetry_path = telemetry_path
         self._version = version
         self._metrics = metrics
-        self._access = access
+        self.access = access
+        self._lifecycle = None if lifecycle is None else LifecycleRoutes(lifecycle)
         self._template = static("page.html")
         self._static = StaticFiles()
         self._scrapes = SharedResponses("web-scrape", SCRAPES)
@@ -102,7 +106,7 @@ class Routes:
 
     def check(self, path: str, host: str) -> CompleteResponse:
         """Return the response to a health check, at once."""
-        if not self._access.allows_host(host):
+        if not self.access.allows_host(host):
             return text_response(HOST_REFUSED, 421)
         return response_or_error(path, lambda: _status_answer(self._health[path]()))
 
@@ -112,6 +116,8 @@ class Routes:
             return refusal
         if request.path in self._health:
             return self.check(request.path, request.host)
+        if self._lifecycle is not None and request.path in LIFECYCLE_METHODS:
+            return await self._lifecycle.respond(request, self.access)
         if (route := self._route(request.path)) is None:
             return text_response("not found", 404)
         try:
@@ -136,12 +142,13 @@ class Routes:
         """Return the response that refuses a request, None for an acceptable one."""
         if request.version not in VERSIONS:
             return text_response("only HTTP/1.0 and HTTP/1.1 are supported", 505)
-        if request.method not in METHODS:
-            return text_response("only GET and HEAD are allowed", 405, Allow=", ".join(METHODS))
+        methods = METHODS if self._lifecycle is None else LIFECYCLE_METHODS.get(request.path, METHODS)
+        if request.method not in methods:
+            return text_response(f"only {' and '.join(methods)} are allowed", 405, Allow=", ".join(methods))
         if sum(len(name) + len(value) for name, value in request.raw_headers) > HEAD_BYTES_MAX:
             return text_response(HEAD_TOO_LARGE.text, HEAD_TOO_LARGE.status)
         # Both the host of an absolute target, which is decisive, and the header, which proxies may use instead.
-        if not all(map(self._access.allows_host, (request.host, _header(request, "Host")))):
+        if not all(map(self.access.allows_host, (request.host, _header(request, "Host")))):
             return text_response(HOST_REFUSED, 421)
         if request.rel_url.raw_query_string.count("&") > PARAMETERS_MAX:
             return text_response(f"the query has more than {PARAMETERS_MAX} parameters", 400)
@@ -215,7 +222,7 @@ class Routes:
         return Response([text.encode()])
 
     def _shows_config(self, request: web.BaseRequest) -> bool:
-        return self._access.shows_config(request.remote, request.host, request.headers)
+        return self.access.shows_config(request.remote, request.host, request.headers)
 
     async def _get_feeds(self, request: web.BaseRequest) -> CompleteResponse:
         return await self._read(request, lambda: Response(_json(self._queries.feeds()), JSON))

@@ -21,7 +21,7 @@ from exporter.web.acceptor import Acceptor
 from exporter.web.connections import Connections
 from exporter.web.heads import HealthCheck
 from exporter.web.hosts import Access, network_of
-from exporter.web.interface import Queries, WebMetrics
+from exporter.web.interface import Lifecycle, Queries, WebMetrics
 from exporter.web.limits import ClientLimits
 from exporter.web.responses import CompleteResponse, text_response
 from exporter.web.routes import Routes
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 2.0
 STALLED_SECONDS = 30.0
 # After these statuses a body or further requests may follow; none of it is read.
-CLOSING = {400, 401, 403, 405, 421, 431, 505}
+CLOSING = {400, 401, 403, 405, 408, 413, 421, 431, 505}
 
 
 class WebServer:
@@ -55,11 +55,18 @@ class WebServer:
         limits: ClientLimits = ClientLimits(),  # noqa: B008 - frozen
         access: Access = Access(),  # noqa: B008 - frozen
         web_file: WebConfigFile | None = None,
+        lifecycle: Lifecycle | None = None,
         start_thread: Start = start,
     ) -> None:
         self._address = host, port
         self._routes = Routes(
-            queries, telemetry_path, version=version, metrics=metrics, access=access, tick_seconds=limits.tick_seconds
+            queries,
+            telemetry_path,
+            version=version,
+            metrics=metrics,
+            access=access,
+            tick_seconds=limits.tick_seconds,
+            lifecycle=lifecycle,
         )
         self._metrics = metrics
         self._web_file = web_file
@@ -122,6 +129,10 @@ class WebServer:
         self._connections.close_some()
         if self._handshakes is not None:
             self._handshakes.close_some()
+
+    def allow(self, access: Access) -> None:
+        """Put other access rules in force; callable from any thread."""
+        self._routes.access = access
 
     def stop(self, deadline_seconds: float = STOP_SECONDS) -> None:
         """Close all connections and end the threads, whatever clients do; a query that hangs is abandoned."""

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
+import msgspec
 from confluent_kafka import TopicPartition
 
 from exporter.app import make_loop
 from exporter.config.schema import Config, FeedsConfig, OutputConfig
+from exporter.config.section import Section
 from exporter.events.factory import Event
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import FeedHealth
 from exporter.feeds.states import Diagnosis, FeedState, Scope
 from exporter.kafka.positions import Position, Start
+from exporter.loop_settings import loop_settings
 from exporter.model import FeedKey, Partition, Record
 from exporter.publishing.channels.null import NullChannel
 from exporter.source.handler import RebalanceHandler
@@ -186,6 +189,10 @@ class Sidecar:
         """All feeds that it knows."""
         return self.loop.pipeline.table.feeds
 
+    def reload(self, config: Config) -> None:
+        """Put another configuration in force, as a reload does."""
+        self.loop.reconfigure(loop_settings(config))
+
     def turn(self) -> None:
         """Let the loop and the thread of the publisher turn once, and keep what is new."""
         self.loop.turn()
@@ -222,6 +229,12 @@ class World:
     def now_ms(self) -> int:
         """The time in Unix milliseconds."""
         return self.clock.now_ms()
+
+    def reload(self, **sections: Section) -> None:
+        """Put these sections of the configuration in force on all sidecars; the others stay as they are."""
+        self.config = msgspec.structs.replace(self.config, **sections)
+        for sidecar in self.sidecars:
+            sidecar.reload(self.config)
 
     def add_sidecar(self, *topics: str) -> Sidecar:
         """Start one more sidecar, to which the group gives the partitions of these topics."""

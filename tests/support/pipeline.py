@@ -8,7 +8,7 @@ from exporter.config.schema import Config, Limits
 from exporter.decoding.json_decoder import Decoder
 from exporter.events.encoding import JsonEncoder
 from exporter.events.factory import EventFactory
-from exporter.feeds.health import health_factory
+from exporter.feeds.health_factory import HealthFactory
 from exporter.feeds.table import FeedTable
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record
@@ -21,7 +21,7 @@ UNWANTED = FeedKey("us", "upbit", "ticker")
 FIRST, SECOND = Partition("ticker-data.korea", 0), Partition("ticker-data.korea", 1)
 NOW_MS = 1_760_343_000_000
 START = Position(0, 0, NOW_MS)
-WATCHES = health_factory(Config())
+WATCHES = HealthFactory(Config())
 
 
 def start(position: Position, end: int) -> Start:

@@ -14,7 +14,7 @@ from exporter.model import EventType, FeedKey, Status
 from exporter.page.watch import Tick
 from exporter.web.config_file import WebConfigFile, WebFileMetrics
 from exporter.web.hosts import Access
-from exporter.web.interface import Row, SymbolPage, WebMetrics
+from exporter.web.interface import Lifecycle, Row, SymbolPage, WebMetrics
 from exporter.web.limits import ClientLimits
 from exporter.web.server import WebServer
 
@@ -203,6 +203,7 @@ def site(
     host: str = HOST,
     access: Access = Access(),  # noqa: B008 - frozen
     config_file: Path | None = None,
+    lifecycle: Lifecycle | None = None,
 ) -> Iterator[Site]:
     """A server on a free port, stopped at the end; `config_file` is a web configuration file."""
     queries = Shown()
@@ -217,6 +218,7 @@ def site(
         limits=limits,
         access=access,
         web_file=web_file,
+        lifecycle=lifecycle,
     )
     port = server.start()
     try:

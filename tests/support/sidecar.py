@@ -63,6 +63,11 @@ class Sidecar(Part):
         address = f"127.0.0.1:{self.port}"
         return [str(PROGRAM), "run", f"--config.file={file}", f"--web.listen-address={address}", *self._arguments]
 
+    def configure(self, **settings: object) -> None:
+        """Write its file with other settings, as in `Deployment.sidecar`; it reads them when it reloads or starts."""
+        self.settings = {**self.settings, **{name.replace("__", "."): value for name, value in settings.items()}}
+        self.command()
+
     def ready(self) -> bool:
         """See Part: it is healthy, which is less than what `/-/ready` says."""
         return accepts_connections(self.port) and self.get("/-/healthy").ok
@@ -90,6 +95,10 @@ class Sidecar(Part):
     def get(self, path: str, **headers: str) -> requests.Response:
         """The answer to a request."""
         return requests.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, timeout=ANSWER_SECONDS)
+
+    def reload(self) -> requests.Response:
+        """The answer to a request to reload."""
+        return requests.post(f"http://127.0.0.1:{self.port}/-/reload", timeout=ANSWER_SECONDS)
 
     def scrape(self) -> Scrape:
         """What `/metrics` says; it may be a second old."""

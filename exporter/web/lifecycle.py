@@ -1,0 +1,88 @@
+"""The paths that change the running sidecar: `/-/reload` and `/-/log-level`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import get_args
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from exporter.reload import Level, Outcome
+from exporter.web.hosts import Access
+from exporter.web.interface import Lifecycle
+from exporter.web.parameters import is_foreign
+from exporter.web.responses import CompleteResponse, text_response
+
+RELOAD, LOG_LEVEL = "/-/reload", "/-/log-level"
+METHODS = {RELOAD: ("POST", "PUT"), LOG_LEVEL: ("GET", "HEAD", "PUT")}
+BODY_BYTES_MAX = 1024
+# As long as a client has for a request.
+BODY_SECONDS = 10.0
+
+
+class LifecycleRoutes:
+    """Responds to requests of these paths, in the thread of the event loop."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+
+    async def respond(self, request: web.BaseRequest, access: Access) -> CompleteResponse:
+        """Return the response to a request with one of the `METHODS`."""
+        if not access.enable_lifecycle:
+            return text_response("Lifecycle API is not enabled, see web.enable_lifecycle", 403)
+        if request.method in ("GET", "HEAD"):
+            return text_response(self._lifecycle.config.log.level, 200)
+        if is_foreign(request.headers) or access.is_rebound(request.host, request.headers):
+            return text_response("requests from pages of other sites are refused", 403)
+        try:
+            body = await _body(request)
+        except TimeoutError:
+            return text_response("the request was not received in time", 408)
+        if len(body) > BODY_BYTES_MAX:
+            return text_response(f"the body is longer than {BODY_BYTES_MAX} bytes", 413)
+        return await (self._reload() if request.path == RELOAD else self._set_level(_level(request, body)))
+
+    async def _reload(self) -> CompleteResponse:
+        # A client that disconnects does not cancel a reload that others may wait for.
+        outcome = await asyncio.shield(asyncio.wrap_future(self._lifecycle.request()))
+        return text_response(_described(outcome), 500 if outcome.error else 200)
+
+    async def _set_level(self, level: str) -> CompleteResponse:
+        for known in get_args(Level):
+            if known == level:
+                await asyncio.shield(asyncio.wrap_future(self._lifecycle.set_level(known)))
+                return text_response(known, 200)
+        return text_response(f"level must be one of {', '.join(get_args(Level))}", 400)
+
+
+def _described(outcome: Outcome) -> str:
+    if outcome.error:
+        return f"the configuration is not reloaded, the old one stays in force:\n{outcome.error}"
+    lines = [f"reloaded, changed: {', '.join(outcome.at_once) or 'nothing'}"]
+    lines += [f"restart needed for {', '.join(outcome.with_restart)}"] if outcome.with_restart else []
+    return "\n".join(lines)
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """Return the body, or its first part if it is too long; raise TimeoutError."""
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        return bytes(BODY_BYTES_MAX + 1)
+    transport, body = request.transport, b""
+    async with asyncio.timeout(BODY_SECONDS):
+        # Nothing is read while a response is made, see Connections.serving.
+        if transport is not None:
+            transport.resume_reading()
+        try:
+            while len(body) <= BODY_BYTES_MAX and (chunk := await request.content.read(BODY_BYTES_MAX + 1)):
+                body += chunk
+        finally:
+            if transport is not None:
+                transport.pause_reading()
+    return body
+
+
+def _level(request: web.BaseRequest, body: bytes) -> str:
+    """Return the level that the query or the body asks for: `level=debug`, or in a body the word alone."""
+    text = body.decode("ascii", "replace").strip()
+    return request.query.get("level") or parse_qs(text).get("level", [text])[0]
