@@ -91,3 +91,23 @@ def test_the_comments_name_what_the_code_allows() -> None:
             assert bounds[1] in told[path], path
         if get_origin(kind) is Literal:
             assert all(word in told[path] for word in get_args(kind)), path
+
+
+def needs_restart(path: str) -> bool:
+    """Whether a reload cannot change the key, by the mark of a section in the schema."""
+    kind: Any = Config
+    parts = path.split(".")
+    for number, part in enumerate(parts, 1):
+        if part in kind.needs_restart:
+            return True
+        if number < len(parts):
+            kind = keys()[".".join(parts[:number])]
+    return False
+
+
+def test_the_comments_mark_what_needs_a_restart() -> None:
+    told = comments()
+    for path in keys():
+        if path.startswith("output.create_topics."):  # marked above all of them
+            continue
+        assert ("[restart]" in told[path]) is (needs_restart(path) and bool(told[path])), path

@@ -19,6 +19,7 @@ DEPLOYMENTS: tuple[Labels, ...] = (
 OF_ONE_SERIES = {
     "MarketdataExporterDown",
     "MarketdataExporterNotReady",
+    "MarketdataConfigReloadFailed",
     "MarketdataConsumerLagGrowing",
     "MarketdataEventBacklogNearLimit",
 }
