@@ -187,6 +187,7 @@ class OutputConfig(Section, frozen=True, kw_only=True):
             "schema_registry",
             "schema_registry_username",
             "schema_registry_password",
+            "schema_registry_tls",
             "create_topics",
         }
     )
