@@ -19,6 +19,7 @@ from exporter.events.encoding import utc_text
 from exporter.events.factory import Event, EventFactory
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.table import FeedTable
+from exporter.instrument.selection import selection
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.loop import Loop
@@ -173,7 +174,7 @@ def make_loop(
 
     Blocking calls of the channel run on `worker`. `find_schemas` returns what finds the Avro schemas of a registry.
     """
-    output = config.output
+    output, families = config.output, selection(config.metrics)
     events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
 
     def make_error_event(event: Event, error: str) -> Event | None:
@@ -183,12 +184,22 @@ def make_loop(
     return Loop(
         source,
         _pipeline(config, events, settings.pipeline),
-        Publisher(channel, source, Backlog(output.backlog), output.commit_interval, clock, worker, make_error_event),
+        Publisher(
+            channel,
+            source,
+            Backlog(output.backlog),
+            output.commit_interval,
+            clock,
+            worker,
+            make_error_event,
+            families=families,
+        ),
         store,
         Evaluator(settings.comparison),
         summary_interval=output.summary_interval,
         until_caught_up=until_caught_up,
         clock=clock,
+        families=families,
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.rejections import LoggedRejection, one_line, warnings
-from exporter.instrument.histogram import Histogram, add_each
+from exporter.instrument.histogram import Bounds, add_each
+from exporter.instrument.selection import ALL, Selection
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import Gap
 from exporter.loop_settings import LoopSettings
@@ -29,7 +30,8 @@ from exporter.store.store import Store
 log = logs.logger("loop")
 
 STAGES = ("poll", "decode", "analyze", "publish")
-STAGE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+STAGE_BOUNDS = Bounds((0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0))
+PROCESSING = "marketdata_processing_seconds"
 
 TAKE_SECONDS = 0.1
 # Partitions that are assigned at once, while other threads wait for the state.
@@ -64,13 +66,14 @@ class Loop:
         summary_interval: float,
         until_caught_up: bool = False,
         clock: Clock,
+        families: Selection = ALL,
     ) -> None:
         self._lock = FairLock(clock.monotonic)
         self.read_access = ReadAccess(self._lock)
         self.source = source
         self.pipeline = pipeline
         self.publisher = publisher
-        self.stages = {stage: Histogram(STAGE_BOUNDS) for stage in STAGES}
+        self.stages = {stage: families.own_histogram(PROCESSING, STAGE_BOUNDS) for stage in STAGES}
         self.turned_at = clock.monotonic()
         self.warnings: tuple[str, ...] = ()
         self.handover = Handover()

@@ -1,4 +1,7 @@
-"""Writes grafana/dashboards/*.json, one for each of grafana/*.yml: `python grafana/generate.py`."""
+"""Writes grafana/dashboards/*.json, one for each of grafana/*.yml: `python grafana/generate.py`.
+
+Also a list of the alerts and panels that need each family, by which `check` names what lacks data without it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ import yaml
 
 SOURCES = tuple(Path(__file__).parent / f"{name}.yml" for name in ("overview", "feed", "pipeline", "sidecar"))
 DASHBOARDS = Path(__file__).parent / "dashboards"
+RULES = Path(__file__).parent / "rules"
+USES = Path(__file__).parents[1] / "exporter" / "tools" / "check" / "uses.json"
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # What names a deployment. Two of them are shown together only when both are chosen: their feeds have the same names.
@@ -41,7 +46,7 @@ VARIABLES = {
     "request_type": (
         f'label_values(marketdata_batches_total{{{SIDECAR}, region=~"$region", exchange=~"$exchange"}}, request_type)'
     ),
-    "stage": f"label_values(marketdata_stage_latency_seconds_bucket{{{FEED}}}, stage)",
+    "stage": f'label_values({{__name__=~"marketdata_stage_latency_seconds(_bucket)?", {FEED}}}, stage)',
     "kind": f"label_values(marketdata_anomalies_total{{{FEED}}}, kind)",
     "symbol": f"label_values(marketdata_symbol_messages_total{{{FEED}}}, symbol)",
     "topic": f"label_values(marketdata_records_total{{{SIDECAR}}}, topic)",
@@ -209,11 +214,20 @@ def _target(kind: str, index: int, legend: str, expr: str) -> Json:
     return {
         "refId": chr(ord("A") + index),
         "datasource": DATASOURCE,
-        "expr": _replaced(expr, IN_EXPRESSIONS),
+        "expr": _replaced(_for_both(expr), IN_EXPRESSIONS),
         "legendFormat": _replaced(legend, IN_LEGENDS),
         "format": kind if kind in ("table", "heatmap") else "time_series",
         **asked,
     }
+
+
+def _for_both(expr: str) -> str:
+    """The expression about classic buckets, after the same about native histograms: what there is is shown."""
+    if "_bucket{" not in expr:
+        return expr
+    native = expr.replace("_bucket{", "{").replace("by (le, ", "by (").replace("sum by (le) ", "sum ")
+    # Quantiles of both kinds have the same labels. Those of a heatmap have not: one kind goes without the other there.
+    return f"{native.rstrip()} {'or' if 'histogram_quantile' in expr else 'or on ()'} {expr}"
 
 
 def _replaced(text: str, words: dict[str, str]) -> str:
@@ -258,6 +272,40 @@ def generated(source: Path) -> str:
     return json.dumps(dashboard(content["dashboard"], content["rows"]), indent=2) + "\n"
 
 
+def uses() -> str:
+    """Return, as JSON, the kind of each family as far as it matters, and the alerts and panels that need it."""
+    found: dict[str, Json] = {}
+    for kind, name, expr in (*_alerts(), *_all_panels()):
+        for metric in re.findall(r"\b(?:marketdata|process|python)_\w+", re.sub(r"\{[^}]*\}", "", expr)):
+            family = re.sub("_(bucket|sum|count)$", "", metric)
+            use = found.setdefault(family, {"is_histogram": False, "alerts": [], "panels": []})
+            use["is_histogram"] |= metric.endswith("_bucket")
+            use[kind] += [] if name in use[kind] else [name]
+    return json.dumps(dict(sorted(found.items())), indent=1) + "\n"
+
+
+def _alerts() -> Iterator[tuple[str, str, str]]:
+    """Each alert with its expression, in which recorded series are replaced by what they are made of."""
+    files = [yaml.safe_load(path.read_text()) for path in sorted(RULES.glob("*.yml"))]
+    rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
+    recorded = {rule["record"]: rule["expr"] for rule in rules if "record" in rule}
+    for rule in rules:
+        expr = rule["expr"]
+        while names := [name for name in recorded if name in expr]:
+            for name in names:
+                expr = expr.replace(name, recorded[name])
+        if "alert" in rule:
+            yield "alerts", rule["alert"], expr
+
+
+def _all_panels() -> Iterator[tuple[str, str, str]]:
+    for source in SOURCES:
+        content = yaml.safe_load(source.read_text())
+        for panel in (panel for row in content["rows"] for panel in row["panels"]):
+            for expr in panel["queries"].values():
+                yield "panels", f"{content['dashboard']['title']} / {panel['title']}", _replaced(expr, IN_EXPRESSIONS)
+
+
 def destination(source: Path) -> Path:
     """The file of the dashboard that a source describes."""
     return DASHBOARDS / f"{source.stem}.json"
@@ -266,3 +314,5 @@ def destination(source: Path) -> Path:
 if __name__ == "__main__":
     for each in SOURCES:
         destination(each).write_text(generated(each))
+    if USES.parent.exists():  # else only the dashboards are here
+        USES.write_text(uses())

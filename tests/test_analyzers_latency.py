@@ -14,7 +14,7 @@ from exporter.analyzers.latency import LATENCY_BOUNDS_MS, RECENT_HOPS, Hop, Late
 from exporter.decoding.batch import MAX_TIMESTAMP_MS, Batch, Message
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS, BatchStats
 from exporter.model import FeedKey
-from tests.support.batches import FEED, NOW_MS, Observed, captured_batches, message, observed, stamps_of
+from tests.support.batches import FEED, NOW_MS, Observed, captured_batches, kept, message, observed, stamps_of
 from tests.support.captures import capture, each_capture
 
 STAMPS: st.SearchStrategy[float | None] = st.one_of(
@@ -61,7 +61,7 @@ def expected_hops(one: Observed) -> dict[Stage, float]:
 def test_each_stage_ends_where_the_next_begins() -> None:
     rows = [message("A", NOW_MS - 400), message("B", NOW_MS - 30), message("C", 0)]
     hops = latency(observed(*rows, sent=NOW_MS, recorded=NOW_MS + 7, received=NOW_MS + 107)).hops
-    assert {stage.value: hop.sum_ms for stage, hop in hops.items()} == {
+    assert {stage.value: kept(hop.histogram).sum for stage, hop in hops.items()} == {
         "exchange_to_collector": 30,
         "collector_to_broker": 7,
         "broker_to_sidecar": 100,
@@ -81,8 +81,8 @@ def test_every_hop_of_a_live_batch_is_in_its_bucket_or_counted_as_skew(many: lis
         buckets = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         for hop in positive:
             buckets[bisect_left(LATENCY_BOUNDS_MS, hop)] += 1
-        assert found.buckets == buckets
-        assert found.sum_ms == pytest.approx(sum(positive))
+        assert kept(found.histogram).buckets == buckets
+        assert kept(found.histogram).sum == pytest.approx(sum(positive))
         assert found.skewed == len(taken[stage]) - len(positive)
     assert made.catch_up == sum(not one.arrival.is_live for one in many)
 
@@ -95,12 +95,12 @@ def test_stamps_of_the_same_millisecond_are_no_skew() -> None:
 def test_batches_read_late_are_only_counted() -> None:
     made = latency(*[observed(message(stamp=NOW_MS - 86_400_000), received=NOW_MS, live=False)] * 3)
     assert made.catch_up == 3
-    assert not any(sum(hop.buckets) or hop.skewed for hop in made.hops.values())
+    assert not any(kept(hop.histogram).count or hop.skewed for hop in made.hops.values())
 
 
 def test_a_stage_with_an_unknown_end_is_not_observed() -> None:
     made = latency(observed(message(stamp=None), recorded=0, received=NOW_MS + 30), observed())
-    observations = {stage: sum(hop.buckets) for stage, hop in made.hops.items()}
+    observations = {stage: kept(hop.histogram).count for stage, hop in made.hops.items()}
     assert observations == {**dict.fromkeys(Stage, 0), Stage.COLLECTOR_TO_BROKER: 1, Stage.BROKER_TO_SIDECAR: 1}
     assert made.skipped == 0
 
@@ -110,12 +110,12 @@ def test_a_stamp_that_cannot_be_a_time_is_skipped_and_counted(stamp: float) -> N
     """Such as one in seconds or microseconds."""
     made = latency(observed(message(stamp=stamp), message(stamp=NOW_MS - 40)))
     assert made.skipped == 1
-    assert made.hops[Stage.EXCHANGE_TO_COLLECTOR].sum_ms == 40
+    assert kept(made.hops[Stage.EXCHANGE_TO_COLLECTOR].histogram).sum == 40
 
 
 def test_a_batch_stamp_in_seconds_leaves_the_stages_that_do_without_it() -> None:
     made = latency(observed(message(stamp=NOW_MS - 40), sent=NOW_MS // 1000, recorded=NOW_MS, received=NOW_MS + 5))
-    assert [sum(hop.buckets) for hop in made.hops.values()] == [0, 0, 1, 1]
+    assert [kept(hop.histogram).count for hop in made.hops.values()] == [0, 0, 1, 1]
     assert made.skipped == 1
 
 
@@ -132,7 +132,7 @@ def test_the_skew_is_how_far_the_later_clock_is_behind() -> None:
 def test_the_skew_ends_when_the_clock_is_right_again() -> None:
     hop = Hop()
     for taken in [-90_000] * 100 + [20] * (RECENT_HOPS // 2 + 1):
-        hop.add(taken)
+        hop.add_hop(taken)
     assert hop.skew_seconds == 0
     assert hop.skewed == 100
 
@@ -142,7 +142,7 @@ def test_the_skew_is_the_median_of_the_last_hops_if_that_is_negative(hops: list[
     """So a minority of odd ones neither makes one up nor hides one."""
     hop = Hop()
     for taken in hops:
-        hop.add(taken)
+        hop.add_hop(taken)
     recent = ([0.0] * RECENT_HOPS + hops)[-RECENT_HOPS:]
     assert hop.skew_seconds == max(0.0, -median(recent) / 1000)
 
@@ -151,9 +151,9 @@ def test_the_skew_is_the_median_of_the_last_hops_if_that_is_negative(hops: list[
 def test_memory_for_hops_is_bounded(hops: list[float]) -> None:
     hop = Hop()
     for taken in hops:
-        hop.add(taken)
+        hop.add_hop(taken)
         assert len(hop._recent or ()) <= RECENT_HOPS
-    assert len(hop.buckets) == len(LATENCY_BOUNDS_MS) + 1
+    assert len(kept(hop.histogram).buckets) == len(LATENCY_BOUNDS_MS) + 1
 
 
 @each_capture

@@ -14,7 +14,7 @@ from exporter.analyzers.message_age import AGE_BOUNDS_MS, MessageAge
 from exporter.decoding.batch import MAX_TIMESTAMP_MS
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
 from exporter.model import FeedKey
-from tests.support.batches import NOW_MS, Observed, captured_batches, message, observed, stamps_of
+from tests.support.batches import NOW_MS, Observed, captured_batches, kept, message, observed, stamps_of
 from tests.support.captures import each_capture
 
 
@@ -54,8 +54,8 @@ def test_every_age_is_in_the_bucket_that_bisection_finds(many: list[Observed]) -
     for one in many:
         ages.observe(*one)
     buckets, total, newer = expected_ages(many)
-    assert (ages.buckets, ages.newer) == (buckets, newer)
-    assert ages.sum_ms == pytest.approx(total, abs=0.1)
+    assert (kept(ages.histogram).buckets, ages.newer) == (buckets, newer)
+    assert kept(ages.histogram).sum == pytest.approx(total, abs=0.1)
 
 
 @each_capture
@@ -66,5 +66,5 @@ def test_the_ages_of_captured_traffic_are_those_of_a_recount(name: str) -> None:
         feeds[feed].observe(*one)
         seen[feed].append(one)
     for feed, ages in feeds.items():
-        assert (ages.buckets, ages.sum_ms, ages.newer) == expected_ages(seen[feed])
-        assert sum(ages.buckets) == sum(len(one.batch.data) for one in seen[feed])
+        assert (kept(ages.histogram).buckets, kept(ages.histogram).sum, ages.newer) == expected_ages(seen[feed])
+        assert kept(ages.histogram).count == sum(len(one.batch.data) for one in seen[feed])

@@ -16,7 +16,7 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.health_factory import HealthFactory
 from exporter.metrics.feed_metrics import analyzer_part, feed_texts
 from exporter.model import FeedKey
-from tests.support.batches import message, observed
+from tests.support.batches import kept, message, observed
 from tests.support.pipeline import FIRST
 
 KEY = FeedKey("korea", "upbit", "orderbook")
@@ -50,21 +50,21 @@ def test_each_positive_bid_below_its_ask_has_its_ratio_in_a_bucket(
     spread = spreads(*books)
     ratios = [(ask - bid) / ((ask + bid) / 2) for ask, bid in books if 0 < bid < ask]
     places = [bisect_left(SPREAD_BOUNDS, 2 * (ask - bid) / (ask + bid)) for ask, bid in books if 0 < bid < ask]
-    assert spread.buckets == [places.count(place) for place in range(len(SPREAD_BOUNDS) + 1)]
-    assert spread.sum == pytest.approx(sum(ratios))
-    assert isfinite(spread.sum)
+    assert kept(spread.histogram).buckets == [places.count(place) for place in range(len(SPREAD_BOUNDS) + 1)]
+    assert kept(spread.histogram).sum == pytest.approx(sum(ratios))
+    assert isfinite(kept(spread.histogram).sum)
 
 
 def test_a_crossed_book_has_no_spread() -> None:
-    assert sum(spreads((100.0, 100.0), (99.0, 100.0), (1.0, 0.0), (1.0, -1.0)).buckets) == 0
+    assert kept(spreads((100.0, 100.0), (99.0, 100.0), (1.0, 0.0), (1.0, -1.0)).histogram).count == 0
 
 
 def test_books_of_old_batches_are_left_out() -> None:
-    assert sum(spreads((101.0, 100.0), live=False).buckets) == 0
+    assert kept(spreads((101.0, 100.0), live=False).histogram).count == 0
 
 
 def test_one_percent_is_a_hundredth() -> None:
-    assert spreads((100.5, 99.5)).sum == pytest.approx(0.01)
+    assert kept(spreads((100.5, 99.5)).histogram).sum == pytest.approx(0.01)
 
 
 def test_a_feed_of_order_books_shows_its_spreads() -> None:

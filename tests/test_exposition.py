@@ -36,6 +36,7 @@ from tests.support.prometheus import promtool
 TEXT_0_0_4 = "text/plain; version=0.0.4; charset=utf-8"
 TEXT_1_0_0 = "text/plain; version=1.0.0; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+PROTOBUF = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 TEXT_PAGE = Format(TEXT_0_0_4, is_openmetrics=False)
 OPENMETRICS_PAGE = Format(OPENMETRICS, is_openmetrics=True)
 
@@ -62,6 +63,15 @@ PROTOBUF_FIRST = (
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,"
     "application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 )
+PROTOBUF_2_42 = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,"
+    "application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROTOBUF_3 = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;escaping=allow-utf-8;"
+    "q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+)
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
 
@@ -72,7 +82,13 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
         pytest.param(PROMETHEUS_2_30, OPENMETRICS, id="Prometheus 2.30 knows the draft only"),
         pytest.param(PROMETHEUS_3, OPENMETRICS + "; escaping=allow-utf-8", id="Prometheus 3"),
         pytest.param(PROMETHEUS_3_TEXT_FIRST, TEXT_1_0_0 + "; escaping=allow-utf-8", id="Prometheus 3, text first"),
-        pytest.param(PROTOBUF_FIRST, OPENMETRICS + "; escaping=underscores", id="Prometheus with native histograms"),
+        pytest.param(PROTOBUF_FIRST, PROTOBUF, id="Prometheus with native histograms"),
+        pytest.param(PROTOBUF_2_42, PROTOBUF, id="Prometheus 2.42 with native histograms"),
+        pytest.param(PROTOBUF_3, PROTOBUF + "; escaping=allow-utf-8", id="Prometheus 3 with native histograms"),
+        pytest.param(f"{PROTOBUF};q=0.1,text/plain;version=0.0.4;q=0.2", TEXT_0_0_4, id="protobuf of a lower quality"),
+        pytest.param("application/vnd.google.protobuf", TEXT_0_0_4, id="protobuf of unknown messages"),
+        pytest.param(PROTOBUF.replace("delimited", "text"), TEXT_0_0_4, id="protobuf as text"),
+        pytest.param(f"{PROTOBUF};q=0,*/*", TEXT_0_0_4, id="no protobuf"),
         pytest.param(BROWSER, TEXT_0_0_4, id="browser"),
         pytest.param(None, TEXT_0_0_4, id="no header"),
         pytest.param("", TEXT_0_0_4, id="empty header"),
@@ -114,13 +130,14 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
 )
 def test_the_accept_header_decides_the_format(accept: str | None, content_type: str) -> None:
     """Each header gets the best format that is spoken here, labelled with what it is."""
-    assert negotiate(accept) == Format(content_type, content_type.startswith("application"))
+    is_protobuf = content_type.startswith(PROTOBUF)
+    assert negotiate(accept) == Format(content_type, content_type.startswith(OPENMETRICS), is_protobuf)
 
 
 @given(st.one_of(st.text(), st.text("*/;=,q.01 textplain-openmetrics")))
 def test_no_accept_header_makes_negotiation_fail(accept: str) -> None:
     """Whatever is asked for, the answer is one of the formats that exist."""
-    assert negotiate(accept).content_type.startswith((TEXT_0_0_4, TEXT_1_0_0, OPENMETRICS))
+    assert negotiate(accept).content_type.startswith((TEXT_0_0_4, TEXT_1_0_0, OPENMETRICS, PROTOBUF))
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.instrument.families import buckets, spelled
+from exporter.instrument.families import buckets
+from exporter.instrument.histogram import Bounds
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_families, feed_texts
 from tests.support.pipeline import FIRST, START, pipeline, record, start, take, value
 
-BOUNDS = spelled((0.5, 1.0, 2.0, 5.0))
+BOUNDS = Bounds((0.5, 1.0, 2.0, 5.0)).spelled
 
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 7, 100_000]), min_size=5, max_size=5), st.sampled_from(["\0", "\1", "b"]))

@@ -16,8 +16,9 @@ from exporter.decoding.batch import Batch, Message, PartialBatch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, SYMBOL_RETENTION_MS, Feed, Window
 from exporter.feeds.table import FeedTable
-from exporter.instrument.histogram import Histogram
+from exporter.instrument.histogram import Bounds, Histogram
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
+from tests.support.batches import kept as observed
 from tests.support.pipeline import WATCHES
 
 PLACE = (Partition("ticker-data.korea", 0), 0)
@@ -62,14 +63,15 @@ BATCHES = st.lists(
 def test_the_bucket_of_every_size_is_the_one_that_bisection_finds() -> None:
     for n in range(COUNT_BOUNDS[-1] + 100):
         feed = counted(batch(*map(str, range(n))))
-        assert feed.size_buckets.index(1) == feed.unique_buckets.index(1) == bisect_left(COUNT_BOUNDS, n)
-        assert feed.efficiency_buckets.index(1) == bisect_left(EFFICIENCY_BOUNDS, 1 / n if n else 0.0)
+        assert observed(feed.sizes).buckets == observed(feed.uniques).buckets
+        assert observed(feed.sizes).buckets.index(1) == bisect_left(COUNT_BOUNDS, n)
+        assert observed(feed.efficiencies).buckets.index(1) == bisect_left(EFFICIENCY_BOUNDS, 1 / n if n else 0.0)
 
 
 def test_size_counts_messages_and_uniqueness_symbols() -> None:
     feed = counted(batch(*["A"] * 5000))
-    assert feed.size_buckets.index(1) == len(COUNT_BOUNDS)
-    assert feed.unique_buckets.index(1) == 0
+    assert observed(feed.sizes).buckets.index(1) == len(COUNT_BOUNDS)
+    assert observed(feed.uniques).buckets.index(1) == 0
     assert feed.last == BatchResult(5000, 1, 1.0, NOW_MS)
 
 
@@ -83,11 +85,11 @@ def test_counters_equal_a_recount(batches: list[Batch]) -> None:
     names = [[row.symbol for row in one.data] for one in batches]
     sizes, uniques = [len(some) for some in names], [len(set(some)) for some in names]
     efficiencies = [1 / unique if unique else 0.0 for unique in uniques]
-    assert (feed.batches, feed.messages, feed.unique_sum) == (len(batches), sum(sizes), sum(uniques))
-    assert feed.efficiency_sum == pytest.approx(sum(efficiencies))
-    assert feed.size_buckets == recount(COUNT_BOUNDS, sizes)
-    assert feed.unique_buckets == recount(COUNT_BOUNDS, uniques)
-    assert feed.efficiency_buckets == recount(EFFICIENCY_BOUNDS, efficiencies)
+    assert (feed.batches, feed.messages, observed(feed.uniques).sum) == (len(batches), sum(sizes), sum(uniques))
+    assert observed(feed.efficiencies).sum == pytest.approx(sum(efficiencies))
+    assert observed(feed.sizes).buckets == recount(COUNT_BOUNDS, sizes)
+    assert observed(feed.uniques).buckets == recount(COUNT_BOUNDS, uniques)
+    assert observed(feed.efficiencies).buckets == recount(EFFICIENCY_BOUNDS, efficiencies)
     assert feed.symbol_messages == Counter(name for some in names for name in some)
     assert {kind: feed.anomalies[kind] for kind in (Anomaly.SIZE_MISMATCH, Anomaly.UNREADABLE_FIELD)} == {
         Anomaly.SIZE_MISMATCH: sum(one.batch_size not in (None, len(one.data)) for one in batches),
@@ -103,10 +105,12 @@ def recount(bounds: Sequence[float], values: Sequence[float]) -> list[int]:
 
 @given(values=st.lists(st.tuples(st.integers(-5, 60) | st.floats(-5, 60), st.integers(0, 5))))
 def test_a_histogram_equals_a_recount(values: list[tuple[float, int]]) -> None:
-    histogram = Histogram((0.5, 10, 20.25))
+    histogram = Histogram(Bounds((0.5, 10, 20.25)))
     for value, times in values:
         histogram.add(value, times)
-    assert histogram.buckets == recount(histogram.bounds, [value for value, times in values for _ in range(times)])
+    assert histogram.buckets == recount(
+        histogram.bounds.values, [value for value, times in values for _ in range(times)]
+    )
     assert histogram.sum == pytest.approx(sum(value * times for value, times in values))
 
 

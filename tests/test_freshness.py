@@ -25,6 +25,7 @@ from exporter.config.schema import Thresholds
 from exporter.decoding.batch import Batch, Message
 from exporter.decoding.batch_stats import BatchStats
 from exporter.model import Arrival, FeedKey
+from tests.support.batches import kept
 
 KEY = FeedKey("korea", "upbit", "ticker")
 POLICY = Policy(None, 4.0, 10_000, 3_600_000)
@@ -49,8 +50,8 @@ def regular(period_ms: int, count: int, start_ms: int = NOW_MS) -> list[int]:
 
 def test_intervals_are_those_of_the_stamps_of_kafka() -> None:
     freshness = heard(Freshness(POLICY), NOW_MS, NOW_MS + 1500, NOW_MS + 1700)
-    assert freshness.sum_ms == 1700
-    assert sum(freshness.buckets) == 2
+    assert kept(freshness.intervals).sum == 1700
+    assert kept(freshness.intervals).count == 2
     assert (freshness.last_sent_ms, freshness.last_arrival_ms) == (NOW_MS + 1705, NOW_MS + 1705)
 
 
@@ -58,12 +59,12 @@ def test_records_without_stamps_are_taken_as_they_come() -> None:
     freshness = Freshness(POLICY)
     for at_ms in (NOW_MS, NOW_MS + 3000):
         freshness.observe(BATCH, MEASURED, Arrival(0, at_ms, True))
-    assert freshness.sum_ms == 3000
+    assert kept(freshness.intervals).sum == 3000
 
 
 def test_a_stamp_that_goes_back_is_no_interval() -> None:
     freshness = heard(Freshness(POLICY), NOW_MS, NOW_MS - 90_000, NOW_MS - 89_000)
-    assert freshness.sum_ms == 1000
+    assert kept(freshness.intervals).sum == 1000
 
 
 def test_old_records_tell_when_the_feed_sent_and_nothing_else() -> None:
@@ -72,7 +73,7 @@ def test_old_records_tell_when_the_feed_sent_and_nothing_else() -> None:
     heard(freshness, NOW_MS)
     heard(freshness, NOW_MS - 86_400_000, is_live=False, delay_ms=86_400_100)
     assert (freshness.last_sent_ms, freshness.last_arrival_ms) == (NOW_MS + 5, NOW_MS + 100)
-    assert sum(freshness.buckets) == 0
+    assert kept(freshness.intervals).count == 0
 
 
 def test_the_pace_is_the_median_of_the_last_five_intervals() -> None:
@@ -88,7 +89,7 @@ def test_recalled_batches_are_learned_from_but_not_counted() -> None:
         freshness.recall(stamp)
     assert freshness.silent_limit_ms == 80_000
     assert freshness.last_sent_ms == NOW_MS + 99 * 20_000
-    assert (freshness.last_arrival_ms, sum(freshness.buckets)) == (0, 0)
+    assert (freshness.last_arrival_ms, kept(freshness.intervals).count) == (0, 0)
 
 
 def test_a_released_feed_keeps_its_rhythm_but_not_when_it_last_sent() -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from exporter.feeds.states import FeedState
 from grafana import generate
+from tests.support.alerts import all_rules
 from tests.support.families import exported
 from tests.support.panels import panel_queries, panels, substituted
 from tests.support.promql import bare_counters, families_in, selectors_without, unknown_names
@@ -42,6 +43,7 @@ ANNOTATIONS = [
     for annotation in dashboard["annotations"]["list"]
 ]
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+ABOUT_ANY_FAMILY = {"MarketdataLabelsExported"}
 UNITS = {"short", "s", "bytes", "percentunit", "cps", "mps", "eps", "recps", "ops"}
 KINDS = {"timeseries", "stat", "heatmap", "table", "state-timeline"}
 
@@ -58,6 +60,21 @@ each_dashboard = pytest.mark.parametrize("name", DASHBOARDS)
 @pytest.mark.parametrize("source", generate.SOURCES, ids=lambda source: str(source.stem))
 def test_a_committed_dashboard_is_what_the_generator_gives(source: Path) -> None:
     assert generate.destination(source).read_text() == generate.generated(source), "run: python grafana/generate.py"
+
+
+def test_the_list_of_what_needs_each_family_is_what_the_generator_gives() -> None:
+    assert generate.USES.read_text() == generate.uses(), "run: python grafana/generate.py"
+
+
+def test_what_needs_a_family_is_known_of_each() -> None:
+    listed = json.loads(generate.USES.read_text())
+    assert listed.keys() == exported().keys()
+    for name, use in listed.items():
+        assert use["is_histogram"] is ("le" in exported()[name])
+        assert use["panels"]
+    rules = all_rules(sorted(generate.RULES.glob("*.yml")))
+    alerts = {alert for use in listed.values() for alert in use["alerts"]}
+    assert alerts == {rule["alert"] for rule in rules if "alert" in rule} - ABOUT_ANY_FAMILY
 
 
 def test_every_committed_dashboard_has_a_source() -> None:

@@ -96,6 +96,9 @@ CHANGED: dict[str, object] = {
     "web.config_file": "/etc/web.yml",
     "web.enable_lifecycle": True,
     "metrics.topics": "none",
+    "metrics.families.include": ["marketdata_*"],
+    "metrics.families.exclude": ["marketdata_clock_skew*"],
+    "metrics.histograms": "off",
     "log.level": "debug",
     "log.format": "json",
 }

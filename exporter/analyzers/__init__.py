@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from exporter.decoding.batch import Batch
     from exporter.decoding.batch_stats import BatchStats
     from exporter.instrument.families import Row
+    from exporter.instrument.selection import Selection
     from exporter.model import Anomaly, Arrival
 
 
@@ -27,6 +28,7 @@ class Analyzer(ABC):
     `rows` are its metric families, made from an analyzer of the class; gauges are shown while the feed is owned.
     `meanings` explains each kind of anomaly that it finds. An analyzer with `needs_order_books` is created with the
     first order book of its feed and observes only batches in which books were read, so other feeds pay nothing for it.
+    `is_required`: it is created even if none of its families is shown, because states depend on it.
     """
 
     __slots__ = ()
@@ -34,6 +36,7 @@ class Analyzer(ABC):
     rows: ClassVar[tuple[Row[Any], ...]]
     meanings: ClassVar[Mapping[Anomaly, str]] = MappingProxyType({})
     needs_order_books: ClassVar[bool] = False
+    is_required: ClassVar[bool] = False
 
     @classmethod
     def create(cls, config: Config, rule: Thresholds) -> Self:
@@ -65,6 +68,17 @@ def analyzers() -> tuple[type[Analyzer], ...]:
     """Return the analyzers of this package, ordered by their modules."""
     names = sorted(f"{__name__}.{module.name}" for module in iter_modules(__path__))
     return tuple(each for name in names for each in vars(import_module(name)).values() if _is_analyzer(each, name))
+
+
+@cache
+def used(shown: Selection, *, needs_order_books: bool) -> tuple[type[Analyzer], ...]:
+    """Return the analyzers of batches, or of order books, that show, find or decide something; no feed has others."""
+    return tuple(
+        kind
+        for kind in analyzers()
+        if kind.needs_order_books is needs_order_books
+        and (kind.is_required or kind.meanings or any(shown.shows(row.name, row.kind) for row in kind.rows))
+    )
 
 
 def _is_analyzer(value: object, module: str) -> bool:

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from statistics import median
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from exporter.analyzers import Analyzer
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
-from exporter.instrument.families import Row, buckets, counter, histogram, spelled
+from exporter.instrument.families import Row, counter, histogram, histograms
+from exporter.instrument.histogram import Bounds, Histogram
+from exporter.instrument.selection import ALL, Selection, selection
 
 if TYPE_CHECKING:
+    from exporter.config.schema import Config, Thresholds
     from exporter.decoding.batch import Batch
     from exporter.decoding.batch_stats import BatchStats
     from exporter.model import Anomaly, Arrival
 
 LATENCY_BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
-_LE = spelled(bound / 1000 for bound in LATENCY_BOUNDS_MS)
+_BOUNDS = Bounds(LATENCY_BOUNDS_MS, per_unit=1000)
+_STAGES, _END_TO_END = "marketdata_stage_latency_seconds", "marketdata_end_to_end_latency_seconds"
 
 # The skew is the median of so many hops: three outliers among them neither make up a skew nor hide one.
 RECENT_HOPS = 7
@@ -41,37 +45,39 @@ class Stage(StrEnum):
 _PARTS = tuple(stage for stage in Stage if stage is not Stage.END_TO_END)
 
 
-class Hop:
-    """The durations of one stage, in milliseconds.
+class Hop(Histogram):
+    """The durations of one stage, in milliseconds: those that are not negative; `skewed` counts the others.
 
-    `buckets` and `sum_ms` are a histogram over `LATENCY_BOUNDS_MS` of those that are not negative; `skewed` counts the
-    negative ones.
+    It has no buckets where they are not shown.
     """
 
-    __slots__ = ("_recent", "buckets", "skewed", "sum_ms")
+    __slots__ = ("_recent", "skewed")
 
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(LATENCY_BOUNDS_MS) + 1)
-        self.sum_ms = 0.0
+    def __init__(self, *, is_classic: bool = True, is_native: bool = False) -> None:
+        super().__init__(_BOUNDS, is_classic=is_classic, is_native=is_native)
         self.skewed = 0
         # The last hops while one of them is negative, else None; a hop that is not negative counts as 0 here.
         self._recent: deque[float] | None = None
 
-    def add(self, taken_ms: float) -> None:
-        """Observe one hop."""
+    @property
+    def histogram(self) -> Histogram | None:
+        """The histogram, None where it is not shown."""
+        return self if self.buckets or self.native is not None else None
+
+    def add_hop(self, taken_ms: float) -> None:
+        """Observe one hop, of any sign."""
         if taken_ms >= 0:
-            self.buckets[bisect_left(LATENCY_BOUNDS_MS, taken_ms)] += 1
-            self.sum_ms += taken_ms
+            # As `add`: a call is half of what this costs.
+            self.sum += taken_ms
+            if self.buckets:
+                self.buckets[bisect_left(LATENCY_BOUNDS_MS, taken_ms)] += 1
+            if self.native is not None:
+                self.native.add(taken_ms / 1000)
             if self._recent is None:
                 return
         else:
             self.skewed += 1
         self._remember(taken_ms)
-
-    @property
-    def histogram(self) -> tuple[Sequence[int], float]:
-        """The counts of single buckets, and the sum in seconds."""
-        return self.buckets, self.sum_ms / 1000
 
     @property
     def skew_seconds(self) -> float:
@@ -94,11 +100,18 @@ class Latency(Analyzer):
 
     __slots__ = ("_broker", "_collector", "_end", "_sidecar", "catch_up", "hops", "skipped")
 
-    def __init__(self) -> None:
-        self.hops = {stage: Hop() for stage in Stage}
+    def __init__(self, shown: Selection = ALL) -> None:
+        names = {stage: _END_TO_END if stage is Stage.END_TO_END else _STAGES for stage in Stage}
+        kinds = {stage: shown.buckets(name) for stage, name in names.items()}
+        self.hops = {stage: Hop(is_classic=kind[0], is_native=kind[1]) for stage, kind in kinds.items()}
         self._collector, self._broker, self._sidecar, self._end = self.hops.values()
         self.catch_up = 0
         self.skipped = 0
+
+    @classmethod
+    def create(cls, config: Config, rule: Thresholds) -> Self:
+        """See Analyzer."""
+        return cls(selection(config.metrics))
 
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """Observe each stage of which both ends are known; the exchange's timestamp is the newest message's."""
@@ -113,13 +126,13 @@ class Latency(Analyzer):
         if stats.stamps:
             # Whole, as the other three are: a fraction would make a stage within one millisecond negative.
             newest = int(stats.stamps[-1])
-            self._end.add(received - newest)
+            self._end.add_hop(received - newest)
             if collected:
-                self._collector.add(collected - newest)
+                self._collector.add_hop(collected - newest)
         if recorded:
-            self._sidecar.add(received - recorded)
+            self._sidecar.add_hop(received - recorded)
             if collected:
-                self._broker.add(recorded - collected)
+                self._broker.add_hop(recorded - collected)
         return ()
 
     def _plausible(self, stamp_ms: int) -> int:
@@ -129,9 +142,9 @@ class Latency(Analyzer):
         self.skipped += stamp_ms != 0
         return 0
 
-    def _stages(self, name: str, labels: str) -> str:
-        hops = [(f'{labels},stage="{stage}"', self.hops[stage].histogram) for stage in _PARTS]
-        return "".join([buckets(name, own_labels, _LE, *shown) for own_labels, shown in hops])
+    def _stages(self) -> Iterable[tuple[str, Histogram]]:
+        found = [(stage, self.hops[stage].histogram) for stage in _PARTS]
+        return [(f',stage="{stage}"', histogram) for stage, histogram in found if histogram is not None]
 
     def _skewed(self, name: str, labels: str) -> str:
         return "".join([f'{name}_total{{{labels},stage="{stage}"}} {hop.skewed}\n' for stage, hop in self.hops.items()])
@@ -140,18 +153,16 @@ class Latency(Analyzer):
         return "".join([f'{name}{{{labels},stage="{stage}"}} {hop.skew_seconds}\n' for stage, hop in self.hops.items()])
 
     rows: ClassVar[tuple[Row[Latency], ...]] = (
-        Row(
-            "marketdata_stage_latency_seconds",
-            "histogram",
+        histograms(
+            _STAGES,
             "Time between two clocks, of live batches: newest message, batch, record, analysis. Without negative ones.",
             _stages,
             "seconds",
         ),
-        Row(
-            "marketdata_end_to_end_latency_seconds",
-            "histogram",
+        histogram(
+            _END_TO_END,
             "Time from the newest message of a live batch to its analysis. Without negative ones.",
-            histogram(_LE, lambda latency: latency.hops[Stage.END_TO_END].histogram),
+            lambda latency: latency.hops[Stage.END_TO_END].histogram,
             "seconds",
         ),
         Row("marketdata_clock_skew", "counter", "Stages with a negative duration.", _skewed),

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from exporter.analyzers import Analyzer
 from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
-from exporter.instrument.families import Row, histogram, spelled
+from exporter.instrument.families import Row, histogram
+from exporter.instrument.histogram import Bounds
+from exporter.instrument.native import ZERO_THRESHOLD, NativeBuckets
+from exporter.instrument.selection import ALL, Selection, selection
 
 if TYPE_CHECKING:
+    from exporter.config.schema import Config, Thresholds
     from exporter.decoding.batch import Batch
     from exporter.decoding.batch_stats import BatchStats
     from exporter.model import Anomaly, Arrival
 
 AGE_BOUNDS_MS = (100, 250, 500, 1000, 2500, 5000, 10_000, 60_000, 300_000, 3_600_000)
-_LE = spelled(bound / 1000 for bound in AGE_BOUNDS_MS)
+_BOUNDS = Bounds(AGE_BOUNDS_MS, per_unit=1000)
+_NAME = "marketdata_message_age_seconds"
 
 
 class MessageAge(Analyzer):
     """The ages of the messages of one feed at the time of their batch, in milliseconds.
 
-    `buckets` and `sum_ms` are a histogram over `AGE_BOUNDS_MS`. `newer` counts messages with a timestamp after their
-    batch's: they have no age, and the stage from exchange to collector is negative.
+    `histogram` is None where it is not shown. `newer` counts messages with a timestamp after their batch's: they have
+    no age, and the stage from exchange to collector is negative.
     """
 
-    __slots__ = ("buckets", "newer", "sum_ms")
+    __slots__ = ("histogram", "newer")
 
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(AGE_BOUNDS_MS) + 1)
-        self.sum_ms = 0.0
+    def __init__(self, shown: Selection = ALL) -> None:
+        self.histogram = shown.histogram(_NAME, _BOUNDS)
         self.newer = 0
+
+    @classmethod
+    def create(cls, config: Config, rule: Thresholds) -> Self:
+        """See Analyzer."""
+        return cls(selection(config.metrics))
 
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """Observe each message of a live batch that has a timestamp."""
@@ -42,7 +51,8 @@ class MessageAge(Analyzer):
             # The batch's timestamp is a whole number: a message of the same millisecond has the age 0.
             older, same = bisect_right(stamps, sent), bisect_left(stamps, sent + 1)
             self.newer += len(stamps) - same
-            self.buckets[0] += same - older
+            if self.histogram is not None:
+                self.histogram.add(0, same - older)
             self._add(stamps[:older], sent, sum(stamps[:older]))
         else:
             self._add(stamps, sent, stats.stamp_sum)
@@ -50,10 +60,14 @@ class MessageAge(Analyzer):
 
     def _add(self, stamps: Sequence[float], sent: int, stamp_sum: float) -> None:
         """Count timestamps by bucket: they are sorted, so each bucket takes one search rather than each timestamp."""
-        if not stamps:
+        if not stamps or (histogram := self.histogram) is None:
             return
-        buckets, end = self.buckets, len(stamps)
-        self.sum_ms += end * sent - stamp_sum
+        histogram.sum += len(stamps) * sent - stamp_sum
+        if histogram.native is not None:
+            _fill_native(histogram.native, stamps, sent)
+        buckets, end = histogram.buckets, len(stamps)
+        if not buckets:
+            return
         last = bisect_left(AGE_BOUNDS_MS, sent - stamps[0])
         for bucket in range(bisect_left(AGE_BOUNDS_MS, sent - stamps[-1]), last):
             start = bisect_left(stamps, sent - AGE_BOUNDS_MS[bucket])
@@ -62,11 +76,24 @@ class MessageAge(Analyzer):
         buckets[last] += end
 
     rows: ClassVar[tuple[Row[MessageAge], ...]] = (
-        Row(
-            "marketdata_message_age_seconds",
-            "histogram",
+        histogram(
+            _NAME,
             "Time from the timestamp of a message to that of its batch. Without messages newer than their batch.",
-            histogram(_LE, lambda ages: (ages.buckets, ages.sum_ms / 1000)),
+            lambda ages: ages.histogram,
             "seconds",
         ),
     )
+
+
+def _fill_native(native: NativeBuckets, stamps: Sequence[float], sent: int) -> None:
+    """Count sorted timestamps by native bucket, oldest first, with one search for each bucket that has some."""
+    start, number = 0, len(stamps)
+    while start < number:
+        age = (sent - stamps[start]) / 1000
+        if age <= ZERO_THRESHOLD:
+            native.zeros += number - start
+            break
+        index = native.index(age)
+        end = bisect_left(stamps, sent - 1000 * native.upper_bound(index - 1), start + 1)
+        native.add_at(index, end - start)
+        start = end

@@ -90,6 +90,7 @@ class Quality(Analyzer):
     )
 
     meanings = MEANINGS
+    is_required = True
 
     def __init__(self, limit: int, *, find_duplicates: bool = False, ignored: Iterable[str] = ()) -> None:
         self.last_price_change_ms = 0

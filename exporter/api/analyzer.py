@@ -22,7 +22,8 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.health_factory import HealthFactory
 from exporter.feeds.table import FeedTable
 from exporter.instrument.exposition import TEXT, label_text, render
-from exporter.metrics.feed_metrics import COUNTED, analyzer_part, feed_families, feed_texts
+from exporter.instrument.selection import selection
+from exporter.metrics.feed_metrics import COUNTED, analyzer_part, feed_families, feed_texts, shown_parts
 from exporter.model import Arrival, BatchResult, FeedKey, Partition
 from exporter.runtime import clock
 from exporter.store.client import StoreMetrics
@@ -43,8 +44,8 @@ class BatchAnalyzer:
     """Analyzer of batches with the rules, limits and counters of the sidecar; callable from any thread.
 
     `symbol_field` is the name that rows give their symbol. `config` has the keys of the YAML file; of these, `input`,
-    `redis`, `feeds.find_duplicates` (tickers that a batch has twice are an anomaly) and the `ignore_anomalies` of
-    `feeds.thresholds` matter. Raises ConfigError.
+    `redis`, `metrics`, `feeds.find_duplicates` (tickers that a batch has twice are an anomaly) and the
+    `ignore_anomalies` of `feeds.thresholds` matter. Raises ConfigError.
     """
 
     def __init__(self, *, symbol_field: str = "target_currency", config: Mapping[str, object] | None = None) -> None:
@@ -52,6 +53,7 @@ class BatchAnalyzer:
         self._config = configure({"input.symbol_field": symbol_field}, config)
         self._decoder = Decoder(self._config.input.limits, self._config.input.symbol_field)
         self._table = FeedTable(self._config.input.limits, FeedFilter(["*"], []), HealthFactory(_judged(self._config)))
+        self._parts = shown_parts(_PARTS, selection(self._config.metrics))
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
         self._store: Store = NullStore()
@@ -113,8 +115,8 @@ class BatchAnalyzer:
         """
         with self._lock:
             feeds = self._table.feeds.values()
-            shown = [feed_texts(_PARTS, label_text(feed.key._asdict()), feed) for feed in feeds]
-        return render([*feed_families(_PARTS, shown), *self._registry.collect()], TEXT)
+            shown = [feed_texts(self._parts, label_text(feed.key._asdict()), feed) for feed in feeds]
+        return render([*feed_families(self._parts, shown), *self._registry.collect()], TEXT)
 
 
 def _judged(config: Config) -> Config:

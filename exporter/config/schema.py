@@ -254,12 +254,28 @@ class WebConfig(Section, frozen=True, kw_only=True):
     enable_lifecycle: bool = False
 
 
+_FAMILY = Meta(
+    pattern=r"\A[A-Za-z0-9_*?\[\]!-]{1,200}\Z", description="a glob over names of families, such as marketdata_symbol_*"
+)
+
+
+class FamiliesConfig(Section, frozen=True, kw_only=True):
+    """Which families are shown, by globs over their names; see `exporter.instrument.selection`."""
+
+    include: Annotated[tuple[Annotated[str, _FAMILY], ...], _LIST] = ("*",)
+    exclude: Annotated[
+        tuple[Annotated[str, _FAMILY], ...], Meta(max_length=1000, description="a list, such as [python_*]")
+    ] = ()
+
+
 class MetricsConfig(Section, frozen=True, kw_only=True):
     """What is shown at `/metrics`; what is off is not counted either."""
 
-    needs_restart: ClassVar[frozenset[str]] = frozenset({"topics"})
+    needs_restart: ClassVar[frozenset[str]] = frozenset({"topics", "families", "histograms"})
 
     topics: Literal["all", "pattern", "none"] = "all"
+    families: FamiliesConfig = FamiliesConfig()
+    histograms: Literal["classic", "native", "both", "off"] = "classic"
 
 
 class LogConfig(Section, frozen=True, kw_only=True):

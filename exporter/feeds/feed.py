@@ -16,10 +16,17 @@ from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.names import check_symbol
 from exporter.feeds.health import FeedHealth, HealthSettings
 from exporter.feeds.states import FeedState
+from exporter.instrument.histogram import Bounds, Histogram
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition, Reason, Rejected
 
 COUNT_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 EFFICIENCY_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_COUNTS, _EFFICIENCIES = Bounds(COUNT_BOUNDS), Bounds(EFFICIENCY_BOUNDS)
+SIZE, UNIQUE, EFFICIENCY = (
+    "marketdata_batch_size",
+    "marketdata_batch_unique_symbols",
+    "marketdata_batch_cache_efficiency_ratio",
+)
 
 # Buckets by table: the bucket of n is at [n], and all values larger than the last bound share the last entry.
 _LARGEST = COUNT_BOUNDS[-1] + 1
@@ -42,7 +49,8 @@ class Feed:
 
     `partitions` are the assigned partitions on which it was seen; while there are none another replica may own the
     feed, so the last values are not shown. `rejected_on` are the assigned partitions with rejected records that name
-    it. `version` rises with every change of what is shown.
+    it. `version` rises with every change of what is shown. `sizes`, `uniques` and `efficiencies` are None where they
+    are not shown.
     """
 
     def __init__(self, key: FeedKey, health: FeedHealth) -> None:
@@ -56,12 +64,11 @@ class Feed:
         self.counted_ms = 0
         self.batches = 0
         self.messages = 0
-        self.unique_sum = 0
-        self.efficiency_sum = 0.0
-        self.size_buckets = [0] * (len(COUNT_BOUNDS) + 1)
-        self.unique_buckets = [0] * (len(COUNT_BOUNDS) + 1)
-        self.efficiency_buckets = [0] * (len(EFFICIENCY_BOUNDS) + 1)
-        self.anomalies = dict.fromkeys(Anomaly, 0)
+        self.sizes = health.families.histogram(SIZE, _COUNTS)
+        self.uniques = health.families.histogram(UNIQUE, _COUNTS)
+        self.efficiencies = health.families.histogram(EFFICIENCY, _EFFICIENCIES)
+        self._plain = _plain(self.sizes, self.uniques, self.efficiencies)
+        self.anomalies = dict.fromkeys(health.anomaly_kinds, 0)
         # Where each kind last occurred, and when it was found, in Unix ms.
         self.anomaly_places: dict[Anomaly, tuple[Partition, int, int]] = {}
         self.last: BatchResult | None = None
@@ -79,6 +86,9 @@ class Feed:
     def reconfigure(self, settings: HealthSettings, limits: Limits, now_ms: int) -> None:
         """Put other settings in force; symbols beyond a lowered limit go if they were not seen for long."""
         self.health.reconfigure(settings, self.symbol_messages)
+        # What was counted stays, also of kinds that are ignored now.
+        counted, kinds = self.anomalies, self.health.anomaly_kinds
+        self.anomalies = {kind: counted.get(kind, 0) for kind in Anomaly if kind in kinds or counted.get(kind)}
         if len(self.symbol_seen_ms) > limits.symbols_per_feed:
             self.retire_symbols(now_ms, ())
         self.touch()
@@ -138,12 +148,17 @@ class Feed:
         self.counted_ms = arrival.received_ms
         self.batches += 1
         self.messages += size
-        self.unique_sum += unique
-        self.efficiency_sum += efficiency
-        self.size_buckets[_COUNT_BUCKET[size if size < _LARGEST else _LARGEST]] += 1
-        unique_entry = unique if unique < _LARGEST else _LARGEST
-        self.unique_buckets[_COUNT_BUCKET[unique_entry]] += 1
-        self.efficiency_buckets[_EFFICIENCY_BUCKET[unique_entry]] += 1
+        if self._plain is None:
+            self._observe(stats.result)
+        else:  # as `Histogram.add`, with tables in the place of searches
+            sizes, uniques, efficiencies = self._plain
+            sizes.sum += size
+            uniques.sum += unique
+            efficiencies.sum += efficiency
+            sizes.buckets[_COUNT_BUCKET[size if size < _LARGEST else _LARGEST]] += 1
+            entry = unique if unique < _LARGEST else _LARGEST
+            uniques.buckets[_COUNT_BUCKET[entry]] += 1
+            efficiencies.buckets[_EFFICIENCY_BUCKET[entry]] += 1
         self.symbol_messages.update(stats.names)
         arrival, anomalies = self.analyzers.observe(batch, stats, arrival)
         for kind in anomalies:
@@ -151,6 +166,13 @@ class Feed:
             self.anomaly_places[kind] = (*place, arrival.received_ms)
         # As `Arrival.sent_ms`: calls are what costs here.
         self.remember(batch, stats, arrival.received_ms if arrival.is_live else arrival.record_ms)
+
+    def _observe(self, result: BatchResult) -> None:
+        """Add one batch to the histograms that are shown, of whatever kind."""
+        size, unique, efficiency, _ = result
+        for histogram, value in ((self.sizes, size), (self.uniques, unique), (self.efficiencies, efficiency)):
+            if histogram is not None:
+                histogram.add(value)
 
     def remember(self, batch: Batch, stats: BatchStats, sent_ms: int) -> None:
         """Keep the values of the last batch, counted or not; `sent_ms` is when it was sent, in Unix milliseconds.
@@ -203,6 +225,14 @@ class Feed:
             del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
         self.analyzers.forget_symbols(retired)
         return len(retired)
+
+
+def _plain(*histograms: Histogram | None) -> tuple[Histogram, Histogram, Histogram] | None:
+    """Return the three histograms if all of them are shown and have classic buckets only, as they have by default."""
+    sizes, uniques, efficiencies = (each if each is not None and each.native is None else None for each in histograms)
+    if sizes is None or uniques is None or efficiencies is None:
+        return None
+    return sizes, uniques, efficiencies
 
 
 class Window:

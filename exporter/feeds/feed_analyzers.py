@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from exporter.analyzers import Analyzer, analyzers
+from exporter.analyzers import Analyzer, used
 from exporter.analyzers.freshness import Freshness
 from exporter.analyzers.quality import Quality
+from exporter.instrument.selection import selection
 from exporter.model import Anomaly, Arrival
 
 if TYPE_CHECKING:
@@ -16,17 +17,26 @@ if TYPE_CHECKING:
     from exporter.decoding.batch_stats import BatchStats
 
 A = TypeVar("A", bound=Analyzer)
-_OF_BATCHES = tuple(kind for kind in analyzers() if not kind.needs_order_books)
-_OF_ORDER_BOOKS = tuple(kind for kind in analyzers() if kind.needs_order_books)
 
 
 class FeedAnalyzers:
     """All analyzers of one feed: iterating yields them. `config` is the configuration in force."""
 
-    __slots__ = ("_of_batches", "_of_order_books", "_rule", "_watermark", "config", "freshness", "quality")
+    __slots__ = (
+        "_book_kinds",
+        "_of_batches",
+        "_of_order_books",
+        "_rule",
+        "_watermark",
+        "config",
+        "freshness",
+        "quality",
+    )
 
     def __init__(self, config: Config, rule: Thresholds) -> None:
-        self._of_batches = tuple([kind.create(config, rule) for kind in _OF_BATCHES])
+        shown = selection(config.metrics)
+        kinds, self._book_kinds = (used(shown, needs_order_books=of_books) for of_books in (False, True))
+        self._of_batches = tuple([kind.create(config, rule) for kind in kinds])
         self._of_order_books: tuple[Analyzer, ...] = ()
         self._watermark = EventTimeWatermark(round(config.input.live_age * 1000))
         self.config = config
@@ -66,7 +76,7 @@ class FeedAnalyzers:
         for analyzer in self._of_batches:
             if found := analyzer.observe(batch, stats, arrival):
                 anomalies = (*anomalies, *found)
-        if stats.books:
+        if stats.books and self._book_kinds:
             for analyzer in self._of_order_books or self._created_for_books():
                 if found := analyzer.observe(batch, stats, arrival):
                     anomalies = (*anomalies, *found)
@@ -74,7 +84,7 @@ class FeedAnalyzers:
 
     def _created_for_books(self) -> tuple[Analyzer, ...]:
         """Create the analyzers of order books, with the first one."""
-        self._of_order_books = tuple([kind.create(self.config, self._rule) for kind in _OF_ORDER_BOOKS])
+        self._of_order_books = tuple([kind.create(self.config, self._rule) for kind in self._book_kinds])
         return self._of_order_books
 
     def _is_late(self, event_time_ms: float, batch: Batch, stats: BatchStats, arrival: Arrival) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from exporter.analyzers.freshness import PriceActivity
@@ -14,11 +15,14 @@ from exporter.feeds.feed_analyzers import FeedAnalyzers
 from exporter.feeds.rejections import FeedRejections, Traffic
 from exporter.feeds.states import Diagnosis, FeedState, HealthInputs, Scope, StateTracker
 from exporter.feeds.symbols import Coverage, NoSymbolSelector, ShownSymbols, SymbolCounts, SymbolSelector
-from exporter.model import Partition, Rejected
+from exporter.instrument.selection import selection
+from exporter.model import Anomaly, Partition, Rejected
 
 # A symbol is stale when it was in no batch for so long, and missing after so long.
 STALE_SYMBOL_MS = 60_000
 MISSING_SYMBOL_MS = 300_000
+# Found only with `feeds.find_duplicates`.
+_OF_DUPLICATES = (Anomaly.DUPLICATE_MESSAGES,)
 # The states in which intervals are learned: those of an outage are not the rhythm of the feed.
 _LEARNING = (FeedState.OK, FeedState.UNKNOWN)
 
@@ -46,8 +50,9 @@ class HealthSettings(NamedTuple):
 class FeedHealth:
     """The health of one feed.
 
-    `plan` and `symbols` are those of the last evaluation; `symbols` is None while it is too early to call one missing.
-    `shown_symbols` and `divergence` are None while they are unknown, or switched off.
+    `families` are those that are shown of the feed. `plan` and `symbols` are those of the last evaluation; `symbols` is
+    None while it is too early to call one missing. `shown_symbols` and `divergence` are None while they are unknown, or
+    switched off.
     """
 
     __slots__ = (
@@ -57,8 +62,10 @@ class FeedHealth:
         "_rule",
         "_schedule",
         "analyzers",
+        "anomaly_kinds",
         "coverage",
         "divergence",
+        "families",
         "freshness",
         "is_expected",
         "plan",
@@ -72,9 +79,11 @@ class FeedHealth:
 
     def __init__(self, settings: HealthSettings) -> None:
         config, rule, schedule, expected = settings
+        self.families = selection(config.metrics)
         self.analyzers = FeedAnalyzers(config, rule)
         self.freshness = self.analyzers.freshness
         self.quality = self.analyzers.quality
+        self.anomaly_kinds = _anomaly_kinds(rule.ignore_anomalies, config.feeds.find_duplicates)
         self.price_activity = PriceActivity(frozen_policy(rule))
         self.coverage = Coverage(expected or (), STALE_SYMBOL_MS, MISSING_SYMBOL_MS)
         self.plan = Plan(None, 0)
@@ -98,6 +107,7 @@ class FeedHealth:
         before = self.analyzers.config.feeds
         config, self._rule, self._schedule, expected = settings
         self.analyzers.reconfigure(config, self._rule)
+        self.anomaly_kinds = _anomaly_kinds(self._rule.ignore_anomalies, config.feeds.find_duplicates)
         self.price_activity.follow(frozen_policy(self._rule))
         self.coverage.expect(expected or ())
         self.is_expected = expected is not None
@@ -230,6 +240,13 @@ class FeedHealth:
             listening_since_ms=self.tracker.listening_since_ms,
             rejected="" if is_sending else self.rejected(context.topics, now_ms),
         )
+
+
+@cache
+def _anomaly_kinds(ignored: tuple[Anomaly, ...], find_duplicates: bool) -> tuple[Anomaly, ...]:
+    """Return the kinds of anomalies that may be found: those that are not ignored or switched off."""
+    off = {*ignored, *(() if find_duplicates else _OF_DUPLICATES)}
+    return tuple(kind for kind in Anomaly if kind not in off)
 
 
 def _names(symbols: SymbolsConfig) -> SymbolSelector | NoSymbolSelector:

@@ -1,4 +1,4 @@
-"""Metric families as text: the page in the format of Prometheus, or in that of OpenMetrics.
+"""Metric families as text: the page in the format of Prometheus, or in that of OpenMetrics. For bytes see `protobuf`.
 
 Two kinds of families go into a page: the `Metric` of prometheus_client, sample by sample, and `Family`, whose samples
 are text already. Names of families and labels must be of the classic alphabet; label values may be any text.
@@ -35,6 +35,8 @@ class Family(NamedTuple):
     twice, and there are no timestamps. `blocks` may be an iterator: it is read once, and not when the family was not
     asked for. `exemplars` belong to counters and buckets; the key is the line up to its value,
     `batches_total{region="korea"}`. `series` is the number of lines in the blocks.
+
+    `messages` are for a page in protobuf what `blocks` are for text; None when only text was rendered.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Family(NamedTuple):
     blocks: Iterable[str]
     exemplars: Mapping[str, Exemplar] = {}
     series: int = 0
+    messages: Iterable[bytes] | None = None
 
 
 AnyFamily: TypeAlias = Metric | Family
@@ -54,9 +57,15 @@ class Format(NamedTuple):
 
     content_type: str
     is_openmetrics: bool
+    is_protobuf: bool = False
 
 
 TEXT = Format("text/plain; version=0.0.4; charset=utf-8", is_openmetrics=False)
+PROTOBUF = Format(
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+    is_openmetrics=False,
+    is_protobuf=True,
+)
 OPENMETRICS = Format("application/openmetrics-text; version=1.0.0; charset=utf-8", is_openmetrics=True)
 
 
@@ -78,13 +87,19 @@ def pieces(families: Iterable[AnyFamily], format: Format) -> Iterator[bytes]:
     yield _encoded(parts)
 
 
-def _parts(families: Iterable[AnyFamily], is_openmetrics: bool) -> Iterator[str]:
+def distinct(families: Iterable[AnyFamily]) -> Iterator[AnyFamily]:
+    """Yield the families, but of those whose samples may have one name only the first."""
     claimed: set[str] = set()
     for family in families:
         names = _names(family)
         if claimed.isdisjoint(names):
             claimed |= names
-            yield from _family_parts(family, is_openmetrics)
+            yield family
+
+
+def _parts(families: Iterable[AnyFamily], is_openmetrics: bool) -> Iterator[str]:
+    for family in distinct(families):
+        yield from _family_parts(family, is_openmetrics)
     if is_openmetrics:
         yield "# EOF\n"
 
@@ -105,10 +120,14 @@ def label_text(labels: Mapping[str, str]) -> str:
     return ",".join([f'{name}="{_escaped(value)}"' for name, value in labels.items()])
 
 
+def kind_of(family: AnyFamily) -> str:
+    """Return the kind of a family: counter, gauge, histogram and so on."""
+    return family.kind if isinstance(family, Family) else family.type
+
+
 def _names(family: AnyFamily) -> set[str]:
     """Return all names that a family and its samples may have, in any format."""
-    kind = family.kind if isinstance(family, Family) else family.type
-    return {family.name + suffix for suffix in _SUFFIXES.get(kind, ("",))}
+    return {family.name + suffix for suffix in _SUFFIXES.get(kind_of(family), ("",))}
 
 
 def _family_parts(family: AnyFamily, is_openmetrics: bool) -> Iterator[str]:

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
+from prometheus_client.samples import Exemplar
+
 from exporter.instrument.exposition import Family
+from exporter.instrument.histogram import Histogram
+from exporter.instrument.protobuf import encoded_labels, metric_histogram, metric_lines
 
 T = TypeVar("T")
 # Makes the lines of one object from the object, the name of the family and the text of the object's labels: a method
 # of the object's class fits.
 Lines: TypeAlias = Callable[[T, str, str], str]
+# Makes the histograms of one object, each with the text of further labels: `,stage="poll"`, or nothing.
+Histograms: TypeAlias = Callable[[T], Iterable[tuple[str, Histogram]]]
 # Stand in the text of a histogram for what is filled in later.
 _LABELS, _NUMBER = "\0", "\1"
+_NO_EXEMPLARS: Mapping[str, Exemplar] = {}
 
 
 class Row(NamedTuple, Generic[T]):
-    """A family with series for each object; `name` is without `_total`."""
+    """A family with series for each object; `name` is without `_total`. `histogram` makes those of histograms."""
 
     name: str
     kind: str
     help: str
     lines: Lines[T]
     unit: str = ""
+    histograms: Histograms[T] | None = None
+
+    def message(
+        self, item: T, labels: str, known: bytes, exemplars: Mapping[str, Exemplar] = _NO_EXEMPLARS
+    ) -> tuple[bytes, int]:
+        """Return what `lines` gives, as the metrics of a page in protobuf, with the number of series.
+
+        `known` are the labels from `encoded_labels`.
+        """
+        if self.histograms is None:
+            if not (block := self.lines(item, self.name, labels)):
+                return b"", 0
+            start = len(self.name) + len(labels) + (7 if self.kind == "counter" else 1)  # with _total and the brace
+            return metric_lines(block, self.kind, start, known, exemplars), block.count("\n")
+        found = list(self.histograms(item))
+        body = b"".join([metric_histogram(one, known + encoded_labels(more)) for more, one in found])
+        return body, sum([series_in_protobuf(one) for _, one in found])
 
 
 class RowTexts(NamedTuple):
@@ -51,12 +75,28 @@ def row_texts(parts: Iterable[PartOf], labels: str) -> RowTexts:
     return RowTexts(tuple(blocks), tuple([block.count("\n") for block in blocks]))
 
 
+class RowMessages(NamedTuple):
+    """The metrics of one object for each row as protobuf, and the numbers of their series."""
+
+    blocks: tuple[bytes, ...]
+    series: tuple[int, ...]
+
+
 def families(rows: Sequence[Row[T]], texts: Sequence[RowTexts]) -> list[Family]:
     """Return the families of all objects, from the texts of each object."""
     found: list[Family] = []
     for index, row in enumerate(rows):
         blocks, series = [text.blocks[index] for text in texts], sum([text.series[index] for text in texts])
         found.append(Family(row.name, row.kind, row.help, row.unit, blocks, series=series))
+    return found
+
+
+def message_families(rows: Sequence[Row[T]], messages: Sequence[RowMessages]) -> list[Family]:
+    """Return the families of all objects, from the messages of each object."""
+    found: list[Family] = []
+    for index, row in enumerate(rows):
+        blocks, series = [each.blocks[index] for each in messages], sum([each.series[index] for each in messages])
+        found.append(Family(row.name, row.kind, row.help, row.unit, (), series=series, messages=blocks))
     return found
 
 
@@ -85,18 +125,54 @@ def unix_time(value_ms: Callable[[T], int]) -> Lines[T]:
     return lines
 
 
-def histogram(bounds: tuple[str, ...], value: Callable[[T], tuple[Sequence[int], float]]) -> Lines[T]:
-    """Return the lines of a histogram, whose value is the counts of single buckets and the sum; see `buckets`."""
+def histogram(name: str, help: str, find: Callable[[T], Histogram | None], unit: str = "") -> Row[T]:
+    """Return the row of a family with one histogram for each object; without one (None), it has no lines."""
+
+    def found(item: T) -> Iterable[tuple[str, Histogram]]:
+        one = find(item)
+        return () if one is None else (("", one),)
+
+    return histograms(name, help, found, unit)
+
+
+def histograms(name: str, help: str, find: Histograms[T], unit: str = "") -> Row[T]:
+    """Return the row of a family with several histograms for each object."""
 
     def lines(item: T, name: str, labels: str) -> str:
-        counts, total = value(item)
-        return buckets(name, labels, bounds, counts, total)
+        return "".join([histogram_text(name, labels + more, one) for more, one in find(item)])
 
-    return lines
+    return Row(name, "histogram", help, lines, unit, find)
+
+
+def histogram_text(name: str, labels: str, histogram: Histogram) -> str:
+    """Return the lines of one histogram; text has no native buckets, so without classic ones there is a single one."""
+    bounds, total = histogram.bounds, histogram.sum
+    if bounds.per_unit != 1:
+        total /= bounds.per_unit
+    if counts := histogram.buckets:
+        return buckets(name, labels, bounds.spelled, counts, total)
+    return buckets(name, labels, ("+Inf",), (histogram.count,), total)
+
+
+def approximated(row: Row[T]) -> Row[T]:
+    """Return the row with lines that have classic buckets even of native histograms; see `Histogram.classic_counts`."""
+    if (find := row.histograms) is None:
+        return row
+
+    def lines(item: T, name: str, labels: str) -> str:
+        found = [(labels + more, one.bounds.spelled, one.classic_counts(), one.shown_sum) for more, one in find(item)]
+        return "".join([buckets(name, *each) for each in found])
+
+    return row._replace(lines=lines)
+
+
+def series_in_protobuf(histogram: Histogram) -> int:
+    """Return the series of a histogram in protobuf: one of native buckets, those of text for classic buckets."""
+    return (histogram.native is not None) + (len(histogram.buckets) + 2 if histogram.buckets else 0)
 
 
 def buckets(name: str, labels: str, bounds: tuple[str, ...], counts: Sequence[int], total: float) -> str:
-    """Return the lines of one histogram; `counts` are those of single buckets, `bounds` come from `spelled`."""
+    """Return the lines of one histogram; `counts` are those of single buckets, `bounds` as `le` spells them."""
     number = sum(counts)
     if number == (most := max(counts)):
         # As in all new feeds, and where collectors are steady: made in a third of the time.
@@ -113,8 +189,3 @@ def _one_bucket(name: str, bounds: tuple[str, ...], index: int) -> str:
     zeros, rest = bounds[:index], bounds[index:]
     lines = [f'{name}_bucket{{{_LABELS},le="{bound}"}} 0\n' for bound in zeros]
     return "".join([*lines, *(f'{name}_bucket{{{_LABELS},le="{bound}"}} {_NUMBER}\n' for bound in rest)])
-
-
-def spelled(bounds: Iterable[float]) -> tuple[str, ...]:
-    """Return the upper bounds of buckets as `le` spells them, and `+Inf` for the last bucket."""
-    return (*(repr(float(bound)) for bound in bounds), "+Inf")

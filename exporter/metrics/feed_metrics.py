@@ -5,31 +5,35 @@ A gauge is shown only while the feed is owned, so that no two replicas claim a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
+
+from prometheus_client.samples import Exemplar
 
 from exporter.analyzers import Analyzer, analyzers
 from exporter.feeds.divergence import DIVERGENCE_ROWS
-from exporter.feeds.feed import COUNT_BOUNDS, EFFICIENCY_BOUNDS, Feed
+from exporter.feeds.feed import EFFICIENCY, SIZE, UNIQUE, Feed
 from exporter.feeds.states import FeedState
 from exporter.feeds.symbols import COUNT_ROWS, SHOWN_ROWS
 from exporter.instrument.exposition import Family
 from exporter.instrument.families import (
     Row,
+    RowMessages,
     RowTexts,
     counter,
     families,
     gauge,
     histogram,
+    message_families,
     row_texts,
-    spelled,
     unix_time,
 )
+from exporter.instrument.protobuf import encoded_labels
+from exporter.instrument.selection import Selection
 from exporter.model import BatchResult
 
 T = TypeVar("T")
-_COUNT_LE = spelled(COUNT_BOUNDS)
-_EFFICIENCY_LE = spelled(EFFICIENCY_BOUNDS)
+ANOMALIES = "marketdata_anomalies"
 
 
 class Part(NamedTuple):
@@ -52,15 +56,40 @@ def analyzer_part(kind: type[Analyzer]) -> Part:
     return _part(kind.rows, lambda feed: feed.analyzers.find(kind))
 
 
+def shown_parts(parts: Iterable[Part], shown: Selection) -> tuple[Part, ...]:
+    """Return the parts with the rows that are shown; parts without any are left out."""
+    chosen = [part._replace(rows=tuple([row for row in part.rows if shown.shows(*row[:2])])) for part in parts]
+    return tuple([part for part in chosen if part.rows])
+
+
 def feed_texts(parts: Iterable[Part], labels: str, feed: Feed) -> RowTexts:
     """Return the lines of a feed for each row of the parts."""
     found = [(rows, find(feed), bool(feed.partitions) or not needs_owner) for rows, find, needs_owner in parts]
     return row_texts(found, labels)
 
 
+def feed_messages(parts: Iterable[Part], labels: str, feed: Feed, places: Mapping[str, Exemplar]) -> RowMessages:
+    """Return the metrics of a feed for each row of the parts, as protobuf; `places` are exemplars by line."""
+    found: list[tuple[bytes, int]] = []
+    known = encoded_labels(labels)
+    for rows, find, needs_owner in parts:
+        part = find(feed)
+        hides_gauges = needs_owner and not feed.partitions
+        for row in rows:
+            is_shown = part is not None and not (hides_gauges and row.kind == "gauge")
+            exemplars = places if row.name == ANOMALIES else {}
+            found.append(row.message(part, labels, known, exemplars) if is_shown else (b"", 0))
+    return RowMessages(tuple([body for body, _ in found]), tuple([series for _, series in found]))
+
+
 def feed_families(parts: Iterable[Part], texts: Sequence[RowTexts]) -> list[Family]:
     """Return the families of all feeds, from the texts of each."""
     return families([row for part in parts for row in part.rows], texts)
+
+
+def feed_message_families(parts: Iterable[Part], messages: Sequence[RowMessages]) -> list[Family]:
+    """Return the families of all feeds, from the messages of each."""
+    return message_families([row for part in parts for row in part.rows], messages)
 
 
 def _anomalies(feed: Feed, name: str, labels: str) -> str:
@@ -84,26 +113,12 @@ def _states(feed: Feed, name: str, labels: str) -> str:
 _COUNTED: tuple[Row[Feed], ...] = (
     Row("marketdata_batches", "counter", "Batches accepted.", counter(lambda feed: feed.batches)),
     Row("marketdata_messages", "counter", "Messages in accepted batches.", counter(lambda feed: feed.messages)),
-    Row(
-        "marketdata_batch_size",
-        "histogram",
-        "Messages in a batch.",
-        histogram(_COUNT_LE, lambda feed: (feed.size_buckets, feed.messages)),
+    histogram(SIZE, "Messages in a batch.", lambda feed: feed.sizes),
+    histogram(UNIQUE, "Different symbols in a batch.", lambda feed: feed.uniques),
+    histogram(
+        EFFICIENCY, "1 / unique symbols of a batch; 0 when it is empty.", lambda feed: feed.efficiencies, "ratio"
     ),
-    Row(
-        "marketdata_batch_unique_symbols",
-        "histogram",
-        "Different symbols in a batch.",
-        histogram(_COUNT_LE, lambda feed: (feed.unique_buckets, feed.unique_sum)),
-    ),
-    Row(
-        "marketdata_batch_cache_efficiency_ratio",
-        "histogram",
-        "1 / unique symbols of a batch; 0 when it is empty.",
-        histogram(_EFFICIENCY_LE, lambda feed: (feed.efficiency_buckets, feed.efficiency_sum)),
-        "ratio",
-    ),
-    Row("marketdata_anomalies", "counter", "Anomalies in valid batches, by kind.", _anomalies),
+    Row(ANOMALIES, "counter", "Anomalies in valid batches, by kind.", _anomalies),
     Row(
         "marketdata_feed_last_batch_timestamp_seconds",
         "gauge",

@@ -9,36 +9,40 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from exporter.feeds.partitions import TopicCounts
+from exporter.instrument.selection import ALL, Selection
 from exporter.model import Partition
 from exporter.status import PartitionStatus
 
 
-def partition_families(partitions: Iterable[PartitionStatus]) -> tuple[Metric, ...]:
-    """Return the families of where the sidecar is on each partition."""
-    labels = ("topic", "partition")
-    lag = GaugeMetricFamily(
-        "marketdata_consumer_lag_records",
-        "Records between the position and the end of the partition.",
-        labels=labels,
-    )
-    position = GaugeMetricFamily("marketdata_consumer_position_offset", "Next offset to read.", labels=labels)
-    high = GaugeMetricFamily(
-        "marketdata_consumer_high_watermark_offset", "End of the partition, as last fetched.", labels=labels
-    )
-    last = GaugeMetricFamily(
+def _lag(partition: PartitionStatus) -> float | None:
+    return None if partition.end is None else max(0, partition.end - partition.offset)
+
+
+_OF_PARTITIONS: tuple[tuple[str, str, Callable[[PartitionStatus], float | None]], ...] = (
+    ("marketdata_consumer_lag_records", "Records between the position and the end of the partition.", _lag),
+    ("marketdata_consumer_position_offset", "Next offset to read.", lambda each: each.offset),
+    ("marketdata_consumer_high_watermark_offset", "End of the partition, as last fetched.", lambda each: each.end),
+    (
         "marketdata_consumer_last_record_timestamp_seconds",
         "Kafka's timestamp of the last record read.",
-        labels=labels,
-    )
-    for partition, offset, end, last_record_ms in partitions:
-        values = (partition.topic, str(partition.number))
-        position.add_metric(values, offset)
-        if last_record_ms > 0:
-            last.add_metric(values, last_record_ms / 1000)
-        if end is not None:
-            high.add_metric(values, end)
-            lag.add_metric(values, max(0, end - offset))
-    return lag, position, high, last
+        lambda each: each.last_record_ms / 1000 if each.last_record_ms > 0 else None,
+    ),
+)
+
+
+def partition_families(partitions: Iterable[PartitionStatus], shown: Selection = ALL) -> list[Metric]:
+    """Return the families of where the sidecar is on each partition, as far as they are shown."""
+    found: list[Metric] = []
+    labelled = [((each.partition.topic, str(each.partition.number)), each) for each in partitions]
+    chosen = shown.names([name for name, _, _ in _OF_PARTITIONS], "gauge")
+    for name, text, value in _OF_PARTITIONS:
+        if name in chosen:
+            family = GaugeMetricFamily(name, text, labels=("topic", "partition"))
+            for labels, each in labelled:
+                if (number := value(each)) is not None:
+                    family.add_metric(labels, number)
+            found.append(family)
+    return found
 
 
 def merged(partitions: Iterable[PartitionStatus], shown_as: Callable[[str], str]) -> list[PartitionStatus]:

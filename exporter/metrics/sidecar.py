@@ -8,13 +8,12 @@ of prometheus_client. The loop is visited while some feeds are rendered; everyth
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import confluent_kafka
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.samples import Exemplar
 
 from exporter.config.schema import Config
@@ -22,17 +21,59 @@ from exporter.config.subscription import shown_as
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.instrument.exposition import Family, label_text
-from exporter.instrument.families import RowTexts, spelled
+from exporter.instrument.families import (
+    Row,
+    RowMessages,
+    RowTexts,
+    families,
+    histograms,
+    message_families,
+    row_texts,
+)
 from exporter.instrument.histogram import Histogram
+from exporter.instrument.selection import ALL, Selection, selection
+from exporter.loop import PROCESSING as PROCESSING_NAME
 from exporter.metrics.configuration import configuration_families
-from exporter.metrics.feed_metrics import FEED_PARTS, feed_families, feed_texts
+from exporter.metrics.feed_metrics import (
+    ANOMALIES,
+    FEED_PARTS,
+    feed_families,
+    feed_message_families,
+    feed_messages,
+    feed_texts,
+    shown_parts,
+)
 from exporter.metrics.partitions import merged, partition_families, reset_families
 from exporter.model import EventType, Partition, Reason
+from exporter.publishing.publisher import DELIVERY as DELIVERY_NAME
 from exporter.runtime.logs import LogCounter, dropped_lines
 from exporter.source.handler import SourceCounts
 from exporter.status import SidecarStatus
 
-ANOMALIES = "marketdata_anomalies"
+RECORDS, REJECTED = "marketdata_records", "marketdata_records_rejected"
+Histograms = Iterable[tuple[str, Histogram]]
+
+
+def _by_stage(stages: Histograms) -> Histograms:
+    return [(f'stage="{stage}"', histogram) for stage, histogram in stages]
+
+
+def _by_event(delivery: Histograms) -> Histograms:
+    return [(f'event_type="{event_type}"', histogram) for event_type, histogram in delivery]
+
+
+PROCESSING: Row[Histograms] = histograms(
+    PROCESSING_NAME,
+    "Time of a turn of the loop by stage; poll includes waiting for records.",
+    _by_stage,
+    "seconds",
+)
+DELIVERY: Row[Histograms] = histograms(
+    DELIVERY_NAME,
+    "Time from the analysis of a batch to the commit of its event.",
+    _by_event,
+    "seconds",
+)
 
 
 class _Shown(NamedTuple):
@@ -42,12 +83,21 @@ class _Shown(NamedTuple):
     text: RowTexts
 
 
+class _ShownMessages(NamedTuple):
+    """The same as protobuf."""
+
+    version: int
+    messages: RowMessages
+
+
 class SidecarMetrics:
     """The families of one running sidecar; any thread may scrape."""
 
     def __init__(
         self, config: Config, status: SidecarStatus, source: SourceCounts, logs: LogCounter, version: str
     ) -> None:
+        self._shown = selection(config.metrics)
+        self._parts = shown_parts(FEED_PARTS, self._shown)
         self._has_topics = config.metrics.topics != "none"
         self._shown_as = shown_as(config.input.topics, config.metrics.topics)
         self._status = status
@@ -56,28 +106,52 @@ class SidecarMetrics:
         self._version = version
         self._labels: dict[Feed, str] = {}
         self._texts: dict[Feed, _Shown] = {}
+        self._messages: dict[Feed, _ShownMessages] = {}
 
-    def collect(self) -> list[Metric | Family]:
-        """Return every family of the core, feeds first."""
-        return [*self._families()]
-
-    def _families(self) -> Iterator[Metric | Family]:
+    def collect(self, is_protobuf: bool = False) -> list[Metric | Family]:
+        """Return every family of the core that is shown, feeds first."""
+        feeds = self._feed_message_families() if is_protobuf else self._feed_families()
         topics = self._status.topics()
-        for family in feed_families(FEED_PARTS, self._feed_texts()):
+        others = (self._histograms(is_protobuf), self._topic_families(topics), self._other_families(topics))
+        return [*feeds, *(family for some in others for family in some)]
+
+    def _feed_families(self) -> Iterator[Family]:
+        for family in feed_families(self._parts, self._feed_texts()):
             yield family._replace(exemplars=self._anomaly_places(family.name)) if family.name == ANOMALIES else family
+
+    def _histograms(self, is_protobuf: bool) -> list[Family]:
+        stages, delivery = self._status.stages.items(), self._status.publisher.counts.delivery.items()
+        rows: tuple[Row[Histograms], ...] = (PROCESSING, DELIVERY)
+        values: tuple[Histograms, ...] = (list(stages), list(delivery))
+        if is_protobuf:
+            found = [row.message(each, "", b"") for row, each in zip(rows, values, strict=True)]
+            bodies, series = zip(*found, strict=True)
+            return message_families(rows, [RowMessages(bodies, series)])
+        return families(rows, [row_texts([([row], each, True) for row, each in zip(rows, values, strict=True)], "")])
+
+    def _topic_families(self, topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
         if self._has_topics:
-            yield from record_families(topics)
-            yield from partition_families(merged(self._status.partitions(), self._shown_as))
+            yield from record_families(topics, self._shown)
+            yield from partition_families(merged(self._status.partitions(), self._shown_as), self._shown)
             yield from reset_families(topics)
+
+    def _other_families(self, topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
         yield from self._consumer_families()
         yield from self._publisher_families()
-        yield histograms(
-            "marketdata_processing_seconds",
-            "Time of a turn of the loop by stage; poll includes waiting for records.",
-            "stage",
-            self._status.stages,
-        )
         yield from self._own_families(topics)
+
+    def _feed_message_families(self) -> list[Family]:
+        """Render the feeds that have changed as protobuf, some in each visit."""
+        feeds, known = self._status.feeds(), self._messages
+        changed = (feed for feed in feeds if feed not in known or known[feed].version != feed.version)
+        known.update(self._status.each(changed, self._rendered_messages))
+        if len(known) > len(feeds):
+            self._messages = {feed: known[feed] for feed in feeds}
+        return feed_message_families(self._parts, [known[feed].messages for feed in feeds])
+
+    def _rendered_messages(self, feed: Feed) -> tuple[Feed, _ShownMessages]:
+        labels, places = self._label_text(feed), dict(self._places_of(feed))
+        return feed, _ShownMessages(feed.version, feed_messages(self._parts, labels, feed, places))
 
     def _feed_texts(self) -> list[RowTexts]:
         """Render the feeds that have changed, some in each visit."""
@@ -91,16 +165,15 @@ class SidecarMetrics:
         return [known[feed].text for feed in feeds]
 
     def _rendered(self, feed: Feed) -> tuple[Feed, _Shown]:
-        return feed, _Shown(feed.version, feed_texts(FEED_PARTS, self._label_text(feed), feed))
+        return feed, _Shown(feed.version, feed_texts(self._parts, self._label_text(feed), feed))
 
     def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
         """Return the place of the last anomaly of each kind, by the line that counts it."""
-        places = [(feed, dict(feed.anomaly_places)) for feed in self._status.feeds()]
-        return {
-            f'{name}_total{{{self._label_text(feed)},kind="{kind}"}}': _place(partition, offset)
-            for feed, met in places
-            for kind, (partition, offset, _) in met.items()
-        }
+        return dict(place for feed in self._status.feeds() for place in self._places_of(feed, name))
+
+    def _places_of(self, feed: Feed, name: str = ANOMALIES) -> Iterator[tuple[str, Exemplar]]:
+        for kind, (partition, offset, _) in dict(feed.anomaly_places).items():
+            yield f'{name}_total{{{self._label_text(feed)},kind="{kind}"}}', _place(partition, offset)
 
     def _label_text(self, feed: Feed) -> str:
         text = self._labels.get(feed)
@@ -133,12 +206,6 @@ class SidecarMetrics:
             "Events given up because they exceed Kafka's limit on size.",
             "event_type",
             counts.failed,
-        )
-        yield histograms(
-            "marketdata_event_delivery_seconds",
-            "Time from the analysis of a batch to the commit of its event.",
-            "event_type",
-            counts.delivery,
         )
         yield GaugeMetricFamily("marketdata_event_backlog", "Events not yet committed.", backlog.events)
         yield GaugeMetricFamily(
@@ -190,8 +257,8 @@ class SidecarMetrics:
         )
 
 
-def record_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
-    """Yield the families of the records of each topic, by their outcome."""
+def record_families(topics: Mapping[str, TopicCounts], shown: Selection = ALL) -> Iterator[Metric]:
+    """Yield the families of the records of each topic that are shown, by their outcome."""
     texts = {
         "records": "Records read for the first time: accepted, filtered or rejected.",
         "redelivered": "Records read again after this process had counted them.",
@@ -200,18 +267,23 @@ def record_families(topics: Mapping[str, TopicCounts]) -> Iterator[Metric]:
         "lost": "Records known to be deleted before they were read.",
         "unreadable": "Records stepped over because the client cannot read them, counted by their offsets.",
     }
+    names = {"records": RECORDS, **{field: f"{RECORDS}_{field}" for field in texts if field != "records"}}
+    chosen = shown.names([*names.values(), REJECTED], "counter")
     for field, text in texts.items():
-        name = "marketdata_records" if field == "records" else f"marketdata_records_{field}"
-        yield counters(name, text, "topic", {topic: getattr(counts, field) for topic, counts in topics.items()})
-    rejected = CounterMetricFamily(
-        "marketdata_records_rejected", "Records that are no valid batch, by reason.", labels=("topic", "reason")
-    )
+        if (name := names[field]) in chosen:
+            yield counters(name, text, "topic", {topic: getattr(counts, field) for topic, counts in topics.items()})
+    if REJECTED in chosen:
+        yield _rejected(topics)
+
+
+def _rejected(topics: Mapping[str, TopicCounts]) -> Metric:
+    rejected = CounterMetricFamily(REJECTED, "Records that are no valid batch, by reason.", labels=("topic", "reason"))
     for topic, counts in topics.items():
         for reason, number in counts.rejected.items():
             place = counts.places.get(reason)
             exemplar = None if place is None else _place(*place)
             rejected.add_metric((topic, reason.value), number, exemplar=exemplar)
-    yield rejected
+    return rejected
 
 
 def _place(partition: Partition, offset: int) -> Exemplar:
@@ -223,16 +295,4 @@ def counters(name: str, text: str, label: str, values: dict[str, int] | dict[Eve
     family = CounterMetricFamily(name, text, labels=(label,))
     for value, number in list(values.items()):
         family.add_metric((str(value),), number)
-    return family
-
-
-def histograms(
-    name: str, text: str, label: str, values: dict[str, Histogram] | dict[EventType, Histogram]
-) -> HistogramMetricFamily:
-    """Return a family of histograms with one label and the same bounds, in seconds."""
-    family = HistogramMetricFamily(name, text, labels=(label,), unit="seconds")
-    bounds = spelled(next(iter(values.values())).bounds)
-    for value, histogram in values.items():
-        counts = list(accumulate(histogram.buckets))
-        family.add_metric((str(value),), list(zip(bounds, counts, strict=True)), histogram.sum)
     return family

@@ -10,7 +10,7 @@ from exporter.analyzers.thresholds import LEARNED_INTERVALS, LEARNED_MS, Learnin
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import FeedHealth
 from exporter.feeds.states import Transition
-from exporter.instrument.families import RowTexts
+from exporter.instrument.families import RowTexts, approximated
 from exporter.instrument.quantiles import quantile
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
 from exporter.page.problems import anomalies_of, meanings
@@ -24,6 +24,8 @@ _LINE = re.compile(r'([a-z_]+)\{F((?:,[a-z_]+="(?:[^"\\]|\\.)*")*)\} (\S+)')
 _LABEL = re.compile(r',([a-z_]+)="((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+# The page draws histograms of any kind alike.
+_PARTS = tuple(part._replace(rows=tuple(map(approximated, part.rows))) for part in FEED_PARTS)
 
 Labels = tuple[tuple[str, str], ...]
 Shown = dict[str, object]
@@ -32,7 +34,7 @@ Shown = dict[str, object]
 def feed_view(feed: Feed, access: ReadAccess) -> Shown:
     """Return all that the page shows of a feed but its history and symbols; `access` is needed to read it."""
     with access:
-        view, texts = _read(feed), feed_texts(FEED_PARTS, _FEED, feed)
+        view, texts = _read(feed), feed_texts(_PARTS, _FEED, feed)
     return {**view, **_metrics(texts)}
 
 

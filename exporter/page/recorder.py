@@ -143,8 +143,8 @@ class Recorder:
 
 def _read(feed: Feed) -> tuple[FeedKey, FeedSample, dict[Stage, Buckets]]:
     latency = feed.analyzers.find(Latency)
-    hops = {} if latency is None else {hop: list(found.buckets) for hop, found in latency.hops.items()}
-    total_ms = 0.0 if latency is None else latency.hops[Stage.END_TO_END].sum_ms
+    hops = {} if latency is None else {hop: found.classic_counts() for hop, found in latency.hops.items()}
+    total_ms = 0.0 if latency is None else latency.hops[Stage.END_TO_END].sum
     count = sum(hops.get(Stage.END_TO_END, ()))
     state = feed.health.state if feed.has_state else None
     return feed.key, FeedSample(feed.batches, feed.messages, total_ms, count, feed.last_received_ms, state), hops

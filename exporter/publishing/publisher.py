@@ -14,7 +14,8 @@ from typing import Protocol
 
 from exporter.config.schema import BacklogLimits
 from exporter.events.factory import Event
-from exporter.instrument.histogram import Histogram
+from exporter.instrument.histogram import Bounds
+from exporter.instrument.selection import ALL, Selection
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
 from exporter.publishing.channels import Cause, Channel, ChannelError, CommitResult, CommitState
@@ -45,10 +46,10 @@ class Group(Protocol):
 class PublisherCounts:
     """Counts of published events, commits and failures since the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, families: Selection = ALL) -> None:
         self.events = dict.fromkeys(EventType, 0)
         self.failed = dict.fromkeys(EventType, 0)
-        self.delivery = {event_type: Histogram(DELIVERY_BOUNDS) for event_type in EventType}
+        self.delivery = {event_type: families.own_histogram(DELIVERY, DELIVERY_BOUNDS) for event_type in EventType}
         self.commits = 0
         self.commit_failures = dict.fromkeys((*Cause, "unclear"), 0)
 
@@ -59,7 +60,8 @@ class PublisherCounts:
             self.delivery[event_type].add(now - dispatch.offered_at, count)
 
 
-DELIVERY_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+DELIVERY_BOUNDS = Bounds((0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0))
+DELIVERY = "marketdata_event_delivery_seconds"
 
 
 # Returns the error event that replaces an unsendable event, given the error text; None when there is none.
@@ -90,8 +92,9 @@ class Publisher:
         clock: Clock,
         worker: Worker,
         make_error_event: MakeErrorEvent = lambda _event, _error: None,
+        families: Selection = ALL,
     ) -> None:
-        self.counts = PublisherCounts()
+        self.counts = PublisherCounts(families)
         self.last_error = "the producer is not open yet"
         self.tap: Callable[[Dispatch], None] | None = None
         self._channel = channel

@@ -50,8 +50,8 @@ class Watched(Protocol):
 class Queries(Protocol):
     """Queries of the state. `healthy` and `ready` must return at once; all others run in worker threads."""
 
-    def collect(self) -> Iterable[AnyFamily]:
-        """Return the families of a scrape, from memory."""
+    def collect(self, is_protobuf: bool = False) -> Iterable[AnyFamily]:
+        """Return the families of a scrape, from memory, rendered for text or for protobuf."""
 
     def in_turn(self, pieces: Iterable[bytes]) -> Iterable[bytes]:
         """Yield the pieces of a metrics page, each rendered when the loop leaves time for it."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from exporter.instrument.exposition import Format
+from exporter.instrument.exposition import PROTOBUF, Format
 
 # Limits of a header; browsers send some ten elements, Prometheus six, with three parameters at most.
 ELEMENTS_MAX = 32
@@ -18,6 +18,8 @@ class _Offer(NamedTuple):
     subtype: str
     version: str
     former_version: str = ""
+    # What an element must have: other messages, and messages in another form, share the media type.
+    parameters: Mapping[str, str] = {}
 
 
 class _Match(NamedTuple):
@@ -29,11 +31,18 @@ class _Match(NamedTuple):
     escaping: str | None
 
 
-# The first is the default. OpenMetrics 0.0.1 was the name of the draft of 1.0.0.
+# The first is the default. OpenMetrics 0.0.1 was the name of the draft of 1.0.0. Protobuf is sent only to clients that
+# name it: whatever reads "anything" can read text.
 _OFFERS = (
     _Offer("text", "plain", "0.0.4"),
     _Offer("text", "plain", "1.0.0"),
     _Offer("application", "openmetrics-text", "1.0.0", former_version="0.0.1"),
+    _Offer(
+        "application",
+        "vnd.google.protobuf",
+        "",
+        parameters={"proto": "io.prometheus.client.metricfamily", "encoding": "delimited"},
+    ),
 )
 
 # The schemes that do not change names of the classic alphabet; "dots" would double their underscores.
@@ -81,13 +90,17 @@ def _nearest(elements: Iterable[tuple[str, dict[str, str], float]], offer: _Offe
     matches = (
         _Match(closeness, -position, quality, parameters.get("escaping"))
         for position, (media_type, parameters, quality) in enumerate(elements)
-        if (closeness := _closeness(media_type, parameters.get("version"), offer))
+        if (closeness := _closeness(media_type, parameters, offer))
     )
     return max(matches, default=None)
 
 
-def _closeness(media_type: str, version: str | None, offer: _Offer) -> int:
+def _closeness(media_type: str, parameters: Mapping[str, str], offer: _Offer) -> int:
     """Return how closely an element describes the offer; 0 when it does not."""
+    if offer.parameters:
+        is_named = media_type == f"{offer.kind}/{offer.subtype}"
+        return 5 if is_named and offer.parameters.items() <= parameters.items() else 0
+    version = parameters.get("version")
     if media_type == "*/*":
         return 1
     if media_type == f"{offer.kind}/*":
@@ -99,6 +112,8 @@ def _closeness(media_type: str, version: str | None, offer: _Offer) -> int:
 
 def _labelled(offer: _Offer, escaping: str | None) -> Format:
     content_type = f"{offer.kind}/{offer.subtype}; version={offer.version}; charset=utf-8"
-    if escaping is not None and offer.version == "1.0.0":
+    if offer.parameters:
+        content_type = PROTOBUF.content_type
+    if escaping is not None and offer.version != "0.0.4":
         content_type += f"; escaping={escaping if escaping in _ESCAPINGS else 'underscores'}"
-    return Format(content_type, offer.kind == "application")
+    return Format(content_type, offer.subtype == "openmetrics-text", bool(offer.parameters))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from time import monotonic
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
 from exporter.config.display import redacted
 from exporter.config.schema import Config
 from exporter.feeds.feed import Feed
 from exporter.feeds.health import FeedHealth
-from exporter.instrument.exposition import Family
+from exporter.instrument.exposition import AnyFamily, Family
+from exporter.instrument.selection import selection
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.model import FeedKey, Status
 from exporter.page.page import LivePage
 from exporter.page.watch import Watch
+from exporter.runtime import logs
 from exporter.runtime.foreign_text import printable, without_secrets
 from exporter.status import SidecarStatus
 from exporter.store.store import Store
@@ -25,6 +28,10 @@ from exporter.web.symbol_pages import SymbolPages
 
 # Length of a broker's error text and the advice about it.
 REASON_MAX = 600
+SERIES = "marketdata_exporter_series"
+WARNING_SECONDS = 3600.0
+
+log = logs.logger("web")
 
 
 class SidecarQueries:
@@ -44,6 +51,10 @@ class SidecarQueries:
         self._status = status
         self._store = store
         self._metrics = metrics
+        self._shown = selection(config.metrics)
+        self._is_native = config.metrics.histograms == "native"
+        self._warning_due = 0.0
+        self._shows_series = self._shown.shows(SERIES, "gauge")
         self._registry = registry
         self._warnings = warnings
         self._symbols = SymbolPages(status, store)
@@ -53,11 +64,25 @@ class SidecarQueries:
         """Show another configuration as the one in force."""
         self._config = config
 
-    def collect(self) -> list[Metric | Family]:
-        """Return all families of the process; the last one is the number of their series."""
-        found = [*self._metrics.collect(), *self._registry.collect()]
-        series = 1 + sum(map(_series, found))
-        return [*found, GaugeMetricFamily("marketdata_exporter_series", "Series on this page.", series)]
+    def collect(self, is_protobuf: bool = False) -> list[AnyFamily]:
+        """Return all families of the process that are shown; the last one is the number of their series."""
+        if self._is_native and not is_protobuf:
+            self._warn_of_text()
+        found: list[AnyFamily] = [*self._metrics.collect(is_protobuf), *self._registry.collect()]
+        shown = self._shown.chosen(found)
+        if not self._shows_series:
+            return shown
+        return [*shown, GaugeMetricFamily(SERIES, "Series on this page.", 1 + sum(map(_series, shown)))]
+
+    def _warn_of_text(self) -> None:
+        """Warn that a client does not get what there is, at most once in an hour."""
+        if (now := monotonic()) >= self._warning_due:
+            self._warning_due = now + WARNING_SECONDS
+            log.warning("a client that accepts no protobuf got only counts and sums of native histograms")
+
+    def series(self, is_protobuf: bool = False) -> int:
+        """Return the number of series of all families."""
+        return sum(map(_series, self.collect(is_protobuf)))
 
     def in_turn(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the pieces of a page, rendered in visits, although they need only processor time of the loop.
@@ -129,8 +154,14 @@ def _printable_status(status: Status) -> Status:
     return Status(status.ok, reasons, warnings)
 
 
-def _series(family: Metric | Family) -> int:
-    return family.series if isinstance(family, Family) else len(family.samples)
+def _series(family: AnyFamily) -> int:
+    """Return the number of series of a family on a page, which leaves out when counters were created."""
+    if isinstance(family, Family):
+        return family.series
+    if family.type == "gauge":
+        return len(family.samples)
+    created = f"{family.name}_created"
+    return sum([sample.name != created for sample in family.samples])
 
 
 def _feed_row(feed: Feed) -> dict[str, object]:

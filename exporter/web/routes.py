@@ -10,7 +10,8 @@ import orjson
 import yaml
 from aiohttp import web
 
-from exporter.instrument.exposition import OPENMETRICS, TEXT, Format, pieces, select
+from exporter.instrument import protobuf
+from exporter.instrument.exposition import OPENMETRICS, PROTOBUF, TEXT, AnyFamily, Format, pieces, select
 from exporter.model import Status
 from exporter.runtime.foreign_text import printable
 from exporter.store.store import StoreUnavailable
@@ -165,7 +166,7 @@ class Routes:
             return text_response(f"more than {NAMES_MAX} families are selected by name[]", 400)
         format = negotiate(_header(request, "Accept"))
         # Versions of the text format and escapings differ in the content type only.
-        rendered = OPENMETRICS if format.is_openmetrics else TEXT
+        rendered = PROTOBUF if format.is_protobuf else OPENMETRICS if format.is_openmetrics else TEXT
         selected = tuple(sorted(set(names)))
         make = partial(self._metrics_page, rendered, selected)
         key, gzip = (rendered, selected), _wants_gzip(request)
@@ -178,8 +179,10 @@ class Routes:
         return Response(self._timed(self._metrics_pieces(format, names)))
 
     def _metrics_pieces(self, format: Format, names: tuple[str, ...]) -> Iterator[bytes]:
-        families = list(self._queries.collect())
-        yield from self._queries.in_turn(pieces(select(families, names) if names else families, format))
+        families: Iterable[AnyFamily] = list(self._queries.collect(format.is_protobuf))
+        families = select(families, names) if names else families
+        page = protobuf.pieces(families) if format.is_protobuf else pieces(families, format)
+        yield from self._queries.in_turn(page)
 
     def _timed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the chunks of a page, and measure the time of rendering them, but not of sending them."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.bench import Bench, Subject
+from tests.bench.diet import DIET
 from tests.bench.figures import FOLDER, Cases, commit, compare, keep, machine, table
 from tests.bench.formats import FORMATS_SUBJECT
 from tests.bench.low import LOW
@@ -38,6 +39,7 @@ SUBJECTS = {
     "startup": STARTUP,
     "formats": FORMATS_SUBJECT,
     "topics": TOPICS,
+    "diet": DIET,
 }
 SIZES = (20, 150, 1000)
 # A busy machine is no reason to give up.

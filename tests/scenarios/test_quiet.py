@@ -12,6 +12,7 @@ from exporter.analyzers.freshness import INTERVAL_BOUNDS_MS
 from exporter.feeds.states import FeedState
 from tests.scenarios.collectors import Collector, Written
 from tests.scenarios.world import World
+from tests.support.batches import kept
 from tests.support.captures import capture, each_capture
 from tests.support.recordings import Recorded
 
@@ -88,7 +89,7 @@ def test_captured_traffic_in_its_own_time_raises_no_alarm(name: str, repeated: i
     assert {str(feed) for feed in feeds} == set(sent)
     for feed, known in feeds.items():
         assert world.states(str(feed)) == GOOD
-        intervals = known.health.freshness.buckets
+        intervals = kept(known.health.freshness.intervals).buckets
         assert sum(intervals) == sent[str(feed)] * repeated - 1
         assert len(intervals) == len(INTERVAL_BOUNDS_MS) + 1
 

@@ -19,6 +19,7 @@ from exporter.config.schema import (
     Thresholds,
 )
 from exporter.feeds.feed import IDLE_MS, Feed
+from exporter.feeds.health import FeedHealth
 from exporter.feeds.states import FeedState
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
 from exporter.model import EventType, FeedKey
@@ -60,19 +61,25 @@ def limited(world: World, **limits: int) -> InputConfig:
     return msgspec.structs.replace(world.config.input, limits=Limits(**limits))
 
 
+def buckets(health: FeedHealth) -> list[int]:
+    """The intervals of a feed, counted by bucket."""
+    assert health.freshness.intervals is not None
+    return list(health.freshness.intervals.classic_counts())
+
+
 def test_what_was_learned_and_the_time_of_a_state_survive_any_number_of_reloads() -> None:
     world = market()
     health = world.health(UPBIT)
     since_ms, limit_ms, intervals = (
         health.state_since_ms,
         health.freshness.silent_limit_ms,
-        list(health.freshness.buckets),
+        buckets(health),
     )
     for number in range(20):
         world.reload(feeds=FeedsConfig(exclude=(f"test:{number}",), find_duplicates=bool(number % 2)))
     assert world.health(UPBIT) is health
     assert (health.state_since_ms, health.freshness.silent_limit_ms) == (since_ms, limit_ms)
-    assert list(health.freshness.buckets) == intervals
+    assert buckets(health) == intervals
     world.run(QUARTER)
     assert world.states(UPBIT) == world.states(BITHUMB) == [OK]
 

@@ -16,6 +16,7 @@ from exporter.feeds.states import FeedState
 from exporter.model import Anomaly, FeedKey
 from tests.scenarios.collectors import Written
 from tests.scenarios.world import ALL, World
+from tests.support.batches import kept
 
 KEY = FeedKey("korea", "upbit", "ticker")
 TOPIC = "ticker-data.korea"
@@ -74,16 +75,16 @@ class Story:
     def learned(self) -> object:
         """What live batches have told."""
         health = self.feed.health
-        hops = {stage: list(hop.buckets) for stage, hop in health.analyzers.get(Latency).hops.items()}
+        hops = {stage: list(kept(hop.histogram).buckets) for stage, hop in health.analyzers.get(Latency).hops.items()}
         rhythm = (
-            list(health.freshness.buckets),
+            list(kept(health.freshness.intervals).buckets),
             health.freshness.silent_limit_ms,
             health.price_activity.limit_ms,
         )
         last = self.feed.last, self.feed.last_message_ms, self.feed.symbol_seen_ms
         return (
             hops,
-            list(health.analyzers.get(MessageAge).buckets),
+            list(kept(health.analyzers.get(MessageAge).histogram).buckets),
             rhythm,
             health.quality.prices(),
             health.coverage.expected,

@@ -10,6 +10,7 @@ from exporter.config.schema import Limits
 from exporter.decoding.batch import Batch, Message
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
+from exporter.instrument.histogram import Histogram
 from exporter.model import Arrival, FeedKey
 from tests.support.captures import capture
 
@@ -23,6 +24,12 @@ class Observed(NamedTuple):
     batch: Batch
     stats: BatchStats
     arrival: Arrival
+
+
+def kept(histogram: Histogram | None) -> Histogram:
+    """A histogram that is kept, as all are by default."""
+    assert histogram is not None
+    return histogram
 
 
 def message(symbol: str = "A", stamp: float | None = NOW_MS, **fields: Any) -> Message:

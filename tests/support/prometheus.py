@@ -62,13 +62,14 @@ def _static(targets: Sequence[str], in_pods: bool) -> list[dict[str, Any]]:
 
 
 class PrometheusServer(Part):
-    """A Prometheus with the configuration `config`; its relative paths start at `directory`.
+    """A Prometheus with the configuration `config` and further features; its relative paths start at `directory`.
 
     Its first scrape comes 5 s after the start: so long Prometheus collects targets, and no setting changes that.
     """
 
-    def __init__(self, directory: Path, config: str) -> None:
+    def __init__(self, directory: Path, config: str, *features: str) -> None:
         super().__init__(directory)
+        self._features = ",".join(["exemplar-storage", *features])
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._config = config
@@ -84,7 +85,7 @@ class PrometheusServer(Part):
             f"--storage.tsdb.path={self.directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
             "--scrape.discovery-reload-interval=100ms",
-            "--enable-feature=exemplar-storage",
+            f"--enable-feature={self._features}",
             "--log.level=warn",
         ]
 
@@ -93,14 +94,21 @@ class PrometheusServer(Part):
         return accepts_connections(self.port) and requests.get(f"{self.url}/-/ready", timeout=5).ok
 
     def query(self, promql: str) -> list[Sample]:
-        """The instant vector that `promql` gives now; AssertionError when it is no valid expression."""
-        return [Sample(row["metric"], float(row["value"][1])) for row in self.get("query", query=promql)["result"]]
+        """The instant vector that `promql` gives now, of native histograms their numbers of values.
+
+        AssertionError when it is no valid expression.
+        """
+        return [Sample(row["metric"], _number(row)) for row in self.get("query", query=promql)["result"]]
 
     def get(self, path: str, **parameters: str) -> Any:
         """The `data` of an answer of the HTTP API: `get("rules")`, `get("query_exemplars", query=...)`."""
         answer = requests.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10).json()
         assert answer["status"] == "success", answer["error"]
         return answer["data"]
+
+
+def _number(row: dict[str, Any]) -> float:
+    return float(row["value"][1] if "value" in row else row["histogram"][1]["count"])
 
 
 def promtool(*arguments: str | Path, input: str | None = None) -> str:

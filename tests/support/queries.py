@@ -100,7 +100,7 @@ class Shown:
         self.go_on = Event()
         self.go_on.set()
 
-    def collect(self) -> Iterable[AnyFamily]:
+    def collect(self, is_protobuf: bool = False) -> Iterable[AnyFamily]:
         """See Queries."""
         self._fail()
         self.scrapes += 1

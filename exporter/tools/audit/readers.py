@@ -211,3 +211,6 @@ def add_metrics(text: str, truth: MetricsTruth) -> None:
                 by_topic[sample.name][labels["topic"]] += int(sample.value)
     except (ValueError, KeyError, OverflowError) as error:
         raise UnreadableError(printable(f"not metrics: {type(error).__name__}: {error}")) from None
+    hidden = [name for name in by_feed if f"# TYPE {name} " not in text]
+    if hidden and "# TYPE marketdata_" in text:
+        raise UnreadableError(f"{' and '.join(hidden)} not shown, see metrics.families of the sidecar")

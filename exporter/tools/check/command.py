@@ -16,7 +16,7 @@ from exporter.config.secrets import exposed
 from exporter.kafka import properties
 from exporter.kafka.connection_errors import error_text
 from exporter.runtime.redaction import LENGTH_MIN
-from exporter.tools.check import cluster, findings, records, services
+from exporter.tools.check import cluster, families, findings, records, services
 from exporter.tools.check.model import Cluster, Finding, Level
 
 
@@ -36,6 +36,7 @@ def check(config: Config) -> Iterator[Finding]:
     yield from services.registry(config)
     yield from services.redis(config)
     yield from services.web(config)
+    yield from families.shown(config)
     yield from services.series(config, found)
 
 

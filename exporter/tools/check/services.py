@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -267,8 +267,7 @@ def _batch(symbol_field: str) -> bytes:
 
 
 def _series(app: App) -> int:
-    own: Any = list(app.queries.collect())[-1]  # the last family is the number of series
-    return int(own.samples[0].value)
+    return app.queries.series(is_protobuf=True)
 
 
 def expected_feeds(config: Config) -> tuple[int, str]:
