@@ -40,6 +40,10 @@ ABSENT = {
     "marketdata_feed_price_divergence_ratio",
     "marketdata_feed_price_divergence_max_ratio",
     "marketdata_partition_last_reset_timestamp_seconds",  # nothing was deleted
+    # There is no web configuration file.
+    "marketdata_exporter_http_tls_handshake_failures",
+    "marketdata_exporter_web_config_last_reload_successful",
+    "marketdata_exporter_web_config_last_reload_success_timestamp_seconds",
 }
 # A symbol of the traffic that is made up.
 SHOWN = "S0-USDT"
