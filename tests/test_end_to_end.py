@@ -41,7 +41,7 @@ ABSENT = {
     "marketdata_feed_price_divergence_max_ratio",
     "marketdata_partition_last_reset_timestamp_seconds",  # nothing was deleted
     # There is no web configuration file.
-    "marketdata_exporter_http_tls_handshake_failures",
+    "marketdata_exporter_http_tls_handshake_failures_total",
     "marketdata_exporter_web_config_last_reload_successful",
     "marketdata_exporter_web_config_last_reload_success_timestamp_seconds",
 }
