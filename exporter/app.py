@@ -274,7 +274,6 @@ def _web_server(
         host,
         port,
         config.web.telemetry_path,
-        version=__version__,
         metrics=WebMetrics(registry),
         access=_access(config),
         web_file=web_file,

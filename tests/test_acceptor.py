@@ -296,12 +296,10 @@ def test_a_name_that_is_not_allowed_is_refused_for_every_path() -> None:
 
 
 def test_the_configuration_is_hidden_from_other_machines() -> None:
-    """And then the page does not link to it."""
     far = {"X-Forwarded-For": "10.0.0.1"}
     with site() as running:
         for headers, status in (({}, 200), (far, 403), ({"Host": "evil.example"}, 403)):
             assert requests.get(running.url("/config"), headers=headers, timeout=5).status_code == status
-            assert ("/config" in requests.get(running.url("/"), headers=headers, timeout=5).text) is (status == 200)
     with site(access=Access(config_page="everyone")) as running:
         assert requests.get(running.url("/config"), headers=far, timeout=5).status_code == 200
     with site(access=Access(config_page="off")) as running:

@@ -334,9 +334,7 @@ def test_a_store_that_dies_is_reported() -> None:
 def test_a_web_thread_that_dies_is_reported() -> None:
     deaths = Deaths()
     queries = Ending()
-    server = WebServer(
-        queries, "127.0.0.1", 0, "/metrics", version="1", metrics=queries.metrics, start_thread=deaths.guard.start
-    )
+    server = WebServer(queries, "127.0.0.1", 0, "/metrics", metrics=queries.metrics, start_thread=deaths.guard.start)
     port = server.start()
     with pytest.raises(requests.RequestException):
         requests.get(f"http://127.0.0.1:{port}/-/healthy", timeout=5)

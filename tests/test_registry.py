@@ -195,7 +195,7 @@ def test_a_sidecar_takes_ids_from_where_it_is_redirected_to_and_shows_its_passwo
         assert set(registry.users) == {BOTH}
         assert set(elsewhere.users) == {None}
         assert len(elsewhere.schemas) == len(EventType)
-        shown = [sidecar.get(path).text for path in ("/", "/-/ready", "/config", "/metrics")]
+        shown = [sidecar.get(path).text for path in ("/-/ready", "/config", "/metrics")] + [sidecar.snapshot()]
         sidecar.stop()
     events = [
         str(record) for topic in (deployment.events, deployment.errors) for record in deployment.cluster.read_all(topic)

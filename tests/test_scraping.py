@@ -83,7 +83,7 @@ def _batch(feed: FeedKey, now_ms: int) -> bytes:
 @contextmanager
 def served(app: App) -> Iterator[str]:
     """Serve the pages of a sidecar that has never met Kafka, and yield their address."""
-    web = WebServer(app.queries, "127.0.0.1", 0, "/metrics", version="1", metrics=WebMetrics(CollectorRegistry()))
+    web = WebServer(app.queries, "127.0.0.1", 0, "/metrics", metrics=WebMetrics(CollectorRegistry()))
     port = web.start()
     try:
         yield f"127.0.0.1:{port}"

@@ -226,7 +226,8 @@ def test_secrets_are_shown_nowhere(broker: SecureBroker, deployment: Deployment,
     deployment.traffic.write(90)
     broker.produce(deployment.topic, [b"not a batch"])
     eventually(lambda: broker.read_all(deployment.errors), READY_SECONDS)
-    served = [sidecar.get(path).text for path in ("/metrics", "/", "/config", "/api/v1/feeds", "/-/ready")]
+    served = [sidecar.get(path).text for path in ("/metrics", "/config", "/api/v1/feeds", "/-/ready")]
+    served.append(sidecar.snapshot())
     published = [str((record.value, record.headers)) for record in broker.read_all(deployment.errors)]
     listed = Path(f"/proc/{sidecar.pid}/cmdline").read_text()
     checked = sidecar.run("check", f"--web.listen-address=127.0.0.1:{sidecar.port}").stdout

@@ -238,7 +238,7 @@ def test_one_feed_and_the_history_are_json() -> None:
 
 def test_files_have_their_type_and_a_tag_that_saves_sending_them_again() -> None:
     with site() as running:
-        url = running.url("/static/style.css")
+        url = running.url("/static/css/base.css")
         first = requests.get(url, timeout=10)
         assert first.headers["Content-Type"] == "text/css; charset=utf-8"
         assert first.headers["Cache-Control"] == "no-cache"
@@ -255,8 +255,8 @@ def test_files_have_their_type_and_a_tag_that_saves_sending_them_again() -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "/static/", "/static/absent.js", "/static/../routes.py", "/static/%2e%2e/routes.py", "/static//style.css",
-        "/static/style.css/", "/staticstyle.css", "/feeds", "/feeds/", "/other/x",
+        "/static/", "/static/absent.js", "/static/../routes.py", "/static/%2e%2e/routes.py", "/static//app.js",
+        "/static/app.js/", "/staticapp.js", "/feeds", "/feeds/", "/other/x",
     ],
 )  # fmt: skip
 def test_only_the_files_of_the_page_are_served(path: str) -> None:

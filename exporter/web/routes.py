@@ -21,7 +21,6 @@ from exporter.web.interface import CursorError, Lifecycle, Queries, Row, WebMetr
 from exporter.web.lifecycle import METHODS as LIFECYCLE_METHODS
 from exporter.web.lifecycle import LifecycleRoutes
 from exporter.web.negotiation import accepts_gzip, negotiate
-from exporter.web.page import page, static
 from exporter.web.parameters import (
     ParameterError,
     SymbolQuery,
@@ -49,10 +48,7 @@ PARAMETERS_MAX = 200
 STATIC = "/static/"
 METHODS = ("GET", "HEAD")
 VERSIONS = ((1, 0), (1, 1))
-HTML = "text/html; charset=utf-8"
 JSON = "application/json"
-# Paths that are of no use without parameters, or without an end.
-PARTS = ("/api/v1/feed", "/api/v1/stream")
 HOST_REFUSED = "the host of the request is not in web.allowed_hosts"
 # Requests for metrics without a pause take half of a thread, other requests a fifth.
 SCRAPES = Reuse(ratio=1, seconds_min=0.1)
@@ -69,19 +65,15 @@ class Routes:
         queries: Queries,
         telemetry_path: str,
         *,
-        version: str,
         metrics: WebMetrics,
         access: Access,
         tick_seconds: float,
         lifecycle: Lifecycle | None = None,
     ) -> None:
         self._queries = queries
-        self._telemetry_path = telemetry_path
-        self._version = version
         self._metrics = metrics
         self.access = access
         self._lifecycle = None if lifecycle is None else LifecycleRoutes(lifecycle)
-        self._template = static("page.html")
         self._static = StaticFiles()
         self._scrapes = SharedResponses("web-scrape", SCRAPES)
         self._reads = SharedResponses("web-read", OTHERS)
@@ -203,17 +195,7 @@ class Routes:
         return self._static.get(name, _wants_gzip(request), _header(request, "If-None-Match"))
 
     async def _get_page(self, request: web.BaseRequest) -> CompleteResponse:
-        if SHELL in self._static:
-            return self._file(request, SHELL)
-        shows_config = self._shows_config(request)
-        return await self._read(request, partial(self._page, shows_config), shows_config)
-
-    def _page(self, shows_config: bool) -> Response:
-        hidden = {*PARTS, *(() if shows_config else ("/config",))}
-        links = [path for path in sorted({*self._routes, *self._health}) if path not in hidden]
-        states = {"ready": self._queries.ready(), "healthy": self._queries.healthy()}
-        text = page(self._template, self._version, links, states, self._queries.feeds())
-        return Response([text.encode("utf-8", "replace")], HTML)
+        return self._file(request, SHELL)
 
     async def _get_config(self, request: web.BaseRequest) -> CompleteResponse:
         if not self._shows_config(request):

@@ -50,7 +50,6 @@ class WebServer:
         port: int,
         telemetry_path: str,
         *,
-        version: str,
         metrics: WebMetrics,
         limits: ClientLimits = ClientLimits(),  # noqa: B008 - frozen
         access: Access = Access(),  # noqa: B008 - frozen
@@ -62,7 +61,6 @@ class WebServer:
         self._routes = Routes(
             queries,
             telemetry_path,
-            version=version,
             metrics=metrics,
             access=access,
             tick_seconds=limits.tick_seconds,

@@ -213,7 +213,6 @@ def site(
         host,
         0,
         "/metrics",
-        version="1.2.3",
         metrics=queries.metrics,
         limits=limits,
         access=access,

@@ -106,6 +106,13 @@ class Sidecar(Part):
         assert answer.ok, answer.text
         return Scrape(answer.text)
 
+    def snapshot(self) -> str:
+        """All that the live page shows at first, as JSON."""
+        url = f"http://127.0.0.1:{self.port}/api/v1/stream"
+        with requests.get(url, stream=True, timeout=ANSWER_SECONDS) as answer:
+            lines = answer.iter_lines(decode_unicode=True)
+            return str(next(line for line in lines if line.startswith("data: "))).removeprefix("data: ")
+
     def batches(self) -> int:
         """How many batches it has counted, as of now."""
         rows: list[dict[str, Any]] = self.get("/api/v1/feeds").json()["data"]

@@ -1,0 +1,109 @@
+/**
+ * The shapes of what the sidecar sends; docs/http.md describes them.
+ *
+ * @typedef {object} Feed
+ * @property {string} name
+ * @property {string | null} state
+ * @property {string[]} reasons
+ * @property {string | null} scope
+ * @property {number | null} state_since_ms
+ * @property {number} batches
+ * @property {number} messages
+ * @property {number | null} batch_size
+ * @property {number | null} unique_symbols
+ * @property {number | null} efficiency
+ * @property {number} symbols
+ * @property {number | null} symbols_active
+ * @property {number | null} symbols_expected
+ * @property {number | null} last_batch_ms
+ * @property {number | null} last_received_ms
+ * @property {number | null} silent_limit_seconds
+ * @property {number} anomalies
+ * @property {number | null} batches_per_second
+ * @property {number | null} messages_per_second
+ * @property {number | null} latency_ms
+ *
+ * @typedef {{ok: boolean, reasons: string[], warnings: string[]}} Status
+ * @typedef {{p50_ms?: number | null, p90_ms?: number | null, p99_ms?: number | null, count?: number}} Latency
+ * @typedef {[topic: string, partition: number, position: number, end: number | null, lag: number | null, last_record_ms: number | null]} PartitionRow
+ * @typedef {{topic: string, partition: number, offset: number, time_ms: number, count: number}} Place
+ * @typedef {Place & {reason: string, detail: string, feed: string | null}} Rejection
+ * @typedef {Place & {feed?: string, kind: string, meaning?: string}} Anomaly
+ * @typedef {{
+ *   instance: string, version: string, started_ms: number, history_seconds: number, history_step_seconds: number,
+ *   telemetry_path: string, shares: boolean,
+ * }} SidecarInfo
+ *
+ * @typedef {object} Sections
+ * @property {SidecarInfo} sidecar
+ * @property {Status} ready
+ * @property {Status} healthy
+ * @property {Record<string, number>} states
+ * @property {{
+ *   feeds: number, batches: number, messages: number, symbols: number, rejected: number, anomalies: number,
+ *   batches_per_second: number | null, messages_per_second: number | null,
+ * }} totals
+ * @property {Record<string, number | null>} loop
+ * @property {Record<string, Latency>} latencies
+ * @property {{
+ *   events: number, bytes: number, age_seconds: number, events_limit: number, bytes_limit: number,
+ *   age_limit_seconds: number, ratio: number, error: string,
+ * }} backlog
+ * @property {{records: number, partitions: number, unknown: number, rows: PartitionRow[]}} lag
+ * @property {Rejection[]} rejections
+ * @property {Anomaly[]} anomalies
+ *
+ * @typedef {Partial<Sections> & {
+ *   now_ms: number, tick_seconds: number, start?: string, columns?: string[], feeds?: unknown[][], removed?: string[],
+ *   sampled_ms?: number,
+ * }} Message
+ *
+ * @typedef {{id: string, topic: string, time: string, value: Record<string, unknown>}} PublishedEvent
+ * @typedef {{type: string, missed: number, events: PublishedEvent[]}} Published
+ *
+ * @typedef {(number | null)[]} Numbers
+ * @typedef {{
+ *   batches_per_second: Numbers, messages_per_second: Numbers, latency_ms: Numbers, age_seconds: Numbers,
+ *   state: (string | null)[],
+ * }} FeedHistory
+ * @typedef {Partial<{
+ *   batches_per_second: Numbers, messages_per_second: Numbers, latency_p50_ms: Numbers, latency_p99_ms: Numbers,
+ *   lag_records: Numbers, backlog_ratio: Numbers, cpu_cores: Numbers,
+ * }>} TotalsHistory - what has never been sampled is absent
+ * @typedef {{times_ms: number[], step_seconds: number, totals: TotalsHistory, feeds: Record<string, FeedHistory>}} HistoryData
+ *
+ * @typedef {{
+ *   name: string, help: string, unit: string, labels: Record<string, string>, bounds: number[], counts: number[],
+ *   sum: number, count: number, p50: number | null, p90: number | null, p99: number | null,
+ * }} Histogram
+ * @typedef {{name: string, kind: string, help: string, unit: string, labels: Record<string, string>, value: number}} Figure
+ * @typedef {{
+ *   limit_seconds: number | null, origin: string, factor: number, minimum_seconds: number, maximum_seconds: number,
+ *   interval_seconds: number | null, usual_seconds: number | null, intervals: number, observed_seconds: number,
+ *   needed_intervals: number, needed_seconds: number, is_doubled: boolean,
+ * }} Threshold
+ * @typedef {{state: string, since_ms: number, until_ms: number | null, scope: string, reasons: string[]}} Transition
+ *
+ * @typedef {object} FeedDetail
+ * @property {string} name
+ * @property {string[]} partitions
+ * @property {boolean} is_expected
+ * @property {string | null} planned
+ * @property {Transition[]} transitions
+ * @property {{
+ *   silent: Threshold, frozen: Threshold, delayed: {limit_seconds: number | null, pace_seconds: number | null},
+ *   partial: {coverage: number, active: number | null, expected: number | null},
+ * } | null} thresholds
+ * @property {Record<string, number | null>} symbols
+ * @property {Anomaly[]} anomalies
+ * @property {Rejection[]} rejections
+ * @property {Histogram[]} histograms
+ * @property {Figure[]} figures
+ *
+ * @typedef {{symbol: string, messages?: number, last_seen_ms?: number, status?: string}} SymbolRow
+ *
+ * @typedef {{all: boolean, feeds: Set<string>, turned: Feed[], sampled: boolean}} Changes
+ *   `all`: everything is new, after a start or a reconnect; `turned`: feeds whose state is another one
+ */
+
+export {};
