@@ -55,6 +55,7 @@ containers: install  ## build and run the image and the compose file, in a conta
 	@$(BIN)/python -m pytest -m containers $(ARGS)
 
 screenshot: install parts  ## take the picture of the page in docs/page.png again, from a demo
+	@fc-list | grep -q Inter || tests/parts/debian.sh fonts-inter
 	@$(BIN)/python -m tests.screenshot
 
 fresh:  ## both commands of the README on a Debian with nothing but python3 and make, in a folder (wants root)

@@ -3,48 +3,60 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from pathlib import Path
 
 import requests
 
+from tests.support.browser import Window, chromium
 from tests.support.process import free_port
 from tests.support.sidecar import PROGRAM
 from tests.support.waiting import eventually
 
 PICTURE = Path(__file__).parents[1] / "docs" / "page.png"
 SHOWN = {"ok", "silent", "frozen"}
-LEARNED_SECONDS = 120.0
-WIDTH, HEIGHT = 1200, 500
+SHOWN_SECONDS = 120.0
+# Curves begin to look like curves.
+SAMPLES, SAMPLED_SECONDS = 30, 400.0
+SIZE = {"width": 1300, "height": 1420}
 
 
 def main() -> None:
-    """Run the demo until all the states that are to be shown are there, and let Chromium take the picture."""
-    address = f"127.0.0.1:{free_port()}"
-    demo = subprocess.Popen([PROGRAM, "demo", "--web.listen-address", address], stdout=subprocess.DEVNULL)
+    """Run the demo until there is enough to be seen, and let Chromium take the picture."""
+    port = free_port()
+    command = [str(PROGRAM), "demo", "--web.listen-address", f"127.0.0.1:{port}"]
+    demo = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        eventually(lambda: states(address) == SHOWN, LEARNED_SECONDS, "the demo has not shown all states")
-        take(f"http://{address}/", PICTURE)
+        eventually(lambda: states(port) == SHOWN, SHOWN_SECONDS, "the demo has not shown all states")
+        eventually(lambda: samples(port) >= SAMPLES, SAMPLED_SECONDS, "the demo has no history")
+        take(port)
     finally:
         demo.terminate()
         demo.wait()
 
 
-def states(address: str) -> set[str]:
+def states(port: int) -> set[str]:
     """Return the states of all feeds; none while the demo does not answer yet."""
     try:
-        rows = requests.get(f"http://{address}/api/v1/feeds", timeout=5).json()["data"]
+        rows = requests.get(f"http://127.0.0.1:{port}/api/v1/feeds", timeout=5).json()["data"]
     except requests.ConnectionError:
         return set()
     return {row["state"] for row in rows}
 
 
-def take(url: str, file: Path) -> None:
-    """Write what a browser shows at that address as a PNG."""
-    with tempfile.TemporaryDirectory() as profile:
-        options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}")
-        command = ["chromium", *options, f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={file}", url]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=60)
+def samples(port: int) -> int:
+    """Return how many samples the history has."""
+    return len(requests.get(f"http://127.0.0.1:{port}/api/v1/history", timeout=5).json()["data"]["times_ms"])
+
+
+def take(port: int) -> None:
+    """Write the page as a PNG, once its curves and some events are drawn."""
+    with chromium() as browser, Window(browser, port, viewport=SIZE) as window:
+        window.open("/")
+        window.find(".published").scroll_into_view_if_needed()
+        window.find(".published li").nth(10).wait_for()
+        window.find('.rows .trend .line[d^="M"]').first.wait_for()
+        window.page.evaluate("window.scrollTo(0, 0)")
+        window.page.screenshot(path=PICTURE)
 
 
 if __name__ == "__main__":

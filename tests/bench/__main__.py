@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.bench import Bench, Subject
+from tests.bench.browser import BROWSER
 from tests.bench.diet import DIET
 from tests.bench.figures import FOLDER, Cases, commit, compare, keep, machine, table
 from tests.bench.formats import FORMATS_SUBJECT
@@ -40,6 +41,7 @@ SUBJECTS = {
     "formats": FORMATS_SUBJECT,
     "topics": TOPICS,
     "diet": DIET,
+    "browser": BROWSER,
 }
 SIZES = (20, 150, 1000)
 # A busy machine is no reason to give up.
