@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from exporter.config.display import shown
-from exporter.config.format_schema import FormatConfig, TextSource, Value
+from exporter.config.format_schema import FormatConfig, StampValue, TextSource, TimeFormat, Value
 from exporter.config.format_text import LIST, json_path
 from exporter.config.named_pattern import NamedPattern
 from exporter.config.parsers import credentials
@@ -78,6 +78,11 @@ def _time(one: FormatConfig) -> Iterator[Mistake]:
         yield f"got {' and '.join(given)}, expected one of them", "time"
     if one.time.row is not None and one.row.timestamp is None:
         yield "the rows have no timestamp, expected row.timestamp beside it", "time.row"
+    if one.time.zone is not None and one.time.field is None:
+        yield "goes with a field", "time.zone"
+    for key, value in (("time", one.time), ("row.timestamp", one.row.timestamp)):
+        if value is not None and value.zone is not None and value.unit != "iso8601":
+            yield f"goes with unit iso8601, got unit {value.unit}", f"{key}.zone"
 
 
 def _encoding(one: FormatConfig, read_file: Callable[[str], str]) -> Iterator[Mistake]:
@@ -133,7 +138,7 @@ def _record_fields(one: FormatConfig) -> Iterator[_Use]:
     for key, source in _texts(one):
         if key != "row.symbol":
             yield from (_Use(f"{key}.field", path, _TEXT) for path in source.field or ())
-    yield from (_Use("time.field", path, _stamp(one.time.unit)) for path in one.time.field or ())
+    yield from (_Use("time.field", path, _stamp(one.time)) for path in one.time.field or ())
     yield from (_Use(f"skip.{path}", path, _TEXT) for path in one.skip)
     if one.batch_size is not None:
         yield _Use("batch_size", one.batch_size, _NUMBER)
@@ -145,12 +150,14 @@ def _row_uses(one: FormatConfig) -> Iterator[_Use]:
         value = getattr(one.row, name)
         if isinstance(value, Value):
             kind = _LEVELS if name in ("asks", "bids", "units") else _NUMBER
-            kind = _stamp(one.row.timestamp.unit) if name == "timestamp" and one.row.timestamp else kind
+            kind = _stamp(value) if isinstance(value, StampValue) else kind
             yield from (_Use(f"row.{name}.field", path, kind) for path in value.field)
 
 
-def _stamp(unit: str) -> str:
-    return "a time" if unit == "iso8601" else _NUMBER
+def _stamp(of: StampValue | TimeFormat) -> str:
+    if of.unit != "iso8601":
+        return _NUMBER
+    return "a time" if of.zone is None else f"a time in {of.zone}"
 
 
 def _scope(uses: list[_Use], array: tuple[str, ...]) -> Iterator[Mistake]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from exporter.config import parsers
+from exporter.config import parsers, windows
 from exporter.config.format_text import file_name, header_name, json_path, key_pattern, label, topic_or_groups
 from exporter.config.section import Section, parsed, secret
 from exporter.config.tls_files import TlsFiles
@@ -15,6 +15,7 @@ from exporter.config.tls_files import TlsFiles
 Unit = Literal["s", "ms", "us", "ns", "iso8601"]
 Case = Literal["lower", "upper"]
 
+_ZONE = parsed(windows.zone_name, "an IANA time zone, such as UTC or Asia/Seoul")
 _PATH = parsed(json_path, "a field, such as code or data.code")
 _LABEL = parsed(label, "text")
 _TEXTS = Meta(min_length=1, max_length=1000, description="text or a list of texts", extra={"is_single": True})
@@ -75,9 +76,10 @@ class Value(Section, frozen=True, kw_only=True):
 
 
 class StampValue(Value, frozen=True, kw_only=True):
-    """A value that is a time, in a unit."""
+    """A value that is a time, in a unit; `zone` is that of ISO 8601 times without an offset from UTC."""
 
     unit: Unit = "ms"
+    zone: Annotated[str, _ZONE] | None = None
 
 
 class RowFormat(Section, frozen=True, kw_only=True):
@@ -95,13 +97,14 @@ class RowFormat(Section, frozen=True, kw_only=True):
 
 
 class TimeFormat(Section, frozen=True, kw_only=True):
-    """When a batch was collected: a field in a unit, Kafka's time of the record, or the newest of its rows."""
+    """When a batch was collected: a field in a unit and zone, Kafka's time of the record, or the newest of its rows."""
 
     is_whole: ClassVar[bool] = True
     shorthand: ClassVar[str] = "field"
 
     field: Paths | None = None
     unit: Unit = "ms"
+    zone: Annotated[str, _ZONE] | None = None
     kafka: bool = False
     row: Annotated[str, Meta(pattern="^newest$", description="newest")] | None = None
 

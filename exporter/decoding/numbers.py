@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from math import isfinite
 
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)", re.ASCII)
-# A time without an offset from UTC is not accepted: it may be wrong by hours.
 _TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)", re.ASCII | re.IGNORECASE
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?P<offset>Z|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -28,14 +28,28 @@ def number(value: object) -> float | None:
 
 def stamp(value: object) -> int | float | None:
     """Return the Unix milliseconds of a number or an ISO 8601 time, None for null; raise ValueError for others."""
-    if isinstance(value, str) and is_time(value):
-        return (datetime.fromisoformat(value.strip().upper()) - _EPOCH) // _MILLISECOND
-    return exact(value)
+    found = time_ms(value) if isinstance(value, str) else None
+    return exact(value) if found is None else found
 
 
-def is_time(text: str) -> bool:
-    """Return whether a text is an ISO 8601 time with an offset from UTC."""
-    return _TIME.fullmatch(text.strip()) is not None
+def time_ms(text: str, zone: tzinfo | None = None) -> int | None:
+    """Return the Unix milliseconds of an ISO 8601 time, None for other texts; raise ValueError for `2026-13-01T00:00Z`.
+
+    One without an offset from UTC is not read without `zone`: it may be wrong by hours. A local time that occurs twice
+    is the first of both, and one that is skipped has the offset before the change.
+    """
+    text = text.strip()
+    found = _TIME.fullmatch(text)
+    if found is None or (zone is None and found["offset"] is None):
+        return None
+    moment = datetime.fromisoformat(text.upper())
+    return ((moment if found["offset"] else moment.replace(tzinfo=zone)) - _EPOCH) // _MILLISECOND
+
+
+def lacks_offset(text: str) -> bool:
+    """Return whether a text is an ISO 8601 time without an offset from UTC."""
+    found = _TIME.fullmatch(text.strip())
+    return found is not None and found["offset"] is None
 
 
 def whole(value: object) -> int:

@@ -18,7 +18,7 @@ from exporter.decoding.formats.fast import kafka_or_newest
 from exporter.decoding.formats.layout import ANY, Layout, RowValue
 from exporter.decoding.formats.units import ISO_8601, whole
 from exporter.decoding.named_feed import is_feed
-from exporter.decoding.numbers import exact
+from exporter.decoding.numbers import exact, lacks_offset
 from exporter.model import FeedKey, Reason, Rejected
 
 if TYPE_CHECKING:
@@ -212,12 +212,28 @@ class Careful:
         except UNREADABLE:
             time_ms = None
         if time_ms is None:
-            is_text = self._layout.config.time.unit == ISO_8601
-            raise self._wrong("a time with an offset from UTC" if is_text else "a time", token, path)
+            raise self._no_time(token, path)
         if not 0 <= time_ms <= MAX_TIMESTAMP_MS:
             shown = str(time_ms)[:_SHOWN_DIGITS]
             raise Rejected(Reason.INVALID_TIMESTAMP, f"{path} is {shown} in Unix milliseconds")
         return whole(time_ms)
+
+    def _no_time(self, token: Any, path: str) -> Rejected:
+        time = self._layout.config.time
+        is_text, is_local = time.unit == ISO_8601, time.zone is None and self._is_local(token)
+        expected = "a time with an offset from UTC" if is_text and time.zone is None else "a time"
+        rejected = self._wrong(expected, token, path)
+        if is_local:
+            missing = "time.zone" if is_text else "time.unit iso8601 and time.zone"
+            rejected = Rejected(rejected.reason, f"{rejected.detail}: without an offset it needs {missing}")
+        return rejected
+
+    def _is_local(self, token: Any) -> bool:
+        try:
+            found = self._body.scalar(token)
+        except UNREADABLE:
+            return False
+        return isinstance(found, str) and lacks_offset(found)
 
     def _size(self, outer: _Fields | None, unreadable: Counter[str]) -> int | float | None:
         path = self._layout.config.batch_size

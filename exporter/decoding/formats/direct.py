@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from exporter.decoding.batch import LEVELS, NO_JSON, Message
 from exporter.decoding.formats.scope import NUMBER, STAMP, Kind
-from exporter.decoding.formats.units import ISO_8601, from_slot
+from exporter.decoding.formats.units import ISO_8601, from_number
 
 if TYPE_CHECKING:
     from exporter.decoding.formats.bodies import Body
@@ -60,7 +60,7 @@ def _is_direct(layout: Layout, body: Body) -> bool:
 
 def _finish(layout: Layout, body: Body) -> Callable[[list[Message]], None] | None:
     unit = layout.config.row.timestamp.unit if layout.config.row.timestamp else "ms"
-    convert, as_levels = from_slot(unit), body.as_levels
+    convert, as_levels = from_number(unit), body.as_levels
     sides = [value.name for value in layout.values if value.name in ("asks", "bids")]
     as_units = body.as_units if any(value.name == "units" for value in layout.values) else None
     if as_units is None and convert is None and not sides:

@@ -15,8 +15,8 @@ from exporter.decoding.batch import MAX_TIMESTAMP_MS, NO_JSON, Batch, Message
 from exporter.decoding.faults import too_many_messages
 from exporter.decoding.formats.direct import direct_rows
 from exporter.decoding.formats.layout import Layout
-from exporter.decoding.formats.scope import ISO_TIME, NUMBER, SCALAR, STAMP, TEXT, WHOLE, Kind, Scope
-from exporter.decoding.formats.units import ISO_8601, from_slot, whole
+from exporter.decoding.formats.scope import NUMBER, SCALAR, TEXT, WHOLE, Kind, Scope
+from exporter.decoding.formats.units import slot, whole
 
 if TYPE_CHECKING:
     from exporter.decoding.formats.bodies import Body
@@ -92,16 +92,15 @@ class Fast:
         self._feed = [_word(layout, text, [outer.place(path, TEXT) for path in text.paths]) for text in layout.feed]
         self._symbol = [inner.place(path, TEXT) for path in layout.symbol.paths]
         self._skip = [(path, outer.place(path, SCALAR)) for path in layout.skip]
-        stamp = ISO_TIME if config.time.unit == ISO_8601 else STAMP
+        strict = config.numbers == "strict"
+        stamp, self._time_of = slot(config.time.unit, config.time.zone, strict=strict)
         self._time = [outer.place(path, stamp) for path in layout.time_paths]
-        self._time_of = from_slot(config.time.unit)
         self._size = outer.place(config.batch_size, WHOLE) if config.batch_size else None
         steps = [(value, self._step(inner, value)) for value in layout.values]
         types = frozenset[str]().union(*(value.only for value in layout.values))
         # Of request types that no field is limited to, all have the same steps.
         self._plan = [step for value, step in steps if not value.only]
         self._plans = {name: [step for value, step in steps if value.is_for(name)] for name in types}
-        strict = config.numbers == "strict"
         self._direct = direct_rows(layout, body)
         self._rows: Callable[[Any, Sequence[Any]], list[Any]] | None = None
         if config.has_rows:
@@ -111,11 +110,12 @@ class Fast:
         self._outer, self._inner = outer.getter(), inner.getter()
 
     def _step(self, slots: _Slots, value: Any) -> _Step:
-        unit = self._layout.config.row.timestamp.unit if self._layout.config.row.timestamp else "ms"
+        config = self._layout.config
+        stamp = config.row.timestamp
         kind: Kind | None = NUMBER
         convert: Callable[[Any], Any] | None = None
-        if value.name == "timestamp":
-            kind, convert = (ISO_TIME if unit == ISO_8601 else STAMP), from_slot(unit)
+        if value.name == "timestamp" and stamp is not None:
+            kind, convert = slot(stamp.unit, stamp.zone, strict=config.numbers == "strict")
         elif value.is_levels:
             kind, convert = None, self._body.as_units if value.name == "units" else self._body.as_levels
         first, *others = (slots.place(path, kind) for path in value.paths)

@@ -53,7 +53,7 @@ class Layout:
         self.symbol = Text(config.row.symbol)
         self.skip = {path: frozenset(values) for path, values in config.skip.items()}
         self.time_paths = config.time.field or ()
-        self.read_time = from_scalar(config.time.unit)
+        self.read_time = from_scalar(config.time.unit, config.time.zone)
         self.is_list = config.rows == LIST
         self.values = _row_values(config.row)
 
@@ -82,6 +82,6 @@ def _row_values(row: RowFormat) -> list[RowValue]:
         value = getattr(row, name)
         if name == "symbol" or value is None:
             continue
-        read = from_scalar(value.unit) if name == "timestamp" else number
+        read = from_scalar(value.unit, value.zone) if name == "timestamp" else number
         found.append(RowValue(name, places[name], value.field, frozenset(value.only), read))
     return found

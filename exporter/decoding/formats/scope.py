@@ -31,6 +31,8 @@ NUMBER = Kind(_Finite | None, None)
 WHOLE = Kind(int | _Finite | None, None)
 STAMP = Kind(int | _Finite | None, 0)
 ISO_TIME = Kind(Annotated[datetime, Meta(tz=True)] | None, 0)
+LOCAL_TIME = Kind(datetime | None, 0)
+ISO_TEXT = Kind(str | None, 0)
 
 
 class _Node:

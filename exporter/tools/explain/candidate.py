@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -10,10 +11,14 @@ from exporter.model import Record
 
 
 class Source(NamedTuple):
-    """Where a field of a batch comes from, in words, and the paths of a record that are read for it."""
+    """Where a field of a batch comes from, in words, and the paths of a record that are read for it.
+
+    `has_zone`: it is a time that needs no offset from UTC.
+    """
 
     text: str
     paths: tuple[str, ...] = ()
+    has_zone: bool = False
 
 
 class TopicDecoder(Protocol):
@@ -25,6 +30,10 @@ class TopicDecoder(Protocol):
     @property
     def name(self) -> str:
         """What the format of the records is called."""
+
+    @property
+    def has_format(self) -> bool:
+        """Whether there is a format for the records."""
 
     @property
     def sources(self) -> Mapping[str, Source]:
@@ -42,3 +51,8 @@ class Candidate(NamedTuple):
 
     decoder: TopicDecoder
     configuration: str
+
+
+def topic_name(topic: str) -> str:
+    """Return a topic as a configuration has it; one to be filled in for a file."""
+    return json.dumps(topic) if topic else "TOPIC"

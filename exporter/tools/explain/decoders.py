@@ -21,6 +21,8 @@ SYMBOL_FIELDS = ("target_currency", "code", "market", "instId", "product_id", "s
 class UsualDecoder:
     """The batch that needs no format."""
 
+    has_format = False
+
     def __init__(self, config: InputConfig) -> None:
         self.name = "the usual batch"
         self._limits = config.limits

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from exporter.config.format_schema import FormatConfig, SchemaRegistryFormat, TextSource, TimeFormat
+from exporter.config.format_schema import FormatConfig, SchemaRegistryFormat, StampValue, TextSource, TimeFormat
 from exporter.config.format_text import LIST
 from exporter.config.loader import ConfigError, load
 from exporter.config.presets import presets
@@ -23,7 +23,7 @@ from exporter.decoding.formats.texts import Text
 from exporter.decoding.json_decoder import Decoder
 from exporter.model import FeedKey, Record
 from exporter.runtime.worker import ThreadWorker
-from exporter.tools.explain.candidate import Candidate, Source
+from exporter.tools.explain.candidate import Candidate, Source, topic_name
 
 # In place of the topic of a file, while a preset is loaded.
 _ANY_TOPIC = "any"
@@ -31,6 +31,8 @@ _ANY_TOPIC = "any"
 
 class FormatDecoder:
     """One format, for the records of one topic, which the format need not have among its topics."""
+
+    has_format = True
 
     def __init__(self, name: str, one: FormatConfig, topic: str, settings: InputConfig) -> None:
         self.name = name
@@ -79,7 +81,7 @@ def preset_candidates(topic: str, settings: InputConfig) -> Iterator[Candidate]:
         is_read = topic and Subscription(settings.topics).means(topic)
         lines = [
             "input:",
-            *([] if is_read else [f"  topics: [{_shown(topic)}]  # beside others"]),
+            *([] if is_read else [f"  topics: [{topic_name(topic)}]  # beside others"]),
             "  formats:",
             *lines,
         ]
@@ -101,7 +103,7 @@ def _entries() -> dict[str, str]:
 
 def _given(name: str, topic: str) -> tuple[FormatConfig, list[str]] | None:
     """Return a preset with what it does not have by itself, and its lines in the configuration."""
-    lines = [f"    - preset: {name}", f"      topics: {_shown(topic)}"]
+    lines = [f"    - preset: {name}", f"      topics: {topic_name(topic)}"]
     given: dict[str, object] = {"preset": name, "topics": _ANY_TOPIC}
     if (one := _loaded(json.dumps(given))) is not None:
         return one, lines
@@ -121,10 +123,6 @@ def _loaded(given: str) -> FormatConfig | None:
     return one
 
 
-def _shown(topic: str) -> str:
-    return json.dumps(topic) if topic else "TOPIC"
-
-
 def format_sources(one: FormatConfig) -> Mapping[str, Source]:
     """Return where a format takes each field of a batch from."""
     row = "" if one.rows is None else f"{'' if one.rows == LIST else one.rows}[]"
@@ -136,7 +134,7 @@ def format_sources(one: FormatConfig) -> Mapping[str, Source]:
     for name in one.row.__struct_fields__:
         value = getattr(one.row, name)
         if name != "symbol" and value is not None:
-            sources[name] = _fields(value.field, row)
+            sources[name] = _fields(value.field, row, has_zone=isinstance(value, StampValue) and value.zone is not None)
     return sources
 
 
@@ -166,12 +164,12 @@ def _text(source: TextSource, within: str) -> Source:
     return Source(f"constant {source.constant}" if source.constant is not None else where)
 
 
-def _fields(names: tuple[str, ...], within: str) -> Source:
+def _fields(names: tuple[str, ...], within: str, *, has_zone: bool = False) -> Source:
     paths = tuple(f"{within}.{name}" if within else name for name in names)
-    return Source(" or ".join(paths), paths)
+    return Source(" or ".join(paths), paths, has_zone)
 
 
 def _time(time: TimeFormat) -> Source:
     if time.field is not None:
-        return _fields(time.field, "")
+        return _fields(time.field, "", has_zone=time.zone is not None)
     return Source("newest row" if time.row is not None else "Kafka's time of the record")

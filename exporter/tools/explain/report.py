@@ -15,9 +15,10 @@ from exporter.decoding.faults import UNREADABLE
 from exporter.events.encoding import utc_text
 from exporter.model import FeedKey, Record, Rejected
 from exporter.runtime.foreign_text import printable
-from exporter.tools.explain.candidate import TopicDecoder
+from exporter.tools.explain.candidate import TopicDecoder, topic_name
 from exporter.tools.explain.paths import paths, unread
 from exporter.tools.explain.understanding import ROW_FIELDS, Recognised, Understanding, blindness
+from exporter.tools.explain.zones import advice, local_times
 
 VALUE_CHARACTERS = 60
 LISTED = 40
@@ -29,7 +30,7 @@ def report(understood: Understanding, decoder: TopicDecoder, better: Recognised 
     """Return what a decoder makes of a record, and which other one reads it better."""
     lines = [("record", "", described(understood.record)), ("read as", "", decoder.name), _result(understood)]
     head = [f"{name:<9} {printable(text, 300)}" for name, _, text in lines]
-    return "\n".join([*head, *_body(understood, decoder), *_proposal(understood, better)])
+    return "\n".join([*head, *_body(understood, decoder), *_proposal(understood, decoder, better)])
 
 
 def described(record: Record) -> str:
@@ -145,7 +146,7 @@ def _table(lines: Sequence[_Line]) -> Iterator[str]:
         yield f"{name:<{first}}  {printable(source):<{second}}  {found}".rstrip()
 
 
-def _proposal(understood: Understanding, better: Recognised | None) -> Iterator[str]:
+def _proposal(understood: Understanding, decoder: TopicDecoder, better: Recognised | None) -> Iterator[str]:
     if better is not None:
         yield from (
             "",
@@ -153,5 +154,8 @@ def _proposal(understood: Understanding, better: Recognised | None) -> Iterator[
             "",
         )
         yield textwrap.indent(better.candidate.configuration, "    ")
-    elif understood.rejected is not None:
+        decoder = better.candidate.decoder
+    if times := local_times(decoder, _fields(understood.record, decoder)):
+        yield from ("", *advice(times, decoder, topic_name(understood.record.partition.topic)))
+    elif better is None and understood.rejected is not None:
         yield from ("", "No known format reads it.")
