@@ -107,7 +107,7 @@ def test_nothing_is_proposed_for_a_record_that_is_read_well() -> None:
 def test_what_is_no_batch_is_explained_as_such(content: bytes | None) -> None:
     text = explained(content)
     assert "\nrejected  " in text
-    assert text.endswith("No known format reads it.")
+    assert "\nNo known format reads it.\n" in text
 
 
 @given(st.one_of(st.binary(max_size=200), st.recursive(

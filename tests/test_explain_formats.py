@@ -49,7 +49,7 @@ def test_positions_are_shown_by_their_names(rows: str | None, path: str, wrap: A
 
 def test_a_preset_that_finds_nothing_but_a_symbol_is_not_proposed() -> None:
     one = {"topics": "t", "rows": "[]", "feed": FEED, "row": {"symbol": "s", "last": "c"}}
-    assert explained(one, {"s": "A"}).endswith("No known format reads it.")
+    assert "\nNo known format reads it.\n" in explained(one, {"s": "A"})
     assert "preset binance-raw" in explained(one, {"s": "A", "e": "trade", "p": "1", "E": 1_760_031_213_693})
 
 

@@ -16,6 +16,7 @@ from exporter.events.encoding import utc_text
 from exporter.model import FeedKey, Record, Rejected
 from exporter.runtime.foreign_text import printable
 from exporter.tools.explain.candidate import TopicDecoder, topic_name
+from exporter.tools.explain.next_step import next_step
 from exporter.tools.explain.paths import paths, unread
 from exporter.tools.explain.understanding import ROW_FIELDS, Recognised, Understanding, blindness
 from exporter.tools.explain.zones import advice, local_times
@@ -159,3 +160,5 @@ def _proposal(understood: Understanding, decoder: TopicDecoder, better: Recognis
         yield from ("", *advice(times, decoder, topic_name(understood.record.partition.topic)))
     elif better is None and understood.rejected is not None:
         yield from ("", "No known format reads it.")
+        topic = topic_name(understood.record.partition.topic)
+        yield from next_step(understood.record.value, topic, has_format=decoder.has_format)
