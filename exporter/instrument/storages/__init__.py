@@ -1,0 +1,1 @@
+"""Where a collector's metrics are stored: a storage is one file."""
