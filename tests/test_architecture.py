@@ -44,6 +44,8 @@ ROOMS = (
 )
 # Values in, values out, in every file of these rooms; in other rooms, what calls itself pure.
 PURE = ("model", "config", "decoding", "steps", "instrument", "analyzers", "feeds", "assignments", "pipeline")
+# Folders of pure rooms with what may have clocks, sockets and threads: nothing that is pure imports from them.
+SHELLS = ("exporter.instrument.library", "exporter.instrument.storages")
 # Clocks, sockets, threads, logs, other processes, and libraries that have them.
 IMPURE = {
     "aiohttp", "asyncio", "concurrent", "confluent_kafka", "logging", "multiprocessing", "queue", "random", "redis",
@@ -122,6 +124,11 @@ def reached(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def is_pure(module: str) -> bool:
+    """Whether a module is in a pure room, and in none of its shells, or calls itself pure."""
+    return (room(module) in PURE and not module.startswith(SHELLS)) or calls_itself_pure(module)
+
+
 def calls_itself_pure(module: str) -> bool:
     """Whether the docstring of a module has a sentence that begins with the word."""
     return re.search(r"(^|[.;]\s)(Pure|pure)\b", ast.get_docstring(_tree(module)) or "") is not None
@@ -142,7 +149,7 @@ def test_no_module_imports_itself_by_way_of_others(module: str) -> None:
     assert module not in reached(module)
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if room(name) in PURE or calls_itself_pure(name)])
+@pytest.mark.parametrize("module", [name for name in modules() if is_pure(name)])
 def test_pure_modules_reach_no_clock_socket_thread_or_log(module: str) -> None:
     ours = {name for name in reached(module) if name in modules()} | {module}
     assert {name: imported(name) & IMPURE for name in ours if imported(name) & IMPURE} == {}
@@ -153,3 +160,8 @@ def test_the_sidecar_reaches_none_of_its_tools() -> None:
     assert {
         name for name in sidecar if any(room(each) == "tools" for each in reached(name) & modules().keys())
     } == set()
+
+
+def test_the_sidecar_loads_nothing_of_the_library_for_other_programs() -> None:
+    users = {name for name in modules() if not name.startswith(SHELLS)}
+    assert {name for name in users if any(each.startswith(SHELLS) for each in reached(name))} == set()

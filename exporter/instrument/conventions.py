@@ -24,7 +24,8 @@ BASE_UNITS = _words(
     "seconds bytes ratio ratios percent celsius meters metres volts amperes joules watts grams hertz bits info"
 )
 _OTHER_UNITS = {
-    **dict.fromkeys(_words("ms msec msecs millis milliseconds us usec microseconds ns nanoseconds"), "seconds"),
+    **dict.fromkeys(_words("ms msec msecs millis milliseconds usec microseconds ns nanoseconds"), "seconds"),
+    "us": "seconds",
     **dict.fromkeys(_words("minute minutes hour hours day days sec secs second"), "seconds"),
     **dict.fromkeys(_words("kb mb gb kilobytes megabytes gigabytes kib mib gib byte"), "bytes"),
     **dict.fromkeys(_words("kilometers millimeters"), "meters"),
@@ -102,7 +103,7 @@ def _meaning(words: list[str], metric_type: MetricType) -> list[str]:
     elif _lacks_unit(words, metric_type):
         found.append("the name has no unit, such as _seconds or _bytes")
     if not set(words) - _VAGUE - _TYPES - BASE_UNITS - {"", "total", "count", "sum", "time"}:
-        found.append("the name does not say what is measured")
+        found.append("the name is vague, it has no word for what is measured")
     return found
 
 

@@ -123,7 +123,7 @@ class SlidingWindow:
                 fresh.add(values)
             quantiles = self._quantiles(list(QUANTILES.values()))
             slices = [*self._slices, fresh]
-        number, total = sum([each.number for each in slices]), math.fsum([each.sum for each in slices])
+        number, total = sum([each.number for each in slices]), sum([each.sum for each in slices])
         least, most = min([each.least for each in slices]), max([each.most for each in slices])
         found = {"count": number, "sum": total, "mean": total / number if number else math.nan}
         found |= {"min": least if number else math.nan, "max": most if number else math.nan}
@@ -184,7 +184,8 @@ def _interpolated(q: float, values: Sequence[float], ends: Sequence[int]) -> flo
     rank = math.floor(position)
     below = values[bisect_right(ends, rank)]
     above = values[bisect_right(ends, min(rank + 1, ends[-1] - 1))]
-    return below if below == above else below + (above - below) * (position - rank)
+    share = position - rank
+    return below if below == above or not share else below * (1 - share) + above * share
 
 
 def _numbers(values: Sequence[float]) -> list[float]:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the real parts that tests start: Redis, Prometheus, Alertmanager's amtool, Chromium, openssl and systemd-analyze from Debian, Apache Kafka's jars through Maven, and
+# Brings the real parts that tests start: Redis, Prometheus and its Pushgateway, Alertmanager's amtool, Chromium, openssl and systemd-analyze from Debian, Apache Kafka's jars through Maven, and
 # collectors from PyPI into an environment of their own.
 # Does nothing when all are there. What cannot be had is named in one line, and the tests that need it say so themselves.
 set -eu
@@ -14,6 +14,7 @@ need() {  # COMMAND PACKAGE
 need redis-server redis-server
 need promtool prometheus
 need amtool prometheus-alertmanager
+need prometheus-pushgateway prometheus-pushgateway
 need chromium chromium
 need java default-jre-headless
 need openssl openssl

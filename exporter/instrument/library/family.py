@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -84,13 +85,11 @@ class Family(Generic[S]):
         return None if self._metric is None else self._children.get(self._key(labels))
 
     def _key(self, labels: Labels) -> tuple[str, ...]:
-        try:
-            key = tuple([str(labels[name]) for name in self._names])
-        except KeyError:
-            key = ()
-        if len(key) != len(labels):
-            raise ValueError(f"the labels of {self.name} are {list(self._names)}, not {list(labels)}")
-        return key
+        names = self._names
+        if len(labels) == len(names):
+            with suppress(KeyError):
+                return tuple([str(labels[name]) for name in names])
+        raise ValueError(f"the labels of {self.name} are {list(names)}, not {list(labels)}")
 
     def _settle(self, labels: Labels) -> None:
         """Create the metric with the labels of its first use."""
