@@ -119,7 +119,7 @@ class SlidingWindow:
         with self._lock:
             self._drop_old(now)
             fresh = _Slice(now)
-            if values := _numbers(self._fresh):
+            if values := _numbers(self._fresh[:]):
                 fresh.add(values)
             quantiles = self._quantiles(list(QUANTILES.values()))
             slices = [*self._slices, fresh]
@@ -165,7 +165,7 @@ class SlidingWindow:
             self._due = -math.inf
 
     def _quantiles(self, wanted: Sequence[float]) -> list[float]:
-        weights = Counter[float](_numbers(self._fresh))
+        weights = Counter[float](_numbers(self._fresh[:]))
         least, most = min(weights, default=math.inf), max(weights, default=-math.inf)
         for each in self._slices:
             least, most = min(least, each.least), max(most, each.most)
@@ -188,5 +188,6 @@ def _interpolated(q: float, values: Sequence[float], ends: Sequence[int]) -> flo
     return below if below == above or not share else below * (1 - share) + above * share
 
 
-def _numbers(values: Sequence[float]) -> list[float]:
-    return [value for value in values if value == value]
+def _numbers(values: list[float]) -> list[float]:
+    """Return the values that are not NaN: one of them makes the sum NaN, too."""
+    return values if (total := sum(values)) == total else [value for value in values if value == value]

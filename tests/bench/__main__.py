@@ -19,6 +19,7 @@ from tests.bench.browser import BROWSER
 from tests.bench.diet import DIET
 from tests.bench.figures import FOLDER, Cases, commit, compare, keep, machine, table
 from tests.bench.formats import FORMATS_SUBJECT
+from tests.bench.instrument import INSTRUMENT
 from tests.bench.low import LOW
 from tests.bench.memory import MEMORY, SOAK
 from tests.bench.rate import MATRIX, RATE, yardstick
@@ -40,6 +41,7 @@ SUBJECTS = {
     "startup": STARTUP,
     "formats": FORMATS_SUBJECT,
     "topics": TOPICS,
+    "instrument": INSTRUMENT,
     "diet": DIET,
     "browser": BROWSER,
 }
