@@ -34,7 +34,7 @@ _OTHER_UNITS = {
 # What has a unit, also in a gauge or counter.
 _QUANTITIES = _words("time duration latency age elapsed delay uptime memory bandwidth temperature")
 # Plural words that count nothing.
-_SINGULAR = re.compile(r"(ss|us|is|ous)$|^(latencies|durations|times|delays|ages|stats|statistics)$")
+_SINGULAR = re.compile(r"(?:s|u|i)s$|^(latencies|durations|times|delays|ages|stats|statistics)$")
 _VAGUE = _words(
     "a an the my new old test tmp temp foo bar metric metrics value values data item items thing things number numbers"
     " stat stats statistic statistics result results measure measurement measurements amount info misc other"
