@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from exporter.web.limits import ClientLimits
-from tests.support.queries import LARGE_BYTES, Site, large, site
+from tests.support.queries import HOST, LARGE_BYTES, Site, large, site
 from tests.support.waiting import eventually
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -160,6 +160,64 @@ def test_invalid_requests_are_refused_and_not_logged(sent: bytes, caplog: pytest
         assert answer == b"" or answer.split(b" ", 2)[1] in (b"400", b"414", b"431")
         assert scrape(running) == 200
     assert not [record for record in caplog.records if record.levelno >= logging.INFO]
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "body"),
+    [
+        ("1.1", b"Content-Length: 3", b"abc"),
+        ("1.1", b"Transfer-Encoding: chunked", b"3;a=b\r\nabc\r\n0\r\n\r\n"),
+        ("1.1", b"Transfer-Encoding: gzip, chunked", b"0\r\n\r\n"),
+        ("1.0", b"Connection: keep-alive\r\nTransfer-Encoding: chunked", b"0\r\n\r\n"),
+    ],
+    ids=["a length", "chunks", "compressed chunks", "chunks in HTTP/1.0"],
+)
+def test_what_follows_a_body_is_not_answered(version: str, fields: bytes, body: bytes) -> None:
+    """A proxy may see another end of the body, and take what follows for a part of it, or the other way round."""
+    first = REQUEST.replace(b"1.1", version.encode()).replace(b"\r\n\r\n", b"\r\n%b\r\n\r\n" % fields)
+    with site() as running, running.connect() as client:
+        client.sendall(first + body + b"GET /absent HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = received(client)
+    assert answer.startswith(b"HTTP/%b 200 OK\r\n" % version.encode())
+    assert answer.count(b"HTTP/1.") == 1
+
+
+def test_connections_that_send_blank_lines_take_no_place(open_sockets: ExitStack) -> None:
+    """They have not sent a request."""
+    with site(ClientLimits(active=1)) as running:
+        for _ in range(20):
+            open_sockets.enter_context(running.connect()).sendall(b"\r\n\r\n")
+        assert scrape(running) == 200
+        assert running.queries.evictions("connections") == 0
+
+
+def test_a_client_does_not_keep_its_place_while_others_wait(open_sockets: ExitStack) -> None:
+    with site(ClientLimits(active=1)) as running:
+        running.queries.go_on.clear()
+        first, second = (open_sockets.enter_context(running.connect()) for _ in range(2))
+        first.sendall(REQUEST)
+        assert running.queries.collecting.wait(10)
+        second.sendall(REQUEST.replace(b"metrics", b"absent"))
+        assert eventually(lambda: len(running.server._connections.queue) == 1)
+        running.queries.go_on.set()
+        assert b"\r\nConnection: close\r\n" in received(first)
+        assert second.recv(22) == b"HTTP/1.1 404 Not Found"
+        assert running.queries.evictions("connections") == 0
+
+
+def test_a_network_with_many_connections_loses_one_before_others(open_sockets: ExitStack) -> None:
+    """Although that of the other network has waited longer."""
+    with site(ClientLimits(active=3)) as running:
+        running.queries.go_on.clear()
+        scraping = open_sockets.enter_context(running.connect())
+        scraping.sendall(LAST_REQUEST)
+        assert running.queries.collecting.wait(10)
+        for _ in range(4):
+            other = socket.create_connection((HOST, running.port), 10, source_address=("127.0.0.2", 0))
+            open_sockets.enter_context(other).sendall(LAST_REQUEST)
+        assert eventually(lambda: running.queries.evictions("connections"))
+        running.queries.go_on.set()
+        assert received(scraping).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_an_unwanted_body_is_not_waited_for() -> None:

@@ -61,6 +61,9 @@ class AdmissionQueue:
         self._networks = NetworkCounts()
         self._is_scheduled = False
 
+    def __len__(self) -> int:
+        return len(self._queued)
+
     def hand_over(self, client: socket.socket, network: str, session: TlsSession | None = None) -> None:
         """Queue a connection; callable from any thread."""
         with self._lock:

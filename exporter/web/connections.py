@@ -1,9 +1,9 @@
 """The active connections, with limits of their number, time and memory.
 
-When the limit is reached, a new connection replaces an idle one, else the one that has read nothing of its response for
-longest, else the one that has waited longest. So slow or hostile clients lose their connections to those that read
-their responses. Streams, which are few, lose theirs only when they do not read. Methods belong to the thread of the
-event loop unless documented otherwise.
+When the limit is reached, a new connection replaces an idle one, else one of the network with the most connections: the
+one that has read nothing of its response for longest, else the one that has waited longest. So slow or hostile clients
+lose their connections to those that read their responses. Streams, which are few, lose theirs only when they do not
+read. Methods belong to the thread of the event loop unless documented otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -113,7 +114,8 @@ class Connections(web.Server):
         coroutine = self._event_loop.connect_accepted_socket(factory, connection.client)
         task = self._event_loop.create_task(coroutine)
         self._attaching.add(task)
-        task.add_done_callback(self._attached)
+        self._networks.add(connection.network)
+        task.add_done_callback(partial(self._attached, connection.network))
 
     def _encrypted(self, session: TlsSession) -> Callable[[], asyncio.Protocol]:
         # Loaded when it is needed.
@@ -121,8 +123,9 @@ class Connections(web.Server):
 
         return lambda: TlsProtocol(self(), session)
 
-    def _attached(self, task: asyncio.Task[object]) -> None:
+    def _attached(self, network: str, task: asyncio.Task[object]) -> None:
         self._attaching.discard(task)
+        self._networks.remove(network)  # if it is connected, it was counted once more
         # The client may have disconnected, which is not logged.
         task.cancelled() or task.exception()
 
@@ -217,6 +220,11 @@ class Connections(web.Server):
                 await request.writer.drain()
                 self._move(request.protocol, self._streaming, self._limits.response_seconds)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether all places are taken and further requests wait, so that no client should keep its place."""
+        return len(self._open) >= self._limits.active and len(self.queue) > 0
+
     def close_some(self) -> None:
         """Close some queued or active connections soon; callable from any thread."""
         self._event_loop.call_soon_threadsafe(self._close_some)
@@ -275,9 +283,11 @@ class Connections(web.Server):
         """Return a connection to close: one that is idle, does not read, or has waited too long, in this order."""
         # Slow readers are closed sooner when they hold most of the places; a few may just have had no time to read.
         reading_seconds = CROWDED_SECONDS if len(self._reading) > self._limits.active / 2 else UNREAD_SECONDS
-        groups = (self._idle, 0.0), (self._reading, reading_seconds), (self._waiting, UNREAD_SECONDS)
-        for group, seconds in groups:
-            first = next(iter(group), None)
+        if self._idle:
+            return next(iter(self._idle))
+        crowded = self._networks.crowded()
+        for group, seconds in ((self._reading, reading_seconds), (self._waiting, UNREAD_SECONDS)):
+            first = next((each for each, connection in group.items() if connection.network in crowded), None)
             if first is not None and now - group[first].since >= seconds:
                 return first
         return None

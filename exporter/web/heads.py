@@ -1,6 +1,6 @@
 """Classification of the first bytes of a connection: a health check, another request, or a refused one. Pure.
 
-Only limits are checked here. The parser that reads the head next decides whether it is valid HTTP.
+Of other requests only limits are checked here: the parser that reads the head next decides whether it is valid HTTP.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ _TLS_RECORD, _RECORD_HEAD_BYTES = b"\x16", 5
 # The length that every server should support, RFC 9112 section 3.
 LINE_BYTES_MAX = 8000
 _END = re.compile(rb"\n\r?\n")
-_HEALTH = re.compile(rb"(GET|HEAD) (/-/[a-z]+) HTTP/1\.[01]\r\n")
+# No other parser sees it, so it is valid as a whole: names, colons, and values without control characters.
+_HEALTH = re.compile(
+    rb"[\r\n]*(GET|HEAD) (/-/[a-z]+) HTTP/1\.[01]\r\n"
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n"
+)
 _HOST = re.compile(rb"\nhost:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _AUTHORIZATION = re.compile(rb"\nauthorization:[ \t]*([^\r\n]*)", re.IGNORECASE)
 # With these headers a request has a body or an upgrade.
@@ -57,13 +61,15 @@ CUT_OFF = Refusal(400, "the connection ended before the request was complete")
 def classify_head(head: bytes, health_paths: Container[str], *, is_final: bool) -> Head | HealthCheck | Refusal:
     """Return the class of the bytes received so far; `is_final`: no more will follow.
 
-    Bytes that cannot become a request count as complete, so that the parser refuses them at once.
+    Bytes that cannot become a request count as complete, so that the parser refuses them at once. Line breaks may
+    precede a request, RFC 9112 section 2.2.
     """
-    if not b"A" <= head[:1] <= b"Z":
+    request = head.lstrip(b"\r\n")
+    if request and not b"A" <= request[:1] <= b"Z":
         return Head.COMPLETE
-    if len(head) > LINE_BYTES_MAX and head.find(b"\n", 0, LINE_BYTES_MAX) < 0:
+    if len(request) > LINE_BYTES_MAX and request.find(b"\n", 0, LINE_BYTES_MAX) < 0:
         return LINE_TOO_LONG
-    end = _END.search(head, 0, HEAD_BYTES_MAX)
+    end = _END.search(head, len(head) - len(request), HEAD_BYTES_MAX)
     if end is not None:
         return _check(head[: end.end()], health_paths) or Head.COMPLETE
     if len(head) > HEAD_BYTES_MAX:
@@ -81,8 +87,8 @@ def classify_record(first: bytes, *, is_final: bool) -> Head | Refusal:
 
 
 def _check(head: bytes, paths: Container[str]) -> HealthCheck | None:
-    found = _HEALTH.match(head)
-    if found is None or (path := found[2].decode()) not in paths or _MORE.search(head):
+    found = _HEALTH.fullmatch(head)
+    if found is None or (path := found[2].decode()) not in paths or _MORE.search(head) or len(_HOST.findall(head)) > 1:
         return None
     is_head = found[1] == b"HEAD"
     return HealthCheck(path, _field(_HOST, head), is_head, len(head), _field(_AUTHORIZATION, head))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Literal, NamedTuple
 
+_AUTHORITY = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::[0-9]*)?")
 # Headers that proxies set.
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
 
@@ -50,10 +52,12 @@ class Access(NamedTuple):
 
 
 def host_name(authority: str) -> str:
-    """Return the host of `host`, `host:port` or `[address]:port`, in lower case and without a final dot."""
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0]
-    return authority.partition(":")[0].lower().removesuffix(".")
+    """Return the host of `host`, `host:port` or `[address]:port`, in lower case and without a final dot.
+
+    Anything else is returned as a whole: it is neither an address nor an allowed name.
+    """
+    found = _AUTHORITY.fullmatch(authority)
+    return (found[1] or found[2]).lower().removesuffix(".") if found else authority
 
 
 def is_own(host: str) -> bool:
@@ -88,6 +92,11 @@ class NetworkCounts:
     def largest(self) -> str:
         """Return the network with the most connections."""
         return max(self._numbers, key=self.count)
+
+    def crowded(self) -> set[str]:
+        """Return all networks with the most connections."""
+        most = max(self._numbers.values(), default=0)
+        return {network for network, number in self._numbers.items() if number == most}
 
     def add(self, network: str) -> None:
         """Count a connection."""

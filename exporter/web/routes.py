@@ -107,11 +107,12 @@ class Routes:
         """Return the response to a request."""
         if (refusal := self._refusal(request)) is not None:
             return refusal
-        if request.path in self._health:
-            return self.check(request.path, request.host)
-        if self._lifecycle is not None and request.path in LIFECYCLE_METHODS:
+        path = path_of(request)
+        if path in self._health:
+            return self.check(path, request.host)
+        if self._lifecycle is not None and path in LIFECYCLE_METHODS:
             return await self._lifecycle.respond(request, self.access)
-        if (route := self._route(request.path)) is None:
+        if (route := self._route(path)) is None:
             return text_response("not found", 404)
         try:
             return await route(request)
@@ -135,7 +136,7 @@ class Routes:
         """Return the response that refuses a request, None for an acceptable one."""
         if request.version not in VERSIONS:
             return text_response("only HTTP/1.0 and HTTP/1.1 are supported", 505)
-        methods = METHODS if self._lifecycle is None else LIFECYCLE_METHODS.get(request.path, METHODS)
+        methods = METHODS if self._lifecycle is None else LIFECYCLE_METHODS.get(path_of(request), METHODS)
         if request.method not in methods:
             return text_response(f"only {' and '.join(methods)} are allowed", 405, Allow=", ".join(methods))
         if sum(len(name) + len(value) for name, value in request.raw_headers) > HEAD_BYTES_MAX:
@@ -276,6 +277,11 @@ def _status_answer(status: Status) -> Response:
     lines = (*reasons, *(f"{label}: {warning}" for warning in status.warnings))
     text = "".join(f"{line}\n" for line in lines)
     return Response([text.encode("utf-8", "replace")], status=200 if status.ok else 503)
+
+
+def path_of(request: web.BaseRequest) -> str:
+    """Return the path of a request, decoded except for slashes: `%2F` does not separate its parts."""
+    return request.rel_url.path_safe
 
 
 def _header(request: web.BaseRequest, name: str) -> str:

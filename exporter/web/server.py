@@ -24,7 +24,7 @@ from exporter.web.hosts import Access, network_of
 from exporter.web.interface import Lifecycle, Queries, WebMetrics
 from exporter.web.limits import ClientLimits
 from exporter.web.responses import CompleteResponse, text_response
-from exporter.web.routes import Routes
+from exporter.web.routes import Routes, path_of
 from exporter.web.sockets import listen
 from exporter.web.streams import EventStream
 from exporter.web.throttle import ThrottledSelector
@@ -186,7 +186,8 @@ class WebServer:
                 response = text_response("too many streams are open, retry later", 503)
             self._metrics.answered(response.status)
             stream = web.StreamResponse(status=response.status, headers=response.headers)
-            if response.status in CLOSING:
+            # What follows a body is a request only for those who agree on its length.
+            if response.status in CLOSING or request.body_exists or self._connections.is_crowded:
                 stream.force_close()
             if isinstance(response, EventStream):
                 await self._connections.stream(request, stream, response.messages)
@@ -198,7 +199,7 @@ class WebServer:
         """Return the response as the web configuration file asks for."""
         authorization, network = request.headers.get("Authorization", ""), network_of(request.remote or "")
         # A health check that the rate limit refuses would make a supervisor restart the process.
-        is_limited = request.path not in self._routes.health_paths
+        is_limited = path_of(request) not in self._routes.health_paths
         refusal = await protection.refusal(authorization, network, is_limited=is_limited)
         response = refusal or await self._routes.respond(request)
         return response._replace(headers={**response.headers, **protection.headers})
