@@ -36,7 +36,7 @@ def step(value: bytes | None, *, has_format: bool = False) -> str:
     [
         (None, ["no value", "deletion"]),
         (b"", ["no value", "deletion"]),
-        (gzip.compress(b"{}"), ["looks like gzip", "compression.type"]),
+        (gzip.compress(b"{}", mtime=0), ["looks like gzip", "compression.type"]),
         (zlib.compress(json.dumps(TICK).encode()), ["looks like zlib", "compression.type"]),
         (bz2.compress(b"{}"), ["looks like bzip2", "compression.type"]),
         (base64.b64encode(json.dumps(TICK).encode()), ["JSON in base64", "let the collector write JSON"]),

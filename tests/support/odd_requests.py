@@ -22,7 +22,7 @@ METHODS = (
 VERSIONS = ("HTTP/1.1",), ("HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/1.10", "http/1.1", "RTSP/1.0", "HTTP/1.1 x", "")
 TARGETS = (
     "/", "/metrics", "/config", "/-/healthy", "/-/ready", "/-/reload", "/-/log-level", "/api/v1/feed", "/api/v1/feeds",
-    "/api/v1/history", "/api/v1/symbols", STREAM, "/static/style.css", "/feeds/korea:upbit:ticker",
+    "/api/v1/history", "/api/v1/symbols", STREAM, "/static/icon.svg", "/feeds/korea:upbit:ticker",
     f"/{MARK}", f"/feeds/{MARK}",
 ), (
     "*", "x:80", "metrics", "", "/static/", "http://x/metrics", "http://[::1/metrics", "http://u:p@x:99999/metrics",

@@ -17,9 +17,10 @@ PIECE_BYTES = 4096
 class FileStorage:
     """A file with one sample a line; `path.1` is the file before it, and so on up to `backups`.
 
-    Each line is written whole by one call, so a process that is killed leaves whole lines; should the machine have
-    broken one, the next call of `store` removes it. Threads and processes may share the file. Files grow to
-    `max_bytes`. Data is left to the operating system to write out: it survives the process, not a loss of power.
+    Each line is written by one call, so a process that is killed leaves whole lines. The kernel may break one at the
+    border of a page, and a machine that fails anywhere: the next call of `store` removes it. Threads and processes may
+    share the file. Files grow to `max_bytes`. Data is left to the operating system to write out: it survives the
+    process, not a loss of power.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = 10_000_000, backups: int = 3) -> None:
