@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.events.factory import Event
+from exporter.instrument.histogram import Histogram
 from exporter.kafka.positions import Position
 from exporter.model import EventType, FeedKey, Partition, Record
 from exporter.pipeline import Pipeline
@@ -201,10 +202,16 @@ def numbers(here: Pipeline) -> object:
         "health",
         "analyzers",
     )
-    left_out = ("key", *at_what_time)
+    left_out = ("key", "_plain", *at_what_time)  # the second is another name of histograms
 
     def counts(of: object) -> dict[str, object]:
         places = {kind: place[:2] for kind, place in getattr(of, "anomaly_places", {}).items()}  # without the time
-        return {name: seen for name, seen in vars(of).items() if name not in left_out} | {"anomaly_places": places}
+        counted = {name: content(seen) for name, seen in vars(of).items() if name not in left_out}
+        return counted | {"anomaly_places": places}
 
     return tuple({key: counts(each) for key, each in table.items()} for table in (here.table.feeds, here.topics))
+
+
+def content(value: object) -> object:
+    """What a histogram has counted; any other value as it is."""
+    return (value.sum, value.distribution()) if isinstance(value, Histogram) else value

@@ -19,6 +19,8 @@ from tests.support.waiting import eventually
 NOTICED_SECONDS = 20.0
 # A member that stands still for a while keeps its partitions.
 PATIENT = {"session.timeout.ms": "60000", "heartbeat.interval.ms": "300", "fetch.wait.max.ms": "20"}
+# The broker answers a fetch with the first records there are, and does not wait for more.
+ANSWERED_AT_ONCE = {"fetch.min.bytes": "1"}
 
 
 @pytest.fixture
@@ -132,11 +134,11 @@ def test_records_deleted_while_nobody_ran_are_counted_and_told(deployment: Deplo
 
 def test_records_deleted_under_a_reader_are_counted(deployment: Deployment) -> None:
     """It was too slow: it stood still, and what it would have read next is gone."""
-    traffic, sidecar = deployment.traffic, deployment.sidecar().start()
+    traffic, sidecar = deployment.traffic, deployment.sidecar(kafka__consumer_properties=ANSWERED_AT_ONCE).start()
     traffic.write(90)
     deployment.eventually_committed()
     sidecar.freeze()
-    traffic.write(20)  # all that the fetch under way can bring
+    traffic.write(20)  # the answer to the fetch under way; no other fetch is sent
     traffic.write(400)
     ends = traffic.ends()
     Input(deployment).delete_before({partition: end - 5 for partition, end in ends.items()})

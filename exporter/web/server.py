@@ -186,7 +186,7 @@ class WebServer:
                 response = text_response("too many streams are open, retry later", 503)
             self._metrics.answered(response.status)
             stream = web.StreamResponse(status=response.status, headers=response.headers)
-            # What follows a body is a request only for those who agree on its length.
+            # A proxy may take another length for that of a body, so nothing behind one is read as a request.
             if response.status in CLOSING or request.body_exists or self._connections.is_crowded:
                 stream.force_close()
             if isinstance(response, EventStream):

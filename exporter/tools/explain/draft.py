@@ -78,7 +78,7 @@ def _shape(content: object) -> _Shape | None:
     if isinstance(content, list) and content:
         if isinstance(content[0], dict | list) and content[0]:
             row, keys = _named(content[0])
-            return _Shape(_fields(row), {}, {"rows": "[]"} | keys)
+            return _Shape(row, {}, {"rows": "[]"} | keys)
         row, keys = _named(content)
         return _Shape(row, row, keys)
     if not isinstance(content, dict) or not content:
@@ -93,9 +93,9 @@ def _shape(content: object) -> _Shape | None:
 
 
 def _named(row: object) -> tuple[Mapping[str, object], dict[str, object]]:
-    """Return a row as an object, and the names of its positions when it has none."""
+    """Return the fields of a row, and the names of its positions, which a format cannot look into, if it has any."""
     if isinstance(row, dict):
-        return row, {}
+        return _fields(row), {}
     values = row if isinstance(row, list) else []
     names: list[str] = []
     for place, value in enumerate(values[:_FIELDS]):
