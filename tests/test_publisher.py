@@ -12,7 +12,7 @@ from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
 from exporter.publishing.dispatch import Backlog, BacklogSize, Dispatch
-from exporter.publishing.publisher import Publisher
+from exporter.publishing.publisher import OPENING_SECONDS, Publisher
 from tests.fakes import LARGEST_BODY, FakeChannel, FakeGroup, Fate, ManualClock, ManualWorker
 
 PARTITIONS = [Partition("ticker-data.korea", number) for number in range(3)]
@@ -187,6 +187,19 @@ def stage() -> Stage:
     stage = Stage()
     stage.turns(2)
     return stage
+
+
+@pytest.mark.parametrize(("is_open", "seconds"), [(True, 60.0), (False, OPENING_SECONDS)])
+def test_closing_waits_for_an_open_channel_and_hardly_for_one_that_is_being_opened(
+    is_open: bool, seconds: float
+) -> None:
+    stage = Stage()
+    stage.publisher.advance()
+    if is_open:
+        stage.turns()
+    before = stage.clock.monotonic()
+    stage.publisher.close(60.0)
+    assert stage.clock.monotonic() - before == pytest.approx(seconds)
 
 
 def test_nothing_is_committed_before_the_commit_interval_ends(stage: Stage) -> None:

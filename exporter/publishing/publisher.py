@@ -30,6 +30,8 @@ log = logs.logger("publisher")
 # Well below the size of librdkafka's own queue, so that the queue never refuses an event of a transaction.
 MAX_TRANSACTION_EVENTS = 20_000
 REOPEN_SECONDS = 1.0
+# An opening takes longer only without an answer from Kafka; then no transaction has begun that closing would abort.
+OPENING_SECONDS = 1.0
 FLUSH_POLL_SECONDS = 0.02
 
 
@@ -152,10 +154,10 @@ class Publisher:
         self._tainted = self._state is _State.FILLING
 
     def close(self, seconds: float) -> bool:
-        """Close the channel; return whether it closed within `seconds`."""
+        """Close the channel; return whether it closed within `seconds`, while it is being opened `OPENING_SECONDS`."""
         closing = self._worker.submit(self._channel.close)
         self._worker.stop()
-        return closing.wait(seconds)
+        return closing.wait(seconds if self._opening is None else min(seconds, OPENING_SECONDS))
 
     def busy_seconds(self) -> float:
         """Return for how many seconds a call has been blocking, 0 when none is; callable from any thread."""
