@@ -33,7 +33,13 @@ from tests.support.waiting import eventually
 ROOT = Path(__file__).parents[1]
 PIPE_BYTES = 65_536
 NO_BROKER = {"MARKETDATA_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1", "MARKETDATA_INPUT__GROUP": "group"}
-LOUD = {"MARKETDATA_LOG__LEVEL": "debug", "MARKETDATA_KAFKA__PROPERTIES__DEBUG": "all"}
+LOUD = {
+    "MARKETDATA_LOG__LEVEL": "debug",
+    "MARKETDATA_KAFKA__PROPERTIES__DEBUG": "all",
+    # Who tries again at once has much to log.
+    "MARKETDATA_KAFKA__PROPERTIES__RECONNECT_BACKOFF_MS": "10",
+    "MARKETDATA_KAFKA__PROPERTIES__RECONNECT_BACKOFF_MAX_MS": "10",
+}
 
 
 class Run:
@@ -337,7 +343,7 @@ def test_a_web_thread_that_dies_is_reported() -> None:
     server = WebServer(queries, "127.0.0.1", 0, "/metrics", metrics=queries.metrics, start_thread=deaths.guard.start)
     port = server.start()
     with pytest.raises(requests.RequestException):
-        requests.get(f"http://127.0.0.1:{port}/-/healthy", timeout=5)
+        requests.get(f"http://127.0.0.1:{port}/-/healthy", timeout=0.2)  # nobody answers any more
     deaths.eventually("thread web", "SystemExit")
     server.stop()
     del server

@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 
 READY_SECONDS = 40.0
 # How often Kafka says no before the log is looked at; more than once a second it is asked.
-TRIES = 8
+TRIES = 4
 LOST = "kafka.invalid:29092"
 COOPERATIVE = "cooperative-sticky"
 

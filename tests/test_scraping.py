@@ -1,6 +1,7 @@
 """Pages of sidecars as a real Prometheus scrapes them, by the examples that are shipped, from targets with labels."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -63,6 +64,7 @@ def replica(heard: Mapping[FeedKey, Partition], silent: Mapping[FeedKey, Partiti
     feeds = {"expected": EXPECTED, "thresholds": [{"silent": "5s"}]}
     flags = {f"feeds.{key}": value for key, value in feeds.items()}
     app = App(loader.load(None, {}, flags, hostname="box", read_file=str))
+    app.loop.turned_at = -math.inf  # no loop runs: neither is ready
     pipeline, rounds = app.loop.pipeline, Evaluator(NoComparison())
     for partition in {*heard.values(), *silent.values()}:
         pipeline.assign(partition, Start(Position(0, 0, NOW_MS), 0, 0))

@@ -78,7 +78,7 @@ def eventually_says(sidecars: Sequence[Sidecar], wanted: dict[str, str], *, on_t
         for exchange, state in said.items():
             allowed = on_the_way.get(exchange, set()) | {"ok", "unknown", wanted[exchange]}
             assert state in allowed or pytest.fail(f"{exchange} is {state}: {[rows(each) for each in sidecars]}")
-        return said == scraped(*sidecars) == wanted
+        return said == wanted and scraped(*sidecars) == wanted
 
     eventually(is_said, NAMED_SECONDS, f"not {wanted}")
 

@@ -31,7 +31,7 @@ any_talk = pytest.mark.parametrize("talk", TALKS.values(), ids=TALKS.keys())
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that a test can wait for."""
-    monkeypatch.setattr(connection, "OPERATION_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "OPERATION_SECONDS", 0.25)
 
 
 def url(peer: Peer) -> str:
