@@ -6,7 +6,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PAUSE_SECONDS = 0.02
+# Each look costs what is looked at: who has waited long looks less often, and ends hardly later.
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.1
+PAUSE_RATIO = 0.05  # of the time that has passed
 
 
 def eventually(fn: Callable[[], T], deadline_seconds: float = 10.0, message: str = "no truthy result") -> T:
@@ -14,7 +16,7 @@ def eventually(fn: Callable[[], T], deadline_seconds: float = 10.0, message: str
 
     After the deadline an AssertionError tells the last of these; every other exception ends the wait at once.
     """
-    end = time.monotonic() + deadline_seconds
+    began = time.monotonic()
     while True:
         cause = None
         try:
@@ -23,6 +25,7 @@ def eventually(fn: Callable[[], T], deadline_seconds: float = 10.0, message: str
             last = f"the last result was {result!r}"
         except AssertionError as error:
             last, cause = f"the last failure was {error}", error
-        if time.monotonic() > end:
+        passed = time.monotonic() - began
+        if passed > deadline_seconds:
             raise AssertionError(f"{message} within {deadline_seconds:g} s; {last}") from cause
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(min(max(SHORTEST_PAUSE_SECONDS, passed * PAUSE_RATIO), LONGEST_PAUSE_SECONDS))
