@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import selectors
 import socket
+import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 from threading import Thread
+from types import MappingProxyType
 
 from tests.hostile.attack import Attack, Target, descriptors, named
 
@@ -169,14 +171,19 @@ def _read_slowly(target: Target, until: float, source: str) -> None:
 
 
 def _hold(
-    target: Target, until: float, sent: bytes, then: Callable[[socket.socket], object], source: str = HOST
+    target: Target,
+    until: float,
+    sent: bytes,
+    then: Callable[[socket.socket], object],
+    source: str = HOST,
+    wrap: Callable[[socket.socket], socket.socket] = lambda client: client,
 ) -> None:
     """Hold `HELD` connections that have sent this, do something with each from time to time, replace those closed."""
     with _held() as clients:
         while time.monotonic() < until:
             if len(clients) < HELD:
                 with suppress(OSError):
-                    client = _connection(target, receive_bytes=2048, seconds=1.0, source=source)
+                    client = wrap(_connection(target, receive_bytes=2048, seconds=1.0, source=source))
                     client.setblocking(False)
                     clients[client.fileno()] = client
                     client.send(sent)
@@ -185,7 +192,7 @@ def _hold(
                 try:
                     if then(client) == b"":
                         raise ConnectionResetError
-                except BlockingIOError:
+                except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     continue
                 except OSError:
                     clients.pop(descriptor).close()
@@ -202,20 +209,32 @@ def _repeat(target: Target, until: float, request: bytes) -> None:
                 pass
 
 
-def _hammer(target: Target, until: float, path: str) -> None:
+def _hammer(
+    target: Target,
+    until: float,
+    path: str,
+    method: str = "GET",
+    headers: Mapping[str, str] = MappingProxyType({}),
+    connect: Callable[[Target], HTTPConnection] = lambda target: HTTPConnection(HOST, target.port, timeout=10),
+) -> None:
     """Ask without a pause, from several threads with a lasting connection each."""
 
     def ask() -> None:
-        connection = HTTPConnection(HOST, target.port, timeout=10)
+        connection = connect(target)
         while time.monotonic() < until:
             try:
-                connection.request("GET", path)
+                connection.request(method, path, headers=dict(headers))
                 connection.getresponse().read()
             except (OSError, HTTPException):
                 connection.close()
         connection.close()
 
-    threads = [Thread(target=ask) for _ in range(HAMMERS)]
+    _at_once([ask] * HAMMERS)
+
+
+def _at_once(actions: Iterable[Callable[[], object]]) -> None:
+    """Run all of these in threads, to the end."""
+    threads = [Thread(target=action) for action in actions]
     for thread in threads:
         thread.start()
     for thread in threads:

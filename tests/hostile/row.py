@@ -7,16 +7,19 @@ from typing import NamedTuple
 
 from tests.bench.figures import markdown
 
-HEAD = ("attack", "scrape p99", "worst", "failed", "health checks failed", "reading", "memory", "exit")
+HEAD = ("attack", "scrape p99", "worst", "failed", "health checks failed", "reading", "memory", "log", "exit")
 # What others may wait for a page, 99 times of 100.
 SCRAPE_SECONDS = 1.0
+# What a sidecar may log from its start to its end, whatever is done to it.
+LOG_KB = 500.0
 
 
 class Row(NamedTuple):
     """What was seen while an attack went on.
 
     Times are seconds of another client's scrapes. `reading` is the rate beside the one before, None when nothing is to
-    be read; `memory_mb` is the most that was resident, and `exit_code` is how the sidecar ended once it was asked to.
+    be read; `memory_mb` is the most that was resident, `log_kb` is the size of the log in 1000 bytes, and `exit_code` is
+    how the sidecar ended once it was asked to.
     """
 
     attack: str
@@ -28,6 +31,7 @@ class Row(NamedTuple):
     checks_failed: int
     reading: float | None
     memory_mb: float
+    log_kb: float
     exit_code: int | None
 
     def cells(self) -> tuple[str, ...]:
@@ -40,6 +44,7 @@ class Row(NamedTuple):
             f"{self.checks_failed} of {self.checks}",
             "-" if self.reading is None else f"{self.reading:.0%}",
             f"{self.memory_mb:.0f} MB",
+            f"{self.log_kb:.0f} kB",
             "killed" if self.exit_code is None else str(self.exit_code),
         )
 
@@ -50,5 +55,6 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def assert_served(row: Row) -> None:
-    """Others were served all the time, and the sidecar ended as it should."""
+    """Others were served all the time, the log stayed small, and the sidecar ended as it should."""
     assert (row.checks_failed, row.scrapes_failed, row.exit_code) == (0, 0, 0)
+    assert row.log_kb < LOG_KB

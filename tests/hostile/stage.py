@@ -98,7 +98,8 @@ class Stage:
             seconds = self._lengths.attack_seconds
             with _attacking(module, name, Target(sidecar.port, self._broker.bootstrap, topic), seconds):
                 during = Observer(sidecar.port, seconds, authority).seen()
-            return _row(name, before, during, memory(sidecar.pid).most / 1e6, sidecar.ended())
+            memory_mb, exit_code = memory(sidecar.pid).most / 1e6, sidecar.ended()
+            return _row(name, before, during, memory_mb, len(sidecar.log) / 1e3, exit_code)
         finally:
             sidecar.kill()
 
@@ -130,7 +131,7 @@ def _attacking(module: str, name: str, target: Target, seconds: float) -> Iterat
             attacker.wait()
 
 
-def _row(name: str, before: Seen, during: Seen, memory_mb: float, exit_code: int | None) -> Row:
+def _row(name: str, before: Seen, during: Seen, memory_mb: float, log_kb: float, exit_code: int | None) -> Row:
     return Row(
         name,
         scrape_p99=quantile(during.scrapes, 0.99),
@@ -141,6 +142,7 @@ def _row(name: str, before: Seen, during: Seen, memory_mb: float, exit_code: int
         checks_failed=during.checks_failed,
         reading=during.rate / before.rate if before.rate else None,
         memory_mb=memory_mb,
+        log_kb=log_kb,
         exit_code=exit_code,
     )
 

@@ -8,10 +8,9 @@ from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
-from threading import Thread
 
 from tests.hostile.attack import Target, named
-from tests.hostile.http_attacks import HAMMERS, HEAD, HOST, _connection, _hold
+from tests.hostile.http_attacks import HAMMERS, HEAD, HOST, _at_once, _connection, _hold
 
 
 def silent_handshakes(target: Target, until: float) -> None:
@@ -82,8 +81,4 @@ def _from_threads(target: Target, until: float, use: Callable[[ssl.SSLSocket], o
             with suppress(OSError), _connection(target) as plain, context.wrap_socket(plain) as client:
                 use(client)
 
-    threads = [Thread(target=go_on) for _ in range(HAMMERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    _at_once([go_on] * HAMMERS)
