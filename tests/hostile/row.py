@@ -18,8 +18,8 @@ class Row(NamedTuple):
     """What was seen while an attack went on.
 
     Times are seconds of another client's scrapes. `reading` is the rate beside the one before, None when nothing is to
-    be read; `memory_mb` is the most that was resident, `log_kb` is the size of the log in 1000 bytes, and `exit_code` is
-    how the sidecar ended once it was asked to.
+    be read; `memory_mb` is the most that was resident, `log_kb` is the size of the log, and `exit_code` is how the
+    sidecar ended once it was asked to.
     """
 
     attack: str
