@@ -15,14 +15,13 @@ from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
 from exporter.model import Status
 from exporter.web.acceptor import SEND_BYTES, Acceptor
-from exporter.web.connections import TURNS, Connections
+from exporter.web.connections import TURNS
 from exporter.web.heads import HEAD_BYTES_MAX, LINE_BYTES_MAX
 from exporter.web.hosts import Access
 from exporter.web.limits import ClientLimits, Eviction
@@ -30,6 +29,7 @@ from exporter.web.protocol import HEADERS_MAX
 from exporter.web.responses import CHUNK_BYTES, HEADERS, text_response
 from exporter.web.sockets import unacknowledged
 from exporter.web.throttle import CpuThrottle
+from exporter.web.turns import Turns
 from tests.support.background import repeating
 from tests.support.process import free_port
 from tests.support.queries import HOST, Site, large, site
@@ -378,8 +378,8 @@ def test_few_requests_have_a_turn_in_one_pass_of_the_event_loop() -> None:
 
     async def rounds() -> list[int]:
         loop = asyncio.get_running_loop()
-        connections = Connections(loop, unused, ClientLimits(), unused, unused)
-        turns = [loop.create_task(connections.take_turn()) for _ in range(3 * TURNS)]
+        limited = Turns(TURNS)
+        turns = [loop.create_task(limited.take(0.0)) for _ in range(3 * TURNS)]
         done = []
         while not all(turn.done() for turn in turns):
             await asyncio.sleep(0)
@@ -387,11 +387,6 @@ def test_few_requests_have_a_turn_in_one_pass_of_the_event_loop() -> None:
         return [after - before for before, after in pairwise(done)]
 
     assert 0 < max(asyncio.run(rounds())) <= TURNS
-
-
-def unused(*_: object) -> Any:
-    """Never called."""
-    raise AssertionError
 
 
 def test_the_throttle_pauses_for_as_long_as_the_thread_worked() -> None:

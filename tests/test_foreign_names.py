@@ -23,7 +23,7 @@ from exporter.page.page import LivePage
 from exporter.runtime import logs
 from exporter.runtime.clock import SystemClock
 from exporter.runtime.foreign_text import printable
-from exporter.store.client import StoreUnavailable
+from exporter.store.store import StoreUnavailable
 from exporter.web.streams import Broadcast
 from tests.support.pipeline import KEY, NOW_MS
 from tests.support.queries import HOST, Site, site

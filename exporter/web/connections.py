@@ -26,6 +26,7 @@ from exporter.web.protocol import Protocol
 from exporter.web.responses import CHUNK_BYTES, CompleteResponse
 from exporter.web.sockets import discard_unread, unacknowledged
 from exporter.web.streams import SlowReader
+from exporter.web.turns import Turns
 
 if TYPE_CHECKING:
     from exporter.web.tls import TlsSession
@@ -46,13 +47,14 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection:
     """One connection; `group` holds the connections in the same state, ordered by their last activity."""
 
-    __slots__ = ("body", "deadline", "group", "network", "since", "transport")
+    __slots__ = ("body", "deadline", "group", "network", "served_at", "since", "transport")
 
     def __init__(self, transport: asyncio.Transport, network: str, group: Group, now: float) -> None:
         self.transport = transport
         self.network = network
         self.group = group
         self.since = self.deadline = now
+        self.served_at = 0.0
         self.body: tuple[bytes, ...] = ()
 
 
@@ -87,7 +89,7 @@ class Connections(web.Server):
         self._event_loop = loop
         self._clock = loop.time
         self._attaching: set[asyncio.Task[object]] = set()
-        self._turns = asyncio.Semaphore(TURNS)
+        self._turns = Turns(TURNS)
         self._evictions = RateLimiter(EVICTIONS_BURST, EVICTIONS_PER_SECOND)
         self._is_closing = False
         self._networks = NetworkCounts()
@@ -165,13 +167,14 @@ class Connections(web.Server):
                 self._hold_body(connection, ())
                 # aiohttp closes idle connections sooner; this limit is for those that it cannot close.
                 self._move(handler, self._idle, 2 * self._limits.idle_seconds)
+                connection.served_at = connection.since
                 if was_reading and not connection.transport.is_closing():
                     connection.transport.resume_reading()
 
-    async def take_turn(self) -> None:
+    async def take_turn(self, request: web.BaseRequest) -> None:
         """Wait for a turn; at most `TURNS` requests have one at a time, so that passes of the event loop stay short."""
-        async with self._turns:
-            await asyncio.sleep(0)
+        connection = self._open.get(request.protocol)
+        await self._turns.take(0.0 if connection is None else connection.served_at)
 
     async def send(self, request: web.BaseRequest, stream: web.StreamResponse, response: CompleteResponse) -> None:
         """Send a response as fast as the client reads it, one chunk at a time in the write buffer."""
@@ -186,7 +189,7 @@ class Connections(web.Server):
                 await stream.write(piece)
                 self._move(handler, self._reading)
                 if number % TURN_PIECES == 0:
-                    await self.take_turn()  # writing to a fast reader never waits
+                    await self.take_turn(request)  # writing to a fast reader never waits
         await stream.write_eof()
         await request.writer.drain()
         await self._wait_for_delivery(self._open[handler].transport)

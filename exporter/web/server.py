@@ -179,7 +179,7 @@ class WebServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         with self._connections.serving(request):
-            await self._connections.take_turn()
+            await self._connections.take_turn(request)
             protection = self._protection
             response = await (self._protected(request, protection) if protection else self._routes.respond(request))
             if isinstance(response, EventStream) and not self._connections.has_room_for_stream:
