@@ -14,6 +14,17 @@ RUN build/bin/python -m pip wheel \
 RUN python -m pip --python /opt/marketdata-exporter install \
     --no-cache-dir --disable-pip-version-check --no-index --no-deps wheels/*.whl
 
+# The bill of materials, of the very files that are shipped: docker build --target sbom --output dist .
+FROM builder AS bill
+COPY .constraints/tools.txt .constraints/image_sbom.py ./
+RUN python -m venv tools && tools/bin/python -m pip install \
+    --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r tools.txt
+RUN tools/bin/cyclonedx-py environment --output-reproducible --output-file environment.json /opt/marketdata-exporter \
+    && python image_sbom.py environment.json > sbom.cdx.json
+
+FROM scratch AS sbom
+COPY --from=bill /build/sbom.cdx.json /
+
 FROM python:3.13.14-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6
 ARG VERSION=unknown
 ARG REVISION=unknown
@@ -25,6 +36,7 @@ LABEL org.opencontainers.image.title="marketdata-exporter" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
 COPY --from=builder /opt/marketdata-exporter /opt/marketdata-exporter
+COPY --from=bill /build/sbom.cdx.json /usr/share/sbom/marketdata-exporter.cdx.json
 # Nothing is written, so the root file system may be read-only.
 ENV PATH="/opt/marketdata-exporter/bin:${PATH}" \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 SIDECARS = ("sidecar-1", "sidecar-2")
-BUILDER, IMAGE = stages(ROOT / "Dockerfile")
+BUILDER, BILL, SBOM, IMAGE = stages(ROOT / "Dockerfile")
 WRITES_TO_ITS_ROOT = {"kafka"}
 
 each_service = pytest.mark.parametrize("service", SERVICES)
@@ -165,9 +165,17 @@ def test_both_stages_begin_with_the_same_pinned_python() -> None:
 
 
 def test_the_image_installs_only_what_has_the_right_hash() -> None:
-    installed = [run for run in arguments(BUILDER, "RUN") if " install " in run]
+    installed = [run for run in [*arguments(BUILDER, "RUN"), *arguments(BILL, "RUN")] if " install " in run]
     assert all("--require-hashes" in run or "--no-index" in run for run in installed)
     assert all("--no-deps" in run for run in installed)
+
+
+def test_the_bill_of_materials_is_of_what_the_image_gets_and_goes_with_it() -> None:
+    assert arguments(BILL, "FROM") == ["builder AS bill"]
+    environment, *_ = arguments(IMAGE, "COPY")[0].partition("--from=builder ")[2].split()
+    assert any("cyclonedx-py environment" in run and environment in run for run in arguments(BILL, "RUN"))
+    for stage in (SBOM, IMAGE):
+        assert any(copied.startswith("--from=bill /build/sbom.cdx.json ") for copied in arguments(stage, "COPY"))
 
 
 def test_the_image_runs_as_nobody_in_particular() -> None:
@@ -200,7 +208,8 @@ def test_the_build_context_holds_what_is_copied_and_little_else() -> None:
         line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")
     ]
     assert everything == "*"
-    wanted = {source for copied in arguments(BUILDER, "COPY") for source in copied.split()[:-1]}
+    copies = [*arguments(BUILDER, "COPY"), *arguments(BILL, "COPY")]
+    wanted = {source for copied in copies for source in copied.split()[:-1]}
     assert {line.removeprefix("!") for line in admitted if line.startswith("!")} == wanted
     assert any(fnmatch("exporter/__pycache__", line) for line in admitted)
 
