@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from exporter.runtime.clock import now_ms
-from tests.support.browser import NARROW, PATIENCE_MS, Window, chromium
+from tests.support.browser import BAD_WORKER, NARROW, NO_WORKER, PATIENCE_MS, Window, chromium
 from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
@@ -62,19 +62,30 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def ordinary(browser: Browser, sidecar: Sidecar) -> Iterator[Window]:
+    """A window for all tests that need nothing special: it has the files of the page already."""
+    with Window(browser, sidecar.port) as window:
+        yield window
+
+
 @pytest.fixture
-def opened(browser: Browser, sidecar: Sidecar) -> Iterator[Open]:
-    """Opens windows on the page. None of them may complain about anything, such as the content security policy."""
-    windows: list[Window] = []
+def opened(browser: Browser, sidecar: Sidecar, ordinary: Window) -> Iterator[Open]:
+    """Opens a path in the ordinary window, or with options in another. Neither may complain."""
+    windows = [ordinary]
 
     def open_window(path: str, **options: Any) -> Window:
-        windows.append(Window(browser, sidecar.port, **options))
-        return windows[-1].open(path)
+        if options:
+            windows.append(Window(browser, sidecar.port, **options))
+        return windows[-1 if options else 0].open(path)
 
     yield open_window
-    for window in windows:
+    ordinary.page.goto("about:blank")
+    complaints = [each.complaints.copy() for each in windows]
+    ordinary.complaints.clear()
+    for window in windows[1:]:
         window.__exit__()
-        assert window.complaints == []
+    assert not any(complaints), complaints
 
 
 def metrics(sidecar: Sidecar, *names: str) -> Scrape:
@@ -160,7 +171,7 @@ def test_names_from_records_are_text(opened: Open) -> None:
 
 def test_no_answer_of_a_server_becomes_markup(opened: Open, sidecar: Sidecar) -> None:
     """Not even one that a sidecar would never give."""
-    window = opened(OVERVIEW)
+    window = opened(OVERVIEW, script=NO_WORKER)
     names = ["<img src=x onerror=hacked=1>:a:b", "us:\u202egnorw:trade", "us:" + "long" * 500 + ":ticker"]
     snapshot = json.loads(sidecar.snapshot())
     rows = [[name, "<b>", ["<script>hacked=1</script>"], *snapshot["feeds"][0][3:]] for name in names]
@@ -331,7 +342,7 @@ def test_a_change_of_state_is_read_aloud(opened: Open, broker: Broker, deploymen
 def test_published_events_are_shown_until_the_list_is_paused(
     opened: Open, broker: Broker, deployment: Deployment
 ) -> None:
-    window = opened(VIEW)
+    window = opened(VIEW, script=BAD_WORKER)
     events = window.find(".published li code")
     with window.page.expect_response("**/api/v1/stream?events=*"):
         window.open(f"/?q={FEED}")
@@ -348,8 +359,25 @@ def test_published_events_are_shown_until_the_list_is_paused(
     expect(events).to_have_count(1)
 
 
+def test_any_number_of_tabs_shares_one_stream(opened: Open, broker: Broker, deployment: Deployment) -> None:
+    """A browser has six connections to a host: with a stream each, the seventh tab would stay empty."""
+    window = opened(f"/?q={FEED}", locale="en-GB")
+    others = [window.tab() for _ in range(7)]
+    for tab in others:
+        tab.goto(f"/?q={FEED}", wait_until="commit")
+    for tab in others:
+        expect(tab.locator(".connection")).to_have_text("live")
+    window.page.close()
+    broker.produce(deployment.topic, [batch(FEED, tuple("ABCDEFG"))])
+    for tab in others:
+        expect(tab.locator(".rows .size")).to_have_text("7")
+        tab.locator(".rows a").evaluate("link => link.click()")
+    for tab in others:
+        expect(tab.locator(".histograms figure").first).to_be_visible()
+
+
 def test_a_sidecar_that_hangs_is_told_with_the_time_of_its_last_figures(opened: Open, sidecar: Sidecar) -> None:
-    window = opened(f"/?q={FEED}")
+    window = opened(f"/?q={FEED}", script=NO_WORKER)
     window.page.clock.install()
     window.page.reload()
     window.find(".connection.live").wait_for()

@@ -272,10 +272,10 @@ def test_metrics_do_not_take_the_path_of_a_view(path: str) -> None:
         telemetry_path(path)
 
 
-def test_documents_may_run_scripts_of_the_page_only() -> None:
-    """None within the document, and nothing from elsewhere."""
+def test_documents_and_workers_may_run_scripts_of_the_page_only() -> None:
+    """None within the document, and nothing from elsewhere; a worker has the policy of its script."""
     files = StaticFiles()
-    documents = [name for name in files.names if name.endswith(".html")]
+    documents = [name for name in files.names if name.endswith((".html", ".js"))]
     assert documents
     for name in documents:
         policy = files.get(name, False).headers["Content-Security-Policy"]

@@ -70,7 +70,7 @@ def _response(name: str, content: bytes, is_gzipped: bool) -> CompleteResponse:
     suffix = PurePosixPath(name).suffix
     # Weak: the compressed form has the same tag.
     headers = {"ETag": f'W/"{sha256(content).hexdigest()[:16]}"', "Cache-Control": "no-cache"}
-    if suffix == ".html":
+    if suffix in (".html", ".js"):  # a worker has the policy of its script
         headers["Content-Security-Policy"] = PAGE_POLICY
     return complete(Response([content], CONTENT_TYPES[suffix], headers=headers), is_gzipped)
 

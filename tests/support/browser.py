@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, Self
 
-from playwright.sync_api import Browser, ConsoleMessage, Locator, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
 from tests.support.missing import program
 
@@ -17,6 +17,10 @@ NARROW = {"width": 360, "height": 740}
 PATIENCE_MS = 20_000
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 GRAVE = ("serious", "critical")
+# Browsers without a worker for all tabs, or which cannot run it: each tab has a stream of its own, within reach of a test.
+NO_WORKER = "delete window.SharedWorker"
+BAD_WORKER = """const Worker = SharedWorker;
+window.SharedWorker = class { constructor() { return new Worker("/static/none.js"); } };"""
 
 
 @contextmanager
@@ -29,22 +33,31 @@ def chromium() -> Iterator[Browser]:
 
 
 class Window:
-    """A window of a reader who has never been here. `options` are those of Playwright's `new_context`."""
+    """A window of a reader who has never been here, in which `script` runs before those of the page.
 
-    def __init__(self, browser: Browser, port: int, **options: Any) -> None:
+    `options` are those of Playwright's `new_context`.
+    """
+
+    def __init__(self, browser: Browser, port: int, script: str = "", **options: Any) -> None:
         given: dict[str, Any] = {"viewport": WIDE, "locale": "en-US", "color_scheme": "light"} | options
         self._context = browser.new_context(base_url=f"http://127.0.0.1:{port}", **given)
         self._context.set_default_timeout(PATIENCE_MS)
-        self.page = self._context.new_page()
+        self._context.add_init_script(script)
         self.complaints: list[str] = []
-        self.page.on("console", self._heard)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page = self.tab()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._context.close()
+
+    def tab(self) -> Page:
+        """Another tab, in which nothing is open yet."""
+        page = self._context.new_page()
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        return page
 
     def open(self, path: str) -> Self:
         """Open a path, and wait until the page shows what the sidecar has sent."""

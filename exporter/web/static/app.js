@@ -1,11 +1,11 @@
-/** Starts the page: one stream, one state, and the view that the address names, in the language of the reader. */
+/** Starts the page: one connection, one state, and the view that the address names, in the language of the reader. */
 
 import { parameter, setParameters } from "./core/address.js";
 import { Format } from "./core/format.js";
 import { History } from "./core/history.js";
 import { chooseLanguage, loadTexts } from "./core/language.js";
 import { State } from "./core/state.js";
-import { Stream } from "./core/stream.js";
+import { Tab } from "./core/tab.js";
 import { Shell } from "./panels/shell.js";
 import { viewOf } from "./views/index.js";
 
@@ -16,7 +16,7 @@ class App {
   constructor() {
     this.state = new State();
     this.history = new History(() => this.mounted?.drawHistory?.());
-    this.stream = new Stream({
+    this.tab = new Tab({
       received: (message, isSnapshot) => this.#received(message, isSnapshot),
       published: (published) => this.mounted?.published?.(published),
       connected: (connection) => this.#connected(connection),
@@ -37,7 +37,7 @@ class App {
     document.addEventListener("keydown", (event) => event.key === "Escape" && this.mounted?.escape?.());
     addEventListener("popstate", () => this.#moved());
     await this.#build();
-    this.stream.open();
+    this.tab.open();
   }
 
   /** Build everything in the language of the address. */
@@ -45,12 +45,12 @@ class App {
     const language = chooseLanguage(parameter("lang"), navigator.languages);
     const t = await loadTexts(language);
     document.documentElement.lang = language;
-    const { state, history, stream } = this;
-    this.context = { language, t, format: new Format(language, t), state, history, listen: (types) => stream.listen(types) };
+    const { state, history, tab } = this;
+    this.context = { language, t, format: new Format(language, t), state, history, listen: (types) => tab.listen(types) };
     this.shell?.close();
     this.shell = new Shell(this.context, {
       chooseLanguage: (chosen) => this.#chooseLanguage(chosen),
-      retry: () => stream.retry(),
+      retry: () => tab.retry(),
     });
     document.body.replaceChildren(...this.shell.elements);
     this.#mount();

@@ -1,10 +1,9 @@
 /** The connection to the sidecar: server-sent events, opened again with growing pauses until it answers. */
 
-/** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Published} Published */
 /**
  * @typedef {object} Listener
- * @property {(message: Message, isSnapshot: boolean) => void} received
+ * @property {(message: string, isSnapshot: boolean) => void} received - a `Message` as it came, which the tab reads
  * @property {(published: Published) => void} published
  * @property {(connection: Connection) => void} connected - also when nothing but the time of the next attempt has changed
  */
@@ -30,13 +29,11 @@ export class Stream {
     this.source = null;
     setInterval(() => this.#check(), CHECK_MS);
     addEventListener("online", () => this.retry());
-    addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.retry());
   }
 
   /** Open the connection, in place of the one there is. */
   open() {
-    this.source?.close();
-    this.nextMs = 0;
+    this.close();
     this.openedMs = Date.now();
     const source = new EventSource(this.#address());
     this.source = source;
@@ -46,19 +43,28 @@ export class Stream {
     source.addEventListener("error", () => source === this.source && this.#failed());
   }
 
+  /** End the connection, and make no other. */
+  close() {
+    this.source?.close();
+    this.source = null;
+    this.nextMs = 0;
+    this.isLive = false;
+  }
+
   /** Try at once, if an attempt is due later. */
   retry() {
     if (this.nextMs) this.open();
   }
 
   /**
-   * Choose which published events are sent as well.
+   * Choose which published events are sent as well, and return whether the connection was opened again for it.
    * @param {string} events - types with commas between them; empty for none
    */
   listen(events) {
-    if (events === this.events) return;
+    const opens = events !== this.events && this.source !== null && !this.nextMs;
     this.events = events;
-    if (this.source && !this.nextMs) this.open();
+    if (opens) this.open();
+    return opens;
   }
 
   #address() {
@@ -74,14 +80,12 @@ export class Stream {
    * @param {boolean} isSnapshot
    */
   #message(event, isSnapshot) {
-    /** @type {Message} */
-    const message = JSON.parse(event.data);
     this.#heard(event);
     this.failures = 0;
-    this.dueMs = Math.max(SILENCE_MS, 3_000 * message.tick_seconds);
+    this.dueMs = Math.max(SILENCE_MS, 3_000 * JSON.parse(event.data).tick_seconds);
     const wasLive = this.isLive;
     this.isLive = true;
-    this.listener.received(message, isSnapshot);
+    this.listener.received(event.data, isSnapshot);
     if (!wasLive) this.#tell();
   }
 

@@ -10,7 +10,7 @@ import * as overview from "./overview.js";
  * @property {import("../core/format.js").Format} format
  * @property {import("../core/state.js").State} state
  * @property {import("../core/history.js").History} history
- * @property {(types: string) => void} listen - which published events the stream has, see `Stream.listen`
+ * @property {(types: string) => void} listen - which published events the stream has, see `Tab.listen`
  */
 /**
  * A mounted view. Each method but `close` is optional.
