@@ -171,7 +171,7 @@ def test_names_from_records_are_text(opened: Open) -> None:
 
 def test_no_answer_of_a_server_becomes_markup(opened: Open, sidecar: Sidecar) -> None:
     """Not even one that a sidecar would never give."""
-    window = opened(OVERVIEW, script=NO_WORKER)
+    window = opened(OVERVIEW, script=BAD_WORKER)
     names = ["<img src=x onerror=hacked=1>:a:b", "us:\u202egnorw:trade", "us:" + "long" * 500 + ":ticker"]
     snapshot = json.loads(sidecar.snapshot())
     rows = [[name, "<b>", ["<script>hacked=1</script>"], *snapshot["feeds"][0][3:]] for name in names]
@@ -259,6 +259,10 @@ def test_a_narrow_window_needs_no_sideways_scrolling(opened: Open, path: str, la
     window = opened(f"{path}?lang={language}", viewport=NARROW)
     expect(window.find(".rows .row, .histograms figure").first).to_be_visible()
     assert window.overflows() == 0
+    cut = window.find(".partitions tbody th").evaluate_all(
+        "all => all.filter((one) => one.scrollWidth > one.clientWidth)"
+    )
+    assert cut == [], "the number of a partition is the end of its name"
 
 
 def test_a_thousand_feeds_are_few_elements(opened: Open) -> None:
@@ -342,12 +346,16 @@ def test_a_change_of_state_is_read_aloud(opened: Open, broker: Broker, deploymen
 def test_published_events_are_shown_until_the_list_is_paused(
     opened: Open, broker: Broker, deployment: Deployment
 ) -> None:
-    window = opened(VIEW, script=BAD_WORKER)
+    """Those of the time since the list came in sight."""
+    window = opened(f"/?q={FEED}")
     events = window.find(".published li code")
-    with window.page.expect_response("**/api/v1/stream?events=*"):
-        window.open(f"/?q={FEED}")
-        window.find(".published").scroll_into_view_if_needed()
-    broker.produce(deployment.topic, [batch(FEED, ("FIRST", "SECOND"))])
+    window.find(".published").scroll_into_view_if_needed()
+
+    def are_shown() -> bool:
+        broker.produce(deployment.topic, [batch(FEED, ("FIRST", "SECOND"))])
+        return events.count() > 0
+
+    eventually(are_shown, PATIENCE_MS / 1000)
     expect(events.first).to_contain_text('"exchange":"upbit","request_type":"ticker","stats":{"batch_size":2')
     window.page.get_by_role("button", name="Pause").click()
     broker.produce(deployment.topic, [batch(FEED, ("ONE", "TWO", "THREE"))])
@@ -355,7 +363,7 @@ def test_published_events_are_shown_until_the_list_is_paused(
     expect(events.first).to_contain_text('"batch_size":2')
     window.page.get_by_role("button", name="Pause").click()
     expect(events.first).to_contain_text('"batch_size":3')
-    window.page.get_by_role("searchbox", name="Filter by content").fill('"batch_size":2')
+    window.page.get_by_role("searchbox", name="Filter by content").fill('"batch_size":3')
     expect(events).to_have_count(1)
 
 

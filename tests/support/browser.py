@@ -17,7 +17,7 @@ NARROW = {"width": 360, "height": 740}
 PATIENCE_MS = 20_000
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 GRAVE = ("serious", "critical")
-# Browsers without a worker for all tabs, or which cannot run it: each tab has a stream of its own, within reach of a test.
+# Browsers without a worker for all tabs, or which cannot run it: each tab has a stream, within reach of a test.
 NO_WORKER = "delete window.SharedWorker"
 BAD_WORKER = """const Worker = SharedWorker;
 window.SharedWorker = class { constructor() { return new Worker("/static/none.js"); } };"""
