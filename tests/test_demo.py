@@ -1,14 +1,19 @@
 """The demo shows the sidecar at work, and tells at its end whether what went in and what came out agree."""
 
 import argparse
+import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import requests
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,20 +23,26 @@ from exporter.tools.audit.readers import BatchEvent, SummaryEvent
 from exporter.tools.demo import report
 from exporter.tools.demo.command import add_arguments
 from exporter.tools.simulate.market import FEEDS, FeedTruth, Truth
+from tests.support.metrics_proto import read_page
 from tests.support.process import free_port
 from tests.support.sidecar import PROGRAM
 from tests.support.waiting import eventually
 
 END_SECONDS = 60.0
+LAST_LINE = "Ctrl-C ends the demo, which then compares the sent, counted and published numbers.\n"
+PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 UPBIT = FeedKey("korea", "upbit", "ticker")
 
 
 @contextmanager
-def demo(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def demo(
+    *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The installed command on a free port, and the URL under which it serves."""
     address = f"127.0.0.1:{free_port()}"
     command = [str(PROGRAM), "demo", f"--web.listen-address={address}", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, **environment}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         yield process, f"http://{address}"
     finally:
@@ -65,6 +76,49 @@ def test_demo_serves_what_it_says_and_ends_cleanly_when_interrupted() -> None:
     assert process.returncode == 0, out + err
     assert "in /metrics" in out
     assert out.splitlines()[-1] == "agree"
+
+
+def test_demo_with_tls_shows_what_its_first_lines_say(tmp_path: Path) -> None:
+    """HTTPS with a password, native histograms, and a reload of the file that they name; in the end all agrees."""
+    with demo("--tls", environment={"TMPDIR": str(tmp_path)}) as (process, url):
+        assert process.stdout is not None
+        url = url.replace("http:", "https:")
+        greeting = list(iter(process.stdout.readline, LAST_LINE))
+        (folder,) = tmp_path.iterdir()
+        command = next(line for line in greeting if line.endswith(f"-X POST {url}/-/reload\n"))
+        assert any(str(folder / "sidecar.yml") in line for line in greeting)
+        ask = partial(requests.get, auth=("demo", "demo"), verify=str(folder / "cert.pem"), timeout=END_SECONDS)
+        assert requests.get(f"{url}/", verify=str(folder / "cert.pem"), timeout=END_SECONDS).status_code == 401
+        assert ask(f"{url}/").ok
+        eventually(lambda: has_native(ask(f"{url}/metrics", headers={"Accept": PROTOBUF}).content), END_SECONDS)
+        change_threshold(folder / "sidecar.yml")
+        reloaded = subprocess.run(command.split(), capture_output=True, text=True, timeout=END_SECONDS, check=True)
+        assert "feeds.thresholds" in reloaded.stdout
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=END_SECONDS)
+    assert (process.returncode, out.splitlines()[-1]) == (0, "agree"), out + err
+    assert list(tmp_path.iterdir()) == []
+
+
+def has_native(page: bytes) -> bool:
+    """Whether batch sizes are native histograms."""
+    found = [family for family in read_page(page) if family.name == "marketdata_batch_size"]
+    return any(metric.histogram.positive_span for family in found for metric in family.metric)
+
+
+def change_threshold(file: Path) -> None:
+    """Let no feed be silent before half an hour."""
+    config = yaml.safe_load(file.read_text())
+    config["feeds"]["thresholds"][0]["silent"] = "30m"
+    file.write_text(yaml.safe_dump(config))
+
+
+def test_demo_with_tls_needs_openssl() -> None:
+    """One line says so."""
+    with demo("--tls", environment={"PATH": "/nowhere"}) as (process, _):
+        out, err = process.communicate(timeout=END_SECONDS)
+    assert (process.returncode, out, len(err.splitlines())) == (1, "", 1)
+    assert "openssl" in err
 
 
 def test_a_second_signal_ends_a_demo_that_is_ending() -> None:

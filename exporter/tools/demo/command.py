@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from confluent_kafka import Producer
 
 from exporter.app import App
 from exporter.config.addresses import authority, host_and_port
 from exporter.config.loader import load
-from exporter.config.schema import Config
+from exporter.config.schema import Config, WebConfig
 from exporter.config.subscription import Subscription
 from exporter.kafka.positions import Span
 from exporter.kafka.reader import TopicReader
@@ -24,7 +27,7 @@ from exporter.runtime import logs, signals
 from exporter.runtime.clock import now_ms
 from exporter.tools import healthcheck
 from exporter.tools.audit.readers import EventReader, UnreadableError
-from exporter.tools.demo import report
+from exporter.tools.demo import files, report
 from exporter.tools.demo.embedded import EmbeddedBroker
 from exporter.tools.simulate.market import FEEDS, SimulatedFeed, Simulator
 from exporter.tools.simulate.simulator import Collectors, faster, positive
@@ -55,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="where the sidecar serves HTTP (default: %(default)s)",
     )
+    parser.add_argument("--tls", action="store_true", help="serve HTTPS, for the user demo with the password demo")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -63,48 +67,57 @@ def main(args: argparse.Namespace) -> int:
     signals.take().stop_by(stopping.set)
     broker = EmbeddedBroker()
     try:
-        config = _config(broker.bootstrap_servers, args.listen_address)
-        logs.configure(config.log.level, config.log.format)
-        return _run(config, args.seconds, stopping)
-    except ListenError as error:
-        print(f"demo: {error}; --web.listen-address chooses another address", file=sys.stderr)
+        with TemporaryDirectory(prefix="marketdata-demo-") as folder:
+            return _run(_write(broker.bootstrap_servers, args, Path(folder)), args.seconds, stopping)
+    except (ListenError, files.NoCertificateError) as error:
+        hint = "; --web.listen-address chooses another address" if isinstance(error, ListenError) else ""
+        print(f"demo: {error}{hint}", file=sys.stderr)
         return 1
     finally:
         broker.stop()
 
 
-def _config(bootstrap_servers: str, listen_address: str) -> Config:
-    flags = {
+def _write(bootstrap_servers: str, args: argparse.Namespace, folder: Path) -> Path:
+    """Write the configuration file and what it needs, and return its path."""
+    settings = {
         "instance": "demo",
         "kafka.bootstrap_servers": bootstrap_servers,
         "input.start": "earliest",
         "feeds.thresholds": [{"silent": _THRESHOLD, "frozen": _THRESHOLD}],
+        "metrics.histograms": "both",
         "output.delivery": "at_least_once",
         "output.summary_interval": "10s",
-        "web.listen_address": listen_address,
+        "web.listen_address": args.listen_address,
+        "web.enable_lifecycle": True,
         "log.level": "warn",
     }
-    return load(None, {}, flags, hostname=socket.gethostname(), read_file=_no_file)
+    return files.write_config(folder, settings | (files.write_web_file(folder) if args.tls else {}))
+
+
+def _load(file: Path) -> Config:
+    return load(file.read_text(), {}, {}, hostname=socket.gethostname(), read_file=_no_file)
 
 
 def _no_file(path: str) -> str:
-    raise OSError(f"the demo reads no files: {path}")
+    raise OSError(f"the demo reads no other files: {path}")
 
 
-def _run(config: Config, seconds: float | None, stopping: threading.Event) -> int:
+def _run(file: Path, seconds: float | None, stopping: threading.Event) -> int:
     """Run collectors and sidecar until `seconds` are over or `stopping` is set, stop both, and compare."""
+    config = _load(file)
+    logs.configure(config.log.level, config.log.format)
     kafka = {"bootstrap.servers": config.kafka.bootstrap_servers}
     simulator = Simulator(_SEED, faster(FEEDS, _RATE), now_ms())
     _create_topics(kafka, simulator.topics)
-    app = App(config)
+    app = App(config, load=partial(_load, file))
     with ThreadPoolExecutor(1, "sidecar") as pool:
         running = _start(app, pool, stopping)
         try:
             served = authority(host_and_port(config.web.listen_address)[0], app.port)
-            _print(_greeting(f"http://{healthcheck.authority(served)}", config))
+            _print(_greeting(healthcheck.authority(served), config, file))
             errors = _collect(Collectors(simulator, kafka), seconds, stopping)
             truth = report.sent(simulator.truth)
-            counted = _caught_up(served, config.web.telemetry_path, report.records(truth), running)
+            counted = _caught_up(served, config.web, report.records(truth), running)
         finally:
             app.stop()
         if not running.result():
@@ -144,13 +157,13 @@ def _collect(collectors: Collectors, seconds: float | None, stopping: threading.
     return [f"{collectors.failed} records did not reach the broker"] if collectors.failed else []
 
 
-def _caught_up(address: str, path: str, records: int, running: Future[bool]) -> report.Figures:
+def _caught_up(address: str, web: WebConfig, records: int, running: Future[bool]) -> report.Figures:
     """Scrape until this many records are counted, or the time-out; return the counts."""
     deadline = time.monotonic() + _CATCH_UP_SECONDS
     counted = report.Figures()
     while report.records(counted) < records and not running.done() and time.monotonic() < deadline:
         time.sleep(_SCRAPE_SECONDS)
-        counted = report.in_metrics(healthcheck.ask(address, path, _ANSWER_SECONDS).text)
+        counted = report.in_metrics(healthcheck.ask(address, web.telemetry_path, _ANSWER_SECONDS, web).text)
     return counted
 
 
@@ -174,13 +187,22 @@ def _print(lines: Iterable[str]) -> None:
     print("\n".join(lines), flush=True)
 
 
-def _greeting(url: str, config: Config) -> Iterator[str]:
+def _greeting(served: str, config: Config, file: Path) -> Iterator[str]:
+    url, curl = f"http://{served}", "curl -s"
+    if config.web.config_file is not None:
+        url, curl = f"https://{served}", f"{curl} --cacert {config.web.client.ca_file} -u {files.USER}:{files.USER}"
     metrics = f"{url}{config.web.telemetry_path}"
     yield "Simulated collectors send, and the sidecar counts and publishes:"
     yield f"  {url}/"
     yield f"  {url}/api/v1/feeds"
-    yield f"  {metrics}"
-    yield f"  curl -s {metrics} | grep marketdata_batches_total"
+    yield f"  {metrics}   (native histograms as well, for a Prometheus that requests them)"
+    yield f"  {curl} {metrics} | grep marketdata_batches_total"
+    yield f"Its configuration is {file}: edit it, and"
+    yield f"  {curl} -X POST {url}/-/reload"
+    if config.web.config_file is None:
+        yield "With --tls it serves HTTPS, and asks for a password."
+    else:
+        yield f"User and password are {files.USER}; a browser warns of the certificate, which is made for this demo."
     yield f"Some feeds fail on purpose; the sidecar reports them after {_THRESHOLD} of silence or unchanged prices:"
     yield from (f"  {feed.key} {failure}" for feed in FEEDS for failure in _failures(feed))
     yield f"Kafka is part of this process, on {config.kafka.bootstrap_servers}: in memory, 4 partitions a topic,"
