@@ -95,8 +95,7 @@ def _report_failure(error: Exception) -> int:
     if isinstance(error, ConfigError):
         return _print_error(f"the configuration is invalid:\n{error}", USAGE)
     if isinstance(error, BrokenPipeError) and _has_no_reader():
-        # The reader of the output has ended. Buffered output would be written once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard_output()
         return FATAL
     from confluent_kafka import KafkaException
 
@@ -120,7 +119,18 @@ def _print_error(text: str, code: int) -> int:
     """Print a line on stderr, if that is possible, and return the exit code."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+    _discard_output()
     return code
+
+
+def _discard_output() -> None:
+    """Discard buffered output that cannot be written: Python would fail with it at exit, with the code 120."""
+    for file in (sys.stdout, sys.stderr):
+        try:
+            if file is not None:
+                file.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from tests.support.missing import missing, program
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "kubernetes"
 NODE = ROOT / ".cache" / "node"
-_, IMAGE = stages(ROOT / "Dockerfile")
+*_, IMAGE = stages(ROOT / "Dockerfile")
 # The oldest with native sidecars, and the newest that is known.
 VERSIONS = ("1.33", kubernetes_validate.latest_version())
 OPERATOR = "monitoring.coreos.com"

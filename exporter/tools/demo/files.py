@@ -14,7 +14,9 @@ USER = "demo"
 _HASH = "$2b$10$s3Fn00AiR2DoevY.7GTnvOOcgFY51vR/G4wjvqsAi8LQKqoJ85yqu"
 _OPENSSL = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost "
-    "-addext subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"
+    "-addext subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1 "
+    # It is its own authority, and Python 3.13 asks whether it may be one.
+    "-addext keyUsage=critical,digitalSignature,keyCertSign"
 )
 
 
