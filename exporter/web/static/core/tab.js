@@ -13,12 +13,16 @@ import { Hub } from "./hub.js";
  * @property {(connection: Connection) => void} connected - also when nothing but the time of the next attempt has changed
  */
 
+/** A worker that runs has said something by then, be it that the sidecar does not answer. */
+const WORKER_MS = 8_000;
+
 export class Tab {
   /** @param {Listener} listener */
   constructor(listener) {
     this.listener = listener;
     this.events = "";
     this.isOpen = false;
+    this.isAlone = false;
     this.port = this.#port();
     addEventListener("pagehide", () => this.#order("leave"));
     addEventListener("pageshow", (event) => event.persisted && this.open());
@@ -48,14 +52,22 @@ export class Tab {
   #port() {
     if (!("SharedWorker" in globalThis)) return this.#own();
     const worker = new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module" });
-    worker.addEventListener("error", () => {
-      this.port = this.#own();
-      if (this.isOpen) this.#order("join");
-    });
+    // A worker that cannot run does not always say so.
+    const late = setTimeout(() => this.#giveUp(), WORKER_MS);
+    worker.addEventListener("error", () => this.#giveUp());
+    worker.port.addEventListener("message", () => clearTimeout(late), { once: true });
     return this.#started(worker.port);
   }
 
+  #giveUp() {
+    if (this.isAlone) return;
+    this.#order("leave");
+    this.port = this.#own();
+    if (this.isOpen) this.#order("join");
+  }
+
   #own() {
+    this.isAlone = true;
     const { port1, port2 } = new MessageChannel();
     new Hub().add(port1);
     return this.#started(port2);
