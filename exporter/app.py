@@ -55,7 +55,9 @@ from exporter.web.server import WebServer
 if TYPE_CHECKING:
     from exporter.decoding.record_decoder import FindSchemas
     from exporter.events.writer_schemas import Registries
+    from exporter.pushes.groups import PushedGroups
     from exporter.web.config_file import WebConfigFile
+    from exporter.web.pushes import PushRoutes
 
 log = logs.logger("app")
 
@@ -101,11 +103,17 @@ class App:
         page = LivePage(config, self.status, clock, __version__)
         self._recorder = page.recorder
         self.web_file = _web_file(config, registry)
-        self.queries = SidecarQueries(config, self.status, self.store, metrics, registry, page, self._web_warnings)
+        self.pushes = _pushes(config, registry, clock)
+        extend = list if self.pushes is None else self.pushes.extend
+        self.queries = SidecarQueries(
+            config, self.status, self.store, metrics, registry, page, self._web_warnings, extend
+        )
         self.reloader = Reloader(
             config, load or (lambda: config), self._parts(find_schemas), self.status.reloaded, clock
         )
-        self._web = _web_server(config, self.queries, registry, self.reloader, self.web_file, self.start_thread)
+        self._web = _web_server(
+            config, self.queries, registry, self.reloader, self.web_file, self.pushes, self.start_thread
+        )
 
     def run(self, started: threading.Event | None = None) -> bool:
         """Serve and consume until `stop` is called; return whether all clients were closed in time.
@@ -147,6 +155,7 @@ class App:
             lambda _, config: partial(self._web.allow, _access(config)),
             lambda _, config: partial(self.queries.use, config),
             lambda _, config: partial(logs.reconfigure, config.log.level, config.log.format),
+            *([] if self.pushes is None else [partial(_limit_pushes, self.pushes)]),
             *([] if self.web_file is None else [partial(_read_web_file, self.web_file)]),
         ]
 
@@ -217,6 +226,11 @@ def _read_web_file(file: WebConfigFile, _running: Config, _wanted: Config) -> Ca
     return lambda: None
 
 
+def _limit_pushes(pushes: PushedGroups, _running: Config, wanted: Config) -> Callable[[], None]:
+    """See Prepare."""
+    return partial(pushes.use, wanted.web.push)
+
+
 def _source(config: Config, faults: ConnectionFaults, registries: Registries | None) -> KafkaSource:
     return KafkaSource(
         config.input,
@@ -260,12 +274,30 @@ def _web_file(config: Config, registry: CollectorRegistry) -> WebConfigFile | No
     return WebConfigFile(config.web.config_file, WebFileMetrics(registry))
 
 
+def _pushes(config: Config, registry: CollectorRegistry, clock: Clock) -> PushedGroups | None:
+    if not config.web.push.enabled:
+        return None
+    # Loaded when it is needed.
+    from exporter.pushes.groups import PushedGroups
+
+    return PushedGroups(config.web.push, registry, clock)
+
+
+def _push_routes(config: Config, groups: PushedGroups | None) -> PushRoutes | None:
+    if groups is None:
+        return None
+    from exporter.web.pushes import PushRoutes
+
+    return PushRoutes(groups, config.web.telemetry_path)
+
+
 def _web_server(
     config: Config,
     queries: Queries,
     registry: CollectorRegistry,
     lifecycle: Lifecycle,
     web_file: WebConfigFile | None,
+    pushes: PushedGroups | None,
     start: Start,
 ) -> WebServer:
     host, port = host_and_port(config.web.listen_address)
@@ -278,6 +310,7 @@ def _web_server(
         access=_access(config),
         web_file=web_file,
         lifecycle=lifecycle,
+        pushes=_push_routes(config, pushes),
         start_thread=start,
     )
 

@@ -19,6 +19,7 @@ ROOMS = (
     "steps",
     "kafka",
     "instrument",
+    "pushes",
     "analyzers",
     "feeds",
     "source",

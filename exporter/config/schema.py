@@ -233,6 +233,18 @@ class WebClientConfig(Section, frozen=True, kw_only=True):
     password: Annotated[str, _PASSWORD] | None = None
 
 
+class PushConfig(Section, frozen=True, kw_only=True):
+    """Pushes of other programs, and how much of them is kept for how long."""
+
+    needs_restart: ClassVar[frozenset[str]] = frozenset({"enabled"})
+
+    enabled: bool = False
+    ttl: Annotated[float, seconds("1s", "1d")] = 300.0
+    max_groups: Annotated[int, count(1, 100_000)] = 1000
+    max_series: Annotated[int, count(1, 1_000_000)] = 20_000
+    max_bytes: Annotated[int, byte_size("1KiB", "256MiB")] = 8 * 1024**2
+
+
 class WebConfig(Section, frozen=True, kw_only=True):
     """Where HTTP is served, and what it may do; `addresses.host_and_port` parses the address."""
 
@@ -251,6 +263,7 @@ class WebConfig(Section, frozen=True, kw_only=True):
     history: Annotated[float, seconds("0s", "15m")] = 900.0
     config_file: str | None = None
     client: WebClientConfig = WebClientConfig()
+    push: PushConfig = PushConfig()
     enable_lifecycle: bool = False
 
 

@@ -13,6 +13,9 @@ from prometheus_client import Metric
 from prometheus_client.samples import Exemplar, Timestamp
 
 EXEMPLAR_CHARACTERS_MAX = 128
+# A counter that other programs named without `_total`, or whose name without it is another family's. OpenMetrics has no
+# such counters, so the type is unknown there; the name is the same in all formats.
+BARE_COUNTER = "bare counter"
 PIECE_CHARACTERS = 64 * 1024
 _SUFFIXES = {
     "counter": ("", "_total", "_created"),
@@ -21,7 +24,14 @@ _SUFFIXES = {
     "info": ("", "_info"),
     "summary": ("", "_count", "_sum", "_created"),
 }
-_TEXT_KINDS = {"gaugehistogram": "untyped", "info": "gauge", "stateset": "gauge", "unknown": "untyped"}
+_TEXT_KINDS = {
+    BARE_COUNTER: "counter",
+    "gaugehistogram": "untyped",
+    "info": "gauge",
+    "stateset": "gauge",
+    "unknown": "untyped",
+}
+_OPENMETRICS_KINDS = {BARE_COUNTER: "unknown"}
 _TEXT_NAMES = {"counter": "_total", "info": "_info"}
 _EXEMPLARY = {"counter": "_total", "histogram": "_bucket", "gaugehistogram": "_bucket"}
 
@@ -29,12 +39,13 @@ _EXEMPLARY = {"counter": "_total", "histogram": "_bucket", "gaugehistogram": "_b
 class Family(NamedTuple):
     """A family with rendered samples: code for one family renders them faster than general code.
 
-    `name` is without `_total`; `kind` is one of counter, gauge, histogram, summary. A block is any number of whole
-    lines as they stand in all three formats: `batches_total{region="korea"} 12\\n`, with labels by `label_text` and
-    `le` spelled as a float ("1.0", "+Inf"). The samples of one series must follow each other, no series may appear
-    twice, and there are no timestamps. `blocks` may be an iterator: it is read once, and not when the family was not
-    asked for. `exemplars` belong to counters and buckets; the key is the line up to its value,
-    `batches_total{region="korea"}`. `series` is the number of lines in the blocks.
+    `name` is without `_total`; `kind` is one of counter, gauge, histogram, summary, unknown, or `BARE_COUNTER`, whose
+    name is whole. A block is any number of whole lines as they stand in all three formats:
+    `batches_total{region="korea"} 12\\n`, with labels by `label_text` and `le` spelled as a float ("1.0", "+Inf"). The
+    samples of one series must follow each other, no series may appear twice, and there are no timestamps. `blocks` may
+    be an iterator: it is read once, and not when the family was not asked for. `exemplars` belong to counters and
+    buckets; the key is the line up to its value, `batches_total{region="korea"}`. `series` is the number of lines in
+    the blocks.
 
     `messages` are for a page in protobuf what `blocks` are for text; None when only text was rendered.
     """
@@ -91,7 +102,7 @@ def distinct(families: Iterable[AnyFamily]) -> Iterator[AnyFamily]:
     """Yield the families, but of those whose samples may have one name only the first."""
     claimed: set[str] = set()
     for family in families:
-        names = _names(family)
+        names = names_of(family)
         if claimed.isdisjoint(names):
             claimed |= names
             yield family
@@ -112,7 +123,7 @@ def _encoded(parts: Iterable[str]) -> bytes:
 def select(families: Iterable[AnyFamily], names: Iterable[str]) -> Iterator[AnyFamily]:
     """Return the families with one of these names: of the family (with or without `_total`) or of a sample."""
     wanted = frozenset(names)
-    return (family for family in families if not wanted.isdisjoint(_names(family)))
+    return (family for family in families if not wanted.isdisjoint(names_of(family)))
 
 
 def label_text(labels: Mapping[str, str]) -> str:
@@ -120,12 +131,17 @@ def label_text(labels: Mapping[str, str]) -> str:
     return ",".join([f'{name}="{_escaped(value)}"' for name, value in labels.items()])
 
 
+def sample_lines(family: Metric) -> str:
+    """Return the samples as whole lines that stand in all text formats, for a block of a `Family`."""
+    return "".join(_samples(family, is_openmetrics=False))
+
+
 def kind_of(family: AnyFamily) -> str:
     """Return the kind of a family: counter, gauge, histogram and so on."""
     return family.kind if isinstance(family, Family) else family.type
 
 
-def _names(family: AnyFamily) -> set[str]:
+def names_of(family: AnyFamily) -> set[str]:
     """Return all names that a family and its samples may have, in any format."""
     return {family.name + suffix for suffix in _SUFFIXES.get(kind_of(family), ("",))}
 
@@ -145,6 +161,7 @@ def _family_parts(family: AnyFamily, is_openmetrics: bool) -> Iterator[str]:
 def _head(name: str, kind: str, documentation: str, unit: str, is_openmetrics: bool) -> str:
     if is_openmetrics:
         unit_line = f"# UNIT {name} {unit}\n" if unit else ""
+        kind = _OPENMETRICS_KINDS.get(kind, kind)
         return f"# HELP {name} {_escaped(documentation)}\n# TYPE {name} {kind}\n{unit_line}"
     name += _TEXT_NAMES.get(kind, "")
     text = documentation.replace("\\", r"\\").replace("\n", r"\n")

@@ -17,12 +17,12 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar, Sample
 
-from exporter.instrument.exposition import TEXT, AnyFamily, Family, distinct, label_text, render
+from exporter.instrument.exposition import BARE_COUNTER, TEXT, AnyFamily, Family, distinct, label_text, render
 from exporter.instrument.histogram import Bounds, Histogram
 from exporter.instrument.native import ZERO_THRESHOLD, BucketRun
 
 PIECE_BYTES = 64 * 1024
-_KINDS = {"counter": 0, "gauge": 1, "summary": 2, "unknown": 3, "histogram": 4, "gaugehistogram": 5}
+_KINDS = {"counter": 0, BARE_COUNTER: 0, "gauge": 1, "summary": 2, "unknown": 3, "histogram": 4, "gaugehistogram": 5}
 _NAMES = {"counter": "_total", "info": "_info"}
 # The field of a metric that has its value, and in it the field of the number.
 _VALUES = {0: b"\x1a", 1: b"\x12", 3: b"\x2a"}
@@ -137,7 +137,7 @@ def _family(family: AnyFamily) -> bytes:
         kind, text = family.kind, family.help
     else:
         samples = _parsed(family) if isinstance(family, Family) else family
-        metrics, kind, text = _metrics(samples), samples.type, samples.documentation
+        metrics, kind, text = metrics_of(samples), samples.type, samples.documentation
     if not (body := b"".join(metrics)):
         return b""
     name, number = family.name + _NAMES.get(kind, ""), _KINDS.get(kind, 1)
@@ -158,14 +158,15 @@ def _with_exemplar(sample: Sample, exemplars: Mapping[str, Exemplar]) -> Sample:
     return sample._replace(exemplar=exemplars.get(f"{sample.name}{{{label_text(sample.labels)}}}"))
 
 
-def _metrics(family: Metric) -> Iterator[bytes]:
+def metrics_of(family: Metric) -> Iterator[bytes]:
+    """Yield the metrics of a family, each as a field of it."""
     if family.type in ("histogram", "gaugehistogram", "summary"):
         for pairs, samples in groupby(family.samples, _series):
             yield _field(0x22, b"".join([_label(*pair) for pair in pairs]) + _composite(family.type, list(samples)))
         return
     number = _KINDS.get(family.type, 1)
     for sample in family.samples:
-        if not sample.name.endswith("_created"):
+        if sample.name != f"{family.name}_created":
             value = b"\x09" + _double(float(sample.value))
             if number == 0 and sample.exemplar is not None:
                 value += _field(0x12, _exemplar(sample.exemplar))

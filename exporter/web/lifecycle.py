@@ -12,13 +12,12 @@ from exporter.reload import Level, Outcome
 from exporter.web.hosts import Access
 from exporter.web.interface import Lifecycle
 from exporter.web.parameters import is_foreign
+from exporter.web.request_bodies import read_body
 from exporter.web.responses import CompleteResponse, text_response
 
 RELOAD, LOG_LEVEL = "/-/reload", "/-/log-level"
 METHODS = {RELOAD: ("POST", "PUT"), LOG_LEVEL: ("GET", "HEAD", "PUT")}
 BODY_BYTES_MAX = 1024
-# As long as a client has for a request.
-BODY_SECONDS = 10.0
 
 
 class LifecycleRoutes:
@@ -36,7 +35,7 @@ class LifecycleRoutes:
         if is_foreign(request.headers) or access.is_rebound(request.host, request.headers):
             return text_response("requests from pages of other sites are refused", 403)
         try:
-            body = await _body(request)
+            body = await read_body(request, BODY_BYTES_MAX)
         except TimeoutError:
             return text_response("the request was not received in time", 408)
         if len(body) > BODY_BYTES_MAX:
@@ -62,24 +61,6 @@ def _described(outcome: Outcome) -> str:
     lines = [f"reloaded, changed: {', '.join(outcome.at_once) or 'nothing'}"]
     lines += [f"restart needed for {', '.join(outcome.with_restart)}"] if outcome.with_restart else []
     return "\n".join(lines)
-
-
-async def _body(request: web.BaseRequest) -> bytes:
-    """Return the body, or its first part if it is too long; raise TimeoutError."""
-    if (request.content_length or 0) > BODY_BYTES_MAX:
-        return bytes(BODY_BYTES_MAX + 1)
-    transport, body = request.transport, b""
-    async with asyncio.timeout(BODY_SECONDS):
-        # Nothing is read while a response is made, see Connections.serving.
-        if transport is not None:
-            transport.resume_reading()
-        try:
-            while len(body) <= BODY_BYTES_MAX and (chunk := await request.content.read(BODY_BYTES_MAX + 1)):
-                body += chunk
-        finally:
-            if transport is not None:
-                transport.pause_reading()
-    return body
 
 
 def _level(request: web.BaseRequest, body: bytes) -> str:

@@ -49,6 +49,8 @@ class Protocol(RequestHandler):
             max_line_size=LINE_BYTES_MAX,
             max_field_size=FIELD_BYTES_MAX,
             max_headers=HEADERS_MAX,
+            # A small body may unpack to one that is very large, in this thread.
+            auto_decompress=False,
         )
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it: True keeps the connection open

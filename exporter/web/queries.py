@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -46,6 +46,7 @@ class SidecarQueries:
         registry: CollectorRegistry,
         page: LivePage,
         warnings: Callable[[], tuple[str, ...]] = tuple,
+        extend: Callable[[Sequence[AnyFamily]], list[AnyFamily]] = list,
     ) -> None:
         self._config = config
         self._status = status
@@ -59,6 +60,7 @@ class SidecarQueries:
         self._warnings = warnings
         self._symbols = SymbolPages(status, store)
         self._page = page
+        self._extend = extend
 
     def use(self, config: Config) -> None:
         """Show another configuration as the one in force."""
@@ -69,7 +71,7 @@ class SidecarQueries:
         if self._is_native and not is_protobuf:
             self._warn_of_text()
         found: list[AnyFamily] = [*self._metrics.collect(is_protobuf), *self._registry.collect()]
-        shown = self._shown.chosen(found)
+        shown = self._extend(self._shown.chosen(found))
         if not self._shows_series:
             return shown
         return [*shown, GaugeMetricFamily(SERIES, "Series on this page.", 1 + sum(map(_series, shown)))]

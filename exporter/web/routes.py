@@ -30,6 +30,7 @@ from exporter.web.parameters import (
     is_foreign,
     symbol_query,
 )
+from exporter.web.push_paths import PushPaths
 from exporter.web.responses import (
     HEADERS,
     CompleteResponse,
@@ -63,7 +64,7 @@ class Routes:
     def __init__(
         self,
         queries: Queries,
-        telemetry_path: str,
+        pushes: PushPaths,
         *,
         metrics: WebMetrics,
         access: Access,
@@ -74,6 +75,7 @@ class Routes:
         self._metrics = metrics
         self.access = access
         self._lifecycle = None if lifecycle is None else LifecycleRoutes(lifecycle)
+        self._pushes = pushes
         self._static = StaticFiles()
         self._scrapes = SharedResponses("web-scrape", SCRAPES)
         self._reads = SharedResponses("web-read", OTHERS)
@@ -89,7 +91,7 @@ class Routes:
             "/api/v1/history": self._get_history,
             "/api/v1/stream": self._get_stream,
             "/api/v1/symbols": self._get_symbols,
-            telemetry_path: self._get_metrics,
+            pushes.telemetry_path: self._get_metrics,
         }
 
     @property
@@ -112,6 +114,8 @@ class Routes:
             return self.check(path, request.host)
         if self._lifecycle is not None and path in LIFECYCLE_METHODS:
             return await self._lifecycle.respond(request, self.access)
+        if self._pushes.takes(path):
+            return await self._pushes.respond(request, self.access)
         if (route := self._route(path)) is None:
             return text_response("not found", 404)
         try:
@@ -129,6 +133,7 @@ class Routes:
     def close(self) -> None:
         """Start no further computation, and end all streams."""
         self._broadcast.close()
+        self._pushes.close()
         for shared in (self._scrapes, self._reads, self._lists, self._views):
             shared.close()
 
@@ -136,7 +141,7 @@ class Routes:
         """Return the response that refuses a request, None for an acceptable one."""
         if request.version not in VERSIONS:
             return text_response("only HTTP/1.0 and HTTP/1.1 are supported", 505)
-        methods = METHODS if self._lifecycle is None else LIFECYCLE_METHODS.get(path_of(request), METHODS)
+        methods = self._methods(path_of(request))
         if request.method not in methods:
             return text_response(f"only {' and '.join(methods)} are allowed", 405, Allow=", ".join(methods))
         if sum(len(name) + len(value) for name, value in request.raw_headers) > HEAD_BYTES_MAX:
@@ -147,6 +152,11 @@ class Routes:
         if request.rel_url.raw_query_string.count("&") > PARAMETERS_MAX:
             return text_response(f"the query has more than {PARAMETERS_MAX} parameters", 400)
         return None
+
+    def _methods(self, path: str) -> tuple[str, ...]:
+        if self._pushes.takes(path):
+            return self._pushes.methods
+        return METHODS if self._lifecycle is None else LIFECYCLE_METHODS.get(path, METHODS)
 
     async def _read(
         self, request: web.BaseRequest, make: Callable[[], Response], key: object = None

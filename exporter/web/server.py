@@ -23,6 +23,7 @@ from exporter.web.heads import HealthCheck
 from exporter.web.hosts import Access, network_of
 from exporter.web.interface import Lifecycle, Queries, WebMetrics
 from exporter.web.limits import ClientLimits
+from exporter.web.push_paths import PushPaths
 from exporter.web.responses import CompleteResponse, text_response
 from exporter.web.routes import Routes, path_of
 from exporter.web.sockets import listen
@@ -55,12 +56,13 @@ class WebServer:
         access: Access = Access(),  # noqa: B008 - frozen
         web_file: WebConfigFile | None = None,
         lifecycle: Lifecycle | None = None,
+        pushes: PushPaths | None = None,
         start_thread: Start = start,
     ) -> None:
         self._address = host, port
         self._routes = Routes(
             queries,
-            telemetry_path,
+            pushes or PushPaths(telemetry_path),
             metrics=metrics,
             access=access,
             tick_seconds=limits.tick_seconds,

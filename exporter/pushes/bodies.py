@@ -1,0 +1,84 @@
+"""The body of a push: its encoding and its format. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from email.message import Message
+from typing import NamedTuple
+from zlib import decompressobj, error
+
+from exporter.pushes.family import PushedFamily, Refused, Result, malformed
+from exporter.pushes.openmetrics_reader import read_openmetrics
+from exporter.pushes.protobuf_reader import read_protobuf
+from exporter.pushes.text_reader import read_text
+
+_GZIP_WINDOW = 31
+# Each copies what follows it.
+_GZIP_FILES_MAX = 16
+_PROTOBUF = {"proto": "io.prometheus.client.MetricFamily", "encoding": "delimited"}
+
+
+class BodyType(NamedTuple):
+    """The headers that describe a body."""
+
+    content_type: str
+    content_encoding: str
+
+
+def check_type(body: BodyType) -> None:
+    """Raise Refused for an encoding or a format that is not supported."""
+    if body.content_encoding.strip().lower() not in ("", "identity", "gzip", "x-gzip"):
+        raise Refused(Result.UNSUPPORTED, "the Content-Encoding is not supported: it may be gzip")
+    media_type, parameters = _media_type(body.content_type)
+    if media_type == "application/vnd.google.protobuf" and not _PROTOBUF.items() <= parameters.items():
+        expected = "; ".join(f"{name}={value}" for name, value in _PROTOBUF.items())
+        raise Refused(Result.UNSUPPORTED, f"protobuf must be {expected}")
+
+
+def read_body(body: bytes, body_type: BodyType, bytes_max: int) -> list[PushedFamily]:
+    """Return the families in a body that has at most `bytes_max` bytes, also unpacked; raise Refused.
+
+    What is neither protobuf nor OpenMetrics by its type is read as text, whatever it is called: curl calls it a form.
+    """
+    check_type(body_type)
+    if body_type.content_encoding.strip().lower() in ("gzip", "x-gzip"):
+        body = b"".join(_unpacked(body, bytes_max))
+    media_type, _ = _media_type(body_type.content_type)
+    if media_type == "application/vnd.google.protobuf":
+        return read_protobuf(body)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise malformed("the body is not UTF-8") from None
+    return read_openmetrics(text) if media_type == "application/openmetrics-text" else read_text(text)
+
+
+def too_large(bytes_max: int) -> Refused:
+    """Return the error of a body that is too large."""
+    return Refused(Result.TOO_LARGE, f"the body has more than {bytes_max} bytes, see web.push.max_bytes")
+
+
+def _media_type(content_type: str) -> tuple[str, dict[str, str]]:
+    message = Message()
+    message["Content-Type"] = content_type
+    parameters = message.get_params(failobj=[])[1:]
+    return message.get_content_type(), {name.lower(): value for name, value in parameters}
+
+
+def _unpacked(body: bytes, bytes_max: int) -> Iterator[bytes]:
+    """Yield the contents of gzip files that follow each other."""
+    length = 0
+    for _ in range(_GZIP_FILES_MAX):
+        packer = decompressobj(_GZIP_WINDOW)
+        try:
+            part = packer.decompress(body, bytes_max - length + 1)
+        except error:
+            raise malformed("the body is not gzip, as its Content-Encoding would have it") from None
+        if (length := length + len(part)) > bytes_max:
+            raise too_large(bytes_max)
+        if not packer.eof:
+            raise malformed("the end of the compressed body is missing")
+        yield part
+        if not (body := packer.unused_data):
+            return
+    raise malformed(f"the body has more than {_GZIP_FILES_MAX} gzip files")

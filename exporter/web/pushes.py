@@ -1,0 +1,97 @@
+"""The paths to which other programs push, as they would to a Pushgateway: `/metrics/job/…`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+from aiohttp import web
+
+from exporter.pushes.bodies import BodyType, check_type, read_body, too_large
+from exporter.pushes.family import STATUSES, Refused, Result
+from exporter.pushes.grouping import grouping
+from exporter.pushes.groups import PushedGroups
+from exporter.web.hosts import Access
+from exporter.web.parameters import is_foreign
+from exporter.web.push_paths import PushPaths
+from exporter.web.request_bodies import read_body as receive
+from exporter.web.responses import CompleteResponse, Response, complete, error_response, text_response
+
+# Bodies that are being received or wait for their turn may take so many times the limit of one.
+BODIES = 2
+
+
+class PushRoutes(PushPaths):
+    """Responds to pushes, in the thread of the event loop; a thread of its own takes them in, one after another."""
+
+    def __init__(self, groups: PushedGroups, telemetry_path: str) -> None:
+        super().__init__(telemetry_path)
+        self._groups = groups
+        self._worker = ThreadPoolExecutor(1, "web-push")
+        self._bytes = 0
+
+    async def respond(self, request: web.BaseRequest, access: Access) -> CompleteResponse:
+        """See PushPaths."""
+        if is_foreign(request.headers) or access.is_rebound(request.host, request.headers):
+            return text_response("requests from pages of other sites are refused", 403)
+        try:
+            result = await self._result(request)
+        except Refused as error:
+            return self._refusal(error)
+        except TimeoutError:
+            return text_response("the request was not received in time", 408)
+        except Exception as error:
+            # Without the names that a client chose.
+            return error_response(f"{self.telemetry_path}/job", error)
+        self._groups.count(result)
+        return complete(Response((), status=STATUSES[result]))
+
+    def close(self) -> None:
+        """See PushPaths."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _refusal(self, error: Refused) -> CompleteResponse:
+        self._groups.count(error.result)
+        more = {"Accept-Encoding": "gzip"} if error.result is Result.UNSUPPORTED else {}
+        return text_response(str(error), STATUSES[error.result], **more)
+
+    async def _result(self, request: web.BaseRequest) -> Result:
+        labels = grouping(request.rel_url.raw_path, self.telemetry_path)
+        if request.method == "DELETE":
+            await self._run(partial(self._groups.delete, labels))
+            return Result.DELETED
+        body_type = BodyType(request.headers.get("Content-Type", ""), request.headers.get("Content-Encoding", ""))
+        check_type(body_type)
+        bytes_max, replaces = self._groups.bytes_max, request.method == "PUT"
+        with self._memory(BODIES * bytes_max) as take:
+            body = await receive(request, bytes_max, take)
+            await self._run(partial(self._push, labels, body, body_type, bytes_max, replaces))
+        return Result.ACCEPTED
+
+    def _push(self, labels: dict[str, str], body: bytes, body_type: BodyType, bytes_max: int, replaces: bool) -> None:
+        if len(body) > bytes_max:
+            raise too_large(bytes_max)
+        self._groups.push(labels, partial(read_body, body, body_type, bytes_max), replaces=replaces)
+
+    @contextmanager
+    def _memory(self, bytes_max: int) -> Iterator[Callable[[int], None]]:
+        """Context of holding a body, whose parts are counted by the function that this yields."""
+        held = 0
+
+        def take(length: int) -> None:
+            nonlocal held
+            if self._bytes + length > bytes_max:
+                raise Refused(Result.BUSY, "too many pushes are being received, retry later")
+            held += length
+            self._bytes += length
+
+        try:
+            yield take
+        finally:
+            self._bytes -= held
+
+    async def _run(self, change: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._worker, change)

@@ -1,0 +1,39 @@
+"""Bodies of requests, which the server reads only where a path takes one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import web
+
+# As long as a client has for a request.
+BODY_SECONDS = 10.0
+CHUNK_BYTES_MAX = 64 * 1024
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int, take: Callable[[int], object] = lambda _: None) -> bytes:
+    """Return the body, or its first part if it is longer than `bytes_max`.
+
+    `take` is called with the length of each part, and may raise. Raises TimeoutError.
+    """
+    if (request.content_length or 0) > bytes_max:
+        return bytes(bytes_max + 1)
+    transport, parts, length = request.transport, [], 0
+    async with asyncio.timeout(BODY_SECONDS):
+        if transport is not None:
+            # curl waits a second for this before it sends a large body.
+            if request.headers.get("Expect", "").lower() == "100-continue":
+                transport.write(CONTINUE)
+            # Nothing is read while a response is made, see Connections.serving.
+            transport.resume_reading()
+        try:
+            while length <= bytes_max and (part := await request.content.read(CHUNK_BYTES_MAX)):
+                take(len(part))
+                parts.append(part)
+                length += len(part)
+        finally:
+            if transport is not None:
+                transport.pause_reading()
+    return b"".join(parts)
