@@ -38,8 +38,6 @@ def grouping(path: str, telemetry_path: str) -> dict[str, str]:
 
 def _value(name: str, text: str) -> str:
     if not name.endswith(BASE64):
-        if not text:
-            raise malformed(f"the value of {name} in the path is empty: that is written {name}{BASE64}/=")
         return text
     text = text.rstrip("=")
     try:

@@ -119,13 +119,15 @@ def _series(name: str, kind: str, samples: Sequence[Sample]) -> list[Sample]:
 
 def _summary(name: str, samples: Sequence[Sample]) -> Iterator[Sample]:
     quantiles, others = _parts(name, samples, "", "quantile")
+    labels = _base(samples[0], "quantile")
     for quantile, sample in sorted(quantiles.items()):
         if not 0 <= quantile <= 1:
             raise inconsistent(f"the summary {name} has the quantile {quantile:g}")
         yield sample._replace(labels={**sample.labels, "quantile": repr(quantile)})
-    if "_count" in others:
-        _check_count(name, others["_count"])
-    yield from others.values()
+    count = others.get("_count") or Sample(f"{name}_count", labels, 0.0)
+    _check_count(name, count)
+    yield count
+    yield others.get("_sum") or Sample(f"{name}_sum", labels, 0.0)
 
 
 def _histogram(name: str, samples: Sequence[Sample]) -> Iterator[Sample]:
@@ -163,12 +165,13 @@ def _parts(
                 raise _twice(name, sample)
             numbered[number] = sample
         elif ending not in ("_count", "_sum") or part in sample.labels:
-            raise inconsistent(f"{sample.name} with the labels {dict(sample.labels)} is no part of {name}")
+            kind = "histogram" if suffix else "summary"
+            raise inconsistent(f"{sample.name} with the labels {dict(sample.labels)} is no sample of the {kind} {name}")
         elif ending in others:
             raise _twice(name, sample)
         else:
             others[ending] = sample
-    return numbered, dict(sorted(others.items()))
+    return numbered, others
 
 
 def _number(name: str, part: str, text: str) -> float:

@@ -19,7 +19,7 @@ _SAMPLE = re.compile(
     rf"({NAME.pattern}+)(?:[ \t]*+\{{((?:[^\"{{}}]++|{_QUOTED})*+)\}}[ \t]*+|[ \t]++)([!-~]++)(?:[ \t]++([!-~]++))?"
 )
 _LABEL = re.compile(rf"[ \t]*+([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+({_QUOTED})[ \t]*+(?:,|\Z)")
-_COMMENT = re.compile(rf"#[ \t]+(HELP|TYPE)[ \t]+({NAME.pattern})(?:[ \t]+(.*))?")
+_COMMENT = re.compile(rf"#[ \t]*(HELP|TYPE)[ \t]+({NAME.pattern})(?:[ \t]+(.*))?")
 _ESCAPE = re.compile(r"\\(.?)")
 _ESCAPED = {"\\": "\\", '"': '"', "n": "\n"}
 KINDS = {"counter": "counter", "gauge": "gauge", "histogram": "histogram", "summary": "summary", "untyped": "unknown"}
@@ -68,6 +68,8 @@ class _Reader:
             if family.help is not None:
                 self._fail(f"a second HELP of {name}")
             family.help = self._unescaped(text)
+        elif not text:
+            return
         elif family.kind is not None or family.samples:
             self._fail(f"a second TYPE of {name}, or one after its samples")
         elif text not in KINDS:
