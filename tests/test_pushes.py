@@ -255,8 +255,9 @@ def test_pushes_that_contradict_themselves_are_refused(gateway: Gateway, text: s
 
 @pytest.mark.parametrize(("text", "label"), [(HISTOGRAM, "le"), (SUMMARY, "quantile")])
 def test_the_path_may_not_have_the_label_of_buckets_or_quantiles(gateway: Gateway, text: str, label: str) -> None:
-    assert f"the path has its label {label}" in str(gateway.refused(text, **{label: "1"}))
-    gateway.push("a 1\n", **{label: "1"})
+    labels: dict[str, str] = {label: "1"}
+    assert f"the path has its label {label}" in str(gateway.refused(text, add=False, **labels))
+    gateway.push("a 1\n", add=False, **labels)
 
 
 def test_no_two_groups_have_the_same_series(gateway: Gateway) -> None:

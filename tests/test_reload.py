@@ -29,6 +29,7 @@ RUNNING: dict[str, object] = {
     "feeds.expected": ["korea:upbit:ticker"],
     "feeds.symbols.shown": ["KRW-BTC"],
     "output.create_topics": {},
+    "web.push.enabled": True,
 }
 # Another value for each key.
 CHANGED: dict[str, object] = {
@@ -95,6 +96,11 @@ CHANGED: dict[str, object] = {
     "web.history": "5m",
     "web.config_file": "/etc/web.yml",
     "web.enable_lifecycle": True,
+    "web.push.enabled": False,
+    "web.push.ttl": "1m",
+    "web.push.max_groups": 7,
+    "web.push.max_series": 70,
+    "web.push.max_bytes": "70KiB",
     "metrics.topics": "none",
     "metrics.families.include": ["marketdata_*"],
     "metrics.families.exclude": ["marketdata_clock_skew*"],
