@@ -74,7 +74,7 @@ FEED = FeedKey("korea", "upbit", "ticker")
 PARTITION = Partition("ticker-data.korea", 0)
 NOW_MS = 1_760_031_213_693
 # What an event does not name in full: the documents say `marketdata.monitoring.` and the event type.
-CLOSED_LABELS = {"cause", "event", "stage", "event_type", "state", "operation", "level", "label"}
+CLOSED_LABELS = {"cause", "event", "stage", "event_type", "state", "operation", "level", "label", "result"}
 
 
 def unquoted(cell: str) -> str:

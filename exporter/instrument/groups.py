@@ -1,4 +1,4 @@
-"""What programs have pushed, as those read it who show it: groups of metrics, each of one program. Pure."""
+"""Groups of metrics that programs have pushed, for the parts that show them. Pure."""
 
 from __future__ import annotations
 

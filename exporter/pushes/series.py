@@ -24,7 +24,7 @@ _PARTS = {"histogram": "le", "summary": "quantile"}
 _CREATED = "_created"
 
 Labels = Mapping[str, str]
-# What makes a series: its labels, without those that are empty, since Prometheus does not tell them from absent ones.
+# The identity of a series: its labels without those that are empty, which Prometheus takes for absent ones.
 Key = frozenset[tuple[str, str]]
 
 
@@ -50,7 +50,7 @@ def stored_families(pushed: Iterable[PushedFamily], group: Labels) -> dict[str, 
 
 
 def key_of(labels: Labels) -> Key:
-    """Return what makes a series or a group of its labels."""
+    """Return the identity of a series or a group with these labels."""
     return frozenset((name, value) for name, value in labels.items() if value)
 
 

@@ -44,6 +44,7 @@ def full_sidecar() -> Iterator[App]:
         "feeds.symbols": {"shown": ["KRW-BTC"]},
         "feeds.pairs": [PAIRS],
         "web.config_file": str(WEB_FILE),
+        "web.push.enabled": True,
     }
     app = App(loader.load(None, {}, switched_on, hostname="box-1", read_file=str))
     assert isinstance(app.loop.source, KafkaSource)
