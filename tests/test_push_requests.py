@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import select
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from random import Random
 from urllib.error import HTTPError
 
 import pytest
@@ -37,13 +40,15 @@ from exporter.instrument import MetricsCollector, PushStorage
 from exporter.instrument.exposition import OPENMETRICS, PROTOBUF, TEXT, render
 from exporter.instrument.samples import samples
 from exporter.pushes.groups import PushedGroups
+from exporter.web.config_file import WebConfigFile, WebFileMetrics
 from exporter.web.hosts import Access
 from exporter.web.interface import WebMetrics
-from exporter.web.pushes import BODIES, PushRoutes
+from exporter.web.pushes import BODIES, REASON_MAX, PushRoutes
 from exporter.web.server import WebServer
 from tests.support.metrics_proto import metric_family, read_page
 from tests.support.missing import program
-from tests.support.pushgateway import PushgatewayServer
+from tests.support.odd_requests import connection
+from tests.support.pushgateway import PASSWORD, USER, USERS, PushgatewayServer
 from tests.test_push_readers import delimited
 
 HOST = "127.0.0.1"
@@ -79,12 +84,13 @@ class Served:
 
 
 @contextmanager
-def served(**flags: object) -> Iterator[Served]:
+def served(web_file: WebConfigFile | None = None, **flags: object) -> Iterator[Served]:
     named = {f"web.push.{name}": value for name, value in flags.items()}
     app = App(loader.load(None, {}, {"web.push.enabled": True, **named}, hostname="box", read_file=str))
     assert app.pushes is not None
     routes = PushRoutes(app.pushes, "/metrics")
-    server = WebServer(app.queries, HOST, 0, "/metrics", metrics=WebMetrics(CollectorRegistry()), pushes=routes)
+    metrics = WebMetrics(CollectorRegistry())
+    server = WebServer(app.queries, HOST, 0, "/metrics", metrics=metrics, web_file=web_file, pushes=routes)
     port = server.start()
     try:
         yield Served(f"http://{HOST}:{port}", app, server)
@@ -305,15 +311,12 @@ def test_bodies_that_are_being_received_take_a_limited_memory() -> None:
         for client in clients:
             client.sendall(head + b"#" * 65535)
         # One of them is refused before it is complete; then there is room for the rest.
-        statuses = []
+        refused, _, _ = select.select(clients, [], [], 10)
         for client in clients:
-            client.settimeout(0.5)
-            try:
-                statuses.append(client.recv(12))
-            except TimeoutError:
-                client.settimeout(10)
+            if client not in refused:
                 client.sendall(b"\n")
-                statuses.append(client.recv(12))
+        statuses = [client.recv(12) for client in clients]
+        for client in clients:
             client.close()
         assert sorted(statuses) == [b"HTTP/1.1 200"] * BODIES + [b"HTTP/1.1 503"]
 
@@ -336,6 +339,49 @@ def test_pages_of_other_sites_cannot_push(sidecar: Served, headers: dict[str, st
     assert answer.status_code == (202 if status == 200 and method == "DELETE" else status)
     if status == 403:
         assert [name for name, _ in shown(page_of(sidecar))] == ["a"]
+
+
+def test_the_passwords_of_the_web_file_protect_pushes(tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text(USERS)
+    file = WebConfigFile(str(tmp_path / "web.yml"), WebFileMetrics(CollectorRegistry()))
+    with served(web_file=file) as sidecar:
+        for method in ("PUT", "POST", "DELETE"):
+            assert sidecar.push(b"a 1\n", method=method).status_code == 401
+        assert sidecar.groups.groups() == []
+        storage = PushStorage(sidecar.url, "one", username=USER, password=PASSWORD)
+        assert MetricsCollector(storage=storage).store().is_success()
+        assert len(sidecar.groups.groups()) == 1
+        storage.close()
+        assert sidecar.groups.groups() == []
+
+
+def test_a_reason_is_one_line_of_limited_length(sidecar: Served) -> None:
+    line = b'a{x="' + b"y" * 10_000 + b'\\n\x1b[2J"} 1\n'
+    answer = sidecar.push(line + line)
+    assert answer.status_code == 400
+    assert len(answer.text) <= REASON_MAX + 10
+    assert answer.text.count("\n") == 1
+    assert "\x1b" not in answer.text
+
+
+def test_odd_requests_get_valid_responses_and_others_are_served(sidecar: Served) -> None:
+    errors = 0
+    for seed in range(200):
+        sent = connection(Random(seed))
+        with socket.create_connection((HOST, int(sidecar.url.rpartition(":")[2])), timeout=10) as client:
+            with suppress(OSError):
+                for piece in sent.pieces:
+                    client.sendall(piece.replace(b" /", b" /metrics/job/").replace(b"GET", b"PUT"))
+                client.shutdown(socket.SHUT_WR)
+            received = b""
+            with suppress(ConnectionError):
+                while part := client.recv(65536):
+                    received += part
+        assert received == b"" or received.startswith(b"HTTP/1."), seed
+        errors += received.count(b"internal error")
+    assert errors == 0
+    sidecar.push(b"last 1\n", "/job/last")
+    assert ("last", (("instance", ""), ("job", "last"))) in shown(page_of(sidecar))
 
 
 def test_other_host_names_are_refused_where_they_are_listed(sidecar: Served) -> None:

@@ -23,6 +23,8 @@ def with_groups(own: Sequence[AnyFamily], groups: Sequence[StoredGroup]) -> list
 
     Of families with one name and several help texts, that of the sidecar or of the first group is shown.
     """
+    if not groups:
+        return list(own)
     pushed = _by_name(groups)
     found = [_joined(each, pushed.pop(name, ())) if (name := _name(each)) in pushed else each for each in own]
     claimed = {name for each in found for name in names_of(each)}
@@ -84,5 +86,4 @@ def _times(groups: Sequence[StoredGroup]) -> Iterator[Metric]:
             moment = group.pushed if name == PUSHED else group.failed
             labels = dict(sorted({"instance": "", **group.labels}.items()))
             metric.samples.append(Sample(name, labels, moment.unix_seconds if moment else 0.0))
-        if groups:
-            yield metric
+        yield metric

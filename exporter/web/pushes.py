@@ -14,12 +14,15 @@ from exporter.pushes.bodies import BodyType, check_type, read_body, too_large
 from exporter.pushes.family import STATUSES, Refused, Result
 from exporter.pushes.grouping import grouping
 from exporter.pushes.groups import PushedGroups
+from exporter.runtime.foreign_text import printable
 from exporter.web.hosts import Access
 from exporter.web.parameters import is_foreign
 from exporter.web.push_paths import PushPaths
 from exporter.web.request_bodies import read_body as receive
 from exporter.web.responses import CompleteResponse, Response, complete, error_response, text_response
 
+# Characters of a reason, which may have names and labels that were pushed.
+REASON_MAX = 500
 # Bodies that are being received or wait for their turn may take so many times the limit of one.
 BODIES = 2
 
@@ -56,7 +59,7 @@ class PushRoutes(PushPaths):
     def _refusal(self, error: Refused) -> CompleteResponse:
         self._groups.count(error.result)
         more = {"Accept-Encoding": "gzip"} if error.result is Result.UNSUPPORTED else {}
-        return text_response(str(error), STATUSES[error.result], **more)
+        return text_response(printable(str(error), REASON_MAX), STATUSES[error.result], **more)
 
     async def _result(self, request: web.BaseRequest) -> Result:
         labels = grouping(request.rel_url.raw_path, self.telemetry_path)
