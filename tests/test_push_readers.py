@@ -15,7 +15,7 @@ from prometheus_client.exposition import _escape_grouping_key
 from prometheus_client.samples import Sample
 
 from exporter.instrument.exposition import OPENMETRICS, PROTOBUF, TEXT
-from exporter.pushes.bodies import BodyType, read_body
+from exporter.pushes.bodies import BodyLimits, BodyType, read_body
 from exporter.pushes.family import PushedFamily, Refused, Result
 from exporter.pushes.grouping import grouping
 from exporter.pushes.protobuf_reader import read_protobuf
@@ -23,12 +23,13 @@ from exporter.pushes.text_reader import read_text
 from tests.support.metrics_proto import metric_family
 
 BYTES_MAX = 10_000
+LIMITS = BodyLimits(BYTES_MAX, 1000)
 KINDS = ("counter", "gauge", "summary", "unknown", "histogram")
 
 
 def refusal(body: bytes, content_type: str = "", content_encoding: str = "") -> Refused:
     with pytest.raises(Refused) as error:
-        read_body(body, BodyType(content_type, content_encoding), BYTES_MAX)
+        read_body(body, BodyType(content_type, content_encoding), LIMITS)
     return error.value
 
 
@@ -192,7 +193,7 @@ def expected(family: Any) -> list[Sample]:
 @settings(max_examples=50)
 @given(families=st.lists(messages(), max_size=3, unique_by=lambda family: family.name))
 def test_protobuf_is_read_as_its_library_writes_it(families: list[Any]) -> None:
-    found = read_protobuf(delimited(*families))
+    found = read_protobuf(delimited(*families), LIMITS.samples)
     assert [(each.name, each.kind, each.help) for each in found] == [
         (each.name, KINDS[each.type], each.help) for each in families
     ]
@@ -210,20 +211,22 @@ def test_protobuf_that_is_cut_or_changed_is_read_or_refused(family: Any, data: s
     page[data.draw(st.integers(0, len(page) - 1))] = data.draw(st.integers(0, 255))
     for body in (bytes(page), bytes(page[: data.draw(st.integers(0, len(page)))])):
         with suppress(Refused):
-            read_protobuf(body)
+            read_protobuf(body, LIMITS.samples)
 
 
 @given(st.binary(max_size=50))
 def test_any_bytes_are_protobuf_or_refused(body: bytes) -> None:
     with suppress(Refused):
-        read_protobuf(body)
+        read_protobuf(body, LIMITS.samples)
 
 
 def test_of_protobuf_messages_with_one_name_the_last_stays() -> None:
     first, second = metric_family()(name="a", type=1), metric_family()(name="a", type=1)
     for family, value in ((first, 1.0), (second, 2.0)):
         family.metric.add().gauge.value = value
-    assert [each.samples for each in read_protobuf(delimited(first, second))] == [[Sample("a", {}, 2.0)]]
+    assert [each.samples for each in read_protobuf(delimited(first, second), LIMITS.samples)] == [
+        [Sample("a", {}, 2.0)]
+    ]
 
 
 def test_native_histograms_are_read_as_counts_and_sums() -> None:
@@ -232,7 +235,7 @@ def test_native_histograms_are_read_as_counts_and_sums() -> None:
     histogram.sample_count_float, histogram.sample_sum, histogram.schema = 3.0, 1.5, 3
     histogram.positive_span.add(offset=0, length=1)
     histogram.positive_count.append(3.0)
-    (found,) = read_protobuf(delimited(family))
+    (found,) = read_protobuf(delimited(family), LIMITS.samples)
     assert found.samples == [Sample("h_count", {}, 3.0), Sample("h_sum", {}, 1.5)]
 
 
@@ -266,7 +269,7 @@ def test_openmetrics_is_read_with_the_names_of_text() -> None:
         '# TYPE s stateset\ns{s="on"} 1\n# TYPE h histogram\nh_bucket{le="+Inf"} 1\nh_count 1\nh_sum 1\n'
         "# TYPE u unknown\nu 1\n# EOF\n"
     )
-    found = read_body(text.encode(), BodyType("application/openmetrics-text; version=1.0.0", ""), BYTES_MAX)
+    found = read_body(text.encode(), BodyType("application/openmetrics-text; version=1.0.0", ""), LIMITS)
     assert {each.name: each.kind for each in found} == {
         "c_total": "counter", "i_info": "gauge", "s": "gauge", "h": "histogram", "u": "unknown",
     }  # fmt: skip
@@ -278,7 +281,7 @@ def test_openmetrics_is_read_or_refused(text: str) -> None:
     body = BodyType(OPENMETRICS.content_type, "")
     for given_text in (text, f"{text}\n# EOF\n", f"# TYPE a histogram\n{text}\n# EOF\n"):
         with suppress(Refused):
-            read_body(given_text.encode(), body, BYTES_MAX)
+            read_body(given_text.encode(), body, LIMITS)
 
 
 def test_gauge_histograms_are_refused() -> None:
@@ -288,7 +291,7 @@ def test_gauge_histograms_are_refused() -> None:
 
 def test_bodies_may_be_compressed_in_several_files() -> None:
     body = gzip.compress(b"a 1\n") + gzip.compress(b"b 2\n")
-    found = read_body(body, BodyType(TEXT.content_type, "gzip"), BYTES_MAX)
+    found = read_body(body, BodyType(TEXT.content_type, "gzip"), LIMITS)
     assert [each.name for each in found] == ["a", "b"]
 
 
@@ -297,7 +300,7 @@ def test_bodies_may_be_compressed_in_several_files() -> None:
     [
         (gzip.compress(b"a 1\n")[:-3], "", "gzip", Result.MALFORMED),
         (b"a 1\n", "", "gzip", Result.MALFORMED),
-        (gzip.compress(b"") * 1000, "", "gzip", Result.MALFORMED),
+        (gzip.compress(b"") * 100, "", "gzip", Result.MALFORMED),
         (gzip.compress(b"a 1\n" + b"\n" * BYTES_MAX), "", "gzip", Result.TOO_LARGE),
         (gzip.compress(gzip.compress(b"a 1\n")), "", "gzip", Result.MALFORMED),
         (b"", "", "deflate", Result.UNSUPPORTED),
@@ -349,4 +352,18 @@ def test_a_path_that_names_no_group_is_refused(path: str, reason: str) -> None:
     with pytest.raises(Refused) as error:
         grouping(f"/metrics{path}", "/metrics")
     assert reason in str(error.value)
+    assert error.value.result is Result.MALFORMED
+
+
+def test_a_body_with_very_many_samples_is_refused_before_they_take_memory() -> None:
+    assert refusal(b"a 1\n" * 1001).result is Result.TOO_LARGE
+    assert refusal(b"a 1\n" * 1001 + b"# EOF\n", OPENMETRICS.content_type).result is Result.TOO_LARGE
+    families = [metric_family()(name=f"a{number}", type=1) for number in range(3)]
+    for family in families:
+        for _ in range(400):
+            family.metric.add().gauge.SetInParent()
+    assert refusal(delimited(*families), PROTOBUF.content_type).result is Result.TOO_LARGE
+    empty = BodyLimits(10**7, 1000)
+    with pytest.raises(Refused) as error:
+        read_body(_VarintBytes(800_000) + b"\x22\x02\x12\x00" * 200_001, BodyType(PROTOBUF.content_type, ""), empty)
     assert error.value.result is Result.MALFORMED

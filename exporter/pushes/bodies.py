@@ -7,7 +7,7 @@ from email.message import Message
 from typing import NamedTuple
 from zlib import decompressobj, error
 
-from exporter.pushes.family import PushedFamily, Refused, Result, malformed
+from exporter.pushes.family import PushedFamily, Refused, Result, malformed, too_many
 from exporter.pushes.openmetrics_reader import read_openmetrics
 from exporter.pushes.protobuf_reader import read_protobuf
 from exporter.pushes.text_reader import read_text
@@ -16,6 +16,13 @@ _GZIP_WINDOW = 31
 # Each copies what follows it.
 _GZIP_FILES_MAX = 16
 _PROTOBUF = {"proto": "io.prometheus.client.MetricFamily", "encoding": "delimited"}
+
+
+class BodyLimits(NamedTuple):
+    """The largest body, also unpacked, and the most samples in it: these take far more memory than their text."""
+
+    bytes: int
+    samples: int
 
 
 class BodyType(NamedTuple):
@@ -35,21 +42,25 @@ def check_type(body: BodyType) -> None:
         raise Refused(Result.UNSUPPORTED, f"protobuf must be {expected}")
 
 
-def read_body(body: bytes, body_type: BodyType, bytes_max: int) -> list[PushedFamily]:
-    """Return the families in a body that has at most `bytes_max` bytes, also unpacked; raise Refused.
+def read_body(body: bytes, body_type: BodyType, limits: BodyLimits) -> list[PushedFamily]:
+    """Return the families in a body; raise Refused.
 
     What is neither protobuf nor OpenMetrics by its type is read as text, whatever it is called: curl calls it a form.
     """
     check_type(body_type)
+    if len(body) > limits.bytes:
+        raise too_large(limits.bytes)
     if body_type.content_encoding.strip().lower() in ("gzip", "x-gzip"):
-        body = b"".join(_unpacked(body, bytes_max))
+        body = b"".join(_unpacked(body, limits.bytes))
     media_type, _ = _media_type(body_type.content_type)
     if media_type == "application/vnd.google.protobuf":
-        return read_protobuf(body)
+        return read_protobuf(body, limits.samples)
     try:
         text = body.decode()
     except UnicodeDecodeError:
         raise malformed("the body is not UTF-8") from None
+    if text.count("\n") - text.count("\n#") > limits.samples:
+        raise too_many(limits.samples)
     return read_openmetrics(text) if media_type == "application/openmetrics-text" else read_text(text)
 
 

@@ -60,6 +60,11 @@ def malformed(text: str) -> Refused:
     return Refused(Result.MALFORMED, text)
 
 
+def too_many(samples_max: int) -> Refused:
+    """Return the error of a push with too many samples to be read."""
+    return Refused(Result.TOO_LARGE, f"the body has more than {samples_max} samples, see web.push.max_series")
+
+
 def inconsistent(text: str) -> Refused:
     """Return the error of a push that contradicts itself or what others have pushed."""
     return Refused(Result.INCONSISTENT, text)

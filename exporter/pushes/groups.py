@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from exporter.config.schema import PushConfig
 from exporter.instrument.exposition import AnyFamily
 from exporter.instrument.groups import Group
+from exporter.pushes.bodies import BodyLimits
 from exporter.pushes.consistency import Own
 from exporter.pushes.family import PushedFamily, Result
 from exporter.pushes.page import with_groups
@@ -41,9 +42,9 @@ class PushedGroups:
         registry.register(self)
 
     @property
-    def bytes_max(self) -> int:
-        """The limit of a body, and of all groups together, in bytes."""
-        return self._store.limits.bytes
+    def body_limits(self) -> BodyLimits:
+        """The limits of a body: twice as many samples as are kept, for those that are left out."""
+        return BodyLimits(self._store.limits.bytes, 2 * self._store.limits.series)
 
     def use(self, config: PushConfig) -> None:
         """Put other limits in force; what is there already stays within the new time."""

@@ -7,12 +7,13 @@ no exemplars or creation times.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from struct import Struct
 from typing import TypeAlias
 
 from prometheus_client.samples import Sample
 
-from exporter.pushes.family import PushedFamily, malformed
+from exporter.pushes.family import PushedFamily, malformed, too_many
 
 # The fields of a message by number: each value as a whole number or as bytes.
 Fields: TypeAlias = dict[int, list[int | bytes]]
@@ -21,13 +22,22 @@ _KINDS = ("counter", "gauge", "summary", "unknown", "histogram")
 # Where a metric has the value of its kind.
 _VALUES = {"gauge": 2, "counter": 3, "summary": 4, "unknown": 5, "histogram": 7}
 _VARINT_BYTES_MAX = 10
+# Of one kind in one message: a body may have millions of empty ones.
+_FIELDS_MAX = 200_000
 _double = Struct("<d").unpack
 
 
-def read_protobuf(page: bytes) -> list[PushedFamily]:
+def read_protobuf(page: bytes, samples_max: int) -> list[PushedFamily]:
     """Return the families that have samples; of families with one name the last stays. Raises Refused."""
+    found: dict[str, PushedFamily] = {}
+    number = 0
     try:
-        found = {family.name: family for family in map(_family, _messages(page))}
+        for message in _messages(page):
+            family = _family(message, samples_max - number)
+            number += len(family.samples)
+            if number > samples_max:
+                raise too_many(samples_max)
+            found[family.name] = family
     except ValueError as error:  # also of text that is not UTF-8
         raise malformed(f"the body is no protobuf of the messages expected: {error}") from None
     return [family for family in found.values() if family.samples]
@@ -41,14 +51,15 @@ def _messages(page: bytes) -> Iterator[bytes]:
         at += length
 
 
-def _family(message: bytes) -> PushedFamily:
+def _family(message: bytes, samples_max: int) -> PushedFamily:
+    """Return a family with at most one sample more than the limit."""
     fields = _fields(message)
     name, number = _text(fields, 1), _number(fields, 3)
     if number >= len(_KINDS):
         raise ValueError(f"{name} has a type that is not supported")
     kind = _KINDS[number]
-    samples = [sample for metric in _inner(fields, 4) for sample in _metric(name, kind, _fields(metric))]
-    return PushedFamily(name, kind, _text(fields, 2), samples)
+    samples = (sample for metric in _inner(fields, 4) for sample in _metric(name, kind, _fields(metric)))
+    return PushedFamily(name, kind, _text(fields, 2), list(islice(samples, samples_max + 1)))
 
 
 def _metric(name: str, kind: str, fields: Fields) -> Iterator[Sample]:
@@ -112,7 +123,10 @@ def _fields(message: bytes) -> Fields:
             at += length
         else:
             raise ValueError("a field has an unknown form")
-        found.setdefault(tag >> 3, []).append(value)
+        values = found.setdefault(tag >> 3, [])
+        values.append(value)
+        if len(values) > _FIELDS_MAX:
+            raise ValueError(f"a message has more than {_FIELDS_MAX} values of one field")
     return found
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from aiohttp import web
 
-from exporter.pushes.bodies import BodyType, check_type, read_body, too_large
+from exporter.pushes.bodies import BodyType, check_type, read_body
 from exporter.pushes.family import STATUSES, Refused, Result
 from exporter.pushes.grouping import grouping
 from exporter.pushes.groups import PushedGroups
@@ -68,16 +68,12 @@ class PushRoutes(PushPaths):
             return Result.DELETED
         body_type = BodyType(request.headers.get("Content-Type", ""), request.headers.get("Content-Encoding", ""))
         check_type(body_type)
-        bytes_max, replaces = self._groups.bytes_max, request.method == "PUT"
-        with self._memory(BODIES * bytes_max) as take:
-            body = await receive(request, bytes_max, take)
-            await self._run(partial(self._push, labels, body, body_type, bytes_max, replaces))
+        limits, replaces = self._groups.body_limits, request.method == "PUT"
+        with self._memory(BODIES * limits.bytes) as take:
+            body = await receive(request, limits.bytes, take)
+            read = partial(read_body, body, body_type, limits)
+            await self._run(partial(self._groups.push, labels, read, replaces=replaces))
         return Result.ACCEPTED
-
-    def _push(self, labels: dict[str, str], body: bytes, body_type: BodyType, bytes_max: int, replaces: bool) -> None:
-        if len(body) > bytes_max:
-            raise too_large(bytes_max)
-        self._groups.push(labels, partial(read_body, body, body_type, bytes_max), replaces=replaces)
 
     @contextmanager
     def _memory(self, bytes_max: int) -> Iterator[Callable[[int], None]]:
