@@ -121,6 +121,9 @@ def test_a_line_takes_no_longer_than_its_length_asks_for() -> None:
     ):
         with pytest.raises(Refused):
             read_text(text + "\n")
+    labels = ",".join(f'l{number}=""' for number in range(50_000))
+    ((sample,),) = [family.samples for family in read_text(f"a{{{labels}}} 1\n")]
+    assert len(sample.labels) == 50_000
 
 
 FLOATS = st.floats(allow_nan=False)

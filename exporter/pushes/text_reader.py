@@ -98,8 +98,8 @@ class _Reader:
 
     def _labels(self, text: str) -> dict[str, str]:
         labels: dict[str, str] = {}
-        at = 0
-        while text[at:].strip(" \t"):
+        text, at = text.strip(" \t"), 0
+        while at < len(text):
             if not (found := _LABEL.match(text, at)):
                 self._fail('expected LABEL="VALUE" between the braces, separated by commas')
             if found[1] in labels:
