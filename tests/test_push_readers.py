@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ from prometheus_client.exposition import _escape_grouping_key
 from prometheus_client.samples import Sample
 
 from exporter.instrument.exposition import OPENMETRICS, PROTOBUF, TEXT
+from exporter.pushes import snappy
 from exporter.pushes.bodies import BodyLimits, BodyType, read_body
 from exporter.pushes.family import PushedFamily, Refused, Result
 from exporter.pushes.grouping import grouping
@@ -370,3 +372,51 @@ def test_a_body_with_very_many_samples_is_refused_before_they_take_memory() -> N
     with pytest.raises(Refused) as error:
         read_body(_VarintBytes(800_000) + b"\x22\x02\x12\x00" * 200_001, BodyType(PROTOBUF.content_type, ""), empty)
     assert error.value.result is Result.MALFORMED
+
+
+# As Go's github.com/golang/snappy writes a sample and a remark that is repeated.
+SNAPPY = base64.b64decode(
+    "/wYAAHNOYVBwWQCxAACDR2ftoA5sIyBUWVBFIG9yZGVyc190b3RhbCBjb3VudGVyCi4VAGB7c2lkZT0iYnV5Iix6b25lPSJhIn0gMwojNjsAbG"
+    "9mIGEgcmVtYXJrIHRoYXQgaXMgcmVwZWF0ZWT+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+LAD+"
+    "LAD+LAD+LAD+LAD+LAD+LAD+LAD+LADSLAA="
+)
+
+
+def test_a_body_in_snappy_is_read() -> None:
+    (found,) = read_body(SNAPPY, BodyType("", "snappy"), LIMITS)
+    assert found.samples == [Sample("orders_total", {"side": "buy", "zone": "a"}, 3.0)]
+    assert snappy.unpacked(SNAPPY, BYTES_MAX).count(b"# orders_total of a remark that is repeated\n") == 40
+
+
+@given(parts=st.lists(st.binary(max_size=300)), more=st.integers(60, 61))
+def test_literal_bytes_of_snappy_are_read(parts: list[bytes], more: int) -> None:
+    blocks = b""
+    for part in filter(None, parts):
+        # With lengths as varint of two bytes and as one or two bytes after the tag.
+        number = (len(part) - 1).to_bytes(more - 59, "little") if more > 60 or len(part) <= 256 else None
+        if number is None:
+            more, number = 61, (len(part) - 1).to_bytes(2, "little")
+        block = bytes((len(part) & 127 | 128, len(part) >> 7, more << 2)) + number + part
+        blocks += b"\0" + (len(block) + 4).to_bytes(3, "little") + b"sum?" + block
+        blocks += b"\1" + (len(part) + 4).to_bytes(3, "little") + b"sum?" + part + b"\xfe\1\0\0x"
+    unpacked = snappy.unpacked(SNAPPY[:10] + blocks, BYTES_MAX * 10)
+    assert unpacked == b"".join(part + part for part in parts)
+
+
+@given(st.data())
+def test_snappy_that_is_cut_or_changed_is_read_or_refused(data: st.DataObject) -> None:
+    body = bytearray(SNAPPY)
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(10, len(body) - 1))] = data.draw(st.integers(0, 255))
+    for some in (bytes(body), bytes(body[: data.draw(st.integers(0, len(body)))])):
+        with suppress(Refused):
+            read_body(some, BodyType("", "snappy"), LIMITS)
+
+
+def test_snappy_is_not_unpacked_beyond_the_limit() -> None:
+    block = b"\x80\x80\x04\x00a" + b"\xfe\x01\x00" * 1023 + b"\xfa\x01\x00"
+    chunk = b"\0" + (len(block) + 4).to_bytes(3, "little") + b"sum?" + block
+    assert snappy.unpacked(SNAPPY[:10] + chunk, BYTES_MAX) == b"a" * snappy.BLOCK_BYTES_MAX
+    assert len(snappy.unpacked(SNAPPY[:10] + chunk * 100, BYTES_MAX)) == snappy.BLOCK_BYTES_MAX
+    assert refusal(SNAPPY[:10] + chunk * 100, "", "snappy").result is Result.TOO_LARGE
+    assert refusal(SNAPPY[5:], "", "snappy").result is Result.MALFORMED

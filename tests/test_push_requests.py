@@ -296,7 +296,7 @@ def test_each_limit_has_its_status() -> None:
             "too_large": 413, "no_room": 429, "unsupported": 415,
         }  # fmt: skip
         assert (many.status_code, packed.status_code) == (413, 413)
-        assert answers["unsupported"].headers["Accept-Encoding"] == "gzip"
+        assert answers["unsupported"].headers["Accept-Encoding"] == "gzip, snappy"
         assert "see web.push.max_bytes" in answers["too_large"].text
         assert [sidecar.count(name) for name in ("too_large", "no_room", "unsupported")] == [3, 1, 1]
         assert [name for name, _ in shown(page_of(sidecar))] == ["a"]

@@ -10,8 +10,10 @@ from zlib import decompressobj, error
 from exporter.pushes.family import PushedFamily, Refused, Result, malformed, too_many
 from exporter.pushes.openmetrics_reader import read_openmetrics
 from exporter.pushes.protobuf_reader import read_protobuf
+from exporter.pushes.snappy import unpacked
 from exporter.pushes.text_reader import read_text
 
+ENCODINGS = ("gzip", "snappy")
 _GZIP_WINDOW = 31
 # Each copies what follows it.
 _GZIP_FILES_MAX = 16
@@ -34,8 +36,8 @@ class BodyType(NamedTuple):
 
 def check_type(body: BodyType) -> None:
     """Raise Refused for an encoding or a format that is not supported."""
-    if body.content_encoding.strip().lower() not in ("", "identity", "gzip", "x-gzip"):
-        raise Refused(Result.UNSUPPORTED, "the Content-Encoding is not supported: it may be gzip")
+    if _encoding(body) not in ("", "identity", *ENCODINGS):
+        raise Refused(Result.UNSUPPORTED, f"the Content-Encoding is not supported: it may be {' or '.join(ENCODINGS)}")
     media_type, parameters = _media_type(body.content_type)
     if media_type == "application/vnd.google.protobuf" and not _PROTOBUF.items() <= parameters.items():
         expected = "; ".join(f"{name}={value}" for name, value in _PROTOBUF.items())
@@ -50,8 +52,10 @@ def read_body(body: bytes, body_type: BodyType, limits: BodyLimits) -> list[Push
     check_type(body_type)
     if len(body) > limits.bytes:
         raise too_large(limits.bytes)
-    if body_type.content_encoding.strip().lower() in ("gzip", "x-gzip"):
+    if _encoding(body_type) == "gzip":
         body = b"".join(_unpacked(body, limits.bytes))
+    elif _encoding(body_type) == "snappy":
+        body = _from_snappy(body, limits.bytes)
     media_type, _ = _media_type(body_type.content_type)
     if media_type == "application/vnd.google.protobuf":
         return read_protobuf(body, limits.samples)
@@ -67,6 +71,20 @@ def read_body(body: bytes, body_type: BodyType, limits: BodyLimits) -> list[Push
 def too_large(bytes_max: int) -> Refused:
     """Return the error of a body that is too large."""
     return Refused(Result.TOO_LARGE, f"the body has more than {bytes_max} bytes, see web.push.max_bytes")
+
+
+def _encoding(body: BodyType) -> str:
+    return body.content_encoding.strip().lower()
+
+
+def _from_snappy(body: bytes, bytes_max: int) -> bytes:
+    try:
+        contents = unpacked(body, bytes_max)
+    except ValueError as error:
+        raise malformed(f"the body is not in Snappy's framing format: {error}") from None
+    if len(contents) > bytes_max:
+        raise too_large(bytes_max)
+    return contents
 
 
 def _media_type(content_type: str) -> tuple[str, dict[str, str]]:

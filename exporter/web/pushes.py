@@ -10,7 +10,7 @@ from functools import partial
 
 from aiohttp import web
 
-from exporter.pushes.bodies import BodyType, check_type, read_body
+from exporter.pushes.bodies import ENCODINGS, BodyType, check_type, read_body
 from exporter.pushes.family import STATUSES, Refused, Result
 from exporter.pushes.grouping import grouping
 from exporter.pushes.groups import PushedGroups
@@ -58,7 +58,7 @@ class PushRoutes(PushPaths):
 
     def _refusal(self, error: Refused) -> CompleteResponse:
         self._groups.count(error.result)
-        more = {"Accept-Encoding": "gzip"} if error.result is Result.UNSUPPORTED else {}
+        more = {"Accept-Encoding": ", ".join(ENCODINGS)} if error.result is Result.UNSUPPORTED else {}
         return text_response(printable(str(error), REASON_MAX), STATUSES[error.result], **more)
 
     async def _result(self, request: web.BaseRequest) -> Result:
