@@ -70,7 +70,7 @@ class PushRoutes(PushPaths):
         check_type(body_type)
         limits, replaces = self._groups.body_limits, request.method == "PUT"
         with self._memory(BODIES * limits.bytes) as take:
-            body = await receive(request, limits.bytes, take)
+            body = await receive(request, limits.bytes, take, may_wait=True)
             read = partial(read_body, body, body_type, limits)
             await self._run(partial(self._groups.push, labels, read, replaces=replaces))
         return Result.ACCEPTED

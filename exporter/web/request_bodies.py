@@ -13,18 +13,20 @@ CHUNK_BYTES_MAX = 64 * 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int, take: Callable[[int], object] = lambda _: None) -> bytes:
+async def read_body(
+    request: web.BaseRequest, bytes_max: int, take: Callable[[int], object] = lambda _: None, *, may_wait: bool = False
+) -> bytes:
     """Return the body, or its first part if it is longer than `bytes_max`.
 
-    `take` is called with the length of each part, and may raise. Raises TimeoutError.
+    `take` is called with the length of each part, and may raise. `may_wait`: the client may wait for 100 Continue, as
+    curl does for a second with a large body. Raises TimeoutError.
     """
     if (request.content_length or 0) > bytes_max:
         return bytes(bytes_max + 1)
     transport, parts, length = request.transport, [], 0
     async with asyncio.timeout(BODY_SECONDS):
         if transport is not None:
-            # curl waits a second for this before it sends a large body.
-            if request.headers.get("Expect", "").lower() == "100-continue":
+            if may_wait and request.body_exists and request.headers.get("Expect", "").lower() == "100-continue":
                 transport.write(CONTINUE)
             # Nothing is read while a response is made, see Connections.serving.
             transport.resume_reading()
