@@ -17,6 +17,7 @@ requirements() {  # FILE ARGUMENT...
 requirements test.txt --extra test "$@" pyproject.toml
 requirements runtime.txt --extra bcrypt --constraint .constraints/test.txt pyproject.toml
 requirements build.txt --only-build-deps --build-deps-for wheel --build-deps-for editable --constraint .constraints/test.txt "$@" pyproject.toml
+requirements compute.txt --constraint .constraints/test.txt "$@" .constraints/compute.in
 requirements tools.txt "$@" .constraints/tools.in
 requirements collectors-build.txt "$@" .constraints/collectors-build.in
 # One variable for each generation of pip.

@@ -14,7 +14,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PINS = ROOT / ".constraints"
 each_file = pytest.mark.parametrize(
-    "name", ["build.txt", "collectors-build.txt", "collectors.txt", "runtime.txt", "test.txt", "tools.txt"]
+    "name",
+    ["build.txt", "collectors-build.txt", "collectors.txt", "compute.txt", "runtime.txt", "test.txt", "tools.txt"],
 )
 
 
@@ -47,6 +48,14 @@ def test_the_pins_hold_all_that_the_project_asks_for() -> None:
     assert pins("runtime.txt").keys() >= shipped
     assert pins("test.txt").keys() >= _asked("test") >= shipped
     assert not pins("runtime.txt").keys() & (_asked("test") - shipped)
+
+
+def test_the_pins_hold_what_other_programs_ask_for_with_extras() -> None:
+    """The engines beside NumPy are in a folder of their own, which must not bring another NumPy."""
+    assert pins("test.txt").keys() >= _asked("performance") > _asked()
+    assert pins("compute.txt").keys() >= _asked("compute") - _asked() > set()
+    shared = pins("compute.txt").keys() & pins("test.txt").keys()
+    assert {name for name in shared if pins("compute.txt")[name] != pins("test.txt")[name]} == set()
 
 
 def test_what_is_shipped_is_what_was_tested() -> None:

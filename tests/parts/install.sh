@@ -1,6 +1,6 @@
 #!/bin/sh
 # Brings the real parts that tests start: Redis, Prometheus and its Pushgateway, Alertmanager's amtool, Chromium, openssl and systemd-analyze from Debian, Apache Kafka's jars through Maven, and
-# collectors from PyPI into an environment of their own.
+# collectors and engines of computation from PyPI, into places of their own.
 # Does nothing when all are there. What cannot be had is named in one line, and the tests that need it say so themselves.
 set -eu
 cd "$(dirname "$0")"
@@ -26,3 +26,4 @@ need systemd-analyze systemd
 [ -d "$libs" ] || { mkdir -p "$(dirname "$libs")" && ./kafka.sh "$(realpath -m "$libs")"; } || true
 cmp -s node/package-lock.json "$node/package-lock.json" || ./node.sh "$node" || true
 ./collectors.sh "$(realpath -m ../../.cache/collectors)" || true
+./compute.sh "$(realpath -m ../../.cache/compute)" || true
