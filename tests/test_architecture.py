@@ -20,6 +20,7 @@ ROOMS = (
     "kafka",
     "instrument",
     "pushes",
+    "performance",
     "analyzers",
     "feeds",
     "source",
@@ -164,5 +165,11 @@ def test_the_sidecar_reaches_none_of_its_tools() -> None:
 
 
 def test_the_sidecar_loads_nothing_of_the_library_for_other_programs() -> None:
-    users = {name for name in modules() if not name.startswith(SHELLS)}
+    users = {name for name in modules() if not name.startswith(SHELLS) and room(name) != "performance"}
     assert {name for name in users if any(each.startswith(SHELLS) for each in reached(name))} == set()
+
+
+def test_the_sidecar_loads_only_what_is_pure_of_the_parts_for_other_programs() -> None:
+    parts = {name for name in modules() if room(name) == "performance" and name != "exporter.performance"}
+    users = {name for name in modules() if room(name) != "performance"}
+    assert {each for name in users for each in known(name) & parts if not is_pure(each)} == set()

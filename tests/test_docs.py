@@ -46,12 +46,12 @@ from exporter.kafka import clients
 from exporter.kafka.positions import Position, Start
 from exporter.kafka.unreadable import LEAST_TRIES
 from exporter.model import Anomaly, BatchResult, EventType, FeedKey, Partition, Reason, Record, Rejected
+from exporter.performance.circuit import Circuit, CircuitState
 from exporter.publishing.channels import Cause
 from exporter.publishing.retry import DUPLICATE
 from exporter.runtime import watchdog
 from exporter.source.causes import CauseKind
 from exporter.source.consumer import KafkaSource
-from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.keyspace import Keys
 from exporter.tools.check.services import cost
 from exporter.web import heads, limits, parameters, protocol, routes
@@ -555,7 +555,7 @@ def test_figures_in_sentences_are_those_of_the_code() -> None:
 
 def test_the_breaker_of_redis_is_as_told() -> None:
     failures, rest = map(int, re.findall(r"circuit breaker \((\d+) failures, then (\d+) s of rest\)", FLAT)[0])
-    breaker = CircuitBreaker()
+    breaker = Circuit()
     states = []
     for _ in range(failures):
         states.append(breaker.state)
@@ -593,7 +593,8 @@ def test_python_can_be_run(block: str) -> None:
 
 def bind(called: Callable[..., object], call: ast.Call) -> None:
     """Raise TypeError when the arguments do not fit."""
-    positional: Sequence[object] = [None] * (len(call.args) + (not inspect.isclass(called)))
+    is_method = not inspect.isclass(called) and "." in getattr(called, "__qualname__", ".")
+    positional: Sequence[object] = [None] * (len(call.args) + is_method)
     inspect.signature(called).bind(*positional, **{str(word.arg): None for word in call.keywords})
 
 

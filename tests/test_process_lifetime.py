@@ -18,9 +18,9 @@ from prometheus_client import CollectorRegistry
 
 from exporter.config.schema import RedisConfig
 from exporter.model import Status
+from exporter.performance.circuit import Circuit
 from exporter.runtime.threads import Guard
 from exporter.runtime.watchdog import EXIT_LATE, EXIT_STUCK, Watchdog
-from exporter.store.breaker import CircuitBreaker
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.web.server import WebServer
@@ -305,11 +305,11 @@ def poison() -> NoReturn:
     raise ZeroDivisionError
 
 
-class Poisoned(CircuitBreaker):
+class Poisoned(Circuit):
     """Fails whoever asks."""
 
     def allows(self, now: float) -> bool:
-        """See CircuitBreaker."""
+        """See Circuit."""
         raise ZeroDivisionError
 
 

@@ -20,9 +20,9 @@ from prometheus_client import CollectorRegistry
 
 from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
+from exporter.performance.circuit import Circuit, CircuitState
 from exporter.store import connection
 from exporter.store import redis_store as store
-from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.store.store import NullStore, Store, StoreUnavailable, SymbolStatistics
@@ -381,7 +381,7 @@ def test_a_call_that_fails_is_not_repeated_by_the_driver() -> None:
 
 def test_reads_fail_at_once_while_the_circuit_is_open(redis_server: RedisServer) -> None:
     """No request is sent."""
-    breaker = CircuitBreaker(failures=1)
+    breaker = Circuit(failures=1)
     breaker.failed(time.monotonic())
     registry = CollectorRegistry()
     refused = RedisStore(RedisConfig(url=redis_server.url), StoreMetrics(registry), breaker)

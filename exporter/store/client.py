@@ -22,8 +22,8 @@ from redis.retry import Retry
 from exporter.config.conflicts import Conflict
 from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
+from exporter.performance.circuit import CircuitState
 from exporter.store import keyspace
-from exporter.store.breaker import CircuitState
 from exporter.store.connection import OPERATION_SECONDS, OperationBudget, limit_connections
 from exporter.store.pages import PageReader
 from exporter.store.refusals import error_text, is_final

@@ -16,12 +16,12 @@ from itertools import count
 
 from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
+from exporter.performance.circuit import Circuit, CircuitState
 from exporter.runtime import logs
 from exporter.runtime.clock import now_ms
 from exporter.runtime.rate_limit import RateLimiter
 from exporter.runtime.threads import Start, start
 from exporter.store import keyspace
-from exporter.store.breaker import CircuitBreaker, CircuitState
 from exporter.store.client import RedisClient, StoreMetrics, StoreRefused
 from exporter.store.store import PageCursor, StoreUnavailable, SymbolStatistics
 
@@ -90,12 +90,12 @@ class RedisStore:
         self,
         config: RedisConfig,
         metrics: StoreMetrics,
-        breaker: CircuitBreaker | None = None,
+        breaker: Circuit | None = None,
         start_thread: Start = start,
     ) -> None:
         self._metrics = metrics
         self._redis = RedisClient(config, metrics)
-        self._breaker = breaker or CircuitBreaker()
+        self._breaker = breaker or Circuit()
         self._queue = _WriteQueue(config.queue)
         self._pending: dict[Partition, list[SymbolUpdate]] = {}
         # Batches that do not come from Kafka get a unique partition, so that they too count once.

@@ -14,7 +14,7 @@ from tests.support.traffic import disordered, missing, surplus, totals
 from tests.support.waiting import eventually
 
 PAIRS = 0.25  # of all faults, those that come with another one
-# Redis is left alone for a while after failures; see `exporter.store.breaker`.
+# Redis is left alone for a while after failures; see `exporter.performance.circuit`.
 REDIS_SECONDS = 30.0
 
 

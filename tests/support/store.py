@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
-from exporter.store.breaker import CircuitBreaker
+from exporter.performance.circuit import Circuit
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore
 from exporter.store.store import PageCursor, Store, SymbolStatistics
@@ -26,7 +26,7 @@ class Replica:
     def __init__(self, url: str, failures: int = 5, **options: str | int | float) -> None:
         self._registry = CollectorRegistry()
         config = RedisConfig(url=url, **options)  # type: ignore[arg-type]
-        self.store = RedisStore(config, StoreMetrics(self._registry), CircuitBreaker(failures, open_seconds=0.05))
+        self.store = RedisStore(config, StoreMetrics(self._registry), Circuit(failures, open_seconds=0.05))
 
     def start(self) -> Replica:
         """Start the store."""

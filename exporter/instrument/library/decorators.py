@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from time import perf_counter
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from exporter.instrument.library.collector import MetricsCollector
 from exporter.instrument.library.default import get_metrics_collector
 from exporter.instrument.library.family import Labels
+from exporter.instrument.library.functions import check_function, is_async
 from exporter.instrument.library.metrics import Counter, Histogram
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,8 +55,8 @@ class PerformanceMonitored:
 
     def __call__(self, function: F) -> F:
         """Return a function of the same kind that measures its calls."""
-        _check(function)
-        measured: Any = self._async(function) if _is_async(function) else self._sync(function)
+        check_function(function, "its time is that of the code which reads it")
+        measured: Any = self._async(function) if is_async(function) else self._sync(function)
         return measured  # type: ignore[no-any-return]
 
     def _sync(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,25 +114,6 @@ def is_failure(returned: object) -> bool:
         if isinstance(answer, bool):
             return answer is failure
     return False
-
-
-def _check(function: object) -> None:
-    called = getattr(type(function), "__call__", None)  # noqa: B004, that of an object that is no function
-    for each in (function, called):
-        if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
-            raise TypeError(f"{_name(function)} is a generator: its time is that of the code which reads it")
-    if isinstance(function, classmethod | staticmethod | property):
-        raise TypeError(f"the decorator stands below {type(function).__name__}, not above it")
-    if inspect.isclass(function) or not callable(function):
-        raise TypeError(f"{_name(function)} is no function: decorate its methods")
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-def _name(function: object) -> str:
-    return getattr(function, "__qualname__", repr(function))
 
 
 def _histogram(collector: MetricsCollector, metric: TimingMetric | None, labels: Labels | None) -> Histogram | None:

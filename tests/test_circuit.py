@@ -1,21 +1,22 @@
-"""The circuit breaker, with invented times."""
+"""The states of a circuit, with invented times."""
 
 from __future__ import annotations
 
 from itertools import takewhile
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.store.breaker import CircuitBreaker, CircuitState
+from exporter.performance.circuit import Circuit, CircuitState
 
 LIMIT = 3
 OPEN_SECONDS = 10
 
 
-def breaker(failures: int = 0, now: float = 0) -> CircuitBreaker:
+def breaker(failures: int = 0, now: float = 0) -> Circuit:
     """A breaker after some failures at one moment."""
-    made = CircuitBreaker(LIMIT, OPEN_SECONDS)
+    made = Circuit(LIMIT, OPEN_SECONDS)
     for _ in range(failures):
         made.failed(now)
     return made
@@ -75,3 +76,28 @@ def test_late_failures_do_not_keep_the_circuit_open_for_longer() -> None:
     circuit = breaker(LIMIT)
     circuit.failed(OPEN_SECONDS - 1)
     assert circuit.allows(OPEN_SECONDS)
+
+
+def test_an_attempt_of_before_the_circuit_opened_belongs_to_another_turn() -> None:
+    circuit = breaker(LIMIT - 1)
+    before = circuit.turn
+    circuit.failed(0)
+    opened = circuit.turn
+    assert circuit.allows(OPEN_SECONDS)
+    assert len({before, opened, circuit.turn}) == 3
+
+
+def test_a_cancelled_trial_makes_room_for_another() -> None:
+    circuit = breaker(LIMIT)
+    assert circuit.allows(OPEN_SECONDS)
+    circuit.abandoned()
+    assert circuit.state is CircuitState.HALF_OPEN
+    assert circuit.allows(OPEN_SECONDS)
+
+
+@pytest.mark.parametrize("failures", [0, LIMIT])
+def test_a_cancelled_attempt_changes_nothing_but_a_trial(failures: int) -> None:
+    circuit = breaker(failures)
+    before = circuit.state, circuit.turn, circuit.retry_in(0)
+    circuit.abandoned()
+    assert (circuit.state, circuit.turn, circuit.retry_in(0)) == before

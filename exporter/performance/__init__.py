@@ -1,0 +1,39 @@
+"""Parts for programs with milliseconds to spend: caches, an event bus, retries, circuit breakers and computation.
+
+Programs import the names of `__all__` from here; each is imported at its first use, with the libraries it needs. The
+sidecar imports only what is pure. All metrics begin with `program_`, in prometheus-client's registry.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.performance.breaker import CircuitBreaker, CircuitOpenError
+    from exporter.performance.circuit import CircuitState
+    from exporter.performance.retry import retry_with_backoff
+
+__all__ = [
+    "CircuitBreaker",
+    "CircuitOpenError",
+    "CircuitState",
+    "retry_with_backoff",
+]
+
+_HOMES = {
+    "breaker": ("CircuitBreaker", "CircuitOpenError"),
+    "circuit": ("CircuitState",),
+    "retry": ("retry_with_backoff",),
+}
+_MODULES = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # a type checker finds a name that does not exist
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
