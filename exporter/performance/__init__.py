@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from exporter.performance.breaker import CircuitBreaker, CircuitOpenError
+    from exporter.performance.cache.manager import CacheManager
     from exporter.performance.circuit import CircuitState
     from exporter.performance.retry import retry_with_backoff
 
 __all__ = [
+    "CacheManager",
     "CircuitBreaker",
     "CircuitOpenError",
     "CircuitState",
@@ -21,6 +23,7 @@ __all__ = [
 
 _HOMES = {
     "breaker": ("CircuitBreaker", "CircuitOpenError"),
+    "cache.manager": ("CacheManager",),
     "circuit": ("CircuitState",),
     "retry": ("retry_with_backoff",),
 }

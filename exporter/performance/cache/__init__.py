@@ -1,0 +1,1 @@
+"""The cache: memory before Redis before a loader."""
