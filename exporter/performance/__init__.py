@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from exporter.performance.breaker import CircuitBreaker, CircuitOpenError
+    from exporter.performance.bus.bus import EventBus, EventDrivenArchitecture
     from exporter.performance.cache.manager import CacheManager
     from exporter.performance.circuit import CircuitState
     from exporter.performance.retry import retry_with_backoff
@@ -18,11 +19,14 @@ __all__ = [
     "CircuitBreaker",
     "CircuitOpenError",
     "CircuitState",
+    "EventBus",
+    "EventDrivenArchitecture",
     "retry_with_backoff",
 ]
 
 _HOMES = {
     "breaker": ("CircuitBreaker", "CircuitOpenError"),
+    "bus.bus": ("EventBus", "EventDrivenArchitecture"),
     "cache.manager": ("CacheManager",),
     "circuit": ("CircuitState",),
     "retry": ("retry_with_backoff",),

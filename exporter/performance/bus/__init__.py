@@ -1,0 +1,1 @@
+"""The event bus: a queue and a worker for each handler."""
