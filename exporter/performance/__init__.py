@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from exporter.performance.bus.bus import EventBus, EventDrivenArchitecture
     from exporter.performance.cache.manager import CacheManager
     from exporter.performance.circuit import CircuitState
+    from exporter.performance.compute.models import DenseNetwork, Layer, OnnxModel
+    from exporter.performance.compute.optimizer import Comparison, PerformanceOptimizer
     from exporter.performance.retry import retry_with_backoff
 
 __all__ = [
@@ -19,8 +21,13 @@ __all__ = [
     "CircuitBreaker",
     "CircuitOpenError",
     "CircuitState",
+    "Comparison",
+    "DenseNetwork",
     "EventBus",
     "EventDrivenArchitecture",
+    "Layer",
+    "OnnxModel",
+    "PerformanceOptimizer",
     "retry_with_backoff",
 ]
 
@@ -29,6 +36,8 @@ _HOMES = {
     "bus.bus": ("EventBus", "EventDrivenArchitecture"),
     "cache.manager": ("CacheManager",),
     "circuit": ("CircuitState",),
+    "compute.models": ("DenseNetwork", "Layer", "OnnxModel"),
+    "compute.optimizer": ("Comparison", "PerformanceOptimizer"),
     "retry": ("retry_with_backoff",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}

@@ -1,0 +1,1 @@
+"""Array work and inference: each engine is one file."""
