@@ -13,20 +13,24 @@ import pytest
 import requests
 
 import exporter.instrument
+import exporter.performance
 from exporter.instrument.samples import samples
 from tests.support.documents import page
 from tests.support.process import Part, accepts_connections, free_port
 from tests.support.public import offered
 from tests.support.pushgateway import Gateway
+from tests.support.redis import RedisServer
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 MADE_BY_COLLECTORS = frozenset(("Counter", "Gauge", "Histogram", "Summary", "PeriodicPush"))
 
 
-def run(name: str, *arguments: str) -> str:
+def run(name: str, *arguments: str, **environment: str) -> str:
     """What an example prints; it logs nothing, so its names follow the conventions."""
     command = [sys.executable, str(EXAMPLES / name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environment}
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -97,10 +101,49 @@ def test_the_export_prints_what_the_file_has(tmp_path: Path) -> None:
 
 def test_each_example_is_on_the_page() -> None:
     assert {f"examples/{file}" for file in os.listdir(EXAMPLES) if file.endswith(".py")} == set(
-        re.findall(r"\((examples/\w+\.py)\)", page("instrument"))
+        re.findall(r"\((examples/\w+\.py)\)", page("instrument") + page("performance"))
     )
 
 
+def public_rows(name: str) -> list[str]:
+    """The first column of the table of all that is public."""
+    return re.findall(r"^\| `(.+?)` \| .+ \|$", page(name).partition("| name | description |")[2], re.MULTILINE)
+
+
 def test_the_page_names_all_that_is_public() -> None:
-    rows = re.findall(r"^\| `(.+?)` \| .+ \|$", page("instrument").partition("| name | description |")[2], re.MULTILINE)
-    assert rows == list(offered(exporter.instrument, MADE_BY_COLLECTORS))
+    assert public_rows("instrument") == list(offered(exporter.instrument, MADE_BY_COLLECTORS))
+
+
+def test_the_page_of_performance_names_all_that_is_public() -> None:
+    assert public_rows("performance") == list(offered(exporter.performance, frozenset()))
+
+
+# Programs that use `exporter.performance`.
+
+
+def test_the_cache_of_instruments_asks_once_for_each(redis_server: RedisServer) -> None:
+    expected = "1000 reads, {} requests, 333 unknown\n{{'tick': 0.1, 'lot': 0.001}} hit rate "
+    assert run("cached_quotes.py").startswith(expected.format(3))
+    for number in (3, 0):  # what the first has loaded the second finds in Redis, but what was invalidated since
+        printed = run("cached_quotes.py", REDIS_URL=redis_server.url)
+        assert printed.startswith(expected.format(number))
+
+
+def test_a_handler_that_hangs_loses_its_own_events_only() -> None:
+    """Its failure is logged."""
+    command = [sys.executable, str(EXAMPLES / "event_bus.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "5000 ticks kept, 5000 not stored\n"
+    assert re.fullmatch(r"handler store fails, event tick: cancelled after 0\.\d+ s\n", done.stderr)
+
+
+def test_the_client_repeats_and_then_gives_up_at_once() -> None:
+    assert run("resilient_client.py").splitlines() == [
+        "accepted buy",
+        "sell not sent: orders is open",
+        "hold not sent: orders is open",
+    ]
+
+
+def test_the_batch_is_scored() -> None:
+    assert re.fullmatch(r"480 scores, from 0\.\d+ to 0\.\d+\n", run("batch_inference.py"))

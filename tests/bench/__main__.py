@@ -16,6 +16,9 @@ import pytest
 
 from tests.bench.bench import Bench, Subject
 from tests.bench.browser import BROWSER
+from tests.bench.bus import BUS
+from tests.bench.cache import CACHE
+from tests.bench.compute import COMPUTE
 from tests.bench.diet import DIET
 from tests.bench.figures import FOLDER, Cases, commit, compare, keep, machine, table
 from tests.bench.formats import FORMATS_SUBJECT
@@ -42,6 +45,9 @@ SUBJECTS = {
     "formats": FORMATS_SUBJECT,
     "topics": TOPICS,
     "instrument": INSTRUMENT,
+    "cache": CACHE,
+    "bus": BUS,
+    "compute": COMPUTE,
     "diet": DIET,
     "browser": BROWSER,
 }

@@ -33,5 +33,18 @@ def _arguments(called: Any) -> str:
     """Return the arguments and their defaults, without annotations and `self`."""
     empty = inspect.Parameter.empty
     parameters = inspect.signature(called).parameters.values()
-    shown = [each.replace(annotation=empty) for each in parameters if each.name != "self"]
+    shown = [each.replace(annotation=empty, default=_named(each.default)) for each in parameters if each.name != "self"]
     return str(inspect.Signature(shown))
+
+
+class _Name(str):
+    """A text that is shown without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _named(default: Any) -> Any:
+    """Return a function or class as a caller names it, and other defaults as they are."""
+    is_named = default is not inspect.Parameter.empty and (inspect.isroutine(default) or inspect.isclass(default))
+    return _Name(f"{default.__module__}.{default.__qualname__}".removeprefix("builtins.")) if is_named else default
