@@ -76,6 +76,7 @@ class SlidingWindow:
 
     Where the memory does not suffice for all, the oldest go first. `add` may be called by several threads; `lock` is
     that of the other calls. NaN is no value. Quantiles of numbers beyond 1e-38 and 3e38 are zero and infinity.
+    `fresh`, a list that stays the same, `fresh_max` and `due` are for callers that do by themselves what `add` does.
     """
 
     def __init__(self, max_age: float, max_samples: int, lock: AbstractContextManager[object] | None = None) -> None:
@@ -85,22 +86,22 @@ class SlidingWindow:
             raise ValueError(f"max_samples is at least 4, not {max_samples!r}")
         self._max_age = max_age
         self._slice_seconds = max_age / SLICES
-        self._fresh_max = max_samples // 4
-        self._compact_max = max_samples - self._fresh_max
+        self.fresh_max = max_samples // 4
+        self._compact_max = max_samples - self.fresh_max
         self._lock = nullcontext() if lock is None else lock
-        self._fresh: list[float] = []
-        self._begin = self._due = -math.inf
+        self.fresh: list[float] = []
+        self._begin = self.due = -math.inf
         self._slices = deque[_Slice]()
 
     def add(self, value: float, now: float) -> None:
         """Add a value at `now` (monotonic seconds)."""
-        if now >= self._due or len(self._fresh) >= self._fresh_max:
-            self._turn(now)
-        self._fresh.append(value)
+        if now >= self.due or len(self.fresh) >= self.fresh_max:
+            self.turn(now)
+        self.fresh.append(value)
 
     def kept(self) -> int:
         """Return how many numbers are kept."""
-        return len(self._fresh) + sum([len(each.counts) for each in self._slices])
+        return len(self.fresh) + sum([len(each.counts) for each in self._slices])
 
     def quantile(self, q: float, now: float) -> float:
         """Return the q-quantile, interpolated between neighbours as by numpy; NaN without values."""
@@ -119,7 +120,7 @@ class SlidingWindow:
         with self._lock:
             self._drop_old(now)
             fresh = _Slice(now)
-            if values := _numbers(self._fresh[:]):
+            if values := _numbers(self.fresh[:]):
                 fresh.add(values)
             quantiles = self._quantiles(list(QUANTILES.values()))
             slices = [*self._slices, fresh]
@@ -129,19 +130,19 @@ class SlidingWindow:
         found |= {"min": least if number else math.nan, "max": most if number else math.nan}
         return found | dict(zip(QUANTILES, quantiles, strict=True))
 
-    def _turn(self, now: float) -> None:
+    def turn(self, now: float) -> None:
         """Begin to collect values again, after those there are were compacted."""
         with self._lock:
-            if now < self._due and len(self._fresh) < self._fresh_max:
+            if now < self.due and len(self.fresh) < self.fresh_max:
                 return  # another thread did
             self._compact()
             self._drop_old(now)
-            self._begin, self._due = now, now + self._slice_seconds
+            self._begin, self.due = now, now + self._slice_seconds
 
     def _compact(self) -> None:
-        taken = self._fresh[:]
+        taken = self.fresh[:]
         # Others may append meanwhile: to this list, behind what was taken.
-        del self._fresh[: len(taken)]
+        del self.fresh[: len(taken)]
         if values := _numbers(taken):
             self._open_slice().add(values)
         while sum([len(each.counts) for each in self._slices]) > self._compact_max:
@@ -149,7 +150,7 @@ class SlidingWindow:
 
     def _open_slice(self) -> _Slice:
         last = self._slices[-1] if self._slices else None
-        if last and self._begin - last.begin < self._slice_seconds and len(last.counts) < self._fresh_max:
+        if last and self._begin - last.begin < self._slice_seconds and len(last.counts) < self.fresh_max:
             return last
         if last:
             last.close()
@@ -161,11 +162,11 @@ class SlidingWindow:
         while self._slices and self._slices[0].begin < oldest:
             self._slices.popleft()
         if self._begin < oldest:
-            self._fresh.clear()
-            self._due = -math.inf
+            self.fresh.clear()
+            self.due = -math.inf
 
     def _quantiles(self, wanted: Sequence[float]) -> list[float]:
-        weights = Counter[float](_numbers(self._fresh[:]))
+        weights = Counter[float](_numbers(self.fresh[:]))
         least, most = min(weights, default=math.inf), max(weights, default=-math.inf)
         for each in self._slices:
             least, most = min(least, each.least), max(most, each.most)

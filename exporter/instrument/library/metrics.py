@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import pairwise
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -16,7 +17,7 @@ import prometheus_client
 
 from exporter.instrument.library.family import Family, Labels, WindowedSummary
 from exporter.instrument.quantiles import quantile
-from exporter.instrument.sliding_window import QUANTILES
+from exporter.instrument.sliding_window import QUANTILES, SlidingWindow
 
 S = TypeVar("S")
 
@@ -159,21 +160,28 @@ class Histogram(_Labelled[prometheus_client.Histogram]):
 class Summary(_Labelled[WindowedSummary]):
     """Values of a sliding window with their quantiles, which cannot be added up over processes."""
 
-    __slots__ = ("_add", "_count", "_sum")
+    __slots__ = ("_count", "_count_lock", "_kept", "_sum", "_sum_lock", "_window")
 
     def __init__(self, family: Family[WindowedSummary], labels: Labels | None = None) -> None:
         super().__init__(family, labels)
-        self._add: Callable[[float, float], None] | None = None
-        self._count: Callable[[float], None] = _nothing
-        self._sum: Callable[[float], None] = _nothing
+        self._kept: WindowedSummary | None = None
+        self._window: SlidingWindow | None = None
+        self._count: Any = None
+        self._sum: Any = None
+        self._count_lock: AbstractContextManager[object] = nullcontext()
+        self._sum_lock: AbstractContextManager[object] = nullcontext()
 
     def observe(self, value: float, labels: Labels | None = None) -> None:
         """Count a value, and add it to the window."""
-        add = self._add
-        if labels is None and add is not None:
-            self._count(1)
-            self._sum(value)
-            add(value, monotonic())
+        window = self._window
+        if labels is None and window is not None:
+            # What `Summary.observe` of prometheus-client and `SlidingWindow.add` do. Their calls take a third of the time.
+            with self._count_lock, self._sum_lock:
+                self._sum._value += value
+                self._count._value += 1
+            if (now := monotonic()) >= window.due or len(window.fresh) >= window.fresh_max:
+                window.turn(now)
+            window.fresh.append(value)
             return
         summary, window = self._first() if labels is None else self._series(labels)
         summary.observe(value)
@@ -198,26 +206,18 @@ class Summary(_Labelled[WindowedSummary]):
         return series.window.quantile(q, monotonic()) if series else math.nan
 
     def _first(self) -> WindowedSummary:
+        if self._kept is not None:
+            return self._kept
         series, is_own = self._own()
         if is_own:
-            self._count, self._sum = _count_and_sum(series.summary)
-            self._add = series.window.add  # last: another thread may observe meanwhile
+            self._kept = series
+            with suppress(AttributeError):  # of multiprocess mode, or another version of prometheus-client
+                summary: Any = series.summary
+                self._count, self._sum = summary._count, summary._sum
+                self._count_lock, self._sum_lock = self._count._lock, self._sum._lock
+                if isinstance(self._count._value, float):
+                    self._window = series.window  # last: another thread may observe meanwhile
         return series
-
-
-def _nothing(amount: float) -> None:
-    """Do nothing."""
-
-
-def _count_and_sum(summary: Any) -> tuple[Callable[[float], None], Callable[[float], None]]:
-    """Return what adds to the count and to the sum of a summary.
-
-    Its own `observe` asks at each call whether labels are missing: that takes a third of its time, and is known here.
-    """
-    try:
-        return summary._count.inc, summary._sum.inc
-    except AttributeError:  # another version of prometheus-client
-        return _nothing, summary.observe
 
 
 def _value(child: Any) -> float:
