@@ -1,4 +1,4 @@
-"""Parts for programs with milliseconds to spend: caches, an event bus, retries, circuit breakers and computation.
+"""Parts for programs with milliseconds to spend: monitors, advice, caches, an event bus, retries, breakers, computation.
 
 Programs import the names of `__all__` from here; each is imported at its first use, with the libraries it needs. The
 sidecar imports only what is pure. All metrics begin with `program_`, in prometheus-client's registry.
@@ -14,9 +14,18 @@ if TYPE_CHECKING:
     from exporter.performance.circuit import CircuitState
     from exporter.performance.compute.models import DenseNetwork, Layer, OnnxModel
     from exporter.performance.compute.optimizer import Comparison, PerformanceOptimizer
+    from exporter.performance.latency import Bottleneck, LatencyMonitor, StageTimer
+    from exporter.performance.memory import MemoryManager, MemoryReading
+    from exporter.performance.parts import BusFigures, CacheFigures
+    from exporter.performance.realtime import RealtimeMetricsCollector
     from exporter.performance.retry import retry_with_backoff
+    from exporter.performance.system import PerformanceSystem
+    from exporter.performance.throughput import ThroughputOptimizer
 
 __all__ = [
+    "Bottleneck",
+    "BusFigures",
+    "CacheFigures",
     "CacheManager",
     "CircuitBreaker",
     "CircuitOpenError",
@@ -25,9 +34,16 @@ __all__ = [
     "DenseNetwork",
     "EventBus",
     "EventDrivenArchitecture",
+    "LatencyMonitor",
     "Layer",
+    "MemoryManager",
+    "MemoryReading",
     "OnnxModel",
     "PerformanceOptimizer",
+    "PerformanceSystem",
+    "RealtimeMetricsCollector",
+    "StageTimer",
+    "ThroughputOptimizer",
     "retry_with_backoff",
 ]
 
@@ -38,7 +54,13 @@ _HOMES = {
     "circuit": ("CircuitState",),
     "compute.models": ("DenseNetwork", "Layer", "OnnxModel"),
     "compute.optimizer": ("Comparison", "PerformanceOptimizer"),
+    "latency": ("Bottleneck", "LatencyMonitor", "StageTimer"),
+    "memory": ("MemoryManager", "MemoryReading"),
+    "parts": ("BusFigures", "CacheFigures"),
+    "realtime": ("RealtimeMetricsCollector",),
     "retry": ("retry_with_backoff",),
+    "system": ("PerformanceSystem",),
+    "throughput": ("ThroughputOptimizer",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 

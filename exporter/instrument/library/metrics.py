@@ -175,7 +175,7 @@ class Summary(_Labelled[WindowedSummary]):
         """Count a value, and add it to the window."""
         window = self._window
         if labels is None and window is not None:
-            # What `Summary.observe` of prometheus-client and `SlidingWindow.add` do. Their calls take a third of the time.
+            # What prometheus-client's `observe` and `SlidingWindow.add` do: their calls take a third of the time.
             with self._count_lock, self._sum_lock:
                 self._sum._value += value
                 self._count._value += 1
