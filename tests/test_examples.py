@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import requests
@@ -23,6 +24,7 @@ from tests.support.redis import RedisServer
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 MADE_BY_COLLECTORS = frozenset(("Counter", "Gauge", "Histogram", "Summary", "PeriodicPush"))
+MADE_BY_MONITORS = frozenset(("Bottleneck", "MemoryReading", "StageTimer"))
 
 
 def run(name: str, *arguments: str, **environment: str) -> str:
@@ -99,6 +101,13 @@ def test_the_export_prints_what_the_file_has(tmp_path: Path) -> None:
     assert [each | {"timestamp": 0} for each in printed] == [each | {"timestamp": 0} for each in lines]
 
 
+def test_the_pipeline_measures_its_stages() -> None:
+    lines = run("trading_pipeline.py").splitlines()
+    stages = ["total_pipeline", "data_processing", "signal_generation", "order_execution"]
+    assert [line.partition(":")[0] for line in lines[:4]] == stages
+    assert lines[-1] == "206 orders; on /metrics: program_stage_duration_seconds"
+
+
 def test_each_example_is_on_the_page() -> None:
     assert {f"examples/{file}" for file in os.listdir(EXAMPLES) if file.endswith(".py")} == set(
         re.findall(r"\((examples/\w+\.py)\)", page("instrument") + page("performance"))
@@ -115,7 +124,7 @@ def test_the_page_names_all_that_is_public() -> None:
 
 
 def test_the_page_of_performance_names_all_that_is_public() -> None:
-    assert public_rows("performance") == list(offered(exporter.performance, frozenset()))
+    assert public_rows("performance") == list(offered(exporter.performance, MADE_BY_MONITORS))
 
 
 # Programs that use `exporter.performance`.

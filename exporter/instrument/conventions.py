@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 
 from exporter.instrument.measurements import MetricType
 
@@ -98,7 +99,8 @@ def _form(name: str, metric_type: MetricType) -> list[str]:
 def _meaning(words: list[str], metric_type: MetricType) -> list[str]:
     found: list[str] = []
     found += [f"the name repeats the type: {word}" for word in words if word in _TYPES]
-    if units := [word for word in words if word in _OTHER_UNITS]:
+    # A rate is a number of base units per second.
+    if units := [word for before, word in pairwise(["", *words]) if word in _OTHER_UNITS and before != "per"]:
         found += [f"the base unit of {word} is {_OTHER_UNITS[word]}" for word in units]
     elif _lacks_unit(words, metric_type):
         found.append("the name has no unit, such as _seconds or _bytes")

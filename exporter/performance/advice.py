@@ -10,6 +10,8 @@ EVICTION_RATIO_MAX = 0.2
 CACHE_REQUESTS_MIN = 100
 SECONDS_TO_LIMIT_MIN = 6 * 3600.0
 LEAK_SPAN_SECONDS = 60.0
+# Growth of a minute foretells no more than 20 minutes.
+LEAK_HORIZON = 20
 CPU_RATIO_MAX = 0.8
 THREAD_RATIO_MAX = 0.9
 MEMORY_RATIO_MAX = 0.8
@@ -123,11 +125,13 @@ def _operations(facts: Facts) -> Iterator[Recommendation]:
     for each in facts.operations:
         if each.observations < OBSERVATIONS_MIN or each.rate is None:
             continue
-        is_below = each.target is not None and each.rate < each.target
+        # An operation that waits for work is not below its target: it has parts of batches.
+        is_busy = each.busy_ratio >= BUSY_RATIO_MIN
+        is_below = is_busy and each.target is not None and each.rate < each.target
         optimal, gain = each.optimal_batch_size, each.gain
         larger = optimal if optimal is not None and optimal > each.batch_size else None
         pays = larger is not None and gain is not None and gain >= GAIN_MIN
-        if pays and gain is not None and (is_below or each.busy_ratio >= BUSY_RATIO_MIN):
+        if pays and gain is not None and is_busy:
             change = f"raise the batch size from {each.batch_size:.0f} to {larger}: {gain:.1f} times the rate"
             yield Recommendation("batch_size", each.name, each.batch_size, float(larger or 0), "items", change)
         if is_below and each.target is not None:
@@ -171,9 +175,10 @@ def _processor(facts: Facts) -> Iterator[Recommendation]:
 
 def _memory(facts: Facts) -> Iterator[Recommendation]:
     rate, left, span = facts.memory
-    if left is not None and left < SECONDS_TO_LIMIT_MIN and span >= LEAK_SPAN_SECONDS:
+    threshold = min(SECONDS_TO_LIMIT_MIN, LEAK_HORIZON * span)
+    if left is not None and left < threshold and span >= LEAK_SPAN_SECONDS:
         change = f"find what keeps growing by {rate / 1e6:.2g} MB/s (tracemalloc), bound it, or restart in time"
-        yield Recommendation("leak", "program", left, SECONDS_TO_LIMIT_MIN, "seconds to the limit", change)
+        yield Recommendation("leak", "program", left, threshold, "seconds to the limit", change)
     if facts.machine.memory is not None and facts.machine.memory > MEMORY_RATIO_MAX:
         change = "raise the limit, or keep less: call optimize_memory, lower the capacity of caches"
         yield Recommendation("memory", "program", facts.machine.memory, MEMORY_RATIO_MAX, "of the limit", change)

@@ -33,7 +33,10 @@ VALUES_MIN = 20
 
 
 class Bottleneck(NamedTuple):
-    """A stage whose 95th percentile is above its threshold; `excess` is their ratio, `share` is its part of the time of the pipeline."""
+    """A stage whose 95th percentile is above its threshold.
+
+    `excess` is their ratio, `share` the part of the pipeline's time that the stage takes, `values` their number.
+    """
 
     stage: str
     p95_ms: float
@@ -55,9 +58,9 @@ class LatencyMonitor:
         thresholds: Mapping[str, float] | None = None,
         *,
         collector: MetricsCollector | None = None,
-        clock: Clock = monotonic,
+        clock: Clock | None = None,
     ) -> None:
-        self._clock = clock
+        self._clock = clock or monotonic
         self._collector = collector or get_metrics_collector()
         self._summary_options = ("program_stage_duration_seconds", "Duration of a stage of the pipeline.")
         self._gauge = self._collector.gauge(

@@ -63,7 +63,7 @@ def figures(before: Reading, now: Reading) -> dict[str, float]:
     """Return what is shown, from two readings: ratios, bytes, and rates in bytes a second."""
     seconds = max(1e-9, now.at - before.at)
     machine = max(1e-9, now.machine_seconds - before.machine_seconds)
-    threads = [spent - before.thread_seconds.get(each, spent) for each, spent in now.thread_seconds.items()]
+    threads = [spent - before.thread_seconds.get(each, 0.0) for each, spent in now.thread_seconds.items()]
     return {
         "cpu_usage_ratio": _ratio((now.cpu_seconds - before.cpu_seconds) / seconds / now.cores),
         "busiest_thread_ratio": _ratio(max(threads, default=0.0) / seconds),

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from exporter.instrument import MetricsCollector, get_metrics_collector
 from exporter.performance import limits
 from exporter.performance.extras import require
-from exporter.performance.trend import Point, keeps_growing, line
+from exporter.performance.trend import Point, growth, line
 
 CRITICAL_RATIO = 0.8
 WARNING_RATIO = 0.7
-POINTS_KEPT = 600
+POINTS_KEPT = 1800
+TREND_EVERY = 10  # samples: the slopes of all pairs take a millisecond
 
 
 class MemoryReading(NamedTuple):
@@ -43,7 +44,7 @@ class MemoryManager:
         warning_ratio: float = WARNING_RATIO,
         critical_ratio: float = CRITICAL_RATIO,
         collector: MetricsCollector | None = None,
-        clock: Callable[[], float] = monotonic,
+        clock: Callable[[], float] | None = None,
         read: Callable[[], MemoryReading] | None = None,
     ) -> None:
         if not 0 < warning_ratio <= critical_ratio <= 1:
@@ -52,8 +53,9 @@ class MemoryManager:
             raise ValueError(f"limit_bytes is a number above 0, not {limit_bytes!r}")
         self.warning_ratio, self.critical_ratio = warning_ratio, critical_ratio
         self._limit_bytes = limit_bytes
-        self._clock = clock
+        self._clock = clock or monotonic
         self._read = read or _reader()
+        self._samples = 0
         self._points = deque[Point](maxlen=POINTS_KEPT)
         self._clearers: dict[str, Callable[[], object]] = {}
         self._lock = threading.Lock()
@@ -72,13 +74,14 @@ class MemoryManager:
         return found if self._limit_bytes is None else found._replace(limit_bytes=self._limit_bytes)
 
     def sample(self) -> MemoryReading:
-        """Return the memory now, and add it to the trend; the last 600 samples are kept."""
+        """Return the memory now, and add it to the trend; the last 1,800 samples are kept."""
         found = self.read()
         with self._lock:
             self._points.append((self._clock(), float(found.used_bytes)))
+            self._samples += 1
         self._limit.set(found.limit_bytes)
-        trend = self.get_memory_trend()
-        self._growth.set(trend["bytes_per_second"])
+        if self._samples % TREND_EVERY == 0:
+            self._growth.set(self.get_memory_trend()["bytes_per_second"])
         return found
 
     def get_memory_statistics(self) -> dict[str, Any]:
@@ -95,22 +98,25 @@ class MemoryManager:
         }
 
     def get_memory_trend(self) -> dict[str, Any]:
-        """Return the trend of the samples: `bytes_per_second`, `seconds_to_limit` and `is_growing`.
+        """Return the trend of the samples: `bytes_per_second`, `is_growing` and `seconds_to_limit`.
 
-        The slope is the median of those between all samples. It is 0 where it may come from noise. `seconds_to_limit`
-        is None unless memory grows, and does so in the second half of the samples too; `span_seconds` is their time.
+        The slope is the median of those between samples, 0 where it may come from noise. Memory is growing if it does
+        so at an even pace, for `span_seconds`, beyond where it was before; `seconds_to_limit` is None otherwise.
         """
         with self._lock:
             points = list(self._points)
-        found = line(points)
-        growing = keeps_growing(points)
-        rate = found.slope if found and found.is_certain else 0.0
-        left = self.read().limit_bytes - found.at_end if found and growing else None
+        growing, found = growth(points), line(points)
+        if growing is None:
+            rate, left = found.slope if found and found.is_certain else 0.0, None
+            span = points[-1][0] - points[0][0] if points else 0.0
+        else:
+            rate, end, span = growing
+            left = max(0.0, (self.read().limit_bytes - end) / rate)
         return {
             "bytes_per_second": rate,
-            "is_growing": growing,
-            "seconds_to_limit": None if left is None else max(0.0, left / rate),
-            "span_seconds": points[-1][0] - points[0][0] if points else 0.0,
+            "is_growing": growing is not None,
+            "seconds_to_limit": left,
+            "span_seconds": span,
             "samples": len(points),
         }
 

@@ -52,7 +52,7 @@ class PerformanceSystem:
         caches: Sequence[CacheFigures] = (),
         buses: Sequence[BusFigures] = (),
         collector: MetricsCollector | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         made = collector or get_metrics_collector()
         self.latency = latency or LatencyMonitor(collector=made, clock=clock)
@@ -60,12 +60,12 @@ class PerformanceSystem:
         self.memory = memory or MemoryManager(collector=made, clock=clock)
         self.realtime = realtime or RealtimeMetricsCollector(collector=made)
         self.caches, self.buses = list(caches), list(buses)
-        self._clock = clock
+        self._clock = clock or time.monotonic
         self._active = made.gauge("program_alert_active", "1 while an alert is active, else 0.")
         self._alerts: dict[tuple[str, str], AlertState] = {}
         self._levels: dict[tuple[str, str], Level] = {}
         self._lock = threading.Lock()
-        self._begin = clock()
+        self._begin = self._clock()
         self._counted = deque([self._count(self._begin)])
         self._memory_ratios = deque[tuple[float, float]](maxlen=MACHINE_POINTS)
         self.realtime.add_listener(self.evaluate)
@@ -186,7 +186,9 @@ class PerformanceSystem:
         for operation in self.throughput.get_operations():
             figures = self.throughput.get_throughput_statistics(operation, since)
             if (target := figures["target"]) is not None:
-                found["throughput", operation] = Level(figures["rate"], target, is_target=True)
+                busy = self.throughput.get_busy_ratio(operation, max(since, self._begin), now)
+                is_busy = busy >= advice.BUSY_RATIO_MIN
+                found["throughput", operation] = Level(figures["rate"] if is_busy else None, target, is_target=True)
         return found
 
     def _facts(self, now: float) -> Facts:
@@ -220,13 +222,12 @@ class PerformanceSystem:
         figures = self.throughput.get_throughput_statistics(name, since)
         number = figures["observations"]
         optimal = self.throughput.calculate_optimal_batch_size(name)
-        elapsed = max(1e-9, now - max(since, self._begin))
         return OperationUse(
             name,
             number,
             figures["rate"],
             figures["target"],
-            figures["busy_seconds"] / elapsed,
+            self.throughput.get_busy_ratio(name, max(since, self._begin), now),
             figures["items"] / number if number else math.nan,
             optimal,
             None if optimal is None else self.throughput.expected_gain(name, optimal),

@@ -35,9 +35,9 @@ class ThroughputOptimizer:
     observations of up to 500 operations are kept; further operations count as `__other__`.
     """
 
-    def __init__(self, *, collector: MetricsCollector | None = None, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, *, collector: MetricsCollector | None = None, clock: Callable[[], float] | None = None) -> None:
         self._collector = collector or get_metrics_collector()
-        self._clock = clock
+        self._clock = clock or monotonic
         self._operations: dict[str, _Operation] = {}
         self._lock = threading.RLock()
 
@@ -111,6 +111,12 @@ class ThroughputOptimizer:
             "settings": {name: tuned.shown() for name, tuned in found.tuned.items()} if found else {},
         }
 
+    def get_busy_ratio(self, operation: str, since: float, now: float) -> float:
+        """Return the seconds of work for each second since a time (monotonic), or since the first observation kept."""
+        found, seen = self._observed(operation, since)
+        begin = seen[0].at if found and len(seen) == OBSERVATIONS_KEPT else since
+        return math.fsum([each.seconds for each in seen]) / max(1e-9, now - begin)
+
     def get_throughput_trend(self, operation: str) -> dict[str, Any]:
         """Return where the rate goes: `direction` (rising, falling, steady), and `change` over the time, as a ratio.
 
@@ -166,7 +172,7 @@ _HELP = {"batch_size": "Batch size of an operation.", "workers": "Workers of an 
 
 
 class _Tuned:
-    """A setting that is tried, and what is told of its changes."""
+    """A setting that is tried, with the gauge and the function that take its changes."""
 
     def __init__(self, setting: Setting, search: Search, gauge: Gauge, apply: Callable[[int], object] | None) -> None:
         self.setting, self.search = setting, search

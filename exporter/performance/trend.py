@@ -8,8 +8,12 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple, TypeAlias
 
+from exporter.performance.recent import quantile
+
 Point: TypeAlias = tuple[float, float]
 POINTS_MIN = 8
+FIFTHS = 5
+EVEN_MIN = 0.6
 # Slopes are those of all pairs: 60 points have 1,770.
 POINTS_MAX = 60
 # One in 200 trends of nothing but noise is taken for one (two-sided normal quantile).
@@ -45,15 +49,36 @@ def line(points: Sequence[Point]) -> Line | None:
     return Line(slope, median([y + slope * (end - x) for x, y in few]), abs(score) > _limit(len(few)))
 
 
-def keeps_growing(points: Sequence[Point]) -> bool:
-    """Return whether values grow, in the second half of the time at least half as fast as in all of it.
+class Growth(NamedTuple):
+    """Growth that goes on at an even pace: units a second, the value at the end, and for how many seconds it lasts."""
 
-    A program that fills its caches grows too, and ever more slowly.
+    slope: float
+    at_end: float
+    span_seconds: float
+
+
+def growth(points: Sequence[Point]) -> Growth | None:
+    """Return the growth of all points, or else of their last half, quarter or eighth; None where there is none.
+
+    Each fifth of the points adds at least 60 % of what another adds: a program that fills its caches grows ever more
+    slowly. The end is above 95 % of earlier points: garbage rises again and again, to where it was before.
     """
-    whole, half = line(points), line(points[len(points) // 2 :])
-    if whole is None or half is None:
-        return False
-    return whole.is_certain and whole.slope > 0 and half.is_certain and half.slope >= whole.slope / 2
+    for share in (1, 2, 4, 8):
+        begin = len(points) - len(points) // share
+        found, latest = line(points[begin:]), points[begin:]
+        if found is None or len(latest) < 2 * POINTS_MIN:
+            return None
+        before = quantile(sorted([value for _, value in points[:begin]]), 0.95)
+        if found.is_certain and found.slope > 0 and _is_even(latest) and not found.at_end <= before:
+            return Growth(found.slope, found.at_end, latest[-1][0] - latest[0][0])
+    return None
+
+
+def _is_even(points: Sequence[Point]) -> bool:
+    ends = [round(index * len(points) / FIFTHS) for index in range(FIFTHS + 1)]
+    levels = [median([value for _, value in points[begin:end]]) for begin, end in pairwise(ends)]
+    added = [later - before for before, later in pairwise(levels)]
+    return min(added) > 0 and min(added) >= EVEN_MIN * max(added)
 
 
 def _limit(number: int) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
 
 from exporter.instrument import CounterMetric, MetricsCollector, PerformanceMonitored, TimingMetric
+from exporter.performance import LatencyMonitor
 from tests.bench.bench import Bench, Subject
 from tests.bench.figures import Cases
 
@@ -48,7 +50,7 @@ def _calls() -> list[tuple[str, Call, Call]]:
     counter, labelled = collector.counter("calls_total"), collector.counter("labelled_total")
     gauge, histogram = collector.gauge("queue_length"), collector.histogram("wait_seconds")
     summary, bound = collector.summary("run_seconds"), collector.counter("bound_total", labels=labels)
-    own = _own()
+    own, monitor = _own(), LatencyMonitor(collector=collector)
     return [
         ("counter", counter.increment, own["counter"].inc),
         ("counter, made with labels", bound.increment, own["labelled"].labels(**labels).inc),
@@ -61,7 +63,25 @@ def _calls() -> list[tuple[str, Call, Call]]:
         ("histogram", histogram.observe, own["histogram"].observe),
         ("summary, with quantiles", summary.observe, own["summary"].observe),
         ("decorated function", _decorated(collector), _decorated_by_own(own)),
+        ("latency of a stage", _recorded(monitor), lambda value: own["stages"].labels("risk").observe(value)),
+        (
+            "block of a stage",
+            _block(lambda: monitor.stage("risk")),
+            _block(lambda: own["stages"].labels("risk").time()),
+        ),
     ]
+
+
+def _recorded(monitor: LatencyMonitor) -> Call:
+    return lambda value: monitor.record("risk", value)
+
+
+def _block(timer: Callable[[], AbstractContextManager[object]]) -> Call:
+    def call(value: float) -> None:
+        with timer():
+            pass
+
+    return call
 
 
 def _own() -> dict[str, Any]:
@@ -71,6 +91,7 @@ def _own() -> dict[str, Any]:
         "gauge": prometheus_client.Gauge("queue_length", "", registry=None),
         "histogram": prometheus_client.Histogram("wait_seconds", "", registry=None),
         "summary": prometheus_client.Summary("run_seconds", "", registry=None),
+        "stages": prometheus_client.Summary("stages_seconds", "", ["stage"], registry=None),
         "errors": prometheus_client.Counter("errors", "", registry=None),
     }
 
