@@ -437,35 +437,34 @@ def test_a_listener_that_fails_is_logged_once(
 
 
 SPIN = """
-import sys, threading, time
+import threading, time
 from exporter.performance.machine import figures, reader
+
+def work():
+    while True:
+        pass
+
 read = reader("test")
-threads = [threading.Thread(target=lambda: [0 for _ in iter(int, 1)], daemon=True) for _ in range(int(sys.argv[1]))]
+busy = threading.Thread(target=work, daemon=True)
 before = read()
-for each in threads: each.start()
-while time.monotonic() < before.at + 1.5:
-    time.sleep(0.05)
-found = figures(before, read())
-print(found["busiest_thread_ratio"], found["cpu_usage_ratio"])
+busy.start()
+clock = time.pthread_getcpuclockid(busy.ident)
+while time.clock_gettime(clock) < 0.5:
+    time.sleep(0.02)
+least = time.clock_gettime(clock)
+now = read()
+found, seconds = figures(before, now), now.at - before.at
+most = time.clock_gettime(clock)
+print(least, found["busiest_thread_ratio"] * seconds, most, found["cpu_usage_ratio"] * now.cores * seconds)
 """
 
 
-@pytest.fixture(scope="module")
-def spun() -> dict[int, tuple[float, float]]:
-    """The busiest thread and the processor of a real process that is idle, and of one that is not."""
-    found: dict[int, tuple[float, float]] = {}
-    for threads in (0, 1):
-        done = subprocess.run([sys.executable, "-c", SPIN, str(threads)], capture_output=True, text=True, check=True)
-        thread, cpu = map(float, done.stdout.split())
-        found[threads] = thread, cpu
-    return found
-
-
-def test_a_core_that_is_saturated_shows(spun: dict[int, tuple[float, float]]) -> None:
-    """By the share of a core that the machine left to it: it may be used by others."""
-    thread, cpu = spun[1]
-    assert thread > 3 * spun[0][0] + 0.2
-    assert cpu >= thread / len(psutil.Process().cpu_affinity() or []) * 0.8
+def test_a_core_that_is_saturated_shows() -> None:
+    """In seconds of the processor: how much of a core a thread gets depends on what else the machine does."""
+    done = subprocess.run([sys.executable, "-c", SPIN], capture_output=True, text=True, check=True)
+    least, thread, most, cpu = map(float, done.stdout.split())
+    assert least - 0.02 <= thread <= most + 0.02  # the kernel counts in hundredths
+    assert least - 0.02 <= cpu
 
 
 def test_a_counter_that_is_set_back_is_no_traffic() -> None:
