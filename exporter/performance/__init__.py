@@ -1,4 +1,4 @@
-"""Parts for programs with milliseconds to spend: monitors, advice, caches, an event bus, retries, breakers, computation.
+"""Parts for programs with milliseconds to spend: monitors, advice, caches, an event bus, retries, breakers and more.
 
 Programs import the names of `__all__` from here; each is imported at its first use, with the libraries it needs. The
 sidecar imports only what is pure. All metrics begin with `program_`, in prometheus-client's registry.

@@ -152,11 +152,11 @@ def _caches(facts: Facts) -> Iterator[Recommendation]:
 def _handlers(facts: Facts) -> Iterator[Recommendation]:
     for each in facts.handlers:
         if each.dropped:
-            change = "make the handler faster or give it more concurrency: its events are dropped"
+            change = "make the handler faster or split its work over several: its events are dropped"
             yield Recommendation("bus", each.name, float(each.dropped), 0.0, "dropped events", change)
         elif each.queue_capacity and each.queue_length > QUEUE_RATIO_MAX * each.queue_capacity:
             threshold = QUEUE_RATIO_MAX * each.queue_capacity
-            change = "make the handler faster or give it more concurrency: its queue is nearly full"
+            change = "make the handler faster or split its work over several: its queue is nearly full"
             yield Recommendation("bus", each.name, float(each.queue_length), threshold, "queued events", change)
 
 
