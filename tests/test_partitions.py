@@ -49,6 +49,16 @@ def test_an_end_that_was_never_fetched_is_unknown_unless_the_partition_is_exhaus
     assert (owned.evaluate(0, False, NOW_MS, LIVE_AGE_MS), owned.end) == (FREE, 0)
 
 
+def test_until_the_first_fetch_the_end_is_that_at_assignment() -> None:
+    """Reading may be paused before it: by a full backlog, for instance."""
+    owned = partition(target=7)
+    for unknown in (0, -1001):
+        assert owned.evaluate(unknown, True, NOW_MS, LIVE_AGE_MS).is_catching_up
+        assert owned.end == 7
+    owned.evaluate(9, True, NOW_MS, LIVE_AGE_MS)
+    assert owned.end == 9
+
+
 def test_while_reading_is_paused_there_may_be_more_to_read() -> None:
     owned = partition()
     assert owned.evaluate(0, True, NOW_MS, LIVE_AGE_MS).stalled_since_ms == NOW_MS

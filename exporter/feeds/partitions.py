@@ -131,12 +131,13 @@ class AssignedPartition:
     def evaluate(self, high_watermark: int, is_paused: bool, now_ms: int, live_age_ms: int) -> PartitionProgress:
         """Compare the offset with the end, once a second, and return the progress.
 
-        A watermark of 0 or less is unknown, unless the partition is known to be exhausted. While reading is paused the
-        end is not fetched either, so that there may be more. While the partition is behind, and records older than
+        A watermark of 0 or less is unknown, unless the partition is known to be exhausted; until the first fetch, which
+        a pause may delay, the end is that at assignment. While reading is paused the end is not fetched either, so that
+        there may be more. While the partition is behind, and records older than
         `live_age_ms` are read, it is catching up: after a stall or an outage as after the assignment.
         """
         is_known = high_watermark > 0 or self._exhausted_at is not None
-        self.end = max(0, high_watermark) if is_known else None
+        self.end = max(0, high_watermark) if is_known else self.target or None
         offset = self.offset
         is_short = is_paused or (self.end is not None and offset < self.end)
         had_more, self._has_more = self._has_more, is_short or self.is_catching_up

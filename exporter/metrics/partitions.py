@@ -21,7 +21,7 @@ def _lag(partition: PartitionStatus) -> float | None:
 _OF_PARTITIONS: tuple[tuple[str, str, Callable[[PartitionStatus], float | None]], ...] = (
     ("marketdata_consumer_lag_records", "Records between the position and the end of the partition.", _lag),
     ("marketdata_consumer_position_offset", "Next offset to read.", lambda each: each.offset),
-    ("marketdata_consumer_high_watermark_offset", "End of the partition, as last fetched.", lambda each: each.end),
+    ("marketdata_consumer_high_watermark_offset", "End of the partition, as last known.", lambda each: each.end),
     (
         "marketdata_consumer_last_record_timestamp_seconds",
         "Kafka's timestamp of the last record read.",
