@@ -100,10 +100,10 @@ class App:
         metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
-        page = LivePage(config, self.status, clock, __version__)
-        self._recorder = page.recorder
         self.web_file = _web_file(config, registry)
         self.pushes = _pushes(config, registry, clock)
+        page = LivePage(config, self.status, clock, __version__, self.pushes)
+        self._recorder = page.recorder
         extend = list if self.pushes is None else self.pushes.extend
         self.queries = SidecarQueries(
             config, self.status, self.store, metrics, registry, page, self._web_warnings, extend

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import add
 from typing import NamedTuple
 
@@ -37,9 +37,15 @@ class Counted(NamedTuple):
 
 
 class Recorder:
-    """Samples every `STEP_SECONDS`, and keeps samples of so many `seconds`; with 0 it has no thread and no samples."""
+    """Samples every `STEP_SECONDS`, and keeps samples of so many `seconds`; with 0 it has no thread and no samples.
 
-    def __init__(self, status: SidecarStatus, clock: Clock, seconds: float) -> None:
+    `also` is called at each sample with its time in Unix milliseconds, and takes samples of its own.
+    """
+
+    def __init__(
+        self, status: SidecarStatus, clock: Clock, seconds: float, also: Callable[[int], None] | None = None
+    ) -> None:
+        self._also = also
         self.seconds = int(seconds // STEP_SECONDS) * STEP_SECONDS
         self._status = status
         self._clock = clock
@@ -81,6 +87,8 @@ class Recorder:
         values |= self._gauges() | {f"states:{state}": states[state] for state in FeedState}
         with self._lock:
             self._history.end((feed.key for feed in feeds), values)
+        if self._also is not None:
+            self._also(now_ms)
 
     def _take(self, feeds: Iterable[Feed]) -> tuple[Counted, Counter[FeedState | None]]:
         """Add the samples of feeds; return their sums, and the number of feeds in each state."""

@@ -16,6 +16,8 @@ from exporter.runtime.foreign_text import printable
 from exporter.status import PartitionStatus, SidecarStatus
 
 PARTITIONS_LISTED = 200
+# Views that the page leads to, the first one from its name.
+VIEWS = ("overview", "programs")
 _STATE, _BATCHES, _MESSAGES, _SYMBOLS, _ANOMALIES = map(
     COLUMNS.index, ("state", "batches", "messages", "symbols", "anomalies")
 )
@@ -39,6 +41,8 @@ class Sections:
             "history_step_seconds": STEP_SECONDS,
             "telemetry_path": config.web.telemetry_path,
             "shares": config.redis.url is not None,
+            "views": VIEWS,
+            "takes_pushes": config.web.push.enabled,
         }
 
     def all(self, rows: Iterable[Values]) -> dict[str, Section]:

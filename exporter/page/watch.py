@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -17,6 +17,9 @@ from exporter.page.sidecar import Sections
 from exporter.publishing.tap import EventTap, Tapped
 from exporter.runtime.clock import Clock
 from exporter.status import SidecarStatus
+
+if TYPE_CHECKING:
+    from exporter.page.programs import ProgramRows
 
 
 class Tick(NamedTuple):
@@ -34,8 +37,17 @@ class Watch:
     that differs for each start of the sidecar.
     """
 
-    def __init__(self, status: SidecarStatus, sections: Sections, recorder: Recorder, clock: Clock, start: str) -> None:
+    def __init__(
+        self,
+        status: SidecarStatus,
+        sections: Sections,
+        recorder: Recorder,
+        clock: Clock,
+        start: str,
+        programs: ProgramRows | None = None,
+    ) -> None:
         self.number = 0
+        self._programs = programs
         self._status = status
         self._sections = sections
         self._recorder = recorder
@@ -58,6 +70,8 @@ class Watch:
         self._read_feeds()
         changed: dict[str, object] = {"now_ms": self._clock.now_ms(), "tick_seconds": tick_seconds}
         changed |= self._changed_rows() | self._changed_sections() | self._changed_sample()
+        if self._programs is not None:
+            changed |= self._programs.changed()
         self._shown["now_ms"], self._shown["tick_seconds"] = changed["now_ms"], tick_seconds
         self.number += 1
         return Tick(self.number, _json(changed), published)
@@ -66,6 +80,7 @@ class Watch:
         """Return the number of the last step, and the JSON of the whole state after it."""
         if self._snapshot[0] != self.number:
             more = {"start": self.start, "columns": COLUMNS, "feeds": list(self._rows.values())}
+            more |= {} if self._programs is None else self._programs.all()
             self._snapshot = self.number, _json({**more, **self._shown})
         return self._snapshot
 

@@ -78,6 +78,9 @@ class Queries(Protocol):
     def history(self, feeds: Iterable[FeedKey]) -> Row:
         """Return the samples of the sidecar and of some feeds."""
 
+    def programs(self, program: str | None) -> Row | None:
+        """Return the rows of all programs, or the view of one; None for an unknown one, or if none can be known."""
+
     def watch(self) -> Watched:
         """Return the state as streams show it, for one worker thread."""
 

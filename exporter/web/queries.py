@@ -120,6 +120,10 @@ class SidecarQueries:
         """Return the samples of the sidecar and of some feeds."""
         return self._page.history(feeds)
 
+    def programs(self, program: str | None) -> Row | None:
+        """Return the rows of all programs that push, or all of one; None for an unknown one, or without pushes."""
+        return self._page.programs(program)
+
     def watch(self) -> Watch:
         """Return the state as streams show it, for one worker thread."""
         return self._page.watch()

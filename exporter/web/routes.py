@@ -41,7 +41,7 @@ from exporter.web.responses import (
     text_response,
 )
 from exporter.web.shared_responses import Reuse, SharedResponses
-from exporter.web.static_files import SHELL, StaticFiles, is_view
+from exporter.web.static_files import PROGRAMS, SHELL, StaticFiles, is_view
 from exporter.web.streams import CONTENT_TYPE, Broadcast, EventStream
 
 NAMES_MAX = 100
@@ -70,6 +70,7 @@ class Routes:
         access: Access,
         tick_seconds: float,
         lifecycle: Lifecycle | None = None,
+        only_programs: bool = False,
     ) -> None:
         self._queries = queries
         self._metrics = metrics
@@ -89,10 +90,16 @@ class Routes:
             "/api/v1/feed": self._get_feed,
             "/api/v1/feeds": self._get_feeds,
             "/api/v1/history": self._get_history,
+            "/api/v1/programs": self._get_programs,
             "/api/v1/stream": self._get_stream,
             "/api/v1/symbols": self._get_symbols,
             pushes.telemetry_path: self._get_metrics,
         }
+        self._is_view = is_view
+        if only_programs:
+            kept = ("/api/v1/programs", "/api/v1/stream", pushes.telemetry_path)
+            self._routes = {"/": self._go_to_programs, **{path: self._routes[path] for path in kept}}
+            self._is_view = lambda path: path.startswith(PROGRAMS) and is_view(path)
 
     @property
     def health_paths(self) -> tuple[str, ...]:
@@ -128,7 +135,7 @@ class Routes:
     def _route(self, path: str) -> Route | None:
         if path.removeprefix(STATIC) in self._static and path.startswith(STATIC):
             return self._get_file
-        return self._get_page if is_view(path) else self._routes.get(path)
+        return self._get_page if self._is_view(path) else self._routes.get(path)
 
     def close(self) -> None:
         """Start no further computation, and end all streams."""
@@ -208,6 +215,13 @@ class Routes:
     async def _get_page(self, request: web.BaseRequest) -> CompleteResponse:
         return self._file(request, SHELL)
 
+    async def _go_to_programs(self, _request: web.BaseRequest) -> CompleteResponse:
+        return text_response(PROGRAMS, 302, Location=PROGRAMS)
+
+    async def _get_programs(self, request: web.BaseRequest) -> CompleteResponse:
+        program = request.query.get("program")
+        return await self._shared(request, program, lambda: self._view(self._queries.programs(program), "program"))
+
     async def _get_config(self, request: web.BaseRequest) -> CompleteResponse:
         if not self._shows_config(request):
             return text_response("the configuration is not shown to this client, see web.config_page", 403)
@@ -251,9 +265,9 @@ class Routes:
         return await self._views.get(request.path, (request.path, key), make, _wants_gzip(request), is_one_of_many=True)
 
     @staticmethod
-    def _view(view: Row | None) -> Response:
+    def _view(view: Row | None, what: str = "feed") -> Response:
         if view is None:
-            return _error("unknown feed", 404)
+            return _error(f"unknown {what}", 404)
         return Response([orjson.dumps({"status": "success", "data": view})], JSON)
 
     async def _get_stream(self, request: web.BaseRequest) -> CompleteResponse | EventStream:

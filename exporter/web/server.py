@@ -42,7 +42,10 @@ CLOSING = {400, 401, 403, 405, 408, 413, 421, 431, 505}
 
 
 class WebServer:
-    """HTTP server of `queries`. `host` "" means all interfaces, `port` 0 any free port."""
+    """HTTP server of `queries`. `host` "" means all interfaces, `port` 0 any free port.
+
+    With `only_programs` there is nothing but metrics, health and the view of programs.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class WebServer:
         lifecycle: Lifecycle | None = None,
         pushes: PushPaths | None = None,
         start_thread: Start = start,
+        only_programs: bool = False,
     ) -> None:
         self._address = host, port
         self._routes = Routes(
@@ -67,6 +71,7 @@ class WebServer:
             access=access,
             tick_seconds=limits.tick_seconds,
             lifecycle=lifecycle,
+            only_programs=only_programs,
         )
         self._metrics = metrics
         self._web_file = web_file

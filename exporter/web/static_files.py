@@ -24,7 +24,8 @@ CONTENT_TYPES = {
 }
 # The document of all views, and the first part of the path of each but the first view.
 SHELL = "index.html"
-VIEWS = ("feeds",)
+VIEWS = ("feeds", "programs")
+PROGRAMS = "/programs"
 # Only the page may run scripts, none of them within the document, and only talk to this server.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -78,4 +79,4 @@ def _response(name: str, content: bytes, is_gzipped: bool) -> CompleteResponse:
 def is_view(path: str) -> bool:
     """Return whether a path is that of a view: `/`, or for example `/feeds/korea:upbit:ticker`."""
     first, _, rest = path.removeprefix("/").partition("/")
-    return path == "/" or (first in VIEWS and bool(rest))
+    return path in ("/", PROGRAMS) or (first in VIEWS and bool(rest))

@@ -145,6 +145,11 @@ class Shown:
         self._fail()
         return {"feeds": [str(feed) for feed in feeds]}
 
+    def programs(self, program: str | None) -> Row | None:
+        """See Queries; only one is known."""
+        self._fail()
+        return {"asked": program} if program in (None, "signals") else None
+
     def watch(self) -> Steps:
         """See Queries."""
         self.watches += 1
