@@ -8,7 +8,6 @@ from typing import Protocol, Self, cast
 
 from prometheus_client import CollectorRegistry
 
-from exporter import __version__
 from exporter.config.addresses import authority, host_and_port
 from exporter.instrument.exposition import AnyFamily
 from exporter.instrument.groups import Group
@@ -18,6 +17,7 @@ from exporter.page.program_watch import ProgramWatch, described
 from exporter.page.programs import ProgramRows, Programs
 from exporter.runtime.clock import SystemClock
 from exporter.runtime.threads import start
+from exporter.runtime.version import __version__
 from exporter.web.hosts import Access
 from exporter.web.interface import Queries, Row, WebMetrics
 from exporter.web.server import WebServer

@@ -13,6 +13,10 @@ from exporter.analyzers.latency import Stage
 from exporter.feeds.states import FeedState, Scope
 from exporter.loop import STAGES
 from exporter.model import Anomaly, EventType, Reason
+from exporter.page.sidecar import VIEWS
+from exporter.performance.counters import MACHINE, TIERS
+from exporter.performance.history import GAUGES
+from exporter.performance.program import BREAKER_STATES
 
 STATIC = Path(__file__).parents[1] / "exporter" / "web" / "static"
 MODULES = {str(path.relative_to(STATIC)): path.read_text("utf-8") for path in sorted(STATIC.rglob("*.js"))}
@@ -29,6 +33,10 @@ WORDS: dict[str, Iterable[str]] = {
     "hop": Stage,
     "stage": [*STAGES, "rest"],
     "event": EventType,
+    "view": VIEWS,
+    "breaker": (*BREAKER_STATES, "unknown"),
+    "tier": TIERS,
+    "trend": (*GAUGES, *MACHINE),
     "symbol": ("active", "stale", "missing", "unexpected"),
     "language": TEXTS,
 }
@@ -65,7 +73,8 @@ def test_korean_is_written_in_korean() -> None:
     """But for names, units and figures."""
     foreign = {key for key, text in TEXTS["ko"].items() if not re.search("[가-힣]", text)}
     assert foreign <= {
-        "language.en", "unit.us", "unit.ms", "tile.p99", "hops.p99", "feeds.count", "backlog.of", "line.range"
+        "language.en", "unit.us", "unit.ms", "tile.p99", "hops.p99", "feeds.count", "backlog.of", "line.range",
+        "stages.p95", "stages.p99", "tier.redis"
     }  # fmt: skip
 
 

@@ -63,9 +63,10 @@ class App {
     this.path = location.pathname;
     const { view, parameters } = viewOf(this.path);
     const root = this.shell.clear();
+    this.shell.markView(this.path);
     this.mounted = view.mount(this.context, root, parameters);
     this.shell.title = view.title(this.context, parameters);
-    if (this.state.figuresMs) this.#update({ all: true, feeds: new Set(), turned: [], sampled: false });
+    if (this.state.figuresMs) this.#update({ all: true, feeds: new Set(), programs: new Set(), turned: [], sampled: false });
     this.mounted.drawHistory?.();
     if (history.state?.place !== undefined) this.mounted.restore?.(history.state.place);
   }

@@ -31,7 +31,7 @@
  * @typedef {Place & {feed?: string, kind: string, meaning?: string}} Anomaly
  * @typedef {{
  *   instance: string, version: string, started_ms: number, history_seconds: number, history_step_seconds: number,
- *   telemetry_path: string, shares: boolean,
+ *   telemetry_path: string, shares: boolean, views: string[], takes_pushes: boolean,
  * }} SidecarInfo
  *
  * @typedef {object} Sections
@@ -55,7 +55,7 @@
  *
  * @typedef {Partial<Sections> & {
  *   now_ms: number, tick_seconds: number, start?: string, columns?: string[], feeds?: unknown[][], removed?: string[],
- *   sampled_ms?: number,
+ *   sampled_ms?: number, program_columns?: string[], programs?: unknown[][], programs_removed?: string[],
  * }} Message
  *
  * @typedef {{id: string, topic: string, time: string, value: Record<string, unknown>}} PublishedEvent
@@ -102,7 +102,58 @@
  *
  * @typedef {{symbol: string, messages?: number, last_seen_ms?: number, status?: string}} SymbolRow
  *
- * @typedef {{all: boolean, feeds: Set<string>, turned: Feed[], sampled: boolean}} Changes
+ * @typedef {object} Program
+ * @property {string} id - what follows `/programs/` in the address of its view
+ * @property {string} name
+ * @property {Record<string, string>} labels
+ * @property {number | null} pushed_ms
+ * @property {number | null} failed_ms
+ * @property {number | null} expires_ms
+ * @property {string | null} bottleneck
+ * @property {number} over
+ * @property {number} under
+ * @property {number} alerts
+ * @property {number} breakers_open
+ * @property {number | null} latency_seconds
+ * @property {number | null} cpu_ratio
+ * @property {number | null} memory_bytes
+ * @property {number | null} memory_limit_bytes
+ * @property {number} series
+ *
+ * @typedef {{
+ *   stage: string, count: number | null, mean_seconds: number | null, p50_seconds: number | null, p95_seconds: number | null,
+ *   p99_seconds: number | null, threshold_seconds: number | null, share: number | null, history: Numbers,
+ * }} Stage
+ * @typedef {{
+ *   operation: string, items: number | null, items_per_second: number | null, target: number | null,
+ *   batch_size: number | null, workers: number | null, history: Numbers,
+ * }} Operation
+ * @typedef {{tier: string, hit: number, negative: number, miss: number, error: number, hit_rate: number | null}} Tier
+ * @typedef {{
+ *   cache: string, entries: number | null, capacity: number | null, requests: number | null, hit_rate: number | null,
+ *   load_p95_seconds: number | null, tiers: Tier[], history: Numbers,
+ * }} Cache
+ * @typedef {{
+ *   handler: string, queue_length: number | null, queue_capacity: number | null, p95_seconds: number | null,
+ *   handled: number, failed: number, timed_out: number, dropped: number, retried: number,
+ * }} Handler
+ * @typedef {{breaker: string, state: string, opened: number | null}} Breaker
+ * @typedef {{alert: string, subject: string}} Alert
+ * @typedef {object} ProgramDetail
+ * @property {number[]} times_ms
+ * @property {Stage[]} stages
+ * @property {Operation[]} operations
+ * @property {Cache[]} caches
+ * @property {Handler[]} handlers
+ * @property {Breaker[]} breakers
+ * @property {{operation: string, retried?: number, succeeded?: number, gave_up?: number}[]} retries
+ * @property {{operation: string, engine: string, items: number | null, p95_seconds: number | null}[]} compute
+ * @property {Record<string, number | null>} process
+ * @property {Alert[]} alerts
+ * @property {Figure[]} metrics
+ * @property {Record<string, Numbers>} history
+ *
+ * @typedef {{all: boolean, feeds: Set<string>, programs: Set<string>, turned: Feed[], sampled: boolean}} Changes
  *   `all`: everything is new, after a start or a reconnect; `turned`: feeds whose state is another one
  */
 

@@ -3,12 +3,15 @@
 import { foreign, html, setAttribute, setText, svg } from "../core/dom.js";
 import { iso } from "../core/format.js";
 import { LANGUAGES } from "../core/language.js";
+import { linkTo } from "../core/address.js";
 
 /** @typedef {import("../views/index.js").Context} Context */
 /** @typedef {import("../core/stream.js").Connection} Connection */
 
 const THEMES = ["system", "light", "dark"];
 const ANNOUNCED_MAX = 3;
+/** Where the views are that the head leads to. */
+const PATHS = /** @type {Record<string, string>} */ ({ overview: "/", programs: "/programs" });
 
 const ICONS = {
   system: "M2.5 3.5h11v7h-11zM6 13.5h4M8 10.5v3",
@@ -27,6 +30,9 @@ export class Shell {
     const { t } = context;
     this.name = html("span", { class: "instance" });
     this.connection = html("span", { class: "connection" });
+    this.brand = html("a", { class: "brand", href: "/", "data-view": true });
+    this.views = html("nav", { class: "views", "aria-label": t("shell.views") });
+    this.path = "";
     this.main = html("main", { id: "main", tabindex: -1 });
     this.spoken = html("div", { class: "unseen", role: "status", "aria-live": "polite" });
     this.banner = html("section", { class: "banner", hidden: true, "aria-label": t("connection.lost") });
@@ -79,6 +85,7 @@ export class Shell {
     const { sidecar } = this.context.state.sections;
     if (!sidecar || !changes.all) return;
     setText(this.name, sidecar.instance);
+    this.#lead(sidecar.views);
     this.foot.replaceChildren(...this.#footParts(sidecar));
   }
 
@@ -104,16 +111,41 @@ export class Shell {
     this.language = html("button", { type: "button", class: "language", lang: other, title: t("shell.language") }, name);
     this.language.addEventListener("click", () => this.actions.chooseLanguage(other));
     const mark = svg("svg", { viewBox: "0 0 32 32", class: "logo", "aria-hidden": "true" }, svg("path", { d: "M5 20l6-7 5 5 5-9 6 7" }));
+    this.brand.append(mark, html("span", {}, "marketdata-exporter"));
     return html(
       "header",
       {},
-      html("a", { class: "brand", href: "/", "data-view": true }, mark, html("span", {}, "marketdata-exporter")),
+      this.brand,
       this.name,
+      this.views,
       html("span", { class: "space" }),
       this.connection,
       this.language,
       this.#themes(),
     );
+  }
+
+  /**
+   * Lead to these views, from the name of the page to the first one.
+   * @param {string[]} views
+   */
+  #lead(views) {
+    setAttribute(this.brand, "href", PATHS[views[0]]);
+    const links = views.map((view) => html("a", { href: linkTo(PATHS[view]), "data-view": true }, this.context.t(`view.${view}`)));
+    this.views.replaceChildren(...(views.length > 1 ? links : []));
+    this.markView(this.path);
+  }
+
+  /**
+   * Mark the view that a path belongs to.
+   * @param {string} path
+   */
+  markView(path) {
+    this.path = path;
+    const isProgram = path.startsWith(PATHS.programs);
+    for (const link of this.views.querySelectorAll("a")) {
+      setAttribute(link, "aria-current", (link.pathname === PATHS.programs) === isProgram ? "page" : null);
+    }
   }
 
   #themes() {
@@ -140,7 +172,9 @@ export class Shell {
   #footParts(sidecar) {
     const { t, format } = this.context;
     const started = t("shell.started", { time: format.clock(sidecar.started_ms) });
-    const paths = [sidecar.telemetry_path, "/config", "/-/ready", "/-/healthy", "/api/v1/feeds"];
+    const isSidecar = sidecar.views.includes("overview");
+    const more = isSidecar ? ["/config", "/-/ready", "/-/healthy", "/api/v1/feeds"] : ["/-/healthy", "/api/v1/programs"];
+    const paths = [sidecar.telemetry_path, ...more];
     return [
       html("span", {}, `marketdata-exporter ${sidecar.version}`),
       html("span", { title: iso(sidecar.started_ms) }, started),

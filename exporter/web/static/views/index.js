@@ -2,6 +2,8 @@
 
 import * as feed from "./feed.js";
 import * as overview from "./overview.js";
+import * as program from "./program.js";
+import * as programs from "./programs.js";
 
 /**
  * @typedef {object} Context
@@ -26,13 +28,13 @@ import * as overview from "./overview.js";
  */
 /**
  * @typedef {object} View
- * @property {string} route - a path, in which `:name` stands for one segment
+ * @property {string} route - a path, in which `:name` stands for one segment, and `*name` at its end for the rest as it is
  * @property {(context: Context, parameters: Record<string, string>) => string} title
  * @property {(context: Context, root: HTMLElement, parameters: Record<string, string>) => Mounted} mount
  */
 
 /** @type {View[]} */
-export const VIEWS = [overview, feed];
+export const VIEWS = [overview, feed, programs, program];
 
 /**
  * Return the view of a path with the parameters in it; the first view for a path that is none.
@@ -53,10 +55,12 @@ export function viewOf(path) {
  */
 function match(route, path) {
   const names = route.split("/");
+  const rest = names.at(-1)?.startsWith("*") ? names.pop()?.slice(1) : undefined;
   const segments = path.split("/");
-  if (names.length !== segments.length) return null;
+  const others = segments.splice(names.length).join("/");
+  if (names.length !== segments.length || (rest === undefined ? others : !others)) return null;
   /** @type {Record<string, string>} */
-  const parameters = {};
+  const parameters = rest === undefined ? {} : { [rest]: others };
   for (const [at, name] of names.entries()) {
     if (name.startsWith(":")) parameters[name.slice(1)] = decoded(segments[at]);
     else if (name !== segments[at]) return null;
