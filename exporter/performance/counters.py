@@ -24,7 +24,6 @@ def counters(figures: Figures) -> Counters:
     found: Counters = {}
     for kind, metric, label in (
         ("stage_seconds", STAGE_SECONDS, "stage"),
-        ("stage_count", STAGE_COUNT, "stage"),
         ("items", ITEMS, "operation"),
         ("seconds", SECONDS, "operation"),
     ):

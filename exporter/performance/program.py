@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import Metric
 
-from exporter.performance.counters import FIRST_TIER, HITS, ITEMS, LOADER, REQUESTS, SECONDS, STAGE_COUNT, TIERS
+from exporter.performance.counters import FIRST_TIER, HITS, ITEMS, LOADER, REQUESTS, SECONDS, STAGE_COUNT, STAGE_SECONDS, TIERS
 from exporter.performance.figures import Counters, Figures, ratio
 
 # The stage that holds all others: their shares are shares of it.
@@ -46,16 +46,18 @@ def program_view(families: Sequence[Metric], recent: Counters) -> Row:
 def stages(figures: Figures, recent: Counters) -> list[Row]:
     """Return durations and thresholds of stages in seconds, and the share of each in the time of the whole.
 
-    The whole is the stage `total_pipeline`, which has no share, or the sum of all stages without it.
+    The whole is the stage `total_pipeline`, which has no share, or the sum of all stages without it. Shares are those
+    of recent times, or since the start if there was nothing recently.
     """
     names = figures.names("stage", STAGE_COUNT, THRESHOLD)
     seconds = {name: recent.get(f"stage_seconds:{name}", 0.0) for name in names}
+    if not any(seconds.values()):
+        seconds |= figures.by(STAGE_SECONDS, "stage")
     whole = seconds.get(TOTAL) or sum(seconds.values())
     return [
         {
             "stage": name,
             "count": figures.one(STAGE_COUNT, stage=name),
-            "mean_seconds": ratio(seconds[name], recent.get(f"stage_count:{name}", 0.0)),
             **{key: figures.one(DURATION, stage=name, quantile=q) for key, q in QUANTILES.items()},
             "threshold_seconds": figures.one(THRESHOLD, stage=name),
             "share": None if name == TOTAL else ratio(seconds[name], whole),

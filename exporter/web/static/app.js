@@ -78,9 +78,9 @@ class App {
   #received(message, isSnapshot) {
     const changes = this.state.apply(message, isSnapshot);
     this.#update(changes);
-    const { history_seconds: seconds = 0, history_step_seconds: step = 1 } = this.state.sections.sidecar ?? {};
+    const { history_seconds: seconds = 0, history_step_seconds: step = 1, views = [] } = this.state.sections.sidecar ?? {};
     this.history.samples = Math.round(seconds / step);
-    if (changes.sampled && seconds) this.history.sampled(isSnapshot);
+    if (changes.sampled && seconds && views.includes("overview")) this.history.sampled(isSnapshot);
   }
 
   /** @param {import("./core/types.js").Changes} changes */

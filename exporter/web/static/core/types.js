@@ -121,7 +121,7 @@
  * @property {number} series
  *
  * @typedef {{
- *   stage: string, count: number | null, mean_seconds: number | null, p50_seconds: number | null, p95_seconds: number | null,
+ *   stage: string, count: number | null, p50_seconds: number | null, p95_seconds: number | null,
  *   p99_seconds: number | null, threshold_seconds: number | null, share: number | null, history: Numbers,
  * }} Stage
  * @typedef {{

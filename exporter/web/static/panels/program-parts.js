@@ -48,7 +48,8 @@ export class ProgramParts {
     this.breakers = new PartTable("breakers", t("breakers.title"), heads.breakers);
     this.retries = new PartTable("retries", t("retries.title"), heads.retries);
     this.compute = new PartTable("compute", t("compute.title"), heads.compute);
-    this.elements = [this.caches, this.handlers, this.breakers, this.retries, this.compute].map((part) => part.element);
+    this.large = [this.caches.element, this.handlers.element];
+    this.small = [this.breakers.element, this.retries.element, this.compute.element];
   }
 
   /** @param {ProgramDetail} detail */

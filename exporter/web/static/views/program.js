@@ -59,7 +59,8 @@ class ProgramView {
       this.stages.element,
       this.operations.element,
       this.process.element,
-      ...this.parts.elements,
+      ...this.parts.large,
+      html("div", { class: "small-parts" }, ...this.parts.small),
       this.others.element,
     );
     this.content.addEventListener("input", () => this.#noteTried());

@@ -7,6 +7,7 @@ import { agesOf, hasFailed, nameOf } from "../panels/program-head.js";
 
 /** @typedef {import("./index.js").Context} Context */
 /** @typedef {import("../core/types.js").Program} Program */
+/** @typedef {{program: Program, element: HTMLElement, marks: HTMLElement, facts: HTMLElement, ages: HTMLElement}} Card */
 
 export const route = "/programs";
 /** Programs that are shown at once; the search finds the others. */
@@ -53,7 +54,7 @@ class ProgramsView {
     this.note = html("p", { class: "empty card" }, t("feeds.loading"));
     const head = html("div", { class: "tools card" }, html("h1", {}, t("view.programs")), this.count, this.search);
     root.append(head, this.note, this.list);
-    /** @type {Map<string, {program: Program, element: HTMLElement, ages: HTMLElement}>} */
+    /** @type {Map<string, Card>} */
     this.cards = new Map();
   }
 
@@ -80,9 +81,10 @@ class ProgramsView {
     this.#note(all.length, found.length);
     const known = this.cards;
     this.cards = new Map(shown.map((program) => [program.id, this.#known(known.get(program.id), program)]));
-    if (!holdsFocus(this.list) || shown.length !== this.list.children.length) {
-      this.list.replaceChildren(...[...this.cards.values()].map((card) => card.element));
-    }
+    const elements = [...this.cards.values()].map((card) => card.element);
+    const isSame = elements.length === this.list.children.length && elements.every((each, at) => each === this.list.children[at]);
+    // An element that is moved loses the focus; the order waits until the reader is elsewhere.
+    if (!isSame && (!holdsFocus(this.list) || elements.length !== this.list.children.length)) this.list.replaceChildren(...elements);
   }
 
   /**
@@ -99,20 +101,31 @@ class ProgramsView {
   }
 
   /**
-   * @param {{program: Program, element: HTMLElement, ages: HTMLElement} | undefined} known
+   * Return the card of a program, brought up to date; the link in it stays.
+   * @param {Card | undefined} known
    * @param {Program} program
    */
   #known(known, program) {
-    if (known?.program === program) return known;
-    const ages = known?.ages ?? html("p", { class: "ages" });
+    const card = known ?? this.#card(program);
+    if (known?.program !== program) {
+      card.marks.replaceChildren(...this.#marks(program));
+      card.facts.replaceChildren(...this.#facts(program));
+    }
+    return { ...card, program };
+  }
+
+  /**
+   * @param {Program} program
+   * @returns {Card}
+   */
+  #card(program) {
     const link = html("a", { href: linkTo(`/programs/${program.id}`), "data-view": true }, foreign(nameOf(this.context, program.name)));
-    const others = Object.entries(program.labels).filter(([label]) => label !== "job").map(([label, value]) => `${label}="${value}"`).join(", ");
-    const parts = [html("h2", {}, link), others ? html("p", { class: "labels" }, foreign(others)) : null, this.#marks(program), this.#facts(program), ages];
-    if (!known) return { program, ages, element: html("li", { class: "card pad" }, ...parts) };
-    const hadFocus = holdsFocus(known.element);
-    known.element.replaceChildren(...parts.filter((part) => part !== null));
-    if (hadFocus) link.focus({ preventScroll: true });
-    return { ...known, program };
+    const pairs = Object.entries(program.labels).filter(([label]) => label !== "job");
+    const labels = pairs.length ? html("p", { class: "labels" }, foreign(pairs.map(([label, value]) => `${label}="${value}"`).join(", "))) : null;
+    const marks = html("ul", { class: "marks-list" });
+    const facts = html("dl", { class: "facts" });
+    const ages = html("p", { class: "ages" });
+    return { program, marks, facts, ages, element: html("li", { class: "card pad" }, html("h2", {}, link), labels, marks, facts, ages) };
   }
 
   /** @param {Program} program */
@@ -127,7 +140,7 @@ class ProgramsView {
       hasFailed(program) && t("programs.failed"),
     ];
     const marks = texts.filter((text) => typeof text === "string").map((text) => html("li", { class: "mark-over" }, foreign(text)));
-    return html("ul", { class: "marks-list" }, ...(marks.length ? marks : [html("li", { class: "mark-fine" }, t("programs.fine"))]));
+    return marks.length ? marks : [html("li", { class: "mark-fine" }, t("programs.fine"))];
   }
 
   /** @param {Program} program */
@@ -143,7 +156,7 @@ class ProgramsView {
       ["series", format.count(program.series)],
     ]);
     const known = facts.filter(([, value]) => value);
-    return html("dl", { class: "facts" }, ...known.map(([key, value]) => html("div", {}, html("dt", {}, t(`fact.${key}`)), html("dd", { "data-figure": key }, value))));
+    return known.map(([key, value]) => html("div", {}, html("dt", {}, t(`fact.${key}`)), html("dd", { "data-figure": key }, value)));
   }
 }
 
