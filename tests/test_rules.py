@@ -10,7 +10,7 @@ import yaml
 
 from exporter.model import FeedKey
 from tests.support.documents import page
-from tests.support.families import exported, known
+from tests.support.families import exported, known, of_programs
 from tests.support.prometheus import amtool, promtool
 from tests.support.promql import bare_counters, groupings, matched_labels, unknown_names
 from tests.support.targets import under_kubernetes
@@ -110,8 +110,8 @@ def test_a_rule_names_only_families_and_labels_that_there_are(rule: dict[str, An
 
 @pytest.mark.parametrize("rule", ALERTS + RECORDS)
 def test_a_rule_keeps_deployments_apart_and_brings_their_replicas_together(rule: dict[str, Any]) -> None:
-    """It aggregates and matches by the exporter's labels and a deployment's, and names a replica or does not."""
-    own = frozenset().union(*exported().values())
+    """It aggregates and matches by labels of metrics and a deployment's, and names a replica or does not."""
+    own = frozenset().union(*exported().values(), *of_programs().values())
     for word, labels in groupings(rule["expr"]):
         if word == "ignoring":
             assert labels <= own
@@ -121,7 +121,9 @@ def test_a_rule_keeps_deployments_apart_and_brings_their_replicas_together(rule:
 
 
 def test_labels_that_rules_rely_on_are_looked_for_where_prometheus_renames_them() -> None:
+    """Those of sidecars: programs are scraped with honor_labels, or have no label of a target."""
     rules = {rule.get("alert", rule.get("record")): rule["expr"] for rule in _rules()}
+    rules = {name: expr for name, expr in rules.items() if not name.startswith("MarketdataProgram")}
     looked_for = {label.removeprefix("exported_") for label in matched_labels(rules.pop("MarketdataLabelsExported"))}
     used = set[str]()
     for expr in rules.values():

@@ -7,7 +7,17 @@ from typing import Any
 
 from prometheus_client import Metric
 
-from exporter.performance.counters import FIRST_TIER, HITS, ITEMS, LOADER, REQUESTS, SECONDS, STAGE_COUNT, STAGE_SECONDS, TIERS
+from exporter.performance.counters import (
+    FIRST_TIER,
+    HITS,
+    ITEMS,
+    LOADER,
+    REQUESTS,
+    SECONDS,
+    STAGE_COUNT,
+    STAGE_SECONDS,
+    TIERS,
+)
 from exporter.performance.figures import Counters, Figures, ratio
 
 # The stage that holds all others: their shares are shares of it.

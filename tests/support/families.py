@@ -20,6 +20,7 @@ from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record, ResetCause
 from exporter.pipeline import Pipeline
 from exporter.source.consumer import KafkaSource
+from tests.support.programs import measured
 
 # Prometheus gives the first two to whatever it scrapes, its Operator and others some of the rest.
 TARGET = frozenset({"job", "instance", "cluster", "namespace", "pod", "container"})
@@ -95,9 +96,20 @@ def exported() -> dict[str, frozenset[str]]:
 
 
 @cache
+def of_programs() -> dict[str, frozenset[str]]:
+    """The families of a program that measures itself, each with its labels."""
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name: frozenset().union(
+            *(sample.labels for sample in family.samples)
+        )
+        for family in measured().registry.collect()
+    }
+
+
+@cache
 def known() -> dict[str, frozenset[str]]:
-    """What an expression may name: what is exported, and what Prometheus itself makes."""
-    return exported() | OF_PROMETHEUS
+    """What an expression may name: what is exported, what programs push, and what Prometheus itself makes."""
+    return exported() | of_programs() | OF_PROMETHEUS
 
 
 def family_of(series: str) -> str:
