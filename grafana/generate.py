@@ -13,7 +13,9 @@ from typing import Any
 
 import yaml
 
-SOURCES = tuple(Path(__file__).parent / f"{name}.yml" for name in ("overview", "feed", "pipeline", "sidecar"))
+SOURCES = tuple(
+    Path(__file__).parent / f"{name}.yml" for name in ("overview", "feed", "pipeline", "sidecar", "programs")
+)
 DASHBOARDS = Path(__file__).parent / "dashboards"
 RULES = Path(__file__).parent / "rules"
 USES = Path(__file__).parents[1] / "exporter" / "tools" / "check" / "uses.json"
@@ -34,6 +36,7 @@ IN_LEGENDS = {
     "PARTITION": "{{topic}}/{{partition}}",
     "SIDECAR": "{{instance}} {{pod}}",
 }
+BUILD_INFO = "marketdata_exporter_build_info"
 # Each variable offers what the ones before it leave. A dashboard has those that its queries name.
 VARIABLES = {
     **{
@@ -129,8 +132,11 @@ LINKS = {
 Json = dict[str, Any]
 
 
-def dashboard(head: Json, rows: list[Json]) -> Json:
-    """A dashboard in Grafana's classic model; `head` is its uid, title and description."""
+def dashboard(head: Json, rows: list[Json], chosen_from: str = "") -> Json:
+    """A dashboard in Grafana's classic model; `head` is its uid, title and description.
+
+    Without `chosen_from`, deployments and instances are those of sidecars.
+    """
     panels = [{"id": number, **panel} for number, panel in enumerate(_laid_out(rows), start=1)]
     return {
         **head,
@@ -142,20 +148,22 @@ def dashboard(head: Json, rows: list[Json]) -> Json:
         "refresh": "10s",
         "time": {"from": "now-30m", "to": "now"},
         "timezone": "browser",
-        "templating": {"list": list(_variables(panels))},
+        "templating": {"list": list(_variables(panels, chosen_from))},
         "annotations": {"list": [_annotation(name, *what) for name, what in ANNOTATIONS.items()]},
         "links": [LINKS],
         "panels": panels,
     }
 
 
-def _variables(panels: list[Json]) -> Iterator[Json]:
+def _variables(panels: list[Json], chosen_from: str) -> Iterator[Json]:
     yield {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "current": {}}
     expressions = " ".join(target["expr"] for panel in panels for target in panel.get("targets", ()))
     named = set(re.findall(r"\$(\w+)", expressions))
     for name, query in VARIABLES.items():
         if name not in named:
             continue
+        if chosen_from:
+            query = query.replace(f"{BUILD_INFO}{{", f"{{{chosen_from}, ").replace(", }", "}")
         yield {
             "type": "query",
             "name": name,
@@ -269,7 +277,7 @@ def _one_table(targets: list[Json]) -> list[Json]:
 def generated(source: Path) -> str:
     """The text of the dashboard that a source describes."""
     content = yaml.safe_load(source.read_text())
-    return json.dumps(dashboard(content["dashboard"], content["rows"]), indent=2) + "\n"
+    return json.dumps(dashboard(content["dashboard"], content["rows"], content.get("chosen_from", "")), indent=2) + "\n"
 
 
 def uses() -> str:

@@ -486,7 +486,7 @@ def test_the_paths_are_those_of_the_server() -> None:
         statuses = {path: requests.head(url, timeout=10).status_code for path, url in urls.items()}
         served_paths = {*served.server._routes._routes, *served.server._routes.health_paths}
     assert set(statuses.values()) == {200}
-    assert set(told) == served_paths | {"/", "/feeds/korea:upbit:ticker"}
+    assert set(told) == served_paths | {"/", "/feeds/korea:upbit:ticker", "/programs"}
 
 
 def test_the_reasons_for_not_being_ready_are_those_of_the_loop() -> None:

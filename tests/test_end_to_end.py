@@ -15,6 +15,7 @@ from exporter.model import FeedKey
 from tests.support.captures import capture, captures, each_capture
 from tests.support.cluster import Record
 from tests.support.events import read_event, read_framed
+from tests.support.families import of_programs
 from tests.support.kafka import Broker
 from tests.support.panels import panel_queries
 from tests.support.prometheus import PrometheusServer, promtool, scrape_config
@@ -44,6 +45,8 @@ ABSENT = {
     "marketdata_exporter_http_tls_handshake_failures_total",
     "marketdata_exporter_web_config_last_reload_successful",
     "marketdata_exporter_web_config_last_reload_success_timestamp_seconds",
+    # No program pushes.
+    *of_programs(),
 }
 # A symbol of the traffic that is made up.
 SHOWN = "S0-USDT"

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
+from prometheus_client import delete_from_gateway, push_to_gateway
 
 from exporter.runtime.clock import now_ms
 from tests.support.browser import BAD_WORKER, NARROW, NO_WORKER, PATIENCE_MS, Window, chromium
 from tests.support.kafka import Broker
+from tests.support.programs import SLOW, measured
 from tests.support.sidecar import Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
 
@@ -22,6 +24,7 @@ MANY = 1000
 SPECIAL = 3
 CLOSED, LATE = "us:closed:trade", "korea:late:ticker"
 SETTINGS: dict[str, Any] = {
+    "web__push__enabled": True,
     "feeds__expected": [LATE],
     "feeds__calendar": [{"feeds": [CLOSED], "timezone": "UTC", "maintenance": ["mon-sun 00:00-24:00"]}],
 }
@@ -156,6 +159,24 @@ def test_the_figures_of_a_feed_are_those_of_metrics(opened: Open, sidecar: Sidec
 def mismatches(sidecar: Sidecar) -> list[dict[str, Any]]:
     detail = sidecar.get(f"/api/v1/feed?feed={FEED}").json()["data"]
     return [each for each in detail["anomalies"] if each["kind"] == "size_mismatch"]
+
+
+def test_a_program_that_pushes_is_shown_and_its_figures_are_those_of_metrics(opened: Open, sidecar: Sidecar) -> None:
+    gateway, key = f"127.0.0.1:{sidecar.port}", {"instance": "<i>a</i>/.."}
+    push_to_gateway(gateway, "signals", measured().registry, key)
+    window = opened(OVERVIEW)
+    window.page.get_by_role("link", name="Programs", exact=True).click()
+    expect(window.find(".program-cards .labels")).to_have_text('instance="<i>a</i>/.."')
+    expect(window.find(".program-cards .ages")).to_contain_text("expires in")
+    window.page.get_by_role("link", name="signals").click()
+    found = window.find(".stages tbody tr").filter(has_text=SLOW).locator("td")
+    p95 = metrics(sidecar, "program_stage_duration_seconds").total(
+        "program_stage_duration_seconds", stage=SLOW, quantile="0.95"
+    )
+    expect(found.nth(1)).to_have_text(f"{p95 * 1000:.0f} ms")
+    delete_from_gateway(gateway, "signals", key)
+    window.page.get_by_role("link", name="All programs").click()
+    expect(window.find(".empty code")).to_contain_text("/metrics/job/NAME")
 
 
 def test_names_from_records_are_text(opened: Open) -> None:

@@ -49,7 +49,7 @@ class ProgramHistory:
                 self._rings[name][slot] = value
 
     def recent(self, families: Iterable[Metric]) -> Counters:
-        """Return what the counters have grown by in the last minute; since the program's start, before there is more."""
+        """Return what the counters have grown by in the last minute; before there is more, since the start."""
         now = counters(Figures(families))
         return growth(self._pushes[0][1], now) if len(self._pushes) > 1 else now
 
