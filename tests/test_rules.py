@@ -123,7 +123,7 @@ def test_a_rule_keeps_deployments_apart_and_brings_their_replicas_together(rule:
 def test_labels_that_rules_rely_on_are_looked_for_where_prometheus_renames_them() -> None:
     """Those of sidecars: programs are scraped with honor_labels, or have no label of a target."""
     rules = {rule.get("alert", rule.get("record")): rule["expr"] for rule in _rules()}
-    rules = {name: expr for name, expr in rules.items() if not name.startswith("MarketdataProgram")}
+    rules = {name: expr for name, expr in rules.items() if not str(name).startswith("MarketdataProgram")}
     looked_for = {label.removeprefix("exported_") for label in matched_labels(rules.pop("MarketdataLabelsExported"))}
     used = set[str]()
     for expr in rules.values():

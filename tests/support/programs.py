@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -13,7 +14,7 @@ SLOW = "signal_generation"
 MIB = 1024**2
 
 
-def measured(stages: dict[str, tuple[float, float]] = STAGES) -> MetricsCollector:
+def measured(stages: Mapping[str, tuple[float, float]] = STAGES) -> MetricsCollector:
     """Return metrics of a trading program; `stages` have a threshold in milliseconds and a duration in seconds."""
     collector = MetricsCollector(registry=CollectorRegistry())
     for stage, (threshold_ms, seconds) in stages.items():
