@@ -55,6 +55,7 @@ class PerformanceSystem:
         clock: Callable[[], float] | None = None,
     ) -> None:
         made = collector or get_metrics_collector()
+        self.registry = made.registry
         self.latency = latency or LatencyMonitor(collector=made, clock=clock)
         self.throughput = throughput or ThroughputOptimizer(collector=made, clock=clock)
         self.memory = memory or MemoryManager(collector=made, clock=clock)
