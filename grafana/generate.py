@@ -96,6 +96,7 @@ ALL = {
     "allValue": ".+",
     "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
 }
+ANY_OR_NONE = ALL | {"allValue": ".*"}  # a program may push without an instance
 FIRST: dict[str, Any] = {"includeAll": False, "current": {}}  # a label that no sidecar has is chosen as empty
 COLUMNS = 24
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -174,7 +175,7 @@ def _variables(panels: list[Json], chosen_from: str) -> Iterator[Json]:
             "refresh": 2,  # when the range of time changes
             "sort": 1,
             "multi": True,
-            **(FIRST if name in DEPLOYMENT else ALL),
+            **(FIRST if name in DEPLOYMENT else ANY_OR_NONE if chosen_from and name == "instance" else ALL),
         }
 
 

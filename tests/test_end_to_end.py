@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from prometheus_client import push_to_gateway
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.model import FeedKey
 from tests.support.captures import capture, captures, each_capture
 from tests.support.cluster import Record
 from tests.support.events import read_event, read_framed
-from tests.support.families import of_programs
 from tests.support.kafka import Broker
 from tests.support.panels import panel_queries
+from tests.support.programs import measured
 from tests.support.prometheus import PrometheusServer, promtool, scrape_config
 from tests.support.promql import families_in
 from tests.support.recordings import Counted
@@ -45,8 +46,6 @@ ABSENT = {
     "marketdata_exporter_http_tls_handshake_failures_total",
     "marketdata_exporter_web_config_last_reload_successful",
     "marketdata_exporter_web_config_last_reload_success_timestamp_seconds",
-    # No program pushes.
-    *of_programs(),
 }
 # A symbol of the traffic that is made up.
 SHOWN = "S0-USDT"
@@ -133,6 +132,7 @@ def run(broker: Broker, _redis: RedisServer, tmp_path_factory: pytest.TempPathFa
             feeds__symbols={"shown": [SHOWN], "stalest": 3},
             feeds__pairs=[r"(?P<base>\w+)-(?P<quote>\w+)"],
             feeds__find_duplicates=True,
+            web__push__enabled=True,
         ).start()
         targets = scrape_config([f"127.0.0.1:{sidecar.port}"], sorted((ROOT / "grafana" / "rules").glob("*.yml")))
         prometheus = PrometheusServer(directory / "prometheus", targets).start()
@@ -144,6 +144,7 @@ def run(broker: Broker, _redis: RedisServer, tmp_path_factory: pytest.TempPathFa
 
 def _in_two_parts(deployment: Deployment, sidecar: Sidecar, prometheus: PrometheusServer) -> None:
     """Let Prometheus see counters before and after: a rate needs two samples that differ."""
+    push_to_gateway(f"127.0.0.1:{sidecar.port}", "trading", measured().registry)
     values = [*GARBAGE, SUSPICIOUS, *played()]
     deployment.cluster.produce(deployment.topic, values[: len(values) // 2])
     eventually(lambda: prometheus.query("sum(marketdata_events_total) > 0"), READ_SECONDS, "no event was scraped")

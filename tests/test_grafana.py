@@ -139,8 +139,13 @@ def test_all_is_chosen_unless_that_would_mix_deployments(variable: dict[str, Any
         assert variable["current"] == {}
     else:
         assert variable["includeAll"]
-        assert variable["allValue"] == ".+"
+        assert variable["allValue"] == ".+" or variable["name"] == "instance"
         assert variable["current"]["value"] == ["$__all"]
+
+
+def test_all_programs_are_shown_with_and_without_an_instance() -> None:
+    (instance,) = (each for each in DASHBOARDS["programs"]["templating"]["list"] if each["name"] == "instance")
+    assert instance["allValue"] == ".*"
 
 
 def test_rules_and_dashboards_mean_the_same_by_a_deployment() -> None:

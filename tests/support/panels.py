@@ -21,9 +21,16 @@ def panel_queries(
     dashboard: Mapping[str, Any], interval: str = "1m", chosen: Mapping[str, str] = UNLABELLED
 ) -> Iterator[PanelQuery]:
     """Yield every query of every panel, with `interval` for rates and all of the variables that are not `chosen`."""
+    shown = {**all_values(dashboard), **chosen}
     for panel in panels(dashboard):
         for target in panel["targets"]:
-            yield PanelQuery(panel["title"], substituted(target["expr"], interval, chosen))
+            yield PanelQuery(panel["title"], substituted(target["expr"], interval, shown))
+
+
+def all_values(dashboard: Mapping[str, Any]) -> dict[str, str]:
+    """What each variable stands for while all of it is chosen."""
+    variables = dashboard["templating"]["list"]
+    return {variable["name"]: variable["allValue"] for variable in variables if "allValue" in variable}
 
 
 def panels(dashboard: Mapping[str, Any]) -> list[Mapping[str, Any]]:
