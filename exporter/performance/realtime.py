@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from exporter.instrument import MetricsCollector, get_metrics_collector
 from exporter.performance.machine import Reading, figures, reader, traffic
+from exporter.performance.notices import log
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +24,6 @@ HELP = {
     "machine_cpu_usage_ratio": "Processor time of the machine that is not idle.",
     "machine_memory_used_ratio": "Memory of the machine that is not available.",
 }
-log = logging.getLogger("exporter.performance")
 
 
 class RealtimeMetricsCollector:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import Any, Self
 
@@ -11,8 +10,8 @@ from exporter.instrument import MetricsCollector, get_metrics_collector
 from exporter.instrument.library.functions import check_function, is_async, name_of
 from exporter.performance.bus.figures import HandlerFigures
 from exporter.performance.bus.worker import Handler, HandlerOptions, WhenFull, Worker
+from exporter.performance.notices import log
 
-log = logging.getLogger("exporter.performance")
 # A publisher that never waits for anything leaves the handlers a turn after so many events.
 TURN_EVENTS = 64
 # Time limits are checked this often; a tenth of the shortest, if that is more often.

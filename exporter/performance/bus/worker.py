@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -11,8 +10,8 @@ from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from exporter.performance.bus.figures import HandlerFigures
+from exporter.performance.notices import log
 
-log = logging.getLogger("exporter.performance")
 Handler: TypeAlias = Callable[[Any], Awaitable[object]]
 WhenFull: TypeAlias = Literal["drop", "wait"]
 # A handler that never waits for anything leaves the others a turn after so many events.

@@ -7,7 +7,6 @@ are the same still: what began before an invalidation, in any process, does not 
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -18,8 +17,8 @@ from exporter.performance.breaker import CircuitOpenError
 from exporter.performance.cache.distrust import Distrust, Mark
 from exporter.performance.cache.entries import Decode, Encode, Entry, packed, unpacked
 from exporter.performance.cache.steps import Ask, Steps
+from exporter.performance.notices import log
 
-log = logging.getLogger("exporter.performance")
 # Longer than a load takes.
 TOKEN_MS = 3_600_000
 SCAN = 1000

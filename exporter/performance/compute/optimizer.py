@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +14,8 @@ from typing import Any, NamedTuple
 from exporter.instrument import MetricsCollector, get_metrics_collector
 from exporter.performance.compute import plain
 from exporter.performance.compute.models import DenseNetwork, Layer, OnnxModel
+from exporter.performance.notices import log
 
-log = logging.getLogger("exporter.performance")
 _MODULES = {
     "numpy": "exporter.performance.compute.numpy_engine",
     "numba": "exporter.performance.compute.numba_engine",
