@@ -64,7 +64,7 @@ def named(names: str) -> bytes:
 
 
 FORMATS = [
-    (gzip.compress(JSON), "gzip"),
+    (gzip.compress(JSON, mtime=0), "gzip"),
     (zlib.compress(JSON), "zlib"),
     (bz2.compress(JSON), "bzip2"),
     (lzma.compress(JSON), "xz"),
