@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -112,6 +114,65 @@ def test_a_program_takes_the_batch_size_that_is_tried(optimizer: ThroughputOptim
         optimizer.observe("insert", size, fixed_cost(size, 0))
     kept = optimizer.get_throughput_statistics("insert")["settings"]["batch_size"]["kept"]
     assert 640 <= kept <= 1280
+
+
+def test_what_applies_a_setting_may_wait_for_a_thread_that_observes(optimizer: ThroughputOptimizer) -> None:
+    applied: list[int] = []
+
+    def resize(size: int) -> None:
+        worker = threading.Thread(target=optimizer.observe, args=("insert", 1, 0.01), daemon=True)
+        worker.start()
+        worker.join(30)
+        assert not worker.is_alive()
+        applied.append(size)
+
+    optimizer.tune("insert", "batch_size", initial=10, apply=resize)
+    for _ in range(20):
+        optimizer.observe("insert", optimizer.get_setting("insert", "batch_size"), 0.01)
+    assert set(applied) == {10, 20}
+
+
+def test_a_change_while_another_is_applied_is_applied_after_it(optimizer: ThroughputOptimizer) -> None:
+    applied: list[int] = []
+
+    def resize(size: int) -> None:
+        if size == 20:  # the trial goes on meanwhile, until the value changes back
+            while optimizer.get_setting("insert", "batch_size") == 20:
+                optimizer.observe("insert", 20, 0.01)
+        applied.append(size)
+
+    optimizer.tune("insert", "batch_size", initial=10, apply=resize)
+    for _ in range(4):
+        optimizer.observe("insert", 10, 0.01)
+    assert applied == [10, 20, 10]
+
+
+def test_what_applying_raises_is_raised_where_it_was_observed(optimizer: ThroughputOptimizer) -> None:
+    def resize(size: int) -> None:
+        if size == 20:
+            raise OSError("no connection")
+
+    optimizer.tune("insert", "batch_size", initial=10, apply=resize)
+    for _ in range(3):
+        optimizer.observe("insert", 10, 0.01)
+    with pytest.raises(OSError, match="no connection"):
+        optimizer.observe("insert", 10, 0.01)
+    optimizer.observe("insert", 20, 0.01)
+
+
+@pytest.mark.parametrize("options", [{"apply": 5}, {"initial": 2.5}])
+def test_settings_of_another_type_are_refused(optimizer: ThroughputOptimizer, options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=next(iter(options))):
+        optimizer.tune("insert", "batch_size", **{"initial": 10, **options})
+
+
+def test_operations_that_are_counted_together_have_no_target_or_settings(optimizer: ThroughputOptimizer) -> None:
+    for number in range(501):
+        optimizer.observe(f"operation {number}", 1, 1)
+    with pytest.raises(ValueError, match="500 operations"):
+        optimizer.set_target("one more", 10)
+    with pytest.raises(ValueError, match="500 operations"):
+        optimizer.tune("one more", "workers", initial=1)
 
 
 def test_parts_of_batches_are_no_evidence(optimizer: ThroughputOptimizer) -> None:

@@ -50,14 +50,16 @@ class ThroughputOptimizer:
         found.seconds.increment(seconds)
         with self._lock:
             found.observations.append(Observation(self._clock(), items, seconds))
-            if tuned := found.trial():
-                tuned.observe(items, seconds)
+            tuned = found.trial()
+            is_changed = tuned is not None and tuned.observe(items, seconds)
+        if tuned is not None and is_changed:
+            tuned.announce()
 
     def set_target(self, operation: str, items_per_second: float) -> None:
         """Set the rate that an operation should reach; raise `ValueError` unless it is a number above 0."""
         if not 0 < items_per_second < math.inf:
             raise ValueError(f"a target is a number of items a second above 0, not {items_per_second!r}")
-        found = self._operations.get(operation) or self._add(operation)
+        found = self._own(operation)
         found.target = float(items_per_second)
         name, text = "program_operation_target_items_per_second", "Rate that an operation should reach."
         self._collector.gauge(name, text, {"operation": found.name}).set(items_per_second)
@@ -74,14 +76,21 @@ class ThroughputOptimizer:
     ) -> None:
         """Try values of a setting from now on, from `least` to `most`; `apply` is called with each change.
 
-        Of two settings, one is tried at a time: the second while the first is settled.
+        Of two settings, one is tried at a time: the second while the first is settled. `apply` is called by the thread
+        that observes, or that calls `apply` already; what it raises is raised there.
         """
         if setting not in ("batch_size", "workers"):
             raise ValueError(f"a setting is batch_size or workers, not {setting!r}")
-        found = self._operations.get(operation) or self._add(operation)
+        if not isinstance(initial, int):
+            raise TypeError(f"initial is a whole number, not {initial!r}")
+        if apply is not None and not callable(apply):
+            raise TypeError(f"apply is a function of the new value, not {apply!r}")
+        found = self._own(operation)
         gauge = self._collector.gauge(f"program_operation_{setting}", _HELP[setting], {"operation": found.name})
+        tuned = _Tuned(setting, Search(initial, least, most), gauge, apply)
         with self._lock:
-            found.tuned[setting] = _Tuned(setting, Search(initial, least, most), gauge, apply)
+            found.tuned[setting] = tuned
+        tuned.announce()
 
     def get_setting(self, operation: str, setting: Setting) -> int:
         """Return the value to be used now; raise `LookupError` for what is not tuned."""
@@ -159,6 +168,13 @@ class ThroughputOptimizer:
         with self._lock:
             return found, [each for each in found.observations if each.at >= since] if found else []
 
+    def _own(self, operation: str) -> _Operation:
+        """Return an operation, which must not be one of those that are counted together."""
+        found = self._operations.get(operation) or self._add(operation)
+        if found.name != operation:
+            raise ValueError(f"there are {OPERATIONS_MAX} operations already: {operation} has no target or settings")
+        return found
+
     def _add(self, operation: str) -> _Operation:
         with self._lock:
             is_known = operation in self._operations or len(self._operations) < OPERATIONS_MAX
@@ -178,19 +194,35 @@ class _Tuned:
         self.setting, self.search = setting, search
         self._gauge, self._apply = gauge, apply
         self._skip = False
-        self._announce()
+        self._applied: int | None = None
+        self._applying = threading.Lock()
 
-    def observe(self, items: float, seconds: float) -> None:
+    def observe(self, items: float, seconds: float) -> bool:
+        """Take an observation; return whether the value is another now."""
         if self.setting == "batch_size" and items != self.search.value:
-            return  # part of a batch, or one begun before a change: it shows nothing of the present size
+            return False  # part of a batch, or one begun before a change: it shows nothing of the present size
         if self._skip:  # the first with other workers was begun with the former ones
             self._skip = False
-            return
+            return False
         before = self.search.value
         self.search.observe(items, seconds)
-        if self.search.value != before:
-            self._skip = self.setting == "workers"
-            self._announce()
+        is_changed = self.search.value != before
+        self._skip = is_changed and self.setting == "workers"
+        return is_changed
+
+    def announce(self) -> None:
+        """Apply the present value. Called without the lock of the optimizer, since `apply` may wait for an observer.
+
+        Changes made meanwhile are left to the thread that is applying, so that the last value is the last one applied.
+        """
+        while self._applied != self.search.value and self._applying.acquire(blocking=False):
+            try:
+                self._applied = value = self.search.value
+                self._gauge.set(value)
+                if self._apply is not None:
+                    self._apply(value)
+            finally:
+                self._applying.release()
 
     def shown(self) -> dict[str, Any]:
         search = self.search
@@ -201,11 +233,6 @@ class _Tuned:
             "accepted": search.accepted,
             "taken_back": search.taken_back,
         }
-
-    def _announce(self) -> None:
-        self._gauge.set(self.search.value)
-        if self._apply is not None:
-            self._apply(self.search.value)
 
 
 class _Operation:
