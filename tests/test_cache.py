@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -553,3 +554,16 @@ def test_threads_read_while_others_invalidate() -> None:
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+@pytest.mark.parametrize("option", ["ttl", "negative_ttl", "redis_timeout"])
+@pytest.mark.parametrize("seconds", [-1, math.nan])
+def test_times_below_zero_are_refused(option: str, seconds: float) -> None:
+    with pytest.raises(ValueError, match=option):
+        CacheManager(**{option: seconds})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["name", "loader"])
+def test_options_of_another_type_are_refused(option: str) -> None:
+    with pytest.raises(TypeError, match=option):
+        CacheManager(**{option: 5})  # type: ignore[arg-type]

@@ -482,3 +482,24 @@ def test_importing_the_library_loads_no_client_of_the_sidecar() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("buckets", [[], [2, 1], [1, 1], [math.nan], [math.inf]])
+def test_buckets_that_do_not_increase_are_refused_when_the_metric_is_made(
+    collector: MetricsCollector, registry: CollectorRegistry, buckets: list[float]
+) -> None:
+    """They would make the whole page fail."""
+    with pytest.raises(ValueError, match="buckets of wait_seconds"):
+        collector.histogram("wait_seconds", buckets=buckets)
+    assert generate_latest(registry) == b""
+
+
+def test_labels_in_place_of_the_description_are_refused(collector: MetricsCollector) -> None:
+    with pytest.raises(TypeError, match="labels="):
+        collector.counter("orders_total", {"side": "buy"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("storage", ["memory", MemoryStorage])
+def test_what_is_no_storage_is_refused(storage: object) -> None:
+    with pytest.raises(TypeError, match=r"such as MemoryStorage\(\)"):
+        MetricsCollector(storage)  # type: ignore[arg-type]

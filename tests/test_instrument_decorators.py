@@ -292,3 +292,9 @@ def test_any_of_the_metrics_can_be_left_out() -> None:
     with pytest.raises(ZeroDivisionError):
         work(0)
     assert registry.get_sample_value("job_errors_total") == 1.0
+
+
+@pytest.mark.parametrize("metric", ["create_seconds", CounterMetric("create_total"), len])
+def test_a_metric_of_another_type_is_refused(metric: Any) -> None:
+    with pytest.raises(TypeError, match="timing_metric is a TimingMetric"):
+        PerformanceMonitored(metric)

@@ -461,3 +461,16 @@ def test_interrupts_cannot_be_repeated(exceptions: Any) -> None:
 def test_an_impossible_breaker_is_refused(failures: int, timeout: float) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         CircuitBreaker(failures, timeout)
+
+
+@pytest.mark.parametrize("decorator", [retry_with_backoff, CircuitBreaker])
+def test_a_decorator_without_parentheses_says_what_to_write(decorator: Any) -> None:
+    with pytest.raises(TypeError, match=rf"write @{decorator.__name__}\(\)"):
+        decorator(lambda: None)
+
+
+@pytest.mark.parametrize("decorator", [retry_with_backoff, CircuitBreaker])
+@pytest.mark.parametrize("exceptions", [[OSError], "OSError", BaseException, (OSError, KeyboardInterrupt)])
+def test_exceptions_are_a_class_or_a_tuple(decorator: Any, exceptions: object) -> None:
+    with pytest.raises(TypeError, match=r"Exception|exceptions"):
+        decorator(exceptions=exceptions)

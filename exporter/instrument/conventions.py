@@ -5,6 +5,7 @@ https://prometheus.io/docs/practices/naming/ and what `promtool check metrics` f
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from itertools import pairwise
@@ -78,6 +79,15 @@ def check_labels(names: Iterable[str], metric_type: MetricType) -> list[str]:
         if _snake(name) in UNBOUNDED:
             found.append(f"the label {name} has values without bound, each of them a series")
     return found
+
+
+def check_buckets(name: str, buckets: Iterable[float]) -> tuple[float, ...]:
+    """Return the upper bounds of buckets; raise `ValueError` unless these are numbers that increase."""
+    bounds = tuple(map(float, buckets))
+    finite = bounds[:-1] if bounds and bounds[-1] == math.inf else bounds
+    if not finite or not all(map(math.isfinite, finite)) or any(a >= b for a, b in pairwise(finite)):
+        raise ValueError(f"the buckets of {name} are numbers that increase, not {list(bounds)}")
+    return bounds
 
 
 def _form(name: str, metric_type: MetricType) -> list[str]:

@@ -38,6 +38,22 @@ class CircuitOpenError(Exception):
         return type(self), (self.name, self.retry_in)
 
 
+def check_number(decorator: str, name: str, value: object) -> None:
+    """Raise `TypeError` unless the first argument of a decorator is a whole number."""
+    if not isinstance(value, int):
+        hint = f": write @{decorator}()" if callable(value) else ""
+        raise TypeError(f"{name} is a whole number, not {value!r}{hint}")
+
+
+def check_exceptions(exceptions: object, why: str) -> None:
+    """Raise `TypeError` for what is neither a class of exceptions nor a tuple of them, or for no `Exception`."""
+    for each in exceptions if isinstance(exceptions, tuple) else (exceptions,):
+        if not isinstance(each, type) or not issubclass(each, BaseException):
+            raise TypeError(f"exceptions is a class of exceptions or a tuple of them, not {exceptions!r}")
+        if not issubclass(each, Exception):
+            raise TypeError(f"{each!r} is no Exception: {why}")
+
+
 class CircuitBreaker:
     """Decorator and context manager that refuses calls with `CircuitOpenError` while what they call fails.
 
@@ -57,6 +73,8 @@ class CircuitBreaker:
         collector: MetricsCollector | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_number("CircuitBreaker", "failure_threshold", failure_threshold)
+        check_exceptions(exceptions, "cancellations and interrupts are no failures")
         if failure_threshold < 1 or not timeout > 0:
             raise ValueError(f"failure_threshold is at least 1 and timeout above 0, not {failure_threshold}, {timeout}")
         self.name = name or "unnamed"

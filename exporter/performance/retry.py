@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from exporter.instrument import MetricsCollector, get_metrics_collector
 from exporter.instrument.library.functions import check_function, is_async, name_of
-from exporter.performance.breaker import CircuitOpenError, Exceptions
+from exporter.performance.breaker import CircuitOpenError, Exceptions, check_exceptions, check_number
 from exporter.performance.extras import require
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,11 +52,10 @@ def retry_with_backoff(
 
 
 def _check(max_retries: int, base_delay: float, max_delay: float, factor: float, exceptions: Exceptions) -> None:
-    if max_retries < 0 or base_delay < 0 or max_delay < 0 or factor < 1:
+    check_number("retry_with_backoff", "max_retries", max_retries)
+    if max_retries < 0 or not base_delay >= 0 or not max_delay >= 0 or not factor >= 1:
         raise ValueError("max_retries, base_delay and max_delay are at least 0, and backoff_factor at least 1")
-    for each in exceptions if isinstance(exceptions, tuple) else (exceptions,):
-        if not issubclass(each, Exception):
-            raise TypeError(f"{each!r} is no Exception: cancellations and interrupts are not repeated")
+    check_exceptions(exceptions, "cancellations and interrupts are not repeated")
 
 
 def _policy(

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeAlias
 import prometheus_client
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 
-from exporter.instrument.conventions import check_metric
+from exporter.instrument.conventions import check_buckets, check_metric
 from exporter.instrument.library.family import Family, Labels, SummaryFamily
 from exporter.instrument.library.metrics import Counter, Gauge, Histogram, Summary
 from exporter.instrument.library.periodic import PeriodicPush
@@ -46,6 +46,8 @@ class MetricsCollector:
         strict: bool = False,
         max_series: int = MAX_SERIES,
     ) -> None:
+        if storage is not None and (isinstance(storage, type) or not hasattr(storage, "store")):
+            raise TypeError(f"storage is an object such as MemoryStorage(), not {storage!r}")
         self.storage: Storage = MemoryStorage() if storage is None else storage
         of_storage = storage.registry if isinstance(storage, PrometheusStorage) else REGISTRY
         self.registry = of_storage if registry is None else registry
@@ -77,8 +79,11 @@ class MetricsCollector:
     def histogram(
         self, name: str, description: str = "", labels: Labels | None = None, *, buckets: Sequence[float] | None = None
     ) -> Histogram:
-        """Return the histogram of that name; `buckets` are upper bounds, those of prometheus-client by default."""
-        bounds = prometheus_client.Histogram.DEFAULT_BUCKETS if buckets is None else tuple(map(float, buckets))
+        """Return the histogram of that name; `buckets` are upper bounds, those of prometheus-client by default.
+
+        Raises `ValueError` unless they increase.
+        """
+        bounds = prometheus_client.Histogram.DEFAULT_BUCKETS if buckets is None else check_buckets(name, buckets)
         create = partial(prometheus_client.Histogram, name, description, registry=None, buckets=bounds)
         new = partial(Family[prometheus_client.Histogram], name, MetricType.HISTOGRAM, description, create, self._rules)
         given = None if buckets is None else bounds

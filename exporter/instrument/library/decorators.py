@@ -36,7 +36,8 @@ class PerformanceMonitored:
 
     Every call that ends is timed and counted, and those that fail are counted as errors too: with an exception, or
     with a returned object whose `is_failure()` is true or whose `is_success()` is false. Cancelled calls are no errors.
-    Raises `TypeError` for generators, classes and what `classmethod`, `staticmethod` and `property` return.
+    Raises `TypeError` for generators, classes and what `classmethod`, `staticmethod` and `property` return, and for
+    metrics that are none.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class PerformanceMonitored:
         *,
         collector: MetricsCollector | None = None,
     ) -> None:
+        _check_metrics(TimingMetric, timing_metric=timing_metric)
+        _check_metrics(CounterMetric, counter_metric=counter_metric, error_counter=error_counter)
         made = collector or get_metrics_collector()
         self._timing = _histogram(made, timing_metric, labels)
         self._calls = _counter(made, counter_metric, labels)
@@ -114,6 +117,13 @@ def is_failure(returned: object) -> bool:
         if isinstance(answer, bool):
             return answer is failure
     return False
+
+
+def _check_metrics(kind: type, **given: object) -> None:
+    for name, metric in given.items():
+        if metric is not None and not isinstance(metric, kind):
+            hint = ": the decorator is called with its metrics first" if callable(metric) else ""
+            raise TypeError(f"{name} is a {kind.__name__}, not {metric!r}{hint}")
 
 
 def _histogram(collector: MetricsCollector, metric: TimingMetric | None, labels: Labels | None) -> Histogram | None:

@@ -34,6 +34,8 @@ class Family(Generic[S]):
     """
 
     def __init__(self, name: str, metric_type: MetricType, description: str, create: Create, rules: Rules) -> None:
+        if not isinstance(description, str):
+            raise TypeError(f"the description of {name} is text, not {description!r}; labels are given as labels=")
         self.name = name
         self.metric_type = metric_type
         self.description = description

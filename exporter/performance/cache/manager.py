@@ -49,6 +49,7 @@ class CacheManager:
         collector: MetricsCollector | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        _check(name, loader, ttl=ttl, negative_ttl=negative_ttl, redis_timeout=redis_timeout)
         made = collector or get_metrics_collector()
         self.name = name
         self._loader = loader
@@ -233,3 +234,13 @@ class CacheManager:
 
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
+
+
+def _check(name: object, loader: object, **seconds: float) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a cache is text, not {name!r}")
+    if loader is not None and not callable(loader):
+        raise TypeError(f"loader is a function of the key, not {loader!r}")
+    for argument, value in seconds.items():
+        if not value >= 0 or (argument == "redis_timeout" and not value > 0):
+            raise ValueError(f"{argument} is a number of seconds, not {value!r}")
