@@ -411,3 +411,36 @@ def test_each_event_ends_in_one_way(kinds: list[str], capacity: int, retries: in
     found = Counter(figures(bus, "h"))
     assert left == 0
     assert found["handled"] + found["failed"] + found["timed_out"] + found["dropped"] == len(kinds)
+
+
+def test_events_that_a_closed_event_loop_left_are_handled_in_the_next(bus: EventBus) -> None:
+    """But for that which was being handled, which is counted as dropped."""
+    seen = remembering(bus)
+    bus.subscribe("slow", hang, time_limit=30)
+
+    async def first() -> None:
+        await bus.start()
+        await bus.publish("slow")
+        await asyncio.sleep(0)
+
+    async def second() -> None:
+        async with bus:
+            await bus.publish("tick", 2)
+
+    asyncio.run(first())
+    assert bus.publish_nowait("tick", 1) == 1
+    asyncio.run(second())
+    assert seen == [1, 2]
+    assert figures(bus, "hang") == {"dropped": 1}
+
+
+def test_a_bus_works_in_one_event_loop_at_a_time(bus: EventBus) -> None:
+    async def main() -> None:
+        async with bus:
+            with pytest.raises(RuntimeError, match="another event loop"):
+                await asyncio.to_thread(asyncio.run, bus.start())
+            with pytest.raises(RuntimeError, match="subscribe in the event loop"):
+                await asyncio.to_thread(bus.subscribe, "tick", hang)
+        assert bus.get_statistics()["handlers"] == {}
+
+    asyncio.run(main())

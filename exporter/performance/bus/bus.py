@@ -9,7 +9,7 @@ from typing import Any, Self
 from exporter.instrument import MetricsCollector, get_metrics_collector
 from exporter.instrument.library.functions import check_function, is_async, name_of
 from exporter.performance.bus.figures import HandlerFigures
-from exporter.performance.bus.worker import Handler, HandlerOptions, WhenFull, Worker
+from exporter.performance.bus.worker import Handler, HandlerOptions, WhenFull, Worker, running_loop
 from exporter.performance.notices import log
 
 # A publisher that never waits for anything leaves the handlers a turn after so many events.
@@ -35,6 +35,7 @@ class EventBus:
         self._subscribed: dict[str, tuple[Worker, ...]] = {}
         self._tasks: dict[Worker, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopped = False
         self._published = 0
         self._unhandled = 0
@@ -91,13 +92,20 @@ class EventBus:
         return len(self._subscribed.get(event, ())) - len(refused)
 
     async def start(self) -> None:
-        """Begin to handle events, in the running event loop. Raises `RuntimeError` after the end."""
+        """Begin to handle events, in the running event loop; after an event loop that was closed, in the next.
+
+        Raises `RuntimeError` after the end, and where the bus works in another event loop.
+        """
         if self._is_stopped:
             raise RuntimeError(f"the bus {self.name} was stopped")
-        if self._timer is None:
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop) and not self._loop.is_closed():
+            raise RuntimeError(f"the bus {self.name} works in another event loop")
+        if self._loop is not loop:
+            self._loop = loop
             for worker in self._workers.values():
                 self._tasks[worker] = worker.start()
-            self._check(asyncio.get_running_loop())
+            self._check(loop)
 
     async def stop(self, limit: float = 10.0) -> int:
         """Take no more events, and wait up to `limit` seconds until all are handled; return how many were not.
@@ -107,10 +115,14 @@ class EventBus:
         self._is_stopped = True
         for worker in self._workers.values():
             worker.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=limit)
+        loop = asyncio.get_running_loop()
+        # Those of an event loop that was closed cannot end.
+        tasks = {worker: task for worker, task in self._tasks.items() if task.get_loop() is loop}
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=limit)
         rest = sum([worker.drop_queue() for worker in self._workers.values()])
-        late = {task: worker for worker, task in self._tasks.items() if not task.done()}
+        rest += sum([worker.drop_current() for worker in self._workers.values() if worker not in tasks])
+        late = {task: worker for worker, task in tasks.items() if not task.done()}
         for task in late:
             task.cancel()
         if late:
@@ -148,9 +160,12 @@ class EventBus:
     def _worker(self, name: str, handler: Handler, options: HandlerOptions) -> Worker:
         worker = self._workers.get(name)
         if worker is None:
+            is_working = self._loop is not None and not self._loop.is_closed()
+            if is_working and self._loop is not running_loop():
+                raise RuntimeError(f"subscribe in the event loop that the bus {self.name} works in")
             figures = HandlerFigures(name, options.queue_capacity, self._collector)
             worker = self._workers[name] = Worker(handler, options, figures)
-            if self._timer is not None:
+            if is_working:
                 self._tasks[worker] = worker.start()
         elif worker.handler != handler or worker.options != options:
             raise ValueError(f"a handler {name} is subscribed already, with another function or other options")

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -72,7 +73,8 @@ class Worker:
             if self._loop is running_loop():
                 self._news.set()
             else:
-                self._loop.call_soon_threadsafe(self._news.set)
+                with suppress(RuntimeError):  # closed: the event waits for the next
+                    self._loop.call_soon_threadsafe(self._news.set)
         return True
 
     async def put(self, event: str, payload: Any) -> bool:
@@ -93,6 +95,9 @@ class Worker:
     def start(self) -> asyncio.Task[None]:
         """Begin to handle events in the running event loop."""
         self._loop = asyncio.get_running_loop()
+        self._news, self._room = asyncio.Event(), asyncio.Event()  # those of an earlier event loop belong to it
+        self._is_idle, self._deadline = False, None
+        self.drop_current()
         self._task = self._loop.create_task(self._work(), name=f"bus {self.figures.name}")
         return self._task
 
