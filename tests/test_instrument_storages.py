@@ -244,6 +244,35 @@ def test_a_failure_that_lasts_is_logged_once_and_its_end_too(caplog: pytest.LogC
     ]
 
 
+def test_a_task_of_an_event_loop_that_was_closed_pushes_once_more(gateway: PushgatewayServer) -> None:
+    made = collector(PushStorage(gateway.url, "lost", delete_at_end=False))
+
+    async def start() -> None:
+        made.push_every(3600)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(start())
+    (task,) = asyncio.all_tasks(loop)
+    loop.close()
+    assert gateway.pushed("lost") == []
+    made.close()
+    assert gateway.pushed("lost")
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is what this test is about
+
+
+def test_a_task_is_ended_by_another_thread_and_by_another_event_loop(gateway: PushgatewayServer) -> None:
+    made = collector(PushStorage(gateway.url, "elsewhere", delete_at_end=False))
+
+    async def program() -> None:
+        asyncio.get_running_loop().set_debug(True)  # calls of other threads raise
+        await asyncio.to_thread(made.push_every(3600).stop)
+        await asyncio.to_thread(asyncio.run, made.push_every(3600).aclose())
+        assert len(asyncio.all_tasks()) <= 2  # this one, and that which stop ends soon
+
+    asyncio.run(program())
+    assert gateway.pushed("elsewhere")
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
 def test_a_period_without_sense_is_refused(tmp_path: Path, seconds: float) -> None:
     with pytest.raises(ValueError, match="seconds"):

@@ -436,6 +436,93 @@ def test_a_listener_that_fails_is_logged_once(
     assert [each.getMessage() for each in caplog.records] == ["figures cannot be read, retrying: RuntimeError: broken"]
 
 
+def test_a_listener_that_fails_does_not_keep_others_from_their_call(realtime: RealtimeMetricsCollector) -> None:
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    realtime.add_listener(broken)
+    called = reached(realtime)
+    with pytest.raises(RuntimeError, match="broken"):
+        realtime.collect_once()
+    assert called.is_set()
+
+
+def test_bytes_of_the_machine_are_counted_once_in_a_registry() -> None:
+    """Two readers do not see twice the traffic, and one that comes later counts what it has seen itself."""
+    registry, first = CollectorRegistry(), reader("test")()
+    readings = [first._replace(at=float(at), network_sent_bytes=100 * at) for at in range(9)]
+
+    def reading(*indexes: int) -> RealtimeMetricsCollector:
+        found = iter([readings[index] for index in indexes])
+        return RealtimeMetricsCollector(collector=MetricsCollector(registry=registry), read=lambda: next(found))
+
+    one, other = reading(0, 1, 3), reading(0, 2, 4)
+    for each in (one, other, one, other):
+        each.collect_once()
+    assert registry.get_sample_value("program_machine_network_sent_bytes_total") == 400
+    late = reading(6, 7)
+    late.collect_once()
+    assert registry.get_sample_value("program_machine_network_sent_bytes_total") == 500
+
+
+def test_an_event_loop_that_was_closed_neither_keeps_it_running_nor_from_its_end(
+    realtime: RealtimeMetricsCollector,
+) -> None:
+    async def start() -> None:
+        realtime.start()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(start())
+    tasks = asyncio.all_tasks(loop)
+    loop.close()
+    realtime.start()
+    assert reached(realtime).wait(30)  # by a thread
+    realtime.stop()
+    asyncio.run(start())  # ends with its event loop
+    realtime.stop()
+    asyncio.run(realtime.aclose())
+    for task in tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is what this test is about
+
+
+FORK = """
+import os, sys, threading
+from prometheus_client import CollectorRegistry
+from exporter.instrument import MetricsCollector
+from exporter.performance import PerformanceSystem
+system = PerformanceSystem(collector=MetricsCollector(registry=CollectorRegistry()))
+system.realtime._interval = 0.01
+system.start()
+# Another thread holds all locks at the fork.
+held = threading.Event()
+def hold():
+    with system._lock, system.realtime._lock, system.memory._lock:
+        held.set()
+        threading.Event().wait()
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+if (child := os.fork()) == 0:
+    read = threading.Event()
+    system.realtime.add_listener(read.set)
+    system.start()
+    own = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    found = system.memory.read().process_bytes
+    os._exit(0 if read.wait(30) and abs(found - own) < 0.2 * own else 1)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_starts_it_again_and_measures_itself() -> None:
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("parts", [{"caches": [Cache(), Cache()]}, {"buses": [Bus(), Bus()]}])
+def test_parts_of_one_name_are_refused(parts: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="name of its own"):
+        PerformanceSystem(collector=MetricsCollector(registry=CollectorRegistry()), **parts)
+
+
 SPIN = """
 import threading, time
 from exporter.performance.machine import figures, reader

@@ -30,9 +30,9 @@ class Reading(NamedTuple):
 def reader(user: str) -> Callable[[], Reading]:
     """Return what reads the figures; raise `ImportError` without psutil, which `user` needs."""
     psutil = require("psutil", user, "performance")
-    process = psutil.Process()
 
     def read() -> Reading:
+        process = psutil.Process()  # each time: that of before a fork is the parent
         with process.oneshot():
             own, memory = process.cpu_times(), process.memory_info().rss
         threads = {each.id: each.user_time + each.system_time for each in process.threads()}

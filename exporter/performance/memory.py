@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from exporter.instrument import MetricsCollector, get_metrics_collector
+from exporter.instrument.storages.forks import renew_lock_after_fork
 from exporter.performance import limits
 from exporter.performance.extras import require
 from exporter.performance.trend import Point, growth, line
@@ -59,12 +60,15 @@ class MemoryManager:
         self._points = deque[Point](maxlen=POINTS_KEPT)
         self._clearers: dict[str, Callable[[], object]] = {}
         self._lock = threading.Lock()
+        renew_lock_after_fork(self)
         made = collector or get_metrics_collector()
         self._limit = made.gauge("program_memory_limit_bytes", "Memory that the program may use.")
         self._growth = made.gauge("program_memory_growth_bytes_per_second", "Trend of the memory of the program.")
 
     def register_cache(self, name: str, clear: Callable[[], object]) -> None:
-        """Call `clear` in `optimize_memory`; it replaces that of the same name."""
+        """Call `clear` in `optimize_memory`; it replaces that of the same name. Raises `TypeError` for no function."""
+        if not callable(clear):
+            raise TypeError(f"clear is a function, not {clear!r}")
         with self._lock:
             self._clearers[name] = clear
 
@@ -151,10 +155,10 @@ def ratios(found: MemoryReading) -> tuple[float, float]:
 
 def _reader() -> Callable[[], MemoryReading]:
     psutil = require("psutil", "MemoryManager", "performance")
-    process = psutil.Process()
 
     def read() -> MemoryReading:
-        own, machine = process.memory_info().rss, psutil.virtual_memory()
+        # Not kept: after a fork it would be the parent.
+        own, machine = psutil.Process().memory_info().rss, psutil.virtual_memory()
         limit, group = limits.memory_limit(), limits.memory_used()
         is_bound = limit is not None and limit < machine.total
         used = max(own, group or 0) if is_bound else own

@@ -5,10 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Self
+from weakref import WeakKeyDictionary
+
+from prometheus_client import CollectorRegistry
 
 from exporter.instrument import MetricsCollector, get_metrics_collector
+from exporter.instrument.library.tasks import cancel, is_lost, started_task, wait_for
+from exporter.instrument.storages.forks import renew_lock_after_fork
 from exporter.performance.machine import Reading, figures, reader, traffic
 from exporter.performance.notices import log
 
@@ -51,34 +56,35 @@ class RealtimeMetricsCollector:
         self._history: dict[str, deque[tuple[float, float]]] = {}
         self._listeners: list[Callable[[], object]] = []
         self._lock = threading.Lock()
+        renew_lock_after_fork(self)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_failing = False
         made = collector or get_metrics_collector()
         self._gauges = {name: made.gauge(f"program_{name}", text) for name, text in HELP.items()}
-        self._counters = {
-            name: made.counter(f"program_machine_{name}_total", f"Machine: {name.replace('_', ' ')}.")
-            for name in traffic(self._before, self._before)
-        }
+        with _traffic_lock:
+            self._traffic = _traffic.setdefault(made.registry, _Traffic(made, self._before))
 
     def add_listener(self, listener: Callable[[], object]) -> None:
         """Call `listener` after each reading."""
         self._listeners.append(listener)
 
     def collect_once(self) -> dict[str, float]:
-        """Read all figures, keep and return them; ratios and rates are of the time since the reading before."""
+        """Read all figures, keep and return them; ratios and rates are of the time since the reading before.
+
+        Raises the first exception of a listener after all have been called.
+        """
         with self._lock:
             before, self._before = self._before, self._read()
             found, now = figures(before, self._before), time.time()
             for name, value in found.items():
                 self._history.setdefault(name, deque(maxlen=self._points)).append((now, value))
-            for name, change in traffic(before, self._before).items():
-                self._counters[name].increment(change)
+            self._traffic.count(before, self._before)
         for name, gauge in self._gauges.items():
             gauge.set(found[name])
-        for listener in self._listeners:
-            listener()
+        if errors := _errors(self._listeners):
+            raise errors[0]
         return found
 
     def get_latest(self) -> dict[str, float]:
@@ -95,10 +101,10 @@ class RealtimeMetricsCollector:
         return list(self._history)
 
     def start(self) -> Self:
-        """Begin to read periodically; nothing happens if that has begun."""
-        if self._task is None and self._thread is None:
-            self._stopped.clear()
-            self._task = _started_task(self._run_as_task)
+        """Begin to read periodically; nothing happens if that goes on."""
+        if not self._is_running():
+            self._stopped = threading.Event()  # of before a fork it may be in use for ever
+            self._task, self._thread = started_task(self._run_as_task, THREAD), None
             if self._task is None:
                 self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
                 self._thread.start()
@@ -110,7 +116,7 @@ class RealtimeMetricsCollector:
         task, self._task = self._task, None
         thread, self._thread = self._thread, None
         if task is not None:
-            task.get_loop().call_soon_threadsafe(task.cancel)
+            cancel(task)
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
@@ -121,7 +127,7 @@ class RealtimeMetricsCollector:
         task = self._task
         await asyncio.to_thread(self.stop)
         if task is not None:
-            await asyncio.wait([task])
+            await wait_for(task)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -134,6 +140,12 @@ class RealtimeMetricsCollector:
 
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
+
+    def _is_running(self) -> bool:
+        """Return whether it reads: no thread outlives a fork, and no task the event loop it is of."""
+        if self._task is not None:
+            return not self._task.done() and not is_lost(self._task)
+        return self._thread is not None and self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval):
@@ -156,12 +168,37 @@ class RealtimeMetricsCollector:
             self._is_failing = True
 
 
-def _started_task(run: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None] | None:
-    """Return a task of the running event loop; None where there is none."""
-    import asyncio
+def _errors(listeners: Sequence[Callable[[], object]]) -> list[Exception]:
+    """Call all listeners; return what was raised: one that fails does not keep the others from their call."""
+    errors = []
+    for listener in listeners:
+        try:
+            listener()
+        except Exception as error:
+            errors.append(error)
+    return errors
 
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-    return loop.create_task(run(), name=THREAD)
+
+class _Traffic:
+    """The counters of the machine in one registry, which count each byte once for all that read there."""
+
+    def __init__(self, collector: MetricsCollector, counted: Reading) -> None:
+        self._counted = counted
+        self._lock = threading.Lock()
+        self._counters = {
+            name: collector.counter(f"program_machine_{name}_total", f"Machine: {name.replace('_', ' ')}.")
+            for name in traffic(counted, counted)
+        }
+
+    def count(self, before: Reading, now: Reading) -> None:
+        """Count what was between two readings of one reader, but for what another has counted."""
+        with self._lock:
+            begin = max(before, self._counted, key=lambda each: each.at)
+            if now.at > begin.at:
+                self._counted = now
+                for name, change in traffic(begin, now).items():
+                    self._counters[name].increment(change)
+
+
+_traffic = WeakKeyDictionary[CollectorRegistry, _Traffic]()
+_traffic_lock = threading.Lock()

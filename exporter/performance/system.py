@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any, NamedTuple, Self
 
 from exporter.instrument import MetricsCollector, get_metrics_collector
+from exporter.instrument.storages.forks import renew_lock_after_fork
 from exporter.performance import advice
 from exporter.performance.advice import CacheUse, Facts, HandlerUse, MachineUse, MemoryUse, OperationUse, SlowStage
 from exporter.performance.alerts import AlertState, Level
@@ -39,7 +40,7 @@ class PerformanceSystem:
     """Latency, throughput, memory and machine of a program, with its caches and event buses.
 
     Parts that are not given are made, with `collector`. `start` begins to read each second, and `evaluate` is called
-    after each reading. Raises `ImportError` without psutil.
+    after each reading. Raises `ImportError` without psutil, and `ValueError` for caches or buses of one name.
     """
 
     def __init__(
@@ -61,11 +62,14 @@ class PerformanceSystem:
         self.memory = memory or MemoryManager(collector=made, clock=clock)
         self.realtime = realtime or RealtimeMetricsCollector(collector=made)
         self.caches, self.buses = list(caches), list(buses)
+        _check_names("caches", self.caches)
+        _check_names("buses", self.buses)
         self._clock = clock or time.monotonic
         self._active = made.gauge("program_alert_active", "1 while an alert is active, else 0.")
         self._alerts: dict[tuple[str, str], AlertState] = {}
         self._levels: dict[tuple[str, str], Level] = {}
         self._lock = threading.Lock()
+        renew_lock_after_fork(self)
         self._begin = self._clock()
         self._counted = deque([self._count(self._begin)])
         self._memory_ratios = deque[tuple[float, float]](maxlen=MACHINE_POINTS)
@@ -236,6 +240,12 @@ class PerformanceSystem:
 
     def _typical(self, name: str) -> float | None:
         return _typical([value for _, value in self.realtime.get_history(name)[-MACHINE_POINTS:]])
+
+
+def _check_names(what: str, parts: Sequence[CacheFigures | BusFigures]) -> None:
+    names = [each.name for each in parts]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"each of the {what} has a name of its own, not several {', '.join(twice)}")
 
 
 def _typical(values: Sequence[float]) -> float | None:

@@ -8,11 +8,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 from exporter.instrument.library import notices
+from exporter.instrument.library.tasks import cancel, is_lost, started_task, wait_for
 from exporter.instrument.results import Result
 from exporter.instrument.storages.storage import StorageError
 
 if TYPE_CHECKING:
-    import asyncio
+    pass
 
 THREAD = "instrument-push"
 
@@ -32,16 +33,19 @@ class PeriodicPush:
         self._due = monotonic() + seconds
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._task = self._started_task()
+        self._task = started_task(self._run_as_task, THREAD)
         if self._task is None:
             self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """End with a last push: a thread before this returns, a task when its event loop runs again."""
+        was_stopped = self._stopped.is_set()
         self._stopped.set()
         if self._task is not None:
-            self._task.cancel()
+            cancel(self._task)
+            if is_lost(self._task) and not was_stopped:
+                self._push()
         elif self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -49,11 +53,9 @@ class PeriodicPush:
         """End with a last push, before this returns."""
         import asyncio
 
-        if self._task is None:
-            await asyncio.to_thread(self.stop)
-            return
-        self.stop()
-        await asyncio.wait([self._task])
+        await asyncio.to_thread(self.stop)
+        if self._task is not None:
+            await wait_for(self._task)
 
     def __enter__(self) -> Self:
         return self
@@ -67,16 +69,6 @@ class PeriodicPush:
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
-    def _started_task(self) -> asyncio.Task[None] | None:
-        """Return a task of the running event loop; None where there is none."""
-        import asyncio
-
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return None
-        return loop.create_task(self._run_as_task(), name=THREAD)
-
     def _run(self) -> None:
         while not self._stopped.wait(self._pause()):
             self._push()
@@ -89,8 +81,10 @@ class PeriodicPush:
             while not self._stopped.is_set():
                 await asyncio.sleep(self._pause())
                 await asyncio.to_thread(self._push)
-        finally:
+        except asyncio.CancelledError:
             await asyncio.to_thread(self._push)
+            raise
+        await asyncio.to_thread(self._push)
 
     def _pause(self) -> float:
         """Return the seconds to the next push; those that were missed are left out."""

@@ -17,6 +17,7 @@ from prometheus_client import Metric, delete_from_gateway, push_to_gateway
 from prometheus_client.exposition import basic_auth_handler, default_handler
 from prometheus_client.registry import Collector
 
+from exporter.instrument.storages.forks import renew_lock_after_fork
 from exporter.instrument.storages.storage import Source, StorageError
 
 LONGEST_PAUSE_SECONDS = 30.0
@@ -61,6 +62,7 @@ class PushStorage:
         self._delete_at_end = delete_at_end
         self._registry = registry
         self._lock = threading.Lock()
+        renew_lock_after_fork(self)
         self._closing = threading.Event()
         self._pushed_by = 0
 
