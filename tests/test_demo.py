@@ -61,16 +61,18 @@ def test_demo_ends_after_its_time_and_agrees() -> None:
         row = next(line.split() for line in lines if line.startswith(str(feed.key)) and " batches " in line)
         assert row[2] == row[3] == row[4] != "0"
     assert f"{url}/api/v1/feeds" in out
+    assert f"{url}/programs/signals/instance/demo" in out
     assert "at_least_once" in out
 
 
 def test_demo_serves_what_it_says_and_ends_cleanly_when_interrupted() -> None:
-    """The addresses on its first lines answer, all feeds appear, and SIGINT ends it with the table."""
+    """The addresses on its first lines answer, all feeds and a program appear, and SIGINT ends it with the table."""
     with demo() as (process, url):
         assert process.stdout is not None
         next(line for line in process.stdout if url in line)
         eventually(lambda: len(_counted_feeds(url)) == len(FEEDS), END_SECONDS)
         assert requests.get(f"{url}/", timeout=END_SECONDS).ok
+        eventually(lambda: _slow_stages(url) == {"signal_generation"}, END_SECONDS)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=END_SECONDS)
     assert process.returncode == 0, out + err
@@ -135,6 +137,13 @@ def test_a_second_signal_ends_a_demo_that_is_ending() -> None:
 def _counted_feeds(url: str) -> list[str]:
     rows = requests.get(f"{url}/api/v1/feeds", timeout=END_SECONDS).json()["data"]
     return [row["exchange"] for row in rows if row["batches"]]
+
+
+def _slow_stages(url: str) -> set[str]:
+    """The stages over their thresholds of the program that pushes."""
+    found = requests.get(f"{url}/api/v1/programs?program=signals/instance/demo", timeout=END_SECONDS).json()
+    rows = found["data"]["stages"] if found["status"] == "success" else []
+    return {row["stage"] for row in rows if row["threshold_seconds"] and row["p95_seconds"] > row["threshold_seconds"]}
 
 
 def test_address_that_is_taken_is_named_with_the_flag_to_choose_another() -> None:

@@ -1,4 +1,4 @@
-"""The command `demo`: embedded broker, simulated collectors, the real sidecar."""
+"""The command `demo`: embedded broker, simulated collectors and a program that pushes, the real sidecar."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,13 +30,14 @@ from exporter.tools import healthcheck
 from exporter.tools.audit.readers import EventReader, UnreadableError
 from exporter.tools.demo import files, report
 from exporter.tools.demo.embedded import EmbeddedBroker
+from exporter.tools.demo.pipeline import INSTANCE, JOB, Pipeline
 from exporter.tools.simulate.market import FEEDS, SimulatedFeed, Simulator
 from exporter.tools.simulate.simulator import Collectors, faster, positive
 from exporter.web.sockets import ListenError
 
 _DESCRIPTION = """Show the sidecar at work, in one process and with nothing to install: a Kafka broker, simulated
-collectors (one stops, one freezes, some records are invalid) and the real sidecar. At the end, compare the sent records
-with the metrics and events; exit 0 when they agree, 1 when they differ."""
+collectors (one stops, one freezes, some records are invalid), a trading program that pushes its metrics, and the real
+sidecar. At the end, compare the sent records with the metrics and events; exit 0 when they agree, 1 when they differ."""
 
 _SEED = 1
 # How many times as often as usual the collectors send, so that the numbers change visibly.
@@ -89,6 +91,7 @@ def _write(bootstrap_servers: str, args: argparse.Namespace, folder: Path) -> Pa
         "output.summary_interval": "10s",
         "web.listen_address": args.listen_address,
         "web.enable_lifecycle": True,
+        "web.push.enabled": True,
         "log.level": "warn",
     }
     return files.write_config(folder, settings | (files.write_web_file(folder) if args.tls else {}))
@@ -114,8 +117,10 @@ def _run(file: Path, seconds: float | None, stopping: threading.Event) -> int:
         running = _start(app, pool, stopping)
         try:
             served = authority(host_and_port(config.web.listen_address)[0], app.port)
-            _print(_greeting(healthcheck.authority(served), config, file))
-            errors = _collect(Collectors(simulator, kafka), seconds, stopping)
+            address = healthcheck.authority(served)
+            _print(_greeting(address, config, file))
+            with _pushing(address, config):
+                errors = _collect(Collectors(simulator, kafka), seconds, stopping)
             truth = report.sent(simulator.truth)
             counted = _caught_up(served, config.web, report.records(truth), running)
         finally:
@@ -146,6 +151,20 @@ def _start(app: App, pool: Executor, stopping: threading.Event) -> Future[bool]:
     if running.done():
         running.result()
     return running
+
+
+@contextmanager
+def _pushing(address: str, config: Config) -> Iterator[None]:
+    """Let the trading program push meanwhile; not over HTTPS, where it would not know the certificate."""
+    if config.web.config_file is not None:
+        yield
+        return
+    pipeline = Pipeline(f"http://{address}", _SEED)
+    pipeline.start()
+    try:
+        yield
+    finally:
+        pipeline.stop()
 
 
 def _collect(collectors: Collectors, seconds: float | None, stopping: threading.Event) -> list[str]:
@@ -197,6 +216,9 @@ def _greeting(served: str, config: Config, file: Path) -> Iterator[str]:
     yield f"  {url}/api/v1/feeds"
     yield f"  {metrics}   (native histograms as well, for a Prometheus that requests them)"
     yield f"  {curl} {metrics} | grep marketdata_batches_total"
+    if config.web.config_file is None:
+        yield "A simulated trading program pushes its metrics; one of its stages is slow on purpose:"
+        yield f"  {url}/programs/{JOB}/instance/{INSTANCE}"
     yield f"Its configuration is {file}: edit it, and"
     yield f"  {curl} -X POST {url}/-/reload"
     if config.web.config_file is None:
