@@ -102,6 +102,13 @@ def test_memory_that_is_bounded_has_no_time_to_the_limit(used: Callable[[int], f
     assert sampled(used).get_memory_trend()["seconds_to_limit"] is None
 
 
+@pytest.mark.parametrize(("used", "shown"), [(lambda x: MB * x, MB), (lambda x: MB * min(x, 30), 0)])
+def test_the_page_has_growth_only_while_memory_is_growing(used: Callable[[int], float], shown: float) -> None:
+    """A start fills memory too: what divides the rest of the limit by that foretells an end that does not come."""
+    made = sampled(used, seconds=60)
+    assert made._growth.get_value() == pytest.approx(shown)
+
+
 def test_a_leak_shows_under_garbage() -> None:
     trend = sampled(lambda second: (300 + second + 3 * (second % 20)) * MB).get_memory_trend()
     assert trend["is_growing"]

@@ -63,7 +63,9 @@ class MemoryManager:
         renew_lock_after_fork(self)
         made = collector or get_metrics_collector()
         self._limit = made.gauge("program_memory_limit_bytes", "Memory that the program may use.")
-        self._growth = made.gauge("program_memory_growth_bytes_per_second", "Trend of the memory of the program.")
+        self._growth = made.gauge(
+            "program_memory_growth_bytes_per_second", "Growth of the memory of the program, 0 unless it is steady."
+        )
 
     def register_cache(self, name: str, clear: Callable[[], object]) -> None:
         """Call `clear` in `optimize_memory`; it replaces that of the same name. Raises `TypeError` for no function."""
@@ -85,7 +87,9 @@ class MemoryManager:
             self._samples += 1
         self._limit.set(found.limit_bytes)
         if self._samples % TREND_EVERY == 0:
-            self._growth.set(self.get_memory_trend()["bytes_per_second"])
+            trend = self.get_memory_trend()
+            # A page that divides what is left by it would foretell the end of a program that is starting.
+            self._growth.set(trend["bytes_per_second"] if trend["is_growing"] else 0.0)
         return found
 
     def get_memory_statistics(self) -> dict[str, Any]:

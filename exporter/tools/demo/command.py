@@ -37,7 +37,7 @@ from exporter.web.sockets import ListenError
 
 _DESCRIPTION = """Show the sidecar at work, in one process and with nothing to install: a Kafka broker, simulated
 collectors (one stops, one freezes, some records are invalid), a trading program that pushes its metrics, and the real
-sidecar. At the end, compare the sent records with the metrics and events; exit 0 when they agree, 1 when they differ."""
+sidecar. At the end, compare the sent records with the metrics and events: exit 0 when they agree, 1 when not."""
 
 _SEED = 1
 # How many times as often as usual the collectors send, so that the numbers change visibly.
