@@ -27,6 +27,7 @@ ROOMS = (
     "events",
     "store",
     "publishing",
+    "ingestion",
     "assignments",
     "pipeline",
     "loop_settings",
@@ -172,7 +173,8 @@ def test_the_sidecar_loads_nothing_of_the_library_for_other_programs() -> None:
     assert {name for name in users if any(each.startswith(SHELLS) for each in reached(name))} == set()
 
 
-def test_the_sidecar_loads_only_what_is_pure_of_the_parts_for_other_programs() -> None:
-    parts = {name for name in modules() if room(name) == "performance" and name != "exporter.performance"}
-    users = {name for name in modules() if room(name) != "performance"}
+@pytest.mark.parametrize("package", ["performance", "ingestion"])
+def test_the_sidecar_loads_only_what_is_pure_of_the_parts_for_other_programs(package: str) -> None:
+    parts = {name for name in modules() if room(name) == package and name != f"exporter.{package}"}
+    users = {name for name in modules() if room(name) != package}
     assert {each for name in users for each in known(name) & parts if not is_pure(each)} == set()

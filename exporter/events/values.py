@@ -15,16 +15,10 @@ from exporter.runtime.foreign_text import masked
 EXCERPT_BYTES = 200
 MESSAGE_MAX = 500
 
-_SCHEMA_FILES = {
-    EventType.BATCH: "batch_collected.avsc",
-    EventType.SUMMARY: "performance_summary.avsc",
-    EventType.ERROR: "error.avsc",
-}
 
-
-def load_schema(event_type: EventType) -> dict[str, Any]:
-    """Return the Avro schema of an event from its file."""
-    text = resources.files("exporter.events").joinpath("schemas", _SCHEMA_FILES[event_type]).read_text(encoding="utf-8")
+def load_schema(name: str) -> dict[str, Any]:
+    """Return the Avro schema of an event, such as `EventType.BATCH`, from its file."""
+    text = resources.files("exporter.events").joinpath("schemas", f"{name}.avsc").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
 
