@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from exporter.api.analyzer import BatchAnalyzer
-    from exporter.api.async_producer import SendError
     from exporter.api.monitor import BatchPerformanceMonitor
     from exporter.api.producer import BatchMonitoringProducer
     from exporter.config.loader import ConfigError
     from exporter.model import BatchResult, Rejected
+    from exporter.publishing.async_producer import SendError
     from exporter.runtime.version import __version__ as __version__
 
 __all__ = [
@@ -34,7 +34,7 @@ _HOMES = {
     "BatchResult": "exporter.model",
     "ConfigError": "exporter.config.loader",
     "Rejected": "exporter.model",
-    "SendError": "exporter.api.async_producer",
+    "SendError": "exporter.publishing.async_producer",
     "__version__": "exporter.runtime.version",
 }
 

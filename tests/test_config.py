@@ -12,7 +12,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.api.arguments import configure
 from exporter.cli import load_config
 from exporter.config.conflicts import RESERVED_FIELDS
 from exporter.config.display import redacted
@@ -28,6 +27,7 @@ from exporter.config.schema import (
     RedisConfig,
 )
 from exporter.decoding.batch import Message
+from exporter.kafka.arguments import configure
 from exporter.model import FeedKey
 
 INVALID = Path(__file__).parent / "data" / "invalid-configs"

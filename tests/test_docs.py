@@ -27,7 +27,6 @@ from prometheus_client import Metric
 import exporter
 from exporter import cli, status
 from exporter.analyzers import analyzers, thresholds
-from exporter.api.producer import NOT_DELIVERED
 from exporter.app import App
 from exporter.config import loader
 from exporter.config.parsers import size
@@ -37,7 +36,7 @@ from exporter.decoding.batch import ELSEWHERE, Batch, PartialBatch
 from exporter.decoding.json_decoder import Decoder
 from exporter.events import values
 from exporter.events.encoding import AvroEncoder, Stamp, confluent_frame, single_object_frame
-from exporter.events.factory import Event, EventFactory
+from exporter.events.factory import NOT_DELIVERED, Event, EventFactory
 from exporter.events.values import load_schema
 from exporter.feeds import rejections, states
 from exporter.feeds.states import FeedState

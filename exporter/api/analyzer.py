@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 
 from exporter.analyzers.completeness import Completeness
 from exporter.analyzers.quality import Quality
-from exporter.api.arguments import configure
 from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config, Thresholds
 from exporter.decoding.batch import Batch
@@ -23,6 +22,7 @@ from exporter.feeds.health_factory import HealthFactory
 from exporter.feeds.table import FeedTable
 from exporter.instrument.exposition import TEXT, label_text, render
 from exporter.instrument.selection import selection
+from exporter.kafka.arguments import configure
 from exporter.metrics.feed_metrics import COUNTED, analyzer_part, feed_families, feed_texts, shown_parts
 from exporter.model import Arrival, BatchResult, FeedKey, Partition
 from exporter.runtime import clock

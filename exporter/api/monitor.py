@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 
-from exporter.api.arguments import configure, feed_key
+from exporter.api.arguments import feed_key
 from exporter.app import App
 from exporter.config.layers import Problem
 from exporter.config.loader import ConfigError
 from exporter.config.schema import Limits
+from exporter.kafka.arguments import configure
 from exporter.model import FeedKey
 from exporter.preflight import mistakes
 

@@ -10,24 +10,25 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Meta
+from prometheus_client import CollectorRegistry
 
-from exporter.api.arguments import configure, feed_key
-from exporter.api.async_producer import AsyncProducer, SendError
+from exporter.api.arguments import feed_key
 from exporter.config.layers import Problem
 from exporter.config.loader import ConfigError
 from exporter.config.schema import Config
 from exporter.decoding.batch import MAX_TIMESTAMP_MS
 from exporter.events import framing
 from exporter.events.encoding import utc_text
-from exporter.events.factory import Event, EventFactory
-from exporter.events.values import aggregated_value, batch_value, error_value
+from exporter.events.factory import NOT_DELIVERED, Event, EventFactory
+from exporter.events.values import aggregated_value, batch_value
+from exporter.kafka.arguments import configure
 from exporter.kafka.properties import mistakes
 from exporter.model import BatchResult, EventType, FeedKey, Partition
+from exporter.publishing.async_producer import AsyncProducer, SendError
 from exporter.runtime.clock import now_ms
 from exporter.runtime.rate_limit import RateLimiter
 
 SEND_SECONDS = 10.0
-NOT_DELIVERED = "not_delivered"
 
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Number = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
@@ -116,7 +117,7 @@ class BatchMonitoringProducer:
         Raises KafkaException for a property that librdkafka refuses.
         """
         if self._producer is None:
-            self._producer = AsyncProducer(self._config)
+            self._producer = AsyncProducer(self._config, framing.frames(self._config.output, CollectorRegistry()))
 
     async def stop_producer(self) -> None:
         """Wait until events being sent are delivered, at most `timeout_seconds`, and close the connections."""
@@ -198,7 +199,7 @@ class BatchMonitoringProducer:
         """Send an error event, limited in rate, without waiting for it."""
         suppressed = self._limiter.admit(NOT_DELIVERED, now_ms())
         if suppressed is not None and self._producer is not None:
-            self._producer.send_unconfirmed(self._events.not_delivered(message, suppressed))
+            self._producer.send_unconfirmed(self._events.feed_event_not_delivered(message, suppressed))
 
 
 class _FeedEvents(EventFactory):
@@ -214,11 +215,9 @@ class _FeedEvents(EventFactory):
         """Return an event of a feed."""
         return self._event(event_type, self._topic, str(feed).encode(), self._identity(), value, self._partition)
 
-    def not_delivered(self, message: str, suppressed: int) -> Event:
+    def feed_event_not_delivered(self, message: str, suppressed: int) -> Event:
         """Return the error event about an event that was not delivered."""
-        identity = self._identity()
-        value = error_value(NOT_DELIVERED, message, _now_utc(), topic=self._topic, suppressed=suppressed)
-        return self._event(EventType.ERROR, self._error_topic, identity.encode(), identity, value, self._partition)
+        return self.not_delivered(self._identity(), self._topic, message, suppressed, _now_utc())
 
     def _identity(self) -> str:
         return f"{self._partition}/{next(self._numbers)}"

@@ -14,6 +14,7 @@ from exporter.feeds.feed import Window
 from exporter.model import EVENT_PREFIX, BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
 from exporter.runtime.foreign_text import masked
 
+NOT_DELIVERED = "not_delivered"
 # Access to a member of an enum takes longer than building all the headers of an event.
 _BATCH = EventType.BATCH
 RESETS = {
@@ -129,6 +130,11 @@ class EventFactory:
             place["offset"] = int(identity.rpartition("/")[2])
         value = error_value("event_too_large", f"{event.type} {identity}: {error}", time_utc, **place)
         return self._event(EventType.ERROR, self._error_topic, identity.encode(), identity, value, event.source)
+
+    def not_delivered(self, identity: str, topic: str, message: str, suppressed: int, time_utc: str) -> Event:
+        """Return the error event about an event of `topic` that a program could not send; `identity` is unique."""
+        value = error_value(NOT_DELIVERED, message, time_utc, topic=topic, suppressed=suppressed)
+        return self._event(EventType.ERROR, self._error_topic, identity.encode(), identity, value, Partition(topic, 0))
 
     def _event(
         self, event_type: EventType, topic: str, key: bytes, identity: str, value: Mapping[str, Any], source: Partition

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Container, Mapping
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -51,6 +52,8 @@ CONSUMER = {
     # The limit of all partitions together, because a fetch is unpacked at once.
     "fetch.max.bytes": FETCH_BYTES,
 }
+# Of events that programs handle: few, and each at once. A group that is new handles all there is.
+HANDLED = {"auto.offset.reset": "earliest", "enable.partition.eof": False, "fetch.min.bytes": 1}
 PROBER = {
     "enable.auto.commit": False,
     # An open transaction must not hide readable records after it.
@@ -97,6 +100,12 @@ class LineCollector(logging.Handler):
 def consumer(config: Config, on_error: Callable[[KafkaError], None]) -> Consumer:
     """Make the consumer of the input topics."""
     return Consumer({**consumer_properties(config), "error_cb": on_error, "logger": log})
+
+
+def event_consumer(config: Config, on_error: Callable[[KafkaError], None]) -> Consumer:
+    """Make a consumer of events that a program handles; it commits the offsets that are stored."""
+    properties = {**consumer_properties(config), **HANDLED, **config.kafka.consumer_properties}
+    return Consumer({**properties, "enable.auto.commit": True, "error_cb": on_error, "logger": log})
 
 
 def prober(config: Config) -> Consumer:
@@ -206,10 +215,14 @@ def missing_topics(config: Config, existing: Container[str]) -> list[NewTopic]:
 
 def create_topics(config: Config) -> None:
     """Create the output topics that are missing, as configured; raise `KafkaException` when that fails."""
-    if config.output.create_topics is None:
-        return
+    if config.output.create_topics is not None:
+        create(config, partial(missing_topics, config))
+
+
+def create(config: Config, choose: Callable[[Container[str]], list[NewTopic]]) -> None:
+    """Create the topics that `choose` returns for the existing ones; raise `KafkaException` when that fails."""
     client = admin(config)
-    missing = missing_topics(config, client.list_topics(timeout=ADMIN_SECONDS).topics)
+    missing = choose(client.list_topics(timeout=ADMIN_SECONDS).topics)
     for topic, created in (client.create_topics(missing, request_timeout=ADMIN_SECONDS) if missing else {}).items():
         try:
             created.result()

@@ -123,7 +123,7 @@ def _read_to_end(consumer: Consumer, topic: str) -> list[Record]:
     records: list[Record] = []
     while unfinished:
         message = consumer.poll(ANSWER_SECONDS)
-        assert message, f"{topic}: nothing from partitions {unfinished} for {ANSWER_SECONDS:g} s"
+        assert message is not None, f"{topic}: nothing from partitions {unfinished} for {ANSWER_SECONDS:g} s"
         error = message.error()
         if error is None:
             records.append(_record(message))

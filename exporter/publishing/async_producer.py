@@ -6,17 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
-from prometheus_client import CollectorRegistry
 
 from exporter.config.schema import Config
-from exporter.events import framing
-from exporter.events.factory import Event
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import error_text
-from exporter.model import EventType, RegistryError
+from exporter.model import RegistryError
 from exporter.runtime.foreign_text import printable
 
 POLL_SECONDS = 0.2
@@ -28,17 +25,42 @@ class SendError(Exception):
     """The broker did not acknowledge an event, which may or may not have been delivered."""
 
 
+class Outgoing(Protocol):
+    """What is sent: a frame by its type, and the rest of its value behind it; without a body the value is null."""
+
+    @property
+    def type(self) -> str:
+        """Return the type, which has a frame."""
+
+    @property
+    def topic(self) -> str:
+        """Return the topic."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Return the key."""
+
+    @property
+    def body(self) -> bytes | None:
+        """Return the value without its frame."""
+
+    @property
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Return the headers."""
+
+
 class AsyncProducer:
     """Producer with a thread that only polls for delivery reports.
 
+    `find_frames` returns the frames by type; it may block, and raise `RegistryError`.
     `send`, `send_unconfirmed` and `close` belong to one event loop. Raises KafkaException for a property that
     librdkafka refuses.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, find_frames: Callable[[], Mapping[Any, bytes]]) -> None:
         self._config = config
-        self._find_frames = framing.frames(config.output, CollectorRegistry())
-        self._frames: Mapping[EventType, bytes] = {}
+        self._find_frames = find_frames
+        self._frames: Mapping[Any, bytes] = {}
         self._preparing: asyncio.Future[None] | None = None
         self._producer: Any = clients.producer(config)
         self._closed = False
@@ -46,7 +68,7 @@ class AsyncProducer:
         self._thread = threading.Thread(target=self._poll, name="deliveries", daemon=True)
         self._thread.start()
 
-    async def send(self, event: Event) -> None:
+    async def send(self, event: Outgoing) -> None:
         """Send an event and wait until it is acknowledged; raise SendError when it is not, or not in time."""
         if not self._frames:
             await self._ensure_prepared()
@@ -60,7 +82,7 @@ class AsyncProducer:
         self._produce(event, on_delivery)
         await delivered
 
-    def send_unconfirmed(self, event: Event) -> None:
+    def send_unconfirmed(self, event: Outgoing) -> None:
         """Send an event if that is possible without waiting; its delivery is not confirmed."""
         if self._frames:
             with suppress(SendError):
@@ -94,10 +116,10 @@ class AsyncProducer:
         self._finished.set()
         self._thread.join()
 
-    def _produce(self, event: Event, on_delivery: _OnDelivery | None) -> None:
+    def _produce(self, event: Outgoing, on_delivery: _OnDelivery | None) -> None:
         if self._closed:
             raise SendError("the producer is stopped")
-        body = self._frames[event.type] + event.body
+        body = None if event.body is None else self._frames[event.type] + event.body
         try:
             self._producer.produce(event.topic, body, event.key, headers=event.headers, on_delivery=on_delivery)
         except BufferError:

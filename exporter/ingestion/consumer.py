@@ -1,0 +1,119 @@
+"""Handles the events of ingesting services: in order, at least once each, and what cannot be handled is set aside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from exporter.ingestion.events import EVENTS
+from exporter.ingestion.handling import Handler, Handling, Retries
+from exporter.ingestion.lanes import Lane
+from exporter.ingestion.reading import Reader
+from exporter.ingestion.sending import SEND_SECONDS
+from exporter.ingestion.settings import SERVERS, settings
+from exporter.kafka import clients
+from exporter.model import Partition
+
+
+class MessageConsumer:
+    """Consumer of topics of events, a member of a consumer group.
+
+    - `topics`: names of events, such as `exchange_rate_updated`; `prefix` is the text before them in Kafka.
+    - `group`: members of one group share the partitions. A new group begins with the oldest events.
+    - `max_retries`: how often a handler that raised is called again, after `retry_delay` seconds that double each time
+      up to 30; the events behind it in the partition wait. Then the event goes to `<topic>.dead_letter`; what is no
+      event of its topic goes there at once.
+    - `config`: other settings, by the keys of the YAML file, such as `kafka.properties`; overrides the arguments.
+
+    Events of a partition are handled in order, partitions side by side. The offset of an event is committed after its
+    handler has returned, or its dead letter was acknowledged: after a crash an event may be handled again, and none is
+    skipped. Raises `ConfigError` when an argument is wrong, `ValueError` for a topic without an event.
+    """
+
+    def __init__(
+        self,
+        topics: Sequence[str],
+        group: str,
+        *,
+        bootstrap_servers: str = SERVERS,
+        prefix: str = "",
+        max_retries: int = 3,
+        retry_delay: float = 0.5,
+        config: Mapping[str, object] | None = None,
+    ) -> None:
+        if isinstance(topics, str) or not topics or not set(topics) <= EVENTS.keys():
+            raise ValueError(f"got topics {topics!r}, expected a list of {', '.join(EVENTS)}")
+        if max_retries < 0 or retry_delay < 0:
+            raise ValueError("max_retries and retry_delay are at least 0")
+        arguments = {"kafka.bootstrap_servers": bootstrap_servers, "input.group": group}
+        self._config = settings(arguments, config, SEND_SECONDS)
+        self._topics = {prefix + topic: topic for topic in topics}
+        self._retries = Retries(max_retries, retry_delay)
+        self._handling: Handling | None = None
+        self._reader: Reader | None = None
+        self._is_stopped = False
+        self._failure: BaseException | None = None
+
+    async def initialize(self) -> None:
+        """Make the client. An unreachable broker is no error here: `consume_messages` waits for it.
+
+        Raises KafkaException for a property that librdkafka refuses.
+        """
+        if self._reader is None:
+            make_consumer = partial(clients.event_consumer, self._config)
+            self._reader = Reader(make_consumer, list(self._topics), self._lane, asyncio.get_running_loop())
+
+    async def consume_messages(self, handlers: Handler | Mapping[str, Handler]) -> None:
+        """Call a coroutine function with each event until `stop`: one for all topics, or one for each topic.
+
+        After `stop` no further event is begun; handlers that run have 15 s to return. What was handled is committed. A
+        cancellation does the same. Raises `ValueError` for a topic without a handler, `RuntimeError` at a second call,
+        KafkaException for an error that the client cannot recover from, and what a handler raises that is no
+        `Exception`.
+        """
+        if self._handling is not None:
+            raise RuntimeError("events are consumed once: make another consumer")
+        self._handling = Handling(self._topics, self._by_topic(handlers), self._retries, self._config)
+        await self.initialize()
+        await self._consume(self._handling)
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """End `consume_messages` cleanly, for good. From any thread, and from a handler."""
+        self._is_stopped = True
+        if self._reader is not None:
+            self._reader.stop()
+
+    def _by_topic(self, handlers: Handler | Mapping[str, Handler]) -> dict[str, Handler]:
+        if not isinstance(handlers, Mapping):
+            return dict.fromkeys(self._topics.values(), handlers)
+        if missing := [topic for topic in self._topics.values() if topic not in handlers]:
+            raise ValueError(f"no handler for {', '.join(missing)}")
+        return dict(handlers)
+
+    async def _consume(self, handling: Handling) -> None:
+        reader = self._reader
+        if reader is None or self._is_stopped:
+            return
+        reader.start()
+        try:
+            await asyncio.shield(reader.ended)
+        finally:
+            reader.stop()
+            await asyncio.shield(_close(reader, handling))
+
+    def _lane(self, partition: Partition) -> Lane:
+        if self._handling is None:
+            raise RuntimeError("there are no handlers")
+        return Lane(partition, self._handling.handle, self._fail)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self.stop()
+
+
+async def _close(reader: Reader, handling: Handling) -> None:
+    await asyncio.wait([reader.ended])
+    await handling.close()

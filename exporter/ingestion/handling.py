@@ -1,0 +1,137 @@
+"""Calls the handlers of events, again when they fail, and sets aside what cannot be handled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
+from typing import NamedTuple
+
+from confluent_kafka import Message
+
+from exporter.config.schema import Config
+from exporter.ingestion.events import Event, decode
+from exporter.ingestion.lanes import Lane
+from exporter.ingestion.sending import SEND_SECONDS, Outgoing, logged
+from exporter.ingestion.settings import DEAD_LETTER
+from exporter.publishing.async_producer import AsyncProducer, SendError
+from exporter.runtime import logs
+from exporter.runtime.foreign_text import printable
+
+log = logs.logger("ingestion")
+
+Handler = Callable[[Event], Awaitable[None]]
+LONGEST_DELAY_SECONDS = 30.0
+DEAD_LETTER_PAUSE_SECONDS = 1.0
+INVALID, FAILED = "invalid_event", "handler_failed"
+
+
+class Retries(NamedTuple):
+    """How often a handler that raised is called again, and seconds before the first time; they double each time."""
+
+    times: int
+    delay: float
+
+    def delay_before(self, attempt: int) -> float:
+        """Return the seconds before the n-th repetition, which counts from 1."""
+        doublings = min(attempt - 1, 40)
+        return float(min(self.delay * 2**doublings, LONGEST_DELAY_SECONDS))
+
+
+class Handling:
+    """The handlers by the names of topics in Kafka; `topics` maps those to the topics of events."""
+
+    def __init__(self, topics: Mapping[str, str], handlers: Mapping[str, Handler], retries: Retries, config: Config):
+        self._topics = topics
+        self._handlers = handlers
+        self._retries = retries
+        self._dead_letters = DeadLetters(config)
+
+    async def handle(self, lane: Lane, message: Message) -> None:
+        """Return when the handler of a message has returned, or its dead letter is acknowledged."""
+        topic = self._topics[message.topic() or ""]
+        try:
+            event = decode(topic, message.value())
+        except ValueError as error:
+            await self._dead_letters.send(lane, message, INVALID, str(error))
+            return
+        for attempt in count(1):
+            if (error_text := await _error_of(self._handlers[topic], event)) is None:
+                log.info("event handled", extra={**place(message), **logged(event)})
+                return
+            if attempt > self._retries.times:
+                await self._dead_letters.send(lane, message, FAILED, error_text)
+                return
+            log.warning("handler failed, retrying", extra={"topic": message.topic(), "error": error_text})
+            await lane.pause(self._retries.delay_before(attempt))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._dead_letters.close()
+
+
+class DeadLetters:
+    """Producer of the events that cannot be handled, each to `<topic>.dead_letter`; it connects at the first."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._producer: AsyncProducer | None = None
+
+    async def send(self, lane: Lane, message: Message, reason: str, error_text: str) -> None:
+        """Send a message as it is, with the reason in its headers; return when that is acknowledged.
+
+        Raises `Abandoned` when the partition is released before.
+        """
+        if self._producer is None:
+            self._producer = AsyncProducer(self._config, lambda: {DEAD_LETTER: b""})
+        letter = dead_letter(message, reason, error_text, self._config.input.group)
+        while True:
+            try:
+                await self._producer.send(letter)
+                break
+            except SendError as error:
+                log.warning("dead letter not delivered, retrying", extra={"topic": letter.topic, "error": str(error)})
+                await lane.pause(DEAD_LETTER_PAUSE_SECONDS)
+        log.warning("event set aside", extra={**place(message), "reason": reason, "error": error_text})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._producer is not None:
+            await self._producer.close(SEND_SECONDS)
+
+
+def dead_letter(message: Message, reason: str, error_text: str, group: str) -> Outgoing:
+    """Return the dead letter of a message: its key, value and headers, and headers that tell why it is one."""
+    why = {
+        "dead_letter_reason": reason,
+        "dead_letter_error": printable(error_text, 500),
+        "dead_letter_topic": message.topic(),
+        "dead_letter_partition": message.partition(),
+        "dead_letter_offset": message.offset(),
+        "dead_letter_group": group,
+    }
+    headers = [*(message.headers() or ()), *((name, str(value).encode()) for name, value in why.items())]
+    return Outgoing(DEAD_LETTER, f"{message.topic()}{DEAD_LETTER}", message.key(), message.value(), headers)
+
+
+def place(message: Message) -> dict[str, object]:
+    """Return where a message is, for a log line."""
+    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+
+
+async def _error_of(handler: Handler, event: Event) -> str | None:
+    """Return why a handler failed; None when it returned."""
+    try:
+        await handler(event)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return _described(error)  # of a task in the handler: the partition goes on
+    except Exception as error:
+        return _described(error)
+    return None
+
+
+def _described(error: BaseException) -> str:
+    return printable(f"{type(error).__name__}: {error}")

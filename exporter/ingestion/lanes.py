@@ -1,0 +1,79 @@
+"""The events of one assigned partition, handled one after another in the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from confluent_kafka import Message
+
+from exporter.model import Partition
+
+Handle = Callable[["Lane", Message], Awaitable[None]]
+
+
+class Abandoned(Exception):
+    """An event is not handled to its end because its partition is released: it is left to the next owner."""
+
+
+class Lane:
+    """One partition from its assignment to its release.
+
+    `start`, `put`, `close` and `cancel` belong to the event loop. `handled` has the offsets whose handlers have
+    returned, `ended` is set when no handler runs any more, and `queued` and `is_paused` belong to the reading thread.
+    """
+
+    def __init__(self, partition: Partition, handle: Handle, on_failure: Callable[[BaseException], None]) -> None:
+        self.partition = partition
+        self.handled: deque[int] = deque()
+        self.ended = threading.Event()
+        self.queued = 0
+        self.is_paused = False
+        self._handle = handle
+        self._on_failure = on_failure
+        self._waiting: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to handle what is put."""
+        self._task = asyncio.ensure_future(self._run())
+        self._task.add_done_callback(self._on_end)
+
+    def put(self, messages: Sequence[Message]) -> None:
+        """Queue messages."""
+        for message in messages:
+            self._waiting.put_nowait(message)
+
+    def close(self) -> None:
+        """Begin no further event; one that is being handled goes on."""
+        self._closing.set()
+        self._waiting.put_nowait(None)
+
+    def cancel(self) -> None:
+        """Cancel the handler that runs."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before another attempt; raise `Abandoned` when the partition is released meanwhile."""
+        try:
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        except TimeoutError:
+            return
+        raise Abandoned
+
+    async def _run(self) -> None:
+        while (message := await self._waiting.get()) is not None and not self._closing.is_set():
+            try:
+                await self._handle(self, message)
+            except Abandoned:
+                return
+            self.handled.append(message.offset() or 0)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
+        self.ended.set()

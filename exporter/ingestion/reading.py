@@ -1,0 +1,207 @@
+"""The thread of a consumer: it polls, hands messages to the event loop, and commits what was handled there.
+
+A consumer that several threads use makes each wait for the other's call, so all its calls are made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from exporter.ingestion.lanes import Lane
+from exporter.kafka.connection_errors import error_text
+from exporter.model import Partition
+from exporter.runtime import logs
+from exporter.runtime.foreign_text import printable
+
+log = logs.logger("ingestion")
+
+POLL_SECONDS = 0.1
+# While a partition waits for its handler, which may be done soon.
+PAUSED_POLL_SECONDS = 0.01
+MESSAGES_MAX = 500
+# Messages of one partition that wait for its handler.
+QUEUE_MAX = 1000
+# After this time a handler of a released partition is cancelled; a group waits up to max.poll.interval.ms for it.
+RELEASE_SECONDS = 15.0
+CANCEL_SECONDS = 5.0
+
+
+class Reader:
+    """Thread that owns a consumer. `make_lane` makes the lane of an assigned partition."""
+
+    def __init__(
+        self,
+        make_consumer: Callable[[Callable[[KafkaError], None]], Consumer],
+        topics: Sequence[str],
+        make_lane: Callable[[Partition], Lane],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._consumer: Any = make_consumer(_on_error)
+        self._topics = list(topics)
+        self._make_lane = make_lane
+        self._loop = loop
+        self._lanes: dict[Partition, Lane] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ingestion", daemon=True)
+
+    def start(self) -> None:
+        """Join the group."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the handlers that run, commit and leave the group; `ended` is then set. From any thread."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            try:
+                self._read()
+            finally:
+                self._finish()
+        except BaseException as raised:
+            error = raised
+        self._call(lambda: _end(self.ended, error))
+
+    def _read(self) -> None:
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        while not self._stopping.is_set():
+            self._store(self._lanes.values())
+            self._pause_and_resume()
+            self._hand_over(self._poll())
+
+    def _finish(self) -> None:
+        self._release(list(self._lanes), may_commit=True)
+        self._consumer.close()
+
+    def _poll(self) -> list[Message]:
+        """Return what has arrived, waiting for the first; calls the callbacks of a rebalance."""
+        is_waiting = any(lane.is_paused for lane in self._lanes.values())
+        first = self._consumer.poll(PAUSED_POLL_SECONDS if is_waiting else POLL_SECONDS)
+        return [] if first is None else [first, *self._consumer.consume(MESSAGES_MAX - 1, 0)]
+
+    def _hand_over(self, messages: Iterable[Message]) -> None:
+        arrived: dict[Lane, list[Message]] = {}
+        for message in messages:
+            if (error := message.error()) is not None:
+                _on_error(error)
+            # A partition that was revoked in the same call is not read here any more.
+            elif (lane := self._lanes.get(Partition(message.topic() or "", message.partition() or 0))) is not None:
+                arrived.setdefault(lane, []).append(message)
+        for lane, batch in arrived.items():
+            lane.queued += len(batch)
+            self._call(lane.put, batch)
+
+    def _store(self, lanes: Iterable[Lane]) -> list[TopicPartition]:
+        """Store the offsets after the last handled events, which the client commits; return them."""
+        stored = []
+        for lane in lanes:
+            count, offset = len(lane.handled), 0
+            for _ in range(count):
+                offset = lane.handled.popleft()
+            lane.queued -= count
+            if count:
+                stored.append(TopicPartition(*lane.partition, offset + 1))
+        try:
+            if stored:
+                self._consumer.store_offsets(offsets=stored)
+        except KafkaException as error:  # a partition is not assigned any more
+            _log_uncommitted(error)
+            return []
+        return stored
+
+    def _pause_and_resume(self) -> None:
+        for lane in self._lanes.values():
+            partition = [TopicPartition(*lane.partition)]
+            if not lane.is_paused and lane.queued >= QUEUE_MAX:
+                self._consumer.pause(partition)
+                lane.is_paused = True
+            elif lane.is_paused and lane.queued <= QUEUE_MAX // 2:
+                self._consumer.resume(partition)
+                lane.is_paused = False
+
+    def _on_assign(self, _consumer: object, positions: list[TopicPartition]) -> None:
+        for position in positions:
+            partition = Partition(position.topic, position.partition)
+            self._lanes[partition] = self._make_lane(partition)
+            self._call(self._lanes[partition].start)
+        log.info("partitions assigned", extra={"partitions": _names(positions)})
+
+    def _on_revoke(self, _consumer: object, positions: list[TopicPartition]) -> None:
+        self._release([Partition(each.topic, each.partition) for each in positions], may_commit=True)
+        log.info("partitions revoked", extra={"partitions": _names(positions)})
+
+    def _on_lost(self, _consumer: object, positions: list[TopicPartition]) -> None:
+        self._release([Partition(each.topic, each.partition) for each in positions], may_commit=False)
+        log.warning(
+            "partitions lost, events since the last commit are handled again", extra={"partitions": _names(positions)}
+        )
+
+    def _release(self, partitions: Iterable[Partition], *, may_commit: bool) -> None:
+        """Wait until the handlers of partitions have returned, or cancel them; commit what was handled."""
+        lanes = [self._lanes.pop(partition) for partition in partitions if partition in self._lanes]
+        for lane in lanes:
+            self._call(lane.close)
+        late = self._wait(lanes, RELEASE_SECONDS)
+        for lane in late:
+            log.warning("handler cancelled, its event is handled again", extra={"partition": str(lane.partition)})
+            self._call(lane.cancel)
+        self._wait(late, CANCEL_SECONDS)
+        if may_commit:
+            self._commit(lanes)
+
+    def _wait(self, lanes: Sequence[Lane], seconds: float) -> list[Lane]:
+        """Return the lanes whose handlers have not returned in time."""
+        deadline = time.monotonic() + seconds
+        return [
+            lane
+            for lane in lanes
+            if not self._loop.is_closed() and not lane.ended.wait(max(0.0, deadline - time.monotonic()))
+        ]
+
+    def _commit(self, lanes: Iterable[Lane]) -> None:
+        """Commit now, before another member reads on from there."""
+        try:
+            if stored := self._store(lanes):
+                self._consumer.commit(offsets=stored, asynchronous=False)
+        except KafkaException as error:
+            _log_uncommitted(error)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in the event loop, unless that has ended."""
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            self._stopping.set()
+
+
+def _end(ended: asyncio.Future[None], error: BaseException | None) -> None:
+    if ended.done():
+        return
+    if error is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(error)
+
+
+def _names(positions: Iterable[TopicPartition]) -> str:
+    return " ".join(f"{each.topic}/{each.partition}" for each in positions)
+
+
+def _log_uncommitted(error: KafkaException) -> None:
+    log.warning("offsets not committed, events are handled again", extra={"error": error_text(error)})
+
+
+def _on_error(error: KafkaError) -> None:
+    if error.fatal():
+        raise KafkaException(error)
+    log.warning("events are not read, retrying", extra={"error": printable(error.str())})

@@ -1,0 +1,528 @@
+"""Programs send events and handle them, over a real broker: acknowledged, in order, none skipped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.ingestion import (
+    ConfigError,
+    ExchangeRateUpdated,
+    IngestionProducer,
+    MessageConsumer,
+    NewDataReceived,
+    SendError,
+    connect,
+    create_topics,
+    disconnect,
+    send_cache_invalidation,
+    send_data_processing_completed,
+    send_exchange_rate_updated,
+    send_new_data_received,
+)
+from exporter.ingestion.events import EVENTS, PARTITIONS, check, decode
+from tests.support.cluster import Record
+from tests.support.ingesting import GROUP, TOPIC, IngestingService
+from tests.support.ingestion import EXAMPLES
+from tests.support.kafka import Broker, running
+from tests.support.process import free_port
+from tests.support.waiting import eventually
+
+RATE = EXAMPLES[TOPIC]
+CODES = ("USD", "EUR", "JPY", "CNH", "GBP", "CHF")
+
+
+class Stream:
+    """The topics of one test in a broker, with a prefix of their own."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.prefix = f"{uuid.uuid4().hex[:8]}."
+        asyncio.run(create_topics(**self.places, error_topic=f"{self.prefix}errors"))
+
+    @property
+    def places(self) -> dict[str, Any]:
+        """Where the topics are."""
+        return {"bootstrap_servers": self.broker.bootstrap, "prefix": self.prefix}
+
+    def producer(self, **arguments: Any) -> IngestionProducer:
+        """A producer that is not started yet."""
+        return IngestionProducer(**{**self.places, "error_topic": f"{self.prefix}errors", **arguments})
+
+    def consumer(self, *topics: str, **arguments: Any) -> MessageConsumer:
+        """A member of the group of this test."""
+        return MessageConsumer(topics or (TOPIC,), GROUP + self.prefix, **{**self.places, **arguments})
+
+    def records(self, topic: str) -> list[Record]:
+        """What lies in a topic."""
+        return self.broker.read_all(self.prefix + topic)
+
+    def write_rates(self, rates: int, first: int = 1) -> None:
+        """Write rates 1, 2, 3 and so on of each currency."""
+        numbers = range(first, first + rates)
+        values = [RATE | {"currency_code": code, "deal_base_rate": rate} for rate in numbers for code in CODES]
+        records = [Record(json.dumps(value).encode(), value["currency_code"].encode()) for value in values]
+        self.broker.produce(self.prefix + TOPIC, records)
+
+    def committed(self, topic: str = TOPIC) -> int:
+        """How many events the group has acknowledged."""
+        return sum(self.broker.committed(GROUP + self.prefix, self.prefix + topic).values())
+
+
+@pytest.fixture
+def stream(broker: Broker) -> Stream:
+    """Topics of this test's own."""
+    return Stream(broker)
+
+
+class Handled:
+    """A handler that keeps what it was called with, and stops the consumer after so many events."""
+
+    def __init__(self, consumer: MessageConsumer, count: int) -> None:
+        self.events: list[Any] = []
+        self._consumer = consumer
+        self._count = count
+
+    async def __call__(self, event: Any) -> None:
+        self.events.append(event)
+        if len(self.events) == self._count:
+            self._consumer.stop()
+
+    def by_currency(self) -> dict[str, list[float]]:
+        """The rates of each currency in the order of the calls."""
+        found = defaultdict[str, list[float]](list)
+        for event in self.events:
+            found[event.currency_code].append(event.deal_base_rate)
+        return found
+
+
+def consume(consumer: MessageConsumer, handler: Any, seconds: float = 60.0) -> None:
+    """Consume until the handler stops it."""
+
+    async def program() -> None:
+        await consumer.initialize()
+        await asyncio.wait_for(consumer.consume_messages(handler), seconds)
+
+    asyncio.run(program())
+
+
+# Sending.
+
+
+def test_topics_have_their_partitions_and_are_created_once(stream: Stream) -> None:
+    asyncio.run(create_topics(**stream.places))
+    for topic, count in PARTITIONS.items():
+        assert len({record.partition for record in stream.broker.produce(stream.prefix + topic, [b"x"] * 100)}) == count
+        assert stream.records(f"{topic}.dead_letter") == []
+
+
+def test_each_event_is_sent_with_its_key_and_headers(stream: Stream) -> None:
+    async def program() -> None:
+        await connect(**stream.places, instance="rates-1")
+        await send_new_data_received(EXAMPLES["new_data_received"])
+        await send_exchange_rate_updated(EXAMPLES["exchange_rate_updated"])
+        await send_data_processing_completed(EXAMPLES["data_processing_completed"])
+        await send_cache_invalidation(EXAMPLES["cache_invalidation"])
+        await disconnect()
+
+    asyncio.run(program())
+    keys = []
+    for topic, example in EXAMPLES.items():
+        [record] = stream.records(topic)
+        keys.append(record.key)
+        assert record.value.startswith(b"\xc3\x01")
+        assert decode(topic, record.value) == check(topic, example)
+        assert record.headers["ce_type"] == f"marketdata.ingestion.{topic}".encode()
+        assert record.headers["ce_source"] == b"rates-1"
+        assert record.headers["content-type"] == b"application/avro"
+    assert keys == [b"uuid-1234", b"USD", b"uuid-1234", None]
+
+
+def test_events_can_be_sent_as_json(stream: Stream) -> None:
+    async def program() -> None:
+        async with stream.producer(encoding="json") as producer:
+            await producer.send(TOPIC, RATE)
+
+    asyncio.run(program())
+    [record] = stream.records(TOPIC)
+    assert json.loads(record.value) == RATE
+    assert record.headers["content-type"] == b"application/json"
+
+
+def test_nothing_is_sent_of_an_event_with_a_missing_field(stream: Stream) -> None:
+    async def program() -> None:
+        async with stream.producer() as producer:
+            with pytest.raises(ValueError, match="required field `source`"):
+                await producer.send(TOPIC, {name: value for name, value in RATE.items() if name != "source"})
+
+    asyncio.run(program())
+    assert stream.records(TOPIC) == stream.records("errors") == []
+
+
+def test_an_event_that_is_refused_raises_and_puts_an_error_event(stream: Stream) -> None:
+    async def program() -> None:
+        async with stream.producer(encoding="json", prefix=f"{stream.prefix}missing.", timeout_seconds=2) as producer:
+            with pytest.raises(SendError):
+                await producer.send(TOPIC, RATE)
+
+    asyncio.run(program())
+    [record] = stream.records("errors")
+    error = json.loads(record.value)
+    assert (error["reason"], error["topic"]) == ("not_delivered", f"{stream.prefix}missing.{TOPIC}")
+
+
+def test_without_a_broker_an_event_raises_in_time() -> None:
+    async def program() -> None:
+        async with IngestionProducer(bootstrap_servers=f"127.0.0.1:{free_port()}", timeout_seconds=0.5) as producer:
+            with pytest.raises(SendError):
+                await producer.send(TOPIC, RATE)
+        with pytest.raises(RuntimeError, match="not started"):
+            await producer.send(TOPIC, RATE)
+
+    asyncio.run(program())
+
+
+@pytest.mark.parametrize("wrong", [{"timeout_seconds": 0}, {"encoding": "xml"}, {"config": {"kafka.nothing": 1}}])
+def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        IngestionProducer(**wrong)
+
+
+# Handling.
+
+
+def test_each_topic_has_its_handler(stream: Stream) -> None:
+    consumer = stream.consumer(*EVENTS)
+    found: dict[str, list[Any]] = {topic: [] for topic in EVENTS}
+    for topic, example in EXAMPLES.items():
+        stream.broker.produce(stream.prefix + topic, [json.dumps(example).encode()])
+
+    def handler(topic: str) -> Callable[[Any], Awaitable[None]]:
+        async def handle(event: Any) -> None:
+            found[topic].append(event)
+            if all(found.values()):
+                consumer.stop()
+
+        return handle
+
+    consume(consumer, {topic: handler(topic) for topic in EVENTS})
+    assert found == {topic: [check(topic, example)] for topic, example in EXAMPLES.items()}
+    assert [stream.committed(topic) for topic in EVENTS] == [1, 1, 1, 1]
+
+
+def test_events_of_a_partition_are_handled_in_order(stream: Stream) -> None:
+    """More than wait at once, so that reading is paused and resumed."""
+    stream.write_rates(1500)
+    consumer = stream.consumer()
+    handled = Handled(consumer, 1500 * len(CODES))
+    consume(consumer, handled)
+    assert handled.by_currency() == {code: list(range(1, 1501)) for code in CODES}
+    assert stream.committed() == 1500 * len(CODES)
+
+
+def test_a_handler_that_waits_holds_up_no_other_partition(stream: Stream) -> None:
+    """The first event of one partition is handled last of all."""
+    stream.write_rates(20)
+    partitions = {record.key: record.partition for record in stream.records(TOPIC)}
+    others = [code for code in CODES if partitions[code.encode()] != partitions[b"USD"]]
+    consumer = stream.consumer()
+    done: list[str] = []
+
+    async def program() -> None:
+        released = asyncio.Event()
+
+        async def handle(event: ExchangeRateUpdated) -> None:
+            if partitions[event.currency_code.encode()] == partitions[b"USD"]:
+                await released.wait()
+            done.append(event.currency_code)
+            if len(done) == 20 * len(others):
+                released.set()
+            if len(done) == 20 * len(CODES):
+                consumer.stop()
+
+        await consumer.consume_messages(handle)
+
+    assert others
+    asyncio.run(program())
+    assert set(done[: 20 * len(others)]) == set(others)
+
+
+def test_a_handler_that_fails_is_called_again_and_the_events_behind_it_wait(stream: Stream) -> None:
+    stream.write_rates(3)
+    consumer = stream.consumer(retry_delay=0.01)
+    handled = Handled(consumer, 3 * len(CODES))
+    failures = iter([OSError("busy"), asyncio.CancelledError(), ValueError("no")])
+
+    async def handle(event: ExchangeRateUpdated) -> None:
+        if event.currency_code == "USD" and (error := next(failures, None)):
+            raise error
+        await handled(event)
+
+    consume(consumer, handle)
+    assert handled.by_currency() == {code: [1, 2, 3] for code in CODES}
+    assert stream.records(f"{TOPIC}.dead_letter") == []
+
+
+def test_an_event_that_cannot_be_handled_becomes_a_dead_letter_and_the_next_is_handled(stream: Stream) -> None:
+    stream.write_rates(2)
+    consumer = stream.consumer(retry_delay=0.01, max_retries=2)
+    handled = Handled(consumer, 2 * len(CODES) - 1)
+    calls = 0
+
+    async def handle(event: ExchangeRateUpdated) -> None:
+        nonlocal calls
+        if (event.currency_code, event.deal_base_rate) == ("USD", 1):
+            calls += 1
+            raise OSError("the cache is full")
+        await handled(event)
+
+    consume(consumer, handle)
+    [original, *_] = [record for record in stream.records(TOPIC) if record.key == b"USD"]
+    [letter] = stream.records(f"{TOPIC}.dead_letter")
+    assert (calls, letter.value, letter.key) == (3, original.value, b"USD")
+    assert letter.headers == {
+        "dead_letter_reason": b"handler_failed",
+        "dead_letter_error": b"OSError: the cache is full",
+        "dead_letter_topic": f"{stream.prefix}{TOPIC}".encode(),
+        "dead_letter_partition": str(original.partition).encode(),
+        "dead_letter_offset": str(original.offset).encode(),
+        "dead_letter_group": f"{GROUP}{stream.prefix}".encode(),
+    }
+    assert handled.by_currency()["USD"] == [2]
+    assert stream.committed() == 2 * len(CODES)
+
+
+def test_what_is_no_event_becomes_a_dead_letter_at_once(stream: Stream) -> None:
+    topic = "new_data_received"
+    bad = [b"\xff", b"{}", b"", json.dumps(EXAMPLES[topic] | {"data_count": -1}).encode()]
+    stream.broker.produce(stream.prefix + topic, [Record(each, headers={"a": b"b"}) for each in bad])
+    stream.broker.produce(stream.prefix + topic, [json.dumps(EXAMPLES[topic]).encode()])
+    consumer = stream.consumer(topic)
+    handled = Handled(consumer, 1)
+    consume(consumer, handled)
+    letters = stream.records(f"{topic}.dead_letter")
+    assert handled.events == [NewDataReceived(**EXAMPLES[topic])]
+    assert [letter.value for letter in letters] == bad
+    assert {letter.headers["dead_letter_reason"] for letter in letters} == {b"invalid_event"}
+    assert {letter.headers["a"] for letter in letters} == {b"b"}
+    assert b"`data_count`" in letters[-1].headers["dead_letter_error"]
+
+
+def test_an_event_whose_dead_letter_is_not_acknowledged_is_not_acknowledged(
+    stream: Stream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no topic for it before the second consumer."""
+    topic = "cache_invalidation"
+    stream.prefix += "bare."
+    stream.broker.create_topic(stream.prefix + topic)
+    stream.broker.produce(stream.prefix + topic, [b"no event"])
+
+    async def nothing(_: object) -> None:
+        raise AssertionError("there is no event")
+
+    async def program(is_done: Callable[[], object]) -> None:
+        consumer = stream.consumer(topic, config={"kafka.producer_properties": {"message.timeout.ms": "500"}})
+        task = asyncio.ensure_future(consumer.consume_messages(nothing))
+        await asyncio.to_thread(eventually, is_done, 60)
+        consumer.stop()
+        await task
+
+    asyncio.run(program(lambda: "dead letter not delivered, retrying" in caplog.text))
+    assert stream.committed(topic) == 0
+    stream.broker.create_topic(f"{stream.prefix}{topic}.dead_letter")
+    asyncio.run(program(lambda: "event set aside" in caplog.text))
+    assert stream.committed(topic) == len(stream.records(f"{topic}.dead_letter")) == 1
+
+
+def test_an_exception_beyond_errors_ends_the_consumer_and_its_event_is_handled_again(stream: Stream) -> None:
+    class Fault(BaseException):
+        pass
+
+    async def fail(_: object) -> None:
+        raise Fault
+
+    stream.write_rates(1)
+    with pytest.raises(Fault):
+        consume(stream.consumer(), fail)
+    consumer = stream.consumer()
+    handled = Handled(consumer, len(CODES))
+    consume(consumer, handled)
+    assert handled.by_currency() == {code: [1] for code in CODES}
+
+
+def test_a_cancelled_consumer_commits_what_was_handled(stream: Stream) -> None:
+    stream.write_rates(1)
+    consumer = stream.consumer()
+    handled = Handled(consumer, -1)
+
+    async def program() -> None:
+        all_handled = asyncio.Event()
+
+        async def handle(event: ExchangeRateUpdated) -> None:
+            await handled(event)
+            if len(handled.events) == len(CODES):
+                all_handled.set()
+
+        task = asyncio.ensure_future(consumer.consume_messages(handle))
+        await all_handled.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(program())
+    assert stream.committed() == len(CODES)
+
+
+def test_a_stop_waits_for_the_handler_that_runs_and_begins_no_other(stream: Stream) -> None:
+    stream.write_rates(5)
+    consumer = stream.consumer()
+    ends: list[float] = []
+
+    async def handle(event: ExchangeRateUpdated) -> None:
+        consumer.stop()
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        ends.append(event.deal_base_rate)
+
+    consume(consumer, handle)
+    assert 1 <= len(ends) <= PARTITIONS[TOPIC]
+    assert stream.committed() == len(ends)
+
+
+def test_a_consumer_that_was_stopped_before_consumes_nothing(stream: Stream) -> None:
+    stream.write_rates(1)
+    consumer = stream.consumer()
+    consumer.stop()
+    handled = Handled(consumer, 1)
+    consume(consumer, handled)
+    assert handled.events == []
+
+
+@pytest.mark.parametrize("topics", [[], ["news"], "exchange_rate_updated"])
+def test_topics_are_those_of_events(topics: Any) -> None:
+    with pytest.raises(ValueError, match="expected a list of new_data_received, "):
+        MessageConsumer(topics, "caches")
+
+
+def test_a_topic_without_a_handler_is_refused() -> None:
+    with pytest.raises(ValueError, match="no handler for cache_invalidation"):
+        consume(MessageConsumer(["cache_invalidation"], "caches"), {})
+
+
+# Several members, and faults.
+
+
+def test_members_share_the_partitions_and_hand_over_without_repeating_what_was_committed(stream: Stream) -> None:
+    """The second joins while the first handles; then the first leaves."""
+    stream.write_rates(300)
+    first, second = stream.consumer(), stream.consumer()
+    handled = {first: Handled(first, -1), second: Handled(second, -1)}
+    total = 300 * len(CODES)
+
+    async def program() -> None:
+        second_handles, first_handles, all_handled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def handle(member: MessageConsumer, event: ExchangeRateUpdated) -> None:
+            (first_handles if member is first else second_handles).set()
+            await handled[member](event)
+            if sum(len(each.events) for each in handled.values()) >= total:
+                all_handled.set()
+            await asyncio.sleep(0.002)
+
+        async def of_first(event: ExchangeRateUpdated) -> None:
+            await handle(first, event)
+
+        async def of_second(event: ExchangeRateUpdated) -> None:
+            await handle(second, event)
+
+        one = asyncio.ensure_future(first.consume_messages(of_first))
+        await first_handles.wait()
+        two = asyncio.ensure_future(second.consume_messages(of_second))
+        await second_handles.wait()
+        first.stop()
+        await one
+        await all_handled.wait()
+        second.stop()
+        await two
+
+    asyncio.run(program())
+    assert handled[first].events
+    assert handled[second].events
+    for code in CODES:
+        assert handled[first].by_currency()[code] + handled[second].by_currency()[code] == list(range(1, 301))
+    assert stream.committed() == total
+
+
+def lines(file: Path) -> list[str]:
+    """What services have written down."""
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_a_kill_acknowledges_nothing_unhandled_and_loses_nothing(stream: Stream, tmp_path: Path) -> None:
+    stream.write_rates(400)
+    total, file = 400 * len(CODES), tmp_path / "handled"
+    services = [IngestingService(tmp_path / str(n), stream.broker.bootstrap, stream.prefix, file) for n in range(3)]
+    for service, enough in zip(services[:2], (total // 6, total // 2), strict=True):
+        service.start()
+        eventually(lambda least=enough: len(lines(file)) > least * 2, 60)
+        service.kill()
+        ended = {line for line in lines(file) if line.startswith("end")}
+        assert 0 < stream.committed() <= len(ended) < total
+    services[2].start()
+    eventually(lambda: len({line for line in lines(file) if line.startswith("end")}) == total, 120)
+    services[2].stop()
+    assert stream.committed() == total
+    for code in CODES:
+        assert_no_gap([int(line.split()[2]) for line in lines(file) if line.startswith(f"end {code} ")])
+
+
+def assert_no_gap(rates: list[int]) -> None:
+    """Rates begin with 1, and each is the next, or one that was handled before the kill, from where on they repeat."""
+    assert rates[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(rates))
+
+
+@pytest.fixture(scope="module")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that tests stop."""
+    with running(Broker(tmp_path_factory.mktemp("own"))) as broker:
+        yield broker
+
+
+def test_a_lost_broker_is_waited_for(own_broker: Broker) -> None:
+    stream = Stream(own_broker)
+    stream.write_rates(200)
+    consumer = stream.consumer()
+    handled = Handled(consumer, -1)
+
+    async def program() -> None:
+        half, rest = asyncio.Event(), asyncio.Event()
+
+        async def handle(event: ExchangeRateUpdated) -> None:
+            await handled(event)
+            if len(handled.events) == 100 * len(CODES):
+                half.set()
+            if {code: max(rates) for code, rates in handled.by_currency().items()} == dict.fromkeys(CODES, 400):
+                rest.set()
+
+        task = asyncio.ensure_future(consumer.consume_messages(handle))
+        await half.wait()
+        await asyncio.to_thread(own_broker.kill)
+        await asyncio.to_thread(own_broker.start)
+        await asyncio.to_thread(stream.write_rates, 200, 201)
+        await rest.wait()
+        consumer.stop()
+        await task
+
+    asyncio.run(program())
+    for rates in handled.by_currency().values():
+        assert_no_gap([int(rate) for rate in rates])
+    assert stream.committed() == 400 * len(CODES)
