@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 
@@ -20,7 +20,8 @@ from exporter.runtime.foreign_text import printable
 
 log = logs.logger("ingestion")
 
-Handler = Callable[[Event], Awaitable[None]]
+# Of the events of its topics.
+Handler = Callable[[Any], Awaitable[None]]
 LONGEST_DELAY_SECONDS = 30.0
 DEAD_LETTER_PAUSE_SECONDS = 1.0
 INVALID, FAILED = "invalid_event", "handler_failed"

@@ -15,6 +15,8 @@ from tests.support.process import Part
 
 TOPIC = "exchange_rate_updated"
 GROUP = "caches"
+# A killed member is replaced after a second.
+SOON = {"kafka.consumer_properties": {"session.timeout.ms": "1000", "heartbeat.interval.ms": "200"}}
 
 
 class IngestingService(Part):
@@ -35,7 +37,7 @@ class IngestingService(Part):
 
 async def main(bootstrap: str, prefix: str, path: str) -> None:
     """Handle rates until SIGTERM; each takes a moment, so that a kill meets handlers that run."""
-    consumer = MessageConsumer([TOPIC], GROUP + prefix, bootstrap_servers=bootstrap, prefix=prefix)
+    consumer = MessageConsumer([TOPIC], GROUP + prefix, bootstrap_servers=bootstrap, prefix=prefix, config=SOON)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, consumer.stop)
     out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
