@@ -40,6 +40,7 @@ from exporter.events.factory import NOT_DELIVERED, Event, EventFactory
 from exporter.events.values import load_schema
 from exporter.feeds import rejections, states
 from exporter.feeds.states import FeedState
+from exporter.ingestion.events import PARTITIONS, SCHEMAS
 from exporter.instrument.samples import samples
 from exporter.kafka import clients
 from exporter.kafka.positions import Position, Start
@@ -265,7 +266,9 @@ def flattened(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, s
     """Paths and types of a schema's fields."""
     for field in schema["fields"]:
         kind = field["type"]
-        if isinstance(kind, dict):
+        if isinstance(kind, dict) and kind["type"] == "array":
+            yield prefix + field["name"], f"array of {kind['items']}"
+        elif isinstance(kind, dict):
             yield from flattened(kind, f"{prefix}{field['name']}.")
         else:
             yield prefix + field["name"], " or ".join(kind) if isinstance(kind, list) else kind
@@ -274,6 +277,24 @@ def flattened(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 def test_the_fields_of_events_are_those_of_the_schemas() -> None:
     told = [(unquoted(row[0]), unquoted(row[1]), row[2]) for row in table("event type", "field", "type", "meaning")]
     assert told == [(kind.value, *field) for kind in EventType for field in flattened(load_schema(kind))]
+
+
+def test_the_events_of_ingestion_are_those_of_the_code() -> None:
+    told = [(*map(unquoted, row[:2]), unquoted(row[2]), unquoted(row[3])) for row in table(*INGESTION_HEAD)]
+    assert told == [
+        (topic, str(count), name, "{namespace}.{name}".format(**SCHEMAS[topic]))
+        for (topic, count), name in zip(
+            PARTITIONS.items(), ("correlation_id", "currency_code", "correlation_id", "none"), strict=True
+        )
+    ]
+
+
+def test_the_fields_of_the_events_of_ingestion_are_those_of_the_schemas() -> None:
+    told = [(unquoted(row[0]), unquoted(row[1]), row[2]) for row in table("topic", "field", "type", "meaning")]
+    assert told == [(topic, *field) for topic, schema in SCHEMAS.items() for field in flattened(schema)]
+
+
+INGESTION_HEAD = ("topic", "partitions", "key", "Avro record", "when")
 
 
 def test_the_events_are_those_of_the_code() -> None:

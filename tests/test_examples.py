@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import requests
 
+import exporter.ingestion
 import exporter.instrument
 import exporter.performance
 from exporter.instrument.samples import samples
 from tests.support.documents import page
+from tests.support.kafka import Broker
 from tests.support.process import Part, accepts_connections, free_port
 from tests.support.public import offered
 from tests.support.pushgateway import Gateway
@@ -23,6 +25,9 @@ from tests.support.redis import RedisServer
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 MADE_BY_COLLECTORS = frozenset(("Counter", "Gauge", "Histogram", "Summary", "PeriodicPush"))
+MADE_BY_CONSUMERS = frozenset(
+    ("CacheInvalidation", "DataProcessingCompleted", "ExchangeRateUpdated", "NewDataReceived")
+)
 MADE_BY_MONITORS = frozenset(("Bottleneck", "MemoryReading", "StageTimer"))
 
 
@@ -109,7 +114,7 @@ def test_the_pipeline_measures_its_stages() -> None:
 
 def test_each_example_is_on_the_page() -> None:
     assert {f"examples/{file}" for file in os.listdir(EXAMPLES) if file.endswith(".py")} == set(
-        re.findall(r"\((examples/\w+\.py)\)", page("instrument") + page("performance"))
+        re.findall(r"\((examples/\w+\.py)\)", page("instrument") + page("performance") + page("ingestion"))
     )
 
 
@@ -124,6 +129,17 @@ def test_the_page_names_all_that_is_public() -> None:
 
 def test_the_page_of_performance_names_all_that_is_public() -> None:
     assert public_rows("performance") == list(offered(exporter.performance, MADE_BY_MONITORS))
+
+
+def test_the_page_of_ingestion_names_all_that_is_public() -> None:
+    assert public_rows("ingestion") == list(offered(exporter.ingestion, MADE_BY_CONSUMERS))
+
+
+def test_a_service_follows_the_rates_of_another(broker: Broker) -> None:
+    assert run("exchange_rates.py", KAFKA=broker.bootstrap, PREFIX="example.").splitlines() == [
+        "data_processing_completed: Object missing required field `total_processed`",
+        "{'EUR': 1448.2, 'JPY(100)': 889.75, 'USD': 1330.5}",
+    ]
 
 
 # Programs that use `exporter.performance`.

@@ -102,7 +102,7 @@ class DeadLetters:
 
 
 def dead_letter(message: Message, reason: str, error_text: str, group: str) -> Outgoing:
-    """Return the dead letter of a message: its key, value and headers, and headers that tell why it is one."""
+    """Return the dead letter of a message: its key, value and headers, and further headers with the reason."""
     why = {
         "dead_letter_reason": reason,
         "dead_letter_error": printable(error_text, 500),
