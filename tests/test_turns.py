@@ -1,4 +1,4 @@
-"""Turns are limited, and the connection whose last response is longest ago has the next one."""
+"""Turns are limited; the response of which most was sent has the next one, then the connection served longest ago."""
 
 from __future__ import annotations
 
@@ -26,6 +26,39 @@ async def order_of(served_at: list[float], limit: int) -> list[float]:
 def test_those_that_wait_come_in_the_order_of_their_last_response(served_at: list[float], limit: int) -> None:
     order = asyncio.run(order_of(served_at, limit))
     assert order == served_at[:limit] + sorted(served_at[limit:])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 100)), max_size=40))
+def test_responses_that_have_begun_come_before_requests_and_those_sent_furthest_first(
+    asked: list[tuple[bool, int]],
+) -> None:
+    async def order() -> list[tuple[bool, int]]:
+        turns, served = Turns(1), list[tuple[bool, int]]()
+
+        async def ask(has_begun: bool, number: int) -> None:
+            await (turns.go_on(number) if has_begun else turns.take(float(number)))
+            served.append((has_begun, number))
+
+        await asyncio.gather(turns.take(0.0), *(ask(*each) for each in asked))
+        return served
+
+    begun = sorted((each for each in asked if each[0]), reverse=True)
+    assert asyncio.run(order()) == begun + sorted(each for each in asked if not each[0])
+
+
+@given(st.lists(st.sampled_from(["begun", "new", "served"]), max_size=20), st.integers(1, 4))
+def test_turns_are_crowded_while_as_many_new_or_begun_wait_as_have_one(asked: list[str], limit: int) -> None:
+    async def crowded() -> tuple[bool, bool]:
+        turns = Turns(limit)
+        first = [asyncio.create_task(turns.take(0.0)) for _ in range(limit)]
+        ask = {"begun": lambda: turns.go_on(8), "new": lambda: turns.take(0.0), "served": lambda: turns.take(1.0)}
+        tasks = [asyncio.create_task(ask[each]()) for each in asked]
+        await asyncio.sleep(0)  # all have asked
+        was_crowded = turns.is_crowded
+        await asyncio.gather(*first, *tasks)
+        return was_crowded, turns.is_crowded
+
+    assert asyncio.run(crowded()) == (sum(each != "served" for each in asked) >= limit, False)
 
 
 @given(st.integers(0, 6), st.integers(0, 3))

@@ -32,14 +32,16 @@ if TYPE_CHECKING:
     from exporter.web.tls import TlsSession
 
 SWEEP_SECONDS = 0.5
-# Requests that are processed, and pieces of a response that are sent, before others have a turn: some milliseconds.
-TURNS, TURN_PIECES = 16, 8
+# Requests that are processed, and pieces of a response that are sent, before others have a turn: some milliseconds. A
+# page has a dozen turns, and waits for a whole pass of the event loop in each.
+TURNS, TURN_PIECES = 4, 8
 # Interval between checks whether a response was received, at first and at most.
 DELIVERY_SECONDS = 0.001, 0.05
 # A connection that has read nothing, or waited, for so long may be replaced; the oldest first.
 UNREAD_SECONDS, CROWDED_SECONDS = 1.0, 0.1
-# Limits the cost of replacing connections: a client whose connection is closed may connect again at once.
-EVICTIONS_BURST, EVICTIONS_PER_SECOND = 100, 100
+# Limits the cost of replacing connections: a client whose connection is closed may connect again at once. It is more
+# than handshakes come in a second, as requests that arrive faster than places are freed stay behind newer ones.
+EVICTIONS_BURST, EVICTIONS_PER_SECOND = 10, 500
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -176,6 +178,12 @@ class Connections(web.Server):
         connection = self._open.get(request.protocol)
         await self._turns.take(0.0 if connection is None else connection.served_at)
 
+    async def _go_on(self, handler: RequestHandler, sent: int) -> None:
+        """Wait for a turn to send more of a response; writing to a fast reader would never wait."""
+        self._move(handler, self._waiting)  # meanwhile there is nothing to read
+        await self._turns.go_on(sent)
+        self._move(handler, self._reading)
+
     async def send(self, request: web.BaseRequest, stream: web.StreamResponse, response: CompleteResponse) -> None:
         """Send a response as fast as the client reads it, one chunk at a time in the write buffer."""
         handler = request.protocol
@@ -185,11 +193,12 @@ class Connections(web.Server):
         stream.content_length = response.length
         await stream.prepare(request)
         if request.method != "HEAD":
-            for number, piece in enumerate(_pieces(response.body), 1):
+            for number, piece in enumerate(_pieces(response.body)):
+                # Also at first: all that wait for one response have it at the same moment.
+                if number % TURN_PIECES == 0 and response.length > CHUNK_BYTES:
+                    await self._go_on(handler, number)
                 await stream.write(piece)
                 self._move(handler, self._reading)
-                if number % TURN_PIECES == 0:
-                    await self.take_turn(request)  # writing to a fast reader never waits
         await stream.write_eof()
         await request.writer.drain()
         await self._wait_for_delivery(self._open[handler].transport)
@@ -276,6 +285,8 @@ class Connections(web.Server):
         """Return whether one more connection can be active; close another one if necessary."""
         if len(self._open) + len(self._attaching) < self._limits.active:
             return True
+        if self._turns.is_crowded:
+            return False  # it would wait behind older ones; in the queue the newest comes first
         candidate = self._candidate(self._clock())
         if candidate is None or self._evictions.admit("", int(self._clock() * 1000)) is None:
             return False

@@ -6,32 +6,48 @@ import asyncio
 from heapq import heappop, heappush
 from itertools import count
 
+# Before all connections that were never served, which have 0.
+_BEGUN = -1.0
+
 
 class Turns:
-    """At most `limit` turns at a time; the connection whose last response is longest ago has the next one.
+    """At most `limit` turns at a time: for responses of which most was sent, then for connections served longest ago.
 
-    Clients that request again and again on connections that last therefore do not delay those that request rarely.
+    Clients that do not read never have much of a response, and the rest of one does not wait for requests that arrive
+    meanwhile. Clients that request again and again on connections that last do not delay those that request rarely.
     """
 
     def __init__(self, limit: int) -> None:
-        self._free = limit
+        self._free = self._limit = limit
         self._numbers = count()
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether at least `limit` wait, without requests on connections that were served before."""
+        return sum(rank <= 0 for rank, *_ in self._waiting) >= self._limit
+
     async def take(self, served_at: float) -> None:
         """Wait for a turn; `served_at` is when the last response of the connection ended, in seconds of any clock."""
+        await self._take(served_at)
+
+    async def go_on(self, sent: int) -> None:
+        """Wait for a turn to send more of a response, of which `sent` pieces were sent."""
+        await self._take(_BEGUN - sent)
+
+    async def _take(self, rank: float) -> None:
         if self._free:
             self._free -= 1
         else:
-            await self._next(served_at)
+            await self._next(rank)
         try:
             await asyncio.sleep(0)
         finally:
             self._pass_on()
 
-    async def _next(self, served_at: float) -> None:
+    async def _next(self, rank: float) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heappush(self._waiting, (served_at, next(self._numbers), turn))
+        heappush(self._waiting, (rank, next(self._numbers), turn))
         try:
             await turn
         except asyncio.CancelledError:
