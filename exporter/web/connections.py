@@ -39,9 +39,10 @@ TURNS, TURN_PIECES = 4, 8
 DELIVERY_SECONDS = 0.001, 0.05
 # A connection that has read nothing, or waited, for so long may be replaced; the oldest first.
 UNREAD_SECONDS, CROWDED_SECONDS = 1.0, 0.1
-# Limits the cost of replacing connections: a client whose connection is closed may connect again at once. It is more
-# than handshakes come in a second, as requests that arrive faster than places are freed stay behind newer ones.
-EVICTIONS_BURST, EVICTIONS_PER_SECOND = 10, 500
+# Limits the cost of replacing connections: a client whose connection is closed may connect again at once. With TLS it
+# needs another handshake for that. The limit is above the number of these in a second: requests that arrive faster than
+# places are freed stay behind newer ones.
+EVICTIONS_BURST, EVICTIONS_PER_SECOND, TLS_EVICTIONS_PER_SECOND = 10, 100, 500
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -77,6 +78,8 @@ class Connections(web.Server):
         limits: ClientLimits,
         on_eviction: Callable[[Eviction], None],
         on_response: Callable[[int], None],
+        *,
+        has_tls: bool = False,
     ) -> None:
         super().__init__(handler, handler_cancellation=True, loop=loop)
         self._limits = limits
@@ -92,7 +95,7 @@ class Connections(web.Server):
         self._clock = loop.time
         self._attaching: set[asyncio.Task[object]] = set()
         self._turns = Turns(TURNS)
-        self._evictions = RateLimiter(EVICTIONS_BURST, EVICTIONS_PER_SECOND)
+        self._evictions = RateLimiter(EVICTIONS_BURST, TLS_EVICTIONS_PER_SECOND if has_tls else EVICTIONS_PER_SECOND)
         self._is_closing = False
         self._networks = NetworkCounts()
         self.queue = AdmissionQueue(

@@ -87,7 +87,14 @@ class WebServer:
         port: int = listener.getsockname()[1]
         self._loop = asyncio.SelectorEventLoop(ThrottledSelector())
         self._stopping = asyncio.Event()
-        self._connections = Connections(self._loop, self._handle, limits, self._metrics.evicted, self._metrics.answered)
+        self._connections = Connections(
+            self._loop,
+            self._handle,
+            limits,
+            self._metrics.evicted,
+            self._metrics.answered,
+            has_tls=self._protection is not None and self._protection.tls is not None,
+        )
         self._handshakes = self._create_handshakes(limits)
         self._acceptor = Acceptor(
             listener,
