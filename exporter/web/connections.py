@@ -192,16 +192,17 @@ class Connections(web.Server):
         handler = request.protocol
         if response.length > CHUNK_BYTES:
             self._make_room(handler, response.body)
+            # All that wait for one response have it at the same moment.
+            await self._go_on(handler, 0)
         self._move(handler, self._reading)
         stream.content_length = response.length
         await stream.prepare(request)
         if request.method != "HEAD":
-            for number, piece in enumerate(_pieces(response.body)):
-                # Also at first: all that wait for one response have it at the same moment.
-                if number % TURN_PIECES == 0 and response.length > CHUNK_BYTES:
-                    await self._go_on(handler, number)
+            for number, piece in enumerate(_pieces(response.body), 1):
                 await stream.write(piece)
                 self._move(handler, self._reading)
+                if number % TURN_PIECES == 0:
+                    await self._go_on(handler, number)
         await stream.write_eof()
         await request.writer.drain()
         await self._wait_for_delivery(self._open[handler].transport)
