@@ -5,8 +5,9 @@ them; `__version__` is the version of the distribution. Each is imported at its 
 no client library.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from exporter.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from exporter.api.analyzer import BatchAnalyzer
@@ -27,23 +28,15 @@ __all__ = [
     "SendError",
 ]
 
-_HOMES = {
-    "BatchAnalyzer": "exporter.api.analyzer",
-    "BatchMonitoringProducer": "exporter.api.producer",
-    "BatchPerformanceMonitor": "exporter.api.monitor",
-    "BatchResult": "exporter.model",
-    "ConfigError": "exporter.config.loader",
-    "Rejected": "exporter.model",
-    "SendError": "exporter.publishing.async_producer",
-    "__version__": "exporter.runtime.version",
+_NAMES = {
+    "exporter.api.analyzer": ("BatchAnalyzer",),
+    "exporter.api.producer": ("BatchMonitoringProducer",),
+    "exporter.api.monitor": ("BatchPerformanceMonitor",),
+    "exporter.model": ("BatchResult", "Rejected"),
+    "exporter.config.loader": ("ConfigError",),
+    "exporter.publishing.async_producer": ("SendError",),
+    "exporter.runtime.version": ("__version__",),
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+if not TYPE_CHECKING:  # a type checker finds a name that does not exist
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)

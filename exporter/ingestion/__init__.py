@@ -4,8 +4,9 @@ Programs import the names of `__all__` from here; each is imported at its first 
 pure.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from exporter.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from exporter.config.loader import ConfigError
@@ -46,10 +47,10 @@ __all__ = [
     "send_new_data_received",
 ]
 
-_HOMES = {
-    "config.loader": ("ConfigError",),
-    "ingestion.consumer": ("MessageConsumer",),
-    "ingestion.default": (
+_NAMES = {
+    "exporter.config.loader": ("ConfigError",),
+    "exporter.ingestion.consumer": ("MessageConsumer",),
+    "exporter.ingestion.default": (
         "connect",
         "disconnect",
         "send_cache_invalidation",
@@ -57,21 +58,16 @@ _HOMES = {
         "send_exchange_rate_updated",
         "send_new_data_received",
     ),
-    "ingestion.events": ("CacheInvalidation", "DataProcessingCompleted", "ExchangeRateUpdated", "NewDataReceived"),
-    "ingestion.sending": ("IngestionProducer",),
-    "ingestion.topics": ("create_topics",),
-    "publishing.async_producer": ("SendError",),
+    "exporter.ingestion.events": (
+        "CacheInvalidation",
+        "DataProcessingCompleted",
+        "ExchangeRateUpdated",
+        "NewDataReceived",
+    ),
+    "exporter.ingestion.sending": ("IngestionProducer",),
+    "exporter.ingestion.topics": ("create_topics",),
+    "exporter.publishing.async_producer": ("SendError",),
 }
-_MODULES = {name: f"exporter.{module}" for module, names in _HOMES.items() for name in names}
-
 
 if not TYPE_CHECKING:  # a type checker finds a name that does not exist
-
-    def __getattr__(name: str) -> object:
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)

@@ -5,8 +5,9 @@ only the pure modules beside this file, loads nothing of the library. The files 
 `storages` have clocks, threads and sockets.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from exporter.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from exporter.instrument.library.collector import MetricsCollector
@@ -58,36 +59,26 @@ __all__ = [
     "record_summary",
 ]
 
-_HOMES = {
-    "measurements": ("Measurement", "MetricType"),
-    "results": ("Failure", "Result", "Success", "UnwrapError"),
-    "library.collector": ("MetricsCollector",),
-    "library.decorators": ("CounterMetric", "PerformanceMonitored", "TimingMetric"),
-    "library.default": (
+_NAMES = {
+    "exporter.instrument.measurements": ("Measurement", "MetricType"),
+    "exporter.instrument.results": ("Failure", "Result", "Success", "UnwrapError"),
+    "exporter.instrument.library.collector": ("MetricsCollector",),
+    "exporter.instrument.library.decorators": ("CounterMetric", "PerformanceMonitored", "TimingMetric"),
+    "exporter.instrument.library.default": (
         "get_metrics_collector",
         "record_counter",
         "record_gauge",
         "record_histogram",
         "record_summary",
     ),
-    "library.metrics": ("Counter", "Gauge", "Histogram", "Summary"),
-    "library.periodic": ("PeriodicPush",),
-    "storages.file": ("FileStorage",),
-    "storages.memory": ("MemoryMetricsStorage", "MemoryStorage"),
-    "storages.prometheus": ("PrometheusStorage",),
-    "storages.push": ("PushStorage",),
-    "storages.storage": ("Storage", "StorageError"),
+    "exporter.instrument.library.metrics": ("Counter", "Gauge", "Histogram", "Summary"),
+    "exporter.instrument.library.periodic": ("PeriodicPush",),
+    "exporter.instrument.storages.file": ("FileStorage",),
+    "exporter.instrument.storages.memory": ("MemoryMetricsStorage", "MemoryStorage"),
+    "exporter.instrument.storages.prometheus": ("PrometheusStorage",),
+    "exporter.instrument.storages.push": ("PushStorage",),
+    "exporter.instrument.storages.storage": ("Storage", "StorageError"),
 }
-_MODULES = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
-
 
 if not TYPE_CHECKING:  # a type checker finds a name that does not exist
-
-    def __getattr__(name: str) -> object:
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)

@@ -4,8 +4,9 @@ Programs import the names of `__all__` from here; each is imported at its first 
 sidecar imports only what is pure. All metrics begin with `program_`, in prometheus-client's registry.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from exporter.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from exporter.dashboard import PerformanceDashboard
@@ -49,33 +50,23 @@ __all__ = [
     "retry_with_backoff",
 ]
 
-_HOMES = {
-    "breaker": ("CircuitBreaker", "CircuitOpenError"),
-    "bus.bus": ("EventBus", "EventDrivenArchitecture"),
-    "cache.manager": ("CacheManager",),
-    "circuit": ("CircuitState",),
-    "compute.models": ("DenseNetwork", "Layer", "OnnxModel"),
-    "compute.optimizer": ("Comparison", "PerformanceOptimizer"),
-    "latency": ("Bottleneck", "LatencyMonitor", "StageTimer"),
-    "memory": ("MemoryManager", "MemoryReading"),
-    "parts": ("BusFigures", "CacheFigures"),
-    "realtime": ("RealtimeMetricsCollector",),
-    "retry": ("retry_with_backoff",),
-    "system": ("PerformanceSystem",),
-    "throughput": ("ThroughputOptimizer",),
+_NAMES = {
+    "exporter.performance.breaker": ("CircuitBreaker", "CircuitOpenError"),
+    "exporter.performance.bus.bus": ("EventBus", "EventDrivenArchitecture"),
+    "exporter.performance.cache.manager": ("CacheManager",),
+    "exporter.performance.circuit": ("CircuitState",),
+    "exporter.performance.compute.models": ("DenseNetwork", "Layer", "OnnxModel"),
+    "exporter.performance.compute.optimizer": ("Comparison", "PerformanceOptimizer"),
+    "exporter.performance.latency": ("Bottleneck", "LatencyMonitor", "StageTimer"),
+    "exporter.performance.memory": ("MemoryManager", "MemoryReading"),
+    "exporter.performance.parts": ("BusFigures", "CacheFigures"),
+    "exporter.performance.realtime": ("RealtimeMetricsCollector",),
+    "exporter.performance.retry": ("retry_with_backoff",),
+    "exporter.performance.system": ("PerformanceSystem",),
+    "exporter.performance.throughput": ("ThroughputOptimizer",),
+    # It stands on the web server, whose room may know this one.
+    "exporter.dashboard": ("PerformanceDashboard",),
 }
-_MODULES = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
-# It stands on the web server, whose room may know this one.
-_MODULES["PerformanceDashboard"] = "exporter.dashboard"
-
 
 if not TYPE_CHECKING:  # a type checker finds a name that does not exist
-
-    def __getattr__(name: str) -> object:
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)
