@@ -19,13 +19,15 @@ async def settle() -> None:
 
 
 def released(
-    handle: Callable[[Lane, Message], Awaitable[None]], release: Callable[[Lane], None]
+    handle: Callable[[Lane, Message], Awaitable[None]],
+    release: Callable[[Lane], None],
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[list[int], bool, list[BaseException]]:
     """The offsets that are handled of 0, 1 and 2 when the lane is released, whether it has ended, and its failures."""
 
     async def program() -> tuple[list[int], bool, list[BaseException]]:
         failures: list[BaseException] = []
-        lane = Lane(Partition("rates", 0), handle, failures.append)
+        lane = Lane(Partition("rates", 0), handle, failures.append, is_stopped)
         lane.start()
         lane.put([Message(topic="rates", partition=0, offset=offset, value=b"") for offset in range(3)])
         await settle()
@@ -98,6 +100,16 @@ def test_an_event_that_is_put_during_the_last_call_is_not_begun() -> None:
 
     assert released(close_in_first, nothing_more) == ([0], True, [])
     assert begun == [0]
+
+
+def test_an_event_that_waits_when_the_consumer_is_stopped_is_not_begun() -> None:
+    stops: list[None] = []
+
+    async def stop_in_second(_: Lane, message: Message) -> None:
+        if message.offset() == 1:
+            stops.append(None)
+
+    assert released(stop_in_second, nothing_more, lambda: bool(stops)) == ([0, 1], True, [])
 
 
 def test_pauses_double_up_to_half_a_minute() -> None:

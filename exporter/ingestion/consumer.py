@@ -107,7 +107,7 @@ class MessageConsumer:
     def _lane(self, partition: Partition) -> Lane:
         if self._handling is None:
             raise RuntimeError("there are no handlers")
-        return Lane(partition, self._handling.handle, self._fail)
+        return Lane(partition, self._handling.handle, self._fail, lambda: self._is_stopped)
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error

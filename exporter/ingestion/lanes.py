@@ -23,9 +23,16 @@ class Lane:
 
     `start`, `put`, `close` and `cancel` belong to the event loop. `handled` has the offsets whose handlers have
     returned, `ended` is set when no handler runs any more, and `queued` and `is_paused` belong to the reading thread.
+    `is_stopped` is asked before each event: the reading thread, which closes the lane, may be late.
     """
 
-    def __init__(self, partition: Partition, handle: Handle, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        partition: Partition,
+        handle: Handle,
+        on_failure: Callable[[BaseException], None],
+        is_stopped: Callable[[], bool],
+    ) -> None:
         self.partition = partition
         self.handled: deque[int] = deque()
         self.ended = threading.Event()
@@ -33,6 +40,7 @@ class Lane:
         self.is_paused = False
         self._handle = handle
         self._on_failure = on_failure
+        self._is_stopped = is_stopped
         self._waiting: asyncio.Queue[Message | None] = asyncio.Queue()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -66,12 +74,15 @@ class Lane:
         raise Abandoned
 
     async def _run(self) -> None:
-        while (message := await self._waiting.get()) is not None and not self._closing.is_set():
+        while (message := await self._waiting.get()) is not None and not self._is_ending():
             try:
                 await self._handle(self, message)
             except Abandoned:
                 return
             self.handled.append(message.offset() or 0)
+
+    def _is_ending(self) -> bool:
+        return self._closing.is_set() or self._is_stopped()
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
