@@ -38,6 +38,7 @@ ROOMS = (
     "page",
     "web",
     "dashboard",
+    "wiring",
     "app",
     "preflight",
     "api",

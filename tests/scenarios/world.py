@@ -13,7 +13,6 @@ from itertools import pairwise
 import msgspec
 from confluent_kafka import TopicPartition
 
-from exporter.app import make_loop
 from exporter.config.schema import Config, FeedsConfig, OutputConfig
 from exporter.config.section import Section
 from exporter.events.factory import Event
@@ -27,6 +26,7 @@ from exporter.publishing.channels.null import NullChannel
 from exporter.source.handler import RebalanceHandler
 from exporter.status import SidecarStatus
 from exporter.store.store import NullStore
+from exporter.wiring.flow import make_loop
 from tests.fakes import ManualClock, ManualWorker
 from tests.scenarios.collectors import Collector, Written
 

@@ -1,0 +1,88 @@
+"""Makes the loop, with all that a record passes between source and channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from exporter.config.schema import Config
+from exporter.config.subscription import shown_as
+from exporter.events import framing
+from exporter.events.encoding import utc_text
+from exporter.events.factory import Event, EventFactory
+from exporter.feeds.evaluator import Evaluator
+from exporter.feeds.table import FeedTable
+from exporter.instrument.selection import selection
+from exporter.loop import Loop
+from exporter.loop_settings import loop_settings
+from exporter.pipeline import Pipeline, PipelineSettings
+from exporter.publishing.channels import Channel
+from exporter.publishing.dispatch import Backlog
+from exporter.publishing.publisher import Group, Publisher
+from exporter.runtime.clock import Clock
+from exporter.runtime.worker import Worker
+from exporter.source.source import Source
+from exporter.store.store import Store
+
+if TYPE_CHECKING:
+    from exporter.decoding.record_decoder import FindSchemas
+
+
+class GroupMember(Source, Group, Protocol):
+    """A source of records that is a member of a consumer group, as `KafkaSource` is."""
+
+
+def make_loop(
+    config: Config,
+    source: GroupMember,
+    channel: Channel,
+    store: Store,
+    clock: Clock,
+    worker: Worker,
+    *,
+    until_caught_up: bool = False,
+    find_schemas: FindSchemas | None = None,
+) -> Loop:
+    """Return the loop that reads from `source` and publishes to `channel`; the clock is its only time.
+
+    Blocking calls of the channel run on `worker`. `find_schemas` returns what finds the Avro schemas of a registry.
+    """
+    output, families = config.output, selection(config.metrics)
+    events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
+
+    def make_error_event(event: Event, error: str) -> Event | None:
+        return events.unsendable(event, error, utc_text(clock.now_ms()))
+
+    settings = loop_settings(config, find_schemas)
+    return Loop(
+        source,
+        _pipeline(config, events, settings.pipeline),
+        Publisher(
+            channel,
+            source,
+            Backlog(output.backlog),
+            output.commit_interval,
+            clock,
+            worker,
+            make_error_event,
+            families=families,
+        ),
+        store,
+        Evaluator(settings.comparison),
+        summary_interval=output.summary_interval,
+        until_caught_up=until_caught_up,
+        clock=clock,
+        families=families,
+    )
+
+
+def _pipeline(config: Config, events: EventFactory, settings: PipelineSettings) -> Pipeline:
+    return Pipeline(
+        settings.decoder,
+        FeedTable(*settings.table),
+        events,
+        batch_events=settings.batch_events,
+        summary_period_seconds=settings.summary_period_seconds,
+        live_age_seconds=settings.live_age_seconds,
+        keep_updates=config.redis.url is not None,
+        shown_as=shown_as(config.input.topics, config.metrics.topics),
+    )
