@@ -41,6 +41,7 @@ _TOOLS = {
     "demo": "run an embedded broker, simulated collectors and the real sidecar",
     "simulate": "simulate a failure on a broker, to test states and alerts",
     "audit": "compare the input topics, the event topic and /metrics",
+    "status": "print what the live pages of sidecars show",
 }
 
 

@@ -84,6 +84,9 @@ class Queries(Protocol):
     def watch(self) -> Watched:
         """Return the state as streams show it, for one worker thread."""
 
+    def snapshot(self) -> bytes:
+        """Return the JSON of the whole state as streams show it."""
+
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """Return at most `limit` rows, one for each symbol of one feed or all; `after` is from the previous page.
 

@@ -128,6 +128,12 @@ class SidecarQueries:
         """Return the state as streams show it, for one worker thread."""
         return self._page.watch()
 
+    def snapshot(self) -> bytes:
+        """Return the JSON of the whole state as streams show it."""
+        watch = self._page.watch()
+        watch.tick(frozenset(), 0)
+        return watch.snapshot()[1]
+
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """Return a row for each symbol: of all replicas when there is Redis, else what this process has seen."""
         return self._symbols.page(feed, after, limit)

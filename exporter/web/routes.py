@@ -91,6 +91,7 @@ class Routes:
             "/api/v1/feeds": self._get_feeds,
             "/api/v1/history": self._get_history,
             "/api/v1/programs": self._get_programs,
+            "/api/v1/status": self._get_status,
             "/api/v1/stream": self._get_stream,
             "/api/v1/symbols": self._get_symbols,
             pushes.telemetry_path: self._get_metrics,
@@ -269,6 +270,12 @@ class Routes:
         if view is None:
             return _error(f"unknown {what}", 404)
         return Response([orjson.dumps({"status": "success", "data": view})], JSON)
+
+    async def _get_status(self, request: web.BaseRequest) -> CompleteResponse:
+        return await self._read(request, self._status)
+
+    def _status(self) -> Response:
+        return Response([b'{"status":"success","data":', self._queries.snapshot(), b"}"], JSON)
 
     async def _get_stream(self, request: web.BaseRequest) -> CompleteResponse | EventStream:
         if is_foreign(request.headers):

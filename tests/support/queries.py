@@ -155,6 +155,11 @@ class Shown:
         self.watches += 1
         return self.steps
 
+    def snapshot(self) -> bytes:
+        """See Queries."""
+        self._fail()
+        return b'"all"'
+
     def symbols(self, feed: FeedKey | None, after: str, limit: int) -> SymbolPage:
         """See Queries."""
         self._fail()

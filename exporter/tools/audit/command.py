@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaException
 
@@ -43,7 +42,6 @@ from exporter.tools.audit.readers import (
 )
 from exporter.tools.audit.rejected_tails import RejectedTails
 from exporter.tools.audit.report import AuditResult, as_json, as_text
-from exporter.tools.healthcheck import is_local
 
 ERROR_MAX = 500
 _DESCRIPTION = """Compare the input topics, the event topic and /metrics; exit 0 when they agree, 1 when they differ,
@@ -52,7 +50,7 @@ audit when it has caught up or stopped, or limit the audit to the offsets that i
 limits on the number of feeds and symbols depend on the history of a process and are not checked: records rejected for
 them count as missing. Needs about 100 bytes of memory a batch."""
 
-_ACCEPT = {"Accept": "text/plain;version=0.0.4"}
+_ACCEPT = "text/plain;version=0.0.4"
 # Some 15 KB a feed: twice what 10,000 feeds have.
 METRICS_BYTES = 300_000_000
 
@@ -211,40 +209,17 @@ def _read_metrics(
     timeout_seconds: float,
     client: WebClientConfig = WebClientConfig(),  # noqa: B008 - frozen
 ) -> MetricsTruth:
+    from exporter.tools import remote
+
     truth = MetricsTruth()
     for url in urls:
         add_secrets(secrets_in(url, "url"))
         try:
-            add_metrics(_page(url, timeout_seconds, client), truth)
+            add_metrics(remote.body(url, _ACCEPT, timeout_seconds, METRICS_BYTES, client).decode(), truth)
         # RequestException is an OSError.
-        except (OSError, ValueError, UnreadableError) as error:
+        except (OSError, ValueError, remote.Refused, UnreadableError) as error:
             raise AuditError(printable(f"{shown_text(url)}: {error}", ERROR_MAX)) from None
     return truth
-
-
-def _page(url: str, timeout_seconds: float, client: WebClientConfig) -> str:
-    """Return the text of a page of metrics; raise `UnreadableError` for another response."""
-    from requests.auth import HTTPBasicAuth
-
-    from exporter.runtime.http_client import ClientTls, fetch
-
-    user, password = ((given or "").encode() for given in (client.username, client.password))
-    answer = fetch(
-        "GET",
-        url,
-        seconds=timeout_seconds,
-        size=METRICS_BYTES,
-        headers=_ACCEPT,
-        auth=HTTPBasicAuth(user, password) if user else None,
-        tls=ClientTls(client.ca_file, client.cert_file, client.key_file, client.server_name),
-        # To this machine no proxy and no password of .netrc is used.
-        trust_env=not is_local(urlsplit(url).hostname or ""),
-    )
-    if answer.status != 200:
-        place = answer.headers.get("Location")
-        detour = f", see {place}" if place else ""
-        raise UnreadableError(f"the response is {answer.status} {answer.reason}{detour}")
-    return answer.body.decode()
 
 
 def _timestamp_ms(text: str) -> int:

@@ -1,0 +1,39 @@
+"""The client of tools for a sidecar at any URL."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from requests.auth import HTTPBasicAuth
+
+from exporter.config.schema import WebClientConfig
+from exporter.runtime.http_client import ClientTls, fetch
+from exporter.tools.healthcheck import is_local
+
+
+class Refused(Exception):
+    """The response is another one than 200: its text has the status."""
+
+
+def body(url: str, accept: str, seconds: float, size: int, client: WebClientConfig) -> bytes:
+    """Return the body of at most `size` bytes at a URL.
+
+    Raises `Refused`, and OSError without a response in time.
+    """
+    user, password = ((given or "").encode() for given in (client.username, client.password))
+    answer = fetch(
+        "GET",
+        url,
+        seconds=seconds,
+        size=size,
+        headers={"Accept": accept},
+        auth=HTTPBasicAuth(user, password) if user else None,
+        tls=ClientTls(client.ca_file, client.cert_file, client.key_file, client.server_name),
+        # To this machine no proxy and no password of .netrc is used.
+        trust_env=not is_local(urlsplit(url).hostname or ""),
+    )
+    if answer.status != 200:
+        place = answer.headers.get("Location")
+        detour = f", see {place}" if place else ""
+        raise Refused(f"the response is {answer.status} {answer.reason}{detour}")
+    return answer.body
