@@ -26,6 +26,7 @@ from exporter.instrument.library.periodic import THREAD
 from tests.support.process import free_port
 from tests.support.pushgateway import PASSWORD, USER, Gateway, PushgatewayServer
 from tests.support.waiting import eventually
+from tests.support.webfile import WebFiles
 
 GROUP = {"instance": "box/1", "region": ""}
 
@@ -95,6 +96,68 @@ def test_a_push_is_authorized_by_user_and_password(tmp_path: Path) -> None:
         assert server.pushed("b")
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> WebFiles:
+    """Certificates of a gateway and its clients."""
+    return WebFiles(tmp_path_factory.mktemp("web"))
+
+
+def test_a_push_trusts_an_authority_and_shows_a_certificate(web: WebFiles, tmp_path: Path) -> None:
+    server = PushgatewayServer(tmp_path, web=web).start()
+    ca_file, (cert_file, key_file) = str(web.authority.certificate), map(str, web.scraper)
+    user: dict[str, Any] = {"username": USER, "password": PASSWORD, "attempts": 1}
+
+    def error(job: str, **more: Any) -> str:
+        return str(collector(PushStorage(server.url, job, **{**user, **more})).store().unwrap_err())
+
+    try:
+        assert "unable to get local issuer certificate" in error("a")
+        assert error("a", ca_file=ca_file).startswith(f"{server.url}: ")  # how the server refuses it depends on OpenSSL
+        files: dict[str, Any] = {"ca_file": ca_file, "cert_file": cert_file, "key_file": key_file}
+        assert "401" in error("a", **files, username="nobody")
+        made = collector(PushStorage(server.url, "a", **user, **files))
+        made.store().unwrap()
+        assert server.pushed("a")
+        made.close()
+        assert not server.pushed("a")
+        both = str(web.scraper.in_one_file())
+        collector(PushStorage(server.url, "b", **user, ca_file=ca_file, cert_file=both)).store().unwrap()
+        assert server.pushed("b")
+    finally:
+        server.kill()
+
+
+def test_a_certificate_may_be_renewed_between_pushes(web: WebFiles, tmp_path: Path) -> None:
+    """A file that is gone meanwhile is a failure of that push."""
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(web.authority.certificate.read_bytes())
+    storage = PushStorage(f"https://127.0.0.1:{free_port()}", "a", ca_file=str(ca_file), attempts=1)
+    ca_file.unlink()
+    assert f"ca_file {ca_file} cannot be used: no such file" in str(collector(storage).store().unwrap_err())
+    ca_file.write_bytes(web.authority.certificate.read_bytes())
+    assert "Connection refused" in str(collector(storage).store().unwrap_err())
+
+
+def test_files_that_cannot_be_used_are_refused_with_their_name(web: WebFiles, tmp_path: Path) -> None:
+    ca_file, (cert_file, key_file) = str(web.authority.certificate), map(str, web.scraper)
+    no_pem = tmp_path / "no.pem"
+    no_pem.write_text("nothing")
+    locked = web.authority.issue("locked", passphrase="sesame")
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"ca_file": "/none"}, "ca_file /none cannot be used: no such file or directory"),
+        ({"ca_file": str(no_pem)}, f"ca_file {no_pem} cannot be used: no certificate or crl found"),
+        ({"cert_file": ca_file}, f"cert_file {ca_file} cannot be used"),
+        ({"cert_file": cert_file, "key_file": str(web.server.key)}, "cannot be used: key values mismatch"),
+        ({"cert_file": str(locked.certificate), "key_file": str(locked.key)}, "cannot be used"),
+        ({"key_file": key_file}, "cert_file is missing"),
+    )
+    for files, reason in wrong:
+        with pytest.raises(ValueError, match=re.escape(reason)):
+            PushStorage("https://gateway", "a", **files)
+    with pytest.raises(ValueError, match="ca_file goes with a URL that begins with https"):
+        PushStorage("gateway:9091", "a", ca_file=ca_file)
 
 
 def test_a_password_is_sent_as_it_is() -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import requests
+import yaml
 from prometheus_client.samples import Sample
 
 from exporter.instrument.samples import samples
 from tests.support.missing import program
 from tests.support.process import Part, accepts_connections, free_port
+from tests.support.webfile import WebFiles, client_files
 
 USER, PASSWORD = "collector", "secret"
 # bcrypt of the password.
@@ -21,22 +23,25 @@ USERS = 'basic_auth_users: {collector: "$2b$04$sGrPdIBV3Ur6UoqQMpgAyutJkXZ2tqP4i
 
 
 class PushgatewayServer(Part):
-    """A Pushgateway on a port of its own; `secured` asks for user and password."""
+    """A Pushgateway on a port of its own; `secured` asks for user and password, and `web` for a certificate, too."""
 
-    def __init__(self, directory: Path, *, secured: bool = False) -> None:
+    def __init__(self, directory: Path, *, secured: bool = False, web: WebFiles | None = None) -> None:
         super().__init__(directory)
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._auth = (USER, PASSWORD) if secured else None
+        self.url = f"http{'s' if web else ''}://127.0.0.1:{self.port}"
+        self._files: Mapping[str, Any] = client_files(web.authority, web.scraper) if web else {}
+        self._web_file = directory / "web.yml"
+        if web:
+            self._web_file = web.write(tls_server_config=web.mutual(), **yaml.safe_load(USERS))
+        elif secured:
+            self._web_file.write_text(USERS)
+        self._auth = (USER, PASSWORD) if secured or web else None
         self._program = program("prometheus-pushgateway", "prometheus-pushgateway")
 
     def command(self) -> Sequence[str]:
         """See Part."""
         arguments = [self._program, f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"]
-        if not self._auth:
-            return arguments
-        (self.directory / "web.yml").write_text(USERS)
-        return [*arguments, f"--web.config.file={self.directory / 'web.yml'}"]
+        return [*arguments, f"--web.config.file={self._web_file}"] if self._auth else arguments
 
     def ready(self) -> bool:
         """See Part."""
@@ -48,7 +53,7 @@ class PushgatewayServer(Part):
         return [each for each in found if not each.name.startswith("push_")]
 
     def _get(self, path: str) -> requests.Response:
-        return requests.get(self.url + path, auth=self._auth, timeout=5)
+        return requests.get(self.url + path, auth=self._auth, timeout=5, **self._files)
 
 
 class Request(NamedTuple):

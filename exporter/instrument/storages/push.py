@@ -9,15 +9,14 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from http.client import HTTPException
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from prometheus_client import Metric, delete_from_gateway, push_to_gateway
-from prometheus_client.exposition import basic_auth_handler, default_handler
 from prometheus_client.registry import Collector
 
 from exporter.instrument.storages.forks import renew_lock_after_fork
+from exporter.instrument.storages.push_requests import Tls, handler
 from exporter.instrument.storages.storage import Source, StorageError
 
 LONGEST_PAUSE_SECONDS = 30.0
@@ -33,6 +32,10 @@ class PushStorage:
     after network errors, 5xx, 408, 425 and 429, with pauses that double from `backoff` seconds and are shortened at
     random. `delete_at_end` deletes the group when the storage is closed or the program ends: a Pushgateway shows it
     for ever otherwise. `registry` is what is pushed, if it is not the collector's own metrics.
+
+    For HTTPS, `ca_file` has the authorities that are trusted in place of the usual ones, `cert_file` and `key_file`
+    the certificate that is shown and its key without passphrase (in `cert_file`, too, if `key_file` is None), all in
+    PEM. They are read with each push. Raises `ValueError` for arguments without sense, and files that cannot be used.
     """
 
     def __init__(
@@ -43,6 +46,9 @@ class PushStorage:
         grouping_key: Mapping[str, str] | None = None,
         username: str | None = None,
         password: str | None = None,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
         timeout: float = 5.0,
         attempts: int = 3,
         backoff: float = 0.5,
@@ -55,7 +61,9 @@ class PushStorage:
             raise ValueError("attempts is at least 1, timeout above 0 and backoff not below 0")
         self.url, user, secret = _without_user(push_gateway_url)
         self._group = {"gateway": self.url, "job": job_name, "grouping_key": dict(grouping_key or {})}
-        self._handler = _handler(username or user, secret if password is None else password)
+        tls = Tls(ca_file, cert_file, key_file)
+        tls.check(self.url)
+        self._handler = handler(username or user, secret if password is None else password, tls)
         self._timeout = timeout
         self._attempts = attempts
         self._backoff = backoff
@@ -160,9 +168,3 @@ def _without_user(url: str) -> tuple[str, str | None, str]:
         raise ValueError("push_gateway_url is no http or https URL")
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return bare, unquote(parts.username) if parts.username else None, unquote(parts.password or "")
-
-
-def _handler(username: str | None, password: str) -> Callable[..., Any]:
-    if username is None:
-        return default_handler
-    return partial(basic_auth_handler, username=username, password=password)
