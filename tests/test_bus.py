@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -373,14 +374,27 @@ def test_all_that_is_counted_is_a_metric(bus: EventBus, registry: CollectorRegis
     remembering(bus)
     bus.subscribe("tick", hang, name="hang", queue_capacity=2)
     run(bus, lambda: publish_numbers(bus, 10), 0.0)
-    labels = {"event": "tick", "handler": "remember", "result": "handled"}
+    labels = {"bus": "bus", "event": "tick", "handler": "remember", "result": "handled"}
     assert registry.get_sample_value("program_bus_events_total", labels) == 10
-    labels |= {"handler": "hang", "result": "dropped"}
+    labels |= {"bus": "bus", "handler": "hang", "result": "dropped"}
     assert registry.get_sample_value("program_bus_events_total", labels) == 10
-    assert registry.get_sample_value("program_bus_dropped_total", {"handler": "hang", "reason": "full"}) == 8
-    assert registry.get_sample_value("program_bus_queue_capacity", {"handler": "hang"}) == 2
-    assert registry.get_sample_value("program_bus_queue_length", {"handler": "hang"}) == 0
-    assert registry.get_sample_value("program_bus_duration_seconds_count", {"handler": "remember"}) == 10
+    assert (
+        registry.get_sample_value("program_bus_dropped_total", {"bus": "bus", "handler": "hang", "reason": "full"}) == 8
+    )
+    assert registry.get_sample_value("program_bus_queue_capacity", {"bus": "bus", "handler": "hang"}) == 2
+    assert registry.get_sample_value("program_bus_queue_length", {"bus": "bus", "handler": "hang"}) == 0
+    assert registry.get_sample_value("program_bus_duration_seconds_count", {"bus": "bus", "handler": "remember"}) == 10
+
+
+def test_two_buses_of_one_program_are_told_apart(registry: CollectorRegistry) -> None:
+    collector = MetricsCollector(registry=registry)
+    for name, events in (("orders", 3), ("prices", 5)):
+        bus = EventBus(name, collector=collector)
+        remembering(bus)
+        run(bus, partial(publish_numbers, bus, events))
+    for name, events in (("orders", 3), ("prices", 5)):
+        labels = {"bus": name, "event": "tick", "handler": "remember", "result": "handled"}
+        assert registry.get_sample_value("program_bus_events_total", labels) == events
 
 
 @settings(max_examples=30)

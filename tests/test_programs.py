@@ -21,7 +21,7 @@ from exporter.performance.figures import NAMES_MAX, Figures
 from exporter.performance.history import VALUES_MAX
 from exporter.performance.program import SAMPLES_MAX, program_view
 from exporter.pushes.text_reader import read_text
-from tests.support.programs import MIB, SLOW, STAGES, gauge, measured, operate, used
+from tests.support.programs import MIB, SLOW, STAGES, count, drop, gauge, measured, operate, used
 from tests.support.unrun import UnrunSidecar
 
 JOB = {"job": "signals", "instance": "a"}
@@ -88,6 +88,58 @@ def test_throughput_and_hit_rates_are_those_of_the_last_minute() -> None:
     assert operation["items_per_second"] == pytest.approx(100 * (15 + 20) / 2)
     assert operation["history"][1:] == [100.0 * number for number in range(1, 21)]
     assert operation["history"][0] is None
+
+
+@pytest.mark.parametrize(("seconds", "is_busy"), [(4.9, False), (5, True), (12, True)])
+def test_only_a_busy_operation_is_under_its_target_as_for_the_alert(seconds: float, is_busy: bool) -> None:
+    """How long it worked is not known before the second push."""
+    collector = measured()
+    pushed = Pushed(collector)
+    programs = Programs(pushed, 900)
+    programs.sample(0)
+
+    def shown() -> tuple[bool, object]:
+        view = view_of(programs)
+        return view["operations"][0]["is_busy"], view["row"][COLUMNS.index("under")]
+
+    assert shown() == (False, 0)
+    operate(collector, 10, seconds)
+    pushed.push(10)
+    programs.sample(10_000)
+    assert shown() == (is_busy, int(is_busy))
+
+
+def test_handlers_are_told_apart_by_their_bus_and_marked_while_they_lose_events() -> None:
+    collector = measured()
+    gauge(collector, "program_bus_queue_length", 7, bus="prices", handler="risk")
+    pushed = Pushed(collector)
+    programs = Programs(pushed, 900)
+    programs.sample(0)
+
+    def shown() -> dict[tuple[str, str], tuple[Any, Any, Any]]:
+        rows = view_of(programs)["handlers"]
+        return {(row["bus"], row["handler"]): (row["queue_length"], row["dropped"], row["is_dropping"]) for row in rows}
+
+    others = {("orders", "audit"): (0, 0, False), ("prices", "risk"): (7, 0, False)}
+    assert shown() == {("orders", "risk"): (990, 3, False)} | others
+    drop(collector, "risk", 2)
+    pushed.push(10)
+    programs.sample(10_000)
+    assert shown() == {("orders", "risk"): (990, 5, True)} | others
+    assert view_of(programs)["handlers"][0]["dropped_by_reason"] == {"full": 5}
+    pushed.push(71)
+    programs.sample(71_000)
+    pushed.push(100)
+    programs.sample(100_000)
+    assert shown() == {("orders", "risk"): (990, 5, False)} | others
+
+
+def test_handlers_of_a_program_whose_buses_have_no_name_are_shown() -> None:
+    collector = MetricsCollector(registry=CollectorRegistry())
+    gauge(collector, "program_bus_queue_length", 7, handler="risk")
+    count(collector, "program_bus_events_total", 9, event="order", handler="risk", result="handled")
+    (row,) = program_view(list(collector.registry.collect()), {})["handlers"]
+    assert (row["bus"], row["handler"], row["queue_length"], row["handled"]) == ("", "risk", 7, 9)
 
 
 def test_a_sample_without_a_new_push_repeats_the_one_before() -> None:
@@ -182,7 +234,7 @@ def test_rows_change_with_a_push_and_go_with_their_program() -> None:
     (row,) = rows.changed()["programs"]
     shown = dict(zip(COLUMNS, row, strict=True))
     assert (shown["id"], shown["bottleneck"], shown["over"], shown["alerts"]) == (ID, SLOW, 1, 2)
-    assert (shown["under"], shown["breakers_open"], shown["pushed_ms"]) == (1, 1, 1_000_000)
+    assert (shown["under"], shown["breakers_open"], shown["pushed_ms"]) == (0, 1, 1_000_000)
     assert rows.changed() == {}
     pushed.push(5)
     assert rows.changed()["programs"][0][COLUMNS.index("expires_ms")] == 1_305_000

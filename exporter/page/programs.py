@@ -107,7 +107,7 @@ class Programs:
             first, history = self._histories.get(wanted, (self._taken, ProgramHistory(0)))
             begin = max(first, self._taken - self._capacity)
             slots = [number % self._capacity for number in range(begin, self._taken)] if self._capacity else []
-            view = program_view(group.families, history.recent(group.families))
+            view = program_view(group.families, history.recent(group.families, group.pushed_seconds))
             _add_series(view, history, slots)
             times = [self._times[slot] for slot in slots]
         return {"columns": COLUMNS, "row": self._row(wanted, group), "times_ms": times, **view}
@@ -116,7 +116,7 @@ class Programs:
         figures, labels = Figures(group.families), group.labels
         with self._lock:
             _, history = self._histories.get(each, (0, ProgramHistory(0)))
-            recent = history.recent(group.families)
+            recent = history.recent(group.families, group.pushed_seconds)
         found, used, worked = stages(figures, recent), process(figures), operations(figures, recent)
         open_breakers = sum(value == 2 for value in figures.by("program_breaker_state", "breaker").values())
         whole = next((row["p95_seconds"] for row in found if row["stage"] == TOTAL), None)

@@ -6,11 +6,14 @@ from exporter.performance.figures import Counters, Figures
 
 STAGE_SECONDS, STAGE_COUNT = "program_stage_duration_seconds_sum", "program_stage_duration_seconds_count"
 ITEMS, SECONDS = "program_operation_items_total", "program_operation_seconds_total"
+BUS_DROPPED = "program_bus_dropped_total"
 REQUESTS = "program_cache_requests_total"
 # The tier that each read of a cache asks first; the loader is asked when no tier has the value.
 FIRST_TIER, LOADER = "memory", "loader"
 TIERS = (FIRST_TIER, "redis", LOADER)
 HITS = ("hit", "negative")
+# Beside what counters have grown by: the seconds in which they have.
+ELAPSED = "elapsed"
 MACHINE = {
     "disk_read": "program_machine_disk_read_bytes_total",
     "disk_written": "program_machine_disk_written_bytes_total",
@@ -28,10 +31,16 @@ def counters(figures: Figures) -> Counters:
         ("seconds", SECONDS, "operation"),
     ):
         found |= {f"{kind}:{name}": value for name, value in figures.by(metric, label).items()}
+    found |= {dropped_by(*names): value for names, value in figures.by_all(BUS_DROPPED, "bus", "handler").items()}
     for cache in figures.names("cache", REQUESTS):
         found |= _cache_counters(figures, cache)
     totals = {kind: figures.one(metric) for kind, metric in MACHINE.items()}
     return found | {kind: value for kind, value in totals.items() if value is not None}
+
+
+def dropped_by(bus: str, handler: str) -> str:
+    """Return the name of the counter of events that a handler of a bus has lost."""
+    return f"dropped:{bus}\n{handler}"
 
 
 def _cache_counters(figures: Figures, cache: str) -> Counters:

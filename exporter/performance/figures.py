@@ -44,6 +44,15 @@ class Figures:
                 sums[key] = sums.get(key, 0.0) + value
         return sums
 
+    def by_all(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+        """Return the sums of a metric by the values of several labels, "" for one that is absent."""
+        sums: dict[tuple[str, ...], float] = {}
+        for own, value in self._samples.get(name, ()):
+            key = tuple([own.get(label, "") for label in labels])
+            if key in sums or len(sums) < NAMES_MAX:
+                sums[key] = sums.get(key, 0.0) + value
+        return sums
+
     def pairs(self, name: str, first: str, second: str) -> list[tuple[str, str, float]]:
         """Return the values of two labels with the value of each sample."""
         found = self._samples.get(name, ())[:NAMES_MAX]

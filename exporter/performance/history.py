@@ -9,7 +9,7 @@ from math import isnan, nan
 
 from prometheus_client import Metric
 
-from exporter.performance.counters import MACHINE, counters, growth
+from exporter.performance.counters import ELAPSED, MACHINE, counters, growth
 from exporter.performance.figures import Counters, Figures, ratio
 from exporter.performance.program import DURATION
 
@@ -48,10 +48,16 @@ class ProgramHistory:
             if name in self._rings:
                 self._rings[name][slot] = value
 
-    def recent(self, families: Iterable[Metric]) -> Counters:
-        """Return what the counters have grown by in the last minute; before there is more, since the start."""
+    def recent(self, families: Iterable[Metric], pushed_seconds: float) -> Counters:
+        """Return what the counters have grown by in the last minute, and `ELAPSED`, the seconds in which they have.
+
+        Before there are two pushes these are the counters since the start, of an unknown time.
+        """
         now = counters(Figures(families))
-        return growth(self._pushes[0][1], now) if len(self._pushes) > 1 else now
+        if len(self._pushes) < 2:
+            return now
+        begin, before = self._pushes[0]
+        return growth(before, now) | {ELAPSED: pushed_seconds - begin}
 
     def series(self, name: str, slots: Sequence[int]) -> Numbers:
         """Return the samples of a value, oldest first; nothing for a value that there is not."""

@@ -7,7 +7,10 @@ from typing import Any
 
 from prometheus_client import Metric
 
+from exporter.performance.advice import BUSY_RATIO_MIN
 from exporter.performance.counters import (
+    BUS_DROPPED,
+    ELAPSED,
     FIRST_TIER,
     HITS,
     ITEMS,
@@ -17,6 +20,7 @@ from exporter.performance.counters import (
     STAGE_COUNT,
     STAGE_SECONDS,
     TIERS,
+    dropped_by,
 )
 from exporter.performance.figures import Counters, Figures, ratio
 
@@ -40,7 +44,7 @@ def program_view(families: Sequence[Metric], recent: Counters) -> Row:
         "stages": stages(figures, recent),
         "operations": operations(figures, recent),
         "caches": [_cache(figures, recent, name) for name in figures.names("cache", REQUESTS, "program_cache_entries")],
-        "handlers": [_handler(figures, name) for name in figures.names("handler", BUS_QUEUE, BUS)],
+        "handlers": [_handler(figures, recent, *names) for names in figures.by_all(BUS_QUEUE, "bus", "handler")],
         "breakers": [_breaker(figures, name) for name in figures.names("breaker", "program_breaker_state")],
         "retries": [
             {"operation": name, **figures.by("program_retries_total", "result", operation=name)}
@@ -89,7 +93,11 @@ def is_over(row: Row) -> bool:
 
 
 def operations(figures: Figures, recent: Counters) -> list[Row]:
-    """Return the throughput of operations: items in a second of work, and what they are to reach."""
+    """Return the throughput of operations: items in a second of work, and what they are to reach.
+
+    An operation is busy when it has worked for at least half of the time; of processes and threads the sum counts.
+    """
+    elapsed = recent.get(ELAPSED, 0.0)
     gauges = {
         "target": "program_operation_target_items_per_second",
         "batch_size": "program_operation_batch_size",
@@ -100,6 +108,7 @@ def operations(figures: Figures, recent: Counters) -> list[Row]:
             "operation": name,
             "items": figures.one(ITEMS, operation=name),
             "items_per_second": ratio(recent.get(f"items:{name}", 0.0), recent.get(f"seconds:{name}", 0.0)),
+            "is_busy": (ratio(recent.get(f"seconds:{name}", 0.0), elapsed) or 0.0) >= BUSY_RATIO_MIN,
             **{key: figures.one(metric, operation=name) for key, metric in gauges.items()},
         }
         for name in figures.names("operation", ITEMS, SECONDS, *gauges.values())
@@ -107,9 +116,9 @@ def operations(figures: Figures, recent: Counters) -> list[Row]:
 
 
 def is_under(row: Row) -> bool:
-    """Return whether the throughput of an operation is under its target."""
+    """Return whether the throughput of a busy operation is under its target; one that waits for work is not slow."""
     now, target = row["items_per_second"], row["target"]
-    return now is not None and target is not None and bool(now < target)
+    return row["is_busy"] and now is not None and target is not None and bool(now < target)
 
 
 def _cache(figures: Figures, recent: Counters, cache: str) -> Row:
@@ -131,14 +140,19 @@ def _tier(tier: str, results: Mapping[str, float]) -> Row:
     return {"tier": tier, **counts, "hit_rate": None if tier == LOADER else hit_rate}
 
 
-def _handler(figures: Figures, handler: str) -> Row:
-    results = figures.by(BUS, "result", handler=handler)
+def _handler(figures: Figures, recent: Counters, bus: str, handler: str) -> Row:
+    # A program that measures itself with an earlier version has no label for the bus.
+    labels = {"bus": bus, "handler": handler} if bus else {"handler": handler}
+    results = figures.by(BUS, "result", **labels)
     return {
+        "bus": bus,
         "handler": handler,
-        "queue_length": figures.one(BUS_QUEUE, handler=handler),
-        "queue_capacity": figures.one("program_bus_queue_capacity", handler=handler),
-        "p95_seconds": figures.one("program_bus_duration_seconds", handler=handler, quantile="0.95"),
+        "queue_length": figures.one(BUS_QUEUE, **labels),
+        "queue_capacity": figures.one("program_bus_queue_capacity", **labels),
+        "p95_seconds": figures.one("program_bus_duration_seconds", quantile="0.95", **labels),
         **{result: results.get(result, 0.0) for result in RESULTS},
+        "dropped_by_reason": figures.by(BUS_DROPPED, "reason", **labels),
+        "is_dropping": ELAPSED in recent and recent.get(dropped_by(bus, handler), 0.0) > 0,
     }
 
 

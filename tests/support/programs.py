@@ -63,17 +63,25 @@ def cached(collector: MetricsCollector) -> None:
 def handled(collector: MetricsCollector) -> None:
     """Have an event bus with a full and an empty queue, a breaker that is open, and retries."""
     for handler, waiting in (("risk", 990), ("audit", 0)):
-        gauge(collector, "program_bus_queue_length", waiting, handler=handler)
-        gauge(collector, "program_bus_queue_capacity", 1000, handler=handler)
-        labels = {"event": "order", "handler": handler}
-        count(collector, "program_bus_events_total", 5000, result="handled", **labels)
-        count(collector, "program_bus_events_total", 12, result="timed_out", **labels)
-        durations = collector.summary("program_bus_duration_seconds", "Handlers.", labels={"handler": handler})
+        labels = {"bus": "orders", "handler": handler}
+        gauge(collector, "program_bus_queue_length", waiting, **labels)
+        gauge(collector, "program_bus_queue_capacity", 1000, **labels)
+        count(collector, "program_bus_events_total", 5000, event="order", result="handled", **labels)
+        count(collector, "program_bus_events_total", 12, event="order", result="timed_out", **labels)
+        durations = collector.summary("program_bus_duration_seconds", "Handlers.", labels=labels)
         durations.observe(0.002)
+        drop(collector, handler, 3 if handler == "risk" else 0)
     gauge(collector, "program_breaker_state", 2, breaker="orders-api")
     count(collector, "program_breaker_transitions_total", 3, breaker="orders-api", state="open")
     for result, number in (("retried", 7), ("succeeded", 5), ("gave_up", 2)):
         count(collector, "program_retries_total", number, operation="send_order", result=result)
+
+
+def drop(collector: MetricsCollector, handler: str, events: int) -> None:
+    """Lose so many events because the queue of a handler is full."""
+    labels = {"bus": "orders", "handler": handler}
+    count(collector, "program_bus_dropped_total", events, reason="full", **labels)
+    count(collector, "program_bus_events_total", events, event="order", result="dropped", **labels)
 
 
 def used(collector: MetricsCollector, **changes: float) -> None:

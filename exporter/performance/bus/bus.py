@@ -25,7 +25,7 @@ class EventBus:
 
     A handler that hangs, fails or is slow delays none of the others, as long as it does not block the event loop. One
     handler handles its events in order. Events that are published before `start` wait in the queues. It is a context
-    manager of `async with`.
+    manager of `async with`. Metrics have the label `bus`: give each bus of a program a `name` of its own.
     """
 
     def __init__(self, name: str = "bus", *, collector: MetricsCollector | None = None) -> None:
@@ -163,7 +163,7 @@ class EventBus:
             is_working = self._loop is not None and not self._loop.is_closed()
             if is_working and self._loop is not running_loop():
                 raise RuntimeError(f"subscribe in the event loop that the bus {self.name} works in")
-            figures = HandlerFigures(name, options.queue_capacity, self._collector)
+            figures = HandlerFigures(self.name, name, options.queue_capacity, self._collector)
             worker = self._workers[name] = Worker(handler, options, figures)
             if is_working:
                 self._tasks[worker] = worker.start()

@@ -14,14 +14,14 @@ REASONS = ("full", "stopped", "unfinished")
 
 
 class HandlerFigures:
-    """Counts of one handler."""
+    """Counts of one handler of a bus."""
 
-    def __init__(self, name: str, capacity: int, collector: MetricsCollector) -> None:
+    def __init__(self, bus: str, name: str, capacity: int, collector: MetricsCollector) -> None:
         self.name = name
         self.capacity = capacity
         self.counts = Counter[str]()
         self.reasons = Counter[str]()
-        labels = {"handler": name}
+        self._labels = labels = {"bus": bus, "handler": name}
         self.queue = collector.gauge("program_bus_queue_length", "Events that wait for a handler.", labels)
         room = collector.gauge("program_bus_queue_capacity", "Events that may wait for a handler.", labels)
         room.set(capacity)
@@ -39,7 +39,7 @@ class HandlerFigures:
     def add_event(self, event: str) -> None:
         """Count events of this name, too; all results are shown from now on."""
         for result in RESULTS:
-            labels = {"event": event, "handler": self.name, "result": result}
+            labels = {**self._labels, "event": event, "result": result}
             help_text = "Events by handler and how they ended, and attempts that were repeated."
             self._ended[event, result] = self._collector.counter("program_bus_events_total", help_text, labels)
 

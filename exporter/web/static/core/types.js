@@ -125,7 +125,7 @@
  *   p99_seconds: number | null, threshold_seconds: number | null, share: number | null, history: Numbers,
  * }} Stage
  * @typedef {{
- *   operation: string, items: number | null, items_per_second: number | null, target: number | null,
+ *   operation: string, items: number | null, items_per_second: number | null, is_busy: boolean, target: number | null,
  *   batch_size: number | null, workers: number | null, history: Numbers,
  * }} Operation
  * @typedef {{tier: string, hit: number, negative: number, miss: number, error: number, hit_rate: number | null}} Tier
@@ -134,8 +134,9 @@
  *   load_p95_seconds: number | null, tiers: Tier[], history: Numbers,
  * }} Cache
  * @typedef {{
- *   handler: string, queue_length: number | null, queue_capacity: number | null, p95_seconds: number | null,
+ *   bus: string, handler: string, queue_length: number | null, queue_capacity: number | null, p95_seconds: number | null,
  *   handled: number, failed: number, timed_out: number, dropped: number, retried: number,
+ *   dropped_by_reason: Record<string, number>, is_dropping: boolean,
  * }} Handler
  * @typedef {{breaker: string, state: string, opened: number | null}} Breaker
  * @typedef {{alert: string, subject: string}} Alert

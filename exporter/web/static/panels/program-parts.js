@@ -11,6 +11,8 @@ import { section } from "./program-stages.js";
 
 /** From which share of its capacity on a queue is nearly full. */
 const NEARLY_FULL = 0.8;
+/** Why a handler loses events. */
+const REASONS = ["full", "stopped", "unfinished"];
 
 /** A table of one kind of part. */
 class PartTable {
@@ -38,7 +40,7 @@ export class ProgramParts {
     const { t } = context;
     const heads = {
       caches: ["cache", "hit_rate", "tiers", "entries", "load"].map((key) => t(`caches.${key}`)),
-      handlers: ["handler", "queue", "handled", "failed", "timed_out", "dropped", "retried", "p95"].map((key) => t(`handlers.${key}`)),
+      handlers: ["handler", "bus", "queue", "handled", "failed", "timed_out", "dropped", "retried", "p95"].map((key) => t(`handlers.${key}`)),
       breakers: ["breaker", "state", "opened"].map((key) => t(`breakers.${key}`)),
       retries: ["operation", "retried", "succeeded", "gave_up"].map((key) => t(`retries.${key}`)),
       compute: ["operation", "engine", "items", "p95"].map((key) => t(`compute.${key}`)),
@@ -87,11 +89,18 @@ export class ProgramParts {
   /** @param {import("../core/types.js").Handler} handler */
   #handler(handler) {
     const { t, format } = this.context;
-    const { queue_length: length, queue_capacity: capacity } = handler;
+    const { bus, queue_length: length, queue_capacity: capacity, dropped_by_reason: byReason } = handler;
     const isFull = isNumber(length) && !!capacity && length / capacity >= NEARLY_FULL;
     const queue = isNumber(capacity) ? t("caches.of", { now: format.count(length), limit: format.count(capacity) }) : format.count(length);
-    const counts = [handler.handled, handler.failed, handler.timed_out, handler.dropped, handler.retried].map((n) => format.count(n));
-    return { key: handler.handler, className: isFull ? "over" : "", cells: [foreign(handler.handler), queue, ...counts, format.duration(handler.p95_seconds)] };
+    const reasons = REASONS.filter((reason) => (byReason[reason] ?? 0) > 0);
+    const texts = reasons.map((reason) => t(`handlers.${reason}`, { n: format.count(byReason[reason]) }));
+    const dropped = html("span", {}, format.count(handler.dropped), " ", html("small", {}, texts.join(", ")));
+    const [handled, failed, late, retried] = [handler.handled, handler.failed, handler.timed_out, handler.retried].map((n) => format.count(n));
+    return {
+      key: `${bus}\n${handler.handler}`,
+      className: isFull || handler.is_dropping ? "over" : "",
+      cells: [foreign(handler.handler), foreign(bus), queue, handled, failed, late, dropped, retried, format.duration(handler.p95_seconds)],
+    };
   }
 
   /** @param {import("../core/types.js").Breaker} breaker */

@@ -133,7 +133,7 @@ export class Operations {
     this.draw();
   }
 
-  /** Mark what is under its target, by the targets that are tried. */
+  /** Mark what is busy and under its target, by the targets that are tried. */
   draw() {
     this.table.show(this.operations.map((each) => this.#row(each)));
   }
@@ -143,7 +143,7 @@ export class Operations {
     const { t, format } = this.context;
     const { name, field, trend, mark } = this.#partsOf(each.operation);
     const target = field.limit(each.target);
-    const isUnder = isNumber(each.items_per_second) && target !== null && each.items_per_second < target;
+    const isUnder = each.is_busy && isNumber(each.items_per_second) && target !== null && each.items_per_second < target;
     setText(mark, isUnder ? t("operations.is_under") : "");
     mark.hidden = !isUnder;
     const figures = [format.count(each.batch_size), format.count(each.workers), format.count(each.items)];
