@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import math
+import pickle
 import subprocess
 import sys
 import threading
@@ -37,6 +38,7 @@ from exporter.instrument import (
 from exporter.instrument.library import notices
 from exporter.instrument.library.rules import BEYOND
 from exporter.instrument.storages.storage import Source
+from exporter.performance import EventBus
 
 
 @pytest.fixture
@@ -470,6 +472,13 @@ def test_a_storage_that_fails_is_a_result_and_no_exception(registry: CollectorRe
     assert isinstance(error.__cause__, KeyError)
     with pytest.raises(UnwrapError, match="KeyError"):
         result.unwrap()
+
+
+def test_what_is_pickled_is_refused_with_what_to_do_instead(collector: MetricsCollector) -> None:
+    metrics = collector.counter("jobs_total"), collector.summary("run_seconds")
+    for each in (collector, *metrics, EventBus(collector=collector)):
+        with pytest.raises(TypeError, match=r"(MetricsCollector|Counter|Summary) belongs to one process .* make it in"):
+            pickle.dumps(each)
 
 
 def test_importing_the_library_loads_no_client_of_the_sidecar() -> None:

@@ -14,7 +14,7 @@ from exporter.instrument.conventions import check_buckets, check_metric
 from exporter.instrument.library.family import Family, Labels, SummaryFamily
 from exporter.instrument.library.metrics import Counter, Gauge, Histogram, Summary
 from exporter.instrument.library.periodic import PeriodicPush
-from exporter.instrument.library.rules import Made, Rules, made_in
+from exporter.instrument.library.rules import Made, OfThisProcess, Rules, made_in
 from exporter.instrument.measurements import Measurement, MetricType, json_text, measurements
 from exporter.instrument.results import Failure, Result, Success
 from exporter.instrument.storages.memory import MemoryStorage
@@ -29,7 +29,7 @@ MultiprocessMode: TypeAlias = Literal[
 ]
 
 
-class MetricsCollector:
+class MetricsCollector(OfThisProcess):
     """Metrics in a registry of prometheus-client, that of the process by default, and a storage for their values.
 
     A metric that exists in the registry is returned again for the same name; `ValueError` for one of another type or

@@ -16,13 +16,14 @@ from typing import Any, Generic, TypeVar
 import prometheus_client
 
 from exporter.instrument.library.family import Family, Labels, WindowedSummary
+from exporter.instrument.library.rules import OfThisProcess
 from exporter.instrument.quantiles import quantile
 from exporter.instrument.sliding_window import QUANTILES, SlidingWindow
 
 S = TypeVar("S")
 
 
-class _Labelled(Generic[S]):
+class _Labelled(OfThisProcess, Generic[S]):
     """A family, and labels of it."""
 
     __slots__ = ("_family", "_labels", "name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
@@ -14,6 +14,18 @@ from exporter.instrument.library import notices
 
 BEYOND = "instrument_beyond_max_series_total"
 BEYOND_HELP = "Calls with labels beyond the limit of the metric, which went to the labels __other__."
+
+
+class OfThisProcess:
+    """What belongs to the registry of one process, and can neither be pickled nor copied."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} belongs to one process and cannot be pickled: "
+            "pass names and labels, and make it in the other process"
+        )
 
 
 class Made(NamedTuple):
