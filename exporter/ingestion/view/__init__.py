@@ -1,0 +1,1 @@
+"""What the sidecar knows of ingesting services from their events. Pure."""
