@@ -27,6 +27,8 @@ EXPIRY_MS = 86_400_000
 # the sidecar reads. Those of records are finer, but wrong when two clocks made them.
 READ_MS = 2_000
 LONGEST_ID = 200
+# Ends that are kept for each open round that may be kept: a backlog of ends may be read before that of beginnings.
+ENDS = 10
 
 
 @dataclass(slots=True)
@@ -34,7 +36,8 @@ class RoundCounts:
     """Numbers of the rounds of one source.
 
     `late`: completed after they were overdue. `mismatched`: `data_count` differs from `total_processed`. `unpaired`:
-    ends without a beginning. `expired`: open for a day. `dropped`: open, and removed to make room for others.
+    ends without a beginning. `expired`: open for a day. `dropped`: removed to make room for others, or old and without
+    an end among those that are kept.
     `announced` and `processed` are the sums of `data_count` and `total_processed`.
     """
 
@@ -94,12 +97,12 @@ class _End:
 
 
 class Rounds:
-    """The rounds of one source: at most `limit` open ones and as many ends are kept.
+    """The rounds of one source: at most `limit` open ones are kept, and `ENDS` times as many ends.
 
     `last` is the completed round that began last, None before the first. `durations` has those that are known.
     """
 
-    __slots__ = ("_ends", "_limit", "_waiting", "counts", "durations", "last", "open", "usual")
+    __slots__ = ("_ends", "_forgotten_ms", "_limit", "_waiting", "counts", "durations", "last", "open", "usual")
 
     def __init__(self, limit: int) -> None:
         self.counts = RoundCounts()
@@ -110,6 +113,7 @@ class Rounds:
         self._limit = limit
         self._ends: dict[str, _End] = {}
         self._waiting: dict[str, _End] = {}
+        self._forgotten_ms = 0  # ends until then are not all kept
 
     @property
     def limit_ms(self) -> int:
@@ -126,10 +130,12 @@ class Rounds:
         counts.begun += 1
         counts.announced += data_count
         begun = OpenRound(key, data_count, arrival)
-        if end is None:
-            self._keep_open(begun, counts)
-        else:
+        if end is not None:
             self._pair(begun, end, counts)
+        elif begun.since_ms <= self._forgotten_ms:
+            counts.dropped += 1  # its end may have been read and forgotten
+        else:
+            self._keep_open(begun, counts)
         return True
 
     def complete(self, correlation_id: str, total_processed: int, arrival: Arrival, *, is_new: bool = True) -> bool:
@@ -145,10 +151,8 @@ class Rounds:
             self._waiting[key] = end
         else:
             self._pair(begun, end, counts)
-        if len(self._ends) > self._limit:
-            oldest = next(iter(self._ends))
-            del self._ends[oldest]
-            self.counts.unpaired += self._waiting.pop(oldest, None) is not None
+        if len(self._ends) > ENDS * self._limit:
+            self._forget_end()
         return True
 
     def evaluate(self, now_ms: int, listening_since_ms: int, certain_from_ms: int) -> list[OpenRound]:
@@ -184,6 +188,7 @@ class Rounds:
                 round_.since_ms, round_.arrival = now_ms, _arrived(round_.arrival, now_ms)
         for end in self._waiting.values():
             end.arrival = _arrived(end.arrival, now_ms)
+        self._forgotten_ms = min(self._forgotten_ms, now_ms)
         if self.last is not None:
             self.last = self.last._replace(since_ms=min(self.last.since_ms, now_ms))
 
@@ -197,6 +202,13 @@ class Rounds:
         if len(self.open) > self._limit:
             del self.open[next(iter(self.open))]
             counts.dropped += 1
+
+    def _forget_end(self) -> None:
+        """Forget the oldest end; it is unpaired if it waited, unless it is old and its beginning may be unread."""
+        key = next(iter(self._ends))
+        end = self._ends.pop(key)
+        self._forgotten_ms = max(self._forgotten_ms, moment_ms(end.arrival))
+        self.counts.unpaired += self._waiting.pop(key, None) is not None and end.arrival.is_live
 
     def _pair(self, begun: OpenRound, end: _End, counts: RoundCounts) -> None:
         end.is_paired = True
