@@ -117,6 +117,17 @@ def test_rounds_of_one_id_and_two_sources_are_two_rounds() -> None:
     assert shown.sources["b"].rounds.counts.completed == 0
 
 
+def test_the_last_round_is_the_one_that_began_last_also_when_an_earlier_one_ends_after_it() -> None:
+    rounds = Rounds(10)
+    rounds.begin("1", 60, live(NOW))
+    rounds.begin("2", 60, live(NOW + 1000))
+    rounds.complete("2", 59, live(NOW + 2000))
+    rounds.complete("1", 60, live(NOW + 3000))
+    assert rounds.last is not None
+    assert rounds.last.correlation_id == "2"
+    assert not rounds.last.is_complete
+
+
 def test_a_round_that_is_open_for_a_day_is_given_up() -> None:
     rounds = Rounds(10)
     rounds.begin("1", 5, live(NOW))

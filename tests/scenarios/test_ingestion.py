@@ -227,6 +227,20 @@ def test_while_the_broker_is_away_nothing_is_overdue_or_silent_nor_afterwards(aw
     assert counts.begun - counts.completed == len(world.view.sources["api"].rounds.open)
 
 
+def test_a_round_that_begins_just_after_the_broker_is_back_is_named_as_soon_as_any_other() -> None:
+    service = Service("api", 60_000, 4000)
+    world = healthy(service)
+    world.is_reading = False
+    world.run(4)
+    world.is_reading, service.completes, back_ms = True, False, world.now_ms
+    world.run(12)
+    ((named_ms, overdue),) = world.overdue
+    assert overdue.correlation_id == "api-20"
+    assert named_ms - back_ms < GRACE_MS
+    assert overdue.age_ms <= 8000
+    assert world.states("api", named_ms) == [DELAYED]
+
+
 def test_a_process_that_was_stopped_for_an_hour_names_nothing_before_it_has_read_again() -> None:
     world = healthy(Service("api"))
     world.view.apply(begun("api", "x", world.now_ms), live(world.now_ms))
