@@ -117,6 +117,14 @@ def test_rounds_of_one_id_and_two_sources_are_two_rounds() -> None:
     assert shown.sources["b"].rounds.counts.completed == 0
 
 
+def test_a_clock_is_compared_only_by_events_that_are_read_as_they_arrive() -> None:
+    shown = view()
+    shown.apply(begun("api", "1", NOW - 10_000), old(NOW - 10_000, NOW))
+    assert shown.sources["api"].clock_offset_ms is None
+    shown.apply(completed("api", "1", NOW + 3000), live(NOW))
+    assert shown.sources["api"].clock_offset_ms == 3000
+
+
 def test_the_last_round_is_the_one_that_began_last_also_when_an_earlier_one_ends_after_it() -> None:
     rounds = Rounds(10)
     rounds.begin("1", 60, live(NOW))
