@@ -123,7 +123,7 @@ def test_a_round_that_never_completes_is_named_within_twice_its_usual_duration(d
 
 
 @pytest.mark.parametrize("ahead_ms", [0, 3_600_000, -3_600_000])
-def test_a_service_whose_rounds_vary_by_a_third_is_ok_for_a_day_however_its_clock_is_off(ahead_ms: int) -> None:
+def test_a_service_whose_rounds_vary_by_a_third_is_ok_for_six_hours_however_its_clock_is_off(ahead_ms: int) -> None:
     service = Service("api", 120_000, 20_000, ahead_ms)
     service.jitter = 0.33
     world = World(service)
