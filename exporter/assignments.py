@@ -1,20 +1,21 @@
-"""Partitions from assignment to release: where each begins, and why not where it was left.
+"""Partitions from assignment to release: where each begins, and why not where it was left; and what applies records.
 
 Owned by the loop thread. Pure: time is an argument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from exporter.events.encoding import Stamp
 from exporter.events.factory import Event, EventFactory
 from exporter.feeds.partitions import AssignedPartition, TopicCounts
-from exporter.feeds.rejections import Traffic
+from exporter.feeds.rejections import RejectionLog, Traffic
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import LEAST_STARTS
-from exporter.model import Partition, Reset, ResetCause
+from exporter.model import Partition, Record, Reset, ResetCause, SymbolUpdate
 from exporter.publishing.dispatch import Dispatch
 from exporter.runtime.rate_limit import RateLimiter
 from exporter.steps import RunSteps, run_all
@@ -141,3 +142,42 @@ class Assignments:
         suppressed = self._limiter.admit(reset.cause, turn.now_ms)
         if suppressed is not None:
             turn.events.append(self._factory.reset(partition, reset, suppressed, turn.stamp.text))
+
+
+def do_nothing() -> None:
+    """Return at once: no thread waits."""
+
+
+class RecordPipeline(Assignments, ABC):
+    """Applies records to what is known from them, and creates their events.
+
+    `updates` are for the store, `rejection_log` for the log.
+    """
+
+    def __init__(self, factory: EventFactory, shown_as: Callable[[str], str] = str) -> None:
+        super().__init__(factory, shown_as)
+        self.rejection_log = RejectionLog()
+        self.updates: list[SymbolUpdate] = []
+
+    @abstractmethod
+    def decode(self, records: Iterable[Record]) -> Sequence[Any]:
+        """Return for each record what it contains; without the state, so that other threads use that meanwhile."""
+
+    @abstractmethod
+    def analyze(
+        self,
+        records: Iterable[Record],
+        decoded: Iterable[Any],
+        now_ms: int,
+        yield_to_waiters: Callable[[], None] = do_nothing,
+    ) -> Dispatch:
+        """Apply the records in order, and return their events and the positions reached."""
+
+    @abstractmethod
+    def summarize(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
+        """End the interval on the partitions; return its summaries, and the positions that they cover."""
+
+    def take_updates(self) -> list[SymbolUpdate]:
+        """Return the symbol updates since the last call."""
+        updates, self.updates = self.updates, []
+        return updates

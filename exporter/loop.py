@@ -7,17 +7,17 @@ and while the loop communicates with Kafka.
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import Generic, TypeVar
 
-from exporter.feeds.evaluator import Evaluator
-from exporter.feeds.rejections import LoggedRejection, one_line, warnings
+from exporter.assignments import RecordPipeline
+from exporter.feeds.rejections import LoggedRejection, one_line
 from exporter.instrument.histogram import Bounds, add_each
 from exporter.instrument.selection import ALL, Selection
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import Gap
-from exporter.loop_settings import LoopSettings
 from exporter.model import Partition, Record, listing
-from exporter.pipeline import Pipeline
 from exporter.publishing.dispatch import Dispatch
 from exporter.publishing.publisher import Publisher
 from exporter.runtime import logs
@@ -48,20 +48,22 @@ CLOSE_SECONDS = 5.0
 DRAINED = 0.5
 
 
-class Loop:
+P = TypeVar("P", bound=RecordPipeline)
+
+
+class Loop(ABC, Generic[P]):
     """Runs until it is stopped or, with `until_caught_up`, until all partitions are read to their ends at assignment.
 
     `turned_at` is the monotonic time of the last sign of progress; `warnings` are those of the last evaluation. Other
-    threads change settings by `handover`, with a call of `reconfigure`.
+    threads change settings by `handover`.
     """
 
     def __init__(
         self,
         source: Source,
-        pipeline: Pipeline,
+        pipeline: P,
         publisher: Publisher,
         store: Store,
-        evaluator: Evaluator,
         *,
         summary_interval: float,
         until_caught_up: bool = False,
@@ -82,7 +84,6 @@ class Loop:
         self._until_caught_up = until_caught_up
         self._clock = clock
         self._stopping = threading.Event()
-        self._evaluator = evaluator
         self._was_assigned = False
         self._summary_due = 0.0
         self._evaluation_due = 0.0
@@ -143,7 +144,7 @@ class Loop:
             _log_rejections(self.pipeline.rejection_log.take())
 
     def _run_timers(self, now: float) -> None:
-        """Do what is due: summaries, the end of a run `until_caught_up`, and the evaluation of feeds."""
+        """Do what is due: summaries, the end of a run `until_caught_up`, and the evaluation."""
         # Summaries of a pause would report silent feeds, and fill the backlog beyond its limits.
         if now >= self._summary_due and not self.source.paused:
             self._summary_due += self._summary_interval * (1 + (now - self._summary_due) // self._summary_interval)
@@ -163,21 +164,9 @@ class Loop:
         """Add a dispatch to the backlog; dispatches are published in the order of offers."""
         self.publisher.backlog.offer(dispatch, self._clock.monotonic())
 
+    @abstractmethod
     def _evaluate(self, now_ms: int) -> None:
-        """Evaluate the progress of partitions and the health of feeds."""
-        ends, is_paused = self.source.high_watermarks(self.pipeline.partitions), self.source.paused
-        progress = self.pipeline.progress(ends, is_paused, now_ms)
-        topics = self.pipeline.traffic(now_ms)
-        self._evaluator.evaluate(
-            list(self.pipeline.table.feeds.values()),
-            progress,
-            now_ms,
-            is_reachable=self.source.is_reachable,
-            is_sole_reader=self.source.is_sole_reader,
-            topics=topics,
-            run_steps=self._lock.run,
-        )
-        self.warnings = warnings(topics, self._evaluator.rejected, now_ms)
+        """Evaluate, once a second, what the records show, and set the warnings."""
 
     def _stop_if_caught_up(self) -> None:
         has_begun = self._was_assigned or (self.source.subscribed and self.source.is_empty)
@@ -201,16 +190,6 @@ class Loop:
         if not (left and closed):
             log.error("a client did not close in time", extra={"consumer_left": left, "producer_closed": closed})
         return left and (closed or not self.publisher.backlog.size(self._clock.monotonic()).events)
-
-    def reconfigure(self, settings: LoopSettings) -> None:
-        """Put other settings in force, between two turns; an interval that has begun ends as far away as others."""
-        if self.pipeline.has_open_windows(settings.pipeline.table.wanted):
-            self._summarize(list(self.pipeline.partitions))
-        self._lock.run(self.pipeline.reconfigure(settings.pipeline, self._clock.now_ms()))
-        self._evaluator.compare_by(settings.comparison)
-        self.publisher.reconfigure(settings.commit_interval, settings.backlog)
-        self._summary_due += settings.summary_interval - self._summary_interval
-        self._summary_interval = settings.summary_interval
 
     # Handler of the source: called inside its `take` and `close`.
 

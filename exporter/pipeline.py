@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from exporter.assignments import Assignments, Turn
+from exporter.assignments import RecordPipeline, Turn, do_nothing
 from exporter.config.feed_globs import FeedFilter
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.named_feed import named_feed
@@ -20,7 +20,7 @@ from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
 from exporter.feeds.feed import Feed, PartitionFeed, Window
 from exporter.feeds.partitions import AssignedPartition, PartitionProgress
-from exporter.feeds.rejections import RecentRejections, RejectionLog
+from exporter.feeds.rejections import RecentRejections
 from exporter.feeds.table import FeedTable, TableSettings
 from exporter.kafka.positions import Start
 from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
@@ -30,10 +30,6 @@ from exporter.publishing.dispatch import Dispatch
 OLD_AGES = 10
 # The statistics of a batch are made with it, where no other thread waits for the state.
 Decoded = BatchStats | Rejected | None
-
-
-def _do_nothing() -> None:
-    pass
 
 
 class PipelineSettings(NamedTuple):
@@ -46,7 +42,7 @@ class PipelineSettings(NamedTuple):
     live_age_seconds: float
 
 
-class Pipeline(Assignments):
+class Pipeline(RecordPipeline):
     """The feeds and the assigned partitions: applies records to them, and creates the events.
 
     `batch_events` returns whether the batches of a topic have events, `shown_as` the name under which its counts are
@@ -67,9 +63,7 @@ class Pipeline(Assignments):
     ) -> None:
         super().__init__(factory, shown_as)
         self.table = table
-        self.rejection_log = RejectionLog()
         self.recent_rejections = RecentRejections()
-        self.updates: list[SymbolUpdate] = []
         self._decoder = decoder
         self._batch_events = batch_events
         self._period = round(summary_period_seconds)
@@ -130,7 +124,7 @@ class Pipeline(Assignments):
         records: Iterable[Record],
         decoded: Iterable[Decoded],
         now_ms: int,
-        yield_to_waiters: Callable[[], None] = _do_nothing,
+        yield_to_waiters: Callable[[], None] = do_nothing,
     ) -> Dispatch:
         """Apply the records in order, and return their events and the positions reached.
 
@@ -182,7 +176,7 @@ class Pipeline(Assignments):
             self.table.admit(feed, stats.symbols, turn.now_ms)
         here = here or self._hold(turn, owned, record.partition, feed)
         arrival = Arrival(record.timestamp_ms, turn.now_ms, self._is_live(owned, record, turn.now_ms))
-        if self._count(owned, record.offset):
+        if count(owned, record.offset):
             owned.traffic.valid_ms = turn.now_ms
             feed.count(batch, stats, arrival, (record.partition, record.offset))
             if self._keep_updates:
@@ -200,7 +194,7 @@ class Pipeline(Assignments):
 
     def _count_filtered(self, owned: AssignedPartition, record: Record) -> bool:
         """Count a record that is not analyzed, and return whether it is new."""
-        is_new = self._count(owned, record.offset)
+        is_new = count(owned, record.offset)
         owned.topic.filtered += is_new
         return is_new
 
@@ -233,7 +227,7 @@ class Pipeline(Assignments):
         return True
 
     def _reject(self, turn: Turn, owned: AssignedPartition, record: Record, rejected: Rejected) -> None:
-        if self._count(owned, record.offset):
+        if count(owned, record.offset):
             owned.topic.rejected[rejected.reason] += 1
             owned.topic.places[rejected.reason] = (record.partition, record.offset)
             self.rejection_log.add(record, rejected, turn.now_ms)
@@ -257,20 +251,6 @@ class Pipeline(Assignments):
             owned.rejected_feeds.add(feed)
             feed.reject(rejected, *place)
 
-    @staticmethod
-    def _count(owned: AssignedPartition, offset: int) -> bool:
-        """Count a record of the topic, and return whether it is new, so that its content is counted as well."""
-        topic = owned.topic
-        if offset < owned.counted:
-            topic.redelivered += 1
-            return False
-        if offset < owned.published:
-            topic.recovered += 1
-            return False
-        topic.records += 1
-        owned.traffic.records += 1
-        return True
-
     def progress(
         self, ends: Mapping[Partition, int], is_paused: bool, now_ms: int
     ) -> dict[Partition, PartitionProgress]:
@@ -279,11 +259,6 @@ class Pipeline(Assignments):
             partition: owned.evaluate(ends.get(partition, 0), is_paused, now_ms, self._live_age_ms)
             for partition, owned in self.partitions.items()
         }
-
-    def take_updates(self) -> list[SymbolUpdate]:
-        """Return the symbol updates since the last call."""
-        updates, self.updates = self.updates, []
-        return updates
 
     def summarize(self, partitions: Iterable[Partition], now_ms: int) -> Dispatch:
         """End the interval on the partitions; return a summary for each feed, and the positions that they cover."""
@@ -299,3 +274,17 @@ class Pipeline(Assignments):
         for key, windows in parts.items():
             dispatch.add(self._factory.summary(key, windows, now_ms, self._period))
         return dispatch
+
+
+def count(owned: AssignedPartition, offset: int) -> bool:
+    """Count a record of the topic, and return whether it is new, so that its content is counted as well."""
+    topic = owned.topic
+    if offset < owned.counted:
+        topic.redelivered += 1
+        return False
+    if offset < owned.published:
+        topic.recovered += 1
+        return False
+    topic.records += 1
+    owned.traffic.records += 1
+    return True

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from exporter.config.schema import BacklogLimits
+from exporter.feed_loop import FeedLoop
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.feeds.rejections import RecentRejection
 from exporter.instrument.histogram import Histogram
-from exporter.loop import Loop
 from exporter.model import LISTED, FeedKey, Partition, Status, listing
 from exporter.publishing.dispatch import BacklogSize
 from exporter.publishing.publisher import Publisher
@@ -55,7 +55,7 @@ class SidecarStatus:
     What it returns is copied by `list` and `dict`, which no other thread can interrupt, or is read with `read_access`.
     """
 
-    def __init__(self, loop: Loop, clock: Clock) -> None:
+    def __init__(self, loop: FeedLoop, clock: Clock) -> None:
         self._loop = loop
         self._clock = clock
         self.reload = ReloadState(success_seconds=clock.now_ms() / 1000)

@@ -32,6 +32,7 @@ ROOMS = (
     "pipeline",
     "loop_settings",
     "loop",
+    "feed_loop",
     "status",
     "reload",
     "metrics",

@@ -9,10 +9,10 @@ from exporter.config.subscription import shown_as
 from exporter.events import framing
 from exporter.events.encoding import utc_text
 from exporter.events.factory import Event, EventFactory
+from exporter.feed_loop import FeedLoop
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.table import FeedTable
 from exporter.instrument.selection import selection
-from exporter.loop import Loop
 from exporter.loop_settings import loop_settings
 from exporter.pipeline import Pipeline, PipelineSettings
 from exporter.publishing.channels import Channel
@@ -41,7 +41,7 @@ def make_loop(
     *,
     until_caught_up: bool = False,
     find_schemas: FindSchemas | None = None,
-) -> Loop:
+) -> FeedLoop:
     """Return the loop that reads from `source` and publishes to `channel`; the clock is its only time.
 
     Blocking calls of the channel run on `worker`. `find_schemas` returns what finds the Avro schemas of a registry.
@@ -53,7 +53,7 @@ def make_loop(
         return events.unsendable(event, error, utc_text(clock.now_ms()))
 
     settings = loop_settings(config, find_schemas)
-    return Loop(
+    return FeedLoop(
         source,
         _pipeline(config, events, settings.pipeline),
         Publisher(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter.config.schema import Config
-from exporter.loop import Loop
+from exporter.feed_loop import FeedLoop
 from exporter.loop_settings import loop_settings
 from exporter.reload import Prepare
 from exporter.runtime import logs
@@ -25,7 +25,7 @@ ADOPT_SECONDS = 25.0
 
 
 def reload_parts(
-    loop: Loop,
+    loop: FeedLoop,
     find_schemas: FindSchemas | None,
     queries: SidecarQueries,
     allow: Callable[[Access], None],
@@ -43,7 +43,9 @@ def reload_parts(
     ]
 
 
-def _prepare_loop(loop: Loop, find_schemas: FindSchemas | None, running: Config, wanted: Config) -> Callable[[], None]:
+def _prepare_loop(
+    loop: FeedLoop, find_schemas: FindSchemas | None, running: Config, wanted: Config
+) -> Callable[[], None]:
     """See Prepare: the settings are made here, and adopted by the thread of the loop."""
     if all(getattr(running, name) == getattr(wanted, name) for name in ("input", "feeds", "output")):
         return lambda: None
