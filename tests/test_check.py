@@ -145,6 +145,15 @@ def test_an_expression_tells_how_many_topics_and_partitions_it_means() -> None:
     assert "5 topics with 15 partitions: ticker-data.0, ticker-data.1, ticker-data.2 and 2 more" in first.text
 
 
+def test_an_exclusion_tells_what_it_leaves_out() -> None:
+    topics = {f"ticker-data.{n}": Topic(3, operations=ALL) for n in range(5)}
+    config = Config(input=InputConfig(exclude=("ticker-data.1", "^ticker-data[.]9")))
+    first, left_out, nothing, *_ = findings.input_topics(config, cluster(topics))
+    assert "4 topics with 12 partitions: ticker-data.0, ticker-data.2, ticker-data.3 and 1 more" in first.text
+    assert (left_out.level, left_out.text) == (Level.OK, "ticker-data.1 leaves out 1 topic: ticker-data.1")
+    assert nothing.level is Level.WARN
+
+
 def test_an_expression_that_matches_nothing_is_a_warning() -> None:
     assert levels(findings.input_topics(Config(), cluster())) == ["warn"]
 

@@ -39,6 +39,7 @@ CHANGED: dict[str, object] = {
     "kafka.consumer_properties": {"fetch.min.bytes": "2"},
     "kafka.producer_properties": {"linger.ms": "2"},
     "input.topics": ["ticker-data.korea", "trade-data.korea"],
+    "input.exclude": ["ticker-data.test"],
     "input.group": "another",
     "input.start": "earliest",
     "input.symbol_field": "code",

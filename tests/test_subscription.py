@@ -19,6 +19,7 @@ from tests.support.traffic import Traffic
 from tests.support.waiting import eventually
 
 CLASSIC, CONSUMER = "classic", "consumer"
+POSITION = "marketdata_consumer_position_offset"
 both = pytest.mark.parametrize("protocol", [CLASSIC, CONSUMER])
 
 SUFFIXES = "x -data.korea -data. -data -dataXkorea 1 12 123 -b _c .b b bb B".split()  # noqa: SIM905 - one line
@@ -48,6 +49,21 @@ def test_names_are_names_patterns_begin_with_a_caret_and_internal_topics_are_nev
     entry: str, name: str, is_meant: bool
 ) -> None:
     assert Subscription(["other", entry, "^nothing$"]).means(name) is is_meant
+
+
+@pytest.mark.parametrize(
+    ("name", "is_meant"),
+    [
+        ("ticker-data.korea", True),
+        ("ticker-data.test", False),
+        ("ticker-data.test1", True),
+        ("ticker-data.xx1", False),
+        ("other", True),
+    ],
+)
+def test_what_is_excluded_is_not_meant(name: str, is_meant: bool) -> None:
+    excluded = ["ticker-data.test", "^ticker-data[.]xx?1"]
+    assert Subscription(["other", "^ticker"], excluded).means(name) is is_meant
 
 
 @contextmanager
@@ -113,6 +129,24 @@ def test_topic_that_a_broker_finds_later_begins_at_its_start(deployment: Deploym
     assert sorted(deployment.told().batches) == sorted(later.batches)
 
 
+def test_excluded_topics_are_not_read_by_any_replica(deployment: Deployment) -> None:
+    """Names and patterns."""
+    cluster, stem = deployment.cluster, deployment.topic
+    others = [Traffic(cluster, cluster.create_topic(f"{stem}{suffix}"), 1) for suffix in (".test", ".xx1", "-e.g")]
+    for traffic in (deployment.traffic, *others):
+        traffic.write(90)
+    settings = {"input__topics": [f"^{stem}"], "input__exclude": [f"{stem}.test", f"^{stem}[.]xx?1", f"^{stem}-e"]}
+    first, second = (sidecar(deployment, CLASSIC, name, **settings).start() for name in ("one", "two"))
+    eventually(lambda: first.batches() + second.batches() == 90, 30, "not all was read")
+    for traffic in (deployment.traffic, *others):
+        traffic.write(90)
+    deployment.eventually_committed()
+    eventually(lambda: first.get("/-/ready").ok and second.get("/-/ready").ok, 30, "not ready")
+    assert first.batches() + second.batches() == 180
+    read = {sample["topic"] for each in (first, second) for sample in each.scrape().series(POSITION)}
+    assert read == {stem}
+
+
 @both
 def test_internal_topics_are_never_read(deployment: Deployment, protocol: str) -> None:
     """Though a broker hands them out when a pattern covers them."""
@@ -126,7 +160,7 @@ def test_internal_topics_are_never_read(deployment: Deployment, protocol: str) -
     second.stop()
     deployment.traffic.write(90)
     deployment.eventually_committed()
-    topics = {sample["topic"] for sample in first.scrape().series("marketdata_consumer_position_offset")}
+    topics = {sample["topic"] for sample in first.scrape().series(POSITION)}
     assert topics == {deployment.topic}
     assert first.scrape().total("marketdata_records_total", topic="__consumer_offsets") == 0
     first.stop()

@@ -25,7 +25,7 @@ _OWNED = {
     "auto.commit.enable": _COMMITS,
     "auto.commit.interval.ms": "use output.commit_interval instead",
     "enable.auto.offset.store": _COMMITS,
-    "topic.blacklist": "use input.topics instead",
+    "topic.blacklist": "use input.exclude instead",
     "partition.assignment.strategy": "the sidecar needs cooperative-sticky and sets it, leave it out",
     "isolation.level": "the sidecar reads committed records only, leave it out",
     "delivery.report.only.error": "the sidecar sets it where it needs it, leave it out",
@@ -66,6 +66,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
         return
     yield from _output(config)
     yield from _registry_tls(config)
+    yield from _excluded(config)
     yield from _loops(config)
     if config.output.delivery == "exactly_once":
         yield from _exactly_once(config)
@@ -77,7 +78,7 @@ def _symbol_field(config: Config) -> Iterator[Conflict]:
 
 
 def _formats(config: Config) -> Iterator[Conflict]:
-    read = Subscription(config.input.topics)
+    read = Subscription(config.input.topics, config.input.exclude)
     for topic in (topic for one in config.input.formats for topic in one.topics):
         if not is_pattern(topic) and not read.means(topic):
             message = f"got a format for {shown(topic)}, which input.topics does not have"
@@ -131,11 +132,24 @@ def _registry_tls(config: Config) -> Iterator[Conflict]:
         yield Conflict(message, (f"output.schema_registry_tls.{key}", "output.schema_registry"))
 
 
+def _excluded(config: Config) -> Iterator[Conflict]:
+    read = Subscription(config.input.topics, config.input.exclude)
+    for number, topic in enumerate(config.input.topics):
+        if not is_pattern(topic) and read.excludes(topic):
+            message = f"got {shown(topic)}, which input.exclude excludes"
+            yield Conflict(message, (f"input.topics[{number}]", "input.exclude"))
+    # Brokers would assign the excluded topics, so a replica might get nothing else.
+    for path, name, value in _properties(config):
+        if config.input.exclude and name == "group.protocol" and value.strip().lower() == "consumer":
+            message = "brokers that find the topics of patterns know no exclusions, expected classic with input.exclude"
+            yield Conflict(message, (path, "input.exclude"))
+
+
 def _loops(config: Config) -> Iterator[Conflict]:
     for number, topic in enumerate(config.input.topics):
         for key in ("topic", "error_topic"):
             published = getattr(config.output, key)
-            if Subscription([topic]).means(published):
+            if Subscription([topic], config.input.exclude).means(published):
                 message = f"got {shown(topic)}, which reads what output.{key} publishes, an endless loop"
                 yield Conflict(message, (f"input.topics[{number}]", f"output.{key}"))
 

@@ -101,6 +101,14 @@ def topic_or_pattern(text: str) -> str:
     return topic(text)
 
 
+def excluded_topic(text: str) -> str:
+    """Return a topic or pattern of topics that are not read; raise ValueError."""
+    if "," in topic_or_pattern(text):
+        # A client is given all of them as one text, separated by commas that cannot be escaped.
+        raise ValueError("counts with a comma cannot be used here, write xx?x? for x{1,3} and xx+ for x{2,}")
+    return text
+
+
 def pair_pattern(text: str) -> str:
     """Return the text if it is a regular expression with the groups `base` and `quote`."""
     try:

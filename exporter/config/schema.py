@@ -50,13 +50,17 @@ class InputConfig(Section, frozen=True, kw_only=True):
     """What to read, in which group, and from where; topics with a leading ^ are patterns (see `topic_syntax`)."""
 
     needs_restart: ClassVar[frozenset[str]] = frozenset(
-        {"topics", "group", "start", "formats", "on_unreadable", "warm_start"}
+        {"topics", "exclude", "group", "start", "formats", "on_unreadable", "warm_start"}
     )
 
     topics: Annotated[
         tuple[Annotated[str, parsed(parsers.topic_or_pattern, "a topic, or a pattern after ^")], ...],
         _LIST,
     ] = (r"^(ticker|orderbook|trade)-data\..+$",)
+    exclude: Annotated[
+        tuple[Annotated[str, parsed(parsers.excluded_topic, "a topic, or a pattern after ^")], ...],
+        Meta(max_length=1000, description="a list of at most 1000 entries, such as [a, b]"),
+    ] = ()
     group: Annotated[str, _NAME] = "marketdata-exporter"
     start: Literal["latest", "earliest"] = "latest"
     symbol_field: Annotated[

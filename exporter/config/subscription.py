@@ -25,21 +25,31 @@ def shown_as(entries: Iterable[str], topics: Literal["all", "pattern", "none"]) 
 
 
 class Subscription:
-    """The topics of names and patterns; never internal topics, whatever the pattern."""
+    """The topics of names and patterns without those of `excluded`; never internal topics, whatever the pattern."""
 
-    def __init__(self, entries: Iterable[str]) -> None:
-        entries = tuple(entries)
+    def __init__(self, entries: Iterable[str], excluded: Iterable[str] = ()) -> None:
+        self.entries = entries = tuple(entries)
         self._names = frozenset(entry for entry in entries if not is_pattern(entry))
         self._patterns = [TopicPattern(entry) for entry in entries if is_pattern(entry)]
+        self._excluded = Subscription(excluded) if (excluded := tuple(excluded)) else None
 
     @property
     def subscribed(self) -> list[str]:
         """The entries for a consumer's subscription; client and brokers then find the same topics as `means`."""
         return [*sorted(self._names), *(pattern.subscribed for pattern in self._patterns)]
 
+    @property
+    def ignored(self) -> list[str]:
+        """The patterns of topics that a client must not know of: internal topics, and those that are excluded."""
+        return [f"^{INTERNAL}", *([] if self._excluded is None else map(_whole, self._excluded.subscribed))]
+
     def means(self, name: str) -> bool:
         """Return whether a topic of that name is to be read."""
-        return not name.startswith(INTERNAL) and self._covers(name)
+        return not name.startswith(INTERNAL) and self._covers(name) and not self.excludes(name)
+
+    def excludes(self, name: str) -> bool:
+        """Return whether a topic of that name is not to be read, whatever covers it."""
+        return self._excluded is not None and self._excluded.means(name)
 
     def among(self, names: Iterable[str]) -> list[str]:
         """Return those of the names that are to be read, in order."""
@@ -55,3 +65,8 @@ class Subscription:
 
     def _covers(self, name: str) -> bool:
         return name in self._names or any(pattern.matches(name) for pattern in self._patterns)
+
+
+def _whole(entry: str) -> str:
+    """Return a pattern for an entry of a subscription."""
+    return entry if is_pattern(entry) else "^" + entry.replace(".", "[.]") + "$"

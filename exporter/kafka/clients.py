@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from exporter.config.schema import Config
-from exporter.config.subscription import INTERNAL
+from exporter.config.subscription import Subscription
 from exporter.runtime import logs
 
 log = logs.logger("kafka")
@@ -68,8 +68,6 @@ ONE_BY_ONE = {"max.partition.fetch.bytes": 1, "queued.min.messages": 1}
 POLL_INTERVAL_MS = 60_000
 CLASSIC_GROUP = {
     "partition.assignment.strategy": "cooperative-sticky",
-    # Internal topics are not read, so they must not count in the assignment either.
-    "topic.blacklist": f"^{INTERNAL}",
 }
 PRODUCER = {
     "enable.idempotence": True,
@@ -133,7 +131,7 @@ def consumer_properties(config: Config) -> dict[str, Any]:
         "fetch.max.bytes": _fetch_bytes(users),
         # librdkafka requires it to be at least session.timeout.ms.
         "max.poll.interval.ms": max(POLL_INTERVAL_MS, whole(users, "session.timeout.ms", 0)),
-        **({} if users.get("group.protocol") == "consumer" else CLASSIC_GROUP),
+        **({} if users.get("group.protocol") == "consumer" else _classic_group(config)),
         **users,
         "bootstrap.servers": config.kafka.bootstrap_servers,
         "group.id": config.input.group,
@@ -141,6 +139,12 @@ def consumer_properties(config: Config) -> dict[str, Any]:
         "enable.auto.commit": not transactional,
         "auto.commit.interval.ms": round(config.output.commit_interval * 1000),
     }
+
+
+def _classic_group(config: Config) -> dict[str, Any]:
+    # Topics that are not read must not count in the assignment either.
+    ignored = Subscription(config.input.topics, config.input.exclude).ignored
+    return {**CLASSIC_GROUP, "topic.blacklist": ",".join(ignored)}
 
 
 def whole(properties: Mapping[str, object], name: str, default: int) -> int:

@@ -63,7 +63,7 @@ class KafkaSource(UnblockingMember):
         self._make_consumer = make_consumer
         self._reader = MessageReader(origin=any(one.reads_origin for one in settings.formats))
         self._topics = TopicIds(make_admin)
-        self._subscription = Subscription(settings.topics)
+        self._subscription = Subscription(settings.topics, settings.exclude)
         self._offsets = Offsets(settings, self._subscription, self._topics)
         self._assignment = AssignmentState()
         self._errors = ConsumerErrors(self.counts, faults, down_seconds)

@@ -140,13 +140,13 @@ Spans = Mapping[Partition, Span]
 
 def _spans(reader: TopicReader, args: argparse.Namespace, config: Config, has_events: bool) -> tuple[Spans, Spans]:
     """Return the spans to audit: of the input first and then of the events, so that no event of the input is missed."""
-    partitions = _existing(reader, config.input.topics)
+    partitions = _existing(reader, Subscription(config.input.topics, config.input.exclude))
     first, ends = reader.first(partitions), reader.stable(partitions)
     starts = first if args.since is None else ends | reader.since(partitions, args.since)
     starts = starts | {partition: offset for partition, offset in args.from_offset if partition in starts}
     if args.group is not None:
         ends = starts | reader.committed(partitions)
-    events = _whole(reader, _existing(reader, [config.output.topic])) if has_events else {}
+    events = _whole(reader, _existing(reader, Subscription([config.output.topic]))) if has_events else {}
     written = reader.written(partitions)
     spans = {}
     for partition in partitions:
@@ -160,10 +160,10 @@ def _whole(reader: TopicReader, partitions: Sequence[Partition]) -> Spans:
     return {partition: Span(first[partition], written[partition], written[partition]) for partition in partitions}
 
 
-def _existing(reader: TopicReader, entries: Sequence[str]) -> list[Partition]:
-    partitions = reader.partitions(Subscription(entries))
+def _existing(reader: TopicReader, topics: Subscription) -> list[Partition]:
+    partitions = reader.partitions(topics)
     if not partitions:
-        raise AuditError(f"there is no topic {' or '.join(entries)}")
+        raise AuditError(f"there is no topic {' or '.join(topics.entries)}")
     return partitions
 
 

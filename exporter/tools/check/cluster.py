@@ -141,7 +141,7 @@ def _topics(asking: _Questions, config: Config, metadata: Any) -> dict[str, Topi
     plain = [topic for topic in config.input.topics if not is_pattern(topic)]
     published = [config.output.topic, config.output.error_topic] if config.output.enabled else []
     internal = [topic for topic in (TRANSACTION_LOG, GROUP_LOG) if topic in metadata.topics]
-    read = Subscription(config.input.topics).among(metadata.topics)
+    read = Subscription(config.input.topics, config.input.exclude).among(metadata.topics)
     wanted = list(dict.fromkeys([*read, *plain, *published, *internal]))
     asked = asking.client.describe_topics(
         TopicCollection(wanted), include_authorized_operations=True, request_timeout=ANSWER_SECONDS
@@ -214,7 +214,7 @@ def _group(
         members=len(found.members),
         instances=frozenset(member.group_instance_id for member in found.members if member.group_instance_id),
         operations=_operations(found),
-        progress=_progress(asking, name, Subscription(config.input.topics).among(topics)),
+        progress=_progress(asking, name, Subscription(config.input.topics, config.input.exclude).among(topics)),
     )
 
 

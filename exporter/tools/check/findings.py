@@ -52,11 +52,16 @@ def split_connections(config: Config) -> Iterator[Finding]:
 
 
 def input_topics(config: Config, cluster: Cluster) -> Iterator[Finding]:
-    """Yield which topics each entry of input.topics covers now, and whether they can be read."""
-    for topic in config.input.topics:
-        yield _entry(topic, Subscription([topic]).among(cluster.names), cluster)
+    """Yield which topics each entry covers and each exclusion leaves out now, and whether they can be read."""
+    settings = config.input
+    for topic in settings.topics:
+        yield _entry(topic, Subscription([topic], settings.exclude).among(cluster.names), cluster)
+    covered = Subscription(settings.topics).among(cluster.names)
+    for topic in settings.exclude:
+        yield _exclusion(topic, Subscription([topic]).among(covered))
     yield from _internal(config, cluster.names)
-    described = {name: cluster.topics[name] for name in Subscription(config.input.topics).among(cluster.names)}
+    read = Subscription(settings.topics, settings.exclude).among(cluster.names)
+    described = {name: cluster.topics[name] for name in read}
     for name, why in described.items():
         if isinstance(why, Refusal):
             yield _undescribed("input.topics", name, why, "READ")
@@ -80,6 +85,14 @@ def _entry(topic: str, names: Sequence[str], cluster: Cluster) -> Finding:
     return Finding(Level.FAIL, subject, text, "create it, or correct its name")
 
 
+def _exclusion(topic: str, names: Sequence[str]) -> Finding:
+    subject = "input.exclude"
+    if names:
+        return Finding(Level.OK, subject, f"{topic} leaves out {counted(len(names), 'topic')}: {some(names)}")
+    advice = "correct it, unless it is for topics that do not exist yet"
+    return Finding(Level.WARN, subject, f"{topic} leaves out no topic that input.topics covers", advice)
+
+
 def _near(topic: str, names: Iterable[str]) -> str:
     """Return the topics with the most similar names, as the end of a sentence."""
     found = similar(topic, names, NAMES_SHOWN)
@@ -88,7 +101,7 @@ def _near(topic: str, names: Iterable[str]) -> str:
 
 def _internal(config: Config, names: Iterable[str]) -> Iterator[Finding]:
     """Yield internal topics that the brokers assign, too; a member of a classic group leaves them out."""
-    internal = Subscription(config.input.topics).internal(names)
+    internal = Subscription(config.input.topics, config.input.exclude).internal(names)
     if internal and membership.protocol(config) == "consumer":
         text = f"the brokers also assign {some(internal)}: internal topics, covered by a pattern and not read"
         advice = "begin the pattern with [^_], or with a longer common prefix of its topics"

@@ -39,7 +39,11 @@ READ_SECONDS = 10.0
 
 def records(config: Config, cluster: Cluster) -> Iterator[Finding]:
     """Yield a finding for each topic, from some of its newest records; at most `TOPICS` topics are looked at."""
-    there = [name for name in Subscription(config.input.topics).among(cluster.names) if _is_read(cluster, name)]
+    there = [
+        name
+        for name in Subscription(config.input.topics, config.input.exclude).among(cluster.names)
+        if _is_read(cluster, name)
+    ]
     if not there:
         return
     if GROUP_LOG not in cluster.names:

@@ -287,7 +287,10 @@ def names_of_a_feed(config: Config) -> int:
 
 def topics_shown(config: Config, cluster: Cluster) -> tuple[int, int]:
     """Return how many topics and partitions have series of their own; see `metrics.topics`."""
-    shown, names = shown_as(config.input.topics, config.metrics.topics), Subscription(config.input.topics)
+    shown, names = (
+        shown_as(config.input.topics, config.metrics.topics),
+        Subscription(config.input.topics, config.input.exclude),
+    )
     most: dict[str, int] = {}
     for name in names.among(cluster.names):
         most[shown(name)] = max(most.get(shown(name), 0), cluster.partitions([name]))

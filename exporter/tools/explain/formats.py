@@ -78,7 +78,7 @@ def preset_candidates(topic: str, settings: InputConfig) -> Iterator[Candidate]:
             continue
         else:
             one, lines = found
-        is_read = topic and Subscription(settings.topics).means(topic)
+        is_read = topic and Subscription(settings.topics, settings.exclude).means(topic)
         lines = [
             "input:",
             *([] if is_read else [f"  topics: [{topic_name(topic)}]  # beside others"]),
