@@ -12,7 +12,7 @@ from exporter.events.factory import Event
 from exporter.kafka.positions import Position
 from exporter.model import EventType, Partition
 from exporter.publishing.dispatch import Backlog, BacklogSize, Dispatch
-from exporter.publishing.publisher import OPENING_SECONDS, Publisher
+from exporter.publishing.publisher import MANY_EVENTS, OPENING_SECONDS, Publisher
 from tests.fakes import LARGEST_BODY, FakeChannel, FakeGroup, Fate, ManualClock, ManualWorker
 
 PARTITIONS = [Partition("ticker-data.korea", number) for number in range(3)]
@@ -213,6 +213,39 @@ def test_nothing_is_committed_before_the_commit_interval_ends(stage: Stage) -> N
     assert [each.body for each in stage.channel.published] == [b"1", b"2"]
     assert stage.publisher.counts.commits == 1
     assert stage.publisher.counts.events[EventType.BATCH] == 2
+
+
+def test_few_events_are_sent_together_when_the_commit_is_due(stage: Stage) -> None:
+    """Each burst of events wakes the producer's thread, so they wait here."""
+    for number in range(3):
+        stage.offer(dispatch(event(PARTITIONS[0], number), p0=Position(number + 1, 0, 0)))
+        stage.turn(COMMIT_INTERVAL / 4)
+    assert stage.publisher.backlog.sent == []
+    stage.turn(COMMIT_INTERVAL / 4)
+    assert [each.body for each in stage.channel.published] == [b"0", b"1", b"2"]
+    assert stage.publisher.counts.commits == 0  # it is confirmed by the next turn
+    stage.turn(0.0)
+    assert stage.publisher.counts.commits == 1
+
+
+def test_many_events_are_sent_before_the_commit_is_due(stage: Stage) -> None:
+    """So that the commit does not wait for all of them."""
+    events = [event(PARTITIONS[0], number) for number in range(MANY_EVENTS)]
+    stage.offer(dispatch(*events, p0=Position(MANY_EVENTS, 0, 0)))
+    stage.turn(0.0)
+    assert len(stage.publisher.backlog.sent) == 1
+    stage.turn(COMMIT_INTERVAL / 2)
+    assert stage.channel.published == []
+    stage.turn(COMMIT_INTERVAL / 2)
+    assert stage.channel.published == events
+
+
+def test_a_flush_does_not_wait_for_the_commit_interval(stage: Stage) -> None:
+    """A rebalance waits for it."""
+    stage.offer(dispatch(event(PARTITIONS[0], 1), p0=Position(1, 0, 0)))
+    began = stage.clock.seconds
+    assert stage.publisher.flush(10.0)
+    assert stage.clock.seconds - began < COMMIT_INTERVAL / 2
 
 
 def test_positions_without_events_are_committed(stage: Stage) -> None:

@@ -171,9 +171,12 @@ class BacklogLimits(Section, frozen=True, kw_only=True):
 
 
 class CreateTopics(Section, frozen=True, kw_only=True):
-    """How to create missing output topics; a replication of None is the broker's default."""
+    """How to create missing output topics; a replication of None is the broker's default.
 
-    partitions: Annotated[int, count(1, 10_000)] = 4
+    One partition: with each commit the producer makes a request to every partition that has events of it.
+    """
+
+    partitions: Annotated[int, count(1, 10_000)] = 1
     replication: Annotated[int, count(1, 32)] | None = None
     retention: Annotated[float, seconds("1m", "3650d")] = 604_800.0
 

@@ -6,6 +6,7 @@ Consume, typed decode, unique symbols, three histograms of plain integers, one A
 from __future__ import annotations
 
 import sys
+import time
 from bisect import bisect_left
 from typing import Any
 
@@ -18,6 +19,7 @@ from exporter.model import BatchResult, FeedKey
 from tests.bench.result import Stopwatch, report
 
 TRANSACTION = 5000
+TRANSACTION_SECONDS = 0.25
 
 
 class Row(msgspec.Struct, gc=False):
@@ -36,8 +38,8 @@ class Batch(msgspec.Struct, gc=False):
     data: list[Row]
 
 
-def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
-    """Process `count` batches of a topic and report what those after the first `warm` cost."""
+def main(bootstrap: str, topic: str, count: int, warm: int, events: str) -> None:
+    """Process `count` batches of a topic, write to `events`, and report what those after the first `warm` cost."""
     consumer = Consumer({
         "bootstrap.servers": bootstrap, "group.id": f"bare-{topic}", "auto.offset.reset": "earliest",
         "enable.auto.commit": False, "isolation.level": "read_committed", "fetch.queue.backoff.ms": 10,
@@ -59,15 +61,16 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
     ]
     sizes, uniques, efficiencies = ([0] * 12 for _ in range(3))
     offsets: dict[Any, Any] = {}
-    done, open_, health = 0, 0, None
+    done, open_, health, begun = 0, 0, None, 0.0
     while done < count:
         messages: list[Any] = consumer.consume(1000, 0.1)
-        if not messages:
+        if not messages and not open_:
             continue
         if health is None and done >= warm:
             health = Stopwatch(done)
         if not open_:
             producer.begin_transaction()
+            begun = time.monotonic()
         for message in messages:
             batch = decode(message.value())
             unique = len({row.target_currency for row in batch.data})
@@ -78,14 +81,12 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
             feed = FeedKey(batch.region, batch.exchange, batch.request_type)
             body = encode(feed, BatchResult(len(batch.data), unique, efficiency, batch.timestamp_ms), stamp)
             place = f"{topic}/{message.partition()}/{message.offset()}".encode()
-            producer.produce(
-                f"{topic}-events", body, b"key", headers=[*headers, ("ce_id", place), ("ce_time", stamp.header)]
-            )
+            producer.produce(events, body, b"key", headers=[*headers, ("ce_id", place), ("ce_time", stamp.header)])
             offsets[message.partition()] = message
         producer.poll(0)
         done += len(messages)
         open_ += len(messages)
-        if open_ >= TRANSACTION or done >= count:
+        if open_ >= TRANSACTION or done >= count or time.monotonic() - begun >= TRANSACTION_SECONDS:
             reached = [TopicPartition(topic, number, last.offset() + 1) for number, last in offsets.items()]
             producer.send_offsets_to_transaction(reached, consumer.consumer_group_metadata())
             producer.commit_transaction()
@@ -96,4 +97,4 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

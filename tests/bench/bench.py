@@ -52,10 +52,13 @@ class Bench:
         print(f"[{time.monotonic() - self._begin:5.0f} s] {text}", file=sys.stderr, flush=True)
 
     def topics(self, partitions: int = PARTITIONS) -> Topics:
-        """Make empty topics; the broker's clock stamps what comes into the first."""
+        """Make empty topics; the broker's clock stamps what comes into the first.
+
+        The others have one partition, as the sidecar creates them by default.
+        """
         name = f"ticker-data.bench-{next(self._numbers)}"
         self.broker.create_topic(name, partitions, message_timestamp_type="LogAppendTime")
-        self.broker.create_topic(f"{name}-events", partitions)
+        self.broker.create_topic(f"{name}-events", 1)
         self.broker.create_topic(f"{name}-errors", 1)
         return Topics(name, partitions)
 

@@ -1,4 +1,6 @@
-"""Low load, default settings: processor time at 10,000 messages/s, and how soon a batch is seen, in each output.
+"""Low load, default settings: processor time beside the bare loop, and how soon a batch is seen, in each output.
+
+The bare loop reads the same topic at the same time, and commits as often.
 
 From append, as stamped by the broker, to a page of `/metrics` that counts the batch: at random moments it is noted how
 old the oldest batch is that a page does not count yet. A batch takes longer than x to be seen as often as that age is
@@ -10,23 +12,30 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from statistics import median
 from typing import Any, Self
 
 from confluent_kafka import Consumer
 
 from exporter.model import EventType
 from exporter.runtime.clock import now_ms
-from tests.bench.bench import MESSAGES_PER_SECOND, SCRAPE_SECONDS, Bench, Subject, every
+from tests.bench.bench import MESSAGES_PER_SECOND, SCRAPE_SECONDS, Bench, Subject, Topics, every
 from tests.bench.collectors import Collectors
-from tests.bench.figures import Case, Cases, quantile
+from tests.bench.figures import ROOT, Case, Cases, quantile
 from tests.bench.load import Shape, live
 from tests.bench.process import processor_seconds
 from tests.support.sidecar import Sidecar
 
 SIZES = (20, 150)
+FEW_MESSAGES_PER_SECOND = 1000
+ENDLESS = 10**9
 SETTLE_SECONDS = 5.0
 # Pages are reused for 0.1 s, so those asked for at such intervals are new.
 LOOK_SECONDS = (0.15, 0.35)
@@ -66,17 +75,24 @@ class EventReader:
 
 def measure(bench: Bench, options: argparse.Namespace) -> Cases:
     """Measure each size of batches."""
-    return {f"batches of {size}": _measure(bench, size, options.seconds) for size in SIZES}
+    rates = (MESSAGES_PER_SECOND, FEW_MESSAGES_PER_SECOND)
+    return {
+        f"{rate:,} messages/s in batches of {size}": _measure(bench, rate, size, options)
+        for rate in rates
+        for size in SIZES
+    }
 
 
-def _measure(bench: Bench, size: int, seconds: float) -> Case:
-    topics, shape = bench.topics(), Shape(messages=size)
+def _measure(bench: Bench, rate: int, size: int, options: argparse.Namespace) -> Case:
+    topics, shape, seconds = bench.topics(), Shape(messages=size), options.seconds
     bootstrap = bench.broker.bootstrap
-    collectors = Collectors(bootstrap, topics, MESSAGES_PER_SECOND / size, partial(live, shape), notes=True)
+    collectors = Collectors(bootstrap, topics, rate / size, partial(live, shape), notes=True)
     with collectors, bench.sidecar(topics) as sidecar:
-        time.sleep(SETTLE_SECONDS)
-        case = _processor(sidecar, collectors, seconds)
-        bench.progress(f"batches of {size}: {case['processor_percent'][0]:.2f} % of a core")
+        with _bare(bootstrap, topics) as bare:
+            time.sleep(SETTLE_SECONDS)
+            rounds = [_processor(sidecar, bare, collectors, seconds) for _ in range(options.repeats)]
+        case = {name: [each[name] for each in rounds] for name in rounds[0]}
+        bench.progress(f"{rate:,} messages/s in batches of {size}: {median(case['by_bare']):.2f} times the bare loop")
         with EventReader(bootstrap, f"{topics.input}-events") as reader:
             ages = _ages(sidecar, collectors, seconds)
     waited = [
@@ -85,21 +101,38 @@ def _measure(bench: Bench, size: int, seconds: float) -> Case:
     for output, values in (("metrics", ages), ("event", waited)):
         case[f"{output}_p50_ms"], case[f"{output}_p99_ms"] = [quantile(values, 0.5)], [quantile(values, 0.99)]
     case["looks"], case["events"] = [float(len(ages))], [float(len(waited))]
-    bench.progress(f"batches of {size}: p99 {case['metrics_p99_ms'][0]:.0f} and {case['event_p99_ms'][0]:.0f} ms")
+    bench.progress(f"p99 {case['metrics_p99_ms'][0]:.0f} and {case['event_p99_ms'][0]:.0f} ms")
     return case
 
 
-def _processor(sidecar: Sidecar, collectors: Collectors, seconds: float) -> Case:
-    """Measure while it is scraped as often as the README advises."""
-    begin, spent, sent = time.monotonic(), processor_seconds(sidecar.pid), collectors.sent
+@contextmanager
+def _bare(bootstrap: str, topics: Topics) -> Iterator[int]:
+    """Run the bare loop on a topic of which it reads all that comes, and yield its process id."""
+    command = [sys.executable, "-m", "tests.bench.bare", bootstrap, topics.input, str(ENDLESS), str(ENDLESS)]
+    # Its last transaction stays open when it is killed, and readers of committed events wait for the end of that.
+    command.append(f"{topics.input}-errors")
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def _processor(sidecar: Sidecar, bare: int, collectors: Collectors, seconds: float) -> dict[str, float]:
+    """Measure both while the sidecar is scraped as often as the README advises."""
+    pids = sidecar.pid, bare
+    sent, before, begin = collectors.sent, [processor_seconds(pid) for pid in pids], time.monotonic()
     for _ in every(SCRAPE_SECONDS, begin + seconds):
         sidecar.get("/metrics")
-    took, spent = time.monotonic() - begin, processor_seconds(sidecar.pid) - spent
+    took, after = time.monotonic() - begin, [processor_seconds(pid) for pid in pids]
+    spent, bare_spent = (now - then for now, then in zip(after, before, strict=True))
     batches = collectors.sent - sent
     return {
-        "processor_percent": [100 * spent / took],
-        "processor_us": [1e6 * spent / batches],
-        "batches_per_second": [batches / took],
+        "processor_percent": 100 * spent / took,
+        "bare_percent": 100 * bare_spent / took,
+        "by_bare": spent / bare_spent,
+        "processor_us": 1e6 * spent / batches,
+        "batches_per_second": batches / took,
     }
 
 
@@ -118,6 +151,11 @@ def _ages(sidecar: Sidecar, collectors: Collectors, seconds: float) -> list[floa
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="seconds of each measurement (20)")
+    parser.add_argument("--repeats", type=int, default=1, help="rounds of processor time (1)")
 
 
-LOW = Subject("processor time and latency at 10,000 messages/s, default settings", _add_options, measure)
+LOW = Subject(
+    "processor time beside the bare loop, and latency, at 1,000 and 10,000 messages/s, default settings",
+    _add_options,
+    measure,
+)

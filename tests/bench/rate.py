@@ -72,7 +72,10 @@ def measure_matrix(bench: Bench, options: argparse.Namespace) -> Cases:
 def yardstick(bench: Bench, batches: int = 50_000, repeats: int = 3) -> list[float]:
     """Return what the bare loop takes on this machine just now, in µs of processor time a batch."""
     every = [bench.filled(MIDDLE.shape, batches) for _ in range(repeats)]
-    results = [_run("bare", [bench.broker.bootstrap, topics.input, str(batches), "1000"]) for topics in every]
+    results = [
+        _run("bare", [bench.broker.bootstrap, topics.input, str(batches), "1000", f"{topics.input}-events"])
+        for topics in every
+    ]
     costs = [_cost(result) * 1e6 for result in results]
     bench.progress(f"the bare loop takes {' '.join(f'{cost:.1f}' for cost in costs)} µs a batch")
     return costs
@@ -113,6 +116,7 @@ def _contestant(
     # When the measuring begins every feed is known, and so are its symbols.
     warm = str(max(batches // 20, BATCHES_A_FEED // 4 * variant.shape.feeds))
     more = [warm, json.dumps(settings)] if name == "product" else [str(batches), warm]
+    more += [f"{topics.input}-events"] if name == "bare" else []
     return _run(name, [bench.broker.bootstrap, topics.input, *more])
 
 
