@@ -117,7 +117,9 @@ class BatchMonitoringProducer:
         Raises KafkaException for a property that librdkafka refuses.
         """
         if self._producer is None:
-            self._producer = AsyncProducer(self._config, framing.frames(self._config.output, CollectorRegistry()))
+            output = self._config.output
+            find_frames = framing.frames(output, CollectorRegistry(), framing.topics(output))
+            self._producer = AsyncProducer(self._config, find_frames)
 
     async def stop_producer(self) -> None:
         """Wait until events being sent are delivered, at most `timeout_seconds`, and close the connections."""

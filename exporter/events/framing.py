@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -14,6 +15,8 @@ from exporter.model import EventType
 
 # The bytes before the body of an event.
 FrameByType = Mapping[EventType, bytes]
+# The type of an event, which is the name of its schema.
+K = TypeVar("K", bound=str)
 
 
 def encoder(output: OutputConfig) -> Encoder:
@@ -21,8 +24,17 @@ def encoder(output: OutputConfig) -> Encoder:
     return JsonEncoder() if output.encoding == "json" else AvroEncoder()
 
 
-def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], FrameByType]:
+def topics(output: OutputConfig) -> dict[EventType, str]:
+    """Return the topics of the sidecar's own events by their type."""
+    return dict.fromkeys(EventType, output.topic) | {EventType.ERROR: output.error_topic}
+
+
+def frames(
+    output: OutputConfig, registry: CollectorRegistry, topics: Mapping[K, str]
+) -> Callable[[], Mapping[K, bytes]]:
     """Return a function that returns the frames; it may query a schema registry, and raise `RegistryError`.
+
+    `topics` are those of the events by their type.
 
     Schema files are read here and not by the function, because no descriptor may be left by then.
     """
@@ -31,9 +43,9 @@ def frames(output: OutputConfig, registry: CollectorRegistry) -> Callable[[], Fr
         from exporter.events.registry import RegistryMetrics, SchemaRegistry
         from exporter.events.registry_http import RegistryHttp
 
-        topics = dict.fromkeys(EventType, output.topic) | {EventType.ERROR: output.error_topic}
-        return partial(SchemaRegistry(RegistryHttp(output), RegistryMetrics(registry)).frames, topics)
+        client = SchemaRegistry(RegistryHttp(output), RegistryMetrics(registry), names=topics)
+        return partial(client.frames, topics)
     if output.encoding == "json":
-        return lambda: dict.fromkeys(EventType, b"")
-    known = {event_type: single_object_frame(load_schema(event_type)) for event_type in EventType}
+        return lambda: dict.fromkeys(topics, b"")
+    known = {name: single_object_frame(load_schema(name)) for name in topics}
     return lambda: known

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastavro.schema import SchemaParseException, parse_schema, to_parsing_canonical_form
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -20,6 +20,7 @@ from exporter.model import EventType, RegistryError, RegistryRefused
 if TYPE_CHECKING:
     from exporter.events.registry_http import RegistryHttp, Reply
 
+K = TypeVar("K", bound=str)
 OPERATIONS = ("lookup", "register")
 # Error codes of a missing subject, version and schema, and of a read-only registry.
 UNKNOWN_CODES = (40401, 40402, 40403)
@@ -112,28 +113,32 @@ class Subject:
 
 
 class SchemaRegistry:
-    """Frames with the ids of the schemas; an id never changes, so each is requested once. Calls block."""
+    """Frames with the ids of the named schemas; an id never changes, so each is requested once. Calls block."""
 
     def __init__(
-        self, http: RegistryHttp, metrics: RegistryMetrics, clock: Callable[[], float] = time.monotonic
+        self,
+        http: RegistryHttp,
+        metrics: RegistryMetrics,
+        clock: Callable[[], float] = time.monotonic,
+        names: Iterable[str] = EventType,
     ) -> None:
         self._http = http
         self._metrics = metrics
         self._clock = clock
-        self._frames: dict[EventType, bytes] = {}
-        self._schemas = {event_type: load_schema(event_type) for event_type in EventType}
+        self._frames: dict[str, bytes] = {}
+        self._schemas = {name: load_schema(name) for name in names}
 
-    def frames(self, topics: Mapping[EventType, str]) -> dict[EventType, bytes]:
+    def frames(self, topics: Mapping[K, str]) -> dict[K, bytes]:
         """Return the frame of each event's body on its topic, or raise `RegistryError`; found ids are kept."""
         self._http.start_session()
-        for event_type, topic in topics.items():
-            if event_type not in self._frames:
-                schema = self._schemas[event_type]
+        for name, topic in topics.items():
+            if name not in self._frames:
+                schema = self._schemas[name]
                 self._metrics.up.set(0)
                 schema_id = self._schema_id(Subject(self._http, subject(topic, schema), schema))
                 self._metrics.up.set(1)
-                self._frames[event_type] = confluent_frame(schema_id)
-        return self._frames
+                self._frames[name] = confluent_frame(schema_id)
+        return {name: self._frames[name] for name in topics}
 
     def _schema_id(self, subject: Subject) -> int:
         """Return the id of the schema, and register it if necessary; raise `RegistryError`."""

@@ -24,7 +24,8 @@ class MessageConsumer:
     - `max_retries`: how often a handler that raised is called again, after `retry_delay` seconds that double each time
       up to 30; the events behind it in the partition wait. Then the event goes to `<topic>.dead_letter`; what is no
       event of its topic goes there at once.
-    - `config`: other settings, by the keys of the YAML file, such as `kafka.properties`; overrides the arguments.
+    - `config`: other settings, by the keys of the YAML file, such as `kafka.properties`; overrides the arguments. With
+      `output.schema_registry` events in Confluent's wire format are read, too; they wait while it does not answer.
 
     Events of a partition are handled in order, partitions side by side. The offset of an event is committed after its
     handler has returned, or its dead letter was acknowledged: after a crash an event may be handled again, and none is

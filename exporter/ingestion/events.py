@@ -135,11 +135,16 @@ def updated_at_ms(event: Event) -> int:
             return _unix_ms(event.invalidated_at)
 
 
+def avro_body(event: Event) -> bytes:
+    """Return an event in Avro binary, without a frame."""
+    body = BytesIO()
+    fastavro.schemaless_writer(body, _PARSED[topic_of(event)], msgspec.structs.asdict(event))
+    return body.getvalue()
+
+
 def encode_avro(event: Event) -> bytes:
     """Return an event in Avro's single-object encoding."""
-    topic, body = topic_of(event), BytesIO()
-    fastavro.schemaless_writer(body, _PARSED[topic], msgspec.structs.asdict(event))
-    return _FRAMES[topic] + body.getvalue()
+    return _FRAMES[topic_of(event)] + avro_body(event)
 
 
 def encode_json(event: Event) -> bytes:

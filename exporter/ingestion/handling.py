@@ -12,6 +12,7 @@ from confluent_kafka import Message
 from exporter.config.schema import Config
 from exporter.ingestion.events import Event, decode
 from exporter.ingestion.lanes import Lane
+from exporter.ingestion.schemas import RegisteredSchemas
 from exporter.ingestion.sending import SEND_SECONDS, Outgoing, logged
 from exporter.ingestion.settings import DEAD_LETTER
 from exporter.publishing.async_producer import AsyncProducer, SendError
@@ -47,12 +48,15 @@ class Handling:
         self._handlers = handlers
         self._retries = retries
         self._dead_letters = DeadLetters(config)
+        self._schemas = None if config.output.schema_registry is None else RegisteredSchemas(config.output)
 
     async def handle(self, lane: Lane, message: Message) -> None:
         """Return when the handler of a message has returned, or its dead letter is acknowledged."""
-        topic = self._topics[message.topic() or ""]
+        topic, value = self._topics[message.topic() or ""], message.value()
+        if self._schemas is not None:
+            await self._schemas.wait_for(lane, value)
         try:
-            event = decode(topic, message.value())
+            event = decode(topic, value, None if self._schemas is None else self._schemas.find)
         except ValueError as error:
             await self._dead_letters.send(lane, message, INVALID, str(error))
             return
@@ -69,6 +73,8 @@ class Handling:
     async def close(self) -> None:
         """Close the connections."""
         await self._dead_letters.close()
+        if self._schemas is not None:
+            self._schemas.close()
 
 
 class DeadLetters:

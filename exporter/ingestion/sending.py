@@ -12,8 +12,9 @@ from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.events.encoding import AvroEncoder, JsonEncoder, utc_text
 from exporter.events.factory import NOT_DELIVERED, EventFactory
-from exporter.ingestion.events import EVENTS, Event, check, encode_avro, encode_json, key_of
+from exporter.ingestion.events import EVENTS, Event, avro_body, check, encode_json, key_of
 from exporter.ingestion.settings import SERVERS, settings
+from exporter.model import EventType
 from exporter.publishing.async_producer import AsyncProducer, SendError
 from exporter.runtime import logs
 from exporter.runtime.clock import now_ms
@@ -41,11 +42,12 @@ class IngestionProducer:
     """Producer of the events of one ingesting service; idempotent, so that an event is not written twice.
 
     - `prefix`: text before the names of the topics, where several environments share a cluster.
-    - `encoding`: `"avro"` (single-object encoding), or `"json"` for readers without Avro tools.
+    - `encoding`: `"avro"`, or `"json"` for readers without Avro tools.
     - `error_topic`: where an error event goes when an event was not delivered.
     - `instance`: the `ce_source` of the events, by default the name of the host.
     - `timeout_seconds`: how long an event may take to be delivered, retries included.
-    - `config`: other settings, by the keys of the YAML file, such as `kafka.properties`; overrides the arguments.
+    - `config`: other settings, by the keys of the YAML file, such as `kafka.properties`; overrides the arguments. With
+      `output.schema_registry` Avro is in Confluent's wire format, else in the single-object encoding.
 
     Use it in one event loop, with `async with` or with `start` and `stop`. No call blocks the event loop. Raises
     `ConfigError` when an argument is wrong.
@@ -72,7 +74,7 @@ class IngestionProducer:
         self._prefix = prefix
         self._timeout_seconds = timeout_seconds
         is_json = self._config.output.encoding == "json"
-        self._encode = encode_json if is_json else encode_avro
+        self._encode = encode_json if is_json else avro_body
         self._content_type = (JsonEncoder if is_json else AvroEncoder).content_type
         self._errors = _errors(self._config)
         self._limiter = RateLimiter(burst=10, per_second=1.0)
@@ -91,8 +93,9 @@ class IngestionProducer:
         Raises KafkaException for a property that librdkafka refuses.
         """
         if self._producer is None:
-            find_frames = framing.frames(self._config.output, CollectorRegistry())
-            self._producer = AsyncProducer(self._config, lambda: {**find_frames(), **dict.fromkeys(EVENTS, b"")})
+            output = self._config.output
+            topics = {topic: self._prefix + topic for topic in EVENTS} | {EventType.ERROR: output.error_topic}
+            self._producer = AsyncProducer(self._config, framing.frames(output, CollectorRegistry(), topics))
 
     async def stop(self) -> None:
         """Wait until events being sent are delivered, at most `timeout_seconds`, and close the connections."""

@@ -80,7 +80,7 @@ def make_channel(config: Config, source: KafkaSource, registry: CollectorRegistr
 
 def _preparation(config: Config, registry: CollectorRegistry) -> Callable[[], framing.FrameByType]:
     """Return a function to call before the first event: it creates missing topics and returns the frames."""
-    frames = framing.frames(config.output, registry)
+    frames = framing.frames(config.output, registry, framing.topics(config.output))
 
     def prepare() -> framing.FrameByType:
         clients.create_topics(config)
