@@ -133,6 +133,8 @@ def _registry_tls(config: Config) -> Iterator[Conflict]:
 
 
 def _excluded(config: Config) -> Iterator[Conflict]:
+    if not config.input.exclude:
+        return
     read = Subscription(config.input.topics, config.input.exclude)
     for number, topic in enumerate(config.input.topics):
         if not is_pattern(topic) and read.excludes(topic):
@@ -140,16 +142,17 @@ def _excluded(config: Config) -> Iterator[Conflict]:
             yield Conflict(message, (f"input.topics[{number}]", "input.exclude"))
     # Brokers would assign the excluded topics, so a replica might get nothing else.
     for path, name, value in _properties(config):
-        if config.input.exclude and name == "group.protocol" and value.strip().lower() == "consumer":
+        if name == "group.protocol" and value.strip().lower() == "consumer":
             message = "brokers that find the topics of patterns know no exclusions, expected classic with input.exclude"
             yield Conflict(message, (path, "input.exclude"))
 
 
 def _loops(config: Config) -> Iterator[Conflict]:
     for number, topic in enumerate(config.input.topics):
+        read = Subscription([topic], config.input.exclude)
         for key in ("topic", "error_topic"):
             published = getattr(config.output, key)
-            if Subscription([topic], config.input.exclude).means(published):
+            if read.means(published):
                 message = f"got {shown(topic)}, which reads what output.{key} publishes, an endless loop"
                 yield Conflict(message, (f"input.topics[{number}]", f"output.{key}"))
 
