@@ -1,4 +1,4 @@
-"""Checks of a configuration by the client libraries, before anything is started."""
+"""Checks of a sidecar's configuration before anything is started, most of them by the client libraries."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def mistakes(config: Config) -> Iterator[Conflict]:
     Makes no connection.
     """
     yield from properties.mistakes(config)
+    yield from _subjects(config)
     if config.web.config_file is not None:
         from exporter.web import config_file
 
@@ -23,3 +24,12 @@ def mistakes(config: Config) -> Iterator[Conflict]:
         from exporter.store import client
 
         yield from client.mistakes(config.redis)
+
+
+def _subjects(config: Config) -> Iterator[Conflict]:
+    """Yield that one subject cannot have the schemas of two types of events."""
+    output = config.output
+    has_batch_events = output.batch_events or any(one.batch_events for one in config.input.formats)
+    if output.schema_registry is not None and output.schema_registry_subjects == "topic" and has_batch_events:
+        message = "output.topic has events of two schemas, expected topic_record or record, or no batch_events"
+        yield Conflict(message, ("output.schema_registry_subjects", "output.topic"))

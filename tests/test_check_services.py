@@ -55,6 +55,20 @@ def test_a_registry_is_asked_about_each_schema_and_registers_none() -> None:
     assert {finding.level for finding in findings} == {Level.OK}
 
 
+def test_a_missing_schema_that_is_not_to_be_registered_is_a_failure() -> None:
+    with RegistryServer() as registry:
+        config = Config(output=OutputConfig(schema_registry=registry.url, schema_registry_register=False))
+        findings = list(services.registry(config))
+        assert {finding.level for finding in findings} == {Level.FAIL}
+        assert (
+            f"does not have {next(iter(subjects()))}, and output.schema_registry_register is false" in findings[0].text
+        )
+        assert registry.subjects == {}
+        for name, schema in subjects().items():
+            registry.add(name, {**schema, "doc": "other words"})
+        assert {finding.level for finding in services.registry(config)} == {Level.OK}
+
+
 def test_schemas_that_are_registered_are_enough_for_a_user_who_may_only_read() -> None:
     """As they are, or with other documentation."""
     with RegistryServer({"reader:sesame": {READ}}) as registry:
@@ -98,7 +112,7 @@ def test_a_registry_that_refuses_the_password_is_asked_once_and_keeps_it() -> No
         (finding,) = found(registry.url, "me:sesame")
         assert len(registry.asked) == 1
     assert finding.level is Level.FAIL
-    assert f"{registry.url} does not accept user or password: 401 Unauthorized" in finding.text
+    assert f"{registry.url} does not accept the user, the password or the token: 401 Unauthorized" in finding.text
     assert "output.schema_registry_password" in finding.advice
     assert "sesame" not in str(finding)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.config.schema import OutputConfig
+from exporter.config.schema import Config, OutputConfig
 from exporter.events.registry import RegistryMetrics, SchemaRegistry, subject
 from exporter.events.registry_http import REDIRECTS_MAX, RegistryHttp
 from exporter.events.values import load_schema
 from exporter.model import EventType, RegistryError, RegistryRefused
+from exporter.preflight import mistakes
 from exporter.runtime.foreign_text import TEXT_MAX
 from tests.support.process import free_port
 from tests.support.registry import MOVED, READ, WRITE, RegistryServer
@@ -284,6 +286,101 @@ def test_requests_are_counted_by_operation_and_a_missing_schema_is_no_failure(
     asking.frames(TOPICS)
     assert counted("operations") == {"lookup": 5, "register": 1}
     assert metrics.get_sample_value("marketdata_schema_registry_up") == 1
+
+
+# Tokens.
+
+TOKEN, RENEWED = "eyJhbGciOi.first-1", "eyJhbGciOi.second-2=="
+
+
+def ids_with(url: str, **settings: Any) -> dict[EventType, int]:
+    """The id of each schema, with other settings of the output."""
+    output = OutputConfig(schema_registry=url, **settings)
+    strategy, registers = output.schema_registry_subjects, output.schema_registry_register
+    registry = SchemaRegistry(
+        RegistryHttp(output), RegistryMetrics(CollectorRegistry()), strategy=strategy, registers=registers
+    )
+    return {kind: struct.unpack(">bI", frame)[1] for kind, frame in registry.frames(TOPICS).items()}
+
+
+def test_a_token_opens_the_registry() -> None:
+    with RegistryServer({f"Bearer {TOKEN}": {READ, WRITE}}) as registry:
+        assert len(ids_with(registry.url, schema_registry_token=TOKEN)) == 3
+        with pytest.raises(RegistryRefused, match="401 Unauthorized"):
+            ids_with(registry.url, schema_registry_token=RENEWED)
+
+
+def test_a_token_in_a_file_is_read_again_when_it_was_renewed(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    with RegistryServer({f"Bearer {RENEWED}": {READ, WRITE}}) as registry:
+        output = OutputConfig(schema_registry=registry.url, schema_registry_token_file=str(file))
+        client = SchemaRegistry(RegistryHttp(output), RegistryMetrics(CollectorRegistry()))
+        with pytest.raises(RegistryRefused, match="401 Unauthorized"):
+            client.frames(TOPICS)
+        file.write_text(RENEWED)
+        assert len(client.frames(TOPICS)) == 3
+        assert set(registry.users) == {f"Bearer {TOKEN}", f"Bearer {RENEWED}"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "No such file or directory"), ("", "a bearer token has"), ("a b", "a bearer token has")],
+)
+def test_a_file_without_a_token_is_told_and_the_registry_is_not_asked(
+    free_registry: RegistryServer, tmp_path: Path, content: str | None, words: str
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(RegistryError, match=f"{re.escape(str(file))} has no token: {words}"):
+        ids_with(free_registry.url, schema_registry_token_file=str(file))
+    assert free_registry.asked == []
+
+
+def test_a_token_is_not_sent_to_another_host(free_registry: RegistryServer) -> None:
+    with RegistryServer() as other:
+        free_registry.redirect = (307, other.url + MOVED)
+        ids_with(free_registry.url, schema_registry_token=TOKEN)
+        assert set(free_registry.users) == {f"Bearer {TOKEN}"}
+        assert set(other.users) == {None}
+
+
+# Subjects.
+
+
+@pytest.mark.parametrize(
+    ("strategy", "name"),
+    [
+        ("topic_record", "events-marketdata.monitoring.BatchCollected"),
+        ("record", "marketdata.monitoring.BatchCollected"),
+        ("topic", "events-value"),
+    ],
+)
+def test_a_subject_is_named_by_the_strategy(free_registry: RegistryServer, strategy: Any, name: str) -> None:
+    output = OutputConfig(schema_registry=free_registry.url)
+    registry = SchemaRegistry(RegistryHttp(output), RegistryMetrics(CollectorRegistry()), strategy=strategy)
+    registry.frames({EventType.BATCH: "events"})
+    assert list(free_registry.subjects) == [name]
+
+
+@pytest.mark.parametrize("batch_events", [True, False])
+def test_one_subject_for_a_topic_needs_one_schema_in_it(batch_events: bool) -> None:
+    config = Config(
+        output=OutputConfig(
+            schema_registry="http://registry:8081", schema_registry_subjects="topic", batch_events=batch_events
+        )
+    )
+    found = [conflict.paths[0] for conflict in mistakes(config)]
+    assert found == (["output.schema_registry_subjects"] if batch_events else [])
+
+
+def test_nothing_is_registered_where_that_is_not_wanted(free_registry: RegistryServer) -> None:
+    with pytest.raises(RegistryRefused, match=r"and output\.schema_registry_register is false"):
+        ids_with(free_registry.url, schema_registry_register=False)
+    assert free_registry.subjects == {}
+    wanted = preregister(free_registry, doc="as the platform team words it")
+    assert ids_with(free_registry.url, schema_registry_register=False) == wanted
 
 
 # The sidecar.

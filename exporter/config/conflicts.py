@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from exporter.config import registry_token
 from exporter.config.display import shown
 from exporter.config.feed_globs import FeedFilter
 from exporter.config.parsers import credentials
@@ -65,7 +66,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
         yield from _output_off(config)
         return
     yield from _output(config)
-    yield from _registry_tls(config)
+    yield from _registry(config)
     yield from _excluded(config)
     yield from _loops(config)
     if config.output.delivery == "exactly_once":
@@ -126,10 +127,14 @@ def _output(config: Config) -> Iterator[Conflict]:
         yield Conflict(message, ("output.commit_interval", "output.backlog.age"))
 
 
-def _registry_tls(config: Config) -> Iterator[Conflict]:
+def _registry(config: Config) -> Iterator[Conflict]:
     output = config.output
-    for message, key in contradictions(output.schema_registry_tls, output.schema_registry or ""):
-        yield Conflict(message, (f"output.schema_registry_tls.{key}", "output.schema_registry"))
+    url, prefix = output.schema_registry or "", "output.schema_registry_"
+    for message, key in contradictions(output.schema_registry_tls, url):
+        yield Conflict(message, (f"{prefix}tls.{key}", "output.schema_registry"))
+    given = {key: getattr(output, f"schema_registry_{key}") for key in ("username", "password", "token", "token_file")}
+    for message, key in registry_token.contradictions(url, given):
+        yield Conflict(message, (f"{prefix}{key}",))
 
 
 def _excluded(config: Config) -> Iterator[Conflict]:
@@ -186,8 +191,9 @@ def passwords(config: Config) -> Iterator[tuple[str, str]]:
     yield "redis.password", config.redis.password or ""
     yield "web.client.password", config.web.client.password or ""
     yield "output.schema_registry_password", config.output.schema_registry_password or ""
-    registries = (one.schema_registry for one in config.input.formats if one.schema_registry is not None)
-    yield from (("input.formats", registry.password or "") for registry in registries)
+    yield "output.schema_registry_token", config.output.schema_registry_token or ""
+    registries = [one.schema_registry for one in config.input.formats if one.schema_registry is not None]
+    yield from (("input.formats", secret or "") for each in registries for secret in (each.password, each.token))
     yield from ((path, value) for path, name, value in _properties(config) if name.endswith(("password", "secret")))
 
 

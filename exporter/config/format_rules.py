@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from exporter.config import registry_token
 from exporter.config.display import shown
 from exporter.config.format_schema import FormatConfig, StampValue, TextSource, TimeFormat, Value
 from exporter.config.format_text import LIST, json_path
@@ -96,6 +97,9 @@ def _encoding(one: FormatConfig, read_file: Callable[[str], str]) -> Iterator[Mi
         tls = one.schema_registry.tls
         for message, key in (*contradictions(tls, one.schema_registry.url), *unusable(tls, read_file)):
             yield message, f"schema_registry.tls.{key}"
+        given = {name: getattr(one.schema_registry, name) for name in one.schema_registry.__struct_fields__}
+        for message, key in registry_token.contradictions(one.schema_registry.url, given):
+            yield message, f"schema_registry.{key}"
         known = credentials(one.schema_registry.url)
         for name in ("username", "password"):
             if getattr(one.schema_registry, name) is not None and name in known:

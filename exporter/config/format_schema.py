@@ -117,6 +117,8 @@ class SchemaRegistryFormat(Section, frozen=True, kw_only=True):
     url: Annotated[str, parsed(parsers.http_url, "a URL, such as http://registry:8081")]
     username: Annotated[str, secret("a user without colon", parsers.http_user)] | None = None
     password: Annotated[str, secret("a password")] | None = None
+    token: Annotated[str, secret("a token", parsers.http_token)] | None = None
+    token_file: Annotated[str, parsed(file_name, "the path of a file")] | None = None
     tls: TlsFiles = TlsFiles()
 
 

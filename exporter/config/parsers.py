@@ -170,6 +170,13 @@ def http_user(text: str) -> Secret:
     return Secret(text)
 
 
+def http_token(text: str) -> Secret:
+    """Return the text if it can be a bearer token (RFC 6750, section 2.1)."""
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text):
+        raise ValueError("a bearer token has letters, digits and . _ ~ + / -, with = at its end only")
+    return Secret(text)
+
+
 def feed_key(text: str) -> FeedKey:
     """Return the feed of `region:exchange:request_type`."""
     parts = text.split(":")

@@ -13,6 +13,7 @@ from msgspec import Meta, field
 
 from exporter.config import parsers, windows
 from exporter.config.format_schema import FormatConfig
+from exporter.config.format_text import file_name
 from exporter.config.section import Section, byte_size, count, number, parsed, seconds, secret
 from exporter.config.tls_files import TlsFiles
 from exporter.model import Anomaly, FeedKey
@@ -194,7 +195,11 @@ class OutputConfig(Section, frozen=True, kw_only=True):
             "schema_registry",
             "schema_registry_username",
             "schema_registry_password",
+            "schema_registry_token",
+            "schema_registry_token_file",
             "schema_registry_tls",
+            "schema_registry_subjects",
+            "schema_registry_register",
             "create_topics",
         }
     )
@@ -207,7 +212,11 @@ class OutputConfig(Section, frozen=True, kw_only=True):
     schema_registry: Annotated[str, parsed(parsers.http_url, "a URL, such as http://registry:8081")] | None = None
     schema_registry_username: Annotated[str, secret("a user without colon", parsers.http_user)] | None = None
     schema_registry_password: Annotated[str, _PASSWORD] | None = None
+    schema_registry_token: Annotated[str, secret("a token", parsers.http_token)] | None = None
+    schema_registry_token_file: Annotated[str, parsed(file_name, "the path of a file")] | None = None
     schema_registry_tls: TlsFiles = TlsFiles()
+    schema_registry_subjects: Literal["topic_record", "record", "topic"] = "topic_record"
+    schema_registry_register: bool = True
     batch_events: bool = True
     summary_interval: Annotated[float, seconds("1s", "1d")] = 60.0
     commit_interval: Annotated[float, seconds("10ms", "30s")] = 0.25

@@ -43,7 +43,13 @@ def frames(
         from exporter.events.registry import RegistryMetrics, SchemaRegistry
         from exporter.events.registry_http import RegistryHttp
 
-        client = SchemaRegistry(RegistryHttp(output), RegistryMetrics(registry), names=topics)
+        client = SchemaRegistry(
+            RegistryHttp(output),
+            RegistryMetrics(registry),
+            names=topics,
+            strategy=output.schema_registry_subjects,
+            registers=output.schema_registry_register,
+        )
         return partial(client.frames, topics)
     if output.encoding == "json":
         return lambda: dict.fromkeys(topics, b"")

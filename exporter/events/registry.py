@@ -1,6 +1,7 @@
-"""A client of a Confluent schema registry that looks up the ids of schemas, and registers missing ones.
+"""A client of a Confluent schema registry that looks up the ids of schemas, and registers missing ones if it may.
 
-Subjects follow TopicRecordNameStrategy (`topic-namespace.Name`), because two types of events share a topic.
+Subjects follow TopicRecordNameStrategy (`topic-namespace.Name`) unless configured otherwise, because two types of
+events share a topic.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fastavro.schema import SchemaParseException, parse_schema, to_parsing_canonical_form
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from exporter.events.registry_http import RegistryHttp, Reply
 
 K = TypeVar("K", bound=str)
+Strategy = Literal["topic_record", "record", "topic"]
+REGISTER = "output.schema_registry_register"
 OPERATIONS = ("lookup", "register")
 # Error codes of a missing subject, version and schema, and of a read-only registry.
 UNKNOWN_CODES = (40401, 40402, 40403)
@@ -58,9 +61,10 @@ class RegistryMetrics:
                 family.labels(operation)
 
 
-def subject(topic: str, schema: Mapping[str, Any]) -> str:
-    """Return the subject of a schema of a topic in the registry."""
-    return f"{topic}-{schema['namespace']}.{schema['name']}"
+def subject(topic: str, schema: Mapping[str, Any], strategy: Strategy = "topic_record") -> str:
+    """Return the subject of a schema of a topic in the registry, by Confluent's strategy of that name."""
+    record = f"{schema['namespace']}.{schema['name']}"
+    return {"topic_record": f"{topic}-{record}", "record": record, "topic": f"{topic}-value"}[strategy]
 
 
 def is_missing(reply: Reply) -> bool:
@@ -113,7 +117,10 @@ class Subject:
 
 
 class SchemaRegistry:
-    """Frames with the ids of the named schemas; an id never changes, so each is requested once. Calls block."""
+    """Frames with the ids of the named schemas; an id never changes, so each is requested once. Calls block.
+
+    Missing schemas are registered only if it `registers`.
+    """
 
     def __init__(
         self,
@@ -121,10 +128,14 @@ class SchemaRegistry:
         metrics: RegistryMetrics,
         clock: Callable[[], float] = time.monotonic,
         names: Iterable[str] = EventType,
+        strategy: Strategy = "topic_record",
+        registers: bool = True,
     ) -> None:
         self._http = http
         self._metrics = metrics
         self._clock = clock
+        self._strategy: Strategy = strategy
+        self._registers = registers
         self._frames: dict[str, bytes] = {}
         self._schemas = {name: load_schema(name) for name in names}
 
@@ -135,7 +146,7 @@ class SchemaRegistry:
             if name not in self._frames:
                 schema = self._schemas[name]
                 self._metrics.up.set(0)
-                schema_id = self._schema_id(Subject(self._http, subject(topic, schema), schema))
+                schema_id = self._schema_id(Subject(self._http, subject(topic, schema, self._strategy), schema))
                 self._metrics.up.set(1)
                 self._frames[name] = confluent_frame(schema_id)
         return {name: self._frames[name] for name in topics}
@@ -147,10 +158,10 @@ class SchemaRegistry:
             return _id(lookup, subject.name)
         if not 400 <= lookup.status < 500 or lookup.status in (408, 429):
             raise RegistryError(f"the schema registry answered {lookup} for subject {subject.name}")
-        registration = self._timed("register", subject.register)
-        if registration.status == 200:
+        registration = self._timed("register", subject.register) if self._registers else None
+        if registration is not None and registration.status == 200:
             return _id(registration, subject.name)
-        if is_forbidden(registration):
+        if registration is None or is_forbidden(registration):
             latest = self._timed("lookup", subject.latest)
             if latest.status == 200 and is_same(latest, subject.schema):
                 return _id(latest, subject.name)
@@ -182,7 +193,10 @@ def denial(lookup: Reply, registration: Reply) -> str:
     return f"the schema is not registered, and the right to register it is missing: {registration}"
 
 
-def _refusal(name: str, lookup: Reply, registration: Reply) -> RegistryError:
+def _refusal(name: str, lookup: Reply, registration: Reply | None) -> RegistryError:
+    if registration is None:
+        why = f"it does not have the schema, and {REGISTER} is false" if is_missing(lookup) else f"it answers {lookup}"
+        return RegistryRefused(f"the schema registry has no id for subject {name}: {why}")
     if is_forbidden(registration):
         return RegistryRefused(f"the schema registry refuses subject {name}: {denial(lookup, registration)}")
     text = f"the schema registry answered {registration} for subject {name}"

@@ -12,12 +12,13 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 from requests.auth import HTTPBasicAuth
 
-from exporter.config.parsers import credentials
+from exporter.config.files import read_text
+from exporter.config.parsers import credentials, http_token
 from exporter.config.schema import OutputConfig
 from exporter.config.secrets import shown_text
 from exporter.model import RegistryError
-from exporter.runtime.foreign_text import printable
-from exporter.runtime.http_client import Answer, ClientTls, TooLarge, fetch
+from exporter.runtime.foreign_text import add_secrets, printable
+from exporter.runtime.http_client import Answer, Auth, ClientTls, TooLarge, fetch
 
 # Time-out of one request, redirects included: shorter than a stopping sidecar waits for its producer.
 CALL_SECONDS = 4.0
@@ -59,6 +60,10 @@ class Reply(NamedTuple):
         return f"{self.status} {text}".rstrip() + self.redirect_note
 
 
+class _TokenError(OSError):
+    """The file with the token cannot be used, for the reason in the text."""
+
+
 class RegistryHttp:
     """The configured registry; calls block. All replies of the registry are received here."""
 
@@ -70,7 +75,7 @@ class RegistryHttp:
         login = credentials(url) | {name: value for name, value in given.items() if value is not None}
         # As bytes: text beyond Latin-1 would raise an error.
         user, password = (login.get(name, "").encode() for name in ("username", "password"))
-        self._auth = HTTPBasicAuth(user, password) if login else None
+        self._auth: Auth | None = HTTPBasicAuth(user, password) if login else _bearer(output)
         tls = output.schema_registry_tls
         self._own_tls = ClientTls(tls.ca_file, tls.cert_file, tls.key_file)
         self._session_deadline = math.inf
@@ -88,8 +93,8 @@ class RegistryHttp:
         """Return the reply to a request, `path` in segments; raise `RegistryError` when there is none.
 
         The request takes at most `CALL_SECONDS`, and each reply at most `ANSWER_BYTES`, its headers included.
-        Redirects are followed with the same method and body. User and password are sent to the registry's own host
-        and port only.
+        Redirects are followed with the same method and body. User and password, or the token, are sent to the
+        registry's own host and port only.
         """
         url = "/".join((self._url, *(quote(part, safe="") for part in path)))
         try:
@@ -130,8 +135,32 @@ class RegistryHttp:
     def _redirect_note(self, url: str) -> str:
         parts = urlsplit(url)
         target = printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
-        restriction = "" if self._auth is None or self._is_own(url) else ", where user and password are not sent"
+        what = "user and password are" if isinstance(self._auth, HTTPBasicAuth) else "the token is"
+        restriction = "" if self._auth is None or self._is_own(url) else f", where {what} not sent"
         return f" (redirected to {target}{restriction})"
+
+
+def _bearer(output: OutputConfig) -> Auth | None:
+    """Return what adds the configured token, None without one. A file is read for each request, as it may change."""
+    if output.schema_registry_token is None and output.schema_registry_token_file is None:
+        return None
+    path, fixed = output.schema_registry_token_file, output.schema_registry_token or ""
+
+    def authorize(request: _Request) -> _Request:
+        request.headers["Authorization"] = f"Bearer {fixed if path is None else _token(path)}"
+        return request
+
+    return authorize
+
+
+def _token(path: str) -> str:
+    """Return the token in a file; raise `_TokenError`."""
+    try:
+        text = http_token(read_text(path).strip())
+    except (OSError, ValueError) as error:
+        raise _TokenError(f"{path} has no token: {getattr(error, 'strerror', None) or error}") from None
+    add_secrets([text])
+    return text
 
 
 def _anonymous(request: _Request) -> _Request:
@@ -156,6 +185,8 @@ def _error_text(error: BaseException) -> str:
     """Return the type of an error, and the text of the system, or of the limit that was exceeded."""
     if isinstance(error, (TooLarge, requests.ReadTimeout)):
         return str(error)
+    if isinstance(error.__cause__, _TokenError):
+        return printable(str(error.__cause__))
     cause: BaseException | None = error
     while cause is not None:
         text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)

@@ -187,6 +187,8 @@ def schemas(registry: SchemaRegistryFormat, worker: Worker) -> WriterSchemas:
             schema_registry=registry.url,
             schema_registry_username=registry.username,
             schema_registry_password=registry.password,
+            schema_registry_token=registry.token,
+            schema_registry_token_file=registry.token_file,
             schema_registry_tls=registry.tls,
         )
     )

@@ -30,7 +30,7 @@ MOVED = "/moved"
 class RegistryServer:
     """A registry on a free loopback port, as a context; `refuse` makes it answer 503, a cleared `go_on` wait.
 
-    `rights` maps `user:password` to rights, and other users are refused; None permits everything.
+    `rights` maps `user:password`, or `Bearer token`, to rights, and other users are refused; None permits everything.
     `redirect` is a status and the beginning of the address at which to ask instead; below `/moved` it answers itself.
     `forced` are answers in place of its own, by a part of the path; bytes are sent as they are. `tls` puts it at https.
     """
@@ -197,5 +197,7 @@ class RegistryServer:
 
 
 def _user(authorization: str | None) -> str | None:
-    """The `user:password` of basic authentication."""
+    """The `user:password` of basic authentication, or `Bearer` and a token."""
+    if authorization is not None and authorization.startswith("Bearer "):
+        return authorization
     return base64.b64decode(authorization.removeprefix("Basic ")).decode() if authorization else None

@@ -21,7 +21,7 @@ from exporter.config.files import read_text
 from exporter.config.schema import Config, FeedsConfig, WebConfig
 from exporter.config.subscription import Subscription, shown_as
 from exporter.config.web_file import WebFile, parse_web_file
-from exporter.events.registry import Subject, denial, is_forbidden, is_missing, is_same, subject
+from exporter.events.registry import REGISTER, Subject, denial, is_forbidden, is_missing, is_same, subject
 from exporter.events.values import load_schema
 from exporter.feeds.symbols import ShownSymbol, ShownSymbols, SymbolCounts
 from exporter.kafka.positions import Position, Start
@@ -59,7 +59,8 @@ REGISTRY = "output.schema_registry"
 class Answers(NamedTuple):
     """The answers of a registry about one schema: its lookup, its compatibility, and a trial of its registration.
 
-    `latest` is the latest version of the subject, if the trial was refused. A request that was not made is None.
+    `latest` is the latest version of the subject, if the trial was refused, or `run` registers nothing. A request that
+    was not made is None.
     """
 
     lookup: Reply
@@ -80,9 +81,9 @@ def registry(config: Config) -> Iterator[Finding]:
     for event_type in EventType:
         topic = output.error_topic if event_type is EventType.ERROR else output.topic
         schema = load_schema(event_type)
-        asked = Subject(http, subject(topic, schema), schema)
+        asked = Subject(http, subject(topic, schema, output.schema_registry_subjects), schema)
         try:
-            answers = _request(asked)
+            answers = _request(asked, registers=output.schema_registry_register)
         except RegistryError as error:
             yield Finding(Level.FAIL, REGISTRY, f"{http.shown_url}: {error}", "see that it runs and the URL is right")
             return
@@ -91,11 +92,13 @@ def registry(config: Config) -> Iterator[Finding]:
             return
 
 
-def _request(subject: Subject) -> Answers:
+def _request(subject: Subject, *, registers: bool) -> Answers:
     """Make the requests that `run` depends on; nothing is registered."""
     lookup = subject.lookup()
     if lookup.status in (200, 401) or lookup.status >= 500:
         return Answers(lookup)
+    if not registers:
+        return Answers(lookup, latest=subject.latest())
     compatibility, trial = subject.compatibility(), subject.trial()
     return Answers(lookup, compatibility, trial, subject.latest() if is_forbidden(trial) else None)
 
@@ -104,8 +107,11 @@ def evaluate(place: str, subject: Subject, answers: Answers) -> Finding:
     """Return the finding about one schema."""
     name, lookup, latest = subject.name, answers.lookup, answers.latest
     if lookup.status == 401:
-        text = f"{place} does not accept user or password: {lookup}"
-        advice = "see output.schema_registry_username and output.schema_registry_password, or those in the URL"
+        text = f"{place} does not accept the user, the password or the token: {lookup}"
+        advice = (
+            "see output.schema_registry_username and output.schema_registry_password, or those in the URL, or "
+            "output.schema_registry_token and output.schema_registry_token_file"
+        )
         return Finding(Level.FAIL, REGISTRY, text, advice)
     if lookup.status == 200:
         if lookup.id is None:
@@ -118,7 +124,10 @@ def evaluate(place: str, subject: Subject, answers: Answers) -> Finding:
 
 def _evaluate_new(place: str, name: str, answers: Answers) -> Finding:
     """Return the finding about a schema that the registry does not have, or does not show."""
-    lookup, compatibility, trial, _ = answers
+    lookup, compatibility, trial, latest = answers
+    if compatibility is None and latest is not None and is_missing(lookup):
+        advice = f"register it beforehand, or set {REGISTER} to true"
+        return Finding(Level.FAIL, REGISTRY, f"{place} does not have {name}, and {REGISTER} is false", advice)
     if compatibility is None or trial is None:
         return _no_registry(place, name, lookup)
     is_compatible = compatibility.body.get("is_compatible") if compatibility.status == 200 else None
