@@ -148,7 +148,7 @@ def test_each_topic_has_its_handler(stream: Stream) -> None:
 
 
 def test_events_of_a_partition_are_handled_in_order(stream: Stream) -> None:
-    """More than wait at once, so that reading is paused and resumed."""
+    """More than are read ahead."""
     stream.write_rates(1500)
     consumer = stream.consumer()
     handled = Handled(consumer, 1500 * len(CODES))
@@ -158,8 +158,9 @@ def test_events_of_a_partition_are_handled_in_order(stream: Stream) -> None:
 
 
 def test_a_handler_that_waits_holds_up_no_other_partition(stream: Stream) -> None:
-    """The first event of one partition is handled last of all."""
-    stream.write_rates(20)
+    """The first event of one partition is handled last of all; behind it wait more than are read ahead."""
+    rates = 1200
+    stream.write_rates(rates)
     partitions = {record.key: record.partition for record in stream.records(TOPIC)}
     others = [code for code in CODES if partitions[code.encode()] != partitions[b"USD"]]
     consumer = stream.consumer()
@@ -172,16 +173,16 @@ def test_a_handler_that_waits_holds_up_no_other_partition(stream: Stream) -> Non
             if partitions[event.currency_code.encode()] == partitions[b"USD"]:
                 await released.wait()
             done.append(event.currency_code)
-            if len(done) == 20 * len(others):
+            if len(done) == rates * len(others):
                 released.set()
-            if len(done) == 20 * len(CODES):
+            if len(done) == rates * len(CODES):
                 consumer.stop()
 
         await consumer.consume_messages(handle)
 
     assert others
     asyncio.run(program())
-    assert set(done[: 20 * len(others)]) == set(others)
+    assert set(done[: rates * len(others)]) == set(others)
 
 
 def test_a_handler_that_fails_is_called_again_and_the_events_behind_it_wait(stream: Stream) -> None:

@@ -12,6 +12,7 @@ from confluent_kafka import Message
 from exporter.config.schema import Config
 from exporter.ingestion.events import Event, decode
 from exporter.ingestion.lanes import Lane
+from exporter.ingestion.lines import EventLines
 from exporter.ingestion.schemas import RegisteredSchemas
 from exporter.ingestion.sending import SEND_SECONDS, Outgoing, logged
 from exporter.ingestion.settings import DEAD_LETTER
@@ -47,12 +48,13 @@ class Handling:
         self._topics = topics
         self._handlers = handlers
         self._retries = retries
+        self._lines = EventLines()
         self._dead_letters = DeadLetters(config)
         self._schemas = None if config.output.schema_registry is None else RegisteredSchemas(config.output)
 
     async def handle(self, lane: Lane, message: Message) -> None:
         """Return when the handler of a message has returned, or its dead letter is acknowledged."""
-        topic, value = self._topics[message.topic() or ""], message.value()
+        topic, value = self._topics[lane.partition.topic], message.value()
         if self._schemas is not None:
             await self._schemas.wait_for(lane, value)
         try:
@@ -62,7 +64,8 @@ class Handling:
             return
         for attempt in count(1):
             if (error_text := await _error_of(self._handlers[topic], event)) is None:
-                log.info("event handled", extra={**place(message), **logged(event)})
+                if (more := self._lines.next_fields()) is not None:
+                    log.info("event handled", extra={**place(message), **logged(event), **more})
                 return
             if attempt > self._retries.times:
                 await self._dead_letters.send(lane, message, FAILED, error_text)

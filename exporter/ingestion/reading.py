@@ -25,6 +25,8 @@ POLL_SECONDS = 0.1
 # While a partition waits for its handler, which may be done soon.
 PAUSED_POLL_SECONDS = 0.01
 MESSAGES_MAX = 500
+# A partition is paused if its handler does not make room in this time.
+DRAIN_SECONDS, DRAIN_STEP_SECONDS = 0.1, 0.002
 # Messages of one partition that wait for its handler.
 QUEUE_MAX = 1000
 # After this time a handler of a released partition is cancelled; a group waits up to max.poll.interval.ms for it.
@@ -120,14 +122,28 @@ class Reader:
         return stored
 
     def _pause_and_resume(self) -> None:
+        full = [lane for lane in self._lanes.values() if not lane.is_paused and lane.queued >= QUEUE_MAX]
+        slow = [] if self._drain(full) else full
         for lane in self._lanes.values():
             partition = [TopicPartition(*lane.partition)]
-            if not lane.is_paused and lane.queued >= QUEUE_MAX:
+            if lane in slow and lane.waiting() > QUEUE_MAX // 2:
                 self._consumer.pause(partition)
                 lane.is_paused = True
             elif lane.is_paused and lane.queued <= QUEUE_MAX // 2:
                 self._consumer.resume(partition)
                 lane.is_paused = False
+
+    def _drain(self, lanes: Sequence[Lane]) -> bool:
+        """Wait shortly until lanes have room again; return whether they have.
+
+        A paused partition loses what the client has fetched of it, and reading it again took most of the time of fast
+        handlers: they handled a tenth of what they can.
+        """
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while any(lane.waiting() > QUEUE_MAX // 2 for lane in lanes):
+            if time.monotonic() >= deadline or self._stopping.wait(DRAIN_STEP_SECONDS):
+                return False
+        return True
 
     def _on_assign(self, _consumer: object, positions: list[TopicPartition]) -> None:
         for position in positions:

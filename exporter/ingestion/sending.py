@@ -13,6 +13,7 @@ from exporter.events import framing
 from exporter.events.encoding import AvroEncoder, JsonEncoder, utc_text
 from exporter.events.factory import NOT_DELIVERED, EventFactory
 from exporter.ingestion.events import EVENTS, Event, avro_body, check, encode_json, key_of
+from exporter.ingestion.lines import EventLines
 from exporter.ingestion.settings import SERVERS, settings
 from exporter.model import EventType
 from exporter.publishing.async_producer import AsyncProducer, SendError
@@ -77,6 +78,7 @@ class IngestionProducer:
         self._encode = encode_json if is_json else avro_body
         self._content_type = (JsonEncoder if is_json else AvroEncoder).content_type
         self._errors = _errors(self._config)
+        self._lines = EventLines()
         self._limiter = RateLimiter(burst=10, per_second=1.0)
         self._producer: AsyncProducer | None = None
 
@@ -117,7 +119,8 @@ class IngestionProducer:
         except SendError as error:
             self._send_error_event(topic, error)
             raise
-        log.info("event sent", extra={"topic": self._prefix + topic, **logged(event)})
+        if (more := self._lines.next_fields()) is not None:
+            log.info("event sent", extra={"topic": self._prefix + topic, **logged(event), **more})
 
     def _outgoing(self, topic: str, event: Event) -> Outgoing:
         key = key_of(event)

@@ -22,6 +22,7 @@ from tests.bench.compute import COMPUTE
 from tests.bench.diet import DIET
 from tests.bench.figures import FOLDER, Cases, commit, compare, keep, machine, table
 from tests.bench.formats import FORMATS_SUBJECT
+from tests.bench.ingestion import INGESTION
 from tests.bench.instrument import INSTRUMENT
 from tests.bench.low import LOW
 from tests.bench.memory import MEMORY, SOAK
@@ -49,6 +50,7 @@ SUBJECTS = {
     "bus": BUS,
     "compute": COMPUTE,
     "diet": DIET,
+    "ingestion": INGESTION,
     "browser": BROWSER,
 }
 SIZES = (20, 150, 1000)
