@@ -1,0 +1,1 @@
+"""Caches in Redis that follow the events of ingesting services."""
