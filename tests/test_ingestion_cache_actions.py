@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -75,6 +75,8 @@ def test_protected_keys_are_never_chosen(pattern: str) -> None:
         assert not choice.allows(key)
 
 
+@example("[a-]]b", ["]b", "ab"])
+@example("[\\", ["\\"])
 @given(st.text("ab*?[]^-\\:", max_size=8), st.lists(st.text("ab^-]\\:", max_size=5), min_size=1, max_size=5))
 def test_patterns_match_as_in_redis(matching_redis: Redis, pattern: str, texts: list[str]) -> None:
     matching_redis.flushall()

@@ -1,13 +1,11 @@
-"""Caches in a real Redis follow events: later news wins, invalidated rates stay away, and the server stays responsive."""
+"""Caches in a real Redis follow events: later news wins, and invalidated rates stay away."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,9 +16,8 @@ from redis import Redis
 
 from exporter.ingestion.cache.actions import Action, Drop, Lifetimes, Refresh, Write
 from exporter.ingestion.cache.keys import SEEN, names_of
-from exporter.ingestion.cache.redis_cache import Applied, CacheUnavailable, RedisCache
+from exporter.ingestion.cache.redis_cache import Applied, RedisCache
 from exporter.ingestion.events import ExchangeRateUpdated
-from tests.support.process import free_port
 from tests.support.redis import RedisServer
 
 LIFETIMES = Lifetimes()
@@ -150,6 +147,18 @@ def test_a_round_drops_what_is_derived_and_prolongs_rates_of_its_source(
     assert 800_000 < client.pttl("history:USD") <= 900_000
 
 
+@pytest.fixture(scope="module")
+def emptied(_redis: RedisServer) -> Callable[[], RedisServer]:
+    """Empties the Redis of this session, for each example."""
+
+    def empty() -> RedisServer:
+        with _redis.client() as client:
+            client.flushall()
+        return _redis
+
+    return empty
+
+
 class _Reference:
     """The meaning of any set of events: of each rate the newest update that is newer than all invalidations."""
 
@@ -175,12 +184,12 @@ _ACTIONS = st.one_of(
 @settings(max_examples=50)
 @given(st.lists(_ACTIONS, max_size=8).flatmap(lambda a: st.tuples(st.just(a), st.permutations([*a, *a[:3]]))))
 def test_the_order_and_the_number_of_events_do_not_matter(
-    _redis: RedisServer, story: tuple[list[Action], list[Action]]
+    emptied: Callable[[], RedisServer], story: tuple[list[Action], list[Action]]
 ) -> None:
     actions, delivered = story
-    with _redis.client() as client:
-        client.flushall()
-        applied(_redis.url, *delivered)
+    server = emptied()
+    with server.client() as client:
+        applied(server.url, *delivered)
         expected = _Reference(actions)
         assert {code: rate(client, code) for code in ("USD", "EUR")} == {
             code: expected.rate(code) for code in ("USD", "EUR")

@@ -28,8 +28,9 @@ KINDS = (RATE, HISTORY, STATS, ANALYSIS)
 # The name of a rate in events.
 _ALIAS = "exchange_rate:"
 _WILDCARD = re.compile(r"[*?\[\\]")
-_TOKEN = re.compile(r"\\(.)|\[(\^?)((?:\\.|[^\]\\])*)(?:\]|\Z)|(\*+)|(\?)|(.)", re.DOTALL)
-_RANGE = re.compile(r"\\?(.)(?:-\\?(.))?", re.DOTALL)
+# As Redis reads patterns: within brackets a range may end with any character, and a bracket need not be closed.
+_TOKEN = re.compile(r"\\(.)|\[(\^?)((?:\\.|[^\]]-.|[^\]])*)(?:\]|\Z)|(\*+)|(\?)|(.)", re.DOTALL)
+_CHOICE = re.compile(r"\\(.)|(.)-(.)|(.)", re.DOTALL)
 
 
 class Names(NamedTuple):
@@ -99,7 +100,7 @@ def _part(escaped: str, negation: str, choice: str, star: str, one: str, literal
         return ".*" if star else "."
     if choice is None:
         return re.escape(escaped or literal)
-    ranges = [sorted(filter(None, found.groups())) for found in _RANGE.finditer(choice)]
+    ranges = [sorted(filter(None, found.groups())) for found in _CHOICE.finditer(choice)]
     inside = "".join("-".join(map(re.escape, ends)) for ends in ranges)
     return f"[{negation}{inside}]" if inside else "." if negation else "(?!)"
 

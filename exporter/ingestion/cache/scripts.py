@@ -1,7 +1,8 @@
 """The scripts that run in Redis. Pure.
 
 A script blocks the server, so each call has few keys. What a server refuses for now (it is full, or a replica) it
-refuses before a value is written; a value that must go is deleted first, which a full server does as well.
+refuses at the first write. A full server takes all writes of a script that begins with a deletion: there an
+invalidation holds, with its time, which is small, while an update waits.
 Times are Unix microseconds, which fit a number of Lua.
 """
 
@@ -9,7 +10,6 @@ Times are Unix microseconds, which fit a number of Lua.
 # Returns 1: written, 2: known and its history still to be dropped, 0: as new or newer is known.
 WRITE = """
 local function number(text) return tonumber(text or '') or -math.huge end
-if redis.call('TYPE', KEYS[2]).ok ~= 'hash' then redis.call('UNLINK', KEYS[2]) end
 local at, new = number(redis.call('HGET', KEYS[2], 'at')), tonumber(ARGV[1])
 if redis.call('HGET', KEYS[2], 'open') == ARGV[1] then return 2 end
 if math.max(at, number(redis.call('GET', KEYS[3]))) >= new then return 0 end
@@ -30,7 +30,6 @@ DROP = """
 local function number(text) return tonumber(text or '') or -math.huge end
 local new, dropped = tonumber(ARGV[1]), 0
 for i = 1, #KEYS, 2 do
-  if redis.call('TYPE', KEYS[i + 1]).ok ~= 'hash' then redis.call('UNLINK', KEYS[i + 1]) end
   local at = number(redis.call('HGET', KEYS[i + 1], 'at'))
   if at <= new then
     dropped = dropped + redis.call('UNLINK', KEYS[i])
@@ -45,6 +44,7 @@ return dropped
 RAISE = """
 local at = tonumber(redis.call('GET', KEYS[1]) or '') or -math.huge
 if at >= tonumber(ARGV[1]) then return 0 end
+redis.call('UNLINK', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """

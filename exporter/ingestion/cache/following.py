@@ -1,0 +1,57 @@
+"""Applies events to the caches, and waits while Redis cannot be written: no event is skipped, none is a dead letter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from exporter.ingestion.cache.actions import Action, action_of
+from exporter.ingestion.cache.redis_cache import Applied, CacheUnavailable, RedisCache
+from exporter.ingestion.events import Event
+from exporter.ingestion.sending import logged
+from exporter.runtime import logs
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+log = logs.logger("cache")
+
+
+class CacheFollower:
+    """Handler of events for a `MessageConsumer`; `count` gets what each event has changed.
+
+    Beyond the events that wait it keeps nothing: they are redelivered after a crash.
+    """
+
+    def __init__(self, cache: RedisCache, count: Callable[[Event, Applied], None]) -> None:
+        self._cache = cache
+        self._count = count
+        self._errors: dict[object, str] = {}  # by event that waits
+
+    @property
+    def error(self) -> str | None:
+        """Why an event waits for Redis, None when none does; a service with an error is not ready."""
+        return next(iter(self._errors.values()), None)
+
+    async def handle(self, event: Event) -> None:
+        """Return when the caches follow an event; raise nothing that Redis causes. May be cancelled at any time."""
+        action = action_of(event)
+        if action is None:
+            return
+        changed = await self._applied(action)
+        self._count(event, changed)
+        log.info("caches follow", extra={**logged(event), **changed._asdict()})
+
+    async def _applied(self, action: Action) -> Applied:
+        pause, waiting = FIRST_PAUSE_SECONDS, object()
+        try:
+            while True:
+                try:
+                    return await self._cache.apply(action)
+                except CacheUnavailable as error:
+                    self._errors[waiting] = str(error)
+                    log.warning("Redis unavailable, events wait", extra={"error": str(error)})
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        finally:
+            self._errors.pop(waiting, None)
