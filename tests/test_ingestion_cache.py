@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from exporter.ingestion import MessageConsumer, create_topics
 from exporter.ingestion.cache.actions import Lifetimes
 from exporter.ingestion.cache.following import CacheFollower
-from exporter.ingestion.cache.redis_cache import Applied, RedisCache
-from exporter.ingestion.events import Event, ExchangeRateUpdated
+from exporter.ingestion.cache.metrics import CacheMetrics, Outcome
+from exporter.ingestion.cache.redis_cache import RedisCache
 from tests.support.cluster import Record
 from tests.support.ingesting import TOPIC
 from tests.support.ingestion import EXAMPLES
@@ -69,12 +69,8 @@ class Services:
     def __init__(self, publisher: Publisher, redis: RedisServer) -> None:
         self.publisher = publisher
         self.redis = redis
-        self.counted = Counter[str]()
+        self.metrics = CacheMetrics(CollectorRegistry())
         self.followers: list[CacheFollower] = []
-
-    def count(self, event: Event, _: Applied) -> None:
-        """Count an event that the caches follow."""
-        self.counted["updates" if isinstance(event, ExchangeRateUpdated) else "others"] += 1
 
     async def run(self, story: Any) -> None:
         """Run both until a function, which blocks, has returned."""
@@ -86,7 +82,7 @@ class Services:
         }
         caches = [RedisCache(self.redis.url, Lifetimes()) for _ in range(2)]
         consumers = [MessageConsumer(topics, f"cache-{self.publisher.prefix}", **places) for _ in caches]
-        self.followers = [CacheFollower(cache, self.count) for cache in caches]
+        self.followers = [CacheFollower(cache, self.metrics) for cache in caches]
         tasks = [
             asyncio.create_task(consumer.consume_messages(follower.handle))
             for consumer, follower in zip(consumers, self.followers, strict=True)
@@ -104,6 +100,10 @@ class Services:
     def is_waiting(self) -> bool:
         """Whether an event waits for Redis."""
         return any(follower.error is not None for follower in self.followers)
+
+    def handled(self, topic: str) -> float:
+        """How many events of a topic both have handled."""
+        return float(sum(self.metrics.events.labels(topic, outcome)._value.get() for outcome in Outcome))
 
     def rates(self) -> set[float | None]:
         """The cached rates of all currencies."""
@@ -133,6 +133,6 @@ def test_caches_equal_the_last_event_of_each_currency_while_redis_is_killed(
     asyncio.run(services.run(story))
     assert not services.is_waiting
     # An event may be handled again after a hand-over.
-    assert services.counted["updates"] >= len(CODES) * 9
-    assert services.counted["others"] >= 1
+    assert services.handled(TOPIC) >= len(CODES) * 9
+    assert services.handled("cache_invalidation") >= 1
     assert broker.read_all(f"{publisher.prefix}{TOPIC}.dead_letter") == []

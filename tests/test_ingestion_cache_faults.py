@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from exporter.ingestion.cache.actions import Drop, Lifetimes
 from exporter.ingestion.cache.following import CacheFollower
-from exporter.ingestion.cache.keys import KINDS
-from exporter.ingestion.cache.redis_cache import KEYS_PER_UNLINK, RATES_PER_CALL, Applied, CacheUnavailable, RedisCache
-from exporter.ingestion.events import CacheInvalidation, DataProcessingCompleted, Event, ExchangeRateUpdated
+from exporter.ingestion.cache.keys import KINDS, NAMES, OPEN
+from exporter.ingestion.cache.metrics import TOPICS, CacheMetrics, Outcome
+from exporter.ingestion.cache.redis_cache import (
+    KEYS_PER_SCAN,
+    KEYS_PER_UNLINK,
+    RATES_PER_CALL,
+    Applied,
+    CacheUnavailable,
+    RedisCache,
+)
+from exporter.ingestion.events import CacheInvalidation, DataProcessingCompleted, ExchangeRateUpdated
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.test_ingestion_cache_redis import applied, cache_of, drop, rate, write
@@ -85,16 +95,21 @@ def update(at: int) -> ExchangeRateUpdated:
     return ExchangeRateUpdated("USD", "USD", at, 0, 0, "api", text, text)
 
 
+def outcomes_of(metrics: CacheMetrics, topic: str) -> list[float]:
+    """How many events of a topic had each outcome."""
+    return [metrics.events.labels(topic, outcome)._value.get() for outcome in Outcome]
+
+
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_events_wait_while_redis_takes_no_writes(own_redis: RedisServer, trouble: str) -> None:
     """Each handler returns after the end of the trouble, by the same connections, and not before."""
-    counted: list[tuple[Event, Applied]] = []
+    metrics = CacheMetrics(CollectorRegistry())
 
     async def main() -> None:
         # Only what hangs needs a short limit, and may need it more than once on a busy machine.
         limit: dict[str, Any] = {"socket_timeout": 0.5} if trouble == "frozen" else {}
         async with cache_of(own_redis.url, **limit) as cache:
-            follower = CacheFollower(cache, lambda *changed: counted.append(changed))
+            follower = CacheFollower(cache, metrics)
             await follower.handle(update(5))
             await asyncio.to_thread(TROUBLES[trouble].begin, own_redis)
             tasks = [asyncio.create_task(follower.handle(each)) for each in (update(7), INVALIDATION, ROUND)]
@@ -112,12 +127,10 @@ def test_events_wait_while_redis_takes_no_writes(own_redis: RedisServer, trouble
             assert follower.error is None
 
     asyncio.run(main())
-    assert [event for event, _ in counted[:1]] == [update(5)]
-    assert {type(event) for event, _ in counted[1:]} == {
-        ExchangeRateUpdated,
-        CacheInvalidation,
-        DataProcessingCompleted,
-    }
+    # A command that timed out may have been executed: the event is then a repetition of itself.
+    counted = {topic: sum(outcomes_of(metrics, topic)) for topic in TOPICS}
+    assert counted == {"exchange_rate_updated": 2, "cache_invalidation": 1, "data_processing_completed": 1}
+    assert metrics.waiting._value.get() == 0
     with own_redis.client() as client:
         assert rate(client) == 7
 
@@ -169,29 +182,48 @@ class Interrupted(RedisCache):
 
 
 @pytest.mark.parametrize("commands", range(4))
-def test_an_update_that_was_interrupted_is_completed(own_redis: RedisServer, commands: int) -> None:
-    """Also when an invalidation comes in between."""
-
+def test_a_sweep_that_was_interrupted_is_completed_by_another_service(own_redis: RedisServer, commands: int) -> None:
     async def interrupt() -> None:
         cache = Interrupted(own_redis.url, commands)
         with pytest.raises(CacheUnavailable):
-            await cache.apply(write(5))
+            await cache.sweep()
         await cache.close()
 
     with own_redis.client() as client:
-        client.mset({"history:USD": "old", "history:USD:1d": "old"})
+        client.mset({"history:USD": "old", "history:USD:1d": "old", "history:EUR:1d": "new"})
+        client.sadd(NAMES, *NO_NAMES)
+        asyncio.run(written_alone(own_redis.url))
+        assert set(client.scan_iter("history:*")) == {"history:USD:1d", "history:EUR:1d"}
         asyncio.run(interrupt())
-        between = applied(own_redis.url, drop(7, "rate:USD")) if commands else []
-        applied(own_redis.url, write(5))
-        assert client.exists("history:USD", "history:USD:1d") == 0
-        assert rate(client) == (None if between else 5)
+        asyncio.run(swept(own_redis.url))
+        assert set(client.scan_iter("history:*")) == {"history:EUR:1d"}
+        assert not client.exists(OPEN)
+
+
+NO_NAMES = ("a", "b")
+
+
+async def written_alone(url: str) -> None:
+    """Apply an update, and end before the sweep."""
+    async with cache_of(url) as cache:
+        await cache.apply(write(5))
+
+
+async def swept(url: str) -> int:
+    """Sweep as another service."""
+    async with cache_of(url) as cache:
+        return await cache.sweep()
+
+
+FILL = """
+for i = ARGV[1], ARGV[2] - 1 do redis.call('SET', ARGV[3 + i % 4] .. i, string.rep('x', 100)) end
+"""
 
 
 def _fill(client: Redis, count: int) -> None:
-    pipeline = client.pipeline(transaction=False)
-    for number in range(count):
-        pipeline.set(f"{KINDS[number % 4]}{number}", "x" * 100)
-    pipeline.execute()
+    """Write so many keys, of each kind as many."""
+    for begin in range(0, count, 10_000):
+        client.eval(FILL, 0, begin, min(count, begin + 10_000), *KINDS)
 
 
 SELECTIONS: dict[str, Callable[[int], Drop]] = {
@@ -199,43 +231,71 @@ SELECTIONS: dict[str, Callable[[int], Drop]] = {
     "patterns": lambda count: drop(9, *[f"{kind}*{digit}" for kind in KINDS for digit in range(10)]),
     "exact keys": lambda count: drop(9, *[f"{KINDS[number % 4]}{number}" for number in range(count)]),
 }
+OURS = ("eval", "scan", "unlink")
+
+
+class Recorded(RedisCache):
+    """A service that notes with how many keys, at most, it calls each command."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, Lifetimes())
+        self.most = Counter[str]()
+        self._execute: Any = self._client.execute_command
+        client: Any = self._client
+        client.execute_command = self._noted
+
+    async def _noted(self, name: str, *arguments: Any, **options: Any) -> Any:
+        keys = arguments[1] if name == "EVAL" else KEYS_PER_SCAN if name == "SCAN" else len(arguments)
+        self.most[name] = max(self.most[name], keys)
+        return await self._execute(name, *arguments, **options)
+
+
+async def _recorded(url: str, action: Drop) -> tuple[Applied, Counter[str]]:
+    cache = Recorded(url)
+    try:
+        return await cache.apply(action), cache.most
+    finally:
+        await cache.close()
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
-def test_an_invalidation_of_many_keys_comes_in_slices(own_redis: RedisServer, selection: str) -> None:
-    """No command has more keys than a slice, and none but SCAN looks for keys."""
-    count = 10_000
+def test_a_hundred_thousand_keys_are_invalidated_in_slices(own_redis: RedisServer, selection: str) -> None:
+    """None but SCAN looks for keys, no command has more keys than a slice, and Redis itself measures what each takes.
+
+    99 of 100 are far below the limit of 10 ms; a command that was interrupted by other processes may not be.
+    """
     with own_redis.client() as client:
-        _fill(client, count)
+        _fill(client, MANY)
         client.config_resetstat()
-        assert applied(own_redis.url, SELECTIONS[selection](count)) == [Applied(dropped=count)]
-        calls = {name.removeprefix("cmdstat_"): each["calls"] for name, each in client.info("commandstats").items()}
-    assert not {"keys", "del", "flushdb", "flushall"} & calls.keys()
-    assert calls["eval"] >= count / 4 / RATES_PER_CALL
-    # Others than rates by slices of KEYS_PER_UNLINK; each rate in a script by a call of its own.
-    assert calls["unlink"] >= count / 4 + count * 3 / 4 / KEYS_PER_UNLINK
+        client.config_set("latency-tracking-info-percentiles", "99")
+        done, most = asyncio.run(_recorded(own_redis.url, SELECTIONS[selection](MANY)))
+        used = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
+        took = client.info("latencystats")
+        left = [key for key in client.scan_iter("[rhsa]*", count=1000) if key.startswith(KINDS)]
+    assert (done.dropped, left) == (MANY, [])
+    assert not {"keys", "del", "flushdb", "flushall"} & used
+    assert most["EVAL"] <= 2 * RATES_PER_CALL
+    assert most["UNLINK"] <= KEYS_PER_UNLINK
+    slow_us = {name: took[f"latency_percentiles_usec_{name}"]["p99"] for name in OURS if name in used}
+    assert slow_us
+    assert all(each < LIMIT_US for each in slow_us.values()), slow_us
 
 
 @pytest.mark.bench
 @pytest.mark.parametrize("selection", SELECTIONS)
-def test_a_hundred_thousand_keys_are_invalidated_without_holding_redis_up(
+def test_no_command_holds_redis_up_while_a_hundred_thousand_keys_are_invalidated(
     own_redis: RedisServer, selection: str
 ) -> None:
+    """By Redis' own log of slow commands, on a machine with nothing else on it."""
     with own_redis.client() as client:
         _fill(client, MANY)
-        client.config_set("slowlog-max-len", 100_000)
-        client.config_set("slowlog-log-slower-than", 50)
+        client.config_set("slowlog-log-slower-than", LIMIT_US)
         client.slowlog_reset()
         delays = _delays_while(own_redis, lambda: applied(own_redis.url, SELECTIONS[selection](MANY)))
-        client.config_set("slowlog-log-slower-than", -1)
-        held_us = sorted(int(entry["duration"]) for entry in client.slowlog_get(100_000))
-        left = sum(1 for _ in client.scan_iter("[rhsa]*", count=1000))
-    # Slices are of one size. What is slower than nearly all was waiting for a processor: it may be a single HGET.
-    usual_us, longest_us = held_us[len(held_us) // 2], held_us[len(held_us) * 99 // 100]
+        slow = client.slowlog_get(1000)
     reads = [f"{sorted(delays)[int(len(delays) * share)] * 1000:.1f}" for share in (0.5, 0.99)]
-    print(f"\n{selection}: Redis held for {usual_us} us, 99 % below {longest_us} us; reads {' / '.join(reads)} ms")
-    assert left == 0
-    assert longest_us < LIMIT_US
+    print(f"\n{selection}: {len(slow)} commands above {LIMIT_US} us; reads {' / '.join(reads)} ms")
+    assert slow == []
 
 
 def _delays_while(server: RedisServer, work: Callable[[], object]) -> list[float]:

@@ -16,12 +16,13 @@ from redis import Redis
 
 from exporter.ingestion.cache.actions import Action, Drop, Lifetimes, Refresh, Write
 from exporter.ingestion.cache.keys import SEEN, names_of
+from exporter.ingestion.cache.metrics import Outcome
 from exporter.ingestion.cache.redis_cache import Applied, RedisCache
 from exporter.ingestion.events import ExchangeRateUpdated
 from tests.support.redis import RedisServer
 
 LIFETIMES = Lifetimes()
-NOTHING = Applied()
+LATE, REPEATED = Applied(outcome=Outcome.LATE), Applied(outcome=Outcome.REPEATED)
 
 
 def write(at: int, code: str = "USD", source: str = "api") -> Write:
@@ -48,7 +49,9 @@ def applied(url: str, *actions: Action, **options: Any) -> list[Applied]:
 
     async def run() -> list[Applied]:
         async with cache_of(url, **options) as cache:
-            return [await cache.apply(action) for action in actions]
+            found = [await cache.apply(action) for action in actions]
+            await cache.sweep()
+            return found
 
     return asyncio.run(run())
 
@@ -68,7 +71,7 @@ def client(redis_server: RedisServer) -> Iterator[Redis]:
 
 def test_an_update_is_written_through_and_drops_its_history(redis_server: RedisServer, client: Redis) -> None:
     client.mset(dict.fromkeys(["history:USD", "history:USD:1d", "history:USDT:1d", "history:EUR", "stats:a"], "x"))
-    assert applied(redis_server.url, write(5)) == [Applied(written=1, dropped=2)]
+    assert applied(redis_server.url, write(5)) == [Applied(written=1, dropped=1)]  # and another by the sweep
     assert rate(client) == 5
     assert set(client.scan_iter("[hs]*")) == {"history:USDT:1d", "history:EUR", "stats:a"}
 
@@ -84,7 +87,7 @@ def test_late_and_repeated_updates_change_nothing(redis_server: RedisServer, cli
     client.set("history:USD", "of 5")
     left = client.pexpire("rate:USD", 1_000)
     assert left
-    assert applied(redis_server.url, write(4), write(5)) == [NOTHING, NOTHING]
+    assert applied(redis_server.url, write(4), write(5)) == [LATE, REPEATED]
     assert (rate(client), client.get("history:USD")) == (5, "of 5")
     assert client.pttl("rate:USD") <= 1_000
 
@@ -101,7 +104,7 @@ def test_an_update_from_before_an_invalidation_does_not_come_back(
 
 @pytest.mark.parametrize("names", [["exchange_rate:USD"], ["rate:U*"], ["*"]])
 def test_a_late_invalidation_leaves_newer_rates(redis_server: RedisServer, client: Redis, names: list[str]) -> None:
-    assert applied(redis_server.url, write(5), drop(4, *names), drop(4, *names))[1:] == [NOTHING, NOTHING]
+    assert applied(redis_server.url, write(5), drop(4, *names), drop(4, *names))[1:] == [Applied(), Applied()]
     assert rate(client) == 5
 
 
@@ -139,7 +142,7 @@ def test_a_round_drops_what_is_derived_and_prolongs_rates_of_its_source(
         client.pexpire(key, 9_000)
     client.mset(dict.fromkeys(["stats:a", "analysis:b", "history:USD", "rate:foreign"], "x"))
     assert applied(redis_server.url, Refresh("api", 6), Refresh("api", 6), Refresh("api", 5)) == [
-        Applied(dropped=2, refreshed=2), NOTHING, NOTHING
+        Applied(dropped=2, refreshed=2), REPEATED, LATE
     ]  # fmt: skip
     assert client.pttl("rate:USD") > 500_000
     assert client.pttl(f"{SEEN}rate:USD") > 3_000_000

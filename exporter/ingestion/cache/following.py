@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from exporter.ingestion.cache.actions import Action, action_of
+from exporter.ingestion.cache.actions import Action, Write, action_of
+from exporter.ingestion.cache.metrics import CacheMetrics
 from exporter.ingestion.cache.redis_cache import Applied, CacheUnavailable, RedisCache
-from exporter.ingestion.events import Event
+from exporter.ingestion.events import Event, topic_of
 from exporter.ingestion.sending import logged
 from exporter.runtime import logs
+from exporter.runtime.clock import now_ms
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
@@ -18,14 +19,14 @@ log = logs.logger("cache")
 
 
 class CacheFollower:
-    """Handler of events for a `MessageConsumer`; `count` gets what each event has changed.
+    """Handler of events for a `MessageConsumer`.
 
     Beyond the events that wait it keeps nothing: they are redelivered after a crash.
     """
 
-    def __init__(self, cache: RedisCache, count: Callable[[Event, Applied], None]) -> None:
+    def __init__(self, cache: RedisCache, metrics: CacheMetrics) -> None:
         self._cache = cache
-        self._count = count
+        self._metrics = metrics
         self._errors: dict[object, str] = {}  # by event that waits
 
     @property
@@ -38,9 +39,11 @@ class CacheFollower:
         action = action_of(event)
         if action is None:
             return
-        changed = await self._applied(action)
-        self._count(event, changed)
-        log.info("caches follow", extra={**logged(event), **changed._asdict()})
+        applied = await self._applied(action)
+        self._metrics.count_event(topic_of(event), applied.outcome, now_ms() / 1000)
+        if isinstance(action, Write) and applied.written:
+            self._metrics.show_update(action.code, action.at_us / 1e6)
+        log.info("caches follow", extra={**logged(event), **applied._asdict()})
 
     async def _applied(self, action: Action) -> Applied:
         pause, waiting = FIRST_PAUSE_SECONDS, object()
@@ -50,8 +53,10 @@ class CacheFollower:
                     return await self._cache.apply(action)
                 except CacheUnavailable as error:
                     self._errors[waiting] = str(error)
+                    self._metrics.waiting.set(len(self._errors))
                     log.warning("Redis unavailable, events wait", extra={"error": str(error)})
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         finally:
             self._errors.pop(waiting, None)
+            self._metrics.waiting.set(len(self._errors))

@@ -5,8 +5,9 @@
 | `rate:USD` | the last `exchange_rate_updated` of a currency, as JSON |
 | `history:USD`, `history:USD:1d` | what other programs derived from the rates of a currency |
 | `stats:…`, `analysis:…` | what other programs derived from all rates |
-| `ingestion:seen:rate:USD` | hash: `at`, the time of the newest update or invalidation; `open`, that of an update |
-| | whose history is not dropped yet |
+| `ingestion:seen:rate:USD` | hash: `at`, the time of the newest update or invalidation |
+| `ingestion:open` | hash: by currency the time of an update whose histories are not all dropped yet |
+| `ingestion:names` | set: names of histories, such as `1d`, that an update drops at once |
 | `ingestion:floor` | the time of the newest invalidation of all rates |
 | `ingestion:round:SOURCE` | the time of the newest completed round whose refresh has ended |
 
@@ -22,6 +23,8 @@ from typing import NamedTuple
 OWN = "ingestion:"
 SEEN = f"{OWN}seen:"
 FLOOR = f"{OWN}floor"
+OPEN = f"{OWN}open"
+NAMES = f"{OWN}names"
 ROUND = f"{OWN}round:"
 RATE, HISTORY, STATS, ANALYSIS = "rate:", "history:", "stats:", "analysis:"
 KINDS = (RATE, HISTORY, STATS, ANALYSIS)
@@ -110,9 +113,32 @@ def escaped(text: str) -> str:
     return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)
 
 
-def history_of(code: str) -> Names:
-    """Return the names of a currency's history."""
-    return Names((f"{HISTORY}{code}",), (f"{HISTORY}{escaped(code)}:*",))
+class Histories:
+    """The histories of some currencies, but for those that are named like the currency alone."""
+
+    def __init__(self, codes: Iterable[str]) -> None:
+        self._codes = frozenset(codes)
+
+    @property
+    def pattern(self) -> str:
+        """A pattern that matches them all, and as few others as one pattern can."""
+        return f"{HISTORY}{escaped(next(iter(self._codes)))}:*" if len(self._codes) == 1 else f"{HISTORY}*:*"
+
+    def name(self, key: str) -> str | None:
+        """Return the name of a key, such as `1d` of `history:USD:1d`; None for the history of another currency."""
+        code, colon, name = key.removeprefix(HISTORY).partition(":")
+        while colon:
+            if code in self._codes:
+                return name
+            part, colon, name = name.partition(":")  # a code may have colons, too
+            code = f"{code}:{part}"
+        return None
+
+
+def kind_of(key: str) -> str:
+    """Return the kind of a key without its colon, `other` for what is none of the caches."""
+    kind = key.partition(":")[0]
+    return kind if f"{kind}:" in KINDS else "other"
 
 
 DERIVED = Names((), (f"{STATS}*", f"{ANALYSIS}*"))

@@ -6,22 +6,39 @@ invalidation holds, with its time, which is small, while an update waits.
 Times are Unix microseconds, which fit a number of Lua.
 """
 
-# KEYS: rate, seen, floor. ARGV: time, payload, TTL of the rate and of what is known, in ms.
-# Returns 1: written, 2: known and its history still to be dropped, 0: as new or newer is known.
+# KEYS: rate, seen, floor, open, names, history. ARGV: time, payload, TTL of the rate and of what is known in ms, code.
+# Writes the rate, drops the histories whose names are known, and leaves the others to a sweep.
+# Returns what became of the update and how many histories were dropped; 1: applied, 0: late, 2: repeated.
 WRITE = """
 local function number(text) return tonumber(text or '') or -math.huge end
 local at, new = number(redis.call('HGET', KEYS[2], 'at')), tonumber(ARGV[1])
-if redis.call('HGET', KEYS[2], 'open') == ARGV[1] then return 2 end
-if math.max(at, number(redis.call('GET', KEYS[3]))) >= new then return 0 end
-redis.call('HSET', KEYS[2], 'at', ARGV[1], 'open', ARGV[1])
+if at == new then return {2, 0} end
+if math.max(at, number(redis.call('GET', KEYS[3]))) >= new then return {0, 0} end
+redis.call('HSET', KEYS[2], 'at', ARGV[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
+redis.call('HSET', KEYS[4], ARGV[5], ARGV[1])
+redis.call('PEXPIRE', KEYS[4], ARGV[4])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
+local histories = {KEYS[6]}
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[5])) do histories[#histories + 1] = KEYS[6] .. ':' .. name end
+return {1, redis.call('UNLINK', unpack(histories))}
 """
 
-# KEYS: seen. ARGV: time. An update that came meanwhile has a history of its own to drop.
+# KEYS: open. ARGV: pairs of code and time. An update that came meanwhile waits for the next sweep.
 CLOSE = """
-if redis.call('HGET', KEYS[1], 'open') == ARGV[1] then redis.call('HDEL', KEYS[1], 'open') end
+local closed = 0
+for i = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then closed = closed + redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+return closed
+"""
+
+# KEYS: names. ARGV: TTL in ms, the greatest number of names, names. Others make room for the new ones, at random.
+LEARN = """
+for i = 3, #ARGV do redis.call('SADD', KEYS[1], ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+local surplus = redis.call('SCARD', KEYS[1]) - tonumber(ARGV[2])
+if surplus > 0 then redis.call('SPOP', KEYS[1], surplus) end
 return 1
 """
 

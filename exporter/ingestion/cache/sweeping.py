@@ -1,0 +1,53 @@
+"""Sweeps the histories that updates have left: one pass over the keys serves all updates that wait."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from time import monotonic
+
+from exporter.ingestion.cache.metrics import CacheMetrics
+from exporter.ingestion.cache.redis_cache import CacheUnavailable, RedisCache
+from exporter.runtime import logs
+
+# Passes take a quarter of the time at most, however many updates come.
+PAUSE_RATIO = 3.0
+SHORTEST_PAUSE_SECONDS = 0.05
+# What a service that has ended left is swept by another one.
+IDLE_SECONDS = 5.0
+LAST_SECONDS = 5.0
+
+log = logs.logger("cache")
+
+
+class Sweeper:
+    """Sweeper of one cache, in its event loop."""
+
+    def __init__(self, cache: RedisCache, metrics: CacheMetrics) -> None:
+        self._cache = cache
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Sweep whenever an update was written, and now and then for other services, until it is cancelled."""
+        while True:
+            self._cache.is_open.clear()
+            begun = monotonic()
+            await self._sweep()
+            await asyncio.sleep(max(SHORTEST_PAUSE_SECONDS, PAUSE_RATIO * (monotonic() - begun)))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._cache.is_open.wait(), IDLE_SECONDS)
+
+    async def finish(self) -> None:
+        """Sweep for the last time, if Redis has time for it: otherwise another service does."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._sweep(), LAST_SECONDS)
+
+    async def _sweep(self) -> None:
+        try:
+            dropped = await self._cache.sweep()
+        except CacheUnavailable as error:
+            log.warning("histories not dropped, retrying", extra={"error": str(error)})
+            return
+        self._metrics.sweeps.inc()
+        if dropped:
+            log.info("histories dropped", extra={"dropped": dropped})
