@@ -27,6 +27,7 @@ OK, FATAL, USAGE = 0, 1, 2
 _PROGRAM = "marketdata-exporter"
 _CONFIGURED = {
     "run": "consume, serve metrics and publish events",
+    "cache": "have caches in Redis follow the events of ingesting services",
     "check": "report mistakes before `run` meets them; changes nothing",
     "explain": "show what becomes of one record, field by field, and which format it has",
     "healthcheck": "check that the loop of the sidecar on this machine turns",
@@ -73,11 +74,11 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _prepare_process(command: Sequence[str]) -> None:
-    """Prepare the process first: no signal is lost while `run` loads, and none waits for a call of other commands."""
+    """Prepare the process first: no signal is lost while a service loads, and none waits for a call of others."""
     _open_standard_files()
     from exporter.runtime import signals
 
-    signals.take(signals.Signals if command == ["run"] else signals.Interruptions)
+    signals.take(signals.Signals if command in (["run"], ["cache"]) else signals.Interruptions)
 
 
 def _open_standard_files() -> None:
@@ -238,9 +239,9 @@ def _conflict_check(name: str) -> Callable[[Config], Iterable[Conflict]]:
     """Return the check for conflicts by client libraries, or none for a command that uses no clients."""
     if name == "healthcheck":
         return lambda _: ()
-    from exporter.preflight import mistakes
+    from exporter import preflight
 
-    return mistakes
+    return preflight.mistakes_of_cache if name == "cache" else preflight.mistakes
 
 
 def _config(args: argparse.Namespace, also: Callable[[Config], Iterable[Conflict]]) -> Config:

@@ -33,3 +33,10 @@ def _subjects(config: Config) -> Iterator[Conflict]:
     if output.schema_registry is not None and output.schema_registry_subjects == "topic" and has_batch_events:
         message = "output.topic has events of two schemas, expected topic_record or record, or no batch_events"
         yield Conflict(message, ("output.schema_registry_subjects", "output.topic"))
+
+
+def mistakes_of_cache(config: Config) -> Iterator[Conflict]:
+    """Yield the same, and what the command `cache` cannot do without."""
+    yield from mistakes(config)
+    if config.redis.url is None:
+        yield Conflict("got null, expected the URL of the Redis with the caches", ("redis.url",))

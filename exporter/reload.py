@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -19,12 +19,12 @@ from exporter.config.schema import Config
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock
 from exporter.runtime.handover import NotTaken
+from exporter.runtime.logs import Level
 from exporter.runtime.threads import described
 from exporter.status import ReloadState
 
 log = logs.logger("reload")
 
-Level = Literal["debug", "info", "warn", "error"]
 # Makes what the new configuration needs, given the one in force, and returns what puts it in force, which must not
 # fail. Raises ConfigError.
 Prepare = Callable[[Config, Config], Callable[[], object]]

@@ -178,5 +178,11 @@ def test_the_sidecar_loads_nothing_of_the_library_for_other_programs() -> None:
 @pytest.mark.parametrize("package", ["performance", "ingestion"])
 def test_the_sidecar_loads_only_what_is_pure_of_the_parts_for_other_programs(package: str) -> None:
     parts = {name for name in modules() if room(name) == package and name != f"exporter.{package}"}
-    users = {name for name in modules() if room(name) != package}
+    users = {name for name in modules() if room(name) not in (package, "tools")}
     assert {each for name in users for each in known(name) & parts if not is_pure(each)} == set()
+
+
+def test_a_cache_service_loads_nothing_of_the_loop_of_a_sidecar() -> None:
+    sidecar = ("source", "assignments", "pipeline", "loop_settings", "loop", "status", "reload", "page", "app", "api")
+    loaded = reached("exporter.tools.cache.command")
+    assert {name for name in loaded & modules().keys() if room(name) in sidecar} == set()

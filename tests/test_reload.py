@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.app import App
+from exporter.config.cache_schema import CacheLifetimes
 from exporter.config.changes import changes
 from exporter.config.conflicts import conflicts
 from exporter.config.loader import keys, load
@@ -114,7 +115,10 @@ CHANGED: dict[str, object] = {
     "log.format": "json",
 }
 # What commands use, and no sidecar.
-OF_COMMANDS = {f"web.client.{name}" for name in WebClientConfig.__struct_fields__}
+OF_COMMANDS = {f"web.client.{name}" for name in WebClientConfig.__struct_fields__} | {
+    *("cache.group", "cache.topic_prefix", "cache.currencies"),
+    *(f"cache.ttl.{name}" for name in CacheLifetimes.__struct_fields__),
+}
 # What goes with a key, as it is a mistake otherwise.
 REGISTRY = {"output.schema_registry": "https://registry:8081", "output.schema_registry_tls.cert_file": "/etc/cert.pem"}
 WITH = {"output.enabled": {"output.create_topics": None}} | {

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, field
 
 from exporter.config import parsers, windows
+from exporter.config.cache_schema import CacheConfig
 from exporter.config.format_schema import FormatConfig
 from exporter.config.format_text import file_name
 from exporter.config.section import Section, byte_size, count, number, parsed, seconds, secret
@@ -328,6 +329,7 @@ class Config(Section, frozen=True, kw_only=True):
     feeds: FeedsConfig = FeedsConfig()
     output: OutputConfig = OutputConfig()
     redis: RedisConfig = RedisConfig()
+    cache: CacheConfig = CacheConfig()
     web: WebConfig = WebConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from exporter.ingestion.events import EVENTS
 from exporter.ingestion.handling import Handler, Handling, Retries
 from exporter.ingestion.lanes import Lane
-from exporter.ingestion.reading import Reader
+from exporter.ingestion.reading import PartitionProgress, Reader
 from exporter.ingestion.sending import SEND_SECONDS
 from exporter.ingestion.settings import SERVERS, settings
 from exporter.kafka import clients
 from exporter.model import Partition
+
+
+class ConsumerStatistics(NamedTuple):
+    """The state of a consumer.
+
+    `is_member`: it has joined its group; `idle_seconds`: the time since the last turn of its reading thread;
+    `partitions`: those assigned to it; `dead_letters`: the number of events set aside, by topic and reason.
+    """
+
+    is_member: bool = False
+    idle_seconds: float = 0.0
+    partitions: tuple[PartitionProgress, ...] = ()
+    dead_letters: Mapping[tuple[str, str], int] = {}
 
 
 class MessageConsumer:
@@ -86,6 +101,14 @@ class MessageConsumer:
         self._is_stopped = True
         if self._reader is not None:
             self._reader.stop()
+
+    def get_statistics(self) -> ConsumerStatistics:
+        """Return the state of the consumer, a second old at most. From any thread."""
+        reader, handling = self._reader, self._handling
+        if reader is None or handling is None:
+            return ConsumerStatistics()
+        idle_seconds = 0.0 if reader.ended.done() else time.monotonic() - reader.turned_at
+        return ConsumerStatistics(reader.is_member, idle_seconds, reader.progress, dict(handling.dead_letters.counts))
 
     def _by_topic(self, handlers: Handler | Mapping[str, Handler]) -> dict[str, Handler]:
         if not isinstance(handlers, Mapping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, NamedTuple
@@ -49,7 +50,7 @@ class Handling:
         self._handlers = handlers
         self._retries = retries
         self._lines = EventLines()
-        self._dead_letters = DeadLetters(config)
+        self.dead_letters = DeadLetters(config)
         self._schemas = None if config.output.schema_registry is None else RegisteredSchemas(config.output)
 
     async def handle(self, lane: Lane, message: Message) -> None:
@@ -60,7 +61,7 @@ class Handling:
         try:
             event = decode(topic, value, None if self._schemas is None else self._schemas.find)
         except ValueError as error:
-            await self._dead_letters.send(lane, message, INVALID, str(error))
+            await self.dead_letters.send(lane, message, INVALID, str(error))
             return
         for attempt in count(1):
             if (error_text := await _error_of(self._handlers[topic], event)) is None:
@@ -68,22 +69,26 @@ class Handling:
                     log.info("event handled", extra={**place(message), **logged(event), **more})
                 return
             if attempt > self._retries.times:
-                await self._dead_letters.send(lane, message, FAILED, error_text)
+                await self.dead_letters.send(lane, message, FAILED, error_text)
                 return
             log.warning("handler failed, retrying", extra={"topic": message.topic(), "error": error_text})
             await lane.pause(self._retries.delay_before(attempt))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._dead_letters.close()
+        await self.dead_letters.close()
         if self._schemas is not None:
             self._schemas.close()
 
 
 class DeadLetters:
-    """Producer of the events that cannot be handled, each to `<topic>.dead_letter`; it connects at the first."""
+    """Producer of the events that cannot be handled, each to `<topic>.dead_letter`; it connects at the first.
+
+    `counts` are the acknowledged ones by topic in Kafka and reason.
+    """
 
     def __init__(self, config: Config) -> None:
+        self.counts = Counter[tuple[str, str]]()
         self._config = config
         self._producer: AsyncProducer | None = None
 
@@ -102,6 +107,7 @@ class DeadLetters:
             except SendError as error:
                 log.warning("dead letter not delivered, retrying", extra={"topic": letter.topic, "error": str(error)})
                 await lane.pause(DEAD_LETTER_PAUSE_SECONDS)
+        self.counts[message.topic() or "", reason] += 1
         log.warning("event set aside", extra={**place(message), "reason": reason, "error": error_text})
 
     async def close(self) -> None:

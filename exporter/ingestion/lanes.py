@@ -22,7 +22,8 @@ class Lane:
     """One partition from its assignment to its release.
 
     `start`, `put`, `close` and `cancel` belong to the event loop. `handled` has the offsets whose handlers have
-    returned, `ended` is set when no handler runs any more, and `queued` and `is_paused` belong to the reading thread.
+    returned, `ended` is set when no handler runs any more, `next_offset` is that of the first event that is not handled
+    (None before the first), and `queued` and `is_paused` belong to the reading thread.
     `is_stopped` is asked before each event: the reading thread, which closes the lane, may be late.
     """
 
@@ -36,6 +37,7 @@ class Lane:
         self.partition = partition
         self.handled: deque[int] = deque()
         self.ended = threading.Event()
+        self.next_offset: int | None = None
         self.queued = 0
         self.is_paused = False
         self._handle = handle
@@ -58,6 +60,8 @@ class Lane:
 
     def put(self, messages: Sequence[Message]) -> None:
         """Queue messages."""
+        if self.next_offset is None and messages:
+            self.next_offset = messages[0].offset()
         self._waiting.extend(messages)
         self._news.set()
 
@@ -91,6 +95,7 @@ class Lane:
             except Abandoned:
                 return
             self.handled.append(message.offset() or 0)
+            self.next_offset = (message.offset() or 0) + 1
 
     def _is_ending(self) -> bool:
         return self._closing.is_set() or self._is_stopped()

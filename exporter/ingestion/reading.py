@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -32,10 +32,27 @@ QUEUE_MAX = 1000
 # After this time a handler of a released partition is cancelled; a group waits up to max.poll.interval.ms for it.
 RELEASE_SECONDS = 15.0
 CANCEL_SECONDS = 5.0
+PROGRESS_SECONDS = 1.0
+
+
+class PartitionProgress(NamedTuple):
+    """How far an assigned partition is handled.
+
+    `lag` is the number of offsets from the next event to the end, None while that is unknown; `queued` is the number of
+    events in memory.
+    """
+
+    partition: Partition
+    lag: int | None
+    queued: int
 
 
 class Reader:
-    """Thread that owns a consumer. `make_lane` makes the lane of an assigned partition."""
+    """Thread that owns a consumer. `make_lane` makes the lane of an assigned partition.
+
+    For all threads: `progress` is a second old at most while the thread turns, `turned_at` is the time of its last turn
+    by the monotonic clock, and `is_member` is set once the group has assigned partitions, or none.
+    """
 
     def __init__(
         self,
@@ -51,6 +68,10 @@ class Reader:
         self._loop = loop
         self._lanes: dict[Partition, Lane] = {}
         self._stopping = threading.Event()
+        self.is_member = False
+        self.turned_at = time.monotonic()
+        self.progress: tuple[PartitionProgress, ...] = ()
+        self._progress_at = 0.0
         self._thread = threading.Thread(target=self._run, name="ingestion", daemon=True)
 
     def start(self) -> None:
@@ -77,8 +98,12 @@ class Reader:
             self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
         while not self._stopping.is_set():
+            self.turned_at = time.monotonic()
             self._store(self._lanes.values())
             self._pause_and_resume()
+            if self.turned_at - self._progress_at >= PROGRESS_SECONDS:
+                self._progress_at = self.turned_at
+                self.progress = tuple(map(self._progress_of, self._lanes.values()))
             self._hand_over(self._poll())
 
     def _finish(self) -> None:
@@ -145,11 +170,19 @@ class Reader:
                 return False
         return True
 
+    def _progress_of(self, lane: Lane) -> PartitionProgress:
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(*lane.partition), cached=True)
+        following = lane.next_offset
+        lag = None if following is None or end < 0 else max(0, end - following)
+        return PartitionProgress(lane.partition, lag, lane.queued)
+
     def _on_assign(self, _consumer: object, positions: list[TopicPartition]) -> None:
         for position in positions:
             partition = Partition(position.topic, position.partition)
             self._lanes[partition] = self._make_lane(partition)
             self._call(self._lanes[partition].start)
+        self.is_member = True
+        self._progress_at = 0.0
         log.info("partitions assigned", extra={"partitions": _names(positions)})
 
     def _on_revoke(self, _consumer: object, positions: list[TopicPartition]) -> None:

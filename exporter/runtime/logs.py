@@ -20,6 +20,7 @@ from exporter.runtime.log_repeats import PACKAGE, STANDARD, RepeatFilter
 from exporter.runtime.log_writer import LogWriter
 from exporter.runtime.threads import described
 
+Level = Literal["debug", "info", "warn", "error"]
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 _NAMES = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}
 

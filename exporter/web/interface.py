@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Summary
 
 from exporter.config.schema import Config
 from exporter.instrument.exposition import AnyFamily
 from exporter.model import EventType, FeedKey, Status
-from exporter.page.watch import Tick
-from exporter.reload import Level, Outcome
+from exporter.runtime.logs import Level
 from exporter.web.limits import Eviction
+
+if TYPE_CHECKING:  # other servers than that of the sidecar load nothing of it
+    from exporter.page.watch import Tick
+    from exporter.reload import Outcome
 
 Row = Mapping[str, object]
 STATUSES = (200, 304, 400, 403, 404, 405, 408, 413, 414, 421, 431, 500, 503, 505)

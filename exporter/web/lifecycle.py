@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from exporter.reload import Level, Outcome
+from exporter.runtime.logs import Level
 from exporter.web.hosts import Access
 from exporter.web.interface import Lifecycle
 from exporter.web.parameters import is_foreign
 from exporter.web.request_bodies import read_body
 from exporter.web.responses import CompleteResponse, text_response
+
+if TYPE_CHECKING:
+    from exporter.reload import Outcome
 
 RELOAD, LOG_LEVEL = "/-/reload", "/-/log-level"
 METHODS = {RELOAD: ("POST", "PUT"), LOG_LEVEL: ("GET", "HEAD", "PUT")}

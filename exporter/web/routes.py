@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from time import perf_counter
 
@@ -71,6 +71,7 @@ class Routes:
         tick_seconds: float,
         lifecycle: Lifecycle | None = None,
         only_programs: bool = False,
+        pages: Mapping[str, Callable[[], Response]] | None = None,
     ) -> None:
         self._queries = queries
         self._metrics = metrics
@@ -101,6 +102,10 @@ class Routes:
             kept = ("/api/v1/programs", "/api/v1/stream", pushes.telemetry_path)
             self._routes = {"/": self._go_to_programs, **{path: self._routes[path] for path in kept}}
             self._is_view = lambda path: path.startswith(PROGRAMS) and is_view(path)
+        if pages is not None:
+            own: dict[str, Route] = {path: partial(self._read, make=make) for path, make in pages.items()}
+            self._routes = own | {path: self._routes[path] for path in ("/config", pushes.telemetry_path)}
+            self._is_view = lambda path: False
 
     @property
     def health_paths(self) -> tuple[str, ...]:

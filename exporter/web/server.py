@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from exporter.web.hosts import Access, network_of
 from exporter.web.interface import Lifecycle, Queries, WebMetrics
 from exporter.web.limits import ClientLimits
 from exporter.web.push_paths import PushPaths
-from exporter.web.responses import CompleteResponse, text_response
+from exporter.web.responses import CompleteResponse, Response, text_response
 from exporter.web.routes import Routes, path_of
 from exporter.web.sockets import listen
 from exporter.web.streams import EventStream
@@ -44,7 +45,8 @@ CLOSING = {400, 401, 403, 405, 408, 413, 421, 431, 505}
 class WebServer:
     """HTTP server of `queries`. `host` "" means all interfaces, `port` 0 any free port.
 
-    With `only_programs` there is nothing but metrics, health and the view of programs.
+    With `only_programs` there is nothing but metrics, health and the view of programs; with `pages` nothing but those,
+    metrics, health and the configuration.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class WebServer:
         pushes: PushPaths | None = None,
         start_thread: Start = start,
         only_programs: bool = False,
+        pages: Mapping[str, Callable[[], Response]] | None = None,
     ) -> None:
         self._address = host, port
         self._routes = Routes(
@@ -72,6 +75,7 @@ class WebServer:
             tick_seconds=limits.tick_seconds,
             lifecycle=lifecycle,
             only_programs=only_programs,
+            pages=pages,
         )
         self._metrics = metrics
         self._web_file = web_file

@@ -5,7 +5,7 @@ import sys
 
 from exporter import cli
 from exporter.source.consumer import KafkaSource
-from exporter.tools import run
+from exporter.tools import process
 
 
 def wait(*_: object) -> None:
@@ -17,5 +17,5 @@ def wait(*_: object) -> None:
 
 if __name__ == "__main__":
     KafkaSource.take = wait  # type: ignore[assignment,method-assign]
-    run.STOP_SECONDS = 2.0
+    process.STOP_SECONDS = 2.0
     sys.exit(cli.main())

@@ -6,13 +6,16 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from exporter.ingestion.cache.keys import KINDS
-
 # The topics of what caches follow: the begin of a round changes nothing.
 TOPICS = ("exchange_rate_updated", "cache_invalidation", "data_processing_completed")
 OPERATIONS = ("drop", "ping", "read", "refresh", "scan", "sweep", "write")
-CHANGES = {"rate": ("written", "dropped", "refreshed"), "history": ("dropped", "refreshed")}
-_KINDS = (*(kind.removesuffix(":") for kind in KINDS), "other")
+CHANGES = {
+    "rate": ("written", "dropped", "refreshed"),
+    "history": ("dropped", "limited"),
+    "stats": ("dropped", "limited"),
+    "analysis": ("dropped", "limited"),
+    "other": ("dropped",),
+}
 
 
 class Outcome(StrEnum):
@@ -63,17 +66,28 @@ class CacheMetrics:
         )
         self._currencies_max = currencies_max
         self._updated: dict[str, float] = {}
+        self._counts: dict[tuple[str, str], float] = {}
         for topic in TOPICS:
             for outcome in Outcome:
+                self._counts[topic, outcome.value] = 0
                 self.events.labels(topic, outcome)
-        for kind in _KINDS:
-            for change in CHANGES.get(kind, ("dropped",)):
+        for kind, changes in CHANGES.items():
+            for change in changes:
                 self.keys.labels(kind, change)
         for operation in OPERATIONS:
             self.seconds.labels(operation)
 
+    def counts(self) -> dict[tuple[str, str], float]:
+        """Return the number of events by topic and outcome."""
+        return dict(self._counts)
+
+    def updates(self) -> dict[str, float]:
+        """Return the Unix times of the newest updates by currency."""
+        return dict(self._updated)
+
     def count_event(self, topic: str, outcome: Outcome, now_seconds: float) -> None:
         """Count an event that was handled at a Unix time."""
+        self._counts[topic, outcome] += 1
         self.events.labels(topic, outcome).inc()
         self.last_event.labels(topic).set(now_seconds)
 

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from exporter.ingestion.cache import scripts
 from exporter.ingestion.cache.actions import Action, Drop, Lifetimes, Refresh, Write, source_of
 from exporter.ingestion.cache.keys import (
+    ANALYSIS,
     DERIVED,
     FLOOR,
     HISTORY,
@@ -24,6 +25,7 @@ from exporter.ingestion.cache.keys import (
     RATE,
     ROUND,
     SEEN,
+    STATS,
     Choice,
     Histories,
     Names,
@@ -121,6 +123,11 @@ class RedisCache:
         with suppress(redis.ResponseError):  # a full server has no room for them, and updates do without
             await self._eval("sweep", scripts.LEARN, [NAMES], self._lifetimes.seen_ms, NAMES_MAX, *short)
 
+    async def limit(self) -> int:
+        """Limit the time to live of all keys that other programs write; return how many. Raise `CacheUnavailable`."""
+        async with self._available():
+            return sum([await self._limit(kind) for kind in (HISTORY, STATS, ANALYSIS)])
+
     async def ping(self) -> None:
         """Make a write that changes nothing, which a replica or a full server refuses; raise `CacheUnavailable`."""
         async with self._available():
@@ -204,8 +211,7 @@ class RedisCache:
         refreshed = 0
         async for keys in self._scan(f"{RATE}*"):
             refreshed += await self._prolong(keys, action.source)
-        async for keys in self._scan(f"{HISTORY}*"):
-            refreshed += await self._limit(keys)
+        refreshed += await self._limit(HISTORY)
         # Last: a refresh that was interrupted is not known as done.
         await self._eval("refresh", scripts.RAISE, [key], at, self._lifetimes.seen_ms)
         return Applied(dropped=dropped, refreshed=refreshed)
@@ -225,12 +231,13 @@ class RedisCache:
         self._metrics.count_keys("rate", "refreshed", prolonged)
         return prolonged
 
-    async def _limit(self, keys: Sequence[str]) -> int:
-        """Limit the time to live of histories, which other programs write."""
+    async def _limit(self, kind: str) -> int:
+        """Limit the time to live of keys of a kind that other programs write."""
         limited = 0
-        for slice_ in _slices(keys, RATES_PER_CALL):
-            limited += await self._eval("refresh", scripts.LIMIT, slice_, self._lifetimes.of(HISTORY))
-        self._metrics.count_keys("history", "refreshed", limited)
+        async for keys in self._scan(f"{kind}*"):
+            for slice_ in _slices(keys, RATES_PER_CALL):
+                limited += await self._eval("refresh", scripts.LIMIT, slice_, self._lifetimes.of(kind))
+        self._metrics.count_keys(kind_of(kind), "limited", limited)
         return limited
 
     async def _scan(self, pattern: str) -> AsyncIterator[list[str]]:

@@ -16,6 +16,8 @@ SHORTEST_PAUSE_SECONDS = 0.05
 # What a service that has ended left is swept by another one.
 IDLE_SECONDS = 5.0
 LAST_SECONDS = 5.0
+# Keys that other programs write may have no time to live.
+LIMIT_SECONDS = 300.0
 
 log = logs.logger("cache")
 
@@ -28,11 +30,17 @@ class Sweeper:
         self._metrics = metrics
 
     async def run(self) -> None:
-        """Sweep whenever an update was written, and now and then for other services, until it is cancelled."""
+        """Sweep whenever an update was written, and now and then for other services, until it is cancelled.
+
+        The time to live of what other programs write is limited every `LIMIT_SECONDS`.
+        """
+        limit_due = monotonic()
         while True:
             self._cache.is_open.clear()
             begun = monotonic()
             await self._sweep()
+            if begun >= limit_due and await self._limit():
+                limit_due = begun + LIMIT_SECONDS
             await asyncio.sleep(max(SHORTEST_PAUSE_SECONDS, PAUSE_RATIO * (monotonic() - begun)))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._cache.is_open.wait(), IDLE_SECONDS)
@@ -41,6 +49,17 @@ class Sweeper:
         """Sweep for the last time, if Redis has time for it: otherwise another service does."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._sweep(), LAST_SECONDS)
+
+    async def _limit(self) -> bool:
+        """Return whether the time to live of all keys is limited."""
+        try:
+            limited = await self._cache.limit()
+        except CacheUnavailable as error:
+            log.warning("the time to live of keys is not limited, retrying", extra={"error": str(error)})
+            return False
+        if limited:
+            log.info("time to live limited", extra={"limited": limited})
+        return True
 
     async def _sweep(self) -> None:
         try:

@@ -1,0 +1,1 @@
+"""The command `cache`: caches in Redis that follow the events of ingesting services."""
