@@ -1,138 +1,163 @@
-"""Caches follow events of a real broker: two services in one group, a Redis that is killed and comes back empty."""
+"""`marketdata-exporter cache` in processes of its own, with a real broker and Redis."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import uuid
+import signal
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+import requests
 
-from exporter.ingestion import MessageConsumer, create_topics
-from exporter.ingestion.cache.actions import Lifetimes
-from exporter.ingestion.cache.following import CacheFollower
-from exporter.ingestion.cache.metrics import CacheMetrics, Outcome
-from exporter.ingestion.cache.redis_cache import RedisCache
+from exporter import cli
+from exporter.config.loader import load
+from exporter.runtime.threads import start
+from exporter.tools.cache.service import CacheService
+from tests.support.caching import CachingStage
 from tests.support.cluster import Record
 from tests.support.ingesting import TOPIC
 from tests.support.ingestion import EXAMPLES
-from tests.support.kafka import Broker
-from tests.support.redis import RedisServer
+from tests.support.kafka import Broker, running
+from tests.support.process import free_port
+from tests.support.publishing import CODES
+from tests.support.sidecar import Sample, Sidecar
 from tests.support.waiting import eventually
-from tests.test_ingestion_cache_redis import rate
+from tests.support.webfile import PASSWORD, USER, WebFiles, users
 
-CODES = ("USD", "EUR", "JPY", "CNH", "GBP", "CHF")
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that a test may kill."""
-    server = RedisServer(tmp_path / "redis").start()
-    yield server
-    server.kill()
+EVENTS = "marketdata_cache_events_total"
 
 
-class Publisher:
-    """Writes events to topics of its own."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker = broker
-        self.prefix = f"{uuid.uuid4().hex[:8]}."
-        asyncio.run(create_topics(bootstrap_servers=broker.bootstrap, prefix=self.prefix))
-
-    def rates(self, *rates: int) -> None:
-        """Write these rates of each currency, each updated at the second of its number."""
-        events = [
-            EXAMPLES[TOPIC]
-            | {"currency_code": code, "deal_base_rate": each, "updated_at": f"2025-01-27T10:00:{each:02}Z"}
-            for each in rates
-            for code in CODES
-        ]
-        self.broker.produce(
-            self.prefix + TOPIC,
-            [Record(json.dumps(event).encode(), event["currency_code"].encode()) for event in events],
-        )
-
-    def invalidate(self, second: int, *keys: str) -> None:
-        """Write an invalidation."""
-        event = {"cache_keys": keys, "invalidation_type": "t", "invalidated_at": f"2025-01-27T10:00:{second:02}Z"}
-        self.broker.produce(f"{self.prefix}cache_invalidation", [Record(json.dumps(event).encode(), None)])
+@pytest.fixture(scope="module")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that tests kill."""
+    with running(Broker(tmp_path_factory.mktemp("broker"))) as broker:
+        yield broker
 
 
-class Services:
-    """Two cache services in one group, each with its connections."""
-
-    def __init__(self, publisher: Publisher, redis: RedisServer) -> None:
-        self.publisher = publisher
-        self.redis = redis
-        self.metrics = CacheMetrics(CollectorRegistry())
-        self.followers: list[CacheFollower] = []
-
-    async def run(self, story: Any) -> None:
-        """Run both until a function, which blocks, has returned."""
-        topics = (TOPIC, "cache_invalidation", "data_processing_completed")
-        places: dict[str, Any] = {
-            "bootstrap_servers": self.publisher.broker.bootstrap,
-            "prefix": self.publisher.prefix,
-            "config": {"input.start": "earliest"},
-        }
-        caches = [RedisCache(self.redis.url, Lifetimes()) for _ in range(2)]
-        consumers = [MessageConsumer(topics, f"cache-{self.publisher.prefix}", **places) for _ in caches]
-        self.followers = [CacheFollower(cache, self.metrics) for cache in caches]
-        tasks = [
-            asyncio.create_task(consumer.consume_messages(follower.handle))
-            for consumer, follower in zip(consumers, self.followers, strict=True)
-        ]
-        try:
-            await asyncio.to_thread(story)
-        finally:
-            for consumer in consumers:
-                consumer.stop()
-            await asyncio.gather(*tasks)
-            for cache in caches:
-                await cache.close()
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether an event waits for Redis."""
-        return any(follower.error is not None for follower in self.followers)
-
-    def handled(self, topic: str) -> float:
-        """How many events of a topic both have handled."""
-        return float(sum(self.metrics.events.labels(topic, outcome)._value.get() for outcome in Outcome))
-
-    def rates(self) -> set[float | None]:
-        """The cached rates of all currencies."""
-        with self.redis.client() as client:
-            return {rate(client, code) for code in CODES}
+@pytest.fixture(scope="module")
+def stage(own_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachingStage]:
+    """Publisher, two services, Redis and a reader."""
+    with CachingStage(tmp_path_factory.mktemp("stage"), own_broker) as stage:
+        stage.goes_on()
+        yield stage
 
 
-def test_caches_equal_the_last_event_of_each_currency_while_redis_is_killed(
-    broker: Broker, own_redis: RedisServer
-) -> None:
-    publisher = Publisher(broker)
-    services = Services(publisher, own_redis)
+def both(stage: CachingStage, name: str, **labels: str) -> float:
+    """The sum of a metric of both services."""
+    return sum(service.scrape().total(name, **labels) for service in stage.services)
 
-    def story() -> None:
-        publisher.rates(1, 2, 5, 4, 3)  # the last two are late
-        eventually(lambda: services.rates() == {5}, 30)
-        own_redis.kill()
-        publisher.rates(6, 7)
-        eventually(lambda: services.is_waiting, 30)
-        own_redis.start()
-        eventually(lambda: services.rates() == {7}, 30)
-        publisher.invalidate(7, "exchange_rate:*")
-        eventually(lambda: services.rates() == {None}, 30)
-        publisher.rates(7, 8)
-        eventually(lambda: services.rates() == {8}, 30)
 
-    asyncio.run(services.run(story))
-    assert not services.is_waiting
-    # An event may be handled again after a hand-over.
-    assert services.handled(TOPIC) >= len(CODES) * 9
-    assert services.handled("cache_invalidation") >= 1
-    assert broker.read_all(f"{publisher.prefix}{TOPIC}.dead_letter") == []
+def series(stage: CachingStage, name: str) -> list[Sample]:
+    """The series of a metric of both services."""
+    return [each for service in stage.services for each in service.scrape().series(name)]
+
+
+def send(stage: CachingStage, topic: str, value: bytes | None = None, **fields: object) -> None:
+    """Write an event, or another record."""
+    body = json.dumps(EXAMPLES[topic] | fields).encode() if value is None else value
+    stage.broker.produce(stage.prefix + topic, [Record(body, None)])
+
+
+def test_both_services_show_what_they_follow(stage: CachingStage) -> None:
+    """Events, changed keys, rates, dead letters and partitions; the page has the same in words."""
+    with stage.redis.client() as client:
+        client.mset({"stats:a": "x", "session:b": "x"})
+    send(stage, "data_processing_completed")
+    send(stage, "cache_invalidation", cache_keys=["session:b"])
+    send(stage, "cache_invalidation", b"no event")
+    dropped = {"kind": "other", "change": "dropped"}
+    eventually(lambda: both(stage, "marketdata_cache_keys_total", **dropped) == 1, 30)
+    letters = {"topic": "cache_invalidation", "reason": "invalid_event"}
+    eventually(lambda: both(stage, "marketdata_cache_dead_letters_total", **letters) == 1, 30)
+    eventually(lambda: both(stage, "marketdata_cache_keys_total", kind="stats", change="dropped") == 1, 30)
+    assert both(stage, EVENTS, topic="data_processing_completed", outcome="applied") == 1
+    shown = series(stage, "marketdata_cache_rate_updated_timestamp_seconds")
+    assert {each["currency_code"] for each in shown} == set(CODES)
+    queued = series(stage, "marketdata_cache_queued_events")
+    assert sorted((each["topic"], each["partition"]) for each in queued) == [
+        ("cache_invalidation", "0"), ("data_processing_completed", "0"), *((TOPIC, str(n)) for n in range(3))
+    ]  # fmt: skip
+    page = stage.services[0].get("/").text
+    assert page.startswith("cache service: ready\n")
+    assert f"  {stage.prefix}{TOPIC}/" in page
+
+
+def is_ready(service: Sidecar, wanted: bool) -> bool:
+    """Whether a service says that it is, or is not, as wanted."""
+    return service.get("/-/ready").ok is wanted
+
+
+def test_a_service_is_not_ready_while_redis_takes_no_writes(stage: CachingStage) -> None:
+    with stage.redis.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        for service in stage.services:
+            eventually(partial(is_ready, service, False), 30)
+            assert service.get("/-/healthy").ok
+        assert stage.services[0].get("/-/ready").text.startswith("Redis: NOREPLICAS")
+        assert stage.services[0].scrape().total("marketdata_cache_redis_up") == 0
+        client.config_set("min-replicas-to-write", 0)
+    for service in stage.services:
+        eventually(partial(is_ready, service, True), 30)
+    stage.goes_on()
+
+
+def test_a_service_does_not_reload(stage: CachingStage) -> None:
+    stage.services[0].signal(signal.SIGHUP)
+    eventually(lambda: "does not reload its configuration" in stage.services[0].log, 30)
+
+
+def test_an_address_in_use_ends_the_command_with_one_line(stage: CachingStage, tmp_path: Path) -> None:
+    service = stage.services[0]
+    other = type(service)(tmp_path, stage.broker.bootstrap, stage.redis.url, stage.prefix)
+    other.port = service.port
+    done = other.run("cache", f"--web.listen-address=127.0.0.1:{service.port}")
+    assert done.returncode == cli.FATAL
+    assert "Traceback" not in done.stderr
+
+
+def test_caches_equal_the_last_event_of_each_currency_whatever_is_killed(stage: CachingStage) -> None:
+    """And no reader sees an older rate after a newer one. A Redis that was killed comes back empty."""
+    for part in stage.parts.values():
+        stage.kill(part)
+    stage.kill(stage.broker)
+    stage.finish()
+
+
+# Without a broker.
+
+
+def test_a_service_without_redis_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cache"]) == cli.USAGE
+    assert "redis.url: got null, expected the URL of the Redis with the caches" in capsys.readouterr().err
+
+
+def test_a_service_serves_http_as_configured_before_kafka_and_redis_answer(tmp_path: Path) -> None:
+    """With the certificate and the passwords of `web.config_file`, and the chosen families."""
+    files = WebFiles(tmp_path)
+    file = files.write(tls_server_config=files.tls(), basic_auth_users=users())
+    settings: dict[str, object] = {
+        "kafka.bootstrap_servers": f"127.0.0.1:{free_port()}",
+        "redis.url": f"redis://127.0.0.1:{free_port()}",
+        "web.listen_address": "127.0.0.1:0",
+        "web.config_file": str(file),
+        "metrics.families.exclude": ["python_*"],
+    }
+    service = CacheService(load(None, {}, settings, hostname="box-1", read_file=str))
+    started, ended = threading.Event(), list[bool]()
+    thread = start("service", lambda: ended.append(service.run(started)))
+    assert started.wait(30)
+    get = partial(requests.get, auth=(USER, PASSWORD), timeout=10, verify=str(files.authority.certificate))
+    url = f"https://127.0.0.1:{service.port}"
+    assert get(f"{url}/metrics", auth=None).status_code == 401
+    page = get(f"{url}/metrics").text
+    assert "marketdata_cache_group_member 0.0" in page
+    assert "python_" not in page
+    reasons = "Kafka: not a member of the group yet\nRedis: Error 111 connecting"
+    eventually(lambda: get(f"{url}/-/ready").text.startswith(reasons), 30)
+    assert get(f"{url}/-/healthy").ok
+    service.stop()
+    thread.join(30)
+    assert ended == [True]

@@ -13,7 +13,7 @@ from exporter.runtime import logs
 from exporter.runtime.clock import now_ms
 
 FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 2.0
 
 log = logs.logger("cache")
 

@@ -33,7 +33,7 @@ from exporter.web.responses import Response
 from exporter.web.server import WebServer
 from exporter.wiring.web import access, make_web_file
 
-PING_SECONDS = 5.0
+PING_SECONDS = 2.0
 
 log = logs.logger("cache")
 
