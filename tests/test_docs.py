@@ -57,7 +57,7 @@ from exporter.tools.check.services import cost
 from exporter.web import heads, limits, parameters, protocol, routes
 from tests.support.alerts import all_rules
 from tests.support.documents import DOCUMENTS, PAGES, README, blocks, page
-from tests.support.families import full_sidecar, parsed
+from tests.support.families import full_sidecar, of_caches, parsed
 from tests.support.panels import panel_queries
 from tests.support.prometheus import amtool, promtool, scrape_jobs
 from tests.support.promql import groupings, selectors_without
@@ -149,7 +149,25 @@ def test_the_values_of_closed_labels_are_told(families: dict[str, Metric]) -> No
 
 def test_metrics_that_are_named_anywhere_exist(families: dict[str, Metric]) -> None:
     named = set(re.findall(r"\bmarketdata_\w+", DOCUMENTS)) - {"marketdata_exporter"}
-    assert named <= set(families)
+    assert named <= set(families) | set(of_caches())
+
+
+def test_the_metrics_of_a_cache_service_are_those_that_are_told() -> None:
+    """With their types, labels, and the values of labels that have few."""
+    told = {unquoted(name): (kind, labels, meaning) for name, kind, labels, meaning in table(*CACHE_HEAD)}
+    assert set(told) == set(of_caches())
+    for name, family in of_caches().items():
+        kind, labels, meaning = told[name]
+        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+        assert (kind, {unquoted(label) for label in labels.split(",") if label}) == (
+            family.type, {label for sample in samples for label in sample.labels} - {"le"}
+        )  # fmt: skip
+        closed = ("outcome", "kind", "change", "operation", "reason")
+        values = {value for sample in samples for label, value in sample.labels.items() if label in closed}
+        assert values <= set(re.findall(r"`(\w+)`", meaning)), name
+
+
+CACHE_HEAD = ("family", "type", "labels", "meaning")
 
 
 def test_series_are_as_many_as_is_told() -> None:

@@ -8,18 +8,22 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import App
 from exporter.config import loader
 from exporter.feeds.comparison import Comparison
 from exporter.feeds.evaluator import Evaluator
+from exporter.ingestion.cache.metrics import CacheMetrics, Outcome
+from exporter.ingestion.consumer import ConsumerStatistics
+from exporter.ingestion.reading import PartitionProgress
 from exporter.instrument.exposition import TEXT, render
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record, ResetCause
 from exporter.pipeline import Pipeline
 from exporter.source.consumer import KafkaSource
+from exporter.tools.cache.families import ConsumerCollector
 from tests.support.programs import measured
 
 # Prometheus gives the first two to whatever it scrapes, its Operator and others some of the rest.
@@ -107,9 +111,28 @@ def of_programs() -> dict[str, frozenset[str]]:
 
 
 @cache
+def of_caches() -> dict[str, Metric]:
+    """The families of a cache service that has handled an event, by the name that a query uses."""
+    registry = CollectorRegistry()
+    metrics = CacheMetrics(registry, 1)
+    metrics.count_event("exchange_rate_updated", Outcome.APPLIED, NOW_MS / 1000)
+    metrics.show_update("USD", NOW_MS / 1000)
+    progress = PartitionProgress(Partition("exchange_rate_updated", 0), 1, 1)
+    registry.register(ConsumerCollector(lambda: ConsumerStatistics(True, 0.0, (progress,)), "", "1"))
+    return {f"{each.name}_total" if each.type == "counter" else each.name: each for each in registry.collect()}
+
+
+def labels_of_caches() -> dict[str, frozenset[str]]:
+    """The same families, each with its labels."""
+    return {
+        name: frozenset().union(*(sample.labels for sample in family.samples)) for name, family in of_caches().items()
+    }
+
+
+@cache
 def known() -> dict[str, frozenset[str]]:
-    """What an expression may name: what is exported, what programs push, and what Prometheus itself makes."""
-    return exported() | of_programs() | OF_PROMETHEUS
+    """What an expression may name: what is exported, what programs push, caches', and what Prometheus itself makes."""
+    return exported() | of_programs() | labels_of_caches() | OF_PROMETHEUS
 
 
 def family_of(series: str) -> str:
