@@ -27,7 +27,9 @@ from exporter.ingestion import (
     send_exchange_rate_updated,
     send_new_data_received,
 )
+from exporter.ingestion.consumer import ConsumerStatistics
 from exporter.ingestion.events import EVENTS, PARTITIONS, check, decode
+from exporter.model import Partition
 from tests.support.cluster import Record
 from tests.support.ingesting import GROUP, TOPIC, IngestingService
 from tests.support.ingestion import EXAMPLES
@@ -379,6 +381,33 @@ def test_members_share_the_partitions_and_hand_over_without_repeating_what_was_c
         rates = handled[first].by_currency()[code] + handled[second].by_currency()[code]
         assert rates == list(range(1, written + 1))
     assert stream.committed() == written * len(CODES)
+
+
+def test_a_member_without_partitions_is_one_as_well(stream: Stream) -> None:
+    """And the statistics of the other show its partition."""
+    topic = "cache_invalidation"
+    stream.broker.produce(stream.prefix + topic, [b"no event"] * 3)
+    members = [stream.consumer(topic) for _ in range(2)]
+
+    async def handle(_: object) -> None:
+        raise AssertionError
+
+    def are_members() -> bool:
+        found = [member.get_statistics() for member in members]
+        partitions = [tuple(each) for one in found for each in one.partitions]
+        letters = [number for one in found for number in one.dead_letters.values()]
+        is_done = (partitions, letters) == ([(Partition(stream.prefix + topic, 0), 0, 0)], [3])
+        return is_done and all(one.is_member for one in found)
+
+    async def program() -> None:
+        assert members[0].get_statistics() == ConsumerStatistics()
+        tasks = [asyncio.ensure_future(member.consume_messages(handle)) for member in members]
+        await asyncio.to_thread(eventually, are_members, 60)
+        for member in members:
+            member.stop()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(program())
 
 
 def has_lines(file: Path, least: int) -> bool:

@@ -41,6 +41,7 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def stage(own_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachingStage]:
     """Publisher, two services, Redis and a reader."""
     with CachingStage(tmp_path_factory.mktemp("stage"), own_broker) as stage:
+        eventually(stage.is_shared, 60, "the services do not share the partitions")
         stage.goes_on()
         yield stage
 
@@ -80,9 +81,9 @@ def test_both_services_show_what_they_follow(stage: CachingStage) -> None:
     assert sorted((each["topic"], each["partition"]) for each in queued) == [
         ("cache_invalidation", "0"), ("data_processing_completed", "0"), *((TOPIC, str(n)) for n in range(3))
     ]  # fmt: skip
-    page = stage.services[0].get("/").text
-    assert page.startswith("cache service: ready\n")
-    assert f"  {stage.prefix}{TOPIC}/" in page
+    pages = [service.get("/").text for service in stage.services]
+    assert all(page.startswith("cache service: ready\n") for page in pages)
+    assert all(any(f"  {stage.prefix}{TOPIC}/{number} lag " in page for page in pages) for number in range(3))
 
 
 def is_ready(service: Sidecar, wanted: bool) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from exporter.config.schema import Config
 from exporter.ingestion.events import EVENTS
 from exporter.ingestion.handling import Handler, Handling, Retries
 from exporter.ingestion.lanes import Lane
 from exporter.ingestion.reading import PartitionProgress, Reader
 from exporter.ingestion.sending import SEND_SECONDS
-from exporter.ingestion.settings import SERVERS, settings
+from exporter.ingestion.settings import SERVERS, settings, settings_of_group
 from exporter.kafka import clients
 from exporter.model import Partition
 
@@ -56,14 +57,17 @@ class MessageConsumer:
         prefix: str = "",
         max_retries: int = 3,
         retry_delay: float = 0.5,
-        config: Mapping[str, object] | None = None,
+        config: Mapping[str, object] | Config | None = None,
     ) -> None:
         if isinstance(topics, str) or not topics or not set(topics) <= EVENTS.keys():
             raise ValueError(f"got topics {topics!r}, expected a list of {', '.join(EVENTS)}")
         if max_retries < 0 or retry_delay < 0:
             raise ValueError("max_retries and retry_delay are at least 0")
-        arguments = {"kafka.bootstrap_servers": bootstrap_servers, "input.group": group}
-        self._config = settings(arguments, config, SEND_SECONDS)
+        if isinstance(config, Config):
+            self._config = settings_of_group(config, group)
+        else:
+            arguments = {"kafka.bootstrap_servers": bootstrap_servers, "input.group": group}
+            self._config = settings(arguments, config, SEND_SECONDS)
         self._topics = {prefix + topic: topic for topic in topics}
         self._retries = Retries(max_retries, retry_delay)
         self._handling: Handling | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from exporter.config.layers import Problem
 from exporter.config.loader import ConfigError
 from exporter.config.schema import Config
@@ -28,3 +30,12 @@ def settings(
         given["kafka.producer_properties"] = {"message.timeout.ms": str(round(timeout_seconds * 1000))}
     # Neither sending nor handling is part of a transaction, whatever the configuration of a sidecar sets.
     return configure(given, {**(config or {}), "output.delivery": "at_least_once"}, mistakes)
+
+
+def settings_of_group(config: Config, group: str) -> Config:
+    """Return the configuration of a command for a consumer of events, a member of a group."""
+    return replace(
+        config,
+        input=replace(config.input, group=group),
+        output=replace(config.output, delivery="at_least_once"),
+    )

@@ -102,6 +102,10 @@ class CachingStage:
         for part in (self.publisher, *self.services, self.redis):
             part.kill()
 
+    def is_shared(self) -> bool:
+        """Whether both services have partitions."""
+        return all(service.scrape().series("marketdata_cache_queued_events") for service in self.services)
+
     def goes_on(self) -> None:
         """Wait until a reader has a rate of each currency that was sent from now on."""
         number = self.publisher.last

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
 from typing import cast
 
 from prometheus_client import CollectorRegistry
@@ -51,7 +50,7 @@ class CacheService:
         self.cache = make_cache(config, self._metrics)
         self._follower = CacheFollower(self.cache, self._metrics)
         self._sweeper = Sweeper(self.cache, self._metrics)
-        self._consumer = make_consumer(config)
+        self._consumer = MessageConsumer(TOPICS, config.cache.group, prefix=config.cache.topic_prefix, config=config)
         self._ping_error: str | None = "not asked yet"
         self._turned_at = time.monotonic()
         self._failure: BaseException | None = None
@@ -172,26 +171,3 @@ def make_cache(config: Config, metrics: CacheMetrics) -> RedisCache:
         metrics,
         **{name: value for name, value in beside_url.items() if value is not None},
     )
-
-
-def make_consumer(config: Config) -> MessageConsumer:
-    """Return the consumer of the topics that caches follow."""
-    kafka = config.kafka
-    # Text of a configuration may have references, which are resolved here already.
-    maps: Mapping[str, Mapping[str, str]] = {
-        "kafka.properties": kafka.properties,
-        "kafka.consumer_properties": kafka.consumer_properties,
-        "kafka.producer_properties": kafka.producer_properties,
-    }
-    given = {path: {name: _literal(value) for name, value in found.items()} for path, found in maps.items() if found}
-    return MessageConsumer(
-        TOPICS,
-        config.cache.group,
-        bootstrap_servers=kafka.bootstrap_servers,
-        prefix=config.cache.topic_prefix,
-        config={**given, "output.commit_interval": f"{config.output.commit_interval}s"},
-    )
-
-
-def _literal(text: str) -> str:
-    return text.replace("${", "$${")
