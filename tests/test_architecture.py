@@ -28,6 +28,7 @@ ROOMS = (
     "store",
     "publishing",
     "ingestion",
+    "risk",
     "assignments",
     "pipeline",
     "loop_settings",

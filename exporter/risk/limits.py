@@ -1,0 +1,111 @@
+"""Limits on portfolios with hysteresis; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from exporter.config.risk_schema import LimitKind, RiskLimits
+from exporter.risk.figure import Figure, unknown
+
+NO_FIGURE = unknown("not given")
+
+
+class LimitedFigures(NamedTuple):
+    """The figures of a portfolio that have limits; `exposures` are those of symbols, absolute and None if unknown."""
+
+    exposures: Mapping[str, float | None]
+    total: Figure = NO_FIGURE
+    value: Figure = NO_FIGURE
+    daily_loss: Figure = NO_FIGURE
+    leverage: Figure = NO_FIGURE
+
+
+class LimitKey(NamedTuple):
+    """A limit of a portfolio; `symbol` is empty unless it is one on the position of a symbol."""
+
+    kind: LimitKind
+    symbol: str = ""
+
+
+class Breach(NamedTuple):
+    """A breach that lasts: the number of this limit's breach from 1 on, and its beginning in Unix milliseconds."""
+
+    number: int
+    since_ms: int
+
+
+class LimitChange(NamedTuple):
+    """A breach that has begun or was cleared; `limit` and `value` are None for a limit that is no longer configured."""
+
+    key: LimitKey
+    is_breached: bool
+    number: int
+    since_ms: int
+    time_ms: int
+    value: float | None
+    limit: float | None
+
+
+class LimitMonitor:
+    """The limits of one portfolio: each breach is reported once, and cleared once.
+
+    A breach begins when the figure is worse than the limit, and is cleared once it is better than the limit by the
+    share `hysteresis`. An unknown figure changes nothing. `breaches` and `numbers` are the state, from which a
+    successor goes on.
+    """
+
+    def __init__(
+        self,
+        limits: RiskLimits,
+        breaches: Mapping[LimitKey, Breach] | None = None,
+        numbers: Mapping[LimitKey, int] | None = None,
+    ) -> None:
+        self.limits = limits
+        self.breaches = dict(breaches or {})
+        self.numbers = dict(numbers or {})
+
+    def check(self, figures: LimitedFigures, now_ms: int) -> list[LimitChange]:
+        """Return the breaches that begin and that are cleared with these figures."""
+        changes, limited = [], dict[LimitKey, float]()
+        for key, value, limit in self._limited(figures):
+            limited[key] = limit
+            if value is None:
+                continue
+            excess = limit - value if key.kind is LimitKind.VALUE else value - limit
+            if key not in self.breaches and excess > 0:
+                changes.append(self._begin(key, value, limit, now_ms))
+            elif key in self.breaches and excess <= -self.limits.hysteresis * abs(limit):
+                changes.append(self._clear(key, value, limit, now_ms))
+        for key in self.breaches.keys() - limited.keys():
+            changes.append(self._clear(key, None, None, now_ms))
+        return changes
+
+    def _limited(self, figures: LimitedFigures) -> Iterator[tuple[LimitKey, float | None, float]]:
+        """Yield each figure that has a limit, with it."""
+        limits = self.limits
+        for kind in LimitKind:
+            if kind is not LimitKind.POSITION and (limit := getattr(limits, kind)) is not None:
+                yield LimitKey(kind), getattr(figures, kind).value, limit
+        if limits.position is None and not limits.positions:
+            return
+        breached = {key.symbol for key in self.breaches if key.kind is LimitKind.POSITION}
+        default = math.inf if limits.position is None else limits.position
+        for symbol, exposure in figures.exposures.items():
+            limit = limits.positions.get(symbol, default)
+            if limit < math.inf:
+                yield LimitKey(LimitKind.POSITION, symbol), exposure, limit
+        for symbol in breached - figures.exposures.keys():  # nothing is held of it any longer
+            limit = limits.positions.get(symbol, default)
+            if limit < math.inf:
+                yield LimitKey(LimitKind.POSITION, symbol), 0.0, limit
+
+    def _begin(self, key: LimitKey, value: float, limit: float, now_ms: int) -> LimitChange:
+        number = self.numbers[key] = self.numbers.get(key, 0) + 1
+        self.breaches[key] = Breach(number, now_ms)
+        return LimitChange(key, True, number, now_ms, now_ms, value, limit)
+
+    def _clear(self, key: LimitKey, value: float | None, limit: float | None, now_ms: int) -> LimitChange:
+        number, since_ms = self.breaches.pop(key)
+        return LimitChange(key, False, number, since_ms, now_ms, value, limit)
