@@ -18,6 +18,8 @@ requirements test.txt --extra test "$@" pyproject.toml
 requirements runtime.txt --extra bcrypt --constraint .constraints/test.txt pyproject.toml
 requirements build.txt --only-build-deps --build-deps-for wheel --build-deps-for editable --constraint .constraints/test.txt "$@" pyproject.toml
 requirements compute.txt --constraint .constraints/test.txt "$@" .constraints/compute.in
+# Empyrical asks for an old peewee of which there is no wheel, and does not import it.
+requirements measures.txt --constraint .constraints/test.txt --no-allow-unsafe --unsafe-package peewee "$@" .constraints/measures.in
 requirements tools.txt "$@" .constraints/tools.in
 requirements collectors-build.txt "$@" .constraints/collectors-build.in
 # One variable for each generation of pip.

@@ -19,7 +19,7 @@ from exporter.instrument import MetricsCollector
 from exporter.performance import DenseNetwork, Layer, OnnxModel, PerformanceOptimizer
 from exporter.performance.compute.models import ACTIVATIONS
 from exporter.performance.compute.onnx_format import onnx_bytes
-from tests.support.engines import installed_engines
+from tests.support.beside import installed
 
 FAST = ("numpy", "numba", "onnxruntime")
 few = settings(max_examples=25)
@@ -29,7 +29,7 @@ NUMBERS = st.lists(st.floats(-1e6, 1e6), max_size=80)
 
 @pytest.fixture(scope="module", autouse=True)
 def _engines() -> Iterator[None]:
-    with installed_engines():
+    with installed("compute"):
         yield
 
 

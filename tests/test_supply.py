@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PINS = ROOT / ".constraints"
 each_file = pytest.mark.parametrize(
     "name",
-    ["build.txt", "collectors-build.txt", "collectors.txt", "compute.txt", "runtime.txt", "test.txt", "tools.txt"],
+    ["build.txt", "collectors-build.txt", "collectors.txt", "compute.txt", "measures.txt", "runtime.txt", "test.txt", "tools.txt"],
 )
 
 

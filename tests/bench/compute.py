@@ -10,13 +10,13 @@ from exporter.instrument import MetricsCollector
 from exporter.performance import PerformanceOptimizer
 from tests.bench.bench import Bench, Subject
 from tests.bench.figures import Cases
-from tests.support.engines import installed_engines
+from tests.support.beside import installed
 
 
 def measure(bench: Bench, options: argparse.Namespace) -> Cases:
     """Run the benchmark of `PerformanceOptimizer`; a figure for each engine, the times of plain Python."""
     cases: Cases = {}
-    with installed_engines():
+    with installed("compute"):
         optimizer = PerformanceOptimizer(collector=MetricsCollector(registry=CollectorRegistry()))
         for _ in range(options.repeats):
             for each in optimizer.benchmark(options.size):

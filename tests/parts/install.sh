@@ -26,4 +26,5 @@ need systemd-analyze systemd
 [ -d "$libs" ] || { mkdir -p "$(dirname "$libs")" && ./kafka.sh "$(realpath -m "$libs")"; } || true
 cmp -s node/package-lock.json "$node/package-lock.json" || ./node.sh "$node" || true
 ./collectors.sh "$(realpath -m ../../.cache/collectors)" || true
-./compute.sh "$(realpath -m ../../.cache/compute)" || true
+./beside.sh compute "Numba and ONNX Runtime" || true
+./beside.sh measures Empyrical || true
