@@ -10,7 +10,6 @@ from exporter.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from exporter.config.risk_schema import (
-        SCENARIOS,
         LimitKind,
         RiskLimits,
         SafetyLimits,
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from exporter.risk.stress import StressResult, StressTestEngine
 
 __all__ = [
-    "SCENARIOS",
     "Book",
     "Breach",
     "Concentration",
@@ -94,7 +92,6 @@ _NAMES = {
     "exporter.config.risk_schema": (
         "LimitKind",
         "RiskLimits",
-        "SCENARIOS",
         "SafetyLimits",
         "SafetyMeasure",
         "Scenario",

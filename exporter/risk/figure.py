@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 NAMED = 3
@@ -18,10 +18,6 @@ class Figure(NamedTuple):
     def is_known(self) -> bool:
         """Whether there is a number."""
         return self.value is not None
-
-    def map(self, function: Callable[[float], float]) -> Figure:
-        """Return the figure with another number; an unknown one stays as it is."""
-        return self if self.value is None else Figure(function(self.value))
 
 
 def unknown(reason: str) -> Figure:

@@ -48,6 +48,17 @@ class LimitChange(NamedTuple):
     limit: float | None
 
 
+def is_beyond(value: float, limit: float, is_least: bool) -> bool:
+    """Return whether a figure is worse than its limit, which is the greatest or the least allowed one."""
+    return value < limit if is_least else value > limit
+
+
+def is_well_within(value: float, limit: float, hysteresis: float, is_least: bool) -> bool:
+    """Return whether a figure is better than its limit by the share `hysteresis` of the limit, or by more."""
+    distance = hysteresis * limit
+    return value >= limit + distance if is_least else value <= limit - distance
+
+
 class LimitMonitor:
     """The limits of one portfolio: each breach is reported once, and cleared once.
 
@@ -73,10 +84,10 @@ class LimitMonitor:
             limited[key] = limit
             if value is None:
                 continue
-            excess = limit - value if key.kind is LimitKind.VALUE else value - limit
-            if key not in self.breaches and excess > 0:
+            is_least = key.kind is LimitKind.VALUE
+            if key not in self.breaches and is_beyond(value, limit, is_least):
                 changes.append(self._begin(key, value, limit, now_ms))
-            elif key in self.breaches and excess <= -self.limits.hysteresis * abs(limit):
+            elif key in self.breaches and is_well_within(value, limit, self.limits.hysteresis, is_least):
                 changes.append(self._clear(key, value, limit, now_ms))
         for key in self.breaches.keys() - limited.keys():
             changes.append(self._clear(key, None, None, now_ms))

@@ -156,17 +156,27 @@ def drawdowns(values: Array) -> Array:
 
 
 def correlations(returns: ArrayLike, minimum: int = MINIMUM) -> Array:
-    """Return the correlation of each two columns, of rows without NaN; NaN where there are too few, or no change."""
+    """Return the correlation of each two columns, of the rows that both have.
+
+    NaN where there are fewer than `minimum` of these, or where one of both does not change.
+    """
     values = np.asarray(returns, np.float64)
-    rows = values[~np.isnan(values).any(axis=1)]
-    if len(rows) < max(2, minimum):
+    there = ~np.isnan(values)
+    if not there.any():
         return np.full((values.shape[1], values.shape[1]), np.nan)
-    centered = rows - rows.mean(axis=0)
-    # A column that does not change is left with what rounding makes of its mean.
-    flat = np.abs(centered).max(axis=0) <= 1e-14 * np.abs(rows).max(axis=0)
-    lengths = np.where(flat, np.nan, np.sqrt((centered**2).sum(axis=0)))
-    found: Array = np.clip((centered / lengths).T @ (centered / lengths), -1.0, 1.0)
-    return found
+    present = there.astype(np.float64)
+    counts = present.T @ present
+    middle = np.where(there, values, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+    centered = np.where(there, values - middle, 0.0)
+    sums = centered.T @ present  # of each column, in the rows that it has together with another
+    with np.errstate(divide="ignore", invalid="ignore"):
+        squares = (centered**2).T @ present - sums**2 / counts
+        products = centered.T @ centered - sums * sums.T / counts
+        # A column that does not change is left with what rounding makes of its mean.
+        floor = (1e-14 * np.abs(middle)) ** 2
+        lengths = np.sqrt(np.where(squares > counts * np.maximum(floor, 1e-300)[:, None], squares, np.nan))
+        found = products / (lengths * lengths.T)
+    return np.asarray(np.clip(np.where(counts >= max(2, minimum), found, np.nan), -1.0, 1.0))
 
 
 class Concentration(NamedTuple):

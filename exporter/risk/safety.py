@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 from exporter.config.risk_schema import LimitKind, SafetyLimits, SafetyMeasure, StopRule
 from exporter.risk.figure import Figure
-
-# A measure that is to be large rather than small.
-_LEAST = frozenset({SafetyMeasure.CONFIDENCE})
+from exporter.risk.limits import is_beyond, is_well_within
 
 
 class SafetyState(StrEnum):
@@ -73,9 +71,9 @@ class SafetyController:
             if value is None:
                 is_calm = False
                 continue
-            excess = limit - value if measure in _LEAST else value - limit
-            beyond += [measure] if excess > 0 else []
-            is_calm = is_calm and excess <= -self.limits.hysteresis * limit
+            is_least = measure is SafetyMeasure.CONFIDENCE
+            beyond += [measure] if is_beyond(value, limit, is_least) else []
+            is_calm = is_calm and is_well_within(value, limit, self.limits.hysteresis, is_least)
         return beyond, is_calm
 
 

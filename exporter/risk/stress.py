@@ -31,7 +31,7 @@ class StressResult(NamedTuple):
 
 
 class StressTestEngine:
-    """Applies scenarios to the portfolios of a book: the four usual ones, or others.
+    """Applies scenarios to the portfolios of a book: the four usual ones, and others, which may replace them by name.
 
     - A change of prices is applied to each symbol that one of its globs fits.
     - A volatility of 3 widens each return of the history to three times itself.
@@ -39,8 +39,8 @@ class StressTestEngine:
     - Correlations of 1 let the symbols have their worst steps together, their second worst together, and so on.
     """
 
-    def __init__(self, scenarios: Iterable[Scenario] = SCENARIOS, minimum: int = MINIMUM) -> None:
-        self.scenarios = {each.name: each for each in scenarios}
+    def __init__(self, scenarios: Iterable[Scenario] = (), *, minimum: int = MINIMUM) -> None:
+        self.scenarios = {each.name: each for each in (*SCENARIOS, *scenarios)}
         self._minimum = minimum
 
     def run(self, book: Book, market: Market) -> dict[str, dict[str, StressResult]]:

@@ -27,6 +27,7 @@ from tests.bench.instrument import INSTRUMENT
 from tests.bench.low import LOW
 from tests.bench.memory import MEMORY, SOAK
 from tests.bench.rate import MATRIX, RATE, yardstick
+from tests.bench.risk import RISK
 from tests.bench.scale import SCALE
 from tests.bench.scrape import SCRAPE
 from tests.bench.sizing import sizing
@@ -49,6 +50,7 @@ SUBJECTS = {
     "cache": CACHE,
     "bus": BUS,
     "compute": COMPUTE,
+    "risk": RISK,
     "diet": DIET,
     "ingestion": INGESTION,
     "browser": BROWSER,
