@@ -15,6 +15,7 @@ import requests
 import exporter.ingestion
 import exporter.instrument
 import exporter.performance
+import exporter.risk
 from exporter.ingestion.events import EVENTS
 from exporter.instrument.samples import samples
 from tests.support.documents import page
@@ -27,6 +28,9 @@ from tests.support.redis import RedisServer
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 MADE_BY_COLLECTORS = frozenset(("Counter", "Gauge", "Histogram", "Summary", "PeriodicPush"))
 MADE_BY_CONSUMERS = frozenset(kind.__name__ for kind in EVENTS.values())
+MADE_BY_EVALUATIONS = frozenset(
+    name for name in exporter.risk.__all__ if hasattr(getattr(exporter.risk, name), "_fields")
+)
 MADE_BY_MONITORS = frozenset(("Bottleneck", "MemoryReading", "StageTimer"))
 
 
@@ -113,7 +117,7 @@ def test_the_pipeline_measures_its_stages() -> None:
 
 def test_each_example_is_on_the_page() -> None:
     assert {f"examples/{file}" for file in os.listdir(EXAMPLES) if file.endswith(".py")} == set(
-        re.findall(r"\((examples/\w+\.py)\)", page("instrument") + page("performance") + page("ingestion"))
+        re.findall(r"\((examples/\w+\.py)\)", "".join(map(page, ("instrument", "performance", "ingestion", "risk"))))
     )
 
 
@@ -132,6 +136,10 @@ def test_the_page_of_performance_names_all_that_is_public() -> None:
 
 def test_the_page_of_ingestion_names_all_that_is_public() -> None:
     assert public_rows("ingestion") == list(offered(exporter.ingestion, MADE_BY_CONSUMERS))
+
+
+def test_the_page_of_risk_names_all_that_is_public() -> None:
+    assert public_rows("risk") == list(offered(exporter.risk, MADE_BY_EVALUATIONS))
 
 
 def test_a_service_follows_the_rates_of_another(broker: Broker) -> None:
@@ -170,6 +178,13 @@ def test_the_client_repeats_and_then_gives_up_at_once() -> None:
         "sell not sent: orders is open",
         "hold not sent: orders is open",
     ]
+
+
+def test_the_portfolio_breaks_its_limit_and_is_stopped_once() -> None:
+    value_at_risk, stop, crash = run("portfolio_risk.py").splitlines()
+    assert re.fullmatch(r"VaR 99 % of a minute: [1-9]\d\d,\d{3}, HHI 0\.5\d", value_at_risk)
+    assert stop == "1 limit broken, stop 1: limit:total"
+    assert re.fullmatch(r"a crash of 20 % costs 1\d,\d{3},\d{3}", crash)
 
 
 def test_the_batch_is_scored() -> None:

@@ -107,6 +107,9 @@ def test_correlations_of_multiples_are_1_and_minus_1() -> None:
     found = correlations(np.column_stack([base, 3 * base + 1, -base, np.ones(50)]))
     assert found[:3, :3] == pytest.approx(np.array([[1, 1, -1], [1, 1, -1], [-1, -1, 1]]), rel=1e-12)
     assert np.isnan(found[3]).all()
+    gapped = correlations(np.column_stack([base, np.where(np.arange(50) < 3, np.nan, 0.1), 2 * base]))
+    assert gapped[0, 2] == pytest.approx(1, rel=1e-12)
+    assert np.isnan(gapped[1]).all()
 
 
 def test_the_concentration_of_equal_positions_is_their_reciprocal() -> None:
@@ -216,12 +219,16 @@ def test_exponential_value_at_risk_is_the_weighted_quantile_of_numpy(decay: floa
         assert number(value_at_risk(returns, confidence, decay)) == pytest.approx(expected, rel=1e-9)
 
 
-def test_correlations_are_those_of_numpy() -> None:
+def test_correlations_are_those_of_pandas(empyrical: Any) -> None:
+    import pandas
+
     returns = np.column_stack([walk(200, seed) for seed in range(5)])
     returns[:, 1] += returns[:, 0]
     assert correlations(returns) == pytest.approx(np.corrcoef(returns.T), rel=1e-9, abs=1e-12)
     returns[3, 2] = math.nan
-    assert correlations(returns) == pytest.approx(np.corrcoef(np.delete(returns, 3, axis=0).T), rel=1e-9, abs=1e-12)
+    returns[150:, 4] = math.nan
+    expected = pandas.DataFrame(returns).corr().to_numpy()
+    assert correlations(returns) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 # What holds for any series.

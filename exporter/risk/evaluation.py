@@ -61,7 +61,7 @@ class SymbolRisk(NamedTuple):
 
 
 class PortfolioRisk(NamedTuple):
-    """The figures of a portfolio: amounts in the currency of its prices; shares, where that is said.
+    """The figures of a portfolio: amounts are in the currency of its prices.
 
     `value` is cash and all positions, `total` the sum of their absolute exposures, `leverage` the total by the value,
     infinite for a value that is not above 0. Volatilities are shares of the value.
@@ -88,16 +88,17 @@ class Evaluation:
 
     def __init__(self, book: Book, market: Market, *, decay: float = DECAY, minimum: int = MINIMUM) -> None:
         self.book, self.market = book, market
-        self._decay, self._minimum = decay, max(2, minimum)
+        self._minimum = max(2, minimum)
         positive = np.where(market.history > 0, market.history, np.nan)
         self.returns: Array = positive[1:] / positive[:-1] - 1
         self.exposures: Array = np.where(book.holds, book.quantities * np.nan_to_num(market.prices), 0.0)
         self._is_missing = np.isnan(self.returns)
         self.profits = self._profits()
         self._weights = exponential_weights(len(self.returns), decay)
-        self._tails = _tails(-self.profits, self._weights)
+        self._tails = _TailFigures(-self.profits, self._weights, self._minimum)
         self._deviations = [deviations(self.profits.T, weights) for weights in (None, self._weights)]
         self.correlations = correlations(self.returns, self._minimum)
+        self._together = self._mean_correlations()
 
     def portfolios(self) -> dict[str, PortfolioRisk]:
         """Return the figures of each portfolio."""
@@ -105,8 +106,7 @@ class Evaluation:
 
     def symbols(self) -> dict[str, SymbolRisk]:
         """Return the figures of each symbol."""
-        columns = self.returns.T
-        tails = _tails(-columns, self._weights)
+        tails = _TailFigures(-self.returns.T, self._weights, self._minimum)
         spreads = [deviations(self.returns, weights) for weights in (None, self._weights)]
         falls = drawdowns(self.market.history)
         counts = (~self._is_missing).sum(axis=0)
@@ -134,8 +134,7 @@ class Evaluation:
         return np.asarray(found)
 
     def _portfolio(self, row: int) -> PortfolioRisk:
-        missing = self.book.without_price(row, self.market.prices)
-        if missing:
+        if missing := self.book.without_price(row, self.market.prices):
             lost = without_price(missing)
             every = dict.fromkeys(TAIL_KEYS, lost)
             return PortfolioRisk(lost, lost, lost, lost, lost, lost, lost, "", lost, every, every)
@@ -145,7 +144,7 @@ class Evaluation:
         count = int((~np.isnan(self.profits[row])).sum())
         spread, exponential = [self._share(count, float(each[row]), value) for each in self._deviations]
         shares, none = concentration(exposures), unknown("no positions")
-        var, cvar = _tail_figures(self._tails, row, count, self._minimum)
+        var, cvar = self._tails.of(row)
         return PortfolioRisk(
             value=Figure(value),
             total=Figure(total),
@@ -155,34 +154,40 @@ class Evaluation:
             hhi=none if shares is None else Figure(shares.hhi),
             largest_share=none if shares is None else Figure(shares.largest_share),
             largest_symbol="" if shares is None else self.book.symbols[shares.largest],
-            mean_correlation=self._mean_correlation(row),
+            mean_correlation=self._correlation(row),
             var=var,
             cvar=cvar,
         )
+
+    def _correlation(self, row: int) -> Figure:
+        if np.count_nonzero(self.exposures[row]) < 2:
+            return unknown("fewer than 2 positions")
+        found = float(self._together[row])
+        return Figure(found) if found == found else unknown("a symbol without enough changes")  # NaN
 
     def _share(self, count: int, amount: float, value: float) -> Figure:
         if count < self._minimum:
             return too_few(count, self._minimum)
         return Figure(amount / value) if value > 0 else unknown("no value above 0")
 
-    def _mean_correlation(self, row: int) -> Figure:
-        """Return the mean correlation of each two symbols of a portfolio, weighted by both exposures."""
-        columns = np.flatnonzero(self.book.holds[row])
-        if len(columns) < 2:
-            return unknown("fewer than 2 positions")
-        sizes = np.abs(self.exposures[row, columns])
-        pairs = np.outer(sizes, sizes)
-        np.fill_diagonal(pairs, 0.0)
-        found = float((pairs * self.correlations[np.ix_(columns, columns)]).sum() / pairs.sum())
-        return Figure(found) if found == found else unknown("a symbol without enough changes")  # NaN
+    def _mean_correlations(self) -> Array:
+        """Return the mean correlation of each two symbols of each portfolio, weighted by both exposures."""
+        sizes = np.abs(self.exposures)
+        others = self.correlations.copy()
+        np.fill_diagonal(others, 0.0)
+        unclear = np.isnan(others)
+        weighted = ((sizes @ np.where(unclear, 0.0, others)) * sizes).sum(axis=1)
+        pairs = (sizes * (sizes.sum(axis=1, keepdims=True) - sizes)).sum(axis=1)
+        if unclear.any():
+            pairs[((sizes @ unclear) * sizes).sum(axis=1) > 0] = np.nan
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(weighted / pairs)
 
-    def _symbol(
-        self, column: int, count: int, tails: list[tuple[TailKey, Array, Array]], spreads: list[Array], falls: Array
-    ) -> SymbolRisk:
+    def _symbol(self, column: int, count: int, tails: _TailFigures, spreads: list[Array], falls: Array) -> SymbolRisk:
         few = too_few(count, self._minimum) if count < self._minimum else None
         price, fall = float(self.market.prices[column]), float(falls[column])
         spread, exponential = [few or Figure(float(each[column])) for each in spreads]
-        var, cvar = _tail_figures(tails, column, count, self._minimum)
+        var, cvar = tails.of(column)
         return SymbolRisk(
             price=Figure(price) if price == price else without_price([self.book.symbols[column]]),  # NaN
             volatility=spread,
@@ -193,21 +198,24 @@ class Evaluation:
         )
 
 
-def _tails(losses: Array, weights: Array) -> list[tuple[TailKey, Array, Array]]:
-    """Return VaR and CVaR of each row for each method and confidence."""
-    if not losses.shape[-1] or not len(losses):
-        empty = np.full(len(losses), np.nan)
-        return [(key, empty, empty) for key in TAIL_KEYS]
-    tails = Tails(losses)
-    found = [each for shares in (None, weights) for each in tails.at(CONFIDENCES, shares)]
-    return [(key, *each) for key, each in zip(TAIL_KEYS, found, strict=True)]
+class _TailFigures:
+    """VaR and CVaR of rows of losses, for each method and confidence."""
 
+    def __init__(self, losses: Array, weights: Array, minimum: int) -> None:
+        tails = Tails(losses)
+        self._counts = tails.counts.tolist()
+        found = [each for shares in (None, weights) for each in tails.at(CONFIDENCES, shares)]
+        least = [needed(key.confidence, minimum) for key in TAIL_KEYS]
+        self._columns = [
+            (key, count, each.var.tolist(), each.cvar.tolist())
+            for key, count, each in zip(TAIL_KEYS, least, found, strict=True)
+        ]
 
-def _tail_figures(
-    tails: list[tuple[TailKey, Array, Array]], row: int, count: int, minimum: int
-) -> tuple[dict[TailKey, Figure], dict[TailKey, Figure]]:
-    """Return the figures of VaR and of CVaR of a row with so many observations."""
-    lacking = {key: too_few(count, least) for key in TAIL_KEYS if count < (least := needed(key.confidence, minimum))}
-    var = {key: lacking.get(key) or Figure(float(each[row])) for key, each, _ in tails}
-    cvar = {key: lacking.get(key) or Figure(float(each[row])) for key, _, each in tails}
-    return var, cvar
+    def of(self, row: int) -> tuple[dict[TailKey, Figure], dict[TailKey, Figure]]:
+        """Return the figures of VaR and of CVaR of a row."""
+        count = self._counts[row]
+        var, cvar = dict[TailKey, Figure](), dict[TailKey, Figure]()
+        for key, least, at_risk, shortfall in self._columns:
+            few = too_few(count, least) if count < least else None
+            var[key], cvar[key] = few or Figure(at_risk[row]), few or Figure(shortfall[row])
+        return var, cvar

@@ -8,6 +8,7 @@ Conventions of `exporter.risk`:
   distribution function, without interpolation.
 - `CVaR(c)` is the mean of the worst losses with a probability of `1 - c`; the observation at the boundary counts in
   part (Rockafellar and Uryasev; Acerbi and Tasche). It is coherent.
+- What is missing is NaN and left out; the age of what is there is counted in steps.
 - Weights are equal (historical) or fall by `decay` with each step of age (exponentially weighted), and add up to 1.
 - A confidence `c` needs `1 / (1 - c)` observations: 20 for 95 %, 100 for 99 %. With fewer the figure is unknown.
 """
@@ -116,11 +117,11 @@ def conditional_value_at_risk(
 
 def volatility(returns: ArrayLike, decay: float | None = None, minimum: int = MINIMUM) -> Figure:
     """Return the standard deviation for one step: that of the sample, or the exponentially weighted one."""
-    known = _known(returns)
-    if len(known) < max(2, minimum):
-        return too_few(len(known), max(2, minimum))
-    weights = None if decay is None else exponential_weights(len(known), decay)
-    return Figure(float(deviations(known[:, None], weights)[0]))
+    series, count = _series(returns)
+    if count < max(2, minimum):
+        return too_few(count, max(2, minimum))
+    weights = None if decay is None else exponential_weights(len(series), decay)
+    return Figure(float(deviations(series[:, None], weights)[0]))
 
 
 def deviations(returns: Array, weights: Array | None = None) -> Array:
@@ -140,12 +141,11 @@ def deviations(returns: Array, weights: Array | None = None) -> Array:
 def maximum_drawdown(values: ArrayLike) -> Figure:
     """Return the largest fall of prices or values from their running peak, as a share of that peak: 0 to 1.
 
-    Values that are missing are left out. Unknown without a value above 0 at the beginning.
+    Values before the first above 0 are left out. Unknown without one.
     """
-    known = _known(values)
-    if not len(known) or known[0] <= 0:
-        return unknown("no value above 0")
-    return Figure(float(drawdowns(known[:, None])[0]))
+    series, _ = _series(values)
+    fall = float(drawdowns(series[:, None])[0])
+    return Figure(fall) if fall == fall else unknown("no value above 0")  # NaN
 
 
 def drawdowns(values: Array) -> Array:
@@ -162,21 +162,31 @@ def correlations(returns: ArrayLike, minimum: int = MINIMUM) -> Array:
     """
     values = np.asarray(returns, np.float64)
     there = ~np.isnan(values)
-    if not there.any():
-        return np.full((values.shape[1], values.shape[1]), np.nan)
-    present = there.astype(np.float64)
-    counts = present.T @ present
-    middle = np.where(there, values, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+    counts = there.sum(axis=0)
+    values = np.where(there, values, 0.0)
+    middle = values.sum(axis=0) / np.maximum(counts, 1)
     centered = np.where(there, values - middle, 0.0)
-    sums = centered.T @ present  # of each column, in the rows that it has together with another
+    # A column that does not change is left with what rounding makes of its mean.
+    centered[:, (np.abs(centered) <= 1e-14 * np.abs(middle)).all(axis=0)] = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        squares = (centered**2).T @ present - sums**2 / counts
-        products = centered.T @ centered - sums * sums.T / counts
-        # A column that does not change is left with what rounding makes of its mean.
-        floor = (1e-14 * np.abs(middle)) ** 2
-        lengths = np.sqrt(np.where(squares > counts * np.maximum(floor, 1e-300)[:, None], squares, np.nan))
-        found = products / (lengths * lengths.T)
-    return np.asarray(np.clip(np.where(counts >= max(2, minimum), found, np.nan), -1.0, 1.0))
+        if there.all():
+            lengths = np.sqrt((centered**2).sum(axis=0))
+            found = (centered / lengths).T @ (centered / lengths)
+            enough = np.asarray(len(values) >= max(2, minimum))
+        else:
+            found, pairs = _pairwise(centered, there.astype(np.float64))
+            enough = pairs >= max(2, minimum)
+    return np.asarray(np.clip(np.where(enough, found, np.nan), -1.0, 1.0))
+
+
+def _pairwise(centered: Array, there: Array) -> tuple[Array, Array]:
+    """Return correlations, and how many rows each two columns share; values that are missing are 0 in `centered`."""
+    pairs = there.T @ there
+    sums = centered.T @ there  # of each column, in the rows that it shares with another
+    squares = (centered**2).T @ there - sums**2 / pairs
+    products = centered.T @ centered - sums * sums.T / pairs
+    lengths = np.sqrt(np.where(squares > 1e-24 * pairs * np.max(centered**2, axis=0)[:, None], squares, np.nan))
+    return np.asarray(products / (lengths * lengths.T)), pairs
 
 
 class Concentration(NamedTuple):
@@ -201,18 +211,18 @@ def concentration(exposures: ArrayLike) -> Concentration | None:
 def _tail(profits: ArrayLike, confidence: float, decay: float | None, minimum: int, which: str) -> Figure:
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence is between 0 and 1, not {confidence!r}")
-    known, least = _known(profits), needed(confidence, minimum)
-    if len(known) < least:
-        return too_few(len(known), least)
-    weights = None if decay is None else exponential_weights(len(known), decay)
-    return Figure(float(getattr(Tails(-known).at([confidence], weights)[0], which)[0]))
+    (series, count), least = _series(profits), needed(confidence, minimum)
+    if count < least:
+        return too_few(count, least)
+    weights = None if decay is None else exponential_weights(len(series), decay)
+    return Figure(float(getattr(Tails(-series).at([confidence], weights)[0], which)[0]))
 
 
-def _known(values: ArrayLike) -> Array:
+def _series(values: ArrayLike) -> tuple[Array, int]:
+    """Return an array of one dimension, and how many of its values are not missing."""
     array = np.asarray(values, np.float64)
     if array.ndim != 1:
         raise ValueError(f"values are of one dimension, not {array.ndim}")
     if np.isinf(array).any():
         raise ValueError("values are finite, or NaN where one is missing")
-    found: Array = array[~np.isnan(array)]
-    return found
+    return array, int(np.count_nonzero(~np.isnan(array)))

@@ -121,7 +121,7 @@ class EmergencyStop:
     def update(self, reasons: Iterable[str], now_ms: int, *, is_known: bool = True) -> StopChange | None:
         """Take the present reasons into account and return the change, if there is one.
 
-        `is_known` says whether the absence of a reason is certain; unknown figures neither fire nor lift.
+        `is_known` is False while a figure that may be a reason is unknown: this neither fires nor lifts it.
         """
         present, progress = tuple(reasons), self.progress
         if progress.since_ms is None:

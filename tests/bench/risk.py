@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from exporter.risk import Book, Evaluation, Market, Performance, Portfolio, StressTestEngine
+from exporter.risk.measures import Array
 from tests.bench.bench import Bench, Subject
 from tests.bench.figures import Cases
 
@@ -50,7 +51,9 @@ def _market(portfolios: int, symbols: int, samples: int) -> tuple[Book, Market]:
         Portfolio(f"P{number}", dict(zip(names, row, strict=True)), cash=1e6)
         for number, row in enumerate(quantities.tolist())
     )
-    history = 100 * np.cumprod(1 + chance.standard_t(4, (samples, symbols)) / 500, axis=0)
+    history: Array = np.asarray(
+        100 * np.cumprod(1 + chance.standard_t(4, (samples, symbols)) / 500, axis=0), np.float64
+    )
     return book, Market(history[-1], history)
 
 
