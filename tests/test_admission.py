@@ -9,7 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from exporter.web.admission import AdmissionQueue, QueuedConnection
+from exporter.web.admission import AdmissionQueue
+from exporter.web.admission_order import QueuedConnection
 from exporter.web.hosts import NetworkCounts, network_of
 
 
@@ -47,7 +48,7 @@ class Room:
     def come(self, *names: str) -> None:
         """Let these wait."""
         for name in names:
-            self.admission.hand_over(self._clients[name], name[0])
+            self.admission.hand_over(self._clients[name], name[0], False)
 
     async def admitted(self, number: int) -> list[str]:
         """Make room, and return the names in the order of admission."""

@@ -65,7 +65,7 @@ class Held:
         self.arrived: SimpleQueue[socket.socket] = SimpleQueue()
         self.may_go_on = Event()
 
-    def __call__(self, client: socket.socket, network: str, session: TlsSession) -> None:
+    def __call__(self, client: socket.socket, network: str, awaits_body: bool, session: TlsSession) -> None:
         """Take a connection whose request has arrived."""
         self.arrived.put(client)
         assert self.may_go_on.wait(10)

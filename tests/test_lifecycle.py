@@ -16,6 +16,7 @@ from exporter.runtime.clock import SystemClock
 from exporter.web.hosts import Access
 from exporter.web.lifecycle import BODY_BYTES_MAX
 from tests.support.queries import HOST, Site, site
+from tests.support.waiting import eventually
 
 ON = Access(enable_lifecycle=True)
 
@@ -199,6 +200,8 @@ def test_a_body_that_comes_later_is_waited_for(shop: Site) -> None:
     with shop.connect() as client:
         client.sendall(f"PUT /-/log-level HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\n".encode())
         assert ask(shop, "GET", "/-/log-level").text == "info\n"
+        # Meanwhile the server waits for the client, as for one that does not read.
+        assert eventually(lambda: len(shop.server._connections._places.transferring) == 1)
         client.sendall(b"debug")
         assert received(client).endswith(b"\r\n\r\ndebug\n")
         assert ask(shop, "GET", "/-/log-level").text == "debug\n"

@@ -35,7 +35,7 @@ def classify(head: bytes, *, is_final: bool = False) -> object:
         (b"GET /-/healthy?a=b HTTP/1.1\r\nHost: x\r\n\r\n", Head.COMPLETE),
         (b"POST /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n", Head.COMPLETE),
         (b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", Head.COMPLETE),
-        (b"GET /-/healthy HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\r\n\r\n", Head.COMPLETE),
+        (b"GET /-/healthy HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\r\n\r\n", Head.BEFORE_BODY),
         (b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n", Head.COMPLETE),
         (b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\n", Head.COMPLETE),
         (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", Head.COMPLETE),
@@ -63,6 +63,24 @@ def classify(head: bytes, *, is_final: bool = False) -> object:
 )
 def test_a_head_is_a_check_a_request_or_too_much(head: bytes, found: object) -> None:
     assert classify(head) == found
+
+
+@pytest.mark.parametrize(
+    ("fields", "rest", "found"),
+    [
+        (b"Content-Length: 3", b"", Head.BEFORE_BODY),
+        (b"CONTENT-LENGTH:3", b"ab", Head.BEFORE_BODY),
+        (b"Content-Length: 3", b"abc", Head.COMPLETE),
+        (b"Content-Length: 3", b"abcGET / HTTP/1.1", Head.COMPLETE),
+        (b"Content-Length: 0", b"", Head.COMPLETE),
+        (b"Content-Length: x", b"", Head.COMPLETE),
+        (b"Content-Length: " + b"9" * 5000, b"", Head.BEFORE_BODY),
+        (b"Transfer-Encoding: chunked", b"", Head.BEFORE_BODY),
+        (b"X: y", b"Content-Length: 3\r\n\r\n", Head.COMPLETE),
+    ],
+)
+def test_a_request_is_complete_when_its_body_has_arrived(fields: bytes, rest: bytes, found: Head) -> None:
+    assert classify(b"POST /-/reload HTTP/1.1\r\n" + fields + b"\r\n\r\n" + rest) is found
 
 
 @given(st.integers(1, len(HEALTHY) - 1))

@@ -61,8 +61,8 @@ class Acceptor:
 
     `check` returns the response to a health check of one of the `paths`, at once, or None if it must be handled as
     other requests. `hand_over` takes a connection that has sent a request, or with `has_tls` the first message of a
-    handshake; `on_exhausted` closes some of these soon, because no descriptors are left. `on_response` and
-    `on_eviction` count what happens here.
+    handshake, its network, and whether it has still to send the body of the request; `on_exhausted` closes some of
+    these soon, because no descriptors are left. `on_response` and `on_eviction` count what happens here.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Acceptor:
         paths: Container[str],
         *,
         check: Callable[[HealthCheck], CompleteResponse | None],
-        hand_over: Callable[[socket.socket, str], None],
+        hand_over: Callable[[socket.socket, str, bool], None],
         on_exhausted: Callable[[], None],
         on_response: Callable[[int], None],
         on_eviction: Callable[[Eviction], None],
@@ -203,7 +203,7 @@ class Acceptor:
             self._refuse(client, found)
         else:
             self._forget(client)
-            self._hand_over(client.socket, client.network)
+            self._hand_over(client.socket, client.network, found is Head.BEFORE_BODY)
 
     def _refuse(self, client: _Client, refusal: Refusal) -> None:
         """Send a refusal, and linger until the client has read it."""

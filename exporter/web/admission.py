@@ -1,8 +1,6 @@
-"""The queue of connections that have sent a request and wait to be answered.
+"""The queue of connections that have sent a request and wait to be answered, in the order of `admission_order`.
 
-The network with the fewest active connections comes first, so that no host delays others; of its requests, the newest.
-In a flood most of the old requests are not worth an answer any more, while a new one waits for milliseconds only,
-however long the queue is. Old ones are kept all the same: a client whose connection is closed may connect again.
+Old ones are kept, although newer ones come first: a client whose connection is closed may connect again.
 """
 
 from __future__ import annotations
@@ -10,27 +8,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Container, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from exporter.web.admission_order import AdmissionOrder, QueuedConnection
 from exporter.web.hosts import NetworkCounts
 
 if TYPE_CHECKING:
     from exporter.web.tls import TlsSession
 
 RETRY_SECONDS = 0.01
-
-
-class QueuedConnection(NamedTuple):
-    """A queued connection, its network, and since when it waits, in seconds of the event loop's clock.
-
-    `session` is that of a connection with TLS, with the request that it has received.
-    """
-
-    client: socket.socket
-    network: str
-    since: float
-    session: TlsSession | None = None
 
 
 class AdmissionQueue:
@@ -52,23 +39,22 @@ class AdmissionQueue:
     ) -> None:
         self._loop = loop
         self._limit = limit
-        self._active = active
         self._has_room = has_room
         self._admit = admit
         self._on_eviction = on_eviction
         self._lock = threading.Lock()  # held for microseconds
-        self._queued: dict[socket.socket, QueuedConnection] = {}
-        self._networks = NetworkCounts()
+        self._queued = AdmissionOrder(active)
         self._is_scheduled = False
 
     def __len__(self) -> int:
         return len(self._queued)
 
-    def hand_over(self, client: socket.socket, network: str, session: TlsSession | None = None) -> None:
+    def hand_over(
+        self, client: socket.socket, network: str, awaits_body: bool, session: TlsSession | None = None
+    ) -> None:
         """Queue a connection; callable from any thread."""
         with self._lock:
-            self._queued[client] = QueuedConnection(client, network, self._loop.time(), session)
-            self._networks.add(network)
+            self._queued.add(QueuedConnection(client, network, self._loop.time(), awaits_body, session))
         if len(self._queued) > self._limit:
             self.evict_one()
         if not self._is_scheduled:
@@ -82,48 +68,35 @@ class AdmissionQueue:
     def evict_one(self) -> bool:
         """Close the oldest connection of the network with the most; return false if the queue is empty."""
         with self._lock:
-            if not self._queued:
-                return False
-            oldest = self._take_first(self._queued.values(), {self._networks.largest()})
-        self._on_eviction()
-        oldest.client.close()
-        return True
+            last = self._queued.take_last()
+        if last is not None:
+            self._evict(last)
+        return last is not None
 
     def expire(self, before: float) -> None:
         """Close connections that wait since before `before`, in seconds of the event loop's clock."""
         with self._lock:
-            late = [each for each in self._queued.values() if each.since < before]
-            for each in late:
-                self._remove(each)
+            late = self._queued.take_late(before)
         for each in late:
-            self._on_eviction()
-            each.client.close()
+            self._evict(each)
 
     def close(self) -> None:
         """Close all queued connections."""
         while self.evict_one():
             pass
 
+    def _evict(self, connection: QueuedConnection) -> None:
+        self._on_eviction()
+        connection.client.close()
+
     def _admit_next(self) -> None:
         self._is_scheduled = False
         while self._queued and self._has_room():
             with self._lock:
-                if not self._queued:
-                    return  # the other thread has just closed the last one
-                least = min(map(self._active.count, self._networks))
-                first = {network for network in self._networks if self._active.count(network) == least}
-                newest = self._take_first(reversed(self._queued.values()), first)
-            self._admit(newest)
+                found = self._queued.take_next(self._loop.time())
+            if found is None:
+                return  # the other thread has just closed the last one
+            self._admit(found)
         if self._queued and not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_later(RETRY_SECONDS, self._admit_next)
-
-    def _take_first(self, connections: Iterable[QueuedConnection], networks: Container[str]) -> QueuedConnection:
-        """Remove and return the first connection of these networks."""
-        first = next(each for each in connections if each.network in networks)
-        self._remove(first)
-        return first
-
-    def _remove(self, connection: QueuedConnection) -> None:
-        del self._queued[connection.client]
-        self._networks.remove(connection.network)

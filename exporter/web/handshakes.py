@@ -65,7 +65,7 @@ class Handshakes:
         *,
         tls: Callable[[], Tls],
         check: Callable[[HealthCheck], CompleteResponse | None],
-        queue: Callable[[socket.socket, str, TlsSession], None],
+        queue: Callable[[socket.socket, str, bool, TlsSession], None],
         on_response: Callable[[int], None],
         on_eviction: Callable[[Eviction], None],
         on_failure: Callable[[str], None],
@@ -90,8 +90,8 @@ class Handshakes:
         self._epoll = select.epoll()
         self._epoll.register(self._woken, select.EPOLLIN)
 
-    def hand_over(self, client: socket.socket, network: str) -> None:
-        """Take a connection; callable from any thread."""
+    def hand_over(self, client: socket.socket, network: str, _: bool = False) -> None:
+        """Take a connection, of whose request nothing is known yet; callable from any thread."""
         if self._is_stopping:
             return client.close()
         self._arrived.append((client, network))
@@ -200,7 +200,7 @@ class Handshakes:
             self._close(client)
         elif found is not Head.INCOMPLETE:
             self._forget(client)
-            self._queue(client.socket, client.network, session)
+            self._queue(client.socket, client.network, found is Head.BEFORE_BODY, session)
         elif session.has_ended:
             self._close(client)
 

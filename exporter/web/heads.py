@@ -25,6 +25,7 @@ _HOST = re.compile(rb"\nhost:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _AUTHORIZATION = re.compile(rb"\nauthorization:[ \t]*([^\r\n]*)", re.IGNORECASE)
 # With these headers a request has a body or an upgrade.
 _MORE = re.compile(rb"\n(?:content-length|transfer-encoding|expect|upgrade)[ \t]*:", re.IGNORECASE)
+_BODY = re.compile(rb"\n(?:content-length[ \t]*:[ \t]*([0-9]{1,19})|transfer-encoding[ \t]*:)", re.IGNORECASE)
 
 
 class Head(Enum):
@@ -32,6 +33,7 @@ class Head(Enum):
 
     INCOMPLETE = "more bytes are expected"
     COMPLETE = "to be parsed"
+    BEFORE_BODY = "to be parsed, and its body has not arrived as a whole"
 
 
 class HealthCheck(NamedTuple):
@@ -71,7 +73,7 @@ def classify_head(head: bytes, health_paths: Container[str], *, is_final: bool) 
         return LINE_TOO_LONG
     end = _END.search(head, len(head) - len(request), HEAD_BYTES_MAX)
     if end is not None:
-        return _check(head[: end.end()], health_paths) or Head.COMPLETE
+        return _check(head[: end.end()], health_paths) or _completeness(head, end.end())
     if len(head) > HEAD_BYTES_MAX:
         return HEAD_TOO_LARGE
     return CUT_OFF if is_final else Head.INCOMPLETE
@@ -92,6 +94,14 @@ def _check(head: bytes, paths: Container[str]) -> HealthCheck | None:
         return None
     is_head = found[1] == b"HEAD"
     return HealthCheck(path, _field(_HOST, head), is_head, len(head), _field(_AUTHORIZATION, head))
+
+
+def _completeness(received: bytes, end: int) -> Head:
+    """Return the state of a head of `end` bytes, by whether as many bytes as its length of a body follow."""
+    if (body := _BODY.search(received, 0, end)) is None:
+        return Head.COMPLETE
+    has_arrived = body[1] is not None and int(body[1]) <= len(received) - end
+    return Head.COMPLETE if has_arrived else Head.BEFORE_BODY
 
 
 def _field(pattern: re.Pattern[bytes], head: bytes) -> str:

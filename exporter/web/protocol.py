@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -22,21 +23,24 @@ _SILENT = logging.Logger("aiohttp", logging.CRITICAL + 1)
 class Protocol(RequestHandler):
     """One connection.
 
-    `has_request` returns whether a request was received or is being received; `on_response` is called with the status
-    of each response that is created here.
+    `has_request` returns whether a request was received or is being received, `receiving` the context of receiving the
+    body of one; `on_response` is called with the status of each response that is created here.
     """
 
-    __slots__ = ("_has_request", "_on_response")
+    __slots__ = ("_has_request", "_on_response", "_receiving")
 
     def __init__(
         self,
         manager: web.Server,
         loop: asyncio.AbstractEventLoop,
         idle_seconds: float,
+        *,
         has_request: Callable[[RequestHandler], bool],
+        receiving: Callable[[RequestHandler], AbstractContextManager[None]],
         on_response: Callable[[int], None],
     ) -> None:
         self._has_request = has_request
+        self._receiving = receiving
         self._on_response = on_response
         super().__init__(
             manager,
@@ -52,6 +56,10 @@ class Protocol(RequestHandler):
             # A small body may unpack to one that is very large, in this thread.
             auto_decompress=False,
         )
+
+    def receiving(self) -> AbstractContextManager[None]:
+        """Return the context of receiving the body of a request; nothing is read otherwise while one is handled."""
+        return self._receiving(self)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it: True keeps the connection open
         """See asyncio.Protocol; a client that closes its side after a request still gets the response."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from aiohttp import web
+
+from exporter.web.protocol import Protocol
 
 # As long as a client has for a request.
 BODY_SECONDS = 10.0
@@ -23,19 +26,18 @@ async def read_body(
     """
     if (request.content_length or 0) > bytes_max:
         return bytes(bytes_max + 1)
-    transport, parts, length = request.transport, [], 0
+    parts, length = [], 0
     async with asyncio.timeout(BODY_SECONDS):
-        if transport is not None:
+        with cast(Protocol, request.protocol).receiving():
             if may_wait and request.body_exists and request.headers.get("Expect", "").lower() == "100-continue":
-                transport.write(CONTINUE)
-            # Nothing is read while a response is made, see Connections.serving.
-            transport.resume_reading()
-        try:
+                _send(request, CONTINUE)
             while length <= bytes_max and (part := await request.content.read(CHUNK_BYTES_MAX)):
                 take(len(part))
                 parts.append(part)
                 length += len(part)
-        finally:
-            if transport is not None:
-                transport.pause_reading()
     return b"".join(parts)
+
+
+def _send(request: web.BaseRequest, data: bytes) -> None:
+    if request.transport is not None:
+        request.transport.write(data)

@@ -1,0 +1,173 @@
+"""Which queued connection is admitted next, which is closed, and how long a request waits in a flood. No clock runs."""
+
+from __future__ import annotations
+
+import socket
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import NamedTuple, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.runtime.rate_limit import RateLimiter
+from exporter.web.admission import RETRY_SECONDS
+from exporter.web.admission_order import OLDEST_EVERY, RECENT_SECONDS, AdmissionOrder, QueuedConnection
+from exporter.web.connections import EVICTIONS_BURST, EVICTIONS_PER_SECOND
+from exporter.web.hosts import NetworkCounts
+from exporter.web.limits import ClientLimits
+from exporter.web.places import Places
+
+HOSTILE = 2000
+SCRAPE_EVERY, SCRAPE_SECONDS, FLOOD_SECONDS = 0.5, 0.02, 12.0
+
+
+def queued(name: str, since: float, *, awaits_body: bool = False) -> QueuedConnection:
+    """A connection by its name, whose first letter is its network; the order takes any client that has an identity."""
+    return QueuedConnection(cast(socket.socket, name), name[0], since, awaits_body)
+
+
+def order_of(*connections: QueuedConnection, active: str = "") -> AdmissionOrder:
+    """An order of these; `active` has a letter for each active connection."""
+    counts = NetworkCounts()
+    for network in active:
+        counts.add(network)
+    order = AdmissionOrder(counts)
+    for each in connections:
+        order.add(each)
+    return order
+
+
+def taken(order: AdmissionOrder, now: float) -> list[object]:
+    """All names in the order of their admission at one moment."""
+    return [cast(QueuedConnection, order.take_next(now)).client for _ in range(len(order))]
+
+
+def test_the_network_with_the_fewest_active_connections_comes_first() -> None:
+    order = order_of(queued("b1", 0.0, awaits_body=True), queued("a1", 0.1), queued("a2", 0.2), active="a")
+    assert taken(order, 0.2) == ["b1", "a2", "a1"]
+
+
+def test_requests_that_are_complete_and_those_that_are_not_take_turns() -> None:
+    complete = [queued(f"a{number}", 0.0) for number in range(2)]
+    bodies = [queued(f"ab{number}", 0.0, awaits_body=True) for number in range(3)]
+    assert taken(order_of(*complete, *bodies), 0.0) == ["a1", "ab2", "a0", "ab1", "ab0"]
+
+
+def test_one_of_some_admissions_is_for_the_oldest_that_has_not_waited_long() -> None:
+    late, recent = 1.0, 1.0 + RECENT_SECONDS
+    waiting = [queued(f"a{number}", late if number < 2 else recent) for number in range(6)]
+    assert taken(order_of(*waiting), recent + RECENT_SECONDS / 2) == ["a5", "a4", "a3", "a2", "a1", "a0"]
+    waiting.append(queued("a6", recent))
+    assert OLDEST_EVERY == 4
+    assert taken(order_of(*waiting), recent + RECENT_SECONDS / 2) == ["a6", "a5", "a4", "a2", "a3", "a1", "a0"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=30), st.integers(0, 30))
+def test_everything_is_admitted_or_closed_once(kinds: list[tuple[str, bool]], admitted: int) -> None:
+    waiting = [queued(f"{kind}{at}", float(at), awaits_body=body) for at, (kind, body) in enumerate(kinds)]
+    order = order_of(*waiting, active="a")
+    found = [order.take_next(30.0) for _ in range(admitted)] + [order.take_last() for _ in range(len(order))]
+    assert sorted(each.since for each in found if each) == [each.since for each in waiting]
+    assert (len(order), order.take_next(30.0), order.take_last()) == (0, None, None)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=30), st.integers(0, 32))
+def test_the_oldest_of_the_largest_network_is_closed_and_all_that_are_late(bodies: list[bool], before: int) -> None:
+    first, *others = (queued(f"a{at}", float(at), awaits_body=body) for at, body in enumerate(bodies, 1))
+    others += [queued("b", 0.0), queued("c", 31.0)]
+    order = order_of(first, *others)
+    assert order.take_last() == first
+    assert set(order.take_late(before)) == {each for each in others if each.since < before}
+
+
+class Flood(NamedTuple):
+    """Clients that hold a place until they lose it, and then come again; all arrive within `arrive_seconds`."""
+
+    awaits_body: bool
+    arrive_seconds: float
+    return_seconds: float
+
+
+class Door:
+    """A queue and places in a flood, and a client on the same host that scrapes; events come in the order of time."""
+
+    def __init__(self, flood: Flood, seed: int) -> None:
+        self._flood = flood
+        self._random = Random(seed)
+        self._limit = ClientLimits().active
+        self._places = Places[str](self._limit, 0)
+        self._order = AdmissionOrder(self._places.networks)
+        self._evictions = RateLimiter(EVICTIONS_BURST, EVICTIONS_PER_SECOND)
+        self._events: list[tuple[float, int, str, str]] = []
+        self._numbers = count()
+        self.waits: list[float] = []
+
+    def run(self, first_scrape: float) -> None:
+        """Let the flood begin, and a scrape come at `first_scrape` and each half second after the one before."""
+        for number in range(HOSTILE):
+            self._plan(number * self._flood.arrive_seconds / HOSTILE, "arrives", f"hostile {number}")
+        self._plan(first_scrape, "arrives", "scrape")
+        self._plan(0.0, "retries", "")
+        while (event := heappop(self._events))[0] < FLOOD_SECONDS:
+            now, _, what, client = event
+            if what == "arrives":
+                is_body = client != "scrape" and self._flood.awaits_body
+                self._order.add(QueuedConnection(cast(socket.socket, client), "127.0.0.1", now, is_body))
+            elif what == "ends":
+                self._places.remove(client)
+            else:
+                self._plan(now + RETRY_SECONDS, "retries", "")
+            self._admit(now)
+        late = self._order.take_late(FLOOD_SECONDS)
+        self.waits += [FLOOD_SECONDS - each.since for each in late if cast(str, each.client) == "scrape"]
+
+    def _plan(self, moment: float, what: str, client: str) -> None:
+        heappush(self._events, (moment, next(self._numbers), what, client))
+
+    def _admit(self, now: float) -> None:
+        while len(self._order) and self._has_room(now):
+            found = cast(QueuedConnection, self._order.take_next(now))
+            client = cast(str, found.client)
+            self._places.add(client, found.network, now, now)
+            if client == "scrape":
+                self.waits.append(now - found.since)
+                self._plan(now + SCRAPE_SECONDS, "ends", client)
+                self._plan(max(found.since + SCRAPE_EVERY, now + SCRAPE_SECONDS), "arrives", client)
+            else:
+                self._places.move(client, self._places.transferring, now)
+
+    def _has_room(self, now: float) -> bool:
+        if len(self._places) < self._limit:
+            return True
+        client = self._places.replaceable(now)
+        if client is None or self._evictions.admit("", int(now * 1000)) is None:
+            return False
+        self._places.remove(client)
+        self._plan(now + self._random.random() * self._flood.return_seconds, "arrives", client)
+        return True
+
+
+def waits(flood: Flood, first_scrape: float, floods: int) -> list[float]:
+    """How long scrapes wait in some floods, in seconds; in each the first one comes a little later."""
+    doors = [Door(flood, seed) for seed in range(floods)]
+    for seed, door in enumerate(doors):
+        door.run(first_scrape + SCRAPE_EVERY * seed / floods)
+    return [each for door in doors for each in door.waits]
+
+
+@pytest.mark.parametrize("return_seconds", [0.0, 0.02, 0.25])
+def test_bodies_without_end_delay_a_scrape_by_two_evictions_at_most(return_seconds: float) -> None:
+    """Also while all of their clients arrive."""
+    assert max(waits(Flood(True, 0.5, return_seconds), 0.1, 8)) <= 2 / EVICTIONS_PER_SECOND + RETRY_SECONDS
+
+
+@pytest.mark.parametrize("return_seconds", [0.02, 0.25])
+def test_of_the_scrapes_beside_slow_readers_that_come_again_99_of_100_wait_no_longer_than_the_recent(
+    return_seconds: float,
+) -> None:
+    """The newest first alone would leave 5 of 100 behind, as often as not to the end."""
+    found = waits(Flood(False, 0.5, return_seconds), 1.5, 24)
+    assert sum(each > RECENT_SECONDS + RETRY_SECONDS for each in found) < len(found) / 100
