@@ -25,6 +25,7 @@ from exporter.status import SidecarStatus
 from exporter.web.hosts import Access
 from exporter.web.queries import SidecarQueries
 from exporter.wiring.flow import make_loop
+from exporter.wiring.ingestion import IngestionThread, make_ingestion
 from exporter.wiring.reloads import reload_parts
 from exporter.wiring.services import make_channel, make_faults, make_registries, make_source, make_store
 from exporter.wiring.web import make_pushes, make_web_file, make_web_server
@@ -53,11 +54,13 @@ class App:
         find = None if registries is None else registries.find
         source = make_source(config, self._faults, registries)
         self.store = make_store(config, registry, self.start_thread)
+        self.ingestion = make_ingestion(config, self._faults, clock, until_caught_up=until_caught_up)
+        self._beside = IngestionThread(self.ingestion, until_caught_up=until_caught_up)
         channel, worker = make_channel(config, source, registry), ThreadWorker("publisher")
         self.loop = make_loop(
             config, source, channel, self.store, clock, worker, until_caught_up=until_caught_up, find_schemas=find
         )
-        self.status = SidecarStatus(self.loop, clock)
+        self.status = SidecarStatus(self.loop, clock, self.ingestion)
         metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
@@ -69,7 +72,7 @@ class App:
         self.queries = SidecarQueries(
             config, self.status, self.store, metrics, registry, page, self._web_warnings, extend
         )
-        parts = reload_parts(self.loop, find, self.queries, self._allow, self.pushes, self.web_file)
+        parts = reload_parts(self.loop, self.ingestion, find, self.queries, self._allow, self.pushes, self.web_file)
         self.reloader = Reloader(config, load or (lambda: config), parts, self.status.reloaded, clock)
         self._web = make_web_server(
             config, self.queries, registry, self.reloader, self.web_file, self.pushes, self.start_thread
@@ -90,11 +93,13 @@ class App:
             log.info("sidecar started, serving HTTP", extra={"port": self.port, "version": __version__})
             if started is not None:
                 started.set()
-            is_clean = self.loop.run()
+            self._beside.start(self.start_thread)
+            is_clean = self.loop.run() & self._beside.finish()
             if self._guard.death:
                 raise ThreadDied(self._guard.death)
             return is_clean
         finally:
+            self._beside.stop()
             self._recorder.stop()
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()
@@ -104,6 +109,7 @@ class App:
     def stop(self) -> None:
         """End `run` soon: publish the backlog and leave the group."""
         self.loop.stop()
+        self._beside.stop()
 
     def _web_warnings(self) -> tuple[str, ...]:
         return () if self.web_file is None else self.web_file.warnings

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from exporter.events.encoding import Stamp
 from exporter.events.factory import Event, EventFactory
 from exporter.feeds.partitions import AssignedPartition, TopicCounts
-from exporter.feeds.rejections import RejectionLog, Traffic
+from exporter.feeds.rejections import RecentRejections, RejectionLog, Traffic
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import LEAST_STARTS
 from exporter.model import Partition, Record, Reset, ResetCause, SymbolUpdate
@@ -157,6 +157,7 @@ class RecordPipeline(Assignments, ABC):
     def __init__(self, factory: EventFactory, shown_as: Callable[[str], str] = str) -> None:
         super().__init__(factory, shown_as)
         self.rejection_log = RejectionLog()
+        self.recent_rejections = RecentRejections()
         self.updates: list[SymbolUpdate] = []
 
     @abstractmethod

@@ -20,7 +20,6 @@ from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
 from exporter.feeds.feed import Feed, PartitionFeed, Window
 from exporter.feeds.partitions import AssignedPartition, PartitionProgress
-from exporter.feeds.rejections import RecentRejections
 from exporter.feeds.table import FeedTable, TableSettings
 from exporter.kafka.positions import Start
 from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
@@ -63,7 +62,6 @@ class Pipeline(RecordPipeline):
     ) -> None:
         super().__init__(factory, shown_as)
         self.table = table
-        self.recent_rejections = RecentRejections()
         self._decoder = decoder
         self._batch_events = batch_events
         self._period = round(summary_period_seconds)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from heapq import merge
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from exporter.config.schema import BacklogLimits
 from exporter.feed_loop import FeedLoop
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.feeds.rejections import RecentRejection
+from exporter.instrument.exposition import Family
 from exporter.instrument.histogram import Histogram
+from exporter.loop import Loop
 from exporter.model import LISTED, FeedKey, Partition, Status, listing
 from exporter.publishing.dispatch import BacklogSize
-from exporter.publishing.publisher import Publisher
+from exporter.publishing.publisher import Publisher, PublisherCounts
 from exporter.runtime.clock import Clock
 from exporter.runtime.fair_lock import ReadAccess
+
+if TYPE_CHECKING:
+    from exporter.ingestion_loop import IngestionLoop
 
 STALLED_SECONDS = 30.0
 
@@ -53,10 +59,14 @@ class SidecarStatus:
     """All that other threads may ask of the loop and its parts; any thread may call it.
 
     What it returns is copied by `list` and `dict`, which no other thread can interrupt, or is read with `read_access`.
+    `ingestion` is the loop that reads ingestion events, None when none does. Readiness, health and feeds are those of
+    `loop`.
     """
 
-    def __init__(self, loop: FeedLoop, clock: Clock) -> None:
+    def __init__(self, loop: FeedLoop, clock: Clock, ingestion: IngestionLoop | None = None) -> None:
         self._loop = loop
+        self.ingestion = ingestion
+        self._loops: list[Loop[Any]] = [loop] if ingestion is None else [loop, ingestion]
         self._clock = clock
         self.reload = ReloadState(success_seconds=clock.now_ms() / 1000)
 
@@ -69,7 +79,8 @@ class SidecarStatus:
 
     def stuck_seconds(self) -> float:
         """Return for how many seconds the same turn, or the same call of the publisher, has been in progress."""
-        return max(self._clock.monotonic() - self._loop.turned_at, self._loop.publisher.busy_seconds())
+        now = self._clock.monotonic()
+        return max(max(now - each.turned_at, each.publisher.busy_seconds()) for each in self._loops)
 
     def ready(self) -> Status:
         """Return whether what is served is up to date, with warnings about rejected records and reloads."""
@@ -85,7 +96,7 @@ class SidecarStatus:
             (self.healthy().ok, lambda: "the loop does not turn"),
         ]
         reasons = tuple(reason() for holds, reason in checks if not holds)
-        return Status(not reasons, reasons, (*self._loop.warnings, *self.reload.warnings()))
+        return Status(not reasons, reasons, (*self._warnings(), *self.reload.warnings()))
 
     def reloaded(self, state: ReloadState) -> None:
         """Take the result of a reload into account."""
@@ -94,6 +105,10 @@ class SidecarStatus:
     def is_reading(self) -> bool:
         """Return whether any partition is assigned."""
         return bool(self._loop.pipeline.partitions)
+
+    def _warnings(self) -> Iterator[str]:
+        for each in self._loops:
+            yield from each.warnings
 
     def _why_none(self) -> str:
         """Return why no partition is read."""
@@ -133,16 +148,25 @@ class SidecarStatus:
         """Return the assigned partitions."""
         return [
             PartitionStatus(partition, owned.offset, owned.end, owned.last_record_ms)
-            for partition, owned in dict(self._loop.pipeline.partitions).items()
+            for each in self._loops
+            for partition, owned in dict(each.pipeline.partitions).items()
         ]
 
     def topics(self) -> dict[str, TopicCounts]:
         """Return the counts of each topic that was ever read."""
-        return dict(self._loop.pipeline.topics)
+        topics: dict[str, TopicCounts] = {}
+        for each in reversed(self._loops):
+            topics |= dict(each.pipeline.topics)
+        return topics
 
     def recent_rejections(self) -> list[RecentRejection]:
         """Return the last rejected records, the newest first."""
-        return self._loop.pipeline.recent_rejections.listed()
+        lists = [each.pipeline.recent_rejections.listed() for each in self._loops]
+        return list(merge(*lists, key=lambda each: each.time_ms, reverse=True))
+
+    def ingestion_families(self, is_protobuf: bool = False) -> list[Family]:
+        """Return the families of what ingestion events show, none when they are not read."""
+        return [] if self.ingestion is None else self.ingestion.families(is_protobuf)
 
     # The loop and its publisher.
 
@@ -159,6 +183,10 @@ class SidecarStatus:
     def backlog_limits(self) -> BacklogLimits:
         """The limits of the backlog, at which reading pauses."""
         return self._loop.publisher.backlog.limits
+
+    def published(self) -> list[PublisherCounts]:
+        """Return the counts of all publishers."""
+        return [each.publisher.counts for each in self._loops]
 
     @property
     def publisher(self) -> Publisher:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.feeds.states import FeedState
 from exporter.ingestion.events import CacheInvalidation, Event
 from exporter.ingestion.view.families import ingestion_families
-from exporter.ingestion.view.rates import FORGOTTEN_MS, TYPES, Rates, Update
+from exporter.ingestion.view.rates import FORGOTTEN_MS, TYPES, Rate, Rates, Update
 from exporter.ingestion.view.rounds import ENDS, EXPIRY_MS, GRACE_MS, LONGEST_ID, Rounds, bounded_id, duration_between
 from exporter.ingestion.view.states import SourceState
 from exporter.ingestion.view.usual import KEPT, UsualLength, round_limit_ms
@@ -244,7 +244,7 @@ def test_by_a_right_clock_the_latest_rate_stays_in_any_order(stamps: list[int]) 
     rates = Rates(10)
     for stamp in stamps:
         rates.update("USD", NOW + stamp, live(NOW))
-    assert rates.known["USD"] == (NOW + max(stamps), NOW + max(stamps))
+    assert rates.known["USD"] == Rate(NOW + max(stamps), NOW + max(stamps))
 
 
 def test_currencies_beyond_the_limit_are_counted_until_one_was_not_updated_for_a_day() -> None:

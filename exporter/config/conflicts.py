@@ -15,6 +15,12 @@ from exporter.config.tls_files import contradictions
 
 # Fields of a row other than its symbol.
 RESERVED_FIELDS = ("timestamp", "last", "high", "low", "price", "asks", "bids", "units")
+INGESTION_TOPICS = (
+    "new_data_received",
+    "exchange_rate_updated",
+    "data_processing_completed",
+    "cache_invalidation",
+)
 PROPERTY_MAPS = ("properties", "consumer_properties", "producer_properties")
 _COMMITS = "the sidecar commits offsets itself, leave it out"
 _OWNED = {
@@ -60,6 +66,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _formats(config)
     yield from _feed_rules(config)
     yield from _redis(config)
+    yield from _ingestion(config)
     yield from _credentials(config)
     yield from _web(config)
     if not config.output.enabled:
@@ -160,6 +167,17 @@ def _loops(config: Config) -> Iterator[Conflict]:
             if read.means(published):
                 message = f"got {shown(topic)}, which reads what output.{key} publishes, an endless loop"
                 yield Conflict(message, (f"input.topics[{number}]", f"output.{key}"))
+
+
+def _ingestion(config: Config) -> Iterator[Conflict]:
+    """Yield the topics of ingestion events that are read as batches, too, where each event would be rejected."""
+    if not config.ingestion.enabled:
+        return
+    for number, topic in enumerate(config.input.topics):
+        for event in INGESTION_TOPICS:
+            if Subscription([topic]).means(config.ingestion.prefix + event):
+                message = f"got {shown(topic)}, which means {config.ingestion.prefix}{event}: it has no batches"
+                yield Conflict(message, (f"input.topics[{number}]", "ingestion.prefix"))
 
 
 def _redis(config: Config) -> Iterator[Conflict]:

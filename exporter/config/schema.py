@@ -308,6 +308,25 @@ class MetricsConfig(Section, frozen=True, kw_only=True):
     histograms: Literal["classic", "native", "both", "off"] = "classic"
 
 
+class IngestionLimits(Section, frozen=True, kw_only=True):
+    """How much is kept of ingestion events: sources, open rounds of each, and currencies."""
+
+    sources: Annotated[int, count(1, 1000)] = 50
+    rounds: Annotated[int, count(1, 10_000)] = 100
+    currencies: Annotated[int, count(1, 10_000)] = 300
+
+
+class IngestionConfig(Section, frozen=True, kw_only=True):
+    """Whether events of ingesting services are read, and how old a rate may be."""
+
+    enabled: bool = False
+    prefix: Annotated[
+        str, Meta(pattern=r"\A[a-zA-Z0-9._-]{0,200}\Z", description="up to 200 of letters, digits, . _ -")
+    ] = ""
+    rate_age: Annotated[float, seconds("1s", "30d")] = 3600.0
+    limits: IngestionLimits = IngestionLimits()
+
+
 class LogConfig(Section, frozen=True, kw_only=True):
     """What is logged to stderr, and how."""
 
@@ -321,7 +340,7 @@ class Config(Section, frozen=True, kw_only=True):
     `instance` is the stable name of this sidecar; `loader.load` sets it to the name of the host by default.
     """
 
-    needs_restart: ClassVar[frozenset[str]] = frozenset({"instance", "kafka", "redis"})
+    needs_restart: ClassVar[frozenset[str]] = frozenset({"instance", "kafka", "redis", "ingestion"})
 
     instance: Annotated[str, _NAME] = "localhost"
     kafka: KafkaConfig = KafkaConfig()
@@ -330,6 +349,7 @@ class Config(Section, frozen=True, kw_only=True):
     output: OutputConfig = OutputConfig()
     redis: RedisConfig = RedisConfig()
     cache: CacheConfig = CacheConfig()
+    ingestion: IngestionConfig = IngestionConfig()
     web: WebConfig = WebConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()

@@ -19,7 +19,7 @@ from exporter.decoding.formats.avro import Schema, confluent, single_object
 from exporter.decoding.numbers import time_ms
 from exporter.events.encoding import single_object_frame
 from exporter.events.values import load_schema
-from exporter.model import Rejected
+from exporter.model import Reason, Rejected
 
 _LONG_MAX = 2**63 - 1
 # Lone surrogates have no UTF-8.
@@ -29,6 +29,14 @@ _Count = Annotated[int, Meta(ge=0, le=_LONG_MAX)]
 _Code = Annotated[str, Meta(max_length=32, pattern=r"^[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff*?\[\]\\]+\Z")]
 _Rate = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 _Price = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
+
+
+class NoEvent(ValueError):
+    """The fields or the bytes are no event of a topic; the text names the fault and what is allowed."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class NewDataReceived(msgspec.Struct, frozen=True):
@@ -95,7 +103,7 @@ _READ_SINGLE_OBJECT = {topic: single_object([json.dumps(schema)]) for topic, sch
 def check(topic: str, fields: Mapping[str, Any]) -> Event:
     """Return the event of a topic from its fields; others than its own are ignored.
 
-    Raises `ValueError`, which names the first field that is missing or wrong, and what is allowed.
+    Raises `NoEvent`, which names the first field that is missing or wrong, and what is allowed.
     """
     kind = EVENTS.get(topic)
     if kind is None:
@@ -103,7 +111,9 @@ def check(topic: str, fields: Mapping[str, Any]) -> Event:
     try:
         event = msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{topic}: {str(error).replace('`$.', '`')}") from None
+        text = str(error)
+        reason = Reason.MISSING_FIELD if "missing required field" in text else Reason.WRONG_TYPE
+        raise NoEvent(reason, f"{topic}: {text.replace('`$.', '`')}") from None
     for name in _TIMES:
         if hasattr(event, name):
             _check_time(topic, name, getattr(event, name))
@@ -155,32 +165,33 @@ def encode_json(event: Event) -> bytes:
 def decode(topic: str, value: bytes | None, find: Callable[[int], Schema] | None = None) -> Event:
     """Return the event in a record of a topic: Avro or JSON, recognized by its first byte.
 
-    `find` returns the schema of an id of a registry, for Confluent's wire format. Raises `ValueError` for what is no
-    event of the topic.
+    `find` returns the schema of an id of a registry, for Confluent's wire format. Raises `NoEvent` for what is no event
+    of the topic.
     """
     if not value:
-        raise ValueError(f"{topic}: the record is empty")
+        raise NoEvent(Reason.EMPTY, f"{topic}: the record is empty")
     if topic not in EVENTS:
         return check(topic, {})
     try:
         return check(topic, _fields(topic, value, find))
     except Rejected as rejected:
-        raise ValueError(f"{topic}: {rejected.detail}") from None
+        raise NoEvent(rejected.reason, f"{topic}: {rejected.detail}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{topic}: a text is no UTF-8") from None
+        raise NoEvent(Reason.INVALID_UTF8, f"{topic}: a text is no UTF-8") from None
 
 
 def _fields(topic: str, value: bytes, find: Callable[[int], Schema] | None) -> Any:
     if value[0] == 0:
         if find is None:
-            raise ValueError(f"{topic}: the record is in Confluent's wire format, and there is no schema registry")
+            text = f"{topic}: the record is in Confluent's wire format, and there is no schema registry"
+            raise NoEvent(Reason.INVALID_ENCODING, text)
         return confluent(find)(value)
     if value[0] == _FRAMES[topic][0]:
         return _READ_SINGLE_OBJECT[topic](value)
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"{topic}: neither Avro nor JSON: {error}") from None
+        raise NoEvent(Reason.INVALID_JSON, f"{topic}: neither Avro nor JSON: {error}") from None
 
 
 def _check_time(topic: str, name: str, text: str) -> None:
@@ -190,7 +201,7 @@ def _check_time(topic: str, name: str, text: str) -> None:
         found = None
     if found is None:
         allowed = "a time in ISO 8601 with an offset from UTC, such as 2025-01-27T10:00:00Z"
-        raise ValueError(f"{topic}: Expected {allowed} - at `{name}`")
+        raise NoEvent(Reason.INVALID_TIMESTAMP, f"{topic}: Expected {allowed} - at `{name}`")
 
 
 def _unix_ms(text: str) -> int:

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Container, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
@@ -14,6 +14,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
+from exporter.kafka.eager import EagerConsumer
 from exporter.runtime import logs
 
 log = logs.logger("kafka")
@@ -104,6 +105,19 @@ def event_consumer(config: Config, on_error: Callable[[KafkaError], None]) -> Co
     """Make a consumer of events that a program handles; it commits the offsets that are stored."""
     properties = {**consumer_properties(config), **HANDLED, **config.kafka.consumer_properties}
     return Consumer({**properties, "enable.auto.commit": True, "error_cb": on_error, "logger": log})
+
+
+def ingestion_consumer(config: Config, on_error: Callable[[KafkaError], None]) -> Consumer:
+    """Make the consumer of ingestion events, a member of a group of its own.
+
+    Its group assigns by range: partition 0 of the topic with the beginnings of rounds and that of the topic with their
+    ends go to one member, which can pair them.
+    """
+    properties = consumer_properties(config)
+    is_new_protocol = properties.get("group.protocol") == "consumer"
+    by_range = {"group.remote.assignor" if is_new_protocol else "partition.assignment.strategy": "range"}
+    made = Consumer({**properties, **by_range, "error_cb": on_error, "logger": log})
+    return made if is_new_protocol else cast(Consumer, EagerConsumer(made))
 
 
 def prober(config: Config) -> Consumer:

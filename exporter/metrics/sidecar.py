@@ -8,8 +8,8 @@ of prometheus_client. The loop is visited while some feeds are rendered; everyth
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import confluent_kafka
 from prometheus_client import Metric
@@ -75,6 +75,8 @@ DELIVERY: Row[Histograms] = histograms(
     "seconds",
 )
 
+K = TypeVar("K", bound=str)
+
 
 class _Shown(NamedTuple):
     """The text of a feed, and the version of the feed that it shows."""
@@ -113,7 +115,8 @@ class SidecarMetrics:
         feeds = self._feed_message_families() if is_protobuf else self._feed_families()
         topics = self._status.topics()
         others = (self._histograms(is_protobuf), self._topic_families(topics), self._other_families(topics))
-        return [*feeds, *(family for some in others for family in some)]
+        ingestion = self._status.ingestion_families(is_protobuf)
+        return [*feeds, *(family for some in others for family in some), *ingestion]
 
     def _feed_families(self) -> Iterator[Family]:
         for family in feed_families(self._parts, self._feed_texts()):
@@ -193,19 +196,20 @@ class SidecarMetrics:
         )
 
     def _publisher_families(self) -> Iterator[Metric]:
-        counts, backlog = self._status.publisher.counts, self._status.backlog()
+        counts, backlog = self._status.published(), self._status.backlog()
         yield CounterMetricFamily(
-            "marketdata_consumer_commits", "Commits of input offsets together with their events.", counts.commits
+            "marketdata_consumer_commits",
+            "Commits of input offsets together with their events.",
+            sum(each.commits for each in counts),
         )
-        yield counters(
-            "marketdata_consumer_commit_failures", "Failed commits, by reason.", "reason", counts.commit_failures
-        )
-        yield counters("marketdata_events", "Events committed.", "event_type", counts.events)
+        failures = _sums([each.commit_failures for each in counts])
+        yield counters("marketdata_consumer_commit_failures", "Failed commits, by reason.", "reason", failures)
+        yield counters("marketdata_events", "Events committed.", "event_type", _sums([each.events for each in counts]))
         yield counters(
             "marketdata_events_failed",
             "Events given up because they exceed Kafka's limit on size.",
             "event_type",
-            counts.failed,
+            _sums([each.failed for each in counts]),
         )
         yield GaugeMetricFamily("marketdata_event_backlog", "Events not yet committed.", backlog.events)
         yield GaugeMetricFamily(
@@ -284,6 +288,10 @@ def _rejected(topics: Mapping[str, TopicCounts]) -> Metric:
             exemplar = None if place is None else _place(*place)
             rejected.add_metric((topic, reason.value), number, exemplar=exemplar)
     return rejected
+
+
+def _sums(counts: Sequence[Mapping[K, int]]) -> dict[K, int]:
+    return {key: sum([each[key] for each in counts]) for key in counts[0]}
 
 
 def _place(partition: Partition, offset: int) -> Exemplar:

@@ -46,32 +46,38 @@ def make_loop(
 
     Blocking calls of the channel run on `worker`. `find_schemas` returns what finds the Avro schemas of a registry.
     """
-    output, families = config.output, selection(config.metrics)
-    events = EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
+    settings, families = loop_settings(config, find_schemas), selection(config.metrics)
+    events = event_factory(config)
+    return FeedLoop(
+        source,
+        _pipeline(config, events, settings.pipeline),
+        make_publisher(config, source, channel, events, clock, worker),
+        store,
+        Evaluator(settings.comparison),
+        summary_interval=config.output.summary_interval,
+        until_caught_up=until_caught_up,
+        clock=clock,
+        families=families,
+    )
+
+
+def event_factory(config: Config) -> EventFactory:
+    """Return the factory of all events of a sidecar."""
+    output = config.output
+    return EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
+
+
+def make_publisher(
+    config: Config, group: Group, channel: Channel, events: EventFactory, clock: Clock, worker: Worker
+) -> Publisher:
+    """Return the publisher of events to `channel`, whose blocking calls run on `worker`."""
 
     def make_error_event(event: Event, error: str) -> Event | None:
         return events.unsendable(event, error, utc_text(clock.now_ms()))
 
-    settings = loop_settings(config, find_schemas)
-    return FeedLoop(
-        source,
-        _pipeline(config, events, settings.pipeline),
-        Publisher(
-            channel,
-            source,
-            Backlog(output.backlog),
-            output.commit_interval,
-            clock,
-            worker,
-            make_error_event,
-            families=families,
-        ),
-        store,
-        Evaluator(settings.comparison),
-        summary_interval=output.summary_interval,
-        until_caught_up=until_caught_up,
-        clock=clock,
-        families=families,
+    output, families = config.output, selection(config.metrics)
+    return Publisher(
+        channel, group, Backlog(output.backlog), output.commit_interval, clock, worker, make_error_event, families
     )
 
 

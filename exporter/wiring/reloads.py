@@ -17,6 +17,7 @@ from exporter.wiring.web import access
 
 if TYPE_CHECKING:
     from exporter.decoding.record_decoder import FindSchemas
+    from exporter.ingestion_loop import IngestionLoop
     from exporter.pushes.groups import PushedGroups
     from exporter.web.config_file import WebConfigFile
 
@@ -26,6 +27,7 @@ ADOPT_SECONDS = 25.0
 
 def reload_parts(
     loop: FeedLoop,
+    ingestion: IngestionLoop | None,
     find_schemas: FindSchemas | None,
     queries: SidecarQueries,
     allow: Callable[[Access], None],
@@ -38,6 +40,7 @@ def reload_parts(
         lambda _, config: partial(allow, access(config)),
         lambda _, config: partial(queries.use, config),
         lambda _, config: partial(logs.reconfigure, config.log.level, config.log.format),
+        *([] if ingestion is None else [partial(_prepare_ingestion, ingestion)]),
         *([] if pushes is None else [partial(_limit_pushes, pushes)]),
         *([] if web_file is None else [partial(_read_web_file, web_file)]),
     ]
@@ -50,6 +53,14 @@ def _prepare_loop(
     if all(getattr(running, name) == getattr(wanted, name) for name in ("input", "feeds", "output")):
         return lambda: None
     change = partial(loop.reconfigure, loop_settings(wanted, find_schemas))
+    return partial(loop.handover.run, change, ADOPT_SECONDS)
+
+
+def _prepare_ingestion(loop: IngestionLoop, running: Config, wanted: Config) -> Callable[[], None]:
+    """See Prepare: of this loop, only how its error events are published changes."""
+    if running.output == wanted.output:
+        return lambda: None
+    change = partial(loop.publisher.reconfigure, wanted.output.commit_interval, wanted.output.backlog)
     return partial(loop.handover.run, change, ADOPT_SECONDS)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from confluent_kafka import Consumer, KafkaError
 from prometheus_client import CollectorRegistry
 
 from exporter.config.schema import Config
@@ -33,11 +34,16 @@ def make_faults(config: Config) -> ConnectionFaults:
     return ConnectionFaults(config.kafka.bootstrap_servers, properties)
 
 
-def make_source(config: Config, faults: ConnectionFaults, registries: Registries | None) -> KafkaSource:
+def make_source(
+    config: Config,
+    faults: ConnectionFaults,
+    registries: Registries | None = None,
+    consumer: Callable[[Config, Callable[[KafkaError], None]], Consumer] = clients.consumer,
+) -> KafkaSource:
     """Return the source of records; `registries` hold back the records whose schemas cannot be read."""
     return KafkaSource(
         config.input,
-        partial(clients.consumer, config),
+        partial(consumer, config),
         partial(clients.admin, config),
         partial(clients.prober, config),
         Isolation(partial(clients.isolated_properties, config)),

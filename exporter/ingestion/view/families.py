@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from exporter.ingestion.view.rounds import DURATION
 from exporter.ingestion.view.source import IngestionSource
 from exporter.ingestion.view.states import SourceState
 from exporter.ingestion.view.view import IngestionView
 from exporter.instrument.exposition import Family, label_text
-from exporter.instrument.families import Lines, Row, counter, families, gauge, histogram, row_texts, unix_time
+from exporter.instrument.families import (
+    Lines,
+    Row,
+    RowMessages,
+    counter,
+    families,
+    gauge,
+    histogram,
+    message_families,
+    row_texts,
+    unix_time,
+)
+from exporter.instrument.protobuf import encoded_labels
 
 
 def _states(source: IngestionSource, name: str, labels: str) -> str:
@@ -104,7 +117,7 @@ OF_SOURCES: tuple[Row[IngestionSource], ...] = (
         "seconds",
     ),
     histogram(
-        "marketdata_ingestion_round_duration_seconds",
+        DURATION,
         "Time from the beginning to the end of a round.",
         lambda each: each.rounds.durations,
         "seconds",
@@ -139,7 +152,7 @@ OF_SOURCES: tuple[Row[IngestionSource], ...] = (
 
 
 def _by(label: str, values: Mapping[str, float], name: str) -> str:
-    return "".join([f"{name}{{{label_text({label: key})}}} {value}\n" for key, value in list(values.items())])
+    return "".join([f"{name}{{{label_text({label: key})}}} {value}\n" for key, value in values.items()])
 
 
 def _counters(label: str, find: str) -> Lines[Mapping[str, Mapping[str, float]]]:
@@ -163,6 +176,13 @@ _OF_ALL: tuple[Row[Mapping[str, Mapping[str, float]]], ...] = (
         "seconds",
     ),
     Row(
+        "marketdata_ingestion_rate_age_limit_seconds",
+        "gauge",
+        "Age from which on a rate is old.",
+        lambda found, name, _: f"{name} {found['limit']['rate_age']}\n",
+        "seconds",
+    ),
+    Row(
         "marketdata_ingestion_invalidations",
         "counter",
         "Invalidations of caches, by type.",
@@ -183,13 +203,29 @@ _OF_ALL: tuple[Row[Mapping[str, Mapping[str, float]]], ...] = (
 )
 
 
-def ingestion_families(view: IngestionView) -> list[Family]:
-    """Return the families of all sources, rates and invalidations."""
-    sources = [
-        row_texts([(OF_SOURCES, source, True)], label_text({"source": name}))
-        for name, source in list(view.sources.items())
+def ingestion_families(view: IngestionView, is_protobuf: bool = False) -> list[Family]:
+    """Return the families of all sources, rates and invalidations.
+
+    Gauges of sources are shown where their rounds are read: of several members of the group by one.
+    """
+    sources, numbers = view.sources.items(), _numbers(view)
+    texts = [row_texts([(OF_SOURCES, each, view.has_rounds)], label_text({"source": name})) for name, each in sources]
+    found = families(OF_SOURCES, texts)
+    if is_protobuf:
+        found = [*found[:_DURATION], *_duration_messages(view), *found[_DURATION + 1 :]]
+    return [*found, *families(_OF_ALL, [row_texts([(_OF_ALL, numbers, True)], "")])]
+
+
+_DURATION = [row.name for row in OF_SOURCES].index(DURATION)
+
+
+def _duration_messages(view: IngestionView) -> list[Family]:
+    row = OF_SOURCES[_DURATION]
+    found = [
+        row.message(source, labels, encoded_labels(labels))
+        for labels, source in ((label_text({"source": name}), each) for name, each in view.sources.items())
     ]
-    return [*families(OF_SOURCES, sources), *families(_OF_ALL, [row_texts([(_OF_ALL, _numbers(view), True)], "")])]
+    return message_families([row], [RowMessages((body,), (series,)) for body, series in found])
 
 
 def _numbers(view: IngestionView) -> dict[str, Mapping[str, float]]:
@@ -197,7 +233,8 @@ def _numbers(view: IngestionView) -> dict[str, Mapping[str, float]]:
     return {
         "events": view.events,
         "repeated": view.repeated,
-        "rates": {code: rate.updated_ms / 1000 for code, rate in list(view.rates.known.items())},
+        "rates": {code: rate.updated_ms / 1000 for code, rate in view.rates.known.items()},
+        "limit": {"rate_age": view.rate_limit_ms / 1000},
         "invalidations": invalidations.numbers,
         "keys": invalidations.keys,
         "overflow": {**view.overflow, "invalidation_type": invalidations.overflow},

@@ -19,10 +19,14 @@ INVALIDATIONS_KEPT = 128
 
 
 class Rate(NamedTuple):
-    """The last update of one currency: by the clock of its source, and the same but no later than it was sent."""
+    """The last update of one currency: by the clock of its source, and the same but no later than it was sent.
+
+    `partition` is the number of the one that it was read from.
+    """
 
     stamp_ms: int
     updated_ms: int
+    partition: int = 0
 
 
 class Update(Enum):
@@ -43,7 +47,7 @@ class Rates:
         self.known: dict[str, Rate] = {}
         self._limit = limit
 
-    def update(self, currency: str, stamp_ms: int, arrival: Arrival) -> Update:
+    def update(self, currency: str, stamp_ms: int, arrival: Arrival, partition: int = 0) -> Update:
         """Take an update, unless it is older than the known one or has no room, and return what it is."""
         known = self.known.get(currency)
         if known is None and not self._has_room(currency, arrival.received_ms):
@@ -52,8 +56,12 @@ class Rates:
             return Update.REPEATED
         if known is not None and stamp_ms < _least_ms(known, stamp_ms, arrival):
             return Update.OUTDATED
-        self.known[currency] = Rate(stamp_ms, min(stamp_ms, moment_ms(arrival)))
+        self.known[currency] = Rate(stamp_ms, min(stamp_ms, moment_ms(arrival)), partition)
         return Update.NEWER
+
+    def release(self, partition: int) -> None:
+        """Forget the rates of a partition, which another member reads."""
+        self.known = {currency: rate for currency, rate in self.known.items() if rate.partition != partition}
 
     def set_back(self, now_ms: int) -> None:
         """Let no update be later than now: the clock was set back."""

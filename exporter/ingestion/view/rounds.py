@@ -15,6 +15,7 @@ from exporter.ingestion.view.usual import UsualLength, round_limit_ms
 from exporter.instrument.histogram import Bounds, Histogram
 from exporter.model import Arrival
 
+DURATION = "marketdata_ingestion_round_duration_seconds"
 DURATION_BOUNDS = Bounds(
     (100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000),
     per_unit=1000,
@@ -104,9 +105,9 @@ class Rounds:
 
     __slots__ = ("_ends", "_forgotten_ms", "_limit", "_waiting", "counts", "durations", "last", "open", "usual")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, durations: Histogram | None = None) -> None:
         self.counts = RoundCounts()
-        self.durations = Histogram(DURATION_BOUNDS)
+        self.durations = durations or Histogram(DURATION_BOUNDS)
         self.usual = UsualLength()
         self.open: dict[str, OpenRound] = {}
         self.last: CompletedRound | None = None
@@ -180,6 +181,17 @@ class Rounds:
     def oldest_ms(self) -> int:
         """Return the beginning of the oldest open round in Unix milliseconds, 0 without one."""
         return min((each.since_ms for each in list(self.open.values())), default=0)
+
+    def forget_until(self, time_ms: int) -> None:
+        """Note that ends until `time_ms` are not all read: rounds that were open then are kept no longer."""
+        self._forgotten_ms = max(self._forgotten_ms, time_ms)
+        for round_ in [each for each in self.open.values() if each.since_ms <= time_ms]:
+            del self.open[round_.correlation_id]
+
+    def release(self) -> None:
+        """Forget all but what was counted: another member reads the rounds."""
+        self.usual, self.last, self._forgotten_ms = UsualLength(), None, 0
+        self.open, self._ends, self._waiting = {}, {}, {}
 
     def set_back(self, now_ms: int) -> None:
         """Let no moment be later than now: the clock was set back."""

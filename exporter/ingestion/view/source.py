@@ -8,6 +8,7 @@ from statistics import median
 from exporter.ingestion.view.rounds import OpenRound, Rounds, moment_ms
 from exporter.ingestion.view.states import SourceDiagnosis, SourceInputs, SourceState, diagnose, silent_limit_ms
 from exporter.ingestion.view.usual import UsualLength
+from exporter.instrument.histogram import Histogram
 from exporter.model import Arrival
 
 STAMPS_KEPT = 9
@@ -31,15 +32,24 @@ class IngestionSource:
         "updates",
     )
 
-    def __init__(self, rounds_limit: int) -> None:
-        self.rounds = Rounds(rounds_limit)
-        self.intervals = UsualLength()
-        self.last_event_ms = 0
+    def __init__(self, rounds_limit: int, durations: Histogram | None = None) -> None:
+        self.rounds = Rounds(rounds_limit, durations)
         self.updates = 0
         self.outdated = 0
+        self._offsets: deque[int] = deque(maxlen=STAMPS_KEPT)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.intervals = UsualLength()
+        self.last_event_ms = 0
         self.diagnosis = SourceDiagnosis(SourceState.UNKNOWN, "no round is completed yet")
         self._begun_ms = 0
-        self._offsets: deque[int] = deque(maxlen=STAMPS_KEPT)
+        self._offsets.clear()
+
+    def release(self) -> None:
+        """Forget all but what was counted: another member reads the rounds."""
+        self.rounds.release()
+        self._begin()
 
     @property
     def clock_offset_ms(self) -> float | None:

@@ -16,8 +16,10 @@ from exporter.ingestion.events import (
     updated_at_ms,
 )
 from exporter.ingestion.view.rates import FORGOTTEN_MS, LONGEST_NAME, Invalidations, Rates, Update
+from exporter.ingestion.view.rounds import DURATION, DURATION_BOUNDS, moment_ms
 from exporter.ingestion.view.source import IngestionSource
 from exporter.ingestion.view.usual import UNLEARNED_MS
+from exporter.instrument.selection import ALL, Selection
 from exporter.model import Arrival
 
 # Evaluations are a second apart. After a longer pause, events that were sent meanwhile may not be read yet.
@@ -44,19 +46,28 @@ class OverdueRound(NamedTuple):
 class IngestionView:
     """What the events of ingesting services show, counted from `now_ms` on.
 
+    `has_rounds`: the topics of rounds are read here, so that the states of sources are known. A rate is
+    old from an age of `rate_limit_ms` on.
+
     Each event comes with the arrival of its record, which is live when it was read at the end of its partition. One
     that is not new was counted before, and only completes what is known. `events` and `repeated` are counted by topic,
     `overflow` by label.
     """
 
-    def __init__(self, limits: ViewLimits, now_ms: int) -> None:
+    def __init__(
+        self, limits: ViewLimits, now_ms: int, families: Selection = ALL, rate_limit_ms: int = 3_600_000
+    ) -> None:
         self.sources: dict[str, IngestionSource] = {}
         self.rates = Rates(limits.currencies)
         self.invalidations = Invalidations()
         self.events: Counter[str] = Counter(dict.fromkeys(EVENTS, 0))
         self.repeated: Counter[str] = Counter(dict.fromkeys(self.events, 0))
         self.overflow: Counter[str] = Counter(source=0, currency=0)
+        self.has_rounds = True
+        self.rate_limit_ms = rate_limit_ms
         self._limits = limits
+        self._families = families
+        self._ends_from_ms = 0
         self._listening_since_ms = now_ms
         self._certain_from_ms = now_ms + UNLEARNED_MS
         self._evaluated_ms = now_ms
@@ -65,15 +76,30 @@ class IngestionView:
         """Restart the grace periods: reading a partition began, so beginnings may lie before its position."""
         self._listening_since_ms, self._certain_from_ms = now_ms, now_ms + UNLEARNED_MS
 
-    def apply(self, event: Event, arrival: Arrival, *, is_new: bool = True) -> None:
-        """Apply one event. Only a new one is counted: a repetition of it by its sender counts as repeated, too."""
+    def ends_from(self, arrival: Arrival) -> None:
+        """Note that of the ends of rounds none is read that arrived before this one."""
+        self._ends_from_ms = max(self._ends_from_ms, moment_ms(arrival))
+        for source in self.sources.values():
+            source.rounds.forget_until(self._ends_from_ms)
+
+    def release_rounds(self) -> None:
+        """Forget all of the sources but what was counted: another member reads the rounds."""
+        self._ends_from_ms = 0
+        for source in self.sources.values():
+            source.release()
+
+    def apply(self, event: Event, arrival: Arrival, *, is_new: bool = True, partition: int = 0) -> None:
+        """Apply one event of a partition of its topic.
+
+        Only a new one is counted: a repetition of it by its sender counts as repeated, too.
+        """
         stamp_ms, topic = updated_at_ms(event), topic_of(event)
         self.events[topic] += is_new
         match event:
             case NewDataReceived() | DataProcessingCompleted():
                 is_first = self._apply_round(event, stamp_ms, arrival, is_new)
             case ExchangeRateUpdated():
-                is_first = self._apply_rate(event, stamp_ms, arrival, is_new)
+                is_first = self._apply_rate(event, stamp_ms, arrival, is_new, partition)
             case CacheInvalidation(cache_keys=keys, invalidation_type=kind):
                 is_first = self.invalidations.add(kind, keys, stamp_ms, is_new=is_new)
         self.repeated[topic] += is_new and not is_first
@@ -108,10 +134,12 @@ class IngestionView:
             source.compare_clock(stamp_ms, arrival)
         return is_first
 
-    def _apply_rate(self, event: ExchangeRateUpdated, stamp_ms: int, arrival: Arrival, is_new: bool) -> bool:
+    def _apply_rate(
+        self, event: ExchangeRateUpdated, stamp_ms: int, arrival: Arrival, is_new: bool, partition: int
+    ) -> bool:
         """Update a rate; return False if the update is repeated."""
         source = self._seen(event.source, arrival, is_new)
-        outcome = self.rates.update(event.currency_code, stamp_ms, arrival)
+        outcome = self.rates.update(event.currency_code, stamp_ms, arrival, partition)
         self.overflow["currency"] += is_new and outcome is Update.OVERFLOW
         if source is not None and is_new:
             source.updates += outcome is Update.NEWER
@@ -125,7 +153,9 @@ class IngestionView:
             if not self._has_room(name, arrival.received_ms):
                 self.overflow["source"] += is_new
                 return None
-            source = self.sources[name] = IngestionSource(self._limits.rounds)
+            durations = self._families.own_histogram(DURATION, DURATION_BOUNDS)
+            source = self.sources[name] = IngestionSource(self._limits.rounds, durations)
+            source.rounds.forget_until(self._ends_from_ms)
         source.see(arrival)
         return source
 

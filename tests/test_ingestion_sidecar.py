@@ -1,0 +1,163 @@
+"""Events of ingesting services, as a sidecar shows them; Kafka and the sidecars are real."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from exporter.ingestion.events import EVENTS, PARTITIONS, Event, encode_avro, encode_json, key_of, topic_of
+from tests.support.cluster import Record
+from tests.support.rounds import begun, completed, invalidation, rate
+from tests.support.sidecar import Deployment, Sidecar
+from tests.support.waiting import eventually
+
+SHOWN_SECONDS = 30.0
+BEGINNINGS = "new_data_received"
+ROUNDS = (BEGINNINGS, "data_processing_completed")
+CODES = ("USD", "EUR", "JPY", "GBP", "CNY", "CHF")
+
+
+class Services:
+    """The topics of ingesting services, and the sidecars that read them."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.prefix = f"{deployment.group}."
+        self.group = f"{deployment.group}-ingestion"
+        for name, partitions in PARTITIONS.items():
+            deployment.cluster.create_topic(self.prefix + name, partitions)
+
+    def sidecar(self, instance: str = "one") -> Sidecar:
+        impatient = {"transaction.timeout.ms": "3000", "socket.timeout.ms": "3000"}
+        return self.deployment.sidecar(
+            instance, ingestion__enabled=True, ingestion__prefix=self.prefix, kafka__producer_properties=impatient
+        )
+
+    def send(self, *events: Event) -> None:
+        """Write events, every other one as JSON."""
+        for number, event in enumerate(events):
+            value = (encode_json if number % 2 else encode_avro)(event)
+            self.write(topic_of(event), value, key_of(event))
+
+    def write(self, name: str, value: bytes, key: str | None = None) -> None:
+        record = Record(value, None if key is None else key.encode())
+        self.deployment.cluster.produce(self.prefix + name, [record])
+
+    def committed(self, name: str) -> int:
+        return sum(self.deployment.cluster.committed(self.group, self.prefix + name).values())
+
+
+@pytest.fixture
+def services(deployment: Deployment) -> Services:
+    return Services(deployment)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def counts(sidecar: Sidecar, source: str = "api") -> dict[str, int]:
+    """The numbers of the rounds of a source, by the last words of their names."""
+    scrape, words = sidecar.scrape(), ("begun", "completed", "mismatched", "open", "unpaired")
+    names = {word: f"marketdata_ingestion_rounds_{word}" + ("" if word == "open" else "_total") for word in words}
+    return {word: int(scrape.total(name, source=source)) for word, name in names.items()}
+
+
+def events(sidecar: Sidecar) -> dict[str, int]:
+    scrape = sidecar.scrape()
+    return {name: int(scrape.total("marketdata_ingestion_events_total", event=name)) for name in EVENTS}
+
+
+def rejected(sidecar: Sidecar, topic: str) -> float:
+    return sidecar.scrape().total("marketdata_records_rejected_total", topic=topic, reason="invalid_json")
+
+
+def state(sidecar: Sidecar, source: str = "api") -> str:
+    series = sidecar.scrape().series("marketdata_ingestion_source_state", source=source)
+    return next(each["state"] for each in series if each.value)
+
+
+def currencies(sidecar: Sidecar) -> set[str]:
+    series = sidecar.scrape().series("marketdata_ingestion_rate_updated_timestamp_seconds")
+    return {each["currency"] for each in series}
+
+
+def eventually_counts(sidecar: Sidecar, **wanted: int) -> None:
+    eventually(lambda: wanted.items() <= counts(sidecar).items(), SHOWN_SECONDS, f"not {wanted}")
+
+
+def test_what_is_shown_is_what_was_sent(services: Services) -> None:
+    sidecar = services.sidecar().start()
+    for number in range(4):
+        services.send(begun("api", f"round-{number}", now_ms(), 6))
+        services.send(*(rate("api", code, now_ms()) for code in CODES))
+        services.send(completed("api", f"round-{number}", now_ms(), 6 - (number == 2)))
+    services.send(completed("api", "round-3", now_ms(), 6), begun("api", "last", now_ms(), 6))
+    services.send(invalidation("exchange_rate_update", "rate:USD", "history:*", stamp_ms=now_ms()))
+    services.write("new_data_received", b"no event")
+    eventually_counts(sidecar, begun=5, completed=4, mismatched=1, open=1)
+    sent = {"new_data_received": 5, "exchange_rate_updated": 24, "data_processing_completed": 5}
+    topic = f"{services.prefix}new_data_received"
+    eventually(lambda: rejected(sidecar, topic) == 1, SHOWN_SECONDS, "what is no event is not rejected")
+    eventually(lambda: events(sidecar) == sent | {"cache_invalidation": 1}, SHOWN_SECONDS, "other numbers of events")
+    scrape = sidecar.scrape()
+    assert scrape.total("marketdata_records_total", topic=topic) == 6
+    assert scrape.total("marketdata_ingestion_rate_updates_total", source="api") == 24
+    assert currencies(sidecar) == set(CODES)
+    assert scrape.total("marketdata_ingestion_invalidated_keys_total", invalidation_type="exchange_rate_update") == 2
+    (error,) = eventually(lambda: services.deployment.cluster.read_all(services.deployment.errors), SHOWN_SECONDS)
+    assert error.headers["ce_id"].decode() == f"{topic}/0/5"
+
+
+def test_an_open_round_survives_a_killed_sidecar_and_each_event_is_counted_by_one_of_both(services: Services) -> None:
+    first = services.sidecar("one").start()
+    services.send(*(make("api", str(number), now_ms(), 6) for number in range(5) for make in (begun, completed)))
+    services.send(begun("api", "open", now_ms(), 6))
+    eventually_counts(first, begun=6, completed=5, open=1)
+    eventually(lambda: services.committed("new_data_received") >= 6, SHOWN_SECONDS, "nothing is committed")
+    services.send(begun("api", "unread", now_ms(), 6))
+    first.kill()
+    left = {name: services.committed(name) for name in ROUNDS}
+    second = services.sidecar("one").start()
+    eventually(lambda: counts(second)["open"] == 2, SHOWN_SECONDS, "the open round is forgotten")
+    services.send(*(completed("api", name, now_ms(), 6) for name in ("open", "unread")))
+    eventually_counts(second, completed=2, open=0)
+    counted = events(second)
+    assert {name: counted[name] + left[name] for name in ROUNDS} == dict.fromkeys(ROUNDS, 7)
+    assert counts(second) == {"begun": 7 - left[BEGINNINGS], "completed": 2, "mismatched": 0, "open": 0, "unpaired": 0}
+    eventually(lambda: state(second) == "ok", SHOWN_SECONDS, "the source is not ok")
+
+
+def owners(sidecars: Sequence[Sidecar], services: Services, name: str) -> list[Sidecar]:
+    """Those that read a topic, as often as they read a partition of it."""
+    topic = services.prefix + name
+    return [each for each in sidecars for _ in each.scrape().series("marketdata_consumer_position_offset", topic=topic)]
+
+
+def test_of_two_sidecars_one_reads_all_of_the_rounds_and_the_other_takes_over_when_it_is_killed(
+    services: Services,
+) -> None:
+    sidecars = [services.sidecar(name).start() for name in ("one", "two")]
+
+    def is_shared() -> bool:
+        rates = owners(sidecars, services, "exchange_rate_updated")
+        return len(rates) == 3 and len(set(rates)) == 2
+
+    eventually(is_shared, SHOWN_SECONDS, "the partitions of rates are not shared")
+    (owner,), (ends,) = (owners(sidecars, services, name) for name in ROUNDS)
+    assert owner is ends
+    (other,) = (each for each in sidecars if each is not owner)
+    services.send(*(make("api", str(number), now_ms(), 6) for number in range(3) for make in (begun, completed)))
+    services.send(begun("api", "open", now_ms(), 6), *(rate("api", code, now_ms()) for code in CODES))
+    eventually_counts(owner, begun=4, completed=3, open=1)
+    eventually(lambda: currencies(owner) | currencies(other) == set(CODES), SHOWN_SECONDS, "rates are missing")
+    assert not currencies(owner) & currencies(other)
+    assert not other.scrape().series("marketdata_ingestion_source_state")
+    eventually(lambda: services.committed(BEGINNINGS) == 4, SHOWN_SECONDS, "nothing is committed")
+    owner.kill()
+    eventually_counts(other, open=1, begun=0)
+    services.send(completed("api", "open", now_ms(), 6))
+    eventually_counts(other, open=0, begun=0, completed=1)
+    eventually(lambda: currencies(other) == set(CODES), SHOWN_SECONDS, "rates are not taken over")
