@@ -11,7 +11,6 @@ from exporter.feed_loop import FeedLoop
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.feeds.rejections import RecentRejection
-from exporter.instrument.exposition import Family
 from exporter.instrument.histogram import Histogram
 from exporter.loop import Loop
 from exporter.model import LISTED, FeedKey, Partition, Status, listing
@@ -163,10 +162,6 @@ class SidecarStatus:
         """Return the last rejected records, the newest first."""
         lists = [each.pipeline.recent_rejections.listed() for each in self._loops]
         return list(merge(*lists, key=lambda each: each.time_ms, reverse=True))
-
-    def ingestion_families(self, is_protobuf: bool = False) -> list[Family]:
-        """Return the families of what ingestion events show, none when they are not read."""
-        return [] if self.ingestion is None else self.ingestion.families(is_protobuf)
 
     # The loop and its publisher.
 

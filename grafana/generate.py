@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 SOURCES = tuple(
-    Path(__file__).parent / f"{name}.yml" for name in ("overview", "feed", "pipeline", "sidecar", "programs")
+    Path(__file__).parent / f"{name}.yml"
+    for name in ("overview", "feed", "pipeline", "sidecar", "programs", "ingestion")
 )
 DASHBOARDS = Path(__file__).parent / "dashboards"
 RULES = Path(__file__).parent / "rules"

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from exporter.config.conflicts import conflicts
 from exporter.config.loader import keys, load
 from exporter.config.schema import Config, WebClientConfig
 from exporter.kafka import clients
+from exporter.loop import Loop
 from exporter.reload import Outcome, Reloader
 from exporter.runtime import logs
 from tests.fakes import ManualClock
@@ -31,6 +33,7 @@ RUNNING: dict[str, object] = {
     "feeds.symbols.shown": ["KRW-BTC"],
     "output.create_topics": {},
     "web.push.enabled": True,
+    "ingestion.enabled": True,
 }
 # Another value for each key.
 CHANGED: dict[str, object] = {
@@ -88,6 +91,12 @@ CHANGED: dict[str, object] = {
     "output.create_topics.partitions": 7,
     "output.create_topics.replication": 3,
     "output.create_topics.retention": "1d",
+    "ingestion.enabled": False,
+    "ingestion.prefix": "test.",
+    "ingestion.rate_age": "10m",
+    "ingestion.limits.sources": 7,
+    "ingestion.limits.rounds": 7,
+    "ingestion.limits.currencies": 7,
     "redis.url": "redis://redis:6379/0",
     "redis.username": "user",
     "redis.password": "password",
@@ -146,13 +155,19 @@ class Running:
         self.wanted: Callable[[], Config] = lambda: config
         logs.reconfigure(config.log.level, config.log.format)
         self.app = App(config, load=lambda: self.wanted())
+        self._loops: list[Loop[Any]] = [self.app.loop, *([self.app.ingestion] if self.app.ingestion else [])]
 
     def reload(self, wanted: Callable[[], Config]) -> Outcome:
         self.wanted = wanted
         future: Future[Outcome] = self.app.reloader.request()
         while not future.done():
-            self.app.loop.handover.take()
+            for loop in self._loops:
+                loop.handover.take()
         return future.result()
+
+    def close(self) -> None:
+        for loop in self._loops:
+            loop.publisher.close(1.0)
 
     def facts(self) -> dict[str, str]:
         log = {"log.level": str(logging.getLogger().level)}
@@ -173,7 +188,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Config], Running]
     yield make
     logging.getLogger().setLevel(level)
     for each in made:
-        each.app.loop.publisher.close(1.0)
+        each.close()
 
 
 def test_every_key_has_another_value_here() -> None:

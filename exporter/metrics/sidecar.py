@@ -103,6 +103,7 @@ class SidecarMetrics:
         self._has_topics = config.metrics.topics != "none"
         self._shown_as = shown_as(config.input.topics, config.metrics.topics)
         self._status = status
+        self._ingestion = status.ingestion
         self._source = source
         self._logs = logs
         self._version = version
@@ -115,7 +116,7 @@ class SidecarMetrics:
         feeds = self._feed_message_families() if is_protobuf else self._feed_families()
         topics = self._status.topics()
         others = (self._histograms(is_protobuf), self._topic_families(topics), self._other_families(topics))
-        ingestion = self._status.ingestion_families(is_protobuf)
+        ingestion = [] if self._ingestion is None else self._ingestion.families(is_protobuf)
         return [*feeds, *(family for some in others for family in some), *ingestion]
 
     def _feed_families(self) -> Iterator[Family]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Records before the committed offset of each partition that are read again after an assignment: the time that open
 # rounds, rates and usual durations survive a restart.
 READ_AGAIN = 1000
+# These events have no summaries: a timer that does nothing.
+NO_SUMMARIES_SECONDS = 3600.0
 
 
 class IngestionThread:
@@ -93,7 +95,7 @@ def make_ingestion_loop(
         IngestionPipeline(view, settings.prefix, events, shown_as(config.input.topics, config.metrics.topics)),
         make_publisher(config, source, channel, events, clock, worker),
         NullStore(),
-        summary_interval=config.output.summary_interval,
+        summary_interval=NO_SUMMARIES_SECONDS,
         until_caught_up=until_caught_up,
         clock=clock,
         families=families,

@@ -18,6 +18,8 @@ from exporter.feeds.evaluator import Evaluator
 from exporter.ingestion.cache.metrics import CacheMetrics, Outcome
 from exporter.ingestion.consumer import ConsumerStatistics
 from exporter.ingestion.reading import PartitionProgress
+from exporter.ingestion.events import EVENTS, encode_json, topic_of
+from exporter.ingestion.view.pipeline import IngestionPipeline
 from exporter.instrument.exposition import TEXT, render
 from exporter.kafka.positions import Position, Start
 from exporter.model import FeedKey, Partition, Record, ResetCause
@@ -25,6 +27,7 @@ from exporter.pipeline import Pipeline
 from exporter.source.consumer import KafkaSource
 from exporter.tools.cache.families import ConsumerCollector
 from tests.support.programs import measured
+from tests.support.rounds import begun, completed, invalidation, rate
 
 # Prometheus gives the first two to whatever it scrapes, its Operator and others some of the rest.
 TARGET = frozenset({"job", "instance", "cluster", "namespace", "pod", "container"})
@@ -50,6 +53,7 @@ def full_sidecar() -> Iterator[App]:
         "feeds.pairs": [PAIRS],
         "web.config_file": str(WEB_FILE),
         "web.push.enabled": True,
+        "ingestion.enabled": True,
     }
     app = App(loader.load(None, {}, switched_on, hostname="box-1", read_file=str))
     assert isinstance(app.loop.source, KafkaSource)
@@ -58,9 +62,13 @@ def full_sidecar() -> Iterator[App]:
     try:
         _read(app.loop.pipeline)
         app.loop.pipeline.partitions[PARTITION].end = 5
+        assert app.ingestion is not None
+        _read_rounds(app.ingestion.pipeline)
         yield app
     finally:
-        app.loop.publisher.close(1.0)
+        for loop in (app.loop, app.ingestion):
+            if loop is not None:
+                loop.publisher.close(1.0)
 
 
 def _read(pipeline: Pipeline) -> None:
@@ -72,6 +80,21 @@ def _read(pipeline: Pipeline) -> None:
         pipeline.analyze(records, pipeline.decode(records), now_ms)
         evaluator = Evaluator(Comparison([PAIRS], limit=1))
         evaluator.evaluate(list(pipeline.table.feeds.values()), {}, now_ms, is_reachable=True, is_sole_reader=True)
+
+
+def _read_rounds(pipeline: IngestionPipeline) -> None:
+    """Read some rounds, of which the last is open, a rate and an invalidation."""
+    rounds = [make("api", str(number), NOW_MS) for number in range(4) for make in (begun, completed)]
+    events = [*rounds, begun("api", "open", NOW_MS), rate("api", "USD", NOW_MS), invalidation("rate", "rate:USD")]
+    places = {name: Partition(name, 0) for name in EVENTS}
+    pipeline.begin({each: Start(Position(0, 0, NOW_MS), 0, 0) for each in places.values()}, NOW_MS)
+    for second in range(3):
+        pipeline.progress({}, False, NOW_MS + 1000 * second)
+    pipeline.view.evaluate(NOW_MS)
+    for number, event in enumerate(events):
+        records = [Record(places[topic_of(event)], number, NOW_MS + number, encode_json(event))]
+        pipeline.analyze(records, pipeline.decode(records), NOW_MS + number)
+    pipeline.view.evaluate(NOW_MS + 1000)
 
 
 def _batch(feed: FeedKey, now_ms: int) -> bytes:
