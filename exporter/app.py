@@ -52,7 +52,7 @@ class App:
         self._faults = make_faults(config)
         registries = make_registries(config)
         find = None if registries is None else registries.find
-        source = make_source(config, self._faults, registries)
+        source = make_source(config, self._faults, None if registries is None else registries.obstacle)
         self.store = make_store(config, registry, self.start_thread)
         self.ingestion = make_ingestion(config, self._faults, clock, until_caught_up=until_caught_up)
         self._beside = IngestionThread(self.ingestion, until_caught_up=until_caught_up)

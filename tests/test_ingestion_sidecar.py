@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
+from exporter.ingestion import IngestionProducer
 from exporter.ingestion.events import EVENTS, PARTITIONS, Event, encode_avro, encode_json, key_of, topic_of
 from tests.support.cluster import Record
+from tests.support.registry import RegistryServer
 from tests.support.rounds import begun, completed, invalidation, rate
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.waiting import eventually
@@ -29,11 +33,10 @@ class Services:
         for name, partitions in PARTITIONS.items():
             deployment.cluster.create_topic(self.prefix + name, partitions)
 
-    def sidecar(self, instance: str = "one") -> Sidecar:
+    def sidecar(self, instance: str = "one", **settings: object) -> Sidecar:
         impatient = {"transaction.timeout.ms": "3000", "socket.timeout.ms": "3000"}
-        return self.deployment.sidecar(
-            instance, ingestion__enabled=True, ingestion__prefix=self.prefix, kafka__producer_properties=impatient
-        )
+        own = {"ingestion__enabled": True, "ingestion__prefix": self.prefix, "kafka__producer_properties": impatient}
+        return self.deployment.sidecar(instance, **own, **settings)
 
     def send(self, *events: Event) -> None:
         """Write events, every other one as JSON."""
@@ -109,6 +112,29 @@ def test_what_is_shown_is_what_was_sent(services: Services) -> None:
     assert scrape.total("marketdata_ingestion_invalidated_keys_total", invalidation_type="exchange_rate_update") == 2
     (error,) = eventually(lambda: services.deployment.cluster.read_all(services.deployment.errors), SHOWN_SECONDS)
     assert error.headers["ce_id"].decode() == f"{topic}/0/5"
+    metrics = f"http://127.0.0.1:{sidecar.port}/metrics"
+    audit = sidecar.run("audit", "--metrics", metrics, "--group", services.deployment.group)
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+    assert "24 exchange_rate_updated" in audit.stdout
+    audit = sidecar.run("audit", "--metrics", metrics, "--from-offset", f"{topic}/0/1")
+    assert audit.returncode == 1
+    assert "marketdata_ingestion_events_total of new_data_received: is 5 instead of 4" in audit.stdout
+
+
+def test_events_in_the_wire_format_of_confluent_are_read_once_the_registry_answers(services: Services) -> None:
+    with RegistryServer() as registry:
+        sidecar = services.sidecar(output__schema_registry=registry.url, output__encoding="avro").start()
+        eventually(lambda: owners([sidecar], services, BEGINNINGS), SHOWN_SECONDS, "nothing is assigned")
+        asyncio.run(_send_with_registry(services, registry.url))
+        eventually_counts(sidecar, begun=1, completed=1)
+
+
+async def _send_with_registry(services: Services, url: str) -> None:
+    config = {"output.schema_registry": url}
+    bootstrap = services.deployment.cluster.bootstrap
+    async with IngestionProducer(bootstrap_servers=bootstrap, prefix=services.prefix, config=config) as producer:
+        for event in (begun("api", "1", now_ms()), completed("api", "1", now_ms())):
+            await producer.send(topic_of(event), msgspec.structs.asdict(event))
 
 
 def test_an_open_round_survives_a_killed_sidecar_and_each_event_is_counted_by_one_of_both(services: Services) -> None:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.config.conflicts import INGESTION_TOPICS
 from exporter.feeds.states import FeedState
+from exporter.ingestion.events import EVENTS as TOPICS
 from exporter.ingestion.events import CacheInvalidation, Event
 from exporter.ingestion.view.families import ingestion_families
 from exporter.ingestion.view.rates import FORGOTTEN_MS, TYPES, Rate, Rates, Update
@@ -38,6 +40,10 @@ def samples(shown: IngestionView) -> dict[str, float]:
         for family in text_string_to_metric_families(page)
         for each in family.samples
     }
+
+
+def test_the_configuration_and_the_events_have_the_same_topics() -> None:
+    assert tuple(TOPICS) == INGESTION_TOPICS
 
 
 def test_states_of_sources_are_words_of_feeds() -> None:

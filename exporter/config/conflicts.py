@@ -174,8 +174,9 @@ def _ingestion(config: Config) -> Iterator[Conflict]:
     if not config.ingestion.enabled:
         return
     for number, topic in enumerate(config.input.topics):
+        read = Subscription([topic], config.input.exclude)
         for event in INGESTION_TOPICS:
-            if Subscription([topic]).means(config.ingestion.prefix + event):
+            if read.means(config.ingestion.prefix + event):
                 message = f"got {shown(topic)}, which means {config.ingestion.prefix}{event}: it has no batches"
                 yield Conflict(message, (f"input.topics[{number}]", "ingestion.prefix"))
 

@@ -12,6 +12,11 @@ from exporter.config.topic_pattern import TopicPattern
 INTERNAL = "__"
 
 
+def ingestion_group(group: str) -> str:
+    """Return the group that reads ingestion events beside the group of the batches."""
+    return f"{group}-ingestion"
+
+
 def is_pattern(entry: str) -> bool:
     """Return whether an entry of `input.topics` is a pattern rather than a name."""
     return entry.startswith("^")

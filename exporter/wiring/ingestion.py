@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from exporter.config.conflicts import INGESTION_TOPICS
 from exporter.config.schema import Config
-from exporter.config.subscription import shown_as
+from exporter.config.subscription import ingestion_group, shown_as
 from exporter.instrument.selection import selection
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFaults
@@ -23,6 +25,7 @@ from exporter.wiring.flow import GroupMember, event_factory, make_publisher
 from exporter.wiring.services import make_channel, make_source
 
 if TYPE_CHECKING:
+    from exporter.events.writer_schemas import WriterSchemas
     from exporter.ingestion_loop import IngestionLoop
 
 # Records before the committed offset of each partition that are read again after an assignment: the time that open
@@ -71,17 +74,29 @@ def make_ingestion(
     """Return the loop that reads the events of ingesting services; None unless `ingestion.enabled`."""
     if not config.ingestion.enabled:
         return None
-    own = _own(config)
-    source = make_source(own, faults, consumer=clients.ingestion_consumer)
+    own, schemas = _own(config), _schemas(config)
+    obstacle = None if schemas is None else partial(_obstacle, schemas)
+    source = make_source(own, faults, obstacle, clients.ingestion_consumer)
     # The channel of the batches shows the requests to the schema registry.
     channel = make_channel(own, source, CollectorRegistry())
-    return make_ingestion_loop(own, source, channel, clock, ThreadWorker("ingestion-publisher"), until_caught_up)
+    worker, find = ThreadWorker("ingestion-publisher"), None if schemas is None else schemas.find
+    return make_ingestion_loop(own, source, channel, clock, worker, until_caught_up=until_caught_up, find=find)
 
 
 def make_ingestion_loop(
-    config: Config, source: GroupMember, channel: Channel, clock: Clock, worker: Worker, until_caught_up: bool
+    config: Config,
+    source: GroupMember,
+    channel: Channel,
+    clock: Clock,
+    worker: Worker,
+    *,
+    until_caught_up: bool = False,
+    find: Callable[[int], Any] | None = None,
 ) -> IngestionLoop:
-    """Return the loop that reads events from `source`; the clock is its only time."""
+    """Return the loop that reads events from `source`; the clock is its only time.
+
+    `find` returns the schema of an id of the schema registry.
+    """
     # Loaded when it is needed.
     from exporter.ingestion.view.pipeline import IngestionPipeline
     from exporter.ingestion.view.view import IngestionView, ViewLimits
@@ -92,7 +107,7 @@ def make_ingestion_loop(
     view = IngestionView(limits, clock.now_ms(), families, round(settings.rate_age * 1000))
     return IngestionLoop(
         source,
-        IngestionPipeline(view, settings.prefix, events, shown_as(config.input.topics, config.metrics.topics)),
+        IngestionPipeline(view, settings.prefix, events, shown_as(config.input.topics, config.metrics.topics), find),
         make_publisher(config, source, channel, events, clock, worker),
         NullStore(),
         summary_interval=NO_SUMMARIES_SECONDS,
@@ -105,6 +120,26 @@ def make_ingestion_loop(
 def _own(config: Config) -> Config:
     """Return the configuration of this loop: its topics, its group, and no formats."""
     topics = tuple(config.ingestion.prefix + name for name in INGESTION_TOPICS)
-    group = f"{config.input.group}-ingestion"
-    own = replace(config.input, topics=topics, group=group, formats=(), warm_start=READ_AGAIN)
+    group = ingestion_group(config.input.group)
+    own = replace(config.input, topics=topics, exclude=(), group=group, formats=(), warm_start=READ_AGAIN)
     return replace(config, input=own)
+
+
+def _schemas(config: Config) -> WriterSchemas | None:
+    """Return the schemas of the registry of the output, which is that of ingesting services, too."""
+    if config.output.schema_registry is None:
+        return None
+    # Loaded when it is needed: the client of the registry takes 6 MB.
+    from exporter.events.registry_http import RegistryHttp
+    from exporter.events.writer_schemas import WriterSchemas, fetch
+
+    http = RegistryHttp(config.output)
+    return WriterSchemas(lambda number: fetch(http, number), ThreadWorker("ingestion-schemas"))
+
+
+def _obstacle(schemas: WriterSchemas, _topic: str, value: bytes | None) -> str:
+    """Return why a record cannot be decoded yet; empty when it can, or never will."""
+    from exporter.decoding.formats.avro import schema_id
+
+    number = schema_id(value)
+    return "" if number is None else schemas.obstacle(number)

@@ -37,10 +37,10 @@ def make_faults(config: Config) -> ConnectionFaults:
 def make_source(
     config: Config,
     faults: ConnectionFaults,
-    registries: Registries | None = None,
+    obstacle: Callable[[str, bytes | None], str] | None = None,
     consumer: Callable[[Config, Callable[[KafkaError], None]], Consumer] = clients.consumer,
 ) -> KafkaSource:
-    """Return the source of records; `registries` hold back the records whose schemas cannot be read."""
+    """Return the source of records; one waits while `obstacle` returns a reason for its topic and value."""
     return KafkaSource(
         config.input,
         partial(consumer, config),
@@ -48,7 +48,7 @@ def make_source(
         partial(clients.prober, config),
         Isolation(partial(clients.isolated_properties, config)),
         faults,
-        hold=None if registries is None else Held(registries.obstacle),
+        hold=None if obstacle is None else Held(obstacle),
     )
 
 

@@ -7,6 +7,7 @@ and rates, and are counted nowhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from exporter.assignments import RecordPipeline, Turn, do_nothing
 from exporter.events.encoding import Stamp
@@ -28,14 +29,23 @@ Decoded = Event | Rejected | None
 
 
 class IngestionPipeline(RecordPipeline):
-    """The view and the assigned partitions: applies records to them. The names of the topics begin with `prefix`."""
+    """The view and the assigned partitions: applies records to them. The names of the topics begin with `prefix`.
+
+    `find` returns the schema of an id of the schema registry.
+    """
 
     def __init__(
-        self, view: IngestionView, prefix: str, factory: EventFactory, shown_as: Callable[[str], str] = str
+        self,
+        view: IngestionView,
+        prefix: str,
+        factory: EventFactory,
+        shown_as: Callable[[str], str] = str,
+        find: Callable[[int], Any] | None = None,
     ) -> None:
         super().__init__(factory, shown_as)
         self.view = view
         self.names = {prefix + name: name for name in EVENTS}
+        self._find = find
         self._gaps: set[Partition] = set()  # those of which earlier records exist, and none is read yet
         view.has_rounds = False
 
@@ -114,7 +124,7 @@ class IngestionPipeline(RecordPipeline):
         try:
             if record.value is not None and len(record.value) > BYTES_MAX:
                 return Rejected(Reason.TOO_LARGE, f"{len(record.value)} bytes, at most {BYTES_MAX} are allowed")
-            return decode(self.names[record.partition.topic], record.value)
+            return decode(self.names[record.partition.topic], record.value, self._find)
         except NoEvent as error:
             return Rejected(error.reason, str(error))
 

@@ -22,7 +22,7 @@ from exporter.config.files import read_text
 from exporter.config.loader import ConfigError, load
 from exporter.config.schema import Config, WebClientConfig
 from exporter.config.secrets import secrets_in, shown_text
-from exporter.config.subscription import Subscription
+from exporter.config.subscription import Subscription, ingestion_group
 from exporter.decoding.record_decoder import batch_events
 from exporter.kafka.connection_errors import error_text
 from exporter.kafka.positions import Span
@@ -32,6 +32,7 @@ from exporter.model import Partition, RegistryError, Rejected
 from exporter.runtime.foreign_text import add_secrets, printable
 from exporter.source.messages import MessageReader
 from exporter.tools.audit.formats import RecordReader
+from exporter.tools.audit.ingestion import IngestionReader
 from exporter.tools.audit.ledger import EventTruth, InputTruth, MetricsTruth, compare
 from exporter.tools.audit.readers import (
     BatchEvent,
@@ -123,9 +124,10 @@ def _config(args: argparse.Namespace) -> Config:
 def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
     settings, output = config.input, config.output
     has_events = output.enabled and (output.batch_events or any(one.batch_events for one in settings.formats))
+    ingestion = IngestionReader(config)
     with TopicReader(reader_properties(config), args.group or config.input.group, args.timeout) as reader:
-        spans, event_spans = _spans(reader, args, config, has_events)
-        inputs, tails = _read_inputs(reader, config, spans)
+        spans, event_spans = _spans(reader, args, config, ingestion, has_events)
+        inputs, tails = _read_inputs(reader, config, ingestion, spans)
         inputs.gaps = reader.gaps.copy()
         events = _read_events(reader, event_spans, spans) if has_events else None
     metrics = _read_metrics(args.metrics, args.timeout, config.web.client) if args.metrics else None
@@ -138,14 +140,17 @@ def _audit(args: argparse.Namespace, config: Config) -> AuditResult:
 Spans = Mapping[Partition, Span]
 
 
-def _spans(reader: TopicReader, args: argparse.Namespace, config: Config, has_events: bool) -> tuple[Spans, Spans]:
+def _spans(
+    reader: TopicReader, args: argparse.Namespace, config: Config, ingestion: IngestionReader, has_events: bool
+) -> tuple[Spans, Spans]:
     """Return the spans to audit: of the input first and then of the events, so that no event of the input is missed."""
-    partitions = _existing(reader, Subscription(config.input.topics, config.input.exclude))
+    own = reader.partitions(ingestion.subscription)
+    partitions = [*_existing(reader, Subscription(config.input.topics, config.input.exclude)), *own]
     first, ends = reader.first(partitions), reader.stable(partitions)
     starts = first if args.since is None else ends | reader.since(partitions, args.since)
     starts = starts | {partition: offset for partition, offset in args.from_offset if partition in starts}
     if args.group is not None:
-        ends = starts | reader.committed(partitions)
+        ends = starts | reader.committed(partitions) | _committed_events(args, config, own)
     events = _whole(reader, _existing(reader, Subscription([config.output.topic]))) if has_events else {}
     written = reader.written(partitions)
     spans = {}
@@ -153,6 +158,14 @@ def _spans(reader: TopicReader, args: argparse.Namespace, config: Config, has_ev
         start = max(starts[partition], first[partition])
         spans[partition] = Span(start, max(start, ends[partition]), written[partition])
     return spans, events
+
+
+def _committed_events(args: argparse.Namespace, config: Config, partitions: list[Partition]) -> dict[Partition, int]:
+    """Return the offsets of ingestion events that the group of its own has committed."""
+    if not partitions:
+        return {}
+    with TopicReader(reader_properties(config), ingestion_group(args.group), args.timeout) as reader:
+        return reader.committed(partitions)
 
 
 def _whole(reader: TopicReader, partitions: Sequence[Partition]) -> Spans:
@@ -167,21 +180,29 @@ def _existing(reader: TopicReader, topics: Subscription) -> list[Partition]:
     return partitions
 
 
-def _read_inputs(reader: TopicReader, config: Config, spans: Spans) -> tuple[InputTruth, RejectedTails]:
+def _read_inputs(
+    reader: TopicReader, config: Config, ingestion: IngestionReader, spans: Spans
+) -> tuple[InputTruth, RejectedTails]:
     truth, tails = InputTruth(spans), RejectedTails()
     messages, inputs = MessageReader(origin=any(one.reads_origin for one in config.input.formats)), RecordReader(config)
     has_event = batch_events(config.input, config.output)
     for record in (record for message in reader.read(spans) for record in messages.read([message])[0]):
-        place = record.partition
+        place, event = record.partition, ingestion.topics.get(record.partition.topic)
         try:
-            facts = None if record.is_event else inputs.facts(record)
+            facts = None
+            if event is not None and not record.is_event:
+                ingestion.check(record)
+            elif not record.is_event:
+                facts = inputs.facts(record)
         except Rejected as rejected:
             truth.reject(place)
             tails.reject(rejected, place, record.offset)
             continue
         if not record.is_event:
             tails.accept(place)
-        if facts is None:
+        if event is not None and not record.is_event:
+            truth.add_event(place, event)
+        elif facts is None:
             truth.filter(place)
         else:
             truth.accept(place, record.offset, facts, has_event=has_event(place.topic))

@@ -111,7 +111,8 @@ _NONE = Batches()
 class InputTruth:
     """The records in the audited spans of the input topics; `records` and `rejected` are by topic.
 
-    `batches` are those that have an event each, `feeds` counts all. `filtered` are feeds that are filtered out, and
+    `batches` are those that have an event each, `feeds` counts all. `events` are those of ingesting services, by
+    name. `filtered` are feeds that are filtered out, and
     control messages.
     `gaps` are unreadable records; they count nowhere else.
     """
@@ -122,6 +123,7 @@ class InputTruth:
         self.feeds = Tallies()
         self.records: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
+        self.events: Counter[str] = Counter()
         self.filtered = 0
         self.gaps: list[tuple[Partition, Gap]] = []
 
@@ -136,6 +138,11 @@ class InputTruth:
         """Add a rejected record."""
         self.records[place.topic] += 1
         self.rejected[place.topic] += 1
+
+    def add_event(self, place: Partition, name: str) -> None:
+        """Add an event of an ingesting service."""
+        self.records[place.topic] += 1
+        self.events[name] += 1
 
     def filter(self, place: Partition) -> None:
         """Add a batch of a feed that is filtered out."""
@@ -180,6 +187,7 @@ class MetricsTruth:
     messages: Counter[FeedKey] = field(default_factory=Counter)
     records: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
 
 
 def compare(
@@ -247,6 +255,7 @@ def _compare_metrics(inputs: InputTruth, metrics: MetricsTruth) -> Iterator[Diff
     yield from _compare_counters("marketdata_messages_total", messages, metrics.messages)
     yield from _compare_counters("marketdata_records_total", inputs.records, metrics.records)
     yield from _compare_counters("marketdata_records_rejected_total", inputs.rejected, metrics.rejected)
+    yield from _compare_counters("marketdata_ingestion_events_total", inputs.events, metrics.events)
 
 
 def _compare_counters(name: str, wanted: Mapping[_Key, int], found: Mapping[_Key, int]) -> Iterator[Difference]:

@@ -207,6 +207,8 @@ def add_metrics(text: str, truth: MetricsTruth) -> None:
             if sample.name in by_feed:
                 feed = FeedKey(labels["region"], labels["exchange"], labels["request_type"])
                 by_feed[sample.name][feed] += int(sample.value)
+            elif sample.name == "marketdata_ingestion_events_total":
+                truth.events[labels["event"]] += int(sample.value)
             elif sample.name in by_topic:
                 by_topic[sample.name][labels["topic"]] += int(sample.value)
     except (ValueError, KeyError, OverflowError) as error:

@@ -36,6 +36,7 @@ def as_json(result: AuditResult) -> dict[str, Any]:
         "rejected": dict(sorted(inputs.rejected.items())),
         "rejected_at_the_end": {str(place): run.total for place, run in result.tails.all_rejected()},
         "filtered": inputs.filtered,
+        "ingestion_events": dict(sorted(inputs.events.items())),
         "unreadable": {f"{partition}/{gap.first}": gap.end - gap.first for partition, gap in inputs.gaps},
         "events_outside": sum(tally.batches for tally in outside.values()),
         "differences": {kind.value: count for kind, count in sorted(result.counts.items())},
@@ -72,6 +73,8 @@ def as_text(result: AuditResult) -> str:
         f"{sum(document['records'].values())} records, {sum(document['rejected'].values())} of them rejected, "
         f"{document['filtered']} filtered; {document['events_outside']} events about records outside the audit"
     )
+    if inputs := document["ingestion_events"]:
+        lines.append("ingestion events: " + ", ".join(f"{count} {name}" for name, count in inputs.items()))
     lines += [
         f"the last {run.total} records of {place} are all rejected: {run}"
         for place, run in islice(result.tails.all_rejected(), 20)
