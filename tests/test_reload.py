@@ -125,7 +125,7 @@ CHANGED: dict[str, object] = {
 }
 # What commands use, and no sidecar.
 OF_COMMANDS = {f"web.client.{name}" for name in WebClientConfig.__struct_fields__} | {
-    *("cache.group", "cache.topic_prefix", "cache.currencies"),
+    *("cache.group", "cache.currencies"),
     *(f"cache.ttl.{name}" for name in CacheLifetimes.__struct_fields__),
 }
 # What goes with a key, as it is a mistake otherwise.

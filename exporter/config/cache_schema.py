@@ -28,8 +28,5 @@ class CacheConfig(Section, frozen=True, kw_only=True):
         str,
         Meta(pattern=r"\A[!-~](?:[ -~]{0,198}[!-~])?\Z", description="a name of 1 to 200 printable ASCII characters"),
     ] = "marketdata-cache"
-    topic_prefix: Annotated[
-        str, Meta(pattern=r"\A[A-Za-z0-9._-]{0,200}\Z", description="up to 200 of letters, digits, . _ -")
-    ] = ""
     ttl: CacheLifetimes = CacheLifetimes()
     currencies: Annotated[int, count(0, 10_000)] = 200

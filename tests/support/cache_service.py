@@ -18,7 +18,7 @@ class CacheService(Sidecar):
             **SOON,
             "redis.url": redis_url,
             "cache.group": f"cache-{prefix}",
-            "cache.topic_prefix": prefix,
+            "ingestion.prefix": prefix,
         }
         super().__init__(directory, {**given, **settings})
 

@@ -50,11 +50,11 @@ class CacheService:
         self.cache = make_cache(config, self._metrics)
         self._follower = CacheFollower(self.cache, self._metrics)
         self._sweeper = Sweeper(self.cache, self._metrics)
-        self._consumer = MessageConsumer(TOPICS, config.cache.group, prefix=config.cache.topic_prefix, config=config)
+        self._consumer = MessageConsumer(TOPICS, config.cache.group, prefix=config.ingestion.prefix, config=config)
         self._ping_error: str | None = "not asked yet"
         self._turned_at = time.monotonic()
         self._failure: BaseException | None = None
-        registry.register(ConsumerCollector(self._consumer.get_statistics, config.cache.topic_prefix, __version__))
+        registry.register(ConsumerCollector(self._consumer.get_statistics, config.ingestion.prefix, __version__))
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
         self._web_file = make_web_file(config, registry)
