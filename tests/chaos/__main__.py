@@ -8,18 +8,23 @@ from itertools import count
 from pathlib import Path
 from time import monotonic
 
+from tests.chaos import consumers
 from tests.chaos.faults import ALL, possible
 from tests.chaos.matrix import Plan, run
-from tests.chaos.stage import GROUPS
+from tests.chaos.members import GROUPS
 
+# Members of a MessageConsumer's group in place of sidecars.
+CONSUMERS = "consumers"
 # Mostly exactly once; each kind of group meets both kinds of clusters within four runs.
 PLANS = (
     Plan("exactly_once", "classic", 1),
     Plan("exactly_once", "consumer", 3),
     Plan("exactly_once", "classic", 3),
     Plan("exactly_once", "consumer", 1),
+    Plan(CONSUMERS, "classic", 1),
     Plan("at_least_once", "classic", 3),
     Plan("at_least_once", "consumer", 1),
+    Plan(CONSUMERS, "classic", 3),
 )
 RUN_SECONDS = 240.0
 
@@ -34,8 +39,10 @@ def main() -> int:
             left = deadline - monotonic()
             if left <= 0:
                 break
-            faults = args.faults or possible(plan.brokers)
-            report = run(Path(directory) / str(plan.seed), plan, faults, min(left, RUN_SECONDS))
+            is_sidecar = plan.delivery != CONSUMERS
+            faults = args.faults or possible(plan.brokers, is_sidecar=is_sidecar)
+            suffer = run if is_sidecar else consumers.run
+            report = suffer(Path(directory) / str(plan.seed), plan, faults, min(left, RUN_SECONDS))
             print(f"\n{plan}\n{report}", flush=True)
             bad += bool(report.problems)
     return int(bad > 0)

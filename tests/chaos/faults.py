@@ -3,24 +3,27 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import sleep
+from typing import Any
 
 from exporter.runtime import clock
 from tests.chaos.broker import ProxiedBroker
+from tests.chaos.members import MOST_MEMBERS, Members, end
 from tests.chaos.proxy import TRANSACTIONAL, Api, Harm, Rule
-from tests.chaos.stage import MOST_SIDECARS, Stage, end
+from tests.chaos.stage import Stage
 from tests.support.waiting import eventually
 
-Fault = Callable[[Stage], None]
+Fault = Callable[[Any], None]
+Group = Members[Any]
 
-GROUP = (Api.OFFSET_FETCH, Api.JOIN_GROUP, Api.SYNC_GROUP, Api.HEARTBEAT, Api.CONSUMER_GROUP_HEARTBEAT)
-KINDS = (*TRANSACTIONAL, Api.PRODUCE, Api.FETCH, Api.METADATA, Api.FIND_COORDINATOR, Api.LIST_OFFSETS, *GROUP)
+MEMBERSHIP = (Api.OFFSET_FETCH, Api.JOIN_GROUP, Api.SYNC_GROUP, Api.HEARTBEAT, Api.CONSUMER_GROUP_HEARTBEAT)
+KINDS = (*TRANSACTIONAL, Api.PRODUCE, Api.FETCH, Api.METADATA, Api.FIND_COORDINATOR, Api.LIST_OFFSETS, *MEMBERSHIP)
 RULE_SECONDS = 2.0
 HALT_SECONDS = 30.0
 HOUR_MS = 3_600_000
 NEVER, LONG_AGO = -1, 1  # a record without a stamp, and one of 1970; 0 would be now
 
 
-def last(stage: Stage, least: float, most: float) -> None:
+def last(stage: Group, least: float, most: float) -> None:
     """Let the fault last: the only place that sleeps, because nothing is waited for."""
     sleep(stage.random.uniform(least, most))
 
@@ -28,7 +31,7 @@ def last(stage: Stage, least: float, most: float) -> None:
 # Sidecars.
 
 
-def killed(stage: Stage) -> None:
+def killed(stage: Group) -> None:
     """SIGKILL, and a new process."""
     with stage.away() as sidecar:
         sidecar.kill()
@@ -36,14 +39,14 @@ def killed(stage: Stage) -> None:
         sidecar.start()
 
 
-def ended(stage: Stage) -> None:
+def ended(stage: Group) -> None:
     """SIGTERM, and a new process."""
     with stage.away() as sidecar:
         end(sidecar)
         sidecar.start()
 
 
-def asleep(stage: Stage) -> None:
+def asleep(stage: Group) -> None:
     """SIGSTOP, for less or more than a session, and SIGCONT."""
     with stage.away() as sidecar:
         sidecar.freeze()
@@ -51,26 +54,26 @@ def asleep(stage: Stage) -> None:
         sidecar.resume()
 
 
-def scaled(stage: Stage) -> None:
+def scaled(stage: Group) -> None:
     """One alone, two more than usual, and back."""
-    for number in (1, MOST_SIDECARS, 1, 2):
+    for number in (1, MOST_MEMBERS, 1, 2):
         stage.scale(number)
 
 
 # Brokers.
 
 
-def broker_killed(stage: Stage) -> None:
+def broker_killed(stage: Group) -> None:
     """One dies and comes back."""
     _die(stage, stage.random.choice(stage.brokers.nodes))
 
 
-def coordinator_killed(stage: Stage) -> None:
+def coordinator_killed(stage: Group) -> None:
     """The one that coordinates the group, or the transactions, dies and comes back."""
     _die(stage, stage.brokers.coordinator(stage.random))
 
 
-def all_killed(stage: Stage) -> None:
+def all_killed(stage: Group) -> None:
     """All die, and come back at the same time."""
     for node in stage.brokers.nodes:
         node.kill()
@@ -78,14 +81,14 @@ def all_killed(stage: Stage) -> None:
     stage.brokers.start(stage.brokers.nodes)
 
 
-def leaders_moved(stage: Stage) -> None:
+def leaders_moved(stage: Group) -> None:
     """One is shut down, which moves what it leads; it comes back, and each partition gets its first leader again."""
     stage.random.choice(stage.brokers.nodes).restart()
     last(stage, 0, 2)
     stage.brokers.elect()
 
 
-def disk_full(stage: Stage) -> None:
+def disk_full(stage: Group) -> None:
     """A broker has no room left, gives up, and comes back when there is some."""
     node = stage.brokers.nodes[0]
     stage.brokers.disk.fill()
@@ -101,7 +104,7 @@ def topic_refused(stage: Stage) -> None:
         last(stage, 1, 4)
 
 
-def _die(stage: Stage, node: ProxiedBroker) -> None:
+def _die(stage: Group, node: ProxiedBroker) -> None:
     node.kill()
     last(stage, 0, 2)
     node.start()
@@ -110,21 +113,21 @@ def _die(stage: Stage, node: ProxiedBroker) -> None:
 # Connections and requests.
 
 
-def cut(stage: Stage) -> None:
+def cut(stage: Group) -> None:
     """All connections break, several times."""
     for _ in range(stage.random.randint(1, 4)):
         stage.brokers.proxy.cut()
         last(stage, 0, 0.3)
 
 
-def stalled(stage: Stage) -> None:
+def stalled(stage: Group) -> None:
     """Connections stay, and nothing comes through."""
     stage.brokers.proxy.stall()
     last(stage, 0.5, 6)
     stage.brokers.proxy.resume()
 
 
-def harmed(harm: Harm, stage: Stage) -> None:
+def harmed(harm: Harm, stage: Group) -> None:
     """Harm to a few requests of some kind."""
     api = stage.random.choice(KINDS)
     seconds = stage.random.uniform(0.2, 4)
@@ -204,6 +207,10 @@ OF_SEVERAL: Mapping[str, Fault] = {
 ALL = {**FAULTS, **OF_SEVERAL}
 
 
-def possible(brokers: int) -> list[str]:
-    """The faults that can happen to so many brokers."""
-    return list(ALL if brokers > 1 else FAULTS)
+# What a consumer in a program neither has nor needs, or no outage of the stream.
+OF_SIDECARS = ("topic refused", "clocks jumped", "redis killed", "redis asleep", "registry refuses", "registry asleep")
+
+
+def possible(brokers: int, *, is_sidecar: bool = True) -> list[str]:
+    """The faults that can happen to so many brokers, and to sidecars or consumers in programs."""
+    return [name for name in (ALL if brokers > 1 else FAULTS) if is_sidecar or name not in OF_SIDECARS]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from time import monotonic
 
 from tests.chaos.audits import Audit, audit_group, audit_witness
@@ -42,14 +43,14 @@ class Report:
         for name, row in self.rows.items():
             lines.append(f"{name:20} {row.times:6} {row.missing:8} {row.doubled:8} {row.recovery:15.1f} s")
         problems = [f"PROBLEM: {problem}" for problem in self.problems]
-        return "\n".join([*lines, f"{self.batches} batches", *self.verdicts, *problems])
+        return "\n".join([*lines, f"{self.batches} records", *self.verdicts, *problems])
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is promised, by which kind of group, on how many brokers, and what chance begins with."""
 
-    delivery: str = "exactly_once"
+    delivery: str = "exactly_once"  # or consumers, for members of a MessageConsumer's group
     protocol: str = "classic"
     brokers: int = 1
     seed: int = 1
@@ -69,7 +70,7 @@ def run(directory: Path, plan: Plan, faults: Sequence[str], seconds: float = 0.0
         report.rows = {name: Row() for name in faults}
         with Stage(brokers, directory, plan.delivery, plan.protocol, plan.seed) as stage:
             with stage.flowing():
-                for names in _order(stage, faults, monotonic() + seconds):
+                for names in order(stage.random, faults, monotonic() + seconds):
                     _suffer(stage, names, report)
             try:
                 stage.recovered()
@@ -83,11 +84,12 @@ def run(directory: Path, plan: Plan, faults: Sequence[str], seconds: float = 0.0
     return report
 
 
-def _order(stage: Stage, faults: Sequence[str], deadline: float) -> Iterator[list[str]]:
-    for name in stage.random.sample(faults, len(faults)):
+def order(chance: Random, faults: Sequence[str], deadline: float) -> Iterator[list[str]]:
+    """Yield each fault once, then faults and pairs of them at random until the deadline (monotonic)."""
+    for name in chance.sample(faults, len(faults)):
         yield [name]
     while monotonic() < deadline:
-        yield stage.random.sample(faults, 2 if stage.random.random() < PAIRS and len(faults) > 1 else 1)
+        yield chance.sample(faults, 2 if chance.random() < PAIRS and len(faults) > 1 else 1)
 
 
 def _suffer(stage: Stage, names: list[str], report: Report) -> None:

@@ -1,8 +1,6 @@
 """What faults happen to: brokers and their proxies, sidecars that come and go, and batches that keep coming."""
 
 import json
-import random
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from exporter.model import FeedKey
 from tests.chaos.brokers import CREDENTIALS, Brokers
+from tests.chaos.members import FETCH, GROUPS, MOST_MEMBERS, Members
 from tests.chaos.watch import Reader, Scraper
 from tests.support.background import repeating
 from tests.support.events import read_framed
@@ -24,34 +23,25 @@ from tests.support.waiting import eventually
 
 PARTITIONS = 6
 OUTPUTS = 2  # partitions of the event topic, see Deployment
-MOST_SIDECARS = 4
 WRITE_RECORDS, WRITE_SECONDS = 50, 0.1
 RECOVERY_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
 PRODUCER = {"socket.timeout.ms": "3000", "transaction.timeout.ms": "8000"}
-GROUPS = {
-    # A broker that was killed and started waits for members that were dead before as long as for a slow poll.
-    "classic": {"session.timeout.ms": "2000", "heartbeat.interval.ms": "300", "max.poll.interval.ms": "15000"},
-    "consumer": {"group.protocol": "consumer"},
-}
-FETCH = {"fetch.wait.max.ms": "20", "topic.metadata.refresh.interval.ms": "500", "socket.timeout.ms": "3000"}
 # What collectors write is kept and taken, whatever their clocks show.
 ANY_CLOCK = {"retention_ms": -1, "message_timestamp_after_max_ms": 2**62}
 
 
-class Stage:
-    """`up` are the sidecars that run and do not sleep; whoever does harm to one takes it out first.
+class Stage(Members[Sidecar]):
+    """Sidecars of one group, and what they need.
 
     `witness` reads the same input in a group of its own and lives through all of it, so that its /metrics, which begin
     with the process, have to tell of every batch.
     """
 
     def __init__(self, brokers: Brokers, directory: Path, delivery: str, protocol: str, seed: int) -> None:
-        self.brokers = brokers
-        self.random = random.Random(seed)
+        super().__init__(brokers, seed)
         self.redis = RedisServer(directory / "redis")
         self.registry = RegistryServer()
-        self.up: list[Sidecar] = []
         self.deployment = Deployment(brokers, directory, PARTITIONS, **ANY_CLOCK)
         self.deployment.create_outputs()
         self._settings: dict[str, object] = {
@@ -66,12 +56,11 @@ class Stage:
             "output__summary_interval": "5s",
             "redis__url": self.redis.url,
         }
-        self._down = [self.deployment.sidecar(f"s{number}", **self._settings) for number in range(MOST_SIDECARS)]
+        self._down = [self.deployment.sidecar(f"s{number}", **self._settings) for number in range(MOST_MEMBERS)]
         self.witness_events = brokers.create_topic(f"witness-{self.deployment.events}", OUTPUTS)
         self.witness = self._make_witness()
         self.reader = Reader(brokers, self.deployment.events, OUTPUTS)
         self.scraper = Scraper(lambda: [sidecar for sidecar in (self.witness, *self.up) if sidecar.is_running])
-        self.revived = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -92,34 +81,6 @@ class Stage:
     def _make_witness(self) -> Sidecar:
         own = {"input__group": f"witness-{self.deployment.group}", "output__topic": self.witness_events}
         return self.deployment.sidecar("witness", **(self._settings | own))
-
-    # Sidecars.
-
-    @contextmanager
-    def away(self) -> Iterator[Sidecar]:
-        """One of those that run, while it must not be scraped."""
-        sidecar = self.random.choice(self.up)
-        self.up.remove(sidecar)
-        yield sidecar
-        self.up.append(sidecar)
-
-    def scale(self, number: int) -> None:
-        """Start or stop sidecars until there are so many."""
-        while len(self.up) < number:
-            self.up.append(self._down.pop().start())
-        while len(self.up) > number:
-            sidecar = self.random.choice(self.up)
-            self.up.remove(sidecar)
-            end(sidecar)
-            self._down.append(sidecar)
-
-    def revive(self) -> None:
-        """Start again what has ended by itself, as whatever runs containers does."""
-        for sidecar in [sidecar for sidecar in self.up if not sidecar.is_running]:
-            self.up.remove(sidecar)
-            sidecar.kill()
-            self.up.append(sidecar.start())
-            self.revived += 1
 
     # Batches.
 
@@ -179,10 +140,3 @@ class Stage:
         feed = FeedKey(*(said[name] for name in FeedKey._fields))
         symbols = {row["target_currency"] for row in said["data"]}
         return Batch(identity, feed, len(said["data"]), len(symbols), said["timestamp_ms"])
-
-
-def end(sidecar: Sidecar) -> None:
-    """Ask a sidecar to end; it has half a minute, and may not find the time to say goodbye."""
-    sidecar.signal(signal.SIGTERM)
-    eventually(lambda: sidecar.exit_code() is not None, 30, "a sidecar did not end")
-    sidecar.kill()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos import consumers
 from tests.chaos.matrix import Plan, run
 
 FIRST = ("killed", "broker killed", "connections cut", "answer dropped", "request late")
@@ -26,5 +27,15 @@ THREE = ("coordinator killed", "leaders moved")
 def test_nothing_is_lost_through_any_fault(tmp_path: Path, plan: Plan, faults: Sequence[str]) -> None:
     """Each once; and nothing is doubled when that is promised."""
     report = run(tmp_path, plan, faults)
+    assert not report.problems, report
+    assert all(row.times == 1 for row in report.rows.values())
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_events_of_an_ingesting_service_are_handled_in_order_through_faults(tmp_path: Path, protocol: str) -> None:
+    """At least once each, none is skipped, and what no handler takes becomes a dead letter."""
+    faults = ("killed", "broker killed", "asleep", "scaled 1, 4, 1, 2")
+    report = consumers.run(tmp_path, Plan("consumers", protocol, seed=5), faults)
     assert not report.problems, report
     assert all(row.times == 1 for row in report.rows.values())
