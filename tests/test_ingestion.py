@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -121,9 +121,18 @@ def test_without_a_broker_an_event_raises_in_time() -> None:
     asyncio.run(program())
 
 
-@pytest.mark.parametrize("wrong", [{"timeout_seconds": 0}, {"encoding": "xml"}, {"config": {"kafka.nothing": 1}}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"timeout_seconds": each} for each in (0, None, "5", float("nan"))),
+        *({"prefix": each} for each in (None, 5, "a b.", "x" * 201)),
+        {"encoding": "xml"},
+        {"config": {"kafka.nothing": 1}},
+        {"config": "kafka.nothing"},
+    ],
+)
 def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="|".join(wrong) + "|kafka.nothing"):
         IngestionProducer(**wrong)
 
 
@@ -342,6 +351,37 @@ def test_a_consumer_that_was_stopped_before_consumes_nothing(stream: Stream) -> 
 def test_topics_are_those_of_events(topics: Any) -> None:
     with pytest.raises(ValueError, match="expected a list of new_data_received, "):
         MessageConsumer(topics, "caches")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"group": each} for each in ("", None)),
+        *({"max_retries": each} for each in (-1, 1.5, "3", None)),
+        *({"retry_delay": each} for each in (-1, float("nan"), "3", None)),
+    ],
+)
+def test_arguments_without_sense_are_refused(wrong: dict[str, Any]) -> None:
+    [name] = wrong
+    with pytest.raises(ValueError, match=f"got {name} .*, expected"):
+        MessageConsumer(**{"topics": [TOPIC], "group": "caches", **wrong})
+
+
+async def of_two(event: object, more: object) -> None:
+    """Take more than an event."""
+
+
+async def of_many(event: object) -> AsyncIterator[object]:
+    """Yield, as no handler does."""
+    yield event
+
+
+@pytest.mark.parametrize("wrong", [print, None, "x", of_many, of_two, ExchangeRateUpdated])
+def test_what_cannot_be_awaited_with_an_event_is_refused_before_any_event_is_read(wrong: Any) -> None:
+    """Each event would become a dead letter."""
+    for handlers in (wrong, {TOPIC: wrong}):
+        with pytest.raises(TypeError, match="handler"):
+            consume(MessageConsumer([TOPIC], "caches"), handlers)
 
 
 def test_a_topic_without_a_handler_is_refused() -> None:

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from exporter.config.schema import Config
 from exporter.ingestion.events import EVENTS
-from exporter.ingestion.handling import Handler, Handling, Retries
+from exporter.ingestion.handling import Handler, Handling, Retries, check_handler
 from exporter.ingestion.lanes import Lane
 from exporter.ingestion.reading import PartitionProgress, Reader
-from exporter.ingestion.sending import SEND_SECONDS
 from exporter.ingestion.settings import SERVERS, settings, settings_of_group
 from exporter.kafka import clients
 from exporter.model import Partition
@@ -61,13 +60,12 @@ class MessageConsumer:
     ) -> None:
         if isinstance(topics, str) or not topics or not set(topics) <= EVENTS.keys():
             raise ValueError(f"got topics {topics!r}, expected a list of {', '.join(EVENTS)}")
-        if max_retries < 0 or retry_delay < 0:
-            raise ValueError("max_retries and retry_delay are at least 0")
+        _check(group, max_retries, retry_delay)
         if isinstance(config, Config):
             self._config = settings_of_group(config, group)
         else:
             arguments = {"kafka.bootstrap_servers": bootstrap_servers, "input.group": group}
-            self._config = settings(arguments, config, SEND_SECONDS)
+            self._config = settings(arguments, config, prefix)
         self._topics = {prefix + topic: topic for topic in topics}
         self._retries = Retries(max_retries, retry_delay)
         self._handling: Handling | None = None
@@ -88,9 +86,9 @@ class MessageConsumer:
         """Call a coroutine function with each event until `stop`: one for all topics, or one for each topic.
 
         After `stop` no further event is begun; handlers that run have 15 s to return. What was handled is committed. A
-        cancellation does the same. Raises `ValueError` for a topic without a handler, `RuntimeError` at a second call,
-        KafkaException for an error that the client cannot recover from, and what a handler raises that is no
-        `Exception`.
+        cancellation does the same. Raises `ValueError` for a topic without a handler, `TypeError` for what is no
+        coroutine function of one argument, `RuntimeError` at a second call, KafkaException for an error that the client
+        cannot recover from, and what a handler raises that is no `Exception`.
         """
         if self._handling is not None:
             raise RuntimeError("events are consumed once: make another consumer")
@@ -115,11 +113,13 @@ class MessageConsumer:
         return ConsumerStatistics(reader.is_member, idle_seconds, reader.progress, dict(handling.dead_letters.counts))
 
     def _by_topic(self, handlers: Handler | Mapping[str, Handler]) -> dict[str, Handler]:
-        if not isinstance(handlers, Mapping):
-            return dict.fromkeys(self._topics.values(), handlers)
-        if missing := [topic for topic in self._topics.values() if topic not in handlers]:
+        topics = self._topics.values()
+        found = handlers if isinstance(handlers, Mapping) else dict.fromkeys(topics, handlers)
+        if missing := [topic for topic in topics if topic not in found]:
             raise ValueError(f"no handler for {', '.join(missing)}")
-        return dict(handlers)
+        for topic in topics:
+            check_handler(found[topic])
+        return dict(found)
 
     async def _consume(self, handling: Handling) -> None:
         reader = self._reader
@@ -140,6 +140,15 @@ class MessageConsumer:
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self.stop()
+
+
+def _check(group: object, max_retries: object, retry_delay: object) -> None:
+    if not group:  # without one it would be that of a sidecar
+        raise ValueError(f"got group {group!r}, expected the name of a consumer group")
+    if not isinstance(max_retries, int) or max_retries < 0:
+        raise ValueError(f"got max_retries {max_retries!r}, expected a whole number, at least 0")
+    if not isinstance(retry_delay, int | float) or not retry_delay >= 0:
+        raise ValueError(f"got retry_delay {retry_delay!r}, expected seconds, at least 0")
 
 
 async def _close(reader: Reader, handling: Handling) -> None:

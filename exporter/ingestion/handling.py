@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
@@ -15,8 +16,8 @@ from exporter.ingestion.events import Event, decode
 from exporter.ingestion.lanes import Lane
 from exporter.ingestion.lines import EventLines
 from exporter.ingestion.schemas import RegisteredSchemas
-from exporter.ingestion.sending import SEND_SECONDS, Outgoing, logged
-from exporter.ingestion.settings import DEAD_LETTER
+from exporter.ingestion.sending import Outgoing, logged
+from exporter.ingestion.settings import DEAD_LETTER, SEND_SECONDS
 from exporter.publishing.async_producer import AsyncProducer, SendError
 from exporter.runtime import logs
 from exporter.runtime.foreign_text import printable
@@ -133,6 +134,18 @@ def dead_letter(message: Message, reason: str, error_text: str, group: str) -> O
 def place(message: Message) -> dict[str, object]:
     """Return where a message is, for a log line."""
     return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+
+
+def check_handler(handler: object) -> None:
+    """Raise `TypeError` for what cannot be called with an event and awaited: all events would become dead letters."""
+    called = getattr(type(handler), "__call__", None)  # noqa: B004, that of an object that is no function
+    if not callable(handler) or not any(map(inspect.iscoroutinefunction, (handler, called))):
+        advice = "expected a coroutine function: use asyncio.to_thread in one for what blocks"
+        raise TypeError(f"got the handler {handler!r}, {advice}")
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError as error:
+        raise TypeError(f"the handler {handler!r} cannot be called with an event: {error}") from None
 
 
 async def _error_of(handler: Handler, event: Event) -> str | None:

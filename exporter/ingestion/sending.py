@@ -14,7 +14,7 @@ from exporter.events.encoding import AvroEncoder, JsonEncoder, utc_text
 from exporter.events.factory import NOT_DELIVERED, EventFactory
 from exporter.ingestion.events import EVENTS, Event, avro_body, check, encode_json, key_of
 from exporter.ingestion.lines import EventLines
-from exporter.ingestion.settings import SERVERS, settings
+from exporter.ingestion.settings import SEND_SECONDS, SERVERS, settings
 from exporter.model import EventType
 from exporter.publishing.async_producer import AsyncProducer, SendError
 from exporter.runtime import logs
@@ -24,7 +24,6 @@ from exporter.runtime.rate_limit import RateLimiter
 log = logs.logger("ingestion")
 
 CE_TYPE = "marketdata.ingestion."
-SEND_SECONDS = 10.0
 # Fields of events in log lines.
 LOGGED = ("source", "data_count", "total_processed", "currency_code", "invalidation_type", "correlation_id")
 
@@ -71,7 +70,7 @@ class IngestionProducer:
             "output.encoding": encoding,
             "output.error_topic": error_topic,
         }
-        self._config = settings(arguments, config, timeout_seconds)
+        self._config = settings(arguments, config, prefix, timeout_seconds)
         self._prefix = prefix
         self._timeout_seconds = timeout_seconds
         is_json = self._config.output.encoding == "json"

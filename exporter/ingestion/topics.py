@@ -25,7 +25,9 @@ async def create_topics(
     `replication` is the number of copies, by default that of the brokers. Topics that exist stay as they are. Raises
     `ConfigError` when an argument is wrong, KafkaException when a topic cannot be created.
     """
-    configured = settings({"kafka.bootstrap_servers": bootstrap_servers, "output.error_topic": error_topic}, config)
+    configured = settings(
+        {"kafka.bootstrap_servers": bootstrap_servers, "output.error_topic": error_topic}, config, prefix
+    )
     wanted = {prefix + topic: count for topic, count in PARTITIONS.items()}
     wanted |= dict.fromkeys([name + DEAD_LETTER for name in wanted], 1) | {configured.output.error_topic: 1}
 
