@@ -18,6 +18,7 @@ from tests.bench.bench import Bench, Subject
 from tests.bench.browser import BROWSER
 from tests.bench.bus import BUS
 from tests.bench.cache import CACHE
+from tests.bench.caches import CACHES
 from tests.bench.compute import COMPUTE
 from tests.bench.diet import DIET
 from tests.bench.figures import FOLDER, Cases, commit, compare, keep, machine, table
@@ -48,6 +49,7 @@ SUBJECTS = {
     "topics": TOPICS,
     "instrument": INSTRUMENT,
     "cache": CACHE,
+    "caches": CACHES,
     "bus": BUS,
     "compute": COMPUTE,
     "risk": RISK,
