@@ -15,7 +15,7 @@ import yaml
 
 SOURCES = tuple(
     Path(__file__).parent / f"{name}.yml"
-    for name in ("overview", "feed", "pipeline", "sidecar", "programs", "ingestion")
+    for name in ("overview", "feed", "pipeline", "sidecar", "programs", "ingestion", "caches")
 )
 DASHBOARDS = Path(__file__).parent / "dashboards"
 RULES = Path(__file__).parent / "rules"
@@ -286,7 +286,7 @@ def uses() -> str:
     """Return, as JSON, the kind of each family as far as it matters, and the alerts and panels that need it."""
     found: dict[str, Json] = {}
     for kind, name, expr in (*_alerts(), *_all_panels()):
-        for metric in re.findall(r"\b(?:marketdata|process|python)_\w+", re.sub(r"\{[^}]*\}", "", expr)):
+        for metric in re.findall(r"\b(?:marketdata(?!_cache_)|process|python)_\w+", re.sub(r"\{[^}]*\}", "", expr)):
             family = re.sub("_(bucket|sum|count)$", "", metric)
             use = found.setdefault(family, {"is_histogram": False, "alerts": [], "panels": []})
             use["is_histogram"] |= metric.endswith("_bucket")
@@ -311,6 +311,8 @@ def _alerts() -> Iterator[tuple[str, str, str]]:
 def _all_panels() -> Iterator[tuple[str, str, str]]:
     for source in SOURCES:
         content = yaml.safe_load(source.read_text())
+        if "chosen_from" in content:  # about others than sidecars
+            continue
         for panel in (panel for row in content["rows"] for panel in row["panels"]):
             for expr in panel["queries"].values():
                 yield "panels", f"{content['dashboard']['title']} / {panel['title']}", _replaced(expr, IN_EXPRESSIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,12 +21,16 @@ from tests.support.cluster import Record
 from tests.support.ingesting import TOPIC
 from tests.support.ingestion import EXAMPLES
 from tests.support.kafka import Broker, running
+from tests.support.panels import panel_queries
 from tests.support.process import free_port
+from tests.support.prometheus import PrometheusServer
 from tests.support.publishing import CODES
 from tests.support.sidecar import Sample, Sidecar
 from tests.support.waiting import eventually
 from tests.support.webfile import PASSWORD, USER, WebFiles, users
 
+ROOT = Path(__file__).parents[1]
+DASHBOARD, RULES = ROOT / "grafana" / "dashboards" / "caches.json", ROOT / "grafana" / "rules" / "caches.yml"
 EVENTS = "marketdata_cache_events_total"
 
 
@@ -84,6 +88,17 @@ def test_both_services_show_what_they_follow(stage: CachingStage) -> None:
     pages = [service.get("/").text for service in stage.services]
     assert all(page.startswith("cache service: ready\n") for page in pages)
     assert all(any(f"  {stage.prefix}{TOPIC}/{number} lag " in page for page in pages) for number in range(3))
+
+
+def test_every_panel_about_caches_shows_data(
+    stage: CachingStage, prometheus: Callable[..., PrometheusServer]
+) -> None:
+    """Prometheus has an answer for what each panel asks, and can evaluate the rules."""
+    server = prometheus([f"127.0.0.1:{service.port}" for service in stage.services], [RULES])
+    for query in panel_queries(json.loads(DASHBOARD.read_text()), "5m"):
+        eventually(partial(server.query, query.expr), 60, f"nothing for {query.expr}")
+    health = {rule["health"] for group in server.get("rules")["groups"] for rule in group["rules"]}
+    assert health <= {"ok", "unknown"}
 
 
 def is_ready(service: Sidecar, wanted: bool) -> bool:

@@ -10,7 +10,7 @@ import yaml
 
 from exporter.model import FeedKey
 from tests.support.documents import page
-from tests.support.families import exported, known, of_programs
+from tests.support.families import exported, known, labels_of_caches, of_programs
 from tests.support.prometheus import amtool, promtool
 from tests.support.promql import bare_counters, groupings, matched_labels, unknown_names
 from tests.support.targets import under_kubernetes
@@ -111,7 +111,7 @@ def test_a_rule_names_only_families_and_labels_that_there_are(rule: dict[str, An
 @pytest.mark.parametrize("rule", ALERTS + RECORDS)
 def test_a_rule_keeps_deployments_apart_and_brings_their_replicas_together(rule: dict[str, Any]) -> None:
     """It aggregates and matches by labels of metrics and a deployment's, and names a replica or does not."""
-    own = frozenset().union(*exported().values(), *of_programs().values())
+    own = frozenset().union(*exported().values(), *of_programs().values(), *labels_of_caches().values())
     for word, labels in groupings(rule["expr"]):
         if word == "ignoring":
             assert labels <= own

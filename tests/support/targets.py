@@ -17,6 +17,7 @@ DEPLOYMENTS: tuple[Labels, ...] = (
 )
 # Alerts about one series keep all of its labels, so that a route may go by any of them.
 OF_ONE_SERIES = {
+    "MarketdataCacheDown",
     "MarketdataExporterDown",
     "MarketdataExporterNotReady",
     "MarketdataConfigReloadFailed",
