@@ -33,7 +33,12 @@ _CONFIGURED = {
     "healthcheck": "check that the loop of the sidecar on this machine turns",
 }
 # What a command takes beside the configuration.
-_OPTIONS = {"run": ("until_caught_up",), "explain": ("topic", "file"), "healthcheck": ("ready",)}
+_OPTIONS = {
+    "run": ("until_caught_up",),
+    "cache": ("creates_topics",),
+    "explain": ("topic", "file"),
+    "healthcheck": ("ready",),
+}
 # Every user of the machine can read command lines.
 _WITHOUT_FLAG = {"web.client.password"}
 # As other exporters name them.
@@ -206,7 +211,7 @@ def _add_configuration_arguments(name: str, parser: argparse.ArgumentParser) -> 
     parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see reference.yml")
     if name == "run":
         _add_run_arguments(parser)
-    if name in ("explain", "healthcheck"):
+    if name in ("cache", "explain", "healthcheck"):
         _tool(name).add_arguments(parser)
     group = parser.add_argument_group("configuration", "every key of the file that has one value or a list")
     for path, kind in keys().items():

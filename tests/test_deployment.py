@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from exporter.config import loader
+from exporter.preflight import mistakes_of_cache
 from tests.support.dockerfile import arguments, build, stages
 from tests.support.missing import missing
 from tests.support.prometheus import promtool
@@ -52,9 +53,11 @@ def test_prometheus_takes_its_configuration_and_the_rules() -> None:
 
 
 def test_prometheus_scrapes_every_sidecar_of_the_compose_file() -> None:
-    (job,) = yaml.safe_load((ROOT / "prometheus.yml").read_text())["scrape_configs"]
+    job, of_caches = yaml.safe_load((ROOT / "prometheus.yml").read_text())["scrape_configs"]
     assert job["job_name"] == "marketdata-exporter"
     assert job["static_configs"] == [{"targets": [f"{sidecar}:8000" for sidecar in SIDECARS]}]
+    (found,) = of_caches["dns_sd_configs"]
+    assert set(found["names"]) == {name for name, each in SERVICES.items() if each.get("profiles") == ["caches"]}
 
 
 def test_the_compose_file_follows_the_compose_specification() -> None:
@@ -139,7 +142,16 @@ def test_the_sidecars_are_configured_by_keys_that_there_are() -> None:
     assert {config.kafka.bootstrap_servers for config in configurations} == {"kafka:9092"}
 
 
-@pytest.mark.parametrize("sidecar", SIDECARS)
+def test_a_cache_service_has_a_database_of_its_own_and_is_started_with_flags_that_there_are() -> None:
+    config = _configuration("cache")
+    assert config.kafka.bootstrap_servers == "kafka:9092"
+    assert config.redis.url != _configuration(SIDECARS[0]).redis.url
+    assert list(mistakes_of_cache(config)) == []
+    command = [str(Path(sys.executable).with_name("marketdata-exporter")), *SERVICES["cache"]["command"], "--help"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("sidecar", [*SIDECARS, "cache"])
 def test_a_sidecar_asks_itself_whether_it_is_healthy(sidecar: str) -> None:
     assert SERVICES[sidecar]["healthcheck"]["test"] == ["CMD", "marketdata-exporter", "healthcheck"]
 

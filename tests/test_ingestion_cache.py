@@ -90,9 +90,7 @@ def test_both_services_show_what_they_follow(stage: CachingStage) -> None:
     assert all(any(f"  {stage.prefix}{TOPIC}/{number} lag " in page for page in pages) for number in range(3))
 
 
-def test_every_panel_about_caches_shows_data(
-    stage: CachingStage, prometheus: Callable[..., PrometheusServer]
-) -> None:
+def test_every_panel_about_caches_shows_data(stage: CachingStage, prometheus: Callable[..., PrometheusServer]) -> None:
     """Prometheus has an answer for what each panel asks, and can evaluate the rules."""
     server = prometheus([f"127.0.0.1:{service.port}" for service in stage.services], [RULES])
     for query in panel_queries(json.loads(DASHBOARD.read_text()), "5m"):

@@ -12,6 +12,7 @@ import yaml
 
 from exporter.config import loader
 from exporter.config.schema import Config
+from exporter.preflight import mistakes_of_cache
 from tests.support.dockerfile import arguments, stages
 from tests.support.missing import missing, program
 
@@ -45,11 +46,14 @@ MANIFESTS = dict(_manifests())
 CORE = [name for name, each in MANIFESTS.items() if OPERATOR not in each["apiVersion"]]
 SHARED = {each["kind"]: each for each in _documents("marketdata-exporter.yml")}
 COLLECTOR = {each["kind"]: each for each in _documents("collector.yml")}
+CACHE = {each["kind"]: each for each in _documents("cache.yml")}
 PODS = {
+    "cache": CACHE["Deployment"]["spec"]["template"]["spec"],
     "shared": SHARED["StatefulSet"]["spec"]["template"]["spec"],
     "collector": COLLECTOR["Deployment"]["spec"]["template"]["spec"],
 }
 SIDECARS = {"shared": PODS["shared"]["containers"][0], "collector": PODS["collector"]["initContainers"][0]}
+CONTAINERS = {**SIDECARS, "cache": PODS["cache"]["containers"][0]}
 CONFIGURATIONS = {
     name: each["ConfigMap"]["data"]["sidecar.yml"] for name, each in (("shared", SHARED), ("collector", COLLECTOR))
 }
@@ -78,8 +82,9 @@ def _operator_error(resource: object) -> str:
     return "" if done.returncode == 0 else done.stderr
 
 
-def test_the_pod_monitor_follows_the_schema_of_the_operator() -> None:
-    assert _operator_error(MANIFESTS["podmonitor-PodMonitor"]) == ""
+@pytest.mark.parametrize("name", ["podmonitor-PodMonitor", "cache-PodMonitor"])
+def test_a_pod_monitor_follows_the_schema_of_the_operator(name: str) -> None:
+    assert _operator_error(MANIFESTS[name]) == ""
 
 
 def test_a_pod_monitor_with_a_mistake_does_not() -> None:
@@ -98,7 +103,7 @@ def test_a_pod_monitor_selects_the_pods_of_both_deployments_and_keeps_their_labe
     assert all([port["name"] for port in sidecar["ports"]] == [endpoint["port"]] for sidecar in SIDECARS.values())
 
 
-@pytest.mark.parametrize("workload", [SHARED["StatefulSet"], COLLECTOR["Deployment"]], ids=lambda each: each["kind"])
+@pytest.mark.parametrize("workload", [SHARED["StatefulSet"], COLLECTOR["Deployment"], CACHE["Deployment"]])
 def test_a_workload_selects_its_own_pods(workload: Any) -> None:
     spec = workload["spec"]
     assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
@@ -106,7 +111,7 @@ def test_a_workload_selects_its_own_pods(workload: Any) -> None:
 
 @each_pod
 def test_a_pod_is_confined_as_a_service_is(name: str) -> None:
-    pod, sidecar = PODS[name], SIDECARS[name]
+    pod, sidecar = PODS[name], CONTAINERS[name]
     security = sidecar["securityContext"]
     assert (security["readOnlyRootFilesystem"], security["capabilities"]) == (True, {"drop": ["ALL"]})
     assert security["allowPrivilegeEscalation"] is False
@@ -122,12 +127,29 @@ def test_a_pod_is_not_configured_by_the_names_of_services(name: str) -> None:
     assert PODS[name]["enableServiceLinks"] is False
 
 
-@each_pod
+@pytest.mark.parametrize("name", SIDECARS)
 def test_a_pod_is_configured_by_keys_that_there_are(name: str) -> None:
     text = CONFIGURATIONS[name]
     assert _config(text).input.limits.feeds == 2000
     (mounted, *_) = SIDECARS[name]["volumeMounts"]
     assert SIDECARS[name]["args"] == ["run", f"--config.file={mounted['mountPath']}/sidecar.yml"]
+
+
+def test_a_cache_service_is_configured_by_keys_that_there_are() -> None:
+    config = _config(CACHE["ConfigMap"]["data"]["cache.yml"].replace("# ", ""))
+    assert list(mistakes_of_cache(config)) == []
+    assert config.redis.password == "secret"
+    (mounted, *_) = CONTAINERS["cache"]["volumeMounts"]
+    assert CONTAINERS["cache"]["args"][:2] == ["cache", f"--config.file={mounted['mountPath']}/cache.yml"]
+
+
+def test_cache_services_are_scraped_and_reach_what_is_configured() -> None:
+    (port,) = CONTAINERS["cache"]["ports"]
+    assert [each["port"] for each in CACHE["PodMonitor"]["spec"]["podMetricsEndpoints"]] == [port["name"]]
+    selected = CACHE["PodMonitor"]["spec"]["selector"]
+    assert selected == CACHE["Deployment"]["spec"]["selector"] == CACHE["NetworkPolicy"]["spec"]["podSelector"]
+    allowed = {each["port"] for rule in CACHE["NetworkPolicy"]["spec"]["egress"] for each in rule["ports"]}
+    assert allowed == {53, 9092, 6379}
 
 
 def test_the_password_that_a_pod_may_have_is_read_from_its_secret() -> None:
@@ -138,10 +160,11 @@ def test_the_password_that_a_pod_may_have_is_read_from_its_secret() -> None:
 def test_pods_are_asked_on_paths_that_there_are() -> None:
     probes = {
         name: {probe: value["httpGet"]["path"] for probe, value in sidecar.items() if probe.endswith("Probe")}
-        for name, sidecar in SIDECARS.items()
+        for name, sidecar in CONTAINERS.items()
     }
     alive = {"livenessProbe": "/-/healthy", "startupProbe": "/-/healthy"}
-    assert probes == {"shared": {**alive, "readinessProbe": "/-/ready"}, "collector": alive}
+    asked = {**alive, "readinessProbe": "/-/ready"}
+    assert probes == {"shared": asked, "cache": asked, "collector": alive}
 
 
 def test_the_sidecar_of_a_collector_starts_before_it_and_has_its_feed_and_instance_for_itself() -> None:

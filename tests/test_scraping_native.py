@@ -77,7 +77,7 @@ def read(app: App, number: int, latency_ms: int) -> None:
 
 
 def job(mode: str, target: str) -> dict[str, object]:
-    (shipped,) = scrape_jobs(SHIPPED.read_text())
+    shipped, _ = scrape_jobs(SHIPPED.read_text())
     return shipped | {"job_name": mode, "static_configs": [{"targets": [target]}]}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping
 
 from confluent_kafka.cimpl import NewTopic
 
+from exporter.config.schema import Config
 from exporter.ingestion.events import PARTITIONS
 from exporter.ingestion.settings import DEAD_LETTER, SERVERS, settings
 from exporter.kafka import clients
@@ -28,8 +29,13 @@ async def create_topics(
     configured = settings(
         {"kafka.bootstrap_servers": bootstrap_servers, "output.error_topic": error_topic}, config, prefix
     )
+    await create_topics_of(configured, prefix, replication)
+
+
+async def create_topics_of(config: Config, prefix: str, replication: int | None = None) -> None:
+    """Create the topics that are missing, see `create_topics`, on the cluster of a configuration."""
     wanted = {prefix + topic: count for topic, count in PARTITIONS.items()}
-    wanted |= dict.fromkeys([name + DEAD_LETTER for name in wanted], 1) | {configured.output.error_topic: 1}
+    wanted |= dict.fromkeys([name + DEAD_LETTER for name in wanted], 1) | {config.output.error_topic: 1}
 
     def missing(existing: Container[str]) -> list[NewTopic]:
         return [
@@ -38,4 +44,4 @@ async def create_topics(
             if name not in existing
         ]
 
-    await asyncio.to_thread(clients.create, configured, missing)
+    await asyncio.to_thread(clients.create, config, missing)

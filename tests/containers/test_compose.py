@@ -17,7 +17,11 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.containers
 
 ROOT = Path(__file__).parents[2]
-SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+SERVICES: dict[str, Any] = {
+    name: each
+    for name, each in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].items()
+    if "profiles" not in each
+}
 PAGES = {"sidecar-1": "http://127.0.0.1:8001", "sidecar-2": "http://127.0.0.1:8002"}
 PROMETHEUS = "http://127.0.0.1:9090/api/v1"
 UP_SECONDS = 400.0

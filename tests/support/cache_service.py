@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.support.ingesting import SOON
 from tests.support.sidecar import PROGRAM, Sidecar
@@ -11,16 +12,23 @@ class CacheService(Sidecar):
     """The service that follows the events of topics with a prefix; asked and stopped as a sidecar."""
 
     def __init__(
-        self, directory: Path, bootstrap: str, redis_url: str, prefix: str, settings: Mapping[str, object] = {}
+        self,
+        directory: Path,
+        bootstrap: str,
+        redis_url: str,
+        prefix: str,
+        *arguments: str,
+        settings: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
+        soon = {**SOON["kafka.consumer_properties"], "topic.metadata.refresh.interval.ms": "500"}
         given = {
             "kafka.bootstrap_servers": bootstrap,
-            **SOON,
+            "kafka.consumer_properties": soon,
             "redis.url": redis_url,
             "cache.group": f"cache-{prefix}",
             "ingestion.prefix": prefix,
         }
-        super().__init__(directory, {**given, **settings})
+        super().__init__(directory, {**given, **settings}, *arguments)
 
     def command(self) -> list[str]:
         """See Part."""

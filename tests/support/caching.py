@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 import uuid
@@ -14,7 +13,6 @@ from typing import Any, Self
 
 import redis
 
-from exporter.ingestion import create_topics
 from exporter.ingestion.events import ExchangeRateUpdated, decode
 from tests.support.cache_service import CacheService
 from tests.support.ingesting import TOPIC
@@ -79,10 +77,8 @@ class CachingStage:
         self.redis = RedisServer(directory / "redis")
         self.reader = Reader(self.redis.port)
         self.publisher = RatePublisher(directory / "publisher", broker.bootstrap, self.prefix)
-        self.services = [
-            CacheService(directory / f"cache-{number}", broker.bootstrap, self.redis.url, self.prefix)
-            for number in range(2)
-        ]
+        arguments = broker.bootstrap, self.redis.url, self.prefix, "--create-topics"
+        self.services = [CacheService(directory / f"cache-{number}", *arguments) for number in range(2)]
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -91,7 +87,6 @@ class CachingStage:
         return {"a service": one, "the other service": two, "Redis": self.redis, "publisher": self.publisher}
 
     def __enter__(self) -> Self:
-        asyncio.run(create_topics(bootstrap_servers=self.broker.bootstrap, prefix=self.prefix))
         with ThreadPoolExecutor() as pool:
             list(pool.map(Part.start, self.parts.values()))
         self.reader.__enter__()

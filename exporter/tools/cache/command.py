@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import NoReturn
 
 from exporter.config.schema import Config
@@ -9,7 +10,14 @@ from exporter.tools.cache.service import CacheService
 from exporter.tools.process import prepare, run_to_end
 
 
-def main(config: Config) -> NoReturn:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the command."""
+    parser.add_argument(
+        "--create-topics", dest="creates_topics", action="store_true", help="create topics of events that are missing"
+    )
+
+
+def main(config: Config, *, creates_topics: bool = False) -> NoReturn:
     """Run until a signal stops the service, then end the process: with 0 after a clean stop, otherwise with 1."""
     prepare(config)
-    run_to_end(CacheService(config), config)
+    run_to_end(CacheService(config, create_topics=creates_topics), config)

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import cast
 
+from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 
@@ -18,6 +19,8 @@ from exporter.ingestion.cache.metrics import TOPICS, CacheMetrics
 from exporter.ingestion.cache.redis_cache import CacheUnavailable, RedisCache
 from exporter.ingestion.cache.sweeping import Sweeper
 from exporter.ingestion.consumer import MessageConsumer
+from exporter.ingestion.topics import create_topics_of
+from exporter.kafka.connection_errors import error_text
 from exporter.metrics.process import OwnProcess
 from exporter.model import Status
 from exporter.runtime import logs
@@ -33,6 +36,8 @@ from exporter.web.server import WebServer
 from exporter.wiring.web import access, make_web_file
 
 PING_SECONDS = 2.0
+# Between two attempts to create topics.
+CREATE_SECONDS = 5.0
 
 log = logs.logger("cache")
 
@@ -40,8 +45,9 @@ log = logs.logger("cache")
 class CacheService:
     """One cache service, see `exporter.tools.process.Service`. `run` blocks its thread; `stop` is for any thread."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, create_topics: bool = False) -> None:
         self._config = config
+        self._creates_topics = create_topics
         self._guard = Guard(self._end)
         self.start_thread: Start = self._guard.start
         registry = CollectorRegistry()
@@ -109,7 +115,8 @@ class CacheService:
 
     async def _follow(self) -> None:
         """Follow events until `stop`; raise what ended it."""
-        tasks = [asyncio.create_task(self._sweeper.run()), asyncio.create_task(self._look_after())]
+        runs = [self._sweeper.run(), self._look_after(), *([self._create_topics()] if self._creates_topics else [])]
+        tasks = [asyncio.create_task(run) for run in runs]
         for task in tasks:
             task.add_done_callback(self._on_end)
         try:
@@ -122,6 +129,16 @@ class CacheService:
             await asyncio.wait(tasks)
             await self._sweeper.finish()
             await self.cache.close()
+
+    async def _create_topics(self) -> None:
+        """Create topics that are missing; the consumer waits for them."""
+        while True:
+            try:
+                await create_topics_of(self._config, self._config.cache.topic_prefix)
+                return
+            except KafkaException as error:
+                log.warning("topics not created, retrying", extra={"error": error_text(error)})
+            await asyncio.sleep(CREATE_SECONDS)
 
     async def _look_after(self) -> None:
         """Ping Redis, and show that the event loop turns."""
