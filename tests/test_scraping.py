@@ -96,7 +96,7 @@ def served(app: App) -> Iterator[str]:
 
 def jobs(targets: list[str]) -> list[dict[str, Any]]:
     """Return the shipped ways to scrape the targets, each as a job of its own, and one that does not honor labels."""
-    (shipped,) = scrape_jobs(SHIPPED.read_text())
+    shipped, _ = scrape_jobs(SHIPPED.read_text())
     (kubernetes,) = scrape_jobs(documents.block("yaml", "kubernetes_sd_configs"))
     del kubernetes["kubernetes_sd_configs"]
     labelled = [{"targets": [target], "labels": labels} for target, labels in zip(targets, PODS, strict=True)]

@@ -31,7 +31,7 @@ def scrape_config(
 
     `in_pods`: the targets have labels as under Kubernetes.
     """
-    (job,) = scrape_jobs(SHIPPED.read_text())
+    job, *_ = scrape_jobs(SHIPPED.read_text())
     return configuration([job | {"static_configs": _static(targets, in_pods)}], rule_files, interval)
 
 
