@@ -134,7 +134,7 @@ class CacheService:
         """Create topics that are missing; the consumer waits for them."""
         while True:
             try:
-                await create_topics_of(self._config, self._config.cache.topic_prefix)
+                await create_topics_of(self._config, self._config.ingestion.prefix)
                 return
             except KafkaException as error:
                 log.warning("topics not created, retrying", extra={"error": error_text(error)})
