@@ -10,10 +10,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 from prometheus_client import delete_from_gateway, push_to_gateway
 
+from exporter.ingestion.events import PARTITIONS, encode_avro, topic_of
 from exporter.runtime.clock import now_ms
 from tests.support.browser import BAD_WORKER, NARROW, NO_WORKER, PATIENCE_MS, Window, chromium
 from tests.support.kafka import Broker
 from tests.support.programs import SLOW, measured
+from tests.support.rounds import begun, completed, rate
 from tests.support.sidecar import Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
 
@@ -48,12 +50,25 @@ def deployment(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def sidecar(broker: Broker, deployment: Deployment) -> Sidecar:
+def services(broker: Broker, deployment: Deployment) -> str:
+    """The prefix of the topics of ingesting services: one of two is healthy, the other has an open round."""
+    prefix = f"{deployment.group}."
+    for name, partitions in PARTITIONS.items():
+        broker.create_topic(prefix + name, partitions)
+    now, old = now_ms(), now_ms() - 7_200_000
+    rounds = [make("api", str(number), now, 6) for number in range(3) for make in (begun, completed)]
+    for event in (*rounds, begun("<b>bank", "open", now, 6), rate("api", "USD", now), rate("api", "EUR", old)):
+        broker.produce(prefix + topic_of(event), [encode_avro(event)])
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def sidecar(broker: Broker, deployment: Deployment, services: str) -> Sidecar:
     records = [batch(f"asia:exchange{number:04}:trade", ("A", "B")) for number in range(MANY)]
     records += [batch(FEED, HOSTILE), batch(FEED, HOSTILE * 2), batch(FEED, HOSTILE[:3], declared=7)]
     records += [batch(CLOSED), b"<b>no batch</b>", batch("korea:<i>:ticker")]
     broker.produce(deployment.topic, records)
-    sidecar = deployment.sidecar(**SETTINGS).start()
+    sidecar = deployment.sidecar(**SETTINGS, ingestion__enabled=True, ingestion__prefix=services).start()
     eventually(lambda: sidecar.batches() == MANY + 4, 30)
     return sidecar
 
@@ -132,6 +147,21 @@ def test_positions_and_lag_of_partitions_are_those_of_metrics(opened: Open, side
         topic, _, partition = name.rpartition("/")
         place = {"topic": topic, "partition": partition}
         assert [number(position), number(lag)] == [scrape.total(each, **place) for each in names]
+
+
+def test_sources_and_rates_of_ingestion_events_are_those_of_metrics(opened: Open, sidecar: Sidecar) -> None:
+    window = opened(OVERVIEW)
+    expect(window.find(".sources tbody tr")).to_have_count(2)
+    scrape = metrics(sidecar, "marketdata_ingestion_rounds_open", "marketdata_ingestion_rounds_completed_total")
+    for row in window.find(".sources tbody tr").all():
+        name, _, is_open, _, _, completed, *_ = row.locator("th, td").all_inner_texts()
+        shown = {"open": number(is_open), "completed_total": number(completed)}
+        assert shown == {each: scrape.total(f"marketdata_ingestion_rounds_{each}", source=name) for each in shown}
+    expect(window.find(".sources tbody tr").filter(has_text="api").locator(".badge")).to_have_text("ok")
+    assert [row.split()[0] for row in window.find(".rates tbody tr").all_inner_texts()] == ["EUR", "USD"]
+    expect(window.find(".rates tbody tr").first).to_contain_text("old")
+    told = sidecar.get("/api/v1/ingestion").json()["data"]
+    assert {each["name"]: each["open"] for each in told["sources"]} == {"api": 0, "<b>bank": 1}
 
 
 def test_the_figures_of_a_feed_are_those_of_metrics(opened: Open, sidecar: Sidecar) -> None:

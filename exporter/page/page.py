@@ -53,6 +53,15 @@ class LivePage:
         view = self._programs.view(program)
         return None if view is None else {**self._now(), **view}
 
+    def ingestion(self) -> Shown | None:
+        """Return what is known of ingesting services; None when their events are not read."""
+        if self._status.ingestion is None:
+            return None
+        # Loaded when it is needed.
+        from exporter.page.ingestion import ingestion_section
+
+        return {**self._now(), **ingestion_section(self._status.ingestion)}
+
     def feed(self, key: FeedKey) -> Shown | None:
         """Return the view of a feed, None for an unknown one."""
         feed = self._status.feed(key)

@@ -58,7 +58,16 @@ class Sections:
             "latencies": self._recorder.latencies(),
             "backlog": self._backlog_section(),
             "lag": lag(self._status.partitions()),
+            **self._ingestion(),
         }
+
+    def _ingestion(self) -> dict[str, Section]:
+        if self._status.ingestion is None:
+            return {}
+        # Loaded when it is needed.
+        from exporter.page.ingestion import ingestion_section
+
+        return {"ingestion": ingestion_section(self._status.ingestion)}
 
     def _totals(self, rows: list[Values]) -> Section:
         def total(column: int) -> int:

@@ -84,6 +84,9 @@ class Queries(Protocol):
     def programs(self, program: str | None) -> Row | None:
         """Return the rows of all programs, or the view of one; None for an unknown one, or if none can be known."""
 
+    def ingestion(self) -> Row | None:
+        """Return what is known of ingesting services; None when their events are not read."""
+
     def watch(self) -> Watched:
         """Return the state as streams show it, for one worker thread."""
 

@@ -124,6 +124,10 @@ class SidecarQueries:
         """Return the rows of all programs that push, or all of one; None for an unknown one, or without pushes."""
         return self._page.programs(program)
 
+    def ingestion(self) -> Row | None:
+        """Return what is known of ingesting services; None when their events are not read."""
+        return self._page.ingestion()
+
     def watch(self) -> Watch:
         """Return the state as streams show it, for one worker thread."""
         return self._page.watch()

@@ -91,6 +91,7 @@ class Routes:
             "/api/v1/feed": self._get_feed,
             "/api/v1/feeds": self._get_feeds,
             "/api/v1/history": self._get_history,
+            "/api/v1/ingestion": self._get_ingestion,
             "/api/v1/programs": self._get_programs,
             "/api/v1/status": self._get_status,
             "/api/v1/stream": self._get_stream,
@@ -265,6 +266,11 @@ class Routes:
     async def _get_history(self, request: web.BaseRequest) -> CompleteResponse:
         keys = feed_keys(request.query.getall("feed", []))
         return await self._shared(request, keys, lambda: self._view(self._queries.history(keys)))
+
+    async def _get_ingestion(self, request: web.BaseRequest) -> CompleteResponse:
+        return await self._read(
+            request, lambda: self._view(self._queries.ingestion(), "path: ingestion.enabled is off")
+        )
 
     async def _shared(self, request: web.BaseRequest, key: Hashable, make: Callable[[], Response]) -> CompleteResponse:
         """Return a response that is one of many, by what clients choose."""

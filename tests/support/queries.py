@@ -150,6 +150,11 @@ class Shown:
         self._fail()
         return {"asked": program} if program in (None, "signals") else None
 
+    def ingestion(self) -> Row | None:
+        """See Queries; nothing is."""
+        self._fail()
+        return None
+
     def watch(self) -> Steps:
         """See Queries."""
         self.watches += 1

@@ -34,6 +34,14 @@
  *   telemetry_path: string, shares: boolean, views: string[], takes_pushes: boolean,
  * }} SidecarInfo
  *
+ * @typedef {{correlation_id: string, since_ms: number, data_count: number, is_overdue: boolean}} OpenRound
+ * @typedef {{
+ *   name: string, state: string, reason: string, last_event_ms: number | null, clock_offset_ms: number | null,
+ *   begun: number, completed: number, mismatched: number, overdue: number, unpaired: number, open: number,
+ *   open_rounds: OpenRound[], usual_ms: number | null, limit_ms: number, last_duration_ms: number | null,
+ * }} IngestionSource
+ * @typedef {[currency: string, updated_ms: number]} RateRow
+ *
  * @typedef {object} Sections
  * @property {SidecarInfo} sidecar
  * @property {Status} ready
@@ -52,6 +60,7 @@
  * @property {{records: number, partitions: number, unknown: number, rows: PartitionRow[]}} lag
  * @property {Rejection[]} rejections
  * @property {Anomaly[]} anomalies
+ * @property {{sources: IngestionSource[], rates: RateRow[], rate_limit_ms: number}} ingestion - absent when events are not read
  *
  * @typedef {Partial<Sections> & {
  *   now_ms: number, tick_seconds: number, start?: string, columns?: string[], feeds?: unknown[][], removed?: string[],
