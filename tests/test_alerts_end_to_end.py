@@ -127,7 +127,7 @@ def test_a_frozen_exchange_fires_its_alert_and_no_other(deployment: Deployment, 
 
 
 @contextmanager
-def collecting(deployment: Deployment, feeds: Sequence[SimulatedFeed]) -> Iterator[Collectors]:
+def collecting(deployment: Deployment, feeds: Sequence[SimulatedFeed]) -> Iterator[Collectors[Simulator]]:
     """The collectors work within this."""
     kafka = {"bootstrap.servers": deployment.cluster.bootstrap}
     simulator = Simulator(1, feeds, now_ms())

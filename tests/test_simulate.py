@@ -20,6 +20,7 @@ from exporter.model import Anomaly, FeedKey, Partition, Reason, Record
 from exporter.tools.simulate import anomalies
 from exporter.tools.simulate.command import OTHERS, SCENARIOS, SUBJECT, feeds, story
 from exporter.tools.simulate.market import SimulatedRecord, Simulator
+from exporter.tools.simulate.service_scenarios import SERVICE_SCENARIOS
 from tests.support.batches import kept
 from tests.support.kafka import Broker
 from tests.support.pipeline import START, pipeline, start, take
@@ -235,7 +236,8 @@ def test_alerts_that_are_promised_exist() -> None:
     rules = Path(__file__).parents[1] / "grafana" / "rules"
     groups = [group for file in rules.glob("*.yml") for group in yaml.safe_load(file.read_text())["groups"]]
     alerts = {rule.get("alert") for group in groups for rule in group["rules"]}
-    assert {scenario.alert for scenario in SCENARIOS.values()} - {""} <= alerts
+    promised = {each.alert for each in SCENARIOS.values()} | {each.alert for each in SERVICE_SCENARIOS.values()}
+    assert promised - {""} <= alerts
 
 
 def test_a_scenario_is_played_to_a_broker(broker: Broker) -> None:
@@ -249,7 +251,10 @@ def test_a_scenario_is_played_to_a_broker(broker: Broker) -> None:
 
 def test_scenarios_are_listed() -> None:
     """With what they do."""
-    assert [line.split()[0] for line in simulate("--list").stdout.splitlines()] == list(SCENARIOS)
+    assert [line.split()[0] for line in simulate("--list").stdout.splitlines()] == [
+        *SCENARIOS,
+        *SERVICE_SCENARIOS,
+    ]
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -34,7 +34,7 @@ def collector(deployment: Deployment, exchange: str) -> SimulatedFeed:
 
 
 @contextmanager
-def collecting(deployment: Deployment, *feeds: SimulatedFeed) -> Iterator[Collectors]:
+def collecting(deployment: Deployment, *feeds: SimulatedFeed) -> Iterator[Collectors[Simulator]]:
     """The collectors work within this."""
     simulator = Simulator(1, feeds, now_ms())
     collectors = Collectors(simulator, {"bootstrap.servers": deployment.cluster.bootstrap})

@@ -151,9 +151,9 @@ class Shown:
         return {"asked": program} if program in (None, "signals") else None
 
     def ingestion(self) -> Row | None:
-        """See Queries; nothing is."""
+        """See Queries."""
         self._fail()
-        return None
+        return {"sources": []}
 
     def watch(self) -> Steps:
         """See Queries."""

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from confluent_kafka import Producer
 
 from exporter.app import App
 from exporter.config.addresses import authority, host_and_port
+from exporter.config.conflicts import INGESTION_TOPICS
 from exporter.config.loader import load
 from exporter.config.schema import Config, WebConfig
 from exporter.config.subscription import Subscription
@@ -32,16 +34,27 @@ from exporter.tools.demo import files, report
 from exporter.tools.demo.embedded import EmbeddedBroker
 from exporter.tools.demo.pipeline import INSTANCE, JOB, Pipeline
 from exporter.tools.simulate.market import FEEDS, SimulatedFeed, Simulator
+from exporter.tools.simulate.services import Failure, ServiceSimulator, SimulatedService
 from exporter.tools.simulate.simulator import Collectors, faster, positive
 from exporter.web.sockets import ListenError
 
 _DESCRIPTION = """Show the sidecar at work, in one process and with nothing to install: a Kafka broker, simulated
-collectors (one stops, one freezes, some records are invalid), a trading program that pushes its metrics, and the real
-sidecar. At the end, compare the sent records with the metrics and events: exit 0 when they agree, 1 when not."""
+collectors (one stops, one freezes, some records are invalid), services that ingest exchange rates (one stops within a
+round, one repeats its events, one has a wrong clock), a trading program that pushes its metrics, and the real sidecar.
+At the end, compare the sent records with the metrics and events: exit 0 when they agree, 1 when not."""
 
 _SEED = 1
 # How many times as often as usual the collectors send, so that the numbers change visibly.
 _RATE = 4.0
+SERVICES = tuple(
+    SimulatedService(source, codes, period_ms=5_000, duration_ms=1_500, failure=failure, fails_after_ms=20_000)
+    for source, codes, failure in (
+        ("rates", ("USD", "EUR", "JPY"), Failure.NONE),
+        ("rates-stopping", ("GBP", "CHF"), Failure.STOPS),
+        ("rates-repeating", ("CNY", "HKD"), Failure.REPEATS),
+        ("rates-slow-clock", ("AUD", "CAD"), Failure.CLOCK),
+    )
+)
 # Fixed, because learning a threshold takes minutes.
 _THRESHOLD = "10s"
 _ANSWER_SECONDS = 10.0
@@ -92,6 +105,7 @@ def _write(bootstrap_servers: str, args: argparse.Namespace, folder: Path) -> Pa
         "web.listen_address": args.listen_address,
         "web.enable_lifecycle": True,
         "web.push.enabled": True,
+        "ingestion.enabled": True,
         "log.level": "warn",
     }
     return files.write_config(folder, settings | (files.write_web_file(folder) if args.tls else {}))
@@ -111,7 +125,8 @@ def _run(file: Path, seconds: float | None, stopping: threading.Event) -> int:
     logs.configure(config.log.level, config.log.format)
     kafka = {"bootstrap.servers": config.kafka.bootstrap_servers}
     simulator = Simulator(_SEED, faster(FEEDS, _RATE), now_ms())
-    _create_topics(kafka, simulator.topics)
+    services = ServiceSimulator(_SEED, SERVICES, now_ms())
+    _create_topics(kafka, [*simulator.topics, *INGESTION_TOPICS])
     app = App(config, load=partial(_load, file))
     with ThreadPoolExecutor(1, "sidecar") as pool:
         running = _start(app, pool, stopping)
@@ -120,8 +135,9 @@ def _run(file: Path, seconds: float | None, stopping: threading.Event) -> int:
             address = healthcheck.authority(served)
             _print(_greeting(address, config, file))
             with _pushing(address, config):
-                errors = _collect(Collectors(simulator, kafka), seconds, stopping)
-            truth = report.sent(simulator.truth)
+                senders = [Collectors(each, kafka) for each in (simulator, services)]
+                errors = _collect(senders, seconds, stopping)
+            truth = report.sent(simulator.truth) + report.sent_events(services)
             counted = _caught_up(served, config.web, report.records(truth), running)
         finally:
             app.stop()
@@ -167,13 +183,16 @@ def _pushing(address: str, config: Config) -> Iterator[None]:
         pipeline.stop()
 
 
-def _collect(collectors: Collectors, seconds: float | None, stopping: threading.Event) -> list[str]:
-    """Run the collectors for `seconds`, or until `stopping` is set; return what failed."""
-    collectors.start()
+def _collect(senders: Sequence[Collectors[Any]], seconds: float | None, stopping: threading.Event) -> list[str]:
+    """Run the collectors and services for `seconds`, or until `stopping` is set; return what failed."""
+    for each in senders:
+        each.start()
     stopping.wait(seconds)
     _print(["", "The collectors stop; the sidecar reads and publishes the remaining records."])
-    collectors.stop()
-    return [f"{collectors.failed} records did not reach the broker"] if collectors.failed else []
+    for each in senders:
+        each.stop()
+    failed = sum(each.failed for each in senders)
+    return [f"{failed} records did not reach the broker"] if failed else []
 
 
 def _caught_up(address: str, web: WebConfig, records: int, running: Future[bool]) -> report.Figures:
@@ -219,6 +238,9 @@ def _greeting(served: str, config: Config, file: Path) -> Iterator[str]:
     if config.web.config_file is None:
         yield "A simulated trading program pushes its metrics; one of its stages is slow on purpose:"
         yield f"  {url}/programs/{JOB}/instance/{INSTANCE}"
+    yield "Simulated services ingest exchange rates in rounds; three of them fail after a while:"
+    yield f"  {url}/api/v1/ingestion"
+    yield from (f"  {each.source} {each.failure} after {each.fails_after_ms / 1000:g} s" for each in SERVICES[1:])
     yield f"Its configuration is {file}: edit it, and"
     yield f"  {curl} -X POST {url}/-/reload"
     if config.web.config_file is None:

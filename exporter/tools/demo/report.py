@@ -13,9 +13,11 @@ from exporter.instrument.samples import samples
 from exporter.model import Anomaly, FeedKey
 from exporter.tools.audit.readers import BatchEvent, SummaryEvent
 from exporter.tools.simulate.market import Truth
+from exporter.tools.simulate.services import BEGUN, COMPLETED, ServiceSimulator
 
 BATCHES, MESSAGES, SYMBOLS = "batches", "messages", "unique symbols"
 SUMMARIZED, UNREADABLE, REJECTED = "batches in summaries", "unreadable", "rejected"
+EVENTS = "events"
 AGREE = "agree"
 
 # By feed or topic, and the name of the number.
@@ -29,6 +31,9 @@ _SERIES = {
     "marketdata_batch_unique_symbols_sum": SYMBOLS,
     "marketdata_anomalies_total": "{kind} anomalies",
     "marketdata_records_rejected_total": REJECTED + " {reason}",
+    "marketdata_ingestion_events_total": EVENTS,
+    "marketdata_ingestion_rounds_begun_total": BEGUN,
+    "marketdata_ingestion_rounds_completed_total": COMPLETED,
 }
 
 
@@ -65,20 +70,26 @@ def sent(truth: Truth) -> Figures:
     return figures
 
 
+def sent_events(simulator: ServiceSimulator) -> Figures:
+    """Return the numbers of the sent events of ingesting services, and of their rounds."""
+    return Figures({**{(name, EVENTS): number for name, number in simulator.events.items()}, **simulator.rounds})
+
+
 def in_metrics(text: str) -> Figures:
     """Return the numbers of a page of metrics (text format 0.0.4); raise ValueError for other text."""
     figures = Figures()
     for sample in samples(text):
         if sample.name in _SERIES:
             labels = sample.labels
-            of = labels.get("topic") or ":".join(labels[name] for name in FeedKey._fields)
+            names = [labels[name] for name in ("topic", "event", "source") if name in labels]
+            of = names[0] if names else ":".join(labels[name] for name in FeedKey._fields)
             figures[of, _SERIES[sample.name].format_map(labels)] = int(sample.value)
     return figures
 
 
 def records(counted: Figures) -> int:
     """Return the number of records that these figures count."""
-    return sum(count for (_, what), count in counted.items() if what == BATCHES or what.startswith(REJECTED))
+    return sum(count for (_, what), count in counted.items() if what in (BATCHES, EVENTS) or what.startswith(REJECTED))
 
 
 def in_event(event: BatchEvent | SummaryEvent | None) -> Figures:

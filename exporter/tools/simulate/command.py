@@ -6,23 +6,28 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 
 from exporter.feeds.states import FeedState
+from exporter.ingestion.events import PARTITIONS
 from exporter.kafka.connection_errors import error_text
 from exporter.model import FeedKey
 from exporter.runtime import signals
 from exporter.runtime.clock import now_ms
 from exporter.tools.simulate.market import SimulatedFeed, Simulator
-from exporter.tools.simulate.simulator import Collectors, create_topics, faster, positive
+from exporter.tools.simulate.service_scenarios import SERVICE_SCENARIOS, ServiceScenario, service_story, services
+from exporter.tools.simulate.services import ServiceSimulator
+from exporter.tools.simulate.simulator import Collectors, RecordSource, create_topics, faster, positive
 
 _DESCRIPTION = """Simulate a failure on a broker that a sidecar reads, and print what the sidecar should show when. Four
 feeds of the region `simulated` send; after a while, in which the sidecar learns their intervals, simulated:upbit:ticker
-fails, the others do not. Exit 0 when all was sent, 1 when not. Use a broker where simulated data does no harm."""
+fails, the others do not. In the scenarios of rounds two ingesting services send in place of feeds, for a sidecar with
+ingestion.enabled (and an ingestion.prefix like --topic-prefix), and one of them fails. Exit 0 when all was sent, 1 when
+not. Use a broker where simulated data does no harm."""
 
 _SEED = 1
 _PARTITIONS = 4
@@ -204,11 +209,14 @@ def feeds(scenario: Scenario, seconds: float) -> list[SimulatedFeed]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the description and the options to a parser."""
     parser.description = _DESCRIPTION
-    parser.add_argument("scenario", choices=SCENARIOS, metavar="SCENARIO", help="see --list")
+    parser.add_argument("scenario", choices=[*SCENARIOS, *SERVICE_SCENARIOS], metavar="SCENARIO", help="see --list")
     parser.add_argument("--list", action=_List, help="list the scenarios, and exit")
     parser.add_argument("--bootstrap-servers", default="localhost:9092", help="brokers (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=positive, help="how long (default: 300; partial 600, anomalies 720, delayed and garbage 960)"
+        "--seconds",
+        type=positive,
+        help="how long (default: 300; partial 600, anomalies 720, delayed and garbage 960; rounds and round_twice 180, "
+        "round_open 160, round_clock 900)",
     )
     parser.add_argument("--rate", type=positive, default=1.0, help="how many times as often feeds send (default: 1)")
     parser.add_argument("--topic-prefix", default="", help="of topics such as ticker-data.simulated (default: none)")
@@ -222,31 +230,55 @@ class _List(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """See Action."""
-        _print(f"{name:<12} {one.text} -> {one.state} {one.alert}".rstrip() for name, one in SCENARIOS.items())
+        listed: dict[str, Scenario | ServiceScenario] = {**SCENARIOS, **SERVICE_SCENARIOS}
+        _print(f"{name:<12} {one.text} -> {one.state} {one.alert}".rstrip() for name, one in listed.items())
         parser.exit()
+
+
+class Play(NamedTuple):
+    """What is sent, to which topics (with the number of their partitions), and what is printed meanwhile."""
+
+    source: RecordSource
+    topics: Mapping[str, int]
+    text: str
+    lines: Iterator[tuple[float, str]]
 
 
 def main(args: argparse.Namespace) -> int:
     """Simulate the scenario until its time is over, or SIGINT or SIGTERM; return the exit code."""
-    scenario = SCENARIOS[args.scenario]
+    scenario = SCENARIOS.get(args.scenario) or SERVICE_SCENARIOS[args.scenario]
     seconds = args.seconds or scenario.seconds
     kafka = {"bootstrap.servers": args.bootstrap_servers}
-    played = [replace(feed, topic_prefix=args.topic_prefix) for feed in faster(feeds(scenario, seconds), args.rate)]
-    simulator = Simulator(_SEED, played, now_ms())
+    play = (
+        _of_feeds(args, scenario, seconds) if isinstance(scenario, Scenario) else _of_services(args, scenario, seconds)
+    )
     try:
-        create_topics(kafka, simulator.topics, _PARTITIONS)
+        for topic, partitions in play.topics.items():
+            create_topics(kafka, [topic], partitions)
     except KafkaException as error:
         print(f"simulate: cannot create topics: {error_text(error)}", file=sys.stderr)
         return 1
     stopping = threading.Event()
     signals.take().stop_by(stopping.set)
-    _print([f"{args.scenario}: {scenario.text}. Topics: {', '.join(simulator.topics)}"])
-    collectors = Collectors(simulator, kafka)
+    _print([f"{args.scenario}: {play.text}. Topics: {', '.join(play.topics)}"])
+    collectors = Collectors(play.source, kafka)
     collectors.start()
-    _print_in_time(story(scenario, seconds), seconds, stopping)
+    _print_in_time(play.lines, seconds, stopping)
     collectors.stop()
     _print([f"{collectors.sent} records were sent, {collectors.failed} did not reach the broker."])
     return 1 if collectors.failed else 0
+
+
+def _of_feeds(args: argparse.Namespace, scenario: Scenario, seconds: float) -> Play:
+    played = [replace(feed, topic_prefix=args.topic_prefix) for feed in faster(feeds(scenario, seconds), args.rate)]
+    simulator = Simulator(_SEED, played, now_ms())
+    return Play(simulator, dict.fromkeys(simulator.topics, _PARTITIONS), scenario.text, story(scenario, seconds))
+
+
+def _of_services(args: argparse.Namespace, scenario: ServiceScenario, seconds: float) -> Play:
+    simulator = ServiceSimulator(_SEED, services(scenario, seconds, args.topic_prefix), now_ms())
+    topics = {args.topic_prefix + name: partitions for name, partitions in PARTITIONS.items()}
+    return Play(simulator, topics, scenario.text, service_story(scenario, seconds))
 
 
 def story(scenario: Scenario, seconds: float) -> Iterator[tuple[float, str]]:

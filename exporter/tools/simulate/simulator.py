@@ -8,9 +8,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
@@ -28,14 +28,26 @@ _PRODUCER_DEFAULTS = {"linger.ms": 5, "message.max.bytes": 2 * 1024**2, "message
 _QUIET = {"log_level": 0}
 
 
-class Collectors:
+class RecordSource(Protocol):
+    """What is sent: `records` yields what is due; `start_ms` is the beginning of its time, in Unix milliseconds."""
+
+    start_ms: int
+
+    def records(self, until_ms: float) -> Iterator[SimulatedRecord]:
+        """Yield the records up to `until_ms` (Unix) that were not yielded before, in the order of time."""
+
+
+S = TypeVar("S", bound=RecordSource)
+
+
+class Collectors(Generic[S]):
     """Sender of a simulator's records in real time, in a background thread.
 
     `kafka` are librdkafka's properties. The time of the simulator is the time since `start`. After `stop`, the counts
     of the simulator are those of the records in the topics, as long as `failed` is 0.
     """
 
-    def __init__(self, simulator: Simulator, kafka: Mapping[str, Any]) -> None:
+    def __init__(self, simulator: S, kafka: Mapping[str, Any]) -> None:
         self.simulator = simulator
         self.sent = 0
         self.failed = 0
@@ -69,7 +81,7 @@ class Collectors:
                 self._producer.produce(
                     record.topic,
                     record.value,
-                    key=record.key,
+                    key=record.key or None,
                     timestamp=record.timestamp_ms,
                     on_delivery=self._delivered,
                 )
@@ -129,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if collectors.failed else 0
 
 
-def _as_json(collectors: Collectors) -> dict[str, object]:
+def _as_json(collectors: Collectors[Simulator]) -> dict[str, object]:
     truth = collectors.simulator.truth
     return {
         "sent": collectors.sent,
