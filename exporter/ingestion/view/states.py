@@ -1,4 +1,4 @@
-"""The state of a source of ingestion events: one pure function of its inputs.
+"""The state of a source of ingestion events, as one function of its inputs. Pure.
 
 | state | when | what to look at |
 |---|---|---|
