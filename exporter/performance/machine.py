@@ -27,12 +27,16 @@ class Reading(NamedTuple):
     network_sent_bytes: int
 
 
-def reader(user: str) -> Callable[[], Reading]:
-    """Return what reads the figures; raise `ImportError` without psutil, which `user` needs."""
-    psutil = require("psutil", user, "performance")
+def reader(user: str, pid: int | None = None, extra: str = "performance") -> Callable[[], Reading]:
+    """Return what reads the figures, of this process or of another, where it raises `psutil.Error` when that has ended.
+
+    Raises `ImportError` without psutil, which `user` needs and `extra` brings.
+    """
+    psutil = require("psutil", user, extra)
+    other = None if pid is None else psutil.Process(pid)
 
     def read() -> Reading:
-        process = psutil.Process()  # each time: that of before a fork is the parent
+        process = other or psutil.Process()  # each time: that of before a fork is the parent
         with process.oneshot():
             own, memory = process.cpu_times(), process.memory_info().rss
         threads = {each.id: each.user_time + each.system_time for each in process.threads()}

@@ -1,0 +1,61 @@
+"""What the load test and the processes of Locust send each other, as JSON. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+# The environment variable with the number of the socket between them.
+CHANNEL = "MARKETDATA_LOADTEST_CHANNEL"
+# More than a report has: latencies are reported in pieces of at most LATENCIES_MAX.
+MESSAGE_BYTES = 1 << 20
+LATENCIES_MAX = 2000
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the users of Locust request; `seconds_between` are those from one request of a user to its next.
+
+    `url` has scheme and host, `metrics_path` is the path of the metrics. `watchers` users read the stream.
+    """
+
+    url: str
+    metrics_path: str
+    seconds_between: float
+    watchers: int
+    timeout_seconds: float
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+    username: str | None = None
+    password: str | None = None
+
+
+class Kind(msgspec.Struct):
+    """Requests of one kind: milliseconds from when each was due to its answer, and the number of each error."""
+
+    latencies: list[float] = []
+    errors: dict[str, int] = {}
+
+
+class Report(msgspec.Struct):
+    """What a process with users has seen since its last report, at a time of `time.monotonic`.
+
+    `lags` are milliseconds from when a request could be sent, as it was due and its user had the answer before, to when
+    it was. `overdue` requests were not sent before the end. `kinds` are by the name of the request.
+    """
+
+    at: float
+    pid: int
+    sent: int = 0
+    overdue: int = 0
+    received_bytes: int = 0
+    lags: list[float] = []
+    kinds: dict[str, Kind] = {}
+
+
+class Ready(msgspec.Struct, tag=True):
+    """All processes are connected and wait for `Start`."""
+
+
+class Start(msgspec.Struct, tag=True):
+    """The users may begin."""

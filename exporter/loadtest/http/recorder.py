@@ -1,0 +1,64 @@
+"""What the users of one process of Locust have seen, in reports each second."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+
+from exporter.loadtest.http.plan import LATENCIES_MAX, Kind, Report
+
+
+class Recorder:
+    """Counts of requests since the last report. Its users are greenlets, which take turns only when they wait.
+
+    `until` is when users were asked to stop, by `time.monotonic`.
+    """
+
+    def __init__(self, send: Callable[[Report], None]) -> None:
+        self._send = send
+        self._report = _empty()
+        self.until = math.inf
+
+    def begin(self) -> None:
+        """Begin: users send requests from now on."""
+        self.until = math.inf
+
+    def end(self) -> None:
+        """End: what becomes due from now on is not sent, and not missed."""
+        self.until = time.monotonic()
+
+    def sent(self, lag_seconds: float) -> None:
+        """Count a request that is handed to the client, `lag_seconds` later than it could be."""
+        self._report.sent += 1
+        self._report.lags.append(round(lag_seconds * 1000, 3))
+
+    def answered(self, name: str, ms: float, received_bytes: int) -> None:
+        """Count an answer, `ms` after its request was due."""
+        self._kind(name).latencies.append(round(ms, 3))
+        self._report.received_bytes += received_bytes
+        if len(self._report.lags) >= LATENCIES_MAX:
+            self.flush()
+
+    def failed(self, name: str, error: str) -> None:
+        """Count an error."""
+        errors = self._kind(name).errors
+        errors[error] = errors.get(error, 0) + 1
+
+    def overdue(self, requests: int) -> None:
+        """Count requests that were due at the end, and not sent."""
+        self._report.overdue += requests
+
+    def flush(self) -> None:
+        """Send what there is; raise `OSError` when the load test has ended."""
+        report, self._report = self._report, _empty()
+        report.at, report.pid = time.monotonic(), os.getpid()  # this object is older than the process, which was forked
+        self._send(report)
+
+    def _kind(self, name: str) -> Kind:
+        return self._report.kinds.setdefault(name, Kind())
+
+
+def _empty() -> Report:
+    return Report(at=0.0, pid=0)

@@ -1,0 +1,35 @@
+"""When the requests of one user are due. Pure: times are arguments."""
+
+from __future__ import annotations
+
+
+class Schedule:
+    """Requests at equal distances from `start`, whether or not those before were answered in time.
+
+    Times and distances are seconds. What became due during a long answer is sent right after it, each request with the
+    time when it was due: that is when users wanted it.
+    """
+
+    __slots__ = ("_between", "_free", "due")
+
+    def __init__(self, start: float, between: float) -> None:
+        self.due = start
+        self._between = between
+        self._free = start
+
+    def lag(self, now: float) -> float:
+        """Return how much later a request is sent than it could be: when it was due and the user was free."""
+        return max(0.0, now - max(self.due, self._free))
+
+    def answered(self, now: float) -> float:
+        """Return the seconds from when the request was due until now, and go on to the next one."""
+        latency, self.due, self._free = now - self.due, self.due + self._between, now
+        return latency
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next request is due; 0 if it is."""
+        return max(0.0, self.due - now)
+
+    def overdue(self, now: float) -> int:
+        """Return how many requests are due, and not sent."""
+        return int((now - self.due) // self._between) + 1 if now >= self.due else 0

@@ -1,0 +1,108 @@
+"""The reports of all processes of Locust as the result of a target. Pure: times are arguments."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from exporter.loadtest.distributions import LatencyHistogram
+from exporter.loadtest.http.plan import Kind, Report
+from exporter.loadtest.results import Part, TargetResult
+from exporter.loadtest.target import Counts
+from exporter.loadtest.timeline import Timeline
+
+# Errors of a sidecar that does not run.
+AWAY = {"connection refused"}
+
+
+class _Part:
+    """Requests of one kind."""
+
+    def __init__(self) -> None:
+        self.latencies, self.errors = LatencyHistogram(), Counter[str]()
+
+    def result(self, name: str) -> Part:
+        """Return the result of these requests."""
+        count, latency = self.latencies.count, self.latencies.distribution()
+        return Part(name=name, answered=count, errors=dict(self.errors), latency=latency)
+
+
+class Totals:
+    """What was requested and answered since the start; one thread adds."""
+
+    def __init__(self) -> None:
+        self.lag = LatencyHistogram()
+        self.pids: list[int] = []
+        self.last = 0.0
+        self.away_since: float | None = None
+        self._parts: dict[str, _Part] = {}
+        self._latencies, self._timeline = LatencyHistogram(), Timeline()
+        self._counts = Counts()
+        self._overdue = self._received_bytes = 0
+
+    def counts(self) -> Counts:
+        """Return what has happened so far; any thread may call this."""
+        return self._counts._replace(latency=self._latencies.distribution())
+
+    def add(self, report: Report, at: float) -> None:
+        """Add what came until `at`, seconds after the start."""
+        self.last = max(self.last, at)
+        if report.pid not in self.pids:
+            self.pids.append(report.pid)
+        latencies, errors = LatencyHistogram(), Counter[str]()
+        for name, kind in report.kinds.items():
+            self._add_kind(name, kind)
+            errors.update(kind.errors)
+            for ms in kind.latencies:
+                latencies.add(ms)
+        for ms in report.lags:
+            self.lag.add(ms)
+        self._latencies.merge(latencies)
+        # A report is made at the end of the second that it is about.
+        self._timeline.merge(max(0.0, at - 0.5), latencies, errors.total())
+        self._count(report, latencies.count, errors, at)
+
+    def _add_kind(self, name: str, kind: Kind) -> None:
+        part = self._parts.setdefault(name, _Part())
+        part.errors.update(kind.errors)
+        for ms in kind.latencies:
+            part.latencies.add(ms)
+
+    def _count(self, report: Report, answered: int, errors: Counter[str], at: float) -> None:
+        before = self._counts
+        self._overdue += report.overdue
+        self._received_bytes += report.received_bytes
+        self._counts = Counts(
+            before.sent + report.sent + report.overdue, before.answered + answered, before.failed + errors.total()
+        )
+        if answered or errors.keys() - AWAY:
+            self.away_since = None
+        elif errors and self.away_since is None:
+            self.away_since = at
+
+    def result(self, seconds: float, wanted_per_second: float) -> TargetResult:
+        """Return the result; requests were sent for so many seconds."""
+        counts, parts = self._counts, [part.result(name) for name, part in sorted(self._parts.items())]
+        errors = sum((part.errors for part in self._parts.values()), Counter[str]())
+        intervals = self._timeline.intervals(self.last)
+        return TargetResult(
+            name="http",
+            unit="requests",
+            seconds=seconds,
+            sent=counts.sent,
+            answered=counts.answered,
+            errors=dict(errors.most_common()),
+            is_open=True,
+            unanswered=max(0, counts.sent - counts.answered - counts.failed),
+            wanted_per_second=wanted_per_second,
+            latency=self._latencies.distribution(),
+            timeline=intervals,
+            slices=self._timeline.slices(),
+            parts=tuple(parts),
+            bytes_received=self._received_bytes,
+            notes=self._notes(),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        if not self._overdue:
+            return ()
+        return (f"{self._overdue} of the requests without an answer were due and not sent: their users still waited",)

@@ -1,0 +1,231 @@
+"""The users of a load test over HTTP.
+
+Locust loads this file in processes of its own: it replaces sockets and threads by those of gevent, so nothing else may
+import it. A thread of this file is a greenlet, as each user is.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import ssl
+import threading
+from base64 import b64encode
+from contextlib import closing, suppress
+from random import choices
+from time import monotonic, sleep
+from typing import Any
+from urllib.parse import urlsplit
+
+import locust
+from locust import FastHttpUser, User, task
+from locust.exception import CatchResponseError
+from locust.runners import MasterRunner
+
+from exporter.loadtest.http.channel import Channel
+from exporter.loadtest.http.pages import (
+    METRICS,
+    QUERIES,
+    SCRAPES,
+    SECONDS_BETWEEN_STREAMS,
+    STREAM,
+    STREAM_NAME,
+    UPDATES,
+    UPDATES_NAME,
+    Page,
+    error_kind,
+    fault,
+)
+from exporter.loadtest.http.recorder import Recorder
+from exporter.loadtest.http.schedule import Schedule
+
+# The load test blocks signals, which a thread of it receives; its children inherit that.
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+# Without an answer for so many seconds a worker is given up, and 3 are no more than a busy machine, which is what load
+# tests make.
+locust.runners.HEARTBEAT_LIVENESS = 30
+_channel = Channel.inherited()
+_plan = _channel.plan()
+_recorder = Recorder(_channel.send)
+_events: Any = locust.events  # their methods have no types
+
+
+def _tls(**_: object) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=_plan.ca_file)
+    if _plan.cert_file is not None:
+        context.load_cert_chain(_plan.cert_file, _plan.key_file)
+    if _plan.server_name is not None:
+        wrap, name = context.wrap_socket, _plan.server_name
+        context.wrap_socket = lambda sock, **more: wrap(sock, **more | {"server_hostname": name})  # type: ignore[method-assign]
+    return context
+
+
+def _authorization() -> dict[str, str]:
+    if _plan.username is None:
+        return {}
+    pair = f"{_plan.username}:{_plan.password or ''}".encode()
+    return {"Authorization": f"Basic {b64encode(pair).decode()}"}
+
+
+class _Paced(User):
+    """A user whose requests are due at equal distances, and are measured from then."""
+
+    abstract = True
+    seconds_between = _plan.seconds_between
+
+    def on_start(self) -> None:
+        """See User."""
+        self.schedule = Schedule(monotonic(), self.seconds_between)
+
+    def on_stop(self) -> None:
+        """See User."""
+        _recorder.overdue(self.schedule.overdue(min(monotonic(), _recorder.until)))
+
+    def wait_time(self) -> float:
+        """See User."""
+        return self.schedule.wait(monotonic())
+
+
+class _Reader(_Paced, FastHttpUser):
+    """A user that requests pages, each by its weight."""
+
+    abstract = True
+    host = _plan.url
+    network_timeout = connection_timeout = _plan.timeout_seconds
+    insecure = False
+    ssl_context_factory = staticmethod(_tls)
+    default_headers = _authorization()
+    pages: tuple[Page, ...] = ()
+
+    @task
+    def read(self) -> None:
+        """Request a page."""
+        (page,) = choices(self.pages, [each.weight for each in self.pages])  # noqa: S311
+        path = _plan.metrics_path if page.path == METRICS else page.path
+        _recorder.sent(self.schedule.lag(monotonic()))
+        with self.client.get(path, name=page.name, headers=page.headers, catch_response=True) as answer:
+            meta = answer.request_meta
+            meta["response_time"] = self.schedule.answered(monotonic()) * 1000
+            if answer.status_code:
+                found = fault(page, answer.status_code, answer.headers, meta["response_length"])
+                meta["response_length"] = int(answer.headers.get("content-length") or 0)  # before it was decompressed
+                answer.failure(found) if found else answer.success()
+
+
+class Scraper(_Reader):
+    """Prometheus: `/metrics` in the formats and encodings that there are."""
+
+    weight = 3
+    pages = SCRAPES
+
+
+class PageReader(_Reader):
+    """A reader of the live page and of the JSON behind it."""
+
+    weight = 2
+    pages = QUERIES
+
+
+class Watcher(_Paced):
+    """A reader of the stream: waits for the first message, then for some updates, and comes again."""
+
+    abstract = not _plan.watchers
+    fixed_count = _plan.watchers
+    seconds_between = SECONDS_BETWEEN_STREAMS
+
+    @task
+    def watch(self) -> None:
+        """Read the stream for some seconds."""
+        _recorder.sent(self.schedule.lag(monotonic()))
+        try:
+            with closing(_connection()) as connection:
+                connection.request("GET", STREAM, headers={"Accept": "text/event-stream", **_authorization()})
+                answer = connection.getresponse()
+                if answer.status != 200:
+                    raise CatchResponseError(f"status {answer.status}")
+                self._first_message(_read_message(answer))
+                self._updates(answer)
+        except (OSError, http.client.HTTPException, CatchResponseError) as error:
+            self._first_message(0, error)
+
+    def _first_message(self, size: int, error: Exception | None = None) -> None:
+        ms = self.schedule.answered(monotonic()) * 1000
+        _report_answer(STREAM_NAME, ms, size, error)
+
+    def _updates(self, answer: http.client.HTTPResponse) -> None:
+        try:
+            for _ in range(UPDATES):
+                _read_message(answer)
+        except (OSError, http.client.HTTPException) as error:
+            _recorder.sent(0.0)
+            _report_answer(UPDATES_NAME, 0.0, 0, error)
+
+
+def _report_answer(name: str, ms: float, size: int, error: Exception | None) -> None:
+    _events.request.fire(
+        request_type="GET", name=name, response_time=ms, response_length=size, exception=error, context={}
+    )
+
+
+def _connection() -> http.client.HTTPConnection:
+    place = urlsplit(_plan.url)
+    if place.scheme == "https":
+        return http.client.HTTPSConnection(place.netloc, timeout=_plan.timeout_seconds, context=_tls())
+    return http.client.HTTPConnection(place.netloc, timeout=_plan.timeout_seconds)
+
+
+def _read_message(answer: http.client.HTTPResponse) -> int:
+    """Read a message, which ends with an empty line, and return its bytes; raise `OSError` at the end of the stream."""
+    size = 0
+    while line := answer.readline():
+        size += len(line)
+        if line == b"\n" and size > 1:
+            return size
+    raise ConnectionResetError
+
+
+def _begin(environment: Any, runner: Any, **_: Any) -> None:
+    """Begin to report in a process with users; in the one that directs others, wait for these."""
+    if isinstance(runner, MasterRunner):
+        while len(runner.clients.ready) < environment.parsed_options.expect_workers:
+            sleep(0.05)
+    else:
+        _events.request.add_listener(_record)
+        threading.Thread(target=_report_each_second, daemon=True).start()
+    if not environment.parsed_options.worker:
+        _channel.ready()
+        threading.Thread(target=_end_with_the_load_test, daemon=True).start()
+
+
+def _record(name: str, response_time: float, response_length: int, exception: Exception | None, **_: Any) -> None:
+    if exception is None:
+        _recorder.answered(name, response_time, response_length)
+    else:
+        _recorder.failed(name, str(exception) if isinstance(exception, CatchResponseError) else error_kind(exception))
+
+
+def _report_each_second() -> None:
+    try:
+        while True:
+            sleep(1.0 - monotonic() % 1.0)
+            _recorder.flush()
+    except OSError:
+        _exit()
+
+
+def _end_with_the_load_test() -> None:
+    """End the process that directs others when the load test is gone; they notice it when they report."""
+    with suppress(OSError):
+        _channel.wait_until_closed()
+    _exit()
+
+
+def _exit() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+_events.init.add_listener(_begin)
+_events.test_start.add_listener(lambda **_: _recorder.begin())
+_events.test_stopping.add_listener(lambda **_: _recorder.end())
+_events.quitting.add_listener(lambda **_: _recorder.flush())
