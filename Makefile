@@ -12,7 +12,7 @@ TOOLS := .cache/tools
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts test lint demo bench chaos hostile containers fresh screenshot constraints sbom pip-audit clean
+.PHONY: help install parts test lint demo loadtest stress bench chaos hostile containers fresh screenshot constraints sbom pip-audit clean
 
 help:  ## tell what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -39,6 +39,13 @@ lint: install  ## ruff and mypy
 
 demo: install  ## broker, collectors and sidecar in one command (ARGS='--seconds 30')
 	@$(BIN)/marketdata-exporter demo $(ARGS)
+
+loadtest: install  ## load a broker and a sidecar in one process for 20 s, and report (ARGS='--users 20')
+	@mkdir -p .cache/loadtest
+	@$(BIN)/marketdata-exporter loadtest smoke --embedded --duration 20s --report-folder .cache/loadtest $(ARGS)
+
+stress: install parts  ## load tests that take minutes: find where a slow sidecar breaks
+	@$(BIN)/python -m pytest -m stress $(ARGS)
 
 bench: install parts  ## measure against the figures to reach
 	@$(BIN)/python -m tests.bench $(ARGS)

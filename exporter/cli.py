@@ -46,6 +46,7 @@ _OTHER_FLAGS = {"web.config_file": ["--web.config.file"]}
 _TOOLS = {
     "demo": "run an embedded broker, simulated collectors and the real sidecar",
     "simulate": "simulate a failure on a broker, to test states and alerts",
+    "loadtest": "load brokers, a sidecar and Redis, and measure how they stand it",
     "audit": "compare the input topics, the event topic and /metrics",
     "status": "print what the live pages of sidecars show",
 }

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from exporter.tools.demo.embedded import EmbeddedBroker
+from exporter.kafka.embedded import EmbeddedBroker
 from tests.support.cluster import Cluster, Record
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.schema import Config
+from exporter.kafka.embedded import EmbeddedBroker
 from exporter.model import FeedKey, Reason, Rejected
 from exporter.runtime.clock import now_ms
 from exporter.tools.audit.readers import InputReader
-from exporter.tools.demo.embedded import EmbeddedBroker
 from exporter.tools.simulate.invalid_records import KINDS, InvalidMutation
 from exporter.tools.simulate.market import FEEDS, FeedTruth, SimulatedFeed, SimulatedRecord, Simulator
 from exporter.tools.simulate.prices import symbol_names

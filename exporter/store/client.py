@@ -112,7 +112,7 @@ class RedisClient:
 
     def __init__(self, config: RedisConfig, metrics: StoreMetrics) -> None:
         self._config = config
-        self._client = _client(config)
+        self._client = open_client(config)
         self._budget = limit_connections(self._client)
         self._keys = keyspace.Keys(config.prefix)
         self._window_ms = int(config.window * 1000)
@@ -199,7 +199,7 @@ class RedisClient:
 
     @contextmanager
     def _reader(self) -> Iterator[redis.Redis]:
-        with _client(self._config) as client, self._operation("read", limit_connections(client)):
+        with open_client(self._config) as client, self._operation("read", limit_connections(client)):
             yield client
 
     @contextmanager
@@ -237,7 +237,7 @@ _URL_OPTIONS = re.compile(
 )
 
 
-def _client(config: RedisConfig) -> redis.Redis:
+def open_client(config: RedisConfig) -> redis.Redis:
     """Return a client with short time-outs and no retries; the defaults of the driver block for up to a minute."""
     beside_url = {"username": config.username, "password": config.password}
     try:
@@ -262,7 +262,7 @@ def _client(config: RedisConfig) -> redis.Redis:
 def mistakes(config: RedisConfig) -> Iterator[Conflict]:
     """Yield the error of the driver about the URL, if any; connect to nothing."""
     try:
-        _client(config).close()
+        open_client(config).close()
     except ValueError as error:
         yield Conflict(str(error), ("redis.url",))
 

@@ -24,6 +24,7 @@ from exporter.config.conflicts import INGESTION_TOPICS
 from exporter.config.loader import load
 from exporter.config.schema import Config, WebConfig
 from exporter.config.subscription import Subscription
+from exporter.kafka.embedded import EmbeddedBroker
 from exporter.kafka.positions import Span
 from exporter.kafka.reader import TopicReader
 from exporter.runtime import logs, signals
@@ -31,7 +32,6 @@ from exporter.runtime.clock import now_ms
 from exporter.tools import healthcheck
 from exporter.tools.audit.readers import EventReader, UnreadableError
 from exporter.tools.demo import files, report
-from exporter.tools.demo.embedded import EmbeddedBroker
 from exporter.tools.demo.pipeline import INSTANCE, JOB, Pipeline
 from exporter.tools.simulate.market import FEEDS, SimulatedFeed, Simulator
 from exporter.tools.simulate.services import Failure, ServiceSimulator, SimulatedService

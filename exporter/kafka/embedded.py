@@ -1,4 +1,4 @@
-"""A Kafka broker inside this process, for the demo and for experiments.
+"""A Kafka broker inside this process, for the demo, for load tests without services, and for experiments.
 
 It is the mock cluster of librdkafka. It listens on loopback only, keeps nothing after `stop`, creates each topic with
 four partitions when a producer asks for it, and silently drops the oldest records of a partition beyond 5 MiB.

@@ -1,0 +1,186 @@
+"""Names what limits a run, from figures of the broker's answers, the network, and the sidecar's loop. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from exporter.loadtest.results import Bottleneck, Distribution, GeneratorCost
+from exporter.loadtest.sidecar_figures import SidecarFigures
+
+LOAD_TEST = "the load test itself"
+LOOP = "processor of the sidecar's loop"
+WAITING = "sidecar's loop, which waits for something"
+MACHINE = "processors of the machine"
+BACKLOG = "backlog of events"
+BROKER = "broker"
+NETWORK = "network"
+NONE = "none"
+
+# A loop that spends so much of its time on records has none left for more.
+_BUSY_RATIO = 0.85
+_IDLE_RATIO = 0.5
+_COMPUTING_CORES = 0.6
+_MACHINE_FULL = 0.95
+_FULL_RATIO = 0.9
+_SLOW_MS = 100.0
+_CONNECT_MS = 20.0
+_SHARE = 0.5
+# Records that wait although a loop that keeps up takes all there are five times a second.
+_LAG_SECONDS = 1.0
+
+
+class Evidence(NamedTuple):
+    """Figures of the part of a run that is looked at.
+
+    In milliseconds: `answers_ms` are round trips of requests to brokers, `queued_ms` what requests waited for the
+    socket, `throttled_ms` what brokers asked to wait, `connects_ms` how long TCP connections took. `machine_ratio` is
+    the share of the processors of the load test's machine that was used.
+    """
+
+    per_second: float
+    answers_ms: Sequence[float] = ()
+    queued_ms: Sequence[float] = ()
+    throttled_ms: Sequence[float] = ()
+    connects_ms: Sequence[float] = ()
+    figures: Sequence[SidecarFigures] = ()
+    latency: Distribution | None = None
+    generator: GeneratorCost | None = None
+    machine_ratio: float | None = None
+
+
+class _Loop(NamedTuple):
+    """Shares of the time of a sidecar's loop, cores of its process, and what waits for it."""
+
+    decode: float
+    analyze: float
+    publish: float
+    cores: float
+    lag_before: float
+    lag: float
+    backlog: float
+    delivery_ms: float
+
+    @property
+    def busy(self) -> float:
+        return self.decode + self.analyze + self.publish
+
+
+def bottleneck(evidence: Evidence) -> Bottleneck:
+    """Return what limits, with the figures that show it; its name is `NONE` where nothing is at its limit."""
+    loop = _loop(evidence.figures)
+    for name, find in ((LOAD_TEST, _load_test), (BROKER, _throttled), (NETWORK, _network), (BROKER, _broker)):
+        if found := tuple(find(evidence)):
+            return Bottleneck(name=name, evidence=found)
+    if loop is not None:
+        for name, lines in (
+            (BACKLOG, _backlog(loop)),
+            (_kind(loop, evidence), _busy(loop)),
+            (NETWORK, _starved(loop, evidence)),
+        ):
+            if lines:
+                return Bottleneck(name=name, evidence=(*lines, *_shares(loop, evidence)))
+    return Bottleneck(name=NONE, evidence=tuple(_calm(evidence, loop)))
+
+
+def _loop(figures: Sequence[SidecarFigures]) -> _Loop | None:
+    if len(figures) < 2 or figures[-1].at <= figures[0].at:
+        return None
+    first, last = figures[0], figures[-1]
+    turned = last.turned_seconds - first.turned_seconds
+    if turned <= 0:
+        return None
+    deliveries = last.deliveries - first.deliveries
+    return _Loop(
+        (last.decode_seconds - first.decode_seconds) / turned,
+        (last.analyze_seconds - first.analyze_seconds) / turned,
+        (last.publish_seconds - first.publish_seconds) / turned,
+        (last.cpu_seconds - first.cpu_seconds) / (last.at - first.at),
+        first.lag,
+        last.lag,
+        max(each.backlog / each.backlog_limit if each.backlog_limit else 0.0 for each in figures),
+        1000 * (last.delivery_seconds - first.delivery_seconds) / deliveries if deliveries > 0 else 0.0,
+    )
+
+
+def _load_test(evidence: Evidence) -> Iterable[str]:
+    return evidence.generator.evidence if evidence.generator is not None and evidence.generator.is_limit else ()
+
+
+def _throttled(evidence: Evidence) -> Iterator[str]:
+    if (longest := max(evidence.throttled_ms, default=0.0)) > 0:
+        yield f"brokers asked producers to wait, up to {longest:.0f} ms: a quota"
+
+
+def _network(evidence: Evidence) -> Iterator[str]:
+    answer, connect, queued = map(_high, (evidence.answers_ms, evidence.connects_ms, evidence.queued_ms))
+    if connect >= _CONNECT_MS and connect >= _SHARE * min(answer, 1000.0):
+        yield f"a TCP connection, which takes one round trip and none of the broker's time, takes {connect:.0f} ms"
+        yield f"requests to the broker take {answer:.0f} ms"
+    elif queued >= _SLOW_MS and queued >= _SHARE * answer:
+        yield f"requests wait {queued:.0f} ms for the socket before they are sent, and {answer:.0f} ms for the answer"
+
+
+def _broker(evidence: Evidence) -> Iterator[str]:
+    answer, connect = _high(evidence.answers_ms), _high(evidence.connects_ms)
+    if answer >= _SLOW_MS:
+        yield f"the broker takes {answer:.0f} ms to answer a request (p99 of a second, the slowest tenth of seconds)"
+        if evidence.connects_ms:
+            yield f"a TCP connection to it takes {connect:.1f} ms, so the network is not the cause"
+
+
+def _backlog(loop: _Loop) -> list[str]:
+    if loop.backlog < _FULL_RATIO:
+        return []
+    full = f"the backlog of events that are not committed reached {loop.backlog:.0%} of its limit: reading pauses"
+    return [full, f"an event is committed {loop.delivery_ms:,.0f} ms after the analysis of its batch"]
+
+
+def _busy(loop: _Loop) -> list[str]:
+    if loop.busy < _BUSY_RATIO:
+        return []
+    return [f"the loop spends {loop.busy:.0%} of its time on records", *_waiting(loop)]
+
+
+def _kind(loop: _Loop, evidence: Evidence) -> str:
+    """Return what a busy loop lacks: it computes, waits within its work, or gets no processor."""
+    if loop.cores >= _COMPUTING_CORES:
+        return LOOP
+    return MACHINE if (evidence.machine_ratio or 0.0) >= _MACHINE_FULL else WAITING
+
+
+def _starved(loop: _Loop, evidence: Evidence) -> list[str]:
+    if loop.busy > _IDLE_RATIO or loop.lag < _LAG_SECONDS * evidence.per_second or loop.lag <= loop.lag_before:
+        return []
+    idle = f"the loop waits for records for {1 - loop.busy:.0%} of its time although {loop.lag:,.0f} are in the topic"
+    return [idle, "so the way from the broker to the sidecar is slow: its bandwidth, or a quota", *_waiting(loop)]
+
+
+def _waiting(loop: _Loop) -> list[str]:
+    return [f"records that wait for the sidecar: {loop.lag_before:,.0f} at first, {loop.lag:,.0f} at the end"]
+
+
+def _shares(loop: _Loop, evidence: Evidence) -> Iterator[str]:
+    yield f"of the loop's time: decode {loop.decode:.0%}, analyze {loop.analyze:.0%}, publish {loop.publish:.0%}"
+    yield f"the sidecar uses {loop.cores:.2f} cores"
+    if evidence.machine_ratio is not None:
+        yield f"{evidence.machine_ratio:.0%} of the processors of the load test's machine are used"
+
+
+def _calm(evidence: Evidence, loop: _Loop | None) -> Iterator[str]:
+    """Yield how near to their limits things were."""
+    if evidence.answers_ms:
+        yield f"the broker answers within {_high(evidence.answers_ms):.0f} ms"
+    if evidence.connects_ms:
+        yield f"a TCP connection to it takes {_high(evidence.connects_ms):.1f} ms"
+    if loop is not None:
+        yield f"the sidecar's loop spends {loop.busy:.0%} of its time on records"
+        yield f"its backlog reached {loop.backlog:.0%} of its limit"
+    if evidence.generator is not None:
+        yield f"the load test uses {evidence.generator.cpu_cores:.2f} cores"
+
+
+def _high(values: Sequence[float]) -> float:
+    """Return what nine tenths of the values are below."""
+    ordered = sorted(values)
+    return ordered[int(0.9 * (len(ordered) - 1))] if ordered else 0.0

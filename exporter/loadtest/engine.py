@@ -1,0 +1,274 @@
+"""A run: targets are prepared, loaded at the same time and watched, and what they measured becomes a `Run`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.loadtest import verdict
+from exporter.loadtest.bottleneck import Evidence, bottleneck
+from exporter.loadtest.cost import generator_cost
+from exporter.loadtest.disk import ReportRoom, full_disk
+from exporter.loadtest.distributions import merged
+from exporter.loadtest.kafka.target import KafkaTarget
+from exporter.loadtest.machine import machine
+from exporter.loadtest.network import NetworkProbe
+from exporter.loadtest.own_metrics import OwnMetrics
+from exporter.loadtest.resources import OWN, Sampler
+from exporter.loadtest.results import Check, Ended, GeneratorCost, Outcome, Run, Sample, Setting, TargetResult
+from exporter.loadtest.run_clock import RunClock
+from exporter.loadtest.run_log import RunLog
+from exporter.loadtest.settings import STRESS, Settings
+from exporter.loadtest.stress import Stress
+from exporter.loadtest.target import Counts, Failure, Target, TargetError
+from exporter.performance import limits
+from exporter.runtime.clock import now_ms
+from exporter.runtime.threads import described
+
+PROGRESS_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
+
+
+class Outputs(NamedTuple):
+    """Where a run tells what happens: log, room for its report, and lines for a terminal."""
+
+    log: RunLog
+    room: ReportRoom
+    tell: Callable[[str], None]
+
+
+class Place(NamedTuple):
+    """Addresses of a run: of a broker, if the network to it is to be measured, and of the load test's own metrics."""
+
+    broker: tuple[str, int] | None
+    metrics: tuple[str, int]
+
+
+class LoadRun:
+    """One run, made by `run`, which may be called once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        targets: Sequence[Target],
+        left_out: Mapping[str, str],
+        place: Place,
+        outputs: Outputs,
+    ) -> None:
+        """Take the targets, and why others are left out, which is no fault of the run."""
+        self._settings, self._targets, self._place, self._outputs = settings, list(targets), place, outputs
+        self._left_out, self._own = left_out, {OWN}
+        self._clock = RunClock()
+        self._ending = threading.Event()
+        self._failure: Failure | None = None
+        self._skipped: dict[str, str] = {}
+        self._notes: list[str] = []
+        self._stress: Stress | None = None
+
+    def run(self, stopping: threading.Event, command: str, shown: Mapping[str, Setting]) -> Run:
+        """Make the run until it is over or `stopping` is set; raise `TargetError` when no target can be tested.
+
+        `command` and `shown` are the command line and its settings for the report.
+        """
+        begun_ms, log = now_ms(), self._outputs.log
+        log.write("info", "preparing", targets=[target.name for target in self._targets])
+        results: list[TargetResult] = []
+        try:
+            self._prepare(stopping)
+            begun_ms = now_ms()
+            sampler, network, seconds = self._load(stopping)
+        finally:
+            results += self._stopped()
+        sampler.stop()
+        ended, because = self._end(stopping)
+        log.write("info" if ended is Ended.FINISHED else "error", "ended", reason=str(ended), because=because)
+        cost = self._cost(sampler, results)
+        return Run(
+            profile=self._settings.profile,
+            command=command,
+            settings={**self._settings.shown(), **shown},
+            started_ms=begun_ms,
+            seconds=seconds,
+            machine=machine(),
+            ended=ended,
+            ended_because=because,
+            targets=tuple(results),
+            skipped={**self._left_out, **self._skipped},
+            samples=sampler.samples(),
+            generator=cost,
+            bottleneck=bottleneck(self._evidence(network, sampler, results, cost)),
+            breaking_point=None if self._stress is None else self._stress.search.point(),
+            checks=(*self._checks(results), *_not_run(self._skipped)),
+            notes=tuple(self._notes),
+        )
+
+    def _prepare(self, stopping: threading.Event) -> None:
+        """Prepare the targets; those that cannot be tested are skipped."""
+        for target in self._targets.copy():
+            self._outputs.tell(f"preparing {target.name}")
+            try:
+                target.prepare(stopping)
+            except TargetError as error:
+                self._skip(target, str(error))
+        if not self._targets:
+            raise TargetError("; ".join(self._skipped.values()))
+
+    def _skip(self, target: Target, reason: str) -> None:
+        self._outputs.log.write("error", "target skipped", target=target.name, reason=reason)
+        self._outputs.tell(f"{target.name} is not tested: {reason}")
+        self._skipped[target.name] = reason
+        self._targets.remove(target)
+        target.stop()
+
+    def _load(self, stopping: threading.Event) -> tuple[Sampler, NetworkProbe | None, float]:
+        """Load the targets until the run is over; return what was measured beside them, and for how many seconds."""
+        broker, clock = self._place.broker, self._clock
+        pids = self._pids()
+        self._own |= pids.keys()
+        sampler = Sampler({**self._settings.processes, **pids}, time.monotonic())
+        network = None if broker is None else NetworkProbe(*broker, clock)
+        metrics = OwnMetrics(self._targets, *self._place.metrics)
+        self._outputs.tell(f"the load test's own metrics are at {metrics.url}")
+        self._outputs.log.write("info", "started", metrics=metrics.url)
+        started = time.monotonic()
+        clock.start(started)
+        watch = threading.Thread(target=self._watch, args=(stopping,), name="loadtest-watch", daemon=True)
+        try:
+            sampler.start()
+            for target in self._targets:
+                target.start(started)
+            watch.start()
+            self._steps() if self._settings.profile == STRESS else self._ending.wait()
+        finally:
+            self._ending.set()
+            seconds = clock.now()
+            metrics.close()
+            if network is not None:
+                network.stop()
+        watch.join()
+        return sampler, network, seconds
+
+    def _pids(self) -> dict[str, int]:
+        """Return the processes of targets that have some."""
+        return {name: pid for target in self._targets for name, pid in target.pids().items()}
+
+    def _steps(self) -> None:
+        settings = self._settings
+        target = self._kafka()
+        if target is None:
+            raise TargetError("a stress test raises the rate of Kafka messages")
+        step, p95_ms = settings.step_seconds, settings.limits.p95_ms
+        self._stress = Stress(target, self._clock, settings.kafka_rate, step, p95_ms, self._on_step)
+        self._stress.run(self._ending)
+
+    def _on_step(self, text: str) -> None:
+        self._outputs.tell(text)
+        self._outputs.log.write("info", "step", result=text)
+
+    def _kafka(self) -> KafkaTarget | None:
+        return next((target for target in self._targets if isinstance(target, KafkaTarget)), None)
+
+    def _watch(self, stopping: threading.Event) -> None:
+        """End the run when it is over or cannot go on, and tell its progress until then."""
+        try:
+            self._look(stopping)
+        except Exception as error:
+            self._failure = Failure(Ended.FAILED, f"internal error, please report it: {described(error)}")
+        finally:
+            self._ending.set()
+
+    def _look(self, stopping: threading.Event) -> None:
+        due = PROGRESS_SECONDS
+        while not self._ending.wait(_LOOK_SECONDS):
+            self._failure = self._found_failure()
+            if self._failure is not None or stopping.is_set() or self._is_over():
+                return
+            if self._clock.now() >= due:
+                due += PROGRESS_SECONDS
+                self._progress()
+
+    def _found_failure(self) -> Failure | None:
+        failures = [target.failure() for target in self._targets]
+        if self._outputs.log.error:
+            failures.append(full_disk("the log"))
+        return next(filter(None, [*failures, self._outputs.room.failure()]), None)
+
+    def _is_over(self) -> bool:
+        settings, kafka = self._settings, self._kafka()
+        is_sent = settings.messages is not None and kafka is not None and kafka.counts().sent >= settings.messages
+        return self._clock.now() >= settings.seconds or (is_sent and len(self._targets) == 1)
+
+    def _progress(self) -> None:
+        counts = {target.name: target.counts() for target in self._targets}
+        for name, found in counts.items():
+            latency = {} if found.latency is None else {"p99_ms": round(found.latency.p99, 2)}
+            numbers = {"sent": found.sent, "answered": found.answered, "failed": found.failed}
+            self._outputs.log.write("info", "progress", target=name, **numbers, **latency)
+        self._outputs.tell(f"{self._clock.now():5.0f} s  " + "   ".join(map(_progress, counts.items())))
+
+    def _stopped(self) -> Iterable[TargetResult]:
+        """Stop the targets and yield their results; none is left running because another could not be stopped."""
+        if self._targets and not self._skipped:
+            self._outputs.tell("waiting for what is on its way")
+        for target in self._targets:
+            try:
+                yield target.stop()
+            except Exception as error:
+                self._notes.append(f"The load on {target.name} did not end as it should: {described(error)}.")
+
+    def _end(self, stopping: threading.Event) -> tuple[Ended, str]:
+        if self._failure is not None:
+            return self._failure
+        if stopping.is_set():
+            return Ended.INTERRUPTED, f"The run was interrupted after {self._clock.now():.0f} s."
+        return Ended.FINISHED, ""
+
+    def _cost(self, sampler: Sampler, results: Sequence[TargetResult]) -> GeneratorCost:
+        lags = [lag for target in self._targets if (lag := target.lag.distribution()) is not None]
+        return generator_cost(sampler.samples(), self._own, merged(lags), results)
+
+    def _checks(self, results: Sequence[TargetResult]) -> tuple[Check, ...]:
+        limits = self._settings.limits
+        if self._stress is None:
+            return verdict.checks(results, limits)
+        return verdict.stress_checks(results[0], self._stress.search.point(), limits) if results else ()
+
+    def _evidence(
+        self, network: NetworkProbe | None, sampler: Sampler, results: Sequence[TargetResult], cost: GeneratorCost
+    ) -> Evidence:
+        """Return the figures of the run, or of the last step that did not hold."""
+        kafka, window = self._kafka(), None if self._stress is None else self._stress.broken
+        begin, end = (0.0, self._clock.now()) if window is None else window
+        connects = [] if network is None else [each.ms for each in network.connects if begin <= each.at < end]
+        if kafka is None:
+            return Evidence(0.0, connects_ms=connects, generator=cost)
+        answers = [each for each in kafka.answers.samples if begin <= each.at < end]
+        figures = [] if kafka.sidecar is None else [each for each in kafka.sidecar.figures if begin <= each.at < end]
+        return Evidence(
+            next((each.per_second for each in results if each.name == kafka.name), 0.0),
+            answers_ms=[each.answer_ms for each in answers],
+            queued_ms=[each.queued_ms for each in answers],
+            throttled_ms=[each.throttled_ms for each in answers],
+            connects_ms=connects,
+            figures=figures,
+            generator=cost,
+            machine_ratio=_machine_ratio([each for each in sampler.samples() if begin <= each.at]),
+        )
+
+
+def _machine_ratio(samples: Sequence[Sample]) -> float | None:
+    cores = limits.cores()
+    return sum(each.machine.cpu_cores for each in samples) / len(samples) / cores if samples else None
+
+
+def _progress(named: tuple[str, Counts]) -> str:
+    name, counts = named
+    p99 = "" if counts.latency is None else f", p99 {counts.latency.p99:,.1f} ms"
+    return f"{name}: {counts.answered:,} answered, {counts.failed:,} failed{p99}"
+
+
+def _not_run(skipped: Mapping[str, str]) -> Iterable[Check]:
+    for name in skipped:
+        yield Check(target=name, name="run", wanted="run", measured="not measured", outcome=Outcome.NOT_MEASURED)

@@ -1,0 +1,1 @@
+"""Load of a Kafka cluster, and what becomes of it at a sidecar."""

@@ -1,0 +1,294 @@
+"""Kafka as a target: messages at an open rate, and what became of each of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from uuid import uuid4
+
+from exporter.config.schema import Config
+from exporter.loadtest.distributions import LatencyHistogram
+from exporter.loadtest.kafka import topic as topics
+from exporter.loadtest.kafka.events import EventWatch
+from exporter.loadtest.kafka.ledger import Arrivals, Ledger
+from exporter.loadtest.kafka.read_back import ReadBack, read_back
+from exporter.loadtest.kafka.records import REGION, feed
+from exporter.loadtest.kafka.sender import BrokerAnswers, Sender
+from exporter.loadtest.results import Ended, TargetResult
+from exporter.loadtest.run_clock import RunClock
+from exporter.loadtest.schedule import Pacer, Schedule
+from exporter.loadtest.settings import STRESS, Settings
+from exporter.loadtest.sidecar import SidecarWatch
+from exporter.loadtest.target import Counts, Failure, Patience, TargetError
+
+_TOPIC = "ticker-data.loadtest-{}"
+_ACKNOWLEDGED_SECONDS = 10.0
+# A sidecar looks for new topics every 10 s.
+_WARM_UP_SECONDS = 25.0
+_POLL_SECONDS = 0.05
+_KEEP_SECONDS = 3600.0
+_STORAGE = "KAFKA_STORAGE_ERROR"
+
+
+class KafkaTarget:
+    """Messages to a topic of the cluster of `config`, and their events in its event topic.
+
+    See `exporter.loadtest.target.Target`.
+    """
+
+    name = "kafka"
+
+    def __init__(self, settings: Settings, config: Config, patience: Patience = Patience()) -> None:  # noqa: B008
+        self._settings, self._config, self._patience = settings, config, patience
+        self._run = uuid4().hex[:8]
+        self._clock = RunClock()
+        self.answers = BrokerAnswers(self._clock)
+        self.sidecar: SidecarWatch | None = None
+        self.ledger = Ledger(0, {})
+        self._events: EventWatch | None = None
+        self._senders: list[Sender] = []
+        self._topic: topics.LoadTopic | None = None
+        self._notes: list[str] = []
+        self.has_events = self._has_metrics = False
+        self._exchanges: dict[str, int] = {}
+        self._before: Mapping[str, int] | None = None
+        self._warm_ups = 0
+
+    @property
+    def lag(self) -> LatencyHistogram:
+        """See Target."""
+        return self.ledger.lag
+
+    def pids(self) -> dict[str, int]:
+        """See Target."""
+        return {}
+
+    def prepare(self, stopping: threading.Event) -> None:
+        """See Target."""
+        self._topic = self._make_topic()
+        numbers = [each.number for each in self._topic.begins]
+        threads = self._settings.kafka_threads
+        feeds = range(max(len(numbers), threads))
+        begins = {each.number: offset for each, offset in self._topic.begins.items()}
+        self.ledger = Ledger(len(feeds), begins)
+        self.ledger.has_metrics = self._settings.url is not None
+        self._exchanges = {feed(index).exchange: index for index in feeds}
+        self._watch(self._topic.name)
+        for index in range(threads):
+            own = [(each, numbers[each % len(numbers)]) for each in feeds[index::threads]]
+            self._senders.append(self._sender(self._topic.name, own))
+        self._warm_up(stopping)
+
+    def start(self, started: float) -> None:
+        """See Target."""
+        self._clock.start(started)
+        self.ledger.events.last = 0.0
+        if self.sidecar is not None:
+            self.sidecar.figures.clear()
+        settings = self._settings
+        if settings.profile != STRESS:  # which sends in steps
+            self.send(Schedule(settings.kafka_rate, settings.ramp_seconds), 0.0, settings.seconds, settings.messages)
+
+    def send(self, schedule: Schedule, base: float, seconds: float, limit: int | None = None) -> None:
+        """Send by a schedule whose time 0 is `base`; the one before must be over."""
+        for index, sender in enumerate(self._senders):
+            sender.assign(Pacer(schedule, index, len(self._senders), seconds, limit), base)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether something of the schedule has not been handed to the client."""
+        return not all(sender.is_idle for sender in self._senders)
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """Where messages arrive at last: as events, if there is a sidecar, or at the broker."""
+        return self.ledger.events if self.has_events else self.ledger.acknowledged
+
+    def keep_traces(self) -> None:
+        """Keep latencies one by one, until `clear_traces`."""
+        self.arrivals.trace.is_kept = self.ledger.lag_trace.is_kept = True
+
+    def clear_traces(self) -> None:
+        """Forget the latencies that were kept."""
+        self.arrivals.trace.clear()
+        self.ledger.lag_trace.clear()
+
+    def counts(self) -> Counts:
+        """See Target."""
+        ledger, before = self.ledger, self._warm_ups
+        sent, answered = ledger.sent - before, ledger.acknowledged.count - before
+        return Counts(max(0, sent), max(0, answered), ledger.failed, ledger.latency())
+
+    def failure(self) -> Failure | None:
+        """See Target."""
+        now, ledger = self._clock.now(), self.ledger
+        if _STORAGE in ledger.errors:
+            return Failure(Ended.DISK_FULL, "a broker reports an error of its storage, as with a full disk")
+        down, silent = self.answers.down_seconds(), ledger.silent_seconds(now)
+        if down > self._patience.down or silent > self._patience.answer:
+            return Failure(Ended.BROKER_DIED, f"no broker has acknowledged a message for {max(silent, down):.0f} s")
+        if self.sidecar is not None and (failure := self.sidecar.failure()) is not None:
+            return failure
+        waiting = ledger.outstanding().events if self.has_events else 0
+        if waiting and now - ledger.events.last > self._patience.event:
+            text = f"no event has been committed for {now - ledger.events.last:.0f} s, {waiting} are missing"
+            return Failure(Ended.SIDECAR_DIED, text)
+        return None
+
+    def stop(self) -> TargetResult:
+        """See Target."""
+        seconds = min(self._clock.now(), self._settings.seconds)
+        for sender in self._senders:
+            sender.cease()
+        failure = self.failure()
+        if failure is None and self.ledger.sent > self._warm_ups:
+            self.drain()
+        is_reachable = failure is None or failure.ended is not Ended.BROKER_DIED
+        for sender in self._senders:
+            sender.stop(1.0 if is_reachable else 0.0)
+        for watch in (self._events, self.sidecar):
+            if watch is not None:
+                watch.stop()
+        found = self._read_back(is_reachable)
+        self._delete(is_reachable)
+        return self._result(seconds, found)
+
+    def drain(self) -> bool:
+        """Wait until all that was sent has arrived everywhere; return whether it has before nothing came for long."""
+        return self._wait(lambda: not self._on_their_way(), self._patience.answer, self._progress)
+
+    def _on_their_way(self) -> int:
+        left = self.ledger.outstanding()
+        events = left.events if self.has_events else 0
+        return left.acknowledgements + events + (left.metrics if self._has_metrics else 0)
+
+    def _progress(self) -> int:
+        ledger = self.ledger
+        return ledger.acknowledged.count + ledger.failed + ledger.events.count + ledger.metrics.count
+
+    def _wait(
+        self,
+        done: Callable[[], bool],
+        seconds: float,
+        progress: Callable[[], int],
+        stopping: threading.Event | None = None,
+    ) -> bool:
+        """Return whether it is done before there was no progress for so many seconds."""
+        stopping = stopping or threading.Event()
+        last, since = progress(), self._clock.now()
+        while not done():
+            if self._clock.now() - since > seconds or stopping.wait(_POLL_SECONDS):
+                return False
+            if progress() != last:
+                last, since = progress(), self._clock.now()
+        return True
+
+    def _make_topic(self) -> topics.LoadTopic:
+        settings, name = self._settings, self._settings.topic or _TOPIC.format(self._run)
+        if settings.is_embedded:
+            return topics.ask_for(self._config, name)
+        keep, may = settings.seconds + _KEEP_SECONDS, settings.allow_existing
+        return topics.prepare(self._config, name, settings.partitions, keep, may_have_records=may)
+
+    def _sender(self, topic: str, feeds: list[tuple[int, int]]) -> Sender:
+        run, size = self._run.encode(), self._settings.batch_size
+        return Sender(self._config, topic, run, feeds, size, self.ledger, self.answers, self._clock)
+
+    def _watch(self, topic: str) -> None:
+        try:
+            self._events = EventWatch(self._config, topic, self.ledger, self._clock)
+        except TargetError as error:
+            self._notes.append(f"Events were not measured: {error}.")
+        if (url := self._settings.url) is not None:
+            self.sidecar = self._sidecar_watch(url)
+            if not self.sidecar.start():
+                raise TargetError(f"the sidecar at {url} does not answer: {self.sidecar.last_error}")
+
+    def _sidecar_watch(self, url: str) -> SidecarWatch:
+        client, dead = self._settings.client, self._patience.sidecar
+        return SidecarWatch(url, client, REGION, self._on_batches, self._clock, dead)
+
+    def _on_batches(self, batches: Mapping[str, int], at: float) -> None:
+        if self._before is None:
+            self._before = dict(batches)
+        for exchange, index in self._exchanges.items():
+            if exchange in batches:
+                self.ledger.visible(index, batches[exchange] - self._before.get(exchange, 0), at)
+
+    def _warm_up(self, stopping: threading.Event) -> None:
+        """Send messages until connections, topic and sidecar are ready for others; raise `TargetError`."""
+        for sender in self._senders:
+            sender.warm_up()
+        ledger = self.ledger
+        self._warm_ups = ledger.sent
+
+        def is_acknowledged() -> bool:
+            return not ledger.outstanding().acknowledgements
+
+        if not self._wait(is_acknowledged, _ACKNOWLEDGED_SECONDS, lambda: 0, stopping) or ledger.failed:
+            if stopping.is_set():
+                return
+            raise TargetError(f"no broker acknowledges messages: {', '.join(ledger.errors) or 'no answer'}")
+        if self._events is not None:
+            self._wait(lambda: not ledger.outstanding().events, _WARM_UP_SECONDS, lambda: 0, stopping)
+            self.has_events = ledger.events.count > 0
+            if not self.has_events:
+                self._notes.append("Events were not measured: no sidecar has published one of the topic.")
+        if self.sidecar is not None:
+            seconds = 2.0 if self.has_events else _WARM_UP_SECONDS
+            self._wait(lambda: not ledger.outstanding().metrics, seconds, lambda: 0, stopping)
+            self._has_metrics = ledger.metrics.count > 0
+            if not self._has_metrics:
+                self._notes.append("Metrics were not measured: the sidecar does not count the topic.")
+
+    def _read_back(self, is_reachable: bool) -> ReadBack:
+        if self._topic is None or not is_reachable or self.ledger.sent <= self._warm_ups:
+            return ReadBack(None, None)
+        return read_back(self._config, self._topic, self._run.encode(), self.ledger.acknowledged.times)
+
+    def _delete(self, is_reachable: bool) -> None:
+        if self._topic is not None and (
+            error := topics.delete(self._config, self._topic, 10.0 if is_reachable else 2.0)
+        ):
+            self._notes.append(f"{error[0].upper()}{error[1:]}.")
+
+    def _result(self, seconds: float, found: ReadBack) -> TargetResult:
+        ledger, counts = self.ledger, self.counts()
+        places = {"event": ledger.events, "metrics": ledger.metrics}
+        arrived = {place: each.latencies.distribution() for place, each in places.items()}
+        if found.note:
+            self._notes.append(f"{found.note[0].upper()}{found.note[1:]}.")
+        missing = self._missing_events() if self.has_events and found.lost is not None else None
+        timeline = ledger.timeline.intervals(self._clock.now())
+        return TargetResult(
+            name=self.name,
+            unit="messages",
+            seconds=seconds,
+            sent=counts.sent,
+            answered=counts.answered,
+            errors=dict(ledger.errors),
+            is_open=True,
+            wanted_per_second=self._wanted(seconds),
+            latency=counts.latency,
+            timeline=timeline,
+            slices=ledger.timeline.slices(),
+            lost=found.lost,
+            repeated=found.repeated,
+            events_missing=missing,
+            events_repeated=None if missing is None else ledger.events.repeated,
+            end_to_end={place: each for place, each in arrived.items() if each is not None},
+            bytes_sent=ledger.bytes,
+            notes=tuple(self._notes),
+        )
+
+    def _missing_events(self) -> int:
+        acknowledged, events = self.ledger.acknowledged.times, self.ledger.events.times
+        arrived = events + bytes(max(0, len(acknowledged) - len(events)))
+        return sum(1 for one, other in zip(acknowledged, arrived, strict=False) if one and not other)
+
+    def _wanted(self, seconds: float) -> float | None:
+        settings = self._settings
+        if seconds <= 0 or settings.profile == STRESS:
+            return None
+        due = Schedule(settings.kafka_rate, settings.ramp_seconds).count(seconds)
+        return min(due, settings.messages or due) / seconds

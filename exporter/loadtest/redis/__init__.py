@@ -1,0 +1,1 @@
+"""Load of a Redis with the operations of the store."""

@@ -1,0 +1,97 @@
+"""The verdict: each target figure beside what was measured. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from exporter.loadtest.results import BreakingPoint, Check, Distribution, Outcome, TargetResult
+from exporter.loadtest.settings import Limits
+
+ALL = "all"
+# A rate that is asked for cannot be exceeded, and the last requests are answered after the end.
+_OF_WANTED = 0.95
+# With fewer requests a second, one without an answer says nothing.
+_DENSE = 5.0
+_NAMES = {"event": "to the committed event", "metrics": "to /metrics"}
+
+
+def checks(targets: Sequence[TargetResult], limits: Limits) -> tuple[Check, ...]:
+    """Return the checks of a run with these targets."""
+    found = [_throughput(targets, limits.per_second)] if targets else []
+    for target in targets:
+        found += _latencies(target.name, "", target.latency, limits)
+        found += [_errors(target, limits.errors_percent), _availability(target, limits.availability_percent)]
+        for place, latency in sorted(target.end_to_end.items()):
+            found += _latencies(target.name, f" {_NAMES[place]}", latency, limits)
+        if target.name == "kafka":
+            found.append(_lost(target, limits.lost))
+    return tuple(found)
+
+
+def stress_checks(target: TargetResult, point: BreakingPoint, limits: Limits) -> tuple[Check, ...]:
+    """Return the checks of a stress test, in which latencies and errors are to rise."""
+    held = point.held_per_second
+    rate = _check(ALL, "messages that hold", f"> {limits.per_second:,.0f}/s", held, limits.per_second, "{:,.0f}/s")
+    return rate, _lost(target, limits.lost)
+
+
+def _throughput(targets: Sequence[TargetResult], least: float) -> Check:
+    wanted = [target.wanted_per_second for target in targets]
+    if None not in wanted:
+        least = min(least, _OF_WANTED * sum(each or 0.0 for each in wanted))
+    measured = sum(target.per_second for target in targets) if any(target.sent for target in targets) else None
+    return _check(ALL, "throughput", f"> {least:,.4g}/s", measured, least, "{:,.1f}/s")
+
+
+def _latencies(target: str, place: str, latency: Distribution | None, limits: Limits) -> Iterator[Check]:
+    for name, most in (("mean", limits.mean_ms), ("p95", limits.p95_ms)):
+        measured = None if latency is None else getattr(latency, name)
+        yield _check(target, f"{name}{place}", f"< {most:,.4g} ms", measured, most, "{:,.1f} ms", is_most=True)
+
+
+def _errors(target: TargetResult, most: float) -> Check:
+    measured = 100 * (target.failed + target.unanswered) / target.sent if target.sent else None
+    return _check(target.name, "errors", f"< {most:g} %", measured, most, "{:.3g} %", is_most=True)
+
+
+def _availability(target: TargetResult, least: float) -> Check:
+    return _check(target.name, "availability", f"> {least:g} %", availability(target), least, "{:.4g} %")
+
+
+def availability(target: TargetResult) -> float | None:
+    """Return the share of seconds in percent in which a target answered and at most half of what came were errors.
+
+    None with too few requests to tell. The seconds are those from the first answer or error to the end of sending.
+    """
+    seconds = [each for each in target.timeline if each.at + 1 <= target.seconds]
+    while seconds and not (seconds[0].count or seconds[0].errors):
+        seconds.pop(0)
+    if not seconds or target.sent / max(1.0, target.seconds) < _DENSE:
+        return None
+    return 100 * sum(each.count > 0 and each.count >= each.errors for each in seconds) / len(seconds)
+
+
+def _lost(target: TargetResult, most: int) -> Check:
+    """Return the check of messages that are not in the topic, and of those whose event is missing."""
+    measured = None if target.lost is None else target.lost + (target.events_missing or 0)
+    outcome = Outcome.NOT_MEASURED if measured is None else _outcome(measured <= most)
+    shown = "not measured" if measured is None else f"{measured:,}"
+    return Check(target=target.name, name="lost", wanted=f"≤ {most:,}", measured=shown, outcome=outcome)
+
+
+def _check(
+    target: str, name: str, wanted: str, measured: float | None, limit: float, text: str, *, is_most: bool = False
+) -> Check:
+    if measured is None:
+        return Check(target=target, name=name, wanted=wanted, measured="not measured", outcome=Outcome.NOT_MEASURED)
+    is_met = measured < limit if is_most else measured > limit
+    return Check(target=target, name=name, wanted=wanted, measured=text.format(measured), outcome=_outcome(is_met))
+
+
+def _outcome(is_met: bool) -> Outcome:
+    return Outcome.MET if is_met else Outcome.MISSED
+
+
+def missed(found: Iterable[Check]) -> list[Check]:
+    """Return the checks that are not met."""
+    return [check for check in found if check.outcome is not Outcome.MET]
