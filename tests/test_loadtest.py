@@ -255,7 +255,7 @@ def test_ctrl_c_ends_the_command_with_a_report_and_without_its_topic(broker: Bro
         next(line for line in process.stderr if "own metrics" in line)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
-    assert process.returncode == 2, out
+    assert process.returncode in (1, 2), out
     assert "interrupted: The run was interrupted after" in out
     assert not [name for name in names(broker) if "loadtest" in name]
     [report] = tmp_path.glob("load_test_results_*.json")

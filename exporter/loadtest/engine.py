@@ -32,11 +32,11 @@ _LOOK_SECONDS = 0.1
 
 
 class Outputs(NamedTuple):
-    """Where a run tells what happens: log, room for its report, and lines for a terminal."""
+    """Where the lines of a run go: its log, and a terminal; and the room for its report."""
 
     log: RunLog
     room: ReportRoom
-    tell: Callable[[str], None]
+    show: Callable[[str], None]
 
 
 class Place(NamedTuple):
@@ -107,7 +107,7 @@ class LoadRun:
     def _prepare(self, stopping: threading.Event) -> None:
         """Prepare the targets; those that cannot be tested are skipped."""
         for target in self._targets.copy():
-            self._outputs.tell(f"preparing {target.name}")
+            self._outputs.show(f"preparing {target.name}")
             try:
                 target.prepare(stopping)
             except TargetError as error:
@@ -117,7 +117,7 @@ class LoadRun:
 
     def _skip(self, target: Target, reason: str) -> None:
         self._outputs.log.write("error", "target skipped", target=target.name, reason=reason)
-        self._outputs.tell(f"{target.name} is not tested: {reason}")
+        self._outputs.show(f"{target.name} is not tested: {reason}")
         self._skipped[target.name] = reason
         self._targets.remove(target)
         target.stop()
@@ -130,7 +130,7 @@ class LoadRun:
         sampler = Sampler({**self._settings.processes, **pids}, time.monotonic())
         network = None if broker is None else NetworkProbe(*broker, clock)
         metrics = OwnMetrics(self._targets, *self._place.metrics)
-        self._outputs.tell(f"the load test's own metrics are at {metrics.url}")
+        self._outputs.show(f"the load test's own metrics are at {metrics.url}")
         self._outputs.log.write("info", "started", metrics=metrics.url)
         started = time.monotonic()
         clock.start(started)
@@ -164,14 +164,14 @@ class LoadRun:
         self._stress.run(self._ending)
 
     def _on_step(self, text: str) -> None:
-        self._outputs.tell(text)
+        self._outputs.show(text)
         self._outputs.log.write("info", "step", result=text)
 
     def _kafka(self) -> KafkaTarget | None:
         return next((target for target in self._targets if isinstance(target, KafkaTarget)), None)
 
     def _watch(self, stopping: threading.Event) -> None:
-        """End the run when it is over or cannot go on, and tell its progress until then."""
+        """End the run when it is over or cannot go on, and report its progress until then."""
         try:
             self._look(stopping)
         except Exception as error:
@@ -206,12 +206,12 @@ class LoadRun:
             latency = {} if found.latency is None else {"p99_ms": round(found.latency.p99, 2)}
             numbers = {"sent": found.sent, "answered": found.answered, "failed": found.failed}
             self._outputs.log.write("info", "progress", target=name, **numbers, **latency)
-        self._outputs.tell(f"{self._clock.now():5.0f} s  " + "   ".join(map(_progress, counts.items())))
+        self._outputs.show(f"{self._clock.now():5.0f} s  " + "   ".join(map(_progress, counts.items())))
 
     def _stopped(self) -> Iterable[TargetResult]:
         """Stop the targets and yield their results; none is left running because another could not be stopped."""
         if self._targets and not self._skipped:
-            self._outputs.tell("waiting for what is on its way")
+            self._outputs.show("waiting for what is on its way")
         for target in self._targets:
             try:
                 yield target.stop()

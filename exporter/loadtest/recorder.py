@@ -1,4 +1,4 @@
-"""Requests of several threads to one target: answers, errors by kind, latencies. Pure: times are arguments."""
+"""Requests of several threads to one target: answers, errors by kind, latencies. Times are arguments."""
 
 from __future__ import annotations
 

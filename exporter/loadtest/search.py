@@ -1,7 +1,7 @@
 """The search for the highest rate that holds. Pure.
 
 A rate does not hold when latencies rise for as long as it lasts: what comes at rate r where only c a second go through
-waits longer by r/c - 1 seconds each second. What arrives of a rate that is too high tells how much would have held.
+waits longer by r/c - 1 seconds each second. What arrives of a rate that is too high is how much would have held.
 """
 
 from __future__ import annotations

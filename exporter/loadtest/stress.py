@@ -36,9 +36,9 @@ class Stress:
         first_rate: float,
         step_seconds: float,
         p95_ms: float,
-        tell: Callable[[str], None],
+        show: Callable[[str], None],
     ) -> None:
-        self._target, self._clock, self._tell = target, clock, tell
+        self._target, self._clock, self._show = target, clock, show
         self._seconds, self._p95_ms = step_seconds, p95_ms
         self.search = Search(first_rate)
         self.is_late = False
@@ -83,7 +83,7 @@ class Stress:
             self.broken = window
         step = self._result(rate, window, trace, reason)
         self.search.add(step)
-        self._tell(f"{rate:,.0f} messages/s {(reason and 'broke: ' + reason) or 'held'}")
+        self._show(f"{rate:,.0f} messages/s {(reason and 'broke: ' + reason) or 'held'}")
 
     def _result(self, rate: float, window: Window, trace: Trace, reason: str) -> Step:
         seconds = window.end - window.begin

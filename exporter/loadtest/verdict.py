@@ -10,7 +10,7 @@ from exporter.loadtest.settings import Limits
 ALL = "all"
 # A rate that is asked for cannot be exceeded, and the last requests are answered after the end.
 _OF_WANTED = 0.95
-# With fewer requests a second, one without an answer says nothing.
+# With fewer requests a second, one without an answer is no evidence.
 _DENSE = 5.0
 _NAMES = {"event": "to the committed event", "metrics": "to /metrics"}
 
@@ -61,7 +61,7 @@ def _availability(target: TargetResult, least: float) -> Check:
 def availability(target: TargetResult) -> float | None:
     """Return the share of seconds in percent in which a target answered and at most half of what came were errors.
 
-    None with too few requests to tell. The seconds are those from the first answer or error to the end of sending.
+    None with too few requests. The seconds are those from the first answer or error to the end of sending.
     """
     seconds = [each for each in target.timeline if each.at + 1 <= target.seconds]
     while seconds and not (seconds[0].count or seconds[0].errors):

@@ -37,7 +37,7 @@ def settings(**given: Any) -> Settings:
 
 
 class Started:
-    """A load test in a thread of its own; `lines` are what it tells."""
+    """A load test in a thread of its own; `lines` are those for a terminal."""
 
     def __init__(self, folder: Path, given: Settings, config: Config, log: Path | None = None) -> None:
         self.stopping, self.lines = threading.Event(), list[str]()

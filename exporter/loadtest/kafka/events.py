@@ -1,4 +1,4 @@
-"""A reader of committed events, which tells when that of each message arrived."""
+"""A reader of committed events, which notes when that of each message arrived."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What became of each message of a run: acknowledged, committed as an event, visible in metrics, read back.
 
-Pure: times are seconds after the start of the run, as arguments. Several threads call; each call is short.
+Times are arguments, in seconds after the start of the run. Several threads call; each call is short.
 """
 
 from __future__ import annotations

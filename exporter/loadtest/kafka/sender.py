@@ -109,7 +109,7 @@ class Sender:
             self._send(None)
 
     def assign(self, pacer: Pacer, base: float) -> None:
-        """Send what the pacer says; its times are seconds after `base`, which is itself seconds of the run."""
+        """Send by a pacer; its times are seconds after `base`, which is itself seconds of the run."""
         self._base, self._pacer = base, pacer
 
     def cease(self) -> None:

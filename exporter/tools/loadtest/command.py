@@ -72,7 +72,7 @@ def _run(args: argparse.Namespace, plan: arguments.Plan, earlier: Run | None, st
     room = ReportRoom(args.report_folder)
     try:
         log = RunLog(args.report_folder / f"load_test_log_{results.stamp(now_ms())}.jsonl")
-        run = _measured(args, plan, Outputs(log, room, _tell), stopping)
+        run = _measured(args, plan, Outputs(log, room, _print), stopping)
         log.close()
     finally:
         room.release()
@@ -110,7 +110,7 @@ def _targets(settings: Settings, config: Config) -> list[Target]:
 
 
 def _broker(config: Config) -> tuple[str, int] | None:
-    """Return a broker to which connections tell of the network alone: one that expects no handshake after them."""
+    """Return a broker to which connections measure the network alone: one that expects no handshake after them."""
     properties = {**config.kafka.properties, **config.kafka.producer_properties}
     if str(properties.get("security.protocol", "plaintext")).lower() != "plaintext":
         return None
@@ -137,5 +137,5 @@ def _write(run: Run, folder: Path, earlier: Run | None) -> None:
     print(summary.written([file]), flush=True)
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -72,7 +72,7 @@ def _cost(run: Run) -> Iterator[str]:
         lag = "" if run.generator.lag is None else f", lag p99 {run.generator.lag.p99:.1f} ms"
         yield f"the load test took {run.generator.cpu_cores:.2f} cores{lag}"
         if run.generator.is_limit:
-            yield "  it was the limit: the figures say less about what was tested"
+            yield "  it was the limit: the targets may stand more"
 
 
 def written(paths: Iterable[object]) -> str:
