@@ -14,11 +14,13 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import admin as kafka_admin
 
+from exporter.config.conflicts import INGESTION_TOPICS
 from exporter.config.schema import (
     Config,
     CreateTopics,
     ExpectedFeed,
     FeedsConfig,
+    IngestionConfig,
     InputConfig,
     KafkaConfig,
     Limits,
@@ -30,7 +32,7 @@ from exporter.config.schema import (
 from exporter.metrics.feed_metrics import FEED_PARTS
 from exporter.model import FeedKey, Partition
 from exporter.tools.check import cluster as cluster_questions
-from exporter.tools.check import command, findings, services
+from exporter.tools.check import command, findings, ingestion, services
 from exporter.tools.check.model import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
 from tests.support.kafka import Broker
 from tests.support.process import free_port
@@ -777,3 +779,14 @@ def test_an_address_is_free_or_a_sidecar_has_it_or_somebody_else() -> None:
 
 def test_an_address_of_another_machine_is_a_failure() -> None:
     assert levels(services.web(Config(web=WebConfig(listen_address="192.0.2.1:8000")))) == ["fail"]
+
+
+def test_topics_of_ingestion_events_that_are_missing_are_named() -> None:
+    config = Config(ingestion=IngestionConfig(enabled=True, prefix="rates."))
+    names = [f"rates.{name}" for name in INGESTION_TOPICS]
+    (ok,) = ingestion.topics(config, cluster(dict.fromkeys(names, Topic(1, operations=ALL))))
+    assert (ok.level, ok.text) == (Level.OK, "4 topics of events")
+    (missing,) = ingestion.topics(config, cluster(dict.fromkeys(names[:3], Topic(1, operations=ALL))))
+    assert missing.level is Level.WARN
+    assert "rates.cache_invalidation cannot be seen" in missing.text
+    assert list(ingestion.topics(Config(), cluster())) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 
@@ -11,6 +13,8 @@ import pytest
 
 from exporter.ingestion import IngestionProducer
 from exporter.ingestion.events import EVENTS, PARTITIONS, Event, encode_avro, encode_json, key_of, topic_of
+from exporter.tools.simulate.services import Failure, ServiceSimulator, SimulatedService
+from exporter.tools.simulate.simulator import Collectors
 from tests.support.cluster import Record
 from tests.support.registry import RegistryServer
 from tests.support.rounds import begun, completed, invalidation, rate
@@ -121,6 +125,35 @@ def test_what_is_shown_is_what_was_sent(services: Services) -> None:
     assert "marketdata_ingestion_events_total of new_data_received: is 5 instead of 4" in audit.stdout
 
 
+def test_simulated_services_are_counted_as_they_send_and_the_round_that_stays_open_is_named(services: Services) -> None:
+    simulated = [
+        SimulatedService(name, (code,), 2000, 1000, failure, 7000, services.prefix)
+        for name, code, failure in (
+            ("healthy", "USD", Failure.NONE),
+            ("stopping", "EUR", Failure.STOPS),
+            ("repeating", "JPY", Failure.REPEATS),
+            ("clock", "GBP", Failure.CLOCK),
+        )
+    ]
+    sidecar = services.sidecar().start()
+    eventually(lambda: owners([sidecar], services, BEGINNINGS), SHOWN_SECONDS, "nothing is assigned")
+    simulator = ServiceSimulator(1, simulated, now_ms())
+    collectors = Collectors(simulator, {"bootstrap.servers": services.deployment.cluster.bootstrap})
+    collectors.start()
+    named = f"correlation_id=stopping-{simulator.start_ms}-4"
+    eventually(lambda: named in sidecar.log, SHOWN_SECONDS, "the open round is not named")
+    eventually(lambda: state(sidecar, "stopping") == "delayed", SHOWN_SECONDS, "its source is not delayed")
+    eventually(lambda: state(sidecar, "healthy") == "ok", SHOWN_SECONDS, "another source is not ok")
+    collectors.stop()
+    eventually(lambda: events(sidecar) == simulator.events, SHOWN_SECONDS, "the counts are not those of what was sent")
+    for each in simulated:
+        rounds = counts(sidecar, each.source)
+        found = {word: simulator.rounds[each.source, f"rounds {word}"] for word in ("begun", "completed")}
+        assert found.items() <= rounds.items()
+    assert sum(simulator.events.values()) == collectors.sent
+    assert sidecar.scrape().total("marketdata_ingestion_events_repeated_total") > 0
+
+
 def test_events_in_the_wire_format_of_confluent_are_read_once_the_registry_answers(services: Services) -> None:
     with RegistryServer() as registry:
         sidecar = services.sidecar(output__schema_registry=registry.url, output__encoding="avro").start()
@@ -187,3 +220,12 @@ def test_of_two_sidecars_one_reads_all_of_the_rounds_and_the_other_takes_over_wh
     services.send(completed("api", "open", now_ms(), 6))
     eventually_counts(other, open=0, begun=0, completed=1)
     eventually(lambda: currencies(other) == set(CODES), SHOWN_SECONDS, "rates are not taken over")
+
+
+def test_a_sidecar_that_reads_no_events_loads_nothing_of_them() -> None:
+    code = (
+        "import sys, exporter.app, exporter.config.schema as schema; exporter.app.App(schema.Config()); "
+        "print([name for name in sys.modules if 'ingestion' in name and name != 'exporter.wiring.ingestion'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

@@ -16,7 +16,7 @@ from exporter.config.secrets import exposed
 from exporter.kafka import properties
 from exporter.kafka.connection_errors import error_text
 from exporter.runtime.redaction import LENGTH_MIN
-from exporter.tools.check import cluster, families, findings, records, services
+from exporter.tools.check import cluster, families, findings, ingestion, records, services
 from exporter.tools.check.model import Cluster, Finding, Level
 
 
@@ -66,6 +66,6 @@ def _kafka(config: Config) -> Generator[Finding, None, Cluster | None]:
         if not any(server.error for server in advertised):  # otherwise that is the reason
             yield Finding(Level.FAIL, "kafka.bootstrap_servers", f"no list of topics: {error_text(error)}", "try again")
         return None
-    for part in (findings.input_topics, records.records, findings.group, findings.outputs):
+    for part in (findings.input_topics, records.records, findings.group, findings.outputs, ingestion.topics):
         yield from part(config, found)
     return found
