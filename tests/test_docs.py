@@ -40,7 +40,8 @@ from exporter.events.factory import NOT_DELIVERED, Event, EventFactory
 from exporter.events.values import load_schema
 from exporter.feeds import rejections, states
 from exporter.feeds.states import FeedState
-from exporter.ingestion.events import PARTITIONS, SCHEMAS
+from exporter.ingestion.encodings import SCHEMAS
+from exporter.ingestion.events import PARTITIONS
 from exporter.instrument.samples import samples
 from exporter.kafka import clients
 from exporter.kafka.positions import Position, Start

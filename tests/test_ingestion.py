@@ -28,7 +28,8 @@ from exporter.ingestion import (
     send_new_data_received,
 )
 from exporter.ingestion.consumer import ConsumerStatistics
-from exporter.ingestion.events import EVENTS, PARTITIONS, check, decode
+from exporter.ingestion.encodings import decode
+from exporter.ingestion.events import EVENTS, PARTITIONS, check
 from exporter.model import Partition
 from tests.support.cluster import Record
 from tests.support.ingesting import GROUP, TOPIC, IngestingService

@@ -14,19 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.events.encoding import confluent_frame
-from exporter.ingestion.events import (
-    EVENTS,
-    PARTITIONS,
-    SCHEMAS,
-    ExchangeRateUpdated,
-    check,
-    decode,
-    encode_avro,
-    encode_json,
-    key_of,
-    topic_of,
-    updated_at_ms,
-)
+from exporter.ingestion.encodings import SCHEMAS, decode, encode_avro, encode_json
+from exporter.ingestion.events import EVENTS, PARTITIONS, ExchangeRateUpdated, check, key_of, topic_of, updated_at_ms
 from tests.support.ingestion import EXAMPLES
 
 FIELDS = [(topic, name) for topic, example in EXAMPLES.items() for name in example]

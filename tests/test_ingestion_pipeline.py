@@ -6,7 +6,8 @@ import pytest
 
 from exporter.events.encoding import JsonEncoder
 from exporter.events.factory import EventFactory
-from exporter.ingestion.events import EVENTS, Event, encode_avro, encode_json
+from exporter.ingestion.encodings import encode_avro, encode_json
+from exporter.ingestion.events import EVENTS, Event
 from exporter.ingestion.view.pipeline import BYTES_MAX, IngestionPipeline
 from exporter.ingestion.view.view import IngestionView, ViewLimits
 from exporter.kafka.positions import Position, Start

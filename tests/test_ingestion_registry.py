@@ -13,7 +13,8 @@ import pytest
 
 from exporter.events.encoding import confluent_frame
 from exporter.ingestion import ConfigError, IngestionProducer, SendError
-from exporter.ingestion.events import EVENTS, SCHEMAS, check
+from exporter.ingestion.encodings import SCHEMAS
+from exporter.ingestion.events import EVENTS, check
 from tests.support.cluster import Record
 from tests.support.ingesting import TOPIC
 from tests.support.ingestion import EXAMPLES

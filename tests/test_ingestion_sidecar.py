@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from exporter.ingestion import IngestionProducer
-from exporter.ingestion.events import EVENTS, PARTITIONS, Event, encode_avro, encode_json, key_of, topic_of
+from exporter.ingestion.encodings import encode_avro, encode_json
+from exporter.ingestion.events import EVENTS, PARTITIONS, Event, key_of, topic_of
 from exporter.tools.simulate.services import Failure, ServiceSimulator, SimulatedService
 from exporter.tools.simulate.simulator import Collectors
 from tests.support.cluster import Record

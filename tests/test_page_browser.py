@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 from prometheus_client import delete_from_gateway, push_to_gateway
 
-from exporter.ingestion.events import PARTITIONS, encode_avro, topic_of
+from exporter.ingestion.encodings import encode_avro
+from exporter.ingestion.events import PARTITIONS, topic_of
 from exporter.runtime.clock import now_ms
 from tests.support.browser import BAD_WORKER, NARROW, NO_WORKER, PATIENCE_MS, Window, chromium
 from tests.support.kafka import Broker

@@ -14,7 +14,8 @@ import pytest
 from exporter.events.encoding import AvroEncoder, confluent_frame, single_object_frame
 from exporter.events.values import batch_value, error_value, load_schema, summary_value
 from exporter.feeds.feed import Window
-from exporter.ingestion.events import EVENTS, check, encode_avro
+from exporter.ingestion.encodings import encode_avro
+from exporter.ingestion.events import EVENTS, check
 from exporter.model import BatchResult, EventType, FeedKey
 from tests.support.ingestion import EXAMPLES
 

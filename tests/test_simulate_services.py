@@ -6,7 +6,8 @@ from functools import cache
 
 import pytest
 
-from exporter.ingestion.events import EVENTS, decode
+from exporter.ingestion.encodings import decode
+from exporter.ingestion.events import EVENTS
 from exporter.ingestion.view.states import SourceState
 from exporter.ingestion.view.view import IngestionView, OverdueRound, ViewLimits
 from exporter.model import Arrival

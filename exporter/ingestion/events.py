@@ -1,25 +1,19 @@
-"""The four events of an ingesting service, their topics, keys and encodings. Pure.
+"""The four events of an ingesting service, their topics and keys. Pure.
 
 Times are texts in ISO 8601 with an offset from UTC; rates are prices of one unit as the source quotes it.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Mapping
-from io import BytesIO
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-import fastavro
 import msgspec
 from msgspec import Meta
 
-from exporter.decoding.formats.avro import Schema, confluent, single_object
 from exporter.decoding.numbers import time_ms
-from exporter.events.encoding import single_object_frame
-from exporter.events.values import load_schema
-from exporter.model import Reason, Rejected
+from exporter.model import Reason
 
 _LONG_MAX = 2**63 - 1
 # Lone surrogates have no UTF-8.
@@ -94,10 +88,6 @@ EVENTS: Mapping[str, type[Event]] = {
 PARTITIONS: Mapping[str, int] = {**dict.fromkeys(EVENTS, 1), "exchange_rate_updated": 3}
 _TOPICS = {kind: topic for topic, kind in EVENTS.items()}
 _TIMES = ("collection_time", "recorded_at", "updated_at", "completed_at", "invalidated_at")
-SCHEMAS: Mapping[str, dict[str, Any]] = {topic: load_schema(topic) for topic in EVENTS}
-_PARSED = {topic: fastavro.parse_schema(schema) for topic, schema in SCHEMAS.items()}
-_FRAMES = {topic: single_object_frame(schema) for topic, schema in SCHEMAS.items()}
-_READ_SINGLE_OBJECT = {topic: single_object([json.dumps(schema)]) for topic, schema in SCHEMAS.items()}
 
 
 def check(topic: str, fields: Mapping[str, Any]) -> Event:
@@ -143,55 +133,6 @@ def updated_at_ms(event: Event) -> int:
             return _unix_ms(event.completed_at)
         case CacheInvalidation():
             return _unix_ms(event.invalidated_at)
-
-
-def avro_body(event: Event) -> bytes:
-    """Return an event in Avro binary, without a frame."""
-    body = BytesIO()
-    fastavro.schemaless_writer(body, _PARSED[topic_of(event)], msgspec.structs.asdict(event))
-    return body.getvalue()
-
-
-def encode_avro(event: Event) -> bytes:
-    """Return an event in Avro's single-object encoding."""
-    return _FRAMES[topic_of(event)] + avro_body(event)
-
-
-def encode_json(event: Event) -> bytes:
-    """Return an event as JSON."""
-    return msgspec.json.encode(event)
-
-
-def decode(topic: str, value: bytes | None, find: Callable[[int], Schema] | None = None) -> Event:
-    """Return the event in a record of a topic: Avro or JSON, recognized by its first byte.
-
-    `find` returns the schema of an id of a registry, for Confluent's wire format. Raises `NoEvent` for what is no event
-    of the topic.
-    """
-    if not value:
-        raise NoEvent(Reason.EMPTY, f"{topic}: the record is empty")
-    if topic not in EVENTS:
-        return check(topic, {})
-    try:
-        return check(topic, _fields(topic, value, find))
-    except Rejected as rejected:
-        raise NoEvent(rejected.reason, f"{topic}: {rejected.detail}") from None
-    except UnicodeDecodeError:
-        raise NoEvent(Reason.INVALID_UTF8, f"{topic}: a text is no UTF-8") from None
-
-
-def _fields(topic: str, value: bytes, find: Callable[[int], Schema] | None) -> Any:
-    if value[0] == 0:
-        if find is None:
-            text = f"{topic}: the record is in Confluent's wire format, and there is no schema registry"
-            raise NoEvent(Reason.INVALID_ENCODING, text)
-        return confluent(find)(value)
-    if value[0] == _FRAMES[topic][0]:
-        return _READ_SINGLE_OBJECT[topic](value)
-    try:
-        return msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise NoEvent(Reason.INVALID_JSON, f"{topic}: neither Avro nor JSON: {error}") from None
 
 
 def _check_time(topic: str, name: str, text: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from confluent_kafka import Message
 
 from exporter.config.schema import Config
-from exporter.ingestion.events import Event, decode
+from exporter.ingestion.encodings import decode
+from exporter.ingestion.events import Event
 from exporter.ingestion.lanes import Lane
 from exporter.ingestion.lines import EventLines
 from exporter.ingestion.schemas import RegisteredSchemas

@@ -12,7 +12,8 @@ from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.events.encoding import AvroEncoder, JsonEncoder, utc_text
 from exporter.events.factory import NOT_DELIVERED, EventFactory
-from exporter.ingestion.events import EVENTS, Event, avro_body, check, encode_json, key_of
+from exporter.ingestion.encodings import avro_body, encode_json
+from exporter.ingestion.events import EVENTS, Event, check, key_of
 from exporter.ingestion.lines import EventLines
 from exporter.ingestion.settings import SEND_SECONDS, SERVERS, settings
 from exporter.model import EventType

@@ -14,7 +14,7 @@ import sys
 from confluent_kafka import Consumer
 
 from exporter.ingestion import ExchangeRateUpdated, MessageConsumer
-from exporter.ingestion.events import decode
+from exporter.ingestion.encodings import decode
 from tests.bench.result import Stopwatch, report
 
 TOPIC = "exchange_rate_updated"

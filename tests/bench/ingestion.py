@@ -10,7 +10,8 @@ import uuid
 
 from confluent_kafka import Producer
 
-from exporter.ingestion.events import Event, check, encode_avro, encode_json
+from exporter.ingestion.encodings import encode_avro, encode_json
+from exporter.ingestion.events import Event, check
 from tests.bench.bench import Bench, Subject
 from tests.bench.figures import ROOT, Case, Cases
 from tests.bench.ingesting import TOPIC

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 import redis
 
-from exporter.ingestion.events import ExchangeRateUpdated, decode
+from exporter.ingestion.encodings import decode
+from exporter.ingestion.events import ExchangeRateUpdated
 from tests.support.cache_service import CacheService
 from tests.support.ingesting import TOPIC
 from tests.support.kafka import Broker

@@ -17,7 +17,8 @@ from exporter.feeds.comparison import Comparison
 from exporter.feeds.evaluator import Evaluator
 from exporter.ingestion.cache.metrics import CacheMetrics, Outcome
 from exporter.ingestion.consumer import ConsumerStatistics
-from exporter.ingestion.events import EVENTS, encode_json, topic_of
+from exporter.ingestion.encodings import encode_json
+from exporter.ingestion.events import EVENTS, topic_of
 from exporter.ingestion.reading import PartitionProgress
 from exporter.ingestion.view.pipeline import IngestionPipeline
 from exporter.instrument.exposition import TEXT, render

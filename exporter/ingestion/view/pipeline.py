@@ -13,7 +13,8 @@ from exporter.assignments import RecordPipeline, Turn, do_nothing
 from exporter.events.encoding import Stamp
 from exporter.events.factory import EventFactory
 from exporter.feeds.partitions import AssignedPartition
-from exporter.ingestion.events import EVENTS, DataProcessingCompleted, Event, NoEvent, decode
+from exporter.ingestion.encodings import decode
+from exporter.ingestion.events import EVENTS, DataProcessingCompleted, Event, NoEvent
 from exporter.ingestion.view.view import IngestionView
 from exporter.kafka.positions import Start
 from exporter.model import Arrival, Partition, Reason, Record, Rejected

@@ -30,7 +30,8 @@ class IngestionReader:
     def check(self, record: Record) -> None:
         """Return for a valid event; raise `Rejected` for other records, `RegistryError` without a schema."""
         # Loaded when it is needed.
-        from exporter.ingestion.events import NoEvent, decode
+        from exporter.ingestion.encodings import decode
+        from exporter.ingestion.events import NoEvent
 
         try:
             decode(self.topics[record.partition.topic], record.value, self._find)

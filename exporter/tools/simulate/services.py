@@ -18,7 +18,6 @@ from exporter.ingestion.events import (
     Event,
     ExchangeRateUpdated,
     NewDataReceived,
-    encode_avro,
     key_of,
     topic_of,
 )
@@ -86,6 +85,9 @@ class ServiceSimulator:
 
 def _sent(service: SimulatedService, random: Random, start_ms: int) -> Iterator[tuple[float, Event, SimulatedRecord]]:
     """Yield what a service sends, with the Unix milliseconds of each."""
+    # Loaded when it is needed: simulated feeds need no Avro.
+    from exporter.ingestion.encodings import encode_avro
+
     for number in count():
         since_ms = number * service.period_ms
         failure = service.failure if since_ms >= service.fails_after_ms else Failure.NONE
