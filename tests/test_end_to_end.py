@@ -16,7 +16,7 @@ from exporter.model import FeedKey
 from tests.support.captures import capture, captures, each_capture
 from tests.support.cluster import Record
 from tests.support.events import read_event, read_framed
-from tests.support.families import of_caches
+from tests.support.families import exported, of_caches
 from tests.support.kafka import Broker
 from tests.support.panels import panel_queries
 from tests.support.programs import measured
@@ -48,6 +48,7 @@ ABSENT = {
     "marketdata_exporter_web_config_last_reload_successful",
     "marketdata_exporter_web_config_last_reload_success_timestamp_seconds",
     *of_caches(),  # there is no cache service, see tests/test_ingestion_cache.py
+    *(name for name in exported() if name.startswith("marketdata_ingestion_")),  # it is not enabled
 }
 # A symbol of the traffic that is made up.
 SHOWN = "S0-USDT"
