@@ -3,7 +3,7 @@
 import gc
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from exporter.runtime import foreign_text, logs
 from exporter.runtime.redaction import Redactor
 from tests.support.kafka import Broker
-from tests.support.process import free_port
+from tests.support.process import PROCESS, free_port
 from tests.support.prometheus import PrometheusServer, scrape_config
 from tests.support.redis import RedisServer
 from tests.support.sidecar import Deployment
@@ -28,10 +28,25 @@ settings.register_profile(
 settings.load_profile("marketdata")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Each process of a parallel run begins with other files: what one has compiled, the others need not compile again.
+
+    In a new clone that takes twice as long as all else of the collection.
+    """
+    report = yield
+    if isinstance(collector, pytest.Package) and collector.path == Path(__file__).parent:
+        first = len(report.result) * PROCESS // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+        report.result = [*report.result[first:], *report.result[:first]]
+    return report
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that start programs go first: towards the end of a parallel run, those that only compute fill the gaps."""
     starting = {item.path for item in items if "tmp_path_factory" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in starting)
+    items.sort(key=lambda item: (item.path not in starting, item.path))
 
 
 def pytest_collection_finish() -> None:

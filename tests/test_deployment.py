@@ -226,7 +226,7 @@ def test_the_build_context_holds_what_is_copied_and_little_else() -> None:
     assert any(fnmatch("exporter/__pycache__", line) for line in admitted)
 
 
-@pytest.mark.slow
+@pytest.mark.containers
 def test_the_builder_makes_an_environment_with_the_command_and_what_it_needs(tmp_path: Path) -> None:
     """The instructions of the Dockerfile, run here: the command works, and pip and what tests need are not shipped."""
     build(BUILDER, ROOT, tmp_path, search=Path(sys.executable).parent)
