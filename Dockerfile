@@ -1,16 +1,25 @@
-FROM python:3.13.14-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6 AS builder
-WORKDIR /build
-COPY .constraints/build.txt .constraints/runtime.txt ./
-# Every downloaded file is compared with its hash. Pip and what builds stay outside the environment that is shipped.
-RUN python -m venv --without-pip /opt/marketdata-exporter
-RUN python -m pip --python /opt/marketdata-exporter install \
-    --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r runtime.txt
+FROM python:3.13.14-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6 AS wheel
+WORKDIR /source
+# Rust compiles the native core; nothing of it is shipped.
+RUN apt-get update && apt-get install --yes --no-install-recommends cargo gcc libc6-dev
+COPY .constraints/build.txt ./
 RUN python -m venv build && build/bin/python -m pip install \
     --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
-RUN build/bin/python -m pip wheel \
+COPY native native
+# Where CI is set, a core that cannot be built is an error.
+RUN CI=true build/bin/python -m pip wheel \
     --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir wheels .
+
+FROM python:3.13.14-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6 AS builder
+WORKDIR /build
+COPY .constraints/runtime.txt ./
+# Every downloaded file is compared with its hash. Pip stays outside the environment that is shipped.
+RUN python -m venv --without-pip /opt/marketdata-exporter
+RUN python -m pip --python /opt/marketdata-exporter install \
+    --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r runtime.txt
+COPY --from=wheel /source/wheels wheels
 RUN python -m pip --python /opt/marketdata-exporter install \
     --no-cache-dir --disable-pip-version-check --no-index --no-deps wheels/*.whl
 

@@ -19,10 +19,11 @@ help:  ## tell what there is
 
 install: $(STAMP)  ## make .venv with the package and what tests need
 
-$(STAMP): pyproject.toml $(PINS)
+$(STAMP): pyproject.toml $(PINS) $(wildcard native/*.* native/src/*.rs)
 	@tests/parts/venv.sh $(VENV)
 	@$(BIN)/python -m pip $(QUIET) --require-hashes $(PINS:%=-r %)
 	@$(BIN)/python -m pip $(QUIET) --no-build-isolation -e .
+	@$(BIN)/python -c 'from exporter.core import is_installed as i; i() or print("the native core is not built: Rust (cargo) is not here, Python does its work")'
 	@touch $@
 
 parts: install
@@ -32,10 +33,11 @@ parts: install
 test: install parts  ## run the tests, with real Kafka, Redis and Prometheus (ARGS='-k word' to choose)
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: install  ## ruff and mypy
+lint: install  ## ruff, mypy and clippy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@native/lint.sh
 
 demo: install  ## broker, collectors and sidecar in one command (ARGS='--seconds 30')
 	@$(BIN)/marketdata-exporter demo $(ARGS)

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 
 from exporter.config.schema import Config
+from exporter.core import in_use
 from exporter.kafka import clients
 from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
@@ -61,6 +62,7 @@ class App:
             config, source, channel, self.store, clock, worker, until_caught_up=until_caught_up, find_schemas=find
         )
         self.status = SidecarStatus(self.loop, clock, self.ingestion)
+        self._known = {"version": __version__, "core": in_use(config.input.core)}
         metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
@@ -90,7 +92,7 @@ class App:
             self.port = self._web.start()
             self.store.start()
             self._recorder.start(self.start_thread)
-            log.info("sidecar started, serving HTTP", extra={"port": self.port, "version": __version__})
+            log.info("sidecar started, serving HTTP", extra={"port": self.port, **self._known})
             if started is not None:
                 started.set()
             self._beside.start(self.start_thread)

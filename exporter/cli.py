@@ -160,9 +160,10 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """See argparse.Action."""
+        from exporter.core import in_use
         from exporter.runtime.version import __version__
 
-        print(parser.prog, __version__)
+        print(parser.prog, __version__, f"({in_use()} core)")
         parser.exit()
 
 

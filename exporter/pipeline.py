@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from exporter.assignments import RecordPipeline, Turn, do_nothing
 from exporter.config.feed_globs import FeedFilter
-from exporter.decoding.batch_stats import BatchStats
+from exporter.decoding.batch_stats import BatchStats, measured
 from exporter.decoding.named_feed import named_feed
 from exporter.decoding.record_decoder import RecordDecoder
 from exporter.events.encoding import Stamp
@@ -111,7 +111,7 @@ class Pipeline(RecordPipeline):
                 continue
             try:
                 batch = self._decoder.read(record)
-                decoded.append(None if batch is None else BatchStats(batch))
+                decoded.append(None if batch is None else measured(batch))
             except Rejected as rejected:
                 rejected.feed = rejected.feed or named_feed(record.value, self.table.limits)
                 decoded.append(rejected.detached())
@@ -145,9 +145,12 @@ class Pipeline(RecordPipeline):
             except Rejected as rejected:
                 is_usual = False
                 rejected.detached()
-                if isinstance(content, BatchStats) and rejected.reason is not Reason.INVALID_FEED:
-                    batch = content.batch
-                    rejected.feed = FeedKey(batch.region, batch.exchange, batch.request_type)
+                if (
+                    content is not None
+                    and not isinstance(content, Rejected)
+                    and rejected.reason is not Reason.INVALID_FEED
+                ):
+                    rejected.feed = content.key
                 self._reject(turn, owned, record, rejected)
             owned.next_offset = record.offset + 1
             owned.last_record_ms = record.timestamp_ms
@@ -161,15 +164,15 @@ class Pipeline(RecordPipeline):
     def _accept(self, turn: Turn, owned: AssignedPartition, record: Record, stats: BatchStats) -> bool:
         """Accept a batch; return whether feed and symbols are known, or else room for them was searched."""
         batch = stats.batch
-        names = batch.region, batch.exchange, batch.request_type
-        here = owned.feeds.get(names)
-        feed = self.table.find(FeedKey(*names), turn.now_ms, self._detach) if here is None else here.feed
+        key = stats.key
+        here = owned.feeds.get(key)
+        feed = self.table.find(key, turn.now_ms, self._detach) if here is None else here.feed
         if feed is None:
             if self._count_filtered(owned, record):
                 owned.traffic.valid_ms = turn.now_ms
             return True
         # Nearly always all symbols are known, and this comparison is then the whole cost.
-        is_known = feed.symbol_seen_ms.keys() >= stats.symbols
+        is_known = stats.is_within(feed.symbol_seen_ms)
         if not is_known:
             self.table.admit(feed, stats.symbols, turn.now_ms)
         here = here or self._hold(turn, owned, record.partition, feed)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.analyzers.latency import LATENCY_BOUNDS_MS, RECENT_HOPS, Hop, Latency, Stage
-from exporter.decoding.batch import MAX_TIMESTAMP_MS, Batch, Message
-from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS, BatchStats
+from exporter.decoding.batch import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS, Batch, Message
+from exporter.decoding.batch_stats import BatchStats
 from exporter.model import FeedKey
 from tests.support.batches import FEED, NOW_MS, Observed, captured_batches, kept, message, observed, stamps_of
 from tests.support.captures import capture, each_capture

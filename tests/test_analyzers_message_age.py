@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.analyzers.message_age import AGE_BOUNDS_MS, MessageAge
-from exporter.decoding.batch import MAX_TIMESTAMP_MS
-from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
+from exporter.decoding.batch import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
 from exporter.model import FeedKey
 from tests.support.batches import NOW_MS, Observed, captured_batches, kept, message, observed, stamps_of
 from tests.support.captures import each_capture

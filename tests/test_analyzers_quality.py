@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.analyzers.order_books import BOOKS_PER_BATCH, WHOLE_BOOKS
-from exporter.analyzers.quality import (
-    BACKWARDS_MS,
-    FUTURE_MS,
-    JUMP_DEVIATIONS,
-    JUMP_RATIO,
-    WARM_UP_CHANGES,
-    Quality,
-)
+from exporter.analyzers.quality import FUTURE_MS, Quality
+from exporter.analyzers.symbol_states import BACKWARDS_MS, JUMP_DEVIATIONS, JUMP_RATIO, WARM_UP_CHANGES
 from exporter.decoding.batch import FIELDS, Batch, Message, PartialBatch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.model import Anomaly, Arrival, FeedKey
@@ -350,8 +344,8 @@ def test_a_replay_is_compared_with_nothing_and_not_remembered() -> None:
 def test_newer_is_known_of_messages_that_go_back(stamps: list[float | None], newer: bool) -> None:
     quality = Quality(LIMIT)
     quality.observe(*observed(message(stamp=NOW_MS)))
-    assert quality.knows_newer([message(stamp=stamp) for stamp in stamps]) == newer
-    assert not quality.knows_newer([message("UNKNOWN", 1)])
+    assert quality.knows_newer(observed(*(message(stamp=stamp) for stamp in stamps))[1]) == newer
+    assert not quality.knows_newer(observed(message("UNKNOWN", 1))[1])
 
 
 # Repetition.

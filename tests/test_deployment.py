@@ -5,6 +5,7 @@ tests/containers has the rest.
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 SIDECARS = ("sidecar-1", "sidecar-2")
-BUILDER, BILL, SBOM, IMAGE = stages(ROOT / "Dockerfile")
+WHEEL, BUILDER, BILL, SBOM, IMAGE = stages(ROOT / "Dockerfile")
 WRITES_TO_ITS_ROOT = {"kafka"}
 
 each_service = pytest.mark.parametrize("service", SERVICES)
@@ -169,15 +170,16 @@ def test_the_collectors_are_the_simulator() -> None:
     subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=60)
 
 
-def test_both_stages_begin_with_the_same_pinned_python() -> None:
+def test_all_stages_begin_with_the_same_pinned_python() -> None:
     """An environment works only with the interpreter that it was made with."""
-    bases = {arguments(stage, "FROM")[0].split()[0] for stage in (BUILDER, IMAGE)}
+    bases = {arguments(stage, "FROM")[0].split()[0] for stage in (WHEEL, BUILDER, IMAGE)}
     assert len(bases) == 1
     assert _pinned(bases.pop())
 
 
 def test_the_image_installs_only_what_has_the_right_hash() -> None:
-    installed = [run for run in [*arguments(BUILDER, "RUN"), *arguments(BILL, "RUN")] if " install " in run]
+    run = [each for stage in (WHEEL, BUILDER, BILL) for each in arguments(stage, "RUN")]
+    installed = [each for each in run if "pip" in each and " install " in each]
     assert all("--require-hashes" in run or "--no-index" in run for run in installed)
     assert all("--no-deps" in run for run in installed)
 
@@ -220,7 +222,7 @@ def test_the_build_context_holds_what_is_copied_and_little_else() -> None:
         line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")
     ]
     assert everything == "*"
-    copies = [*arguments(BUILDER, "COPY"), *arguments(BILL, "COPY")]
+    copies = [each for stage in (WHEEL, BUILDER, BILL) for each in arguments(stage, "COPY") if "--from" not in each]
     wanted = {source for copied in copies for source in copied.split()[:-1]}
     assert {line.removeprefix("!") for line in admitted if line.startswith("!")} == wanted
     assert any(fnmatch("exporter/__pycache__", line) for line in admitted)
@@ -229,12 +231,16 @@ def test_the_build_context_holds_what_is_copied_and_little_else() -> None:
 @pytest.mark.containers
 def test_the_builder_makes_an_environment_with_the_command_and_what_it_needs(tmp_path: Path) -> None:
     """The instructions of the Dockerfile, run here: the command works, and pip and what tests need are not shipped."""
+    if shutil.which("cargo") is None:
+        missing("cargo", "it comes with Rust, which is not installed")
+    build(WHEEL, ROOT, tmp_path, search=Path(sys.executable).parent)
     build(BUILDER, ROOT, tmp_path, search=Path(sys.executable).parent)
     built = tmp_path / arguments(IMAGE, "COPY")[0].split()[-1].lstrip("/")
     said = subprocess.run(
         [built / "bin" / "marketdata-exporter", "--version"], capture_output=True, text=True, check=False
     )
     assert said.returncode == 0, said.stderr
+    assert said.stdout.endswith("(native core)\n")
     shipped = {path.name.split("-")[0] for path in (built / "lib").rglob("*.dist-info")}
     assert {"marketdata_exporter", "confluent_kafka", "aiohttp"} <= shipped
     assert not {"pip", "pytest", "mypy", "hypothesis", "jsonschema"} & shipped

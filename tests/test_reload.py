@@ -48,6 +48,7 @@ CHANGED: dict[str, object] = {
     "input.start": "earliest",
     "input.symbol_field": "code",
     "input.formats": ["cryptofeed"],
+    "input.core": "python",
     "input.on_unreadable": "stop",
     "input.warm_start": 5,
     "input.live_age": "30s",

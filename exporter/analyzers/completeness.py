@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from exporter.analyzers import Analyzer
-from exporter.decoding.contents import expects_prices, has_price
+from exporter.decoding.contents import expects_prices
 from exporter.model import Anomaly
 
 if TYPE_CHECKING:
@@ -55,19 +55,17 @@ class Completeness(Analyzer):
 
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """See Analyzer; whether a batch is old makes no difference."""
-        rows = batch.data
+        rows = stats.size
         if not rows:
             return ()
-        # The first row decides nearly always, and then this is the whole cost.
-        first = rows[0]
-        is_priced = first.last is not None or first.price is not None or any(map(has_price, rows))
-        if is_priced and stats.stamps:
+        is_priced = stats.is_priced  # the first row decides nearly always
+        if is_priced and stats.stamped:
             self.unpriced = self.unstamped = 0
             return ()
-        self.unpriced = 0 if is_priced else min(ROWS, self.unpriced + len(rows))
+        self.unpriced = 0 if is_priced else min(ROWS, self.unpriced + rows)
         # A timestamp that cannot be one is an anomaly of its own.
-        has_stamps = bool(stats.stamps) or stats.implausible > 0
-        self.unstamped = 0 if has_stamps else min(ROWS, self.unstamped + len(rows))
+        has_stamps = stats.stamped > 0 or stats.implausible > 0
+        self.unstamped = 0 if has_stamps else min(ROWS, self.unstamped + rows)
         return self._found(batch.request_type)
 
     def _found(self, request_type: str) -> Sequence[Anomaly]:

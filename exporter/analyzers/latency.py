@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from exporter.analyzers import Analyzer
-from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
+from exporter.decoding.batch import MIN_TIMESTAMP_MS
 from exporter.instrument.families import Row, counter, histogram, histograms
 from exporter.instrument.histogram import Bounds, Histogram
 from exporter.instrument.selection import ALL, Selection, selection
@@ -123,9 +123,9 @@ class Latency(Analyzer):
         if collected < MIN_TIMESTAMP_MS or recorded < MIN_TIMESTAMP_MS or stats.implausible:
             self.skipped += stats.implausible
             collected, recorded = self._plausible(collected), self._plausible(recorded)
-        if stats.stamps:
+        if stats.stamped:
             # Whole, as the other three are: a fraction would make a stage within one millisecond negative.
-            newest = int(stats.stamps[-1])
+            newest = int(stats.newest)
             self._end.add_hop(received - newest)
             if collected:
                 self._collector.add_hop(collected - newest)

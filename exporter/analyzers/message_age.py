@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from exporter.analyzers import Analyzer
-from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
+from exporter.decoding.batch import MIN_TIMESTAMP_MS
 from exporter.instrument.families import Row, histogram
 from exporter.instrument.histogram import Bounds
 from exporter.instrument.native import ZERO_THRESHOLD, NativeBuckets
@@ -44,36 +44,17 @@ class MessageAge(Analyzer):
 
     def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
         """Observe each message of a live batch that has a timestamp."""
-        stamps, sent = stats.stamps, batch.timestamp_ms
-        if not stamps or sent < MIN_TIMESTAMP_MS or not arrival.is_live:
+        sent = batch.timestamp_ms
+        if not stats.stamped or sent < MIN_TIMESTAMP_MS or not arrival.is_live:
             return ()
-        if stamps[-1] > sent:
-            # The batch's timestamp is a whole number: a message of the same millisecond has the age 0.
-            older, same = bisect_right(stamps, sent), bisect_left(stamps, sent + 1)
-            self.newer += len(stamps) - same
-            if self.histogram is not None:
-                self.histogram.add(0, same - older)
-            self._add(stamps[:older], sent, sum(stamps[:older]))
-        else:
-            self._add(stamps, sent, stats.stamp_sum)
+        histogram = self.histogram
+        age_sum, newer = stats.count_ages(sent, AGE_BOUNDS_MS, [] if histogram is None else histogram.buckets)
+        self.newer += newer
+        if histogram is not None:
+            histogram.sum += age_sum
+            if histogram.native is not None:
+                _fill_native(histogram.native, stats.stamps, sent)
         return ()
-
-    def _add(self, stamps: Sequence[float], sent: int, stamp_sum: float) -> None:
-        """Count timestamps by bucket: they are sorted, so each bucket takes one search rather than each timestamp."""
-        if not stamps or (histogram := self.histogram) is None:
-            return
-        histogram.sum += len(stamps) * sent - stamp_sum
-        if histogram.native is not None:
-            _fill_native(histogram.native, stamps, sent)
-        buckets, end = histogram.buckets, len(stamps)
-        if not buckets:
-            return
-        last = bisect_left(AGE_BOUNDS_MS, sent - stamps[0])
-        for bucket in range(bisect_left(AGE_BOUNDS_MS, sent - stamps[-1]), last):
-            start = bisect_left(stamps, sent - AGE_BOUNDS_MS[bucket])
-            buckets[bucket] += end - start
-            end = start
-        buckets[last] += end
 
     rows: ClassVar[tuple[Row[MessageAge], ...]] = (
         histogram(
@@ -87,7 +68,7 @@ class MessageAge(Analyzer):
 
 def _fill_native(native: NativeBuckets, stamps: Sequence[float], sent: int) -> None:
     """Count sorted timestamps by native bucket, oldest first, with one search for each bucket that has some."""
-    start, number = 0, len(stamps)
+    start, number = 0, bisect_left(stamps, sent + 1)
     while start < number:
         age = (sent - stamps[start]) / 1000
         if age <= ZERO_THRESHOLD:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
+from collections.abc import Sequence
 from re import Pattern
 from typing import TYPE_CHECKING
 
@@ -56,17 +56,18 @@ class OrderBooks:
         self._whole = 0.0
         self.read: list[tuple[float, float]] = []
 
-    def examine(self, books: dict[str, Message], found: set[Anomaly], unreadable: dict[str, int]) -> bool:
+    def examine(self, books: Sequence[Message], found: set[Anomaly], unreadable: dict[str, int]) -> bool:
         """Read the books, add anomalies to `found`, and return whether a best price moved.
 
-        `books` has one row for each symbol. Sides that cannot be read are counted in `unreadable`, by their name.
+        `books` has one row for each symbol; the native core makes those of a slice when they are asked for. Sides that
+        cannot be read are counted in `unreadable`, by their name.
         """
         self.read = []
         if len(books) <= BOOKS_PER_BATCH:
-            rows = list(books.values())
+            rows = books[:]
         else:
             start = self._turn % len(books)
-            rows = list(islice(books.values(), start, start + BOOKS_PER_BATCH))
+            rows = books[start : start + BOOKS_PER_BATCH]
             self._turn = start + len(rows)
         moved = False
         for row in rows:

@@ -12,6 +12,7 @@ from exporter.config.parsers import credentials
 from exporter.config.schema import Config
 from exporter.config.subscription import Subscription, is_pattern
 from exporter.config.tls_files import contradictions
+from exporter.core import is_installed
 
 # Fields of a row other than its symbol.
 RESERVED_FIELDS = ("timestamp", "last", "high", "low", "price", "asks", "bids", "units")
@@ -63,6 +64,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _owned_properties(config)
     yield from _expected_feeds(config)
     yield from _symbol_field(config)
+    yield from _core(config)
     yield from _formats(config)
     yield from _feed_rules(config)
     yield from _redis(config)
@@ -83,6 +85,11 @@ def conflicts(config: Config) -> Iterator[Conflict]:
 def _symbol_field(config: Config) -> Iterator[Conflict]:
     if config.input.symbol_field in RESERVED_FIELDS:
         yield Conflict("rows use a field of this name for something else", ("input.symbol_field",))
+
+
+def _core(config: Config) -> Iterator[Conflict]:
+    if config.input.core == "native" and not is_installed():
+        yield Conflict("the native core is not installed: it is built where Rust is", ("input.core",))
 
 
 def _formats(config: Config) -> Iterator[Conflict]:

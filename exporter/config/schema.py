@@ -17,6 +17,7 @@ from exporter.config.format_schema import FormatConfig
 from exporter.config.format_text import file_name
 from exporter.config.section import Section, byte_size, count, number, parsed, seconds, secret
 from exporter.config.tls_files import TlsFiles
+from exporter.core import CoreChoice
 from exporter.model import Anomaly, FeedKey
 
 _NAME = Meta(pattern=r"\A[!-~](?:[ -~]{0,198}[!-~])?\Z", description="a name of 1 to 200 printable ASCII characters")
@@ -52,7 +53,7 @@ class InputConfig(Section, frozen=True, kw_only=True):
     """What to read, in which group, and from where; topics with a leading ^ are patterns (see `topic_syntax`)."""
 
     needs_restart: ClassVar[frozenset[str]] = frozenset(
-        {"topics", "exclude", "group", "start", "formats", "on_unreadable", "warm_start"}
+        {"topics", "exclude", "group", "start", "formats", "core", "on_unreadable", "warm_start"}
     )
 
     topics: Annotated[
@@ -71,6 +72,7 @@ class InputConfig(Section, frozen=True, kw_only=True):
     formats: Annotated[
         tuple[FormatConfig, ...], Meta(max_length=1000, description="a list of at most 1000 formats")
     ] = ()
+    core: CoreChoice = "auto"
     on_unreadable: Literal["skip", "stop"] = "skip"
     warm_start: Annotated[int, count(0, 100_000)] = 1000
     live_age: Annotated[float, seconds("1s", "1d")] = 60.0

@@ -8,6 +8,8 @@ import msgspec
 
 # Year 9999, the last with four digits in ISO 8601.
 MAX_TIMESTAMP_MS = 253_402_300_799_999
+# Year 2000: an earlier number is a Unix time in seconds, or a default.
+MIN_TIMESTAMP_MS = 946_684_800_000
 
 NO_JSON = msgspec.Raw(b"")
 # Fields of a row beside its symbol and stamp; levels are kept as JSON.

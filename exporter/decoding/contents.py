@@ -6,8 +6,7 @@ import re
 
 from msgspec import Raw
 
-from exporter.decoding.batch import LEVELS, MAX_TIMESTAMP_MS, NO_JSON, Message
-from exporter.decoding.batch_stats import MIN_TIMESTAMP_MS
+from exporter.decoding.batch import LEVELS, MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS, NO_JSON, Message
 
 # Fields of which a feed with prices has at least one; levels of an order book are prices.
 PRICED = ("last", "price", *LEVELS)

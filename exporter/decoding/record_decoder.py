@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exporter.config.topic_choice import TopicChoice
+from exporter.core import native
 from exporter.decoding.json_decoder import Decoder
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RecordDecoder(Protocol):
-    """Reads records; a decoder in another language may take its place for formats whose rows are flat JSON."""
+    """Reads records."""
 
     def read(self, record: Record) -> Batch | None:
         """Return the batch of a record, None for one that holds none; raise `Rejected` with the reason."""
@@ -26,7 +27,12 @@ class RecordDecoder(Protocol):
 
 def record_decoder(settings: InputConfig, find_schemas: FindSchemas | None = None) -> RecordDecoder:
     """Return the decoder of a configuration; `find_schemas` returns what finds the schemas of a registry by id."""
-    usual = Decoder(settings.limits, settings.symbol_field)
+    reference = Decoder(settings.limits, settings.symbol_field)
+    usual: RecordDecoder = reference
+    if (core := native(settings.core)) is not None:
+        from exporter.decoding.native_decoder import NativeDecoder
+
+        usual = NativeDecoder(core, settings, reference)
     if not settings.formats:
         return usual
     # Loaded when it is needed: most collectors write the usual batch.

@@ -159,7 +159,7 @@ class Feed:
             entry = unique if unique < _LARGEST else _LARGEST
             uniques.buckets[_COUNT_BUCKET[entry]] += 1
             efficiencies.buckets[_EFFICIENCY_BUCKET[entry]] += 1
-        self.symbol_messages.update(stats.names)
+        stats.count_messages(self.symbol_messages)
         arrival, anomalies = self.analyzers.observe(batch, stats, arrival)
         for kind in anomalies:
             self.anomalies[kind] += 1
@@ -180,17 +180,14 @@ class Feed:
         A batch older than the last one changes nothing: while a partition is caught up, old values are not shown.
         """
         self.touch()
-        seen_ms = self.symbol_seen_ms
-        for symbol in stats.symbols:
-            if seen_ms.get(symbol, sent_ms) <= sent_ms:
-                seen_ms[symbol] = sent_ms
+        stats.mark_seen(self.symbol_seen_ms, sent_ms)
         if sent_ms < self.last_received_ms:
             return
         self.last = stats.result
         self.last_batch_ms = max(self.last_batch_ms, batch.timestamp_ms)
         self.last_received_ms = sent_ms
-        if stats.stamps and stats.stamps[-1] > self.last_message_ms:
-            self.last_message_ms = int(stats.stamps[-1])
+        if stats.newest > self.last_message_ms:
+            self.last_message_ms = int(stats.newest)
 
     def set_back(self, now_ms: int) -> None:
         """Let no time be later than `now_ms`: the clock was set back."""

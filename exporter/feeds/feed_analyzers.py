@@ -66,7 +66,7 @@ class FeedAnalyzers:
 
         The arrival that is returned is that of old data when the batch replays the past.
         """
-        event_time_ms = stats.stamps[-1] if stats.stamps else batch.timestamp_ms
+        event_time_ms = stats.newest or batch.timestamp_ms
         if not self._watermark.is_on_time(event_time_ms, arrival.received_ms) and self._is_late(
             event_time_ms, batch, stats, arrival
         ):
@@ -89,7 +89,7 @@ class FeedAnalyzers:
 
     def _is_late(self, event_time_ms: float, batch: Batch, stats: BatchStats, arrival: Arrival) -> bool:
         """Whether a batch replays the past; else its symbols are merely quiet, or the feed turns back."""
-        if stats.stamps and not self.quality.knows_newer(batch.data):
+        if stats.stamped and not self.quality.knows_newer(stats):
             return False
         return not self._watermark.turns_back(event_time_ms, arrival.received_ms, self.freshness.silent_limit_ms)
 

@@ -18,6 +18,7 @@ from prometheus_client.samples import Exemplar
 
 from exporter.config.schema import Config
 from exporter.config.subscription import shown_as
+from exporter.core import in_use, native
 from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.instrument.exposition import Family, label_text
@@ -107,6 +108,7 @@ class SidecarMetrics:
         self._source = source
         self._logs = logs
         self._version = version
+        self._core, self._native = in_use(config.input.core), native(config.input.core)
         self._labels: dict[Feed, str] = {}
         self._texts: dict[Feed, _Shown] = {}
         self._messages: dict[Feed, _ShownMessages] = {}
@@ -230,9 +232,12 @@ class SidecarMetrics:
             "version": self._version,
             "python": platform.python_version(),
             "librdkafka": confluent_kafka.libversion()[0],
+            "core": self._core,
         }
         build = GaugeMetricFamily(
-            "marketdata_exporter_build_info", "1; the labels are the versions.", labels=list(versions)
+            "marketdata_exporter_build_info",
+            "1; the labels are the versions, and which core is used.",
+            labels=list(versions),
         )
         build.add_metric(list(versions.values()), 1)
         yield build
@@ -240,6 +245,11 @@ class SidecarMetrics:
         yield GaugeMetricFamily("marketdata_exporter_ready", "Whether the sidecar is ready (/-/ready).", float(ready))
         yield from configuration_families(self._status.reload)
         yield counters("marketdata_exporter_log_messages", "Lines logged, by level.", "level", self._logs.lines)
+        yield CounterMetricFamily(
+            "marketdata_exporter_core_faults",
+            "Failures of the native core; Python decodes such a record.",
+            0 if self._native is None else self._native.faults(),
+        )
         yield CounterMetricFamily(
             "marketdata_exporter_log_lines_dropped",
             "Log lines dropped because stderr did not take them in time.",

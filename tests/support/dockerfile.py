@@ -35,18 +35,22 @@ def arguments(stage: list[Instruction], name: str) -> list[str]:
 
 
 def build(stage: list[Instruction], context: Path, root: Path, search: Path) -> None:
-    """Do what the COPY and RUN instructions say, with `root` for the image's root; `search` comes first in the PATH.
+    """Do what the COPY and RUN instructions of a stage say, with `root` for the image's root.
 
+    `search` comes first in the PATH. What other stages have made is taken from the same root.
     Raises AssertionError when a command fails, OSError when something to copy is not in the context.
     """
     (directory,) = arguments(stage, "WORKDIR")
     workdir = root / directory.lstrip("/")
-    workdir.mkdir(parents=True)
+    workdir.mkdir(parents=True, exist_ok=True)
     for name, rest in stage:
         if name == "COPY":
             *sources, destination = rest.split()
-            _copy([context / source for source in sources], workdir / destination)
-        elif name == "RUN":
+            if sources[0].startswith("--from="):
+                _copy([root / source.lstrip("/") for source in sources[1:]], workdir / destination)
+            else:
+                _copy([context / source for source in sources], workdir / destination)
+        elif name == "RUN" and not rest.startswith("apt-get"):  # the packages of this machine are taken as they are
             command = rest.replace("/opt/", f"{root}/opt/")
             environment = {**os.environ, "PATH": f"{search}:{os.environ['PATH']}"}
             done = subprocess.run(

@@ -1,0 +1,247 @@
+//! Decodes records that are plainly valid, and leaves the others to Python.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use foldhash::fast::RandomState;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+
+use crate::batch::{Batch, Factories, LEVELS, Row, Rows};
+use crate::guard::guarded;
+use crate::scan::Scanner;
+use crate::{MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS};
+
+/// Names that are remembered, so that each is made into a text of Python once.
+const REMEMBERED: usize = 16_384;
+const LONGEST_NAME: usize = 256;
+const EXPECTED_ROWS: usize = 32;
+
+struct Known {
+    name: Py<PyString>,
+    /// The number of the last batch that had it, and its place among the symbols of that.
+    batch: u64,
+    place: u32,
+}
+
+/// Region, exchange and kind of data.
+type FeedNames = (Box<str>, Box<str>, Box<str>);
+
+#[derive(Default)]
+struct Memory {
+    places: HashMap<Box<str>, usize, RandomState>,
+    known: Vec<Known>,
+    feeds: HashMap<FeedNames, Py<PyTuple>, RandomState>,
+    batch: u64,
+}
+
+struct Limits {
+    record_bytes: usize,
+    messages: usize,
+    depth: usize,
+}
+
+/// A decoder of records within limits, for one thread.
+#[pyclass(module = "exporter.core._native")]
+pub struct Reader {
+    symbol_field: String,
+    limits: Limits,
+    make: Py<Factories>,
+    memory: Memory,
+}
+
+/// The fields of a batch beside its rows, as far as they were read.
+#[derive(Default)]
+struct Outer<'a> {
+    region: Option<&'a str>,
+    exchange: Option<&'a str>,
+    request_type: Option<&'a str>,
+    timestamp_ms: Option<i64>,
+    declared: Option<i64>,
+    rows: Option<Rows>,
+}
+
+#[pymethods]
+impl Reader {
+    #[new]
+    fn new(symbol_field: String, record_bytes: usize, messages: usize, depth: usize, make: Py<Factories>) -> Self {
+        let limits = Limits { record_bytes, messages, depth };
+        Reader { symbol_field, limits, make, memory: Memory::default() }
+    }
+
+    /// Return the batch of a record that is plainly valid, None for any other.
+    fn read<'py>(&mut self, py: Python<'py>, value: &Bound<'py, PyBytes>) -> PyResult<Option<Bound<'py, Batch>>> {
+        match guarded(|| self.decode(py, value)) {
+            Some(found) => found.map(|batch| Bound::new(py, batch)).transpose(),
+            None => {
+                self.memory = Memory::default();
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn decode(&mut self, py: Python<'_>, value: &Bound<'_, PyBytes>) -> Option<Batch> {
+        let text = value.as_bytes();
+        if text.len() > self.limits.record_bytes {
+            return None;
+        }
+        self.memory.begin();
+        let mut scanner = Scanner::new(text, self.limits.depth)?;
+        let mut outer = Outer::default();
+        let Reader { symbol_field, limits, memory, .. } = self;
+        scanner.object(|scanner, field| {
+            match field {
+                b"region" => outer.region = Some(plain(scanner)?),
+                b"exchange" => outer.exchange = Some(plain(scanner)?),
+                b"request_type" => outer.request_type = Some(plain(scanner)?),
+                b"timestamp_ms" => outer.timestamp_ms = Some(scanner.whole()?),
+                b"batch_size" => outer.declared = scanner.whole_or_null()?,
+                b"data" if outer.rows.is_none() => {
+                    outer.rows = Some(memory.rows(py, scanner, symbol_field.as_bytes(), limits.messages)?);
+                }
+                b"data" => return None,
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+            Some(())
+        })?;
+        if !scanner.is_at_end() {
+            return None;
+        }
+        let timestamp_ms = outer.timestamp_ms.filter(|stamp| (0..=MAX_TIMESTAMP_MS).contains(stamp))?;
+        let names = (outer.region?, outer.exchange?, outer.request_type?);
+        let key = memory.feed(py, names, &self.make)?;
+        let content = outer.rows?;
+        let (sorted, implausible) = sorted_stamps(&content.rows);
+        let (declared, value, make) = (outer.declared, value.clone().unbind(), self.make.clone_ref(py));
+        Some(Batch { content, key, timestamp_ms, declared, sorted, implausible, value, make, books: Mutex::new(None) })
+    }
+}
+
+impl Memory {
+    fn begin(&mut self) {
+        self.batch += 1;
+        if self.known.len() > REMEMBERED {
+            self.places.clear();
+            self.known.clear();
+        }
+        if self.feeds.len() > REMEMBERED {
+            self.feeds.clear();
+        }
+    }
+
+    fn feed(&mut self, py: Python<'_>, names: (&str, &str, &str), make: &Py<Factories>) -> Option<Py<PyTuple>> {
+        let (region, exchange, request_type) = names;
+        if region.len().max(exchange.len()).max(request_type.len()) > LONGEST_NAME {
+            return None;
+        }
+        let owned = (region.into(), exchange.into(), request_type.into());
+        if let Some(key) = self.feeds.get(&owned) {
+            return Some(key.clone_ref(py));
+        }
+        let made = make.get().key.bind(py).call1(names).ok()?;
+        let key = made.cast_into::<PyTuple>().ok()?.unbind();
+        self.feeds.insert(owned, key.clone_ref(py));
+        Some(key)
+    }
+
+    fn rows(&mut self, py: Python<'_>, scanner: &mut Scanner<'_>, field: &[u8], limit: usize) -> Option<Rows> {
+        let mut found = Rows::new(EXPECTED_ROWS.min(limit));
+        let mut before: Option<(&[u8], u32)> = None;
+        scanner.array(|scanner| {
+            if found.rows.len() == limit {
+                return None;
+            }
+            let (mut row, symbol) = read_row(scanner, field, &mut found.levels)?;
+            row.symbol = match before {
+                Some((text, place)) if text == symbol => place,
+                _ => self.place(py, symbol, &mut found)?,
+            };
+            before = Some((symbol, row.symbol));
+            found.rows.push(row);
+            Some(())
+        })?;
+        Some(found)
+    }
+
+    /// Return the place of a symbol among those of the batch, to which it is added if it is new.
+    fn place(&mut self, py: Python<'_>, symbol: &[u8], found: &mut Rows) -> Option<u32> {
+        let text = std::str::from_utf8(symbol).ok().filter(|text| text.len() <= LONGEST_NAME)?;
+        let index = match self.places.get(text) {
+            Some(&index) => index,
+            None => {
+                let index = self.known.len();
+                self.known.push(Known { name: PyString::new(py, text).unbind(), batch: 0, place: 0 });
+                self.places.insert(text.into(), index);
+                index
+            }
+        };
+        let known = self.known.get_mut(index)?;
+        if known.batch != self.batch {
+            known.batch = self.batch;
+            known.place = found.add(text);
+            found.names.push(known.name.clone_ref(py));
+        }
+        Some(known.place)
+    }
+}
+
+fn plain<'a>(scanner: &mut Scanner<'a>) -> Option<&'a str> {
+    let span = scanner.plain_text()?;
+    std::str::from_utf8(scanner.slice(span)).ok()
+}
+
+fn read_row<'a>(
+    scanner: &mut Scanner<'a>,
+    symbol_field: &[u8],
+    levels: &mut Vec<[Option<(u32, u32)>; 3]>,
+) -> Option<(Row, &'a [u8])> {
+    let mut row = Row::new();
+    let mut symbol = None;
+    scanner.object(|scanner, field| {
+        match field {
+            b"timestamp" => {
+                let stamp = scanner.whole_or_null()?;
+                row.stamp = stamp.unwrap_or(0) as f64;
+                row.has_null_stamp = stamp.is_none();
+            }
+            b"last" => row.last = price(scanner)?,
+            b"high" => row.high = price(scanner)?,
+            b"low" => row.low = price(scanner)?,
+            b"price" => row.price = price(scanner)?,
+            _ if field == symbol_field => {
+                let span = scanner.plain_text()?;
+                symbol = Some(scanner.slice(span));
+            }
+            _ => {
+                let span = scanner.skip()?;
+                if let Some(side) = LEVELS.iter().position(|name| *name == field) {
+                    let index = *row.levels.get_or_insert(levels.len() as u32) as usize;
+                    if index == levels.len() {
+                        levels.push([None; 3]);
+                    }
+                    *levels.get_mut(index)?.get_mut(side)? = Some(span);
+                }
+            }
+        }
+        Some(())
+    })?;
+    Some((row, symbol?))
+}
+
+fn price(scanner: &mut Scanner<'_>) -> Option<f64> {
+    scanner.double_or_null().map(|value| value.unwrap_or(f64::NAN))
+}
+
+/// Return the plausible stamps in order, and the number of the others; 0 and null are none.
+fn sorted_stamps(rows: &[Row]) -> (Vec<i64>, usize) {
+    let mut sorted: Vec<i64> = rows.iter().filter(|row| row.is_stamped()).map(|row| row.stamp as i64).collect();
+    let none = rows.iter().filter(|row| row.stamp == 0.0).count();
+    let implausible = rows.len() - sorted.len() - none;
+    debug_assert!(sorted.iter().all(|stamp| *stamp >= MIN_TIMESTAMP_MS));
+    sorted.sort_unstable();
+    (sorted, implausible)
+}

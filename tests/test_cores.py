@@ -1,0 +1,359 @@
+"""Both cores give the same, to the bit: metrics, events, rejections with their words, anomalies, states and symbols."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from exporter.config.schema import Config, FeedsConfig, InputConfig, Limits, OutputConfig, SymbolsConfig
+from exporter.core import CoreChoice, is_installed, native
+from exporter.decoding.batch import NO_JSON
+from exporter.decoding.batch_stats import measured
+from exporter.decoding.json_decoder import Decoder
+from exporter.decoding.record_decoder import record_decoder
+from exporter.events.encoding import AvroEncoder
+from exporter.events.factory import EventFactory
+from exporter.feeds.evaluator import Evaluator
+from exporter.feeds.feed import Feed
+from exporter.feeds.table import FeedTable
+from exporter.instrument.exposition import label_text
+from exporter.kafka.positions import Position, Start
+from exporter.loop_settings import loop_settings
+from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
+from exporter.model import Partition, Record, Rejected
+from exporter.pipeline import Pipeline
+from tests.bench.load import DIFFERENT, Shape, records
+from tests.support.missing import missing
+from tests.support.poison import CORPUS
+from tests.support.recordings import NAMES, recording
+
+NOW_MS = 1_760_343_000_000
+PARTITIONS = [Partition("ticker-data.korea", number) for number in range(3)]
+LIMITS = Limits(symbols_per_feed=30, feeds=20)
+SEED = 20_261_129
+
+
+class Arrived(NamedTuple):
+    """One record: where and when it was appended, and when it is read, in Unix milliseconds."""
+
+    value: bytes | None
+    partition: int = 0
+    record_ms: int = NOW_MS
+    now_ms: int = NOW_MS
+
+
+class Core:
+    """A pipeline with one core, and all that can be seen of it."""
+
+    def __init__(self, core: CoreChoice, limits: Limits = LIMITS, **feeds: Any) -> None:
+        symbols = SymbolsConfig(stalest=3)
+        config = Config(
+            input=InputConfig(core=core, limits=limits),
+            feeds=FeedsConfig(symbols=symbols, **feeds),
+            output=OutputConfig(encoding="avro"),
+        )
+        made = loop_settings(config)
+        self.pipeline = Pipeline(
+            made.pipeline.decoder,
+            FeedTable(*made.pipeline.table),
+            EventFactory(AvroEncoder(), "one", "events", "errors"),
+            batch_events=made.pipeline.batch_events,
+            summary_period_seconds=made.pipeline.summary_period_seconds,
+            live_age_seconds=made.pipeline.live_age_seconds,
+            keep_updates=True,
+            shown_as=str,
+        )
+        self._evaluator = Evaluator(made.comparison)
+        for partition in PARTITIONS:
+            self.pipeline.assign(partition, Start(Position(0, 0, NOW_MS), 0, 0))
+
+    def play(self, arrived: Iterable[Arrived]) -> Iterator[tuple[object, ...]]:
+        """Read the records one by one, and yield all that can be seen after each, but pages once in a while."""
+        offsets = dict.fromkeys(PARTITIONS, 0)
+        for number, each in enumerate(arrived):
+            partition = PARTITIONS[each.partition]
+            record = Record(partition, offsets[partition], each.record_ms, each.value)
+            offsets[partition] += 1
+            dispatch = self.pipeline.analyze([record], self.pipeline.decode([record]), each.now_ms)
+            yield (
+                [(event.type, event.topic, event.key, event.body, event.headers) for event in dispatch.events],
+                [
+                    (reject.rejected.reason, reject.rejected.detail, reject.rejected.feed)
+                    for reject in self._rejections()
+                ],
+                [update._replace(symbols=sorted(update.symbols)) for update in self.pipeline.take_updates()],
+            )
+            if number % 50 == 0:
+                yield from self._seen(each.now_ms)
+        yield from self._seen(NOW_MS + 1000)
+
+    def _rejections(self) -> list[Any]:
+        return list(self.pipeline.rejection_log.take())
+
+    def _seen(self, now_ms: int) -> Iterator[tuple[object, ...]]:
+        self._evaluator.evaluate(
+            list(self.pipeline.table.feeds.values()),
+            self.pipeline.progress({}, is_paused=False, now_ms=now_ms),
+            now_ms,
+            is_reachable=True,
+            is_sole_reader=True,
+            topics=self.pipeline.traffic(now_ms),
+            run_steps=_exhaust,
+        )
+        yield from map(_facts, self.pipeline.table.feeds.values())
+
+
+def _exhaust(steps: Iterable[object]) -> None:
+    for _ in steps:
+        pass
+
+
+def _facts(feed: Feed) -> tuple[object, ...]:
+    page = feed_texts(FEED_PARTS, label_text(feed.key._asdict()), feed).blocks
+    return (
+        *(feed.key, page, feed.health.state, feed.last, feed.last_message_ms, feed.last_batch_ms),
+        *(feed.anomalies, feed.anomaly_places, dict(feed.symbol_messages), feed.symbol_seen_ms),
+        feed.health.quality.prices(),
+    )
+
+
+def assert_equal(arrived: Iterable[Arrived], **settings: Any) -> None:
+    """Play the records on both cores, and compare what is seen after each."""
+    listed = list(arrived)
+    ours, reference = (Core(core, **settings).play(listed) for core in ("native", "python"))
+    for place, (one, other) in enumerate(zip(ours, reference, strict=True)):
+        assert one == other, place
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    """Skip where the native core is not built."""
+    if not is_installed():
+        missing("the native core", "it was not built: install cargo, then `make install`")
+
+
+# Whole histories.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recorded_traffic_gives_the_same(name: str) -> None:
+    kept = recording(name).records[:400]
+    shift = NOW_MS - max(record.received_ms for record in kept)
+    arrived = [
+        Arrived(json.dumps(each.value).encode(), 0, each.received_ms + shift - 3, each.received_ms + shift)
+        for each in kept
+    ]
+    assert_equal(arrived, limits=Limits())
+
+
+@pytest.mark.captures
+@pytest.mark.parametrize("kind", ["ticker", "trade", "orderbook"])
+def test_streams_of_each_kind_give_the_same(kind: str) -> None:
+    sent = islice(records(Shape(kind=kind, feeds=3)), min(DIFFERENT, 300))
+    assert_equal([Arrived(each.value, each.feed, NOW_MS + n, NOW_MS + n) for n, each in enumerate(sent)])
+
+
+def test_records_as_nobody_should_write_them_give_the_same() -> None:
+    assert_equal([Arrived(each.value) for each in CORPUS if len(each.value or b"") < 200_000])
+
+
+# Made-up batches of any shape.
+
+SYMBOLS = st.sampled_from(["A", "B", "KRW-BTC", "비트코인", 'q"', "", "x" * 70, "C\n", *(f"S{n}" for n in range(40))])
+USUAL_PRICES = st.sampled_from([0, 0.0, 1, 1.5, 100.25, 176695000.0, 0.0007809, 1e-8, 3e22, 123456789.123456789])
+PRICES = st.one_of(USUAL_PRICES, st.floats(allow_nan=False, allow_infinity=False), st.integers(-10, 2**70))
+ODD_PRICES = st.one_of(PRICES, st.none(), st.booleans(), st.just("1.5"), st.just("x"), st.just([1]))
+STAMPS = st.one_of(
+    st.integers(NOW_MS - 20_000, NOW_MS + 20_000),
+    st.sampled_from([0, 1, -5, 946_684_799_999, 946_684_800_000, 253_402_300_799_999, 253_402_300_800_000, 2**70]),
+    st.sampled_from([None, 1.5e12, NOW_MS + 0.5, "2025-10-13T08:10:00Z", "soon", NOW_MS - 90_000, NOW_MS - 86_400_000]),
+)
+LEVELS: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        *([[101, 2], [102, 1]], [["100.5", "1"]], [], None, [[100, 0]], "x", [{"ap": 101, "bp": 100}], {}),
+        *([[1e999, 1]], [[-1, 2]], [[99.0, 1.0]], [{"ask_price": "7", "bid_price": 8}], [[None, 1]]),
+    ]
+)
+ROWS = st.fixed_dictionaries(
+    {"target_currency": SYMBOLS},
+    optional={
+        "timestamp": STAMPS,
+        "last": ODD_PRICES,
+        "high": PRICES,
+        "low": PRICES,
+        "price": ODD_PRICES,
+        "asks": LEVELS,
+        "bids": LEVELS,
+        "units": LEVELS,
+        "other": st.sampled_from([None, {"a": [1, "\\ud800"]}, "é\n\\", [[[[1]]]], 1e300, -0.0, "\ud7ff"]),
+    },
+)
+USUAL_ROWS = st.fixed_dictionaries(
+    {"target_currency": st.sampled_from("ABCD")},
+    optional={
+        "timestamp": st.integers(NOW_MS - 9000, NOW_MS),
+        "last": USUAL_PRICES,
+        "high": USUAL_PRICES,
+        "low": PRICES,
+    },
+)
+BATCHES = st.fixed_dictionaries(
+    {
+        "exchange": st.sampled_from(["upbit", "bithumb", "a b", "x" * 70, ""]),
+        "region": st.just("korea"),
+        "request_type": st.sampled_from(["ticker", "trade", "orderbook", "funding_rate"]),
+        "timestamp_ms": st.one_of(
+            st.integers(NOW_MS - 9000, NOW_MS + 9000),
+            st.sampled_from([0, 5, -1, 2**63, 1.5, None, "x", NOW_MS + 60_000]),
+        ),
+        "data": st.one_of(st.lists(USUAL_ROWS, max_size=12), st.lists(ROWS, max_size=8)),
+    },
+    optional={"batch_size": st.sampled_from([0, 1, 3, 2.0, -1, None, "3", 2**70, True]), "more": st.just({"a": [[1]]})},
+)
+WRITERS: list[Any] = [
+    lambda batch: json.dumps(batch).encode(),
+    lambda batch: json.dumps(batch, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"),
+    lambda batch: json.dumps(batch, indent=1).encode(),
+    msgspec.json.encode,
+]
+AGES = st.sampled_from([0, 0, 0, 5, 400, 70_000, 10_000_000])
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Arrived]:
+    """Batches on several partitions, some of them old, some repeated."""
+    made: list[Arrived] = []
+    now_ms = NOW_MS
+    for batch in draw(st.lists(BATCHES, min_size=1, max_size=25)):
+        now_ms += draw(st.sampled_from([0, 1, 250, 20_000]))
+        try:
+            value = draw(st.sampled_from(WRITERS))(batch)
+        except (OverflowError, ValueError, msgspec.MsgspecError, UnicodeError):
+            value = json.dumps(batch).encode()
+        each = Arrived(value, draw(st.integers(0, 2)), now_ms - draw(AGES), now_ms)
+        made += [each] * draw(st.sampled_from([1, 1, 1, 2]))
+    return made
+
+
+@settings(max_examples=250)
+@given(arrived=histories(), find_duplicates=st.booleans())
+def test_batches_of_any_shape_give_the_same(arrived: list[Arrived], find_duplicates: bool) -> None:
+    assert_equal(arrived, find_duplicates=find_duplicates)
+
+
+# Single records, without a history: many of them.
+
+
+def outcome(decoder: Any, value: bytes) -> object:
+    """What is known of a record before it is analyzed."""
+    try:
+        batch = decoder.read(Record(PARTITIONS[0], 0, NOW_MS, value))
+    except Rejected as rejected:
+        return rejected.reason, rejected.detail, rejected.feed, rejected.position
+    stats = measured(batch)
+    rows = [_row(row) for row in stats.batch.data]
+    unreadable = getattr(batch, "unreadable", {})
+    return (
+        *(stats.key, stats.result, stats.names, stats.symbols, stats.size, list(stats.stamps), stats.stamp_sum),
+        *(stats.implausible, stats.newest, stats.stamped, stats.has_trades, stats.is_priced, batch.batch_size),
+        *(rows, dict(unreadable), batch.timestamp_ms, batch.region, batch.exchange, batch.request_type),
+    )
+
+
+def _row(row: Any) -> tuple[object, ...]:
+    # The reference sorts the stamps of a batch, not those of its rows.
+    levels = [None if side is NO_JSON else bytes(side) for side in (row.asks, row.bids, row.units)]
+    return row.symbol, row.timestamp, row.last, row.high, row.low, row.price, *levels
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Sequence[Any]:
+    """The decoder of each core."""
+    return [record_decoder(InputConfig(core=core, limits=LIMITS)) for core in ("native", "python")]
+
+
+def assert_same(decoders: Sequence[Any], value: bytes) -> None:
+    """Compare what both make of a record."""
+    ours, reference = (outcome(decoder, value) for decoder in decoders)
+    assert repr(ours) == repr(reference), value
+
+
+GOOD = (
+    b'{"exchange":"upbit","region":"korea","request_type":"ticker","timestamp_ms":1760031213693,"batch_size":2,"data":'
+    b'[{"target_currency":"KRW-BTC","timestamp":1760031199778,"last":176695000.0,"high":178054000,"low":1.5e-7,'
+    b'"x":[{"y":null}]},{"target_currency":"B","price":0.25,"asks":[[1.0,"2"]],"bids":[],"z":"\\u00e9"}]}'
+)
+PIECES = (
+    *(
+        b'"',
+        b"\\",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"-",
+        b".",
+        b"e",
+        b"E+5",
+        b"0",
+        b"00",
+        b"9" * 20,
+        b"null",
+        b"true",
+    ),
+    *(b"NaN", b"Infinity", b"\xef\xbb\xbf", b"\xff", b"\xc3\xa9", b"\x00", b"\n", b" ", b"\\u0041", b"\\ud83d\\ude00"),
+    *(b"\\ud800", b'"last":', b'"last":1', b',"data":[]', b',"timestamp":5', b'"', b"1e999", b"1e-400", b"-0", b"0.1"),
+    *(b"[" * 33, b"]" * 33, b'"region":"a"', b'"target_currency":"C"', b"123456789012345678", b"0.30000000000000004"),
+)
+
+
+def mutated(random_: random.Random) -> bytes:
+    """A good record with some of its bytes replaced, repeated or removed."""
+    text = bytearray(GOOD)
+    for _ in range(random_.choice([1, 1, 1, 2, 3, 8])):
+        start = random_.randrange(len(text))
+        end = start + random_.choice([0, 0, 1, 1, 2, 5, 30])
+        text[start:end] = random_.choice([random_.choice(PIECES), bytes(text[start : start + 20]), b""])
+    return bytes(text)
+
+
+def test_records_with_faults_at_random_give_the_same(decoders: Sequence[Any]) -> None:
+    """The same faults in each run, as many as fit into some seconds."""
+    random_ = random.Random(SEED)
+    for _ in range(30_000):
+        assert_same(decoders, mutated(random_))
+
+
+@settings(max_examples=500)
+@given(value=st.binary(max_size=60))
+@example(value=GOOD)
+def test_bytes_at_random_give_the_same(decoders: Sequence[Any], value: bytes) -> None:
+    assert_same(decoders, value)
+    assert_same(decoders, GOOD.replace(b'"x":', value))
+
+
+@settings(max_examples=1000)
+@given(number=st.from_regex(r"\A-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?\Z"))
+def test_numbers_are_read_to_the_bit(decoders: Sequence[Any], number: str) -> None:
+    text = number.encode()
+    assert_same(decoders, GOOD.replace(b"176695000.0", text))
+    assert_same(decoders, GOOD.replace(b"1760031199778", text).replace(b'"batch_size":2', b'"batch_size":' + text))
+
+
+def test_usual_records_are_decoded_by_the_native_core() -> None:
+    """Else the comparison would be one of Python with itself."""
+    core, decoder = native("auto"), record_decoder(InputConfig(core="native"))
+    read = [decoder.read(Record(PARTITIONS[0], 0, NOW_MS, sent.value)) for sent in islice(records(Shape()), 50)]
+    assert {type(batch) for batch in read} == {core.Batch}
+    assert type(decoder.read(Record(PARTITIONS[0], 0, NOW_MS, GOOD))) is core.Batch
+    assert Decoder(Limits()).decode(GOOD).region == "korea"

@@ -1,0 +1,45 @@
+"""The crate of the native core passes its own tests, and names the exact versions that it is built from."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.support.missing import missing
+
+ROOT = Path(__file__).parents[1]
+CRATE = ROOT / "native"
+
+
+@pytest.mark.slow
+def test_the_tests_of_the_crate_pass() -> None:
+    cargo = shutil.which("cargo") or missing("cargo", "it comes with Rust, which is not installed")
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / ".cache" / "native-test")}
+    done = subprocess.run(
+        [cargo, "test", "--quiet"], cwd=CRATE, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_manifest_names_exact_versions_and_no_address() -> None:
+    text = (CRATE / "Cargo.toml").read_text()
+    manifest = tomllib.loads(text)
+    wanted = [one if isinstance(one, str) else one["version"] for one in manifest["dependencies"].values()]
+    assert wanted
+    assert all(re.fullmatch(r"=\d+\.\d+\.\d+", version) for version in wanted)
+    assert "://" not in text
+
+
+def test_the_crate_has_no_unsafe_code_of_its_own() -> None:
+    """The compiler refuses it."""
+    assert tomllib.loads((CRATE / "Cargo.toml").read_text())["lints"]["rust"]["unsafe_code"] == "forbid"
+    assert not [path for path in CRATE.rglob("*.rs") if re.search(r"\bunsafe\b(?!`)", path.read_text())]
+
+
+def test_no_lock_file_is_kept() -> None:
+    """It contains the address of the registry."""
+    assert "/native/Cargo.lock" in (ROOT / ".gitignore").read_text().splitlines()
