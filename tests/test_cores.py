@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from exporter.analyzers import symbol_states
 from exporter.config.schema import Config, FeedsConfig, InputConfig, Limits, OutputConfig, SymbolsConfig
 from exporter.core import CoreChoice, is_installed, native
 from exporter.decoding.batch import NO_JSON
@@ -28,7 +31,7 @@ from exporter.instrument.exposition import label_text
 from exporter.kafka.positions import Position, Start
 from exporter.loop_settings import loop_settings
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
-from exporter.model import Partition, Record, Rejected
+from exporter.model import Anomaly, Partition, Record, Rejected
 from exporter.pipeline import Pipeline
 from tests.bench.load import DIFFERENT, Shape, records
 from tests.support.missing import missing
@@ -159,6 +162,29 @@ def test_recorded_traffic_gives_the_same(name: str) -> None:
 def test_streams_of_each_kind_give_the_same(kind: str) -> None:
     sent = islice(records(Shape(kind=kind, feeds=3)), min(DIFFERENT, 300))
     assert_equal([Arrived(each.value, each.feed, NOW_MS + n, NOW_MS + n) for n, each in enumerate(sent)])
+
+
+def walk(random_: random.Random, batches: int) -> Iterator[Arrived]:
+    """Prices that change by a little, and now and then by about as much as makes a jump."""
+    prices = [100.0, 0.07, 31_000.0]
+    for number in range(batches):
+        now_ms = NOW_MS + number
+        for place, price in enumerate(prices):
+            size = 0.003 * random_.uniform(0.5, 1.5) * (random_.uniform(15, 25) if random_.random() < 0.01 else 1)
+            prices[place] = price * (1 + size) if random_.random() < 0.5 else price / (1 + size)
+        rows = [{"target_currency": f"S{n}", "timestamp": now_ms, "last": last} for n, last in enumerate(prices)]
+        batch = {"exchange": "upbit", "region": "korea", "request_type": "ticker", "timestamp_ms": now_ms, "data": rows}
+        yield Arrived(json.dumps(batch).encode(), 0, now_ms, now_ms)
+
+
+def test_prices_that_jump_give_the_same() -> None:
+    """What is usual of a symbol is learned from all its changes, so a difference would grow."""
+    arrived = list(walk(random.Random(SEED), 4000))
+    assert_equal(arrived)
+    core = Core("native")
+    assert list(core.play(arrived))
+    (feed,) = core.pipeline.table.feeds.values()
+    assert 20 < feed.anomalies[Anomaly.PRICE_JUMP] < 1000
 
 
 def test_records_as_nobody_should_write_them_give_the_same() -> None:
@@ -348,6 +374,20 @@ def test_numbers_are_read_to_the_bit(decoders: Sequence[Any], number: str) -> No
     text = number.encode()
     assert_same(decoders, GOOD.replace(b"176695000.0", text))
     assert_same(decoders, GOOD.replace(b"1760031199778", text).replace(b'"batch_size":2', b'"batch_size":' + text))
+
+
+def _quotient(number: float, divisor: float = 1.0) -> float:
+    return number / divisor
+
+
+def test_both_cores_have_the_same_constants() -> None:
+    """A difference may show only in one of thousands of batches."""
+    text = (Path(__file__).parents[1] / "native" / "src" / "symbols.rs").read_text()
+    found = dict(re.findall(r"^const (\w+): \w+ = ([\d./ ]+);", text, re.MULTILINE))
+    numbers = {name: _quotient(*map(float, number.split("/"))) for name, number in found.items()}
+    bits = {"MOVED": 1, "TIME_BACKWARDS": 2, "INVALID_PRICE": 4, "INVERTED_RANGE": 8, "OUT_OF_RANGE": 16, "JUMP": 32}
+    names = ("JUMP_DEVIATIONS", "JUMP_RATIO", "WARM_UP_CHANGES", "BACKWARDS_MS")
+    assert numbers == {**bits, **{name: getattr(symbol_states, name) for name in names}, "PULL": symbol_states._PULL}
 
 
 def test_usual_records_are_decoded_by_the_native_core() -> None:

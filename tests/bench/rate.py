@@ -16,9 +16,11 @@ from tests.bench.load import Shape, mean_bytes
 from tests.bench.result import Result
 from tests.support.redis import RedisServer
 
-ALL = ("bare", "ordinary", "product")
+# The sidecar with the native core, where it is built, and with that in Python.
+SIDECARS = {"product": "auto", "python": "python"}
+ALL = ("bare", "ordinary", *SIDECARS)
 # Nothing but the sidecar knows the settings.
-TWO = ("bare", "product")
+OURS = ("bare", *SIDECARS)
 BATCHES_MIN = 2000
 BATCHES_A_FEED = 20
 RUN_SECONDS = 600
@@ -35,7 +37,7 @@ class Variant(NamedTuple):
     @property
     def contestants(self) -> Sequence[str]:
         """Who takes part."""
-        return TWO if self.settings or self.needs_redis else ALL
+        return OURS if self.settings or self.needs_redis else ALL
 
 
 MIDDLE = Variant("20 messages, 10 feeds, tickers, exactly once, Avro")
@@ -56,7 +58,7 @@ AXES: dict[str, tuple[Variant, ...]] = {
 
 
 def measure(bench: Bench, options: argparse.Namespace) -> Cases:
-    """Measure the middle, all three."""
+    """Measure the middle, all of them."""
     return _variant(bench, MIDDLE, options.batches, options.repeats)
 
 
@@ -115,7 +117,10 @@ def _contestant(
 ) -> Result:
     # When the measuring begins every feed is known, and so are its symbols.
     warm = str(max(batches // 20, BATCHES_A_FEED // 4 * variant.shape.feeds))
-    more = [warm, json.dumps(settings)] if name == "product" else [str(batches), warm]
+    if (core := SIDECARS.get(name)) is not None:
+        own = {**settings, "input.core": core, "input.group": f"{name}-{topics.input}"}
+        return _run("product", [bench.broker.bootstrap, topics.input, warm, json.dumps(own)])
+    more = [str(batches), warm]
     more += [f"{topics.input}-events"] if name == "bare" else []
     return _run(name, [bench.broker.bootstrap, topics.input, *more])
 
