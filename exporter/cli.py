@@ -47,6 +47,7 @@ _TOOLS = {
     "demo": "run an embedded broker, simulated collectors and the real sidecar",
     "simulate": "simulate a failure on a broker, to test states and alerts",
     "loadtest": "load brokers, a sidecar and Redis, and measure how they stand it",
+    "report": "write the reports of a load test from its results, compared with an earlier one",
     "audit": "compare the input topics, the event topic and /metrics",
     "status": "print what the live pages of sidecars show",
 }

@@ -22,6 +22,7 @@ from exporter.loadtest.engine import LoadRun, Outputs, Place
 from exporter.loadtest.http.target import HttpTarget
 from exporter.loadtest.kafka.target import KafkaTarget
 from exporter.loadtest.redis.target import RedisTarget
+from exporter.loadtest.reports import NO_PICTURE, write_reports
 from exporter.loadtest.results import Run, Setting
 from exporter.loadtest.run_log import RunLog
 from exporter.loadtest.settings import Settings
@@ -134,7 +135,9 @@ def _write(run: Run, folder: Path, earlier: Run | None) -> None:
     """Write the results first: they are all that the rest can be made from again."""
     file = folder / results.results_name(run)
     file.write_bytes(results.encode(run))
-    print(summary.written([file]), flush=True)
+    print(summary.written([file, *write_reports(run, folder, earlier)]), flush=True)
+    if find_spec("matplotlib") is None:
+        _tell(NO_PICTURE)
 
 
 def _print(line: str) -> None:
