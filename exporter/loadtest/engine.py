@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from exporter.loadtest import verdict
@@ -208,15 +209,20 @@ class LoadRun:
             self._outputs.log.write("info", "progress", target=name, **numbers, **latency)
         self._outputs.show(f"{self._clock.now():5.0f} s  " + "   ".join(map(_progress, counts.items())))
 
-    def _stopped(self) -> Iterable[TargetResult]:
-        """Stop the targets and yield their results; none is left running because another could not be stopped."""
-        if self._targets and not self._skipped:
-            self._outputs.show("waiting for what is on its way")
-        for target in self._targets:
-            try:
-                yield target.stop()
-            except Exception as error:
-                self._notes.append(f"The load on {target.name} did not end as it should: {described(error)}.")
+    def _stopped(self) -> list[TargetResult]:
+        """Stop the targets at the same time and return their results; one that fails does not keep others running."""
+        if not self._targets:
+            return []
+        self._outputs.show("waiting for what is on its way")
+        with ThreadPoolExecutor(len(self._targets), "loadtest-stop") as pool:
+            return [result for result in pool.map(self._stop, self._targets) if result is not None]
+
+    def _stop(self, target: Target) -> TargetResult | None:
+        try:
+            return target.stop()
+        except Exception as error:
+            self._notes.append(f"The load on {target.name} did not end as it should: {described(error)}.")
+            return None
 
     def _end(self, stopping: threading.Event) -> tuple[Ended, str]:
         if self._failure is not None:

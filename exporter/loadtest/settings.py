@@ -49,8 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a run.
 
     `rate` is that of Kafka messages a second, by default the users times `user_rate`, requests a second and user.
-    `messages` ends a run once as many are sent. `url` is the address of a sidecar, such as http://localhost:8000, and
-    `client` how to authenticate there. `processes` are those watched, by name; `workers` those of Locust.
+    `messages` ends a run once as many are sent. `url` is the address of a sidecar, such as http://localhost:8000, with
+    metrics at `metrics_path`, and `client` how to authenticate there. `processes` are those watched, by name; `workers`
+    those of Locust.
     """
 
     profile: str
@@ -69,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     topic: str | None = None
     allow_existing: bool = False
     url: str | None = None
+    metrics_path: str = "/metrics"
     client: WebClientConfig = WebClientConfig()
     is_embedded: bool = False
     web: bool = False

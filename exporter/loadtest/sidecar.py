@@ -25,7 +25,7 @@ _ANSWER_BYTES = 64 * 1024 * 1024
 
 
 class SidecarWatch:
-    """A thread that reads the metrics of a sidecar ten times a second.
+    """A thread that reads the page of metrics of a sidecar at `url` ten times a second.
 
     `on_batches` gets the batches by exchange of a region and the seconds of the run at which they were here. A sidecar
     that has not answered for `dead_seconds` is dead.
@@ -40,7 +40,7 @@ class SidecarWatch:
         clock: RunClock,
         dead_seconds: float,
     ) -> None:
-        self._url, self._region, self._on_batches, self._clock = f"{url}/metrics", region, on_batches, clock
+        self._url, self._region, self._on_batches, self._clock = url, region, on_batches, clock
         self._tls = ClientTls(client.ca_file, client.cert_file, client.key_file, client.server_name)
         self._auth = None if client.username is None else HTTPBasicAuth(client.username, client.password or "")
         self.figures: list[SidecarFigures] = []

@@ -117,7 +117,7 @@ def _plan(settings: Settings) -> Plan:
     place, client = urlsplit(settings.url or ""), settings.client
     return Plan(
         url=f"{place.scheme}://{place.netloc}",
-        metrics_path=place.path.rstrip("/") or "/metrics",
+        metrics_path=settings.metrics_path,
         seconds_between=1 / settings.user_rate,
         watchers=watchers(settings.share(HttpTarget.name)),
         timeout_seconds=TIMEOUT_SECONDS,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from uuid import uuid4
 
 from exporter.config.schema import Config
+from exporter.config.subscription import Subscription
 from exporter.loadtest.distributions import LatencyHistogram
 from exporter.loadtest.kafka import topic as topics
 from exporter.loadtest.kafka.events import EventWatch
@@ -185,6 +186,8 @@ class KafkaTarget:
 
     def _make_topic(self) -> topics.LoadTopic:
         settings, name = self._settings, self._settings.topic or _TOPIC.format(self._run)
+        if not Subscription(self._config.input.topics).means(name):
+            self._notes.append(f"The configuration has no input.topics that cover {name}: no sidecar with it reads it.")
         if settings.is_embedded:
             return topics.ask_for(self._config, name)
         keep, may = settings.seconds + _KEEP_SECONDS, settings.allow_existing
@@ -206,7 +209,7 @@ class KafkaTarget:
 
     def _sidecar_watch(self, url: str) -> SidecarWatch:
         client, dead = self._settings.client, self._patience.sidecar
-        return SidecarWatch(url, client, REGION, self._on_batches, self._clock, dead)
+        return SidecarWatch(f"{url}{self._settings.metrics_path}", client, REGION, self._on_batches, self._clock, dead)
 
     def _on_batches(self, batches: Mapping[str, int], at: float) -> None:
         if self._before is None:

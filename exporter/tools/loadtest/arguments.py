@@ -9,9 +9,10 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from exporter.config import parsers
-from exporter.config.addresses import authority, host_and_port
+from exporter.config.addresses import authority, host_and_port, is_every_interface
 from exporter.config.files import read_text
 from exporter.config.layers import Problem
 from exporter.config.loader import ConfigError, load
@@ -127,6 +128,7 @@ def plan(args: argparse.Namespace) -> Plan:
     config = _config(args)
     targets, left_out = _targets(args, config)
     profile = PROFILES[args.profile]
+    url, path = _url(args, config, targets)
     settings = Settings(
         profile=args.profile,
         targets=targets,
@@ -143,7 +145,8 @@ def plan(args: argparse.Namespace) -> Plan:
         partitions=args.partitions,
         topic=args.topic,
         allow_existing=args.allow_existing,
-        url=_url(args, config, targets),
+        url=url,
+        metrics_path=path or config.web.telemetry_path,
         client=config.web.client,
         is_embedded=args.embedded,
         web=args.web,
@@ -171,15 +174,20 @@ def _targets(args: argparse.Namespace, config: Config) -> tuple[tuple[str, ...],
     return tuple(targets), {"redis": reason}
 
 
-def _url(args: argparse.Namespace, config: Config, targets: Iterable[str]) -> str | None:
-    """Return the address of the sidecar: given, configured, or the default where HTTP is to be tested."""
+def _url(args: argparse.Namespace, config: Config, targets: Iterable[str]) -> tuple[str | None, str]:
+    """Return address and path of the sidecar's metrics: given, configured, or the default where HTTP is to be tested.
+
+    The path is empty for the one that is configured.
+    """
     if args.url is not None:
-        return str(parsers.http_url(args.url)).rstrip("/")
+        parts = urlsplit(parsers.http_url(args.url))
+        return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     if args.config_file is not None:
         host, port = host_and_port(config.web.listen_address)
         scheme = "http" if config.web.config_file is None else "https"
-        return f"{scheme}://{authority(host or 'localhost', port)}"
-    return _DEFAULT_URL if "http" in targets else None
+        local = "localhost" if is_every_interface(host) else host
+        return f"{scheme}://{authority(local, port)}", ""
+    return (_DEFAULT_URL if "http" in targets else None), ""
 
 
 def _config(args: argparse.Namespace) -> Config:
