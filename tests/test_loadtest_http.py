@@ -19,7 +19,17 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exporter.config.schema import WebClientConfig
-from exporter.loadtest.http.pages import METRICS, QUERIES, SCRAPES, STREAM_NAME, Page, error_kind, fault, watchers
+from exporter.loadtest.http.pages import (
+    METRICS,
+    QUERIES,
+    SCRAPES,
+    STREAM_NAME,
+    Page,
+    error_kind,
+    fault,
+    wanted_per_second,
+    watchers,
+)
 from exporter.loadtest.http.plan import Kind, Report
 from exporter.loadtest.http.schedule import Schedule
 from exporter.loadtest.http.target import HttpTarget
@@ -272,6 +282,13 @@ def test_a_request_that_is_sent_late_by_the_user_itself_has_a_lag() -> None:
 @pytest.mark.parametrize(("users_", "expected"), [(1, 0), (2, 0), (3, 1), (12, 2), (100, 17), (1000, 24)])
 def test_a_sixth_of_the_users_reads_the_stream_and_leaves_some_to_people(users_: int, expected: int) -> None:
     assert watchers(users_) == expected
+
+
+def test_fewer_requests_are_wanted_while_users_begin() -> None:
+    assert wanted_per_second(2, 10.0, 60.0, 0.0) == 20.0
+    assert wanted_per_second(2, 10.0, 60.0, 6.0) == pytest.approx(19.0)
+    assert wanted_per_second(2, 10.0, 3.0, 6.0) == pytest.approx(10.0)
+    assert wanted_per_second(12, 10.0, 60.0, 0.0) == pytest.approx(100.4)
 
 
 def test_a_sidecar_that_only_refuses_connections_for_seconds_has_died() -> None:

@@ -258,6 +258,14 @@ def test_the_load_test_is_not_blamed_while_it_has_room() -> None:
     assert blamed not in reports(run(generator=replace(cost, is_limit=False))).html
 
 
+@pytest.mark.parametrize(("cores", "is_told"), [(0.5, True), (1.9, False)])
+def test_a_machine_that_others_use_is_named(cores: float, is_told: bool) -> None:
+    used = MachineSample(cpu_cores=1.95, memory_used_bytes=MIB, memory_total_bytes=MIB)
+    own = ProcessSample(cpu_cores=cores, memory_bytes=MIB)
+    busy = run(samples=(Sample(at=5.0, machine=used, processes={"load test": own}),))
+    assert ("of which programs that are not watched took 1.45" in reports(busy).markdown) == is_told
+
+
 def test_a_page_needs_nothing_from_elsewhere() -> None:
     found = Texts(reports(run(), run()).html)
     assert not found.elements & {"script", "link", "img", "iframe", "object", "base", "form"}

@@ -57,10 +57,14 @@ def watchers(users: int) -> int:
     return min(_WATCHERS_MAX, max(1, round(users / 6))) if users > 2 else 0
 
 
-def wanted_per_second(users: int, user_rate: float) -> float:
-    """Return the requests a second of that many users, of which those that read pages have a rate of `user_rate`."""
-    streams = watchers(users)
-    return (users - streams) * user_rate + streams / SECONDS_BETWEEN_STREAMS
+def wanted_per_second(users: int, user_rate: float, seconds: float, ramp_seconds: float) -> float:
+    """Return the requests a second, on average, of users of which those that read pages have a rate of `user_rate`.
+
+    In the ramp at the start of `seconds` their number rises in a line.
+    """
+    streams, ramp = watchers(users), min(ramp_seconds, seconds)
+    full = (users - streams) * user_rate + streams / SECONDS_BETWEEN_STREAMS
+    return full * (seconds - ramp / 2) / seconds if seconds > 0 else full
 
 
 def fault(page: Page, status: int, headers: Mapping[str, str], size: int) -> str | None:

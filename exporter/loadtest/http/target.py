@@ -94,7 +94,9 @@ class HttpTarget:
         if locust is not None:
             self._end(locust)
             locust.close()
-        return self._totals.result(seconds, wanted_per_second(self._users, self._settings.user_rate))
+        settings = self._settings
+        wanted = wanted_per_second(self._users, settings.user_rate, seconds, settings.ramp_seconds)
+        return self._totals.result(seconds, wanted)
 
     def _end(self, locust: LocustProcess) -> None:
         """End the processes of Locust; the thread that reads ends with the last of them."""

@@ -97,7 +97,7 @@ def _context(run: Run, earlier: Run) -> Iterator[str]:
     for name, one in (("earlier run", earlier), ("present run", run)):
         if one.ended is not Ended.FINISHED:
             yield f"The {name} ended early ({one.ended}); the seconds of both are compared."
-    before, now = _others(earlier), _others(run)
+    before, now = others_cores(earlier), others_cores(run)
     if before is not None and now is not None and abs(now - before) > _OTHERS_CORES:
         yield (
             f"Programs that are not watched took {figures.cores(before)} in the earlier run and {figures.cores(now)} "
@@ -105,7 +105,7 @@ def _context(run: Run, earlier: Run) -> Iterator[str]:
         )
 
 
-def _others(run: Run) -> float | None:
+def others_cores(run: Run) -> float | None:
     """Return the cores that were used by what is not watched, None without samples."""
     found = [
         max(0.0, sample.machine.cpu_cores - sum(one.cpu_cores for one in sample.processes.values()))

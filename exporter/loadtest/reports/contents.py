@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from exporter.loadtest.bottleneck import NONE
 from exporter.loadtest.reports import figures
-from exporter.loadtest.reports.changes import comparison
+from exporter.loadtest.reports.changes import comparison, others_cores
 from exporter.loadtest.reports.clean import clean
 from exporter.loadtest.reports.comparison import Difference
 from exporter.loadtest.reports.document import (
@@ -37,6 +37,8 @@ _VERDICTS = (
     ("Targets missed", Tone.BAD),
     ("Not all targets could be measured", Tone.OPEN),
 )
+# Of the cores: used in all, and by programs that have nothing to do with the test.
+_BUSY_RATIO, _OTHERS_RATIO = 0.9, 0.2
 _QUANTILES = (("mean", "mean"), ("p50", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99"), ("p99.9", "p99_9"))
 
 
@@ -106,7 +108,7 @@ def _tiles(run: Run, target: TargetResult) -> Iterator[Tile]:
     name = target.name
     tones = {check.name: _TONES[check.outcome] for check in run.checks if check.target == name}
     wanted = target.wanted_per_second
-    of = "" if wanted is None else f"{figures.digits(wanted)} wanted at full load"
+    of = "" if wanted is None else f"of {figures.digits(wanted)} wanted"
     yield Tile(name, f"{target.unit} a second", figures.digits(target.per_second), of)
     if target.latency is not None:
         yield _p95_tile(name, "p95", target.latency, tones.get("p95", Tone.PLAIN))
@@ -158,6 +160,8 @@ def _limits(run: Run) -> Iterator[Block]:
         yield Bullets([clean(line) for line in cost.evidence])
     else:
         yield Text("The load test itself had room for more: it does not limit these figures.", Tone.GOOD)
+    if (busy := _busy_machine(run)) is not None:
+        yield Text(busy, Tone.OPEN)
     lag = cost.lag
     rows = [
         (Cell("processor, mean"), number(figures.cores(cost.cpu_cores))),
@@ -167,6 +171,20 @@ def _limits(run: Run) -> Iterator[Block]:
         (Cell("requests sent late, p99"), number(figures.ms(lag.p99 if lag else None))),
     ]
     yield Table("What the load test itself takes", ("Figure", "Value"), rows)
+
+
+def _busy_machine(run: Run) -> str | None:
+    """Return that others have used the machine, None while it had room or nothing is known of it."""
+    others, cores = others_cores(run), run.machine.cores
+    if others is None or others < _OTHERS_RATIO * cores:
+        return None
+    used = sum(sample.machine.cpu_cores for sample in run.samples) / len(run.samples)
+    if used < _BUSY_RATIO * cores:
+        return None
+    return (
+        f"The processors of the machine were busy, {used:.2f} of {cores:g} cores, of which programs that are not "
+        f"watched took {others:.2f}: response times are theirs, too."
+    )
 
 
 def _breaking_point(run: Run) -> Iterator[Block]:

@@ -55,7 +55,9 @@ def _worst(values: Iterable[float | None]) -> float | None:
 
 def target_charts(target: TargetResult) -> list[Chart]:
     """Return the throughput and the latencies of a target over time."""
-    bins, width = _bins(target.timeline), seconds_of_a_point(target.timeline)
+    # What is answered after the last request is few, and no sign of a fall.
+    timeline = [each for each in target.timeline if each.at + 1 <= target.seconds + 0.5]
+    bins, width = _bins(timeline), seconds_of_a_point(timeline)
     if not bins:
         return []
     hue = HUES.get(target.name, 3)
@@ -65,7 +67,7 @@ def target_charts(target: TargetResult) -> list[Chart]:
         rates.append(Series("errors", [(each.at, each.errors) for each in bins], 4))
     if target.wanted_per_second is not None:
         ends = [(bins[0].at, target.wanted_per_second), (bins[-1].at, target.wanted_per_second)]
-        rates.append(Series("wanted at full load", ends, 5, is_dashed=True))
+        rates.append(Series("wanted", ends, 5, is_dashed=True))
     latencies = [
         Series(name, [(each.at, getattr(each, name)) for each in bins], hue, shade, is_dashed)
         for name, shade, is_dashed in _LINES

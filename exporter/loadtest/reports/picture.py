@@ -10,9 +10,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
-from exporter.loadtest.reports.axes import UNITS, Axis, x_axis, y_axis
+from exporter.loadtest.reports.axes import Axis, x_axis, y_axis
 from exporter.loadtest.reports.document import Chart, Document, Series, Tone
 
 _HUES = ("#2160c4", "#b35a00", "#0b7a4b", "#6d35c9", "#bf2016", "#586173")
@@ -70,7 +70,7 @@ def _draw(axes: Axes, chart: Chart) -> None:
         axes.set_yscale("log")
     axes.set_xlim(x.low, x.high)
     axes.set_ylim(y.low, y.high)
-    _ticks(axes, chart, x, y)
+    _ticks(axes, x, y)
     axes.set_xlabel(chart.x_title, color=_FAINT, fontsize=8)
     axes.grid(axis="y", color=_LINE)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -93,9 +93,7 @@ def _line(axes: Axes, series: Series) -> None:
     )
 
 
-def _ticks(axes: Axes, chart: Chart, x: Axis, y: Axis) -> None:
-    shown = UNITS[chart.unit]
-    axes.yaxis.set_major_locator(FixedLocator([tick.at for tick in y.ticks]))
+def _ticks(axes: Axes, x: Axis, y: Axis) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
+    axes.set_yticks([tick.at for tick in y.ticks], [tick.label for tick in y.ticks])
     axes.set_xticks([tick.at for tick in x.ticks], [tick.label for tick in x.ticks])
