@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exporter.loadtest.distributions import LatencyHistogram
-from exporter.loadtest.reports.comparison import ALPHA, Difference, Verdict, compare
+from exporter.loadtest.reports.comparison import compare
+from exporter.loadtest.reports.differences import ALPHA, Difference, Verdict
 from exporter.loadtest.reports.pieces import FIGURES, aligned
 from exporter.loadtest.results import Ended, Machine, Run, TargetResult
 from exporter.loadtest.slices import Slices

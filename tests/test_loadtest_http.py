@@ -16,7 +16,6 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from exporter.config.schema import WebClientConfig
 from exporter.loadtest.http.pages import (
@@ -206,7 +205,7 @@ def test_locust_ends_with_a_load_test_that_is_killed(sidecar: Sidecar) -> None:
 def test_what_cannot_be_tested_is_told_before_anything_starts(sidecar: Sidecar) -> None:
     with pytest.raises(TargetError, match=r"http://127\.0\.0\.1:\d+/metrics does not answer: .*refused"):
         HttpTarget(settings(free_port())).prepare(threading.Event())
-    missing = replace(settings(sidecar.port), url=f"http://127.0.0.1:{sidecar.port}/other")
+    missing = settings(sidecar.port, metrics_path="/other")
     with pytest.raises(TargetError, match="/other answers 404"):
         HttpTarget(missing).prepare(threading.Event())
     with socket.socket() as taken:

@@ -1,4 +1,4 @@
-"""What a report tells about the differences to an earlier run. Pure."""
+"""The part of a report about the differences to an earlier run. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from exporter.loadtest.reports import figures
 from exporter.loadtest.reports.clean import clean
-from exporter.loadtest.reports.comparison import ALPHA, EFFECT, PIECES_MIN, Difference, Verdict
+from exporter.loadtest.reports.differences import ALPHA, EFFECT, PIECES_MIN, Difference, Verdict
 from exporter.loadtest.reports.document import Block, Bullets, Cell, Table, Text, Tone, number
 from exporter.loadtest.reports.pieces import Figure
 from exporter.loadtest.results import Ended, Run
@@ -22,7 +22,7 @@ _HOW = (
 )
 _ONCE = (
     "Each run is one: what was different on the machine at that time is in the difference, too. Repeat the earlier run "
-    "to tell a change of the software from one of the surroundings."
+    "to separate a change of the software from one of its surroundings."
 )
 # Of a processor core: more of it, and programs beside the test slow it down noticeably.
 _OTHERS_CORES = 0.25

@@ -12,48 +12,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
-from typing import NamedTuple
 
-from exporter.loadtest.reports.pieces import FIGURES, Figure, Pieces, Sums, aligned
+from exporter.loadtest.reports.differences import (
+    ALPHA,
+    EFFECT,
+    ERRORS_EFFECT,
+    PIECES_MIN,
+    Difference,
+    Verdict,
+)
+from exporter.loadtest.reports.pieces import FIGURES, Pieces, Sums, aligned
 from exporter.loadtest.results import Run, TargetResult
 
-ALPHA = 0.05
-EFFECT = 0.10
-# Of the share of errors, in whole: a tenth of nearly nothing is nothing.
-ERRORS_EFFECT = 0.001
-PIECES_MIN = 10
 _EXCHANGES = 1000
 _RESAMPLES = 400
 # The same files give the same report.
 _SEED = 17
-
-
-class Verdict(StrEnum):
-    """What a difference is."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    NOISE = "noise"
-    UNKNOWN = "too little data"
-
-
-class Difference(NamedTuple):
-    """A figure of both runs; `change` is a ratio, 0.2 for 20 % more, or a difference of shares for errors.
-
-    With a probability of 95 % the change that is not chance is between `low` and `high`; `p` is the share of exchanges
-    with a difference as large. None: not known.
-    """
-
-    target: str
-    figure: Figure
-    earlier: float | None
-    now: float | None
-    change: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    verdict: Verdict = Verdict.UNKNOWN
 
 
 def compare(earlier: Run, now: Run) -> list[Difference]:

@@ -8,7 +8,7 @@ from exporter.loadtest.bottleneck import NONE
 from exporter.loadtest.reports import figures
 from exporter.loadtest.reports.changes import comparison, others_cores
 from exporter.loadtest.reports.clean import clean
-from exporter.loadtest.reports.comparison import Difference
+from exporter.loadtest.reports.differences import Difference
 from exporter.loadtest.reports.document import (
     Block,
     Bullets,

@@ -21,7 +21,7 @@ from exporter.loadtest.reports.document import (
 )
 from exporter.loadtest.reports.svg import legend, svg
 
-# The shape of a tone: colour alone is not seen by everybody.
+# The shape of a tone: some readers do not see its colour.
 _SHAPES = {Tone.GOOD: "✓", Tone.BAD: "✗", Tone.OPEN: "?"}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

@@ -61,7 +61,7 @@ class Figure(NamedTuple):
     is_share: bool = False
 
     def change(self, one: float | None, other: float | None) -> float | None:
-        """Return by how much another value is more; None if that cannot be said."""
+        """Return by how much another value is more; None if that is not known."""
         if one is None or other is None:
             return None
         if self.is_share:

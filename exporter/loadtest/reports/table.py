@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from exporter.loadtest.reports.comparison import Difference
+from exporter.loadtest.reports.differences import Difference
 from exporter.loadtest.results import Distribution, Interval, Run, TargetResult
 
 COLUMNS = ("kind", "target", "part", "at_seconds", "figure", "unit", "value")

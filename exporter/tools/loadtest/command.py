@@ -137,7 +137,7 @@ def _write(run: Run, folder: Path, earlier: Run | None) -> None:
     file.write_bytes(results.encode(run))
     print(summary.written([file, *write_reports(run, folder, earlier)]), flush=True)
     if find_spec("matplotlib") is None:
-        _tell(NO_PICTURE)
+        print(NO_PICTURE, file=sys.stderr)
 
 
 def _print(line: str) -> None:

@@ -13,7 +13,7 @@ from exporter.loadtest.results import Run
 
 OK, FAILED, USAGE = 0, 1, 2
 _DESCRIPTION = """Write the reports of a load test again from its results: HTML in one file that needs no network,
-Markdown, CSV and a picture. With --compare they tell which differences to an earlier run are more than noise. Exit 0
+Markdown, CSV and a picture. With --compare they show which differences to an earlier run are more than noise. Exit 0
 when they are written, 1 when they cannot be, 2 when a file has no results."""
 
 
