@@ -26,8 +26,8 @@ _FULL_RATIO = 0.9
 _SLOW_MS = 100.0
 _CONNECT_MS = 20.0
 _SHARE = 0.5
-# Records that wait although a loop that keeps up takes all there are five times a second.
-_LAG_SECONDS = 1.0
+# Of messages a second: so many wait in a sidecar that keeps up, until the next commit.
+_WAITING_SECONDS = 0.75
 
 
 class Evidence(NamedTuple):
@@ -35,7 +35,8 @@ class Evidence(NamedTuple):
 
     In milliseconds: `answers_ms` are round trips of requests to brokers, `queued_ms` what requests waited for the
     socket, `throttled_ms` what brokers asked to wait, `connects_ms` how long TCP connections took. `machine_ratio` is
-    the share of the processors of the load test's machine that was used.
+    the share of the processors of the load test's machine that was used, `waiting` the messages at the end that were
+    acknowledged and had no event.
     """
 
     per_second: float
@@ -47,6 +48,7 @@ class Evidence(NamedTuple):
     latency: Distribution | None = None
     generator: GeneratorCost | None = None
     machine_ratio: float | None = None
+    waiting: int = 0
 
 
 class _Loop(NamedTuple):
@@ -56,9 +58,8 @@ class _Loop(NamedTuple):
     analyze: float
     publish: float
     cores: float
-    lag_before: float
-    lag: float
     backlog: float
+    backlog_ratio: float
     delivery_ms: float
 
     @property
@@ -74,8 +75,8 @@ def bottleneck(evidence: Evidence) -> Bottleneck:
             return Bottleneck(name=name, evidence=found)
     if loop is not None:
         for name, lines in (
-            (BACKLOG, _backlog(loop)),
-            (_kind(loop, evidence), _busy(loop)),
+            (BACKLOG, _backlog(loop, evidence)),
+            (_kind(loop, evidence), _busy(loop, evidence)),
             (NETWORK, _starved(loop, evidence)),
         ):
             if lines:
@@ -96,8 +97,7 @@ def _loop(figures: Sequence[SidecarFigures]) -> _Loop | None:
         (last.analyze_seconds - first.analyze_seconds) / turned,
         (last.publish_seconds - first.publish_seconds) / turned,
         (last.cpu_seconds - first.cpu_seconds) / (last.at - first.at),
-        first.lag,
-        last.lag,
+        max(each.backlog for each in figures),
         max(each.backlog / each.backlog_limit if each.backlog_limit else 0.0 for each in figures),
         1000 * (last.delivery_seconds - first.delivery_seconds) / deliveries if deliveries > 0 else 0.0,
     )
@@ -129,17 +129,23 @@ def _broker(evidence: Evidence) -> Iterator[str]:
             yield f"a TCP connection to it takes {connect:.1f} ms, so the network is not the cause"
 
 
-def _backlog(loop: _Loop) -> list[str]:
-    if loop.backlog < _FULL_RATIO:
+def _backlog(loop: _Loop, evidence: Evidence) -> list[str]:
+    is_full = loop.backlog_ratio >= _FULL_RATIO
+    if not is_full and not (_is_late(loop, evidence) and loop.backlog > _SHARE * evidence.waiting):
         return []
-    full = f"the backlog of events that are not committed reached {loop.backlog:.0%} of its limit: reading pauses"
-    return [full, f"an event is committed {loop.delivery_ms:,.0f} ms after the analysis of its batch"]
+    what = "at which reading pauses" if is_full else "for want of commits"
+    full = f"the backlog of events that are not committed reached {loop.backlog_ratio:.0%} of its limit, {what}"
+    return [
+        full,
+        f"an event is committed {loop.delivery_ms:,.0f} ms after the analysis of its batch",
+        _waiting(evidence),
+    ]
 
 
-def _busy(loop: _Loop) -> list[str]:
+def _busy(loop: _Loop, evidence: Evidence) -> list[str]:
     if loop.busy < _BUSY_RATIO:
         return []
-    return [f"the loop spends {loop.busy:.0%} of its time on records", *_waiting(loop)]
+    return [f"the loop spends {loop.busy:.0%} of its time on records", _waiting(evidence)]
 
 
 def _kind(loop: _Loop, evidence: Evidence) -> str:
@@ -150,14 +156,19 @@ def _kind(loop: _Loop, evidence: Evidence) -> str:
 
 
 def _starved(loop: _Loop, evidence: Evidence) -> list[str]:
-    if loop.busy > _IDLE_RATIO or loop.lag < _LAG_SECONDS * evidence.per_second or loop.lag <= loop.lag_before:
+    if not _is_late(loop, evidence):
         return []
-    idle = f"the loop waits for records for {1 - loop.busy:.0%} of its time although {loop.lag:,.0f} are in the topic"
-    return [idle, "so the way from the broker to the sidecar is slow: its bandwidth, or a quota", *_waiting(loop)]
+    idle = f"the loop waits for records for {1 - loop.busy:.0%} of its time although there are some, and few in its backlog"
+    return [idle, "so the way from the broker to the sidecar is slow: its bandwidth, or a quota", _waiting(evidence)]
 
 
-def _waiting(loop: _Loop) -> list[str]:
-    return [f"records that wait for the sidecar: {loop.lag_before:,.0f} at first, {loop.lag:,.0f} at the end"]
+def _is_late(loop: _Loop, evidence: Evidence) -> bool:
+    """Return whether messages wait although the loop has time for them."""
+    return loop.busy <= _IDLE_RATIO and evidence.waiting > _WAITING_SECONDS * evidence.per_second
+
+
+def _waiting(evidence: Evidence) -> str:
+    return f"messages at the end of sending that wait for their event: {evidence.waiting:,}"
 
 
 def _shares(loop: _Loop, evidence: Evidence) -> Iterator[str]:
@@ -175,7 +186,7 @@ def _calm(evidence: Evidence, loop: _Loop | None) -> Iterator[str]:
         yield f"a TCP connection to it takes {_high(evidence.connects_ms):.1f} ms"
     if loop is not None:
         yield f"the sidecar's loop spends {loop.busy:.0%} of its time on records"
-        yield f"its backlog reached {loop.backlog:.0%} of its limit"
+        yield f"its backlog reached {loop.backlog_ratio:.0%} of its limit"
     if evidence.generator is not None:
         yield f"the load test uses {evidence.generator.cpu_cores:.2f} cores"
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from exporter.loadtest import verdict
 from exporter.loadtest.bottleneck import Evidence, bottleneck
 from exporter.loadtest.cost import generator_cost
@@ -67,6 +69,7 @@ class LoadRun:
         self._skipped: dict[str, str] = {}
         self._notes: list[str] = []
         self._stress: Stress | None = None
+        self._waiting = 0
 
     def run(self, stopping: threading.Event, command: str, shown: Mapping[str, Setting]) -> Run:
         """Make the run until it is over or `stopping` is set; raise `TargetError` when no target can be tested.
@@ -145,6 +148,8 @@ class LoadRun:
         finally:
             self._ending.set()
             seconds = clock.now()
+            kafka = self._kafka()
+            self._waiting = 0 if kafka is None else kafka.waiting()
             metrics.close()
             if network is not None:
                 network.stop()
@@ -233,7 +238,11 @@ class LoadRun:
 
     def _cost(self, sampler: Sampler, results: Sequence[TargetResult]) -> GeneratorCost:
         lags = [lag for target in self._targets if (lag := target.lag.distribution()) is not None]
-        return generator_cost(sampler.samples(), self._own, merged(lags), results)
+        cost = generator_cost(sampler.samples(), self._own, merged(lags), results)
+        if self._stress is not None and self._stress.is_late:
+            late = f"{self._stress.search.steps[-1].wanted_per_second:,.0f} messages a second were sent later and later"
+            return replace(cost, is_limit=True, evidence=(*cost.evidence, late))
+        return cost
 
     def _checks(self, results: Sequence[TargetResult]) -> tuple[Check, ...]:
         limits = self._settings.limits
@@ -245,21 +254,24 @@ class LoadRun:
         self, network: NetworkProbe | None, sampler: Sampler, results: Sequence[TargetResult], cost: GeneratorCost
     ) -> Evidence:
         """Return the figures of the run, or of the last step that did not hold."""
-        kafka, window = self._kafka(), None if self._stress is None else self._stress.broken
-        begin, end = (0.0, self._clock.now()) if window is None else window
+        kafka, broken = self._kafka(), None if self._stress is None else self._stress.broken
+        begin, end = (0.0, self._clock.now()) if broken is None else broken.window
         connects = [] if network is None else [each.ms for each in network.connects if begin <= each.at < end]
         if kafka is None:
             return Evidence(0.0, connects_ms=connects, generator=cost)
         answers = [each for each in kafka.answers.samples if begin <= each.at < end]
         figures = [] if kafka.sidecar is None else [each for each in kafka.sidecar.figures if begin <= each.at < end]
         return Evidence(
-            next((each.per_second for each in results if each.name == kafka.name), 0.0),
+            next((each.per_second for each in results if each.name == kafka.name), 0.0)
+            if broken is None
+            else broken.rate,
             answers_ms=[each.answer_ms for each in answers],
             queued_ms=[each.queued_ms for each in answers],
             throttled_ms=[each.throttled_ms for each in answers],
             connects_ms=connects,
             figures=figures,
             generator=cost,
+            waiting=self._waiting if broken is None else broken.waiting,
             machine_ratio=_machine_ratio([each for each in sampler.samples() if begin <= each.at]),
         )
 

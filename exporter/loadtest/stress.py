@@ -14,6 +14,10 @@ from exporter.loadtest.run_clock import RunClock
 from exporter.loadtest.schedule import Schedule
 from exporter.loadtest.search import Search, trend
 
+_ARRIVED_RATIO = 0.85
+_P95_RATIO = 3.0
+# Of a step, in which nothing waits yet.
+_FIRST_RATIO = 0.2
 _POLL_SECONDS = 0.05
 # Until the threads have taken the schedule.
 _BEGIN_SECONDS = 0.1
@@ -24,6 +28,14 @@ class Window(NamedTuple):
 
     begin: float
     end: float
+
+
+class Broken(NamedTuple):
+    """A step that did not hold: its rate, when it was, and how many messages waited for their event at its end."""
+
+    rate: float
+    window: Window
+    waiting: int
 
 
 class Stress:
@@ -42,7 +54,8 @@ class Stress:
         self._seconds, self._p95_ms = step_seconds, p95_ms
         self.search = Search(first_rate)
         self.is_late = False
-        self.broken: Window | None = None
+        self.broken: Broken | None = None
+        self._base_p95: float | None = None
 
     def run(self, stopping: threading.Event) -> None:
         """Make steps until the breaking point is known, or `stopping` is set."""
@@ -62,41 +75,64 @@ class Stress:
             if target.failure() is not None:  # which ends the run
                 stopping.wait()
                 return
-        arrived = target.drain()
+        waiting = target.waiting()
+        has_arrived = target.drain()
         if not stopping.is_set():
-            self._judge(rate, Window(begin, end), arrived)
+            self._judge(Broken(rate, Window(begin, end), waiting), has_arrived)
 
-    def _judge(self, rate: float, window: Window, has_arrived: bool) -> None:
-        target = self._target
-        trace, lag = target.arrivals.trace, target.ledger.lag_trace
-        found, own = (trend(each.due, each.ms, *window) for each in (trace, lag))
-        reason = ""
-        if own is not None and own.is_rising:
-            reason, self.is_late = "the load test cannot send faster", True
-        elif found is None or not has_arrived:
-            reason = "messages did not arrive"
-        elif found.is_rising:
-            reason = f"each second messages arrive {1000 * found.rise:,.0f} ms later"
-        elif (p95 := _quantile(trace, 0.95)) is not None and p95 > self._p95_ms:
-            reason = f"p95 is {p95:,.0f} ms, more than {self._p95_ms:,.0f}"
-        if reason and not self.is_late:
-            self.broken = window
-        step = self._result(rate, window, trace, reason)
+    def _judge(self, tried: Broken, has_arrived: bool) -> None:
+        """Add the step, and keep it as broken unless it held or the load test itself was too slow."""
+        step = self._result(tried, has_arrived)
+        if not step.held and not self.is_late:
+            self.broken = tried
         self.search.add(step)
-        self._show(f"{rate:,.0f} messages/s {(reason and 'broke: ' + reason) or 'held'}")
+        self._show(f"{tried.rate:,.0f} messages/s {'held' if step.held else f'broke: {step.reason}'}")
 
-    def _result(self, rate: float, window: Window, trace: Trace, reason: str) -> Step:
-        seconds = window.end - window.begin
-        # Until the last one arrived, which is after the end when they wait.
-        arrived = max((due + ms / 1000 for due, ms in zip(trace.due, trace.ms, strict=True)), default=window.end)
+    def _result(self, tried: Broken, has_arrived: bool) -> Step:
+        rate, window, trace = tried.rate, tried.window, self._target.arrivals.trace
+        arrived = _arrived_per_second(trace, window)
+        reason = self._reason(rate, window, arrived, has_arrived)
         return Step(
             wanted_per_second=rate,
-            sent_per_second=len(self._target.ledger.lag_trace.due) / seconds,
-            arrived_per_second=len(trace.due) / max(seconds, arrived - window.begin),
+            sent_per_second=len(self._target.ledger.lag_trace.due) / (window.end - window.begin),
+            arrived_per_second=arrived,
             p99=_quantile(trace, 0.99),
             held=not reason,
             reason=reason,
         )
+
+    def _reason(self, rate: float, window: Window, arrived: float, has_arrived: bool) -> str:
+        """Return why a rate did not hold; nothing if it did."""
+        trace, lag = self._target.arrivals.trace, self._target.ledger.lag_trace
+        found, own = (trend(each.due, each.ms, *window) for each in (trace, lag))
+        self.is_late = own is not None and own.is_rising
+        if self.is_late:
+            return "the load test cannot send faster"
+        if not has_arrived or not trace.due:
+            return "messages did not arrive"
+        if found is not None and found.is_rising:
+            return f"each second messages arrive {1000 * found.rise:,.0f} ms later"
+        if arrived < _ARRIVED_RATIO * rate:
+            return f"{arrived:,.0f} a second arrive"
+        p95 = _quantile(trace, 0.95) or 0.0
+        self._base_p95 = self._base_p95 or p95
+        # Where each message waits for a commit of its own time, a low rate shows it.
+        most = max(self._p95_ms, _P95_RATIO * self._base_p95)
+        return f"p95 is {p95:,.0f} ms, more than {most:,.0f}" if p95 > most else ""
+
+
+def _arrived_per_second(trace: Trace, window: Window) -> float:
+    """Return the rate of arrivals, from when the first were due to when the last arrived, as far as that was later.
+
+    What each message takes without load, which the first show, is left out.
+    """
+    if not trace.due:
+        return 0.0
+    first = window.begin + _FIRST_RATIO * (window.end - window.begin)
+    early = [ms for due, ms in zip(trace.due, trace.ms, strict=True) if due < first]
+    usual = sum(early) / len(early) / 1000 if early else 0.0
+    last = max(due + ms / 1000 for due, ms in zip(trace.due, trace.ms, strict=True))
+    return len(trace.due) / (max(window.end, last - usual) - window.begin)
 
 
 def _quantile(trace: Trace, q: float) -> float | None:

@@ -105,6 +105,10 @@ class KafkaTarget:
         """Where messages arrive at last: as events, if there is a sidecar, or at the broker."""
         return self.ledger.events if self.has_events else self.ledger.acknowledged
 
+    def waiting(self) -> int:
+        """Return how many messages were acknowledged and have no event, if events are measured."""
+        return self.ledger.outstanding().events if self.has_events else 0
+
     def keep_traces(self) -> None:
         """Keep latencies one by one, until `clear_traces`."""
         self.arrivals.trace.is_kept = self.ledger.lag_trace.is_kept = True

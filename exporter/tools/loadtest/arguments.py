@@ -73,7 +73,12 @@ def _add_targets(group: Any) -> None:
     )
     add("--allow-existing", action="store_true", help="write to --topic although it has records")
     add("--event-topic", metavar="NAME", help="topic of events, in place of the configuration's")
-    add("--url", metavar="URL", help=f"HTTP address of the sidecar (default: as configured, else {_DEFAULT_URL})")
+    add(
+        "--url",
+        type=parsers.http_url,
+        metavar="URL",
+        help=f"HTTP address of the sidecar (default: as configured, else {_DEFAULT_URL})",
+    )
     add("--redis-url", metavar="URL", help="Redis, in place of the configuration's")
 
 
@@ -180,7 +185,7 @@ def _url(args: argparse.Namespace, config: Config, targets: Iterable[str]) -> tu
     The path is empty for the one that is configured.
     """
     if args.url is not None:
-        parts = urlsplit(parsers.http_url(args.url))
+        parts = urlsplit(args.url)
         return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     if args.config_file is not None:
         host, port = host_and_port(config.web.listen_address)
