@@ -222,11 +222,11 @@ def test_a_page_of_a_sidecar_gives_the_batches_of_the_load_test_and_the_figures_
         "# TYPE marketdata_processing_seconds histogram",
         'marketdata_processing_seconds_bucket{stage="decode",le="+Inf"} 4.0',
         'marketdata_processing_seconds_sum{stage="decode"} 1.5',
-        "# TYPE marketdata_consumer_lag_records gauge",
-        'marketdata_consumer_lag_records{topic="a",partition="0"} 2.0',
-        'marketdata_consumer_lag_records{topic="a",partition="1"} 3.0',
+        "# TYPE marketdata_event_delivery_seconds histogram",
+        'marketdata_event_delivery_seconds_count{event_type="batch_collected"} 2.0',
+        'marketdata_event_delivery_seconds_count{event_type="error"} 3.0',
     )
-    assert read_page("\n".join(lines), "loadtest") == ({"exchange-0": 7}, {"decode_seconds": 1.5, "lag": 5.0})
+    assert read_page("\n".join(lines), "loadtest") == ({"exchange-0": 7}, {"decode_seconds": 1.5, "deliveries": 5.0})
 
 
 def latencies(rate: float, capacity: float, seconds: float, service_s: float = 0.1) -> tuple[list[float], list[float]]:

@@ -158,7 +158,7 @@ def _kind(loop: _Loop, evidence: Evidence) -> str:
 def _starved(loop: _Loop, evidence: Evidence) -> list[str]:
     if not _is_late(loop, evidence):
         return []
-    idle = f"the loop waits for records for {1 - loop.busy:.0%} of its time although there are some, and few in its backlog"
+    idle = f"the loop waits for records for {1 - loop.busy:.0%} of its time although some wait, not in its backlog"
     return [idle, "so the way from the broker to the sidecar is slow: its bandwidth, or a quota", _waiting(evidence)]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
+from statistics import median
 from typing import NamedTuple
 
 from exporter.loadtest.results import BreakingPoint, Step
@@ -21,6 +23,8 @@ STEPS_MAX = 24
 _RISE = 0.02
 _SETTLE = 0.2
 _BINS = 16
+# The standard deviation of normal errors is so many times their median.
+_NORMAL = 1.4826
 
 
 class Trend(NamedTuple):
@@ -56,13 +60,15 @@ def trend(due: Sequence[float], ms: Sequence[float], begin: float, end: float) -
 
 
 def _fit(points: Sequence[tuple[float, float]]) -> Trend:
-    """Return the line of least squares through points of (time, latency) in seconds."""
-    count = len(points)
-    x_mean, y_mean = (sum(axis) / count for axis in zip(*points, strict=True))
-    spread = sum((x - x_mean) ** 2 for x, _ in points)
-    rise = sum((x - x_mean) * (y - y_mean) for x, y in points) / spread
-    rest = sum((y - y_mean - rise * (x - x_mean)) ** 2 for x, y in points)
-    return Trend(rise, math.sqrt(rest / max(1, count - 2) / spread))
+    """Return the line through points of (time, latency) in seconds with the median of all slopes.
+
+    Unlike that of least squares, a single pause of the machine does not bend it.
+    """
+    rise = median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2))
+    level = median(y - rise * x for x, y in points)
+    x_mean = sum(x for x, _ in points) / len(points)
+    spread = math.sqrt(sum((x - x_mean) ** 2 for x, _ in points))
+    return Trend(rise, _NORMAL * median(abs(y - rise * x - level) for x, y in points) / spread)
 
 
 class Search:

@@ -13,7 +13,6 @@ _SUMS = {
     "process_cpu_seconds_total": "cpu_seconds",
     "marketdata_event_backlog": "backlog",
     "marketdata_event_backlog_limit": "backlog_limit",
-    "marketdata_consumer_lag_records": "lag",
     f"{_DELIVERY}_sum": "delivery_seconds",
     f"{_DELIVERY}_count": "deliveries",
     **{f"{_PROCESSING}_sum {stage}": f"{stage}_seconds" for stage in ("poll", "decode", "analyze", "publish")},
@@ -32,7 +31,6 @@ class SidecarFigures(NamedTuple):
     publish_seconds: float = 0.0
     backlog: float = 0.0
     backlog_limit: float = 0.0
-    lag: float = 0.0
     delivery_seconds: float = 0.0
     deliveries: float = 0.0
 
