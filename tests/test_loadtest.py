@@ -280,3 +280,19 @@ def test_stress_finds_the_rate_that_a_slow_sidecar_holds_and_why(
     assert 45.0 < point.held_per_second < point.broke_per_second < 55.0
     assert run.bottleneck is not None
     assert run.bottleneck.name == name, run.bottleneck.evidence
+
+
+def test_a_redis_that_dies_ends_the_run(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis").start()
+    config = configured("127.0.0.1:1", redis__url=server.url)
+    started = Started(tmp_path, settings(targets=("redis",), seconds=60.0), config)
+    eventually(lambda: started.targets[0].counts().answered > 50, 30, "nothing was sent")
+    server.kill()
+    run = started.result()
+    redis = run.target("redis")
+    assert run.ended is Ended.STORE_DIED
+    assert "Redis has answered no operation for" in run.ended_because
+    assert redis is not None
+    assert redis.errors
+    assert "could not be deleted" in redis.notes[-1]
+    assert results.exit_code(run.checks, run.ended) == 1

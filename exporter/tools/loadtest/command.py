@@ -6,6 +6,7 @@ import argparse
 import errno
 import sys
 import threading
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -71,12 +72,11 @@ def _failed(text: str, code: int = results.NOT_MEASURED) -> int:
 
 def _run(args: argparse.Namespace, plan: arguments.Plan, earlier: Run | None, stopping: threading.Event) -> int:
     room = ReportRoom(args.report_folder)
-    try:
-        log = RunLog(args.report_folder / f"load_test_log_{results.stamp(now_ms())}.jsonl")
-        run = _measured(args, plan, Outputs(log, room, _print), stopping)
-        log.close()
-    finally:
-        room.release()
+    with closing(RunLog(args.report_folder / f"load_test_log_{results.stamp(now_ms())}.jsonl")) as log:
+        try:
+            run = _measured(args, plan, Outputs(log, room, _print), stopping)
+        finally:
+            room.release()
     print("\n".join(summary.lines(run)), flush=True)
     _write(run, args.report_folder, earlier)
     return results.exit_code(run.checks, run.ended)
