@@ -270,9 +270,17 @@ def test_another_process_goes_on_where_one_ended() -> None:
     book, first = Book([Portfolio("main", {"A": 1})]), Performance()
     for price in (100.0, 110.0, 99.0):
         results(first, book, A=price)
-    successor = Performance(first.progress, first.marks)
+    successor = Performance({"main": first.track("main")})
     assert results(successor, book, A=88.0) == results(first, book, A=88.0)
-    assert first.progress == successor.progress
+    assert first.track("main") == successor.track("main")
+
+
+def test_a_successor_counts_the_profits_of_what_was_held_before() -> None:
+    first = Performance()
+    results(first, Book([Portfolio("main", {"A": 2, "B": 1})]), A=100.0, B=10.0)
+    successor = Performance({"main": first.track("main")})
+    assert results(successor, Book([Portfolio("main", {"A": 5})]), A=90.0).day_profit == Figure(-20.0)
+    assert results(successor, Book([Portfolio("main", {"A": 5})]), A=91.0).day_profit == Figure(-15.0)
 
 
 @few

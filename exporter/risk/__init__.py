@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         value_at_risk,
         volatility,
     )
-    from exporter.risk.performance import Performance, Progress, Results
+    from exporter.risk.performance import Holding, Performance, Progress, Results, Track
     from exporter.risk.portfolios import Book, Portfolio
     from exporter.risk.safety import (
         EmergencyStop,
@@ -51,6 +51,7 @@ __all__ = [
     "EmergencyStop",
     "Evaluation",
     "Figure",
+    "Holding",
     "LimitChange",
     "LimitKey",
     "LimitKind",
@@ -78,6 +79,7 @@ __all__ = [
     "StressTestEngine",
     "SymbolRisk",
     "TailKey",
+    "Track",
     "concentration",
     "conditional_value_at_risk",
     "correlations",
@@ -112,7 +114,7 @@ _NAMES = {
         "value_at_risk",
         "volatility",
     ),
-    "exporter.risk.performance": ("Performance", "Progress", "Results"),
+    "exporter.risk.performance": ("Holding", "Performance", "Progress", "Results", "Track"),
     "exporter.risk.portfolios": ("Book", "Portfolio"),
     "exporter.risk.safety": (
         "EmergencyStop",

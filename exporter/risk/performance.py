@@ -11,18 +11,34 @@ from exporter.risk.figure import Figure, unknown, without_price
 from exporter.risk.measures import Array
 from exporter.risk.portfolios import Book
 
+EMPTY = Book([])
+
 
 class Progress(NamedTuple):
-    """The state of one portfolio, from which another process can go on.
+    """The profits of one portfolio until now.
 
     `value` is the first known value and all profits since then, `peak` the highest of these.
     """
 
     day: int
-    day_profit: float
+    day_profit: float = 0.0
     value: float | None = None
     peak: float = 0.0
     maximum_drawdown: float = 0.0
+
+
+class Holding(NamedTuple):
+    """A position, and the price to which its profits are counted; None before it had a fresh price."""
+
+    quantity: float
+    price: float | None
+
+
+class Track(NamedTuple):
+    """The state of one portfolio, from which another process can go on."""
+
+    progress: Progress
+    holdings: dict[str, Holding]
 
 
 class Results(NamedTuple):
@@ -38,55 +54,73 @@ class Performance:
 
     What is held moves with the prices from one evaluation to the next; deposits and trades at the price of the moment
     are neither profit nor loss. The move of a symbol without a fresh price counts when it has one again; until then
-    the figures of the portfolios that hold it are unknown.
+    the figures of the portfolios that hold it are unknown. `tracks` are what another process has observed.
     """
 
-    def __init__(
-        self, progress: Mapping[str, Progress] | None = None, marks: Mapping[str, float] | None = None
-    ) -> None:
-        self.progress = dict(progress or {})
-        self.marks = dict(marks or {})
-        self._book: Book | None = None
+    def __init__(self, tracks: Mapping[str, Track] | None = None) -> None:
+        self._tracks = dict(tracks or {})
+        self._progress = {name: track.progress for name, track in self._tracks.items()}
+        self._book = EMPTY
+        # What was held at the last evaluation, and the price of each position until which profits are counted.
+        self._held: Array = np.zeros((0, 0))
+        self._marks: Array = np.zeros((0, 0))
 
     def update(self, book: Book, prices: Array, day: int) -> dict[str, Results]:
         """Return the results of each portfolio at these prices of `book.symbols`; `day` is a number that grows."""
-        profits = self._profits(book, prices)
-        known = dict(zip(book.symbols, prices.tolist(), strict=True))
-        self.marks = {
-            symbol: price if price == price else self.marks[symbol]  # NaN is not equal to itself
-            for symbol, price in known.items()
-            if price == price or symbol in self.marks
-        }
-        self._book = book
-        self.progress = {
-            name: self._advanced(book, row, prices, day, profits.get(name, 0.0)) for row, name in enumerate(book.names)
+        self._align(book)
+        fresh = np.isfinite(prices)
+        profits = np.nan_to_num(self._held * (prices - self._marks)).sum(axis=1).tolist()
+        self._marks[:, fresh] = prices[fresh]
+        self._held = book.quantities
+        self._progress = {
+            name: self._advanced(book, row, prices, day, profits[row]) for row, name in enumerate(book.names)
         }
         return {name: self._results(book, row, prices) for row, name in enumerate(book.names)}
 
-    def _profits(self, book: Book, prices: Array) -> dict[str, float]:
-        """Return what the moves since the last evaluation brought to what was held at it."""
-        held = self._book or book  # a successor goes on with what is held now
-        after = dict(zip(book.symbols, prices.tolist(), strict=True))
-        moves = np.array([after.get(each, np.nan) - self.marks.get(each, np.nan) for each in held.symbols], np.float64)
-        profits = held.quantities @ np.nan_to_num(moves)
-        return dict(zip(held.names, profits.tolist(), strict=True))
+    def track(self, name: str) -> Track:
+        """Return the state of a portfolio that was evaluated."""
+        row = self._book.names.index(name)
+        columns = np.flatnonzero(self._book.holds[row])
+        marks = {self._book.symbols[column]: float(self._marks[row, column]) for column in columns}
+        quantities = self._book.portfolios[name].quantities
+        holdings = {
+            symbol: Holding(quantities[symbol], mark if mark == mark else None)  # NaN
+            for symbol, mark in marks.items()
+        }
+        return Track(self._progress[name], holdings)
+
+    def _align(self, book: Book) -> None:
+        """Arrange what is known by the rows and columns of a book; what is in neither of these is forgotten."""
+        if book is self._book:
+            return
+        before = {name: self.track(name) for name in self._book.names} or self._tracks
+        self._book, self._held = book, np.zeros(book.quantities.shape)
+        self._marks = np.full(book.quantities.shape, np.nan)
+        for row, name in enumerate(book.names):
+            holdings = before[name].holdings if name in before else {}
+            for symbol in holdings.keys() & book.columns.keys():
+                quantity, price = holdings[symbol]
+                self._held[row, book.columns[symbol]] = quantity
+                self._marks[row, book.columns[symbol]] = np.nan if price is None else price
 
     def _advanced(self, book: Book, row: int, prices: Array, day: int, profit: float) -> Progress:
-        before = self.progress.get(book.names[row]) or Progress(day, 0.0)
-        day_profit = (before.day_profit if before.day == day else 0.0) + profit
+        before = self._progress.get(book.names[row], Progress(day))
+        day_profit = profit + (before.day_profit if before.day == day else 0.0)
         if before.value is None:
-            first = book.cash[row] + float(np.nansum(book.quantities[row] * prices))
-            is_complete = not book.without_price(row, prices)
-            return Progress(day, day_profit, first, first) if is_complete else Progress(day, day_profit)
+            if book.without_price(row, prices):
+                return Progress(day, day_profit)
+            first = float(book.cash[row] + np.nansum(book.quantities[row] * prices))
+            return Progress(day, day_profit, first, first)
         value = before.value + profit
         peak = max(before.peak, value)
         fall = 1 - value / peak if peak > 0 else 0.0
         return Progress(day, day_profit, value, peak, max(before.maximum_drawdown, fall))
 
     def _results(self, book: Book, row: int, prices: Array) -> Results:
-        progress = self.progress[book.names[row]]
+        progress = self._progress[book.names[row]]
         if missing := book.without_price(row, prices):
-            return Results(*[without_price(missing)] * 3)
+            lost = without_price(missing)
+            return Results(lost, lost, lost)
         if progress.value is None or progress.peak <= 0:
             falls = unknown("no value above 0")
             return Results(Figure(progress.day_profit), falls, falls)
