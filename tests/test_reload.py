@@ -68,6 +68,31 @@ CHANGED: dict[str, object] = {
     "feeds.symbols.stalest": 3,
     "feeds.pairs": [r"(?P<quote>KRW)-(?P<base>\w+)"],
     "feeds.find_duplicates": True,
+    "risk.enabled": True,
+    "risk.interval": "5s",
+    "risk.samples": 100,
+    "risk.decay": 0.9,
+    "risk.price_age": "30s",
+    "risk.feeds": ["korea:*"],
+    "risk.timezone": "Asia/Seoul",
+    "risk.positions.file": "/etc/positions.yml",
+    "risk.positions.topic": "positions",
+    "risk.limits": [{"total": 5}],
+    "risk.safety.daily_loss": 5,
+    "risk.safety.drawdown": 0.5,
+    "risk.safety.value_at_risk": 5,
+    "risk.safety.uncertainty": 5,
+    "risk.safety.confidence": 0.5,
+    "risk.safety.hysteresis": 0.2,
+    "risk.safety.recovery": "manual",
+    "risk.safety.calm": "1m",
+    "risk.emergency_stop.limits": ["leverage"],
+    "risk.emergency_stop.safety": ["drawdown"],
+    "risk.emergency_stop.lift": "automatic",
+    "risk.emergency_stop.calm": "1m",
+    "risk.scenarios": [{"name": "own"}],
+    "risk.topic": "risk",
+    "risk.report_interval": "5s",
     "output.enabled": False,
     "output.topic": "events",
     "output.error_topic": "errors",
@@ -131,7 +156,10 @@ OF_COMMANDS = {f"web.client.{name}" for name in WebClientConfig.__struct_fields_
 }
 # What goes with a key, as it is a mistake otherwise.
 REGISTRY = {"output.schema_registry": "https://registry:8081", "output.schema_registry_tls.cert_file": "/etc/cert.pem"}
-WITH = {"output.enabled": {"output.create_topics": None}} | {
+WITH = {
+    "output.enabled": {"output.create_topics": None},
+    "risk.enabled": {"risk.positions.file": "/etc/positions.yml"},
+} | {
     f"output.schema_registry_tls.{name}_file": REGISTRY for name in ("ca", "cert", "key")
 }
 

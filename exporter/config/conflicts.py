@@ -71,6 +71,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _ingestion(config)
     yield from _credentials(config)
     yield from _web(config)
+    yield from _risk(config)
     if not config.output.enabled:
         yield from _output_off(config)
         return
@@ -80,6 +81,16 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _loops(config)
     if config.output.delivery == "exactly_once":
         yield from _exactly_once(config)
+
+
+def _risk(config: Config) -> Iterator[Conflict]:
+    positions, paths = config.risk.positions, ("risk.positions.file", "risk.positions.topic")
+    if config.risk.enabled and positions.file is None and positions.topic is None:
+        yield Conflict("risk needs positions, from a file or from a topic", ("risk.enabled", *paths))
+    if positions.file is not None and positions.topic is not None:
+        yield Conflict("positions come from a file or from a topic, not from both", paths)
+    if config.risk.enabled and config.risk.topic in (config.output.topic, config.output.error_topic):
+        yield Conflict("the topic of risk is compacted and needs to be one of its own", ("risk.topic",))
 
 
 def _symbol_field(config: Config) -> Iterator[Conflict]:

@@ -28,7 +28,7 @@ def redacted(value: object, key: str = "") -> Any:
         return [redacted(inner, key) for inner in value]
     if isinstance(value, Secret) or (value is not None and names_secret(key)):
         return MASK
-    return shown_text(value, key) if isinstance(value, str) else value
+    return shown_text(str(value), key) if isinstance(value, str) else value
 
 
 def shown(value: object, key: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Limits of risk, safety, the emergency stop and scenarios: as they are configured, and for `exporter.risk`. Pure.
+"""Market risk: the section `risk`, whose limits, rules and scenarios `exporter.risk` uses as they are. Pure.
 
 Amounts are in the currency of the prices, shares are from 0 to 1, durations are seconds. None is no limit.
 """
@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from exporter.config.section import Section, number, seconds
+from exporter.config import parsers, windows
+from exporter.config.section import Section, count, number, parsed, seconds
 
 _AMOUNT = Meta(gt=0, le=1e18, description="an amount above 0")
 _SHARE = Meta(gt=0, le=1, description="a share above 0 up to 1, such as 0.05")
@@ -101,3 +102,46 @@ SCENARIOS = (
     Scenario(name="liquidity_crisis", liquidity=0.05),
     Scenario(name="correlation_breakdown", correlations_to_one=True),
 )
+
+
+_PORTFOLIOS = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=64, description="a glob over names of portfolios")], ...],
+    Meta(min_length=1, max_length=1000, description="a list of 1 to 1000 globs over names of portfolios"),
+]
+
+
+class LimitRule(RiskLimits, frozen=True, kw_only=True):
+    """The limits of the portfolios that one of the globs fits."""
+
+    portfolios: _PORTFOLIOS = ("*",)
+
+
+class PositionsConfig(Section, frozen=True, kw_only=True):
+    """Where portfolios come from: a YAML file, or a compacted topic with a record for each position."""
+
+    file: str | None = None
+    topic: Annotated[str, parsed(parsers.topic, "the name of a topic")] | None = None
+
+
+class RiskConfig(Section, frozen=True, kw_only=True):
+    """Market risk of portfolios, evaluated every `interval` from the prices of feeds."""
+
+    enabled: bool = False
+    interval: Annotated[float, seconds("1s", "1d")] = 10.0
+    samples: Annotated[int, count(2, 100_000)] = 500
+    decay: Annotated[float, number(0.5, 1)] = 0.97
+    price_age: Annotated[float, seconds("1s", "1d")] = 60.0
+    feeds: Annotated[
+        tuple[Annotated[str, parsed(parsers.feed_glob, "a glob over region:exchange:request_type")], ...],
+        Meta(min_length=1, max_length=1000, description="a list of 1 to 1000 entries, such as [a, b]"),
+    ] = ("*",)
+    timezone: Annotated[str, parsed(windows.zone_name, "an IANA time zone, such as Asia/Seoul")] = "UTC"
+    positions: PositionsConfig = PositionsConfig()
+    limits: Annotated[tuple[LimitRule, ...], Meta(max_length=1000, description="a list of at most 1000 rules")] = ()
+    safety: SafetyLimits = SafetyLimits()
+    emergency_stop: StopRule = StopRule()
+    scenarios: Annotated[
+        tuple[Scenario, ...], Meta(max_length=100, description="a list of at most 100 scenarios")
+    ] = ()
+    topic: Annotated[str, parsed(parsers.topic, "the name of a topic")] = "monitoring.risk"
+    report_interval: Annotated[float, seconds("1s", "1d")] = 60.0

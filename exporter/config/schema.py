@@ -15,6 +15,7 @@ from exporter.config import parsers, windows
 from exporter.config.cache_schema import CacheConfig
 from exporter.config.format_schema import FormatConfig
 from exporter.config.format_text import file_name
+from exporter.config.risk_schema import RiskConfig
 from exporter.config.section import Section, byte_size, count, number, parsed, seconds, secret
 from exporter.config.tls_files import TlsFiles
 from exporter.core import CoreChoice
@@ -342,7 +343,7 @@ class Config(Section, frozen=True, kw_only=True):
     `instance` is the stable name of this sidecar; `loader.load` sets it to the name of the host by default.
     """
 
-    needs_restart: ClassVar[frozenset[str]] = frozenset({"instance", "kafka", "redis", "ingestion"})
+    needs_restart: ClassVar[frozenset[str]] = frozenset({"instance", "kafka", "redis", "ingestion", "risk"})
 
     instance: Annotated[str, _NAME] = "localhost"
     kafka: KafkaConfig = KafkaConfig()
@@ -352,6 +353,7 @@ class Config(Section, frozen=True, kw_only=True):
     redis: RedisConfig = RedisConfig()
     cache: CacheConfig = CacheConfig()
     ingestion: IngestionConfig = IngestionConfig()
+    risk: RiskConfig = RiskConfig()
     web: WebConfig = WebConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
