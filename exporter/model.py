@@ -106,6 +106,19 @@ class EventType(StrEnum):
     ERROR = "error"
 
 
+class RiskEventType(StrEnum):
+    """The kinds of events about the risk of a portfolio, which are published where risk is evaluated."""
+
+    REPORT = "risk_report"
+    BREACHED = "risk_limit_breached"
+    CLEARED = "risk_limit_cleared"
+    STOP = "emergency_stop"
+    LIFTED = "emergency_stop_lifted"
+
+
+AnyEventType = EventType | RiskEventType
+
+
 class Rejected(Exception):
     """A record is no valid batch: the caller counts it by its reason and continues with the next.
 

@@ -140,8 +140,6 @@ class RiskConfig(Section, frozen=True, kw_only=True):
     limits: Annotated[tuple[LimitRule, ...], Meta(max_length=1000, description="a list of at most 1000 rules")] = ()
     safety: SafetyLimits = SafetyLimits()
     emergency_stop: StopRule = StopRule()
-    scenarios: Annotated[
-        tuple[Scenario, ...], Meta(max_length=100, description="a list of at most 100 scenarios")
-    ] = ()
+    scenarios: Annotated[tuple[Scenario, ...], Meta(max_length=100, description="a list of at most 100 scenarios")] = ()
     topic: Annotated[str, parsed(parsers.topic, "the name of a topic")] = "monitoring.risk"
     report_interval: Annotated[float, seconds("1s", "1d")] = 60.0

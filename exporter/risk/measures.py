@@ -55,6 +55,9 @@ class Tails:
 
         `weights` of the observations need not add up to 1; without them all are equal.
         """
+        if not self._losses.shape[-1]:
+            none = np.full(len(self._losses), np.nan)
+            return [TailRisk(none, none) for _ in confidences]
         shares = self._shares(weights)
         reached = np.cumsum(shares, axis=-1)  # the probability of a loss that is as large, or larger
         summed = np.cumsum(shares * self._losses, axis=-1)

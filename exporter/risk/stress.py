@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from exporter.config.risk_schema import SCENARIOS, Scenario
 from exporter.risk.evaluation import Market
 from exporter.risk.figure import Figure, too_few, without_price
-from exporter.risk.measures import CONFIDENCES, MINIMUM, Array, Tails, needed, simple_returns
+from exporter.risk.measures import CONFIDENCES, MINIMUM, Array, TailRisk, Tails, needed, simple_returns
 from exporter.risk.portfolios import Book
 
 
@@ -46,41 +46,53 @@ class StressTestEngine:
     def run(self, book: Book, market: Market) -> dict[str, dict[str, StressResult]]:
         """Return the result of each portfolio in each scenario: by portfolio, then by scenario."""
         returns = simple_returns(market.history)
-        return {
-            name: {each.name: self._apply(each, book, row, market, returns) for each in self.scenarios.values()}
-            for row, name in enumerate(book.names)
-        }
+        found: dict[str, dict[str, StressResult]] = {name: {} for name in book.names}
+        for scenario in self.scenarios.values():
+            for name, result in zip(book.names, self._results(scenario, book, market, returns), strict=True):
+                found[name][scenario.name] = result
+        return found
 
-    def _apply(self, scenario: Scenario, book: Book, row: int, market: Market, returns: Array) -> StressResult:
-        if missing := book.without_price(row, market.prices):
-            lost = without_price(missing)
-            every = dict.fromkeys(CONFIDENCES, lost)
-            return StressResult(lost, lost, lost, lost, every, every)
-        columns = np.flatnonzero(book.holds[row])
-        before = book.quantities[row, columns] * market.prices[columns]
-        after = before * (1 + np.array([change(scenario, book.symbols[column]) for column in columns]))
-        total = float(np.abs(after).sum())
-        loss = float((before - after).sum()) + scenario.liquidity * total
-        value = float(book.cash[row] + before.sum()) - loss
-        leverage = total / value if value > 0 else float("inf") if total else 0.0
-        tails = self._tails(scenario, after, returns[:, columns])
-        return StressResult(Figure(loss), Figure(value), Figure(total), Figure(leverage), *tails)
+    def _results(self, scenario: Scenario, book: Book, market: Market, returns: Array) -> Iterator[StressResult]:
+        """Yield the result of each portfolio."""
+        before = np.where(book.holds, book.quantities * np.nan_to_num(market.prices), 0.0)
+        after = before * (1 + np.array([change(scenario, symbol) for symbol in book.symbols]))
+        totals = np.abs(after).sum(axis=1)
+        losses = (before - after).sum(axis=1) + scenario.liquidity * totals
+        values = book.cash + before.sum(axis=1) - losses
+        tails = Tails(-scenario.volatility * self._profits(scenario, book, after, returns))
+        risks = tails.at(CONFIDENCES)
+        for row, (loss, value, total) in enumerate(zip(losses.tolist(), values.tolist(), totals.tolist(), strict=True)):
+            if missing := book.without_price(row, market.prices):
+                lost = without_price(missing)
+                every = dict.fromkeys(CONFIDENCES, lost)
+                yield StressResult(lost, lost, lost, lost, every, every)
+                continue
+            leverage = total / value if value > 0 else float("inf") if total else 0.0
+            var, cvar = self._tails(risks, row, int(tails.counts[row]))
+            yield StressResult(Figure(loss), Figure(value), Figure(total), Figure(leverage), var, cvar)
 
-    def _tails(
-        self, scenario: Scenario, exposures: Array, returns: Array
-    ) -> tuple[dict[float, Figure], dict[float, Figure]]:
-        rows = returns[~np.isnan(returns).any(axis=1)]
-        count = len(rows)
-        if scenario.correlations_to_one:
-            rows = np.sort(rows, axis=0)
-        losses = -scenario.volatility * (rows @ exposures)
-        found = Tails(losses).at(CONFIDENCES) if count else []
+    def _profits(self, scenario: Scenario, book: Book, exposures: Array, returns: Array) -> Array:
+        """Return a row of profits for each portfolio; NaN in steps that lack the return of a symbol that it holds."""
+        missing = np.isnan(returns)
+        if not scenario.correlations_to_one or not missing.any():
+            moves = np.sort(returns, axis=0) if scenario.correlations_to_one else returns
+            found = exposures @ np.where(missing, 0.0, moves).T
+            found[(book.holds.astype(np.float32) @ missing.T.astype(np.float32)) > 0] = np.nan
+            return np.asarray(found)
+        found = np.full((len(book.names), len(returns)), np.nan)
+        for row, holds in enumerate(book.holds):
+            # Only steps in which all its symbols have a return can be put in order together.
+            rows = np.sort(returns[~missing[:, holds].any(axis=1)][:, holds], axis=0)
+            found[row, : len(rows)] = rows @ exposures[row, holds]
+        return found
+
+    def _tails(self, risks: list[TailRisk], row: int, count: int) -> tuple[dict[float, Figure], dict[float, Figure]]:
         var, cvar = dict[float, Figure](), dict[float, Figure]()
-        for number, confidence in enumerate(CONFIDENCES):
+        for confidence, risk in zip(CONFIDENCES, risks, strict=True):
             least = needed(confidence, self._minimum)
             few = too_few(count, least) if count < least else None
-            var[confidence] = few or Figure(float(found[number].var[0]))
-            cvar[confidence] = few or Figure(float(found[number].cvar[0]))
+            var[confidence] = few or Figure(float(risk.var[row]))
+            cvar[confidence] = few or Figure(float(risk.cvar[row]))
         return var, cvar
 
 

@@ -1,0 +1,224 @@
+"""From portfolios and prices to figures, and to the news that others should know of; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from exporter.config.risk_schema import RiskConfig, RiskLimits, SafetyMeasure
+from exporter.model import RiskEventType
+from exporter.risk.evaluation import Evaluation, Market, PortfolioRisk, SymbolRisk, TailKey
+from exporter.risk.figure import Figure, unknown
+from exporter.risk.guard import Guard, PortfolioState
+from exporter.risk.history import PriceHistory
+from exporter.risk.limits import Breach, LimitChange, LimitedFigures, LimitKey
+from exporter.risk.liquidation import LiquidationStep, liquidation_plan
+from exporter.risk.performance import Performance, Results
+from exporter.risk.portfolios import Book, Portfolio
+from exporter.risk.safety import SafetyProgress, StopChange, StopProgress
+from exporter.risk.stress import StressResult, StressTestEngine
+
+NO_LIMITS = RiskLimits()
+_UNREPORTED = unknown("no program reports it")
+
+
+class PortfolioView(NamedTuple):
+    """All that is known of a portfolio after an evaluation; breaches, safety and stop are the present ones."""
+
+    risk: PortfolioRisk
+    results: Results
+    daily_loss: Figure
+    uncertainty: Figure
+    confidence: Figure
+    scenarios: dict[str, StressResult]
+    limits: RiskLimits
+    breaches: dict[LimitKey, Breach]
+    safety: SafetyProgress
+    stop: StopProgress
+
+
+class RiskSnapshot(NamedTuple):
+    """The result of an evaluation at a time in Unix milliseconds."""
+
+    time_ms: int
+    portfolios: dict[str, PortfolioView]
+    symbols: dict[str, SymbolRisk]
+
+
+class News(NamedTuple):
+    """Something to publish of a portfolio; `number` counts all news of the portfolio."""
+
+    type: RiskEventType
+    portfolio: str
+    number: int
+    time_ms: int
+    view: PortfolioView
+    limit: LimitChange | None = None
+    stop: StopChange | None = None
+    plan: tuple[LiquidationStep, ...] = ()
+
+
+class ModelFigures(NamedTuple):
+    """The uncertainty and the confidence of predictions, as programs report them."""
+
+    uncertainty: Figure = _UNREPORTED
+    confidence: Figure = _UNREPORTED
+
+
+NOT_REPORTED = ModelFigures()
+
+
+class RiskEngine:
+    """Evaluates all portfolios, and keeps what has to be known of them from one evaluation to the next."""
+
+    def __init__(self, config: RiskConfig) -> None:
+        self._config = config
+        self._zone = ZoneInfo(config.timezone)
+        self._history = PriceHistory(config.samples + 1, round(1000 * config.interval))
+        self._stress = StressTestEngine(config.scenarios)
+        self._book = Book([])
+        self.restore({})
+
+    def restore(self, states: Mapping[str, PortfolioState]) -> None:
+        """Go on from these states; of other portfolios nothing is known before now."""
+        self._states = dict(states)
+        self._guards: dict[str, Guard] = {}
+        self._performance = Performance({name: state.track for name, state in states.items()})
+        self._report_due_ms = 0
+
+    def hold(self, portfolios: Iterable[Portfolio]) -> None:
+        """Evaluate these portfolios from now on; the state of one that is left out is forgotten."""
+        self._book = Book(portfolios)
+        self._history.hold(self._book.symbols)
+        self._guards = {name: self._guard(name) for name in self._book.names}
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols whose prices are needed."""
+        return self._book.symbols
+
+    def evaluate(
+        self, prices: Mapping[str, float], now_ms: int, model: ModelFigures = NOT_REPORTED
+    ) -> tuple[RiskSnapshot, list[News]]:
+        """Return the figures at these prices, which are fresh, and the news, in order."""
+        book = self._book
+        self._history.sample(prices, now_ms)
+        market = Market(book.prices(prices), self._history.prices(book.symbols))
+        evaluation = Evaluation(book, market, decay=self._config.decay)
+        results = self._performance.update(book, market.prices, self._day(now_ms))
+        stress = self._stress.run(book, market)
+        is_report_due = now_ms >= self._report_due_ms
+        if is_report_due:
+            self._report_due_ms = now_ms + round(1000 * self._config.report_interval)
+        views, news = {}, list[News]()
+        for name, risk in evaluation.portfolios().items():
+            before = _View(risk, results[name], model, stress[name])
+            views[name], found = self._judge(name, before, evaluation, now_ms)
+            news += found
+            if is_report_due:
+                news.append(self._news(RiskEventType.REPORT, name, views[name], now_ms))
+        return RiskSnapshot(now_ms, views, evaluation.symbols()), news
+
+    def lift(self, name: str, view: PortfolioView, now_ms: int) -> News | None:
+        """Lift the stop of a portfolio by hand; None when none is in force."""
+        guard = self._guards.get(name)
+        change = None if guard is None else guard.lift(now_ms)
+        return None if change is None else self._news(RiskEventType.LIFTED, name, view, now_ms, stop=change)
+
+    def state(self, name: str) -> PortfolioState:
+        """Return the state of a portfolio for a successor."""
+        return self._guards[name].state(self._performance.track(name))
+
+    def _judge(self, name: str, found: _View, evaluation: Evaluation, now_ms: int) -> tuple[PortfolioView, list[News]]:
+        guard, risk = self._guards[name], found.risk
+        limited = LimitedFigures(
+            self._exposures(name, evaluation), risk.total, risk.value, found.daily_loss, risk.leverage
+        )
+        judgement = guard.judge(limited, found.measures, now_ms)
+        view = PortfolioView(
+            risk=risk,
+            results=found.results,
+            daily_loss=found.daily_loss,
+            uncertainty=found.model.uncertainty,
+            confidence=found.model.confidence,
+            scenarios=found.scenarios,
+            limits=guard.limits.limits,
+            breaches=dict(guard.limits.breaches),
+            safety=guard.safety.progress,
+            stop=guard.stop.progress,
+        )
+        news = [
+            self._news(
+                RiskEventType.BREACHED if change.is_breached else RiskEventType.CLEARED,
+                name, view, now_ms, limit=change,
+            )
+            for change in judgement.limits
+        ]  # fmt: skip
+        if (stop := judgement.stop) is not None:
+            kind = RiskEventType.STOP if stop.is_fired else RiskEventType.LIFTED
+            plan = self._plan(name, evaluation) if stop.is_fired else ()
+            news.append(self._news(kind, name, view, now_ms, stop=stop, plan=plan))
+        return view, news
+
+    def _news(
+        self,
+        kind: RiskEventType,
+        name: str,
+        view: PortfolioView,
+        now_ms: int,
+        *,
+        limit: LimitChange | None = None,
+        stop: StopChange | None = None,
+        plan: tuple[LiquidationStep, ...] = (),
+    ) -> News:
+        guard = self._guards[name]
+        guard.number += 1
+        return News(kind, name, guard.number, now_ms, view, limit, stop, plan)
+
+    def _plan(self, name: str, evaluation: Evaluation) -> tuple[LiquidationStep, ...]:
+        book, prices = self._book, evaluation.market.prices
+        known = {symbol: price for symbol, price in zip(book.symbols, prices.tolist(), strict=True) if price == price}
+        return tuple(liquidation_plan(book.portfolios[name], known, evaluation.volatilities()))
+
+    def _exposures(self, name: str, evaluation: Evaluation) -> dict[str, float | None]:
+        """Return the absolute exposures of a portfolio, if there is a limit on positions."""
+        limits = self._guards[name].limits
+        if limits.limits.position is None and not limits.limits.positions and not limits.breaches:
+            return {}
+        book, row = self._book, self._book.names.index(name)
+        columns = np.flatnonzero(book.holds[row])
+        sizes, fresh = np.abs(evaluation.exposures[row]), np.isfinite(evaluation.market.prices)
+        return {book.symbols[column]: float(sizes[column]) if fresh[column] else None for column in columns}
+
+    def _guard(self, name: str) -> Guard:
+        if name in self._guards:
+            return self._guards[name]
+        rules = (rule for rule in self._config.limits if any(fnmatchcase(name, glob) for glob in rule.portfolios))
+        limits: RiskLimits = next(rules, NO_LIMITS)
+        return Guard(limits, self._config.safety, self._config.emergency_stop, self._states.get(name))
+
+    def _day(self, now_ms: int) -> int:
+        return datetime.fromtimestamp(now_ms / 1000, self._zone).date().toordinal()
+
+
+class _View:
+    """What is known of a portfolio before it is judged."""
+
+    def __init__(
+        self, risk: PortfolioRisk, results: Results, model: ModelFigures, scenarios: dict[str, StressResult]
+    ) -> None:
+        self.risk, self.results, self.model, self.scenarios = risk, results, model, scenarios
+        profit = results.day_profit
+        self.daily_loss = profit if profit.value is None else Figure(max(0.0, -profit.value))
+        self.measures = {
+            SafetyMeasure.DAILY_LOSS: self.daily_loss,
+            SafetyMeasure.DRAWDOWN: results.drawdown,
+            SafetyMeasure.VALUE_AT_RISK: risk.var[TailKey("historical", 0.99)],
+            SafetyMeasure.UNCERTAINTY: model.uncertainty,
+            SafetyMeasure.CONFIDENCE: model.confidence,
+        }
