@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
-from exporter.model import EventType, Partition
+from exporter.model import AnyEventType, EventType, Partition
 from exporter.publishing.channels import Channel, ChannelError, CommitResult, CommitState
 from exporter.publishing.channels.idempotent import ErrorKeepingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
@@ -72,7 +72,7 @@ def fake() -> Stage:
     )
 
 
-def frames() -> dict[EventType, bytes]:
+def frames() -> dict[AnyEventType, bytes]:
     """A frame that differs from every body."""
     return dict.fromkeys(EventType, FRAME)
 

@@ -363,7 +363,7 @@ def test_what_comes_is_told_of_topics_of_ours_only() -> None:
 def test_without_batch_events_positions_and_summaries_go_on() -> None:
     here = owner(batch_events=False)
     dispatch = take(here, record(0), record(1, b"{"))
-    assert dispatch.counts == {EventType.BATCH: 0, EventType.SUMMARY: 0, EventType.ERROR: 1}
+    assert {kind: count for kind, count in dispatch.counts.items() if count} == {EventType.ERROR: 1}
     assert dispatch.positions == {FIRST: Position(2, 0, NOW_MS)}
     assert totals(here.summarize([FIRST], NOW_MS)) == {"upbit": 1}
 

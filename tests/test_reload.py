@@ -155,12 +155,14 @@ OF_COMMANDS = {f"web.client.{name}" for name in WebClientConfig.__struct_fields_
     *(f"cache.ttl.{name}" for name in CacheLifetimes.__struct_fields__),
 }
 # What goes with a key, as it is a mistake otherwise.
-REGISTRY = {"output.schema_registry": "https://registry:8081", "output.schema_registry_tls.cert_file": "/etc/cert.pem"}
-WITH = {
+REGISTRY: dict[str, object] = {
+    "output.schema_registry": "https://registry:8081",
+    "output.schema_registry_tls.cert_file": "/etc/cert.pem",
+}
+WITH: dict[str, dict[str, object]] = {
     "output.enabled": {"output.create_topics": None},
     "risk.enabled": {"risk.positions.file": "/etc/positions.yml"},
-} | {
-    f"output.schema_registry_tls.{name}_file": REGISTRY for name in ("ca", "cert", "key")
+    **{f"output.schema_registry_tls.{name}_file": REGISTRY for name in ("ca", "cert", "key")},
 }
 
 

@@ -67,7 +67,8 @@ class Market:
 
     def told(self) -> list[tuple[str, Kind, str]]:
         """The news of breaches and stops since the last call, in the order of their making."""
-        found = [(each.portfolio, each.type, _subject(each)) for each in self.news if each.type is not Kind.REPORT]
+        found = list[tuple[str, Kind, str]]()
+        found += [(each.portfolio, each.type, _subject(each)) for each in self.news if each.type is not Kind.REPORT]
         self.news.clear()
         return found
 

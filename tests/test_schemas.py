@@ -16,11 +16,12 @@ from exporter.events.values import batch_value, error_value, load_schema, summar
 from exporter.feeds.feed import Window
 from exporter.ingestion.encodings import encode_avro
 from exporter.ingestion.events import EVENTS, check
-from exporter.model import BatchResult, EventType, FeedKey
+from exporter.model import BatchResult, EventType, FeedKey, RiskEventType
 from tests.support.ingestion import EXAMPLES
+from tests.support.risk import NEWS
 
 INGESTION = tuple(EVENTS)
-KINDS = (*EventType, *INGESTION)
+KINDS = (*EventType, *RiskEventType, *INGESTION)
 FROZEN = Path(__file__).parent / "data" / "schemas"
 NOW = "2025-10-13T08:10:00.123Z"
 KEY = FeedKey("korea", "upbit", "ticker")
@@ -30,6 +31,7 @@ VALUES: dict[str, dict[str, Any]] = {
     EventType.ERROR: error_value(
         "invalid_json", "bad", NOW, topic="a", partition=1, offset=2, excerpt="{", suppressed=3
     ),
+    **NEWS,
     **EXAMPLES,
 }
 
@@ -38,7 +40,8 @@ def body_of(kind: str) -> bytes:
     """The event as it is written now, without the frame before it."""
     if kind in EVENTS:
         return encode_avro(check(kind, EXAMPLES[kind]))[10:]
-    return AvroEncoder().encode(EventType(kind), VALUES[kind])
+    encoder: AvroEncoder = AvroEncoder((*EventType, *RiskEventType))
+    return encoder.encode(next(each for each in (*EventType, *RiskEventType) if each == kind), VALUES[kind])
 
 
 def crc_64_avro(data: bytes) -> int:

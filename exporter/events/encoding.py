@@ -7,7 +7,7 @@ feed is encoded once, and a batch adds four numbers. The result equals that of f
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from io import BytesIO
@@ -18,7 +18,7 @@ import orjson
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
 from exporter.events.values import batch_value, load_schema
-from exporter.model import BatchResult, EventType, FeedKey
+from exporter.model import AnyEventType, BatchResult, EventType, FeedKey
 
 # Size of the cache of constants per feed: more than the default limit of feeds.
 CACHED_FEEDS = 16_384
@@ -102,17 +102,17 @@ class Encoder(Protocol):
     def encode_batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
         """Return the body of a batch event."""
 
-    def encode(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
+    def encode(self, event_type: AnyEventType, value: Mapping[str, Any]) -> bytes:
         """Return the body of any event, given as the record that its schema describes."""
 
 
 class AvroEncoder:
-    """Encoder of bodies in Avro binary, without a frame."""
+    """Encoder of the bodies of some types of events in Avro binary, without a frame."""
 
     content_type = b"application/avro"
 
-    def __init__(self) -> None:
-        self._schemas = {event_type: parse_schema(load_schema(event_type)) for event_type in EventType}
+    def __init__(self, types: Iterable[AnyEventType] = EventType) -> None:
+        self._schemas = {event_type: parse_schema(load_schema(event_type)) for event_type in types}
         self._type = avro_text(EventType.BATCH)
 
     def encode_batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
@@ -128,7 +128,7 @@ class AvroEncoder:
             avro_long(collected_ms),
         ))  # fmt: skip
 
-    def encode(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
+    def encode(self, event_type: AnyEventType, value: Mapping[str, Any]) -> bytes:
         """Return the body of any event as fastavro writes it."""
         out = BytesIO()
         fastavro.schemaless_writer(out, self._schemas[event_type], value)
@@ -144,7 +144,7 @@ class JsonEncoder:
         """Return the body of a batch event."""
         return self.encode(EventType.BATCH, batch_value(feed, result, stamp.text))
 
-    def encode(self, event_type: EventType, value: Mapping[str, Any]) -> bytes:
+    def encode(self, event_type: AnyEventType, value: Mapping[str, Any]) -> bytes:
         """Return the value as JSON; its fields are those of the schema."""
         # A copy: the bytes of orjson keep their buffer of 4 KB for as long as the event waits.
         return bytes(memoryview(orjson.dumps(value)))

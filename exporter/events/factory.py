@@ -11,7 +11,18 @@ import msgspec
 from exporter.events.encoding import CACHED_FEEDS, Encoder, Stamp, utc_text
 from exporter.events.values import error_value, excerpt, summary_value
 from exporter.feeds.feed import Window
-from exporter.model import EVENT_PREFIX, BatchResult, EventType, FeedKey, Partition, Record, Rejected, Reset, ResetCause
+from exporter.model import (
+    EVENT_PREFIX,
+    AnyEventType,
+    BatchResult,
+    EventType,
+    FeedKey,
+    Partition,
+    Record,
+    Rejected,
+    Reset,
+    ResetCause,
+)
 from exporter.runtime.foreign_text import masked
 
 NOT_DELIVERED = "not_delivered"
@@ -33,7 +44,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     several partitions; `rest` returns the summary without some of them, None when none is left.
     """
 
-    type: EventType
+    type: AnyEventType
     topic: str
     key: bytes
     body: bytes

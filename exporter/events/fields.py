@@ -12,14 +12,14 @@ from fastavro.schema import parse_schema
 from exporter.events.encoding import AvroEncoder
 from exporter.events.factory import Event
 from exporter.events.values import load_schema
-from exporter.model import EventType
+from exporter.model import AnyEventType, EventType
 
 
 class FieldReader:
-    """Reads bodies in Avro and JSON, as the encoders write them."""
+    """Reads bodies of the events about feeds in Avro and JSON, as the encoders write them."""
 
     def __init__(self) -> None:
-        self._schemas = {event_type: parse_schema(load_schema(event_type)) for event_type in EventType}
+        self._schemas: dict[AnyEventType, Any] = {kind: parse_schema(load_schema(kind)) for kind in EventType}
 
     def read(self, event: Event) -> dict[str, Any]:
         """Return the fields of an event."""

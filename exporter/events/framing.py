@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
+from exporter.config.risk_schema import RiskConfig
 from exporter.config.schema import OutputConfig
 from exporter.events.encoding import AvroEncoder, Encoder, JsonEncoder, single_object_frame
 from exporter.events.values import load_schema
-from exporter.model import EventType
+from exporter.model import AnyEventType, EventType, RiskEventType
 
 # The bytes before the body of an event.
-FrameByType = Mapping[EventType, bytes]
+FrameByType = Mapping[AnyEventType, bytes]
 # The type of an event, which is the name of its schema.
 K = TypeVar("K", bound=str)
 
 
-def encoder(output: OutputConfig) -> Encoder:
-    """Return the configured encoder."""
-    return JsonEncoder() if output.encoding == "json" else AvroEncoder()
+def encoder(output: OutputConfig, types: Iterable[AnyEventType] = EventType) -> Encoder:
+    """Return the configured encoder of these types of events."""
+    return JsonEncoder() if output.encoding == "json" else AvroEncoder(types)
 
 
-def topics(output: OutputConfig) -> dict[EventType, str]:
-    """Return the topics of the sidecar's own events by their type."""
-    return dict.fromkeys(EventType, output.topic) | {EventType.ERROR: output.error_topic}
+def topics(output: OutputConfig, risk: RiskConfig | None = None) -> dict[AnyEventType, str]:
+    """Return the topics of the sidecar's own events by their type, those of risk if it is evaluated."""
+    found: dict[AnyEventType, str] = dict.fromkeys(EventType, output.topic)
+    found[EventType.ERROR] = output.error_topic
+    if risk is not None and risk.enabled:
+        found |= dict.fromkeys(RiskEventType, risk.topic)
+    return found
 
 
 def frames(

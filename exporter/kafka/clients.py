@@ -219,14 +219,13 @@ def missing_topics(config: Config, existing: Container[str]) -> list[NewTopic]:
     wanted = config.output.create_topics
     if wanted is None:
         return []
+    kept = {"retention.ms": str(round(wanted.retention * 1000))}
+    topics = dict.fromkeys((config.output.topic, config.output.error_topic), kept)
+    if config.risk.enabled:
+        topics[config.risk.topic] = {"cleanup.policy": "compact"}
     return [
-        NewTopic(
-            topic,
-            num_partitions=wanted.partitions,
-            replication_factor=wanted.replication or -1,
-            config={"retention.ms": str(round(wanted.retention * 1000))},
-        )
-        for topic in (config.output.topic, config.output.error_topic)
+        NewTopic(topic, num_partitions=wanted.partitions, replication_factor=wanted.replication or -1, config=settings)
+        for topic, settings in topics.items()
         if topic not in existing
     ]
 

@@ -45,7 +45,7 @@ from exporter.metrics.feed_metrics import (
     shown_parts,
 )
 from exporter.metrics.partitions import merged, partition_families, reset_families
-from exporter.model import EventType, Partition, Reason
+from exporter.model import AnyEventType, Partition, Reason
 from exporter.publishing.publisher import DELIVERY as DELIVERY_NAME
 from exporter.runtime.logs import LogCounter, dropped_lines
 from exporter.source.handler import SourceCounts
@@ -309,7 +309,7 @@ def _place(partition: Partition, offset: int) -> Exemplar:
     return Exemplar({"topic": partition.topic, "partition": str(partition.number), "offset": str(offset)}, 1)
 
 
-def counters(name: str, text: str, label: str, values: dict[str, int] | dict[EventType, int]) -> CounterMetricFamily:
+def counters(name: str, text: str, label: str, values: dict[str, int] | dict[AnyEventType, int]) -> CounterMetricFamily:
     """Return a family of counters with one label."""
     family = CounterMetricFamily(name, text, labels=(label,))
     for value, number in list(values.items()):

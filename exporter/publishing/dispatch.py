@@ -13,10 +13,11 @@ from typing import NamedTuple
 from exporter.config.schema import BacklogLimits
 from exporter.events.factory import Event
 from exporter.kafka.positions import Position
-from exporter.model import EventType, Partition
+from exporter.model import AnyEventType, EventType, Partition, RiskEventType
 
 # Memory of an event beside its body: the struct, its headers and their texts.
 EVENT_OVERHEAD_BYTES = 600
+NONE: dict[AnyEventType, int] = dict.fromkeys((*EventType, *RiskEventType), 0)
 
 
 class Dispatch:
@@ -28,7 +29,7 @@ class Dispatch:
     def __init__(self, events: Iterable[Event] = (), positions: Mapping[Partition, Position] = {}) -> None:
         self.offered_at = 0.0
         self.events: list[Event] = []
-        self.counts = dict.fromkeys(EventType, 0)
+        self.counts = NONE.copy()
         self.positions = dict(positions)
         self.bytes = 0
         for event in events:

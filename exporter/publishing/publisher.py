@@ -18,7 +18,7 @@ from exporter.events.factory import Event
 from exporter.instrument.histogram import Bounds
 from exporter.instrument.selection import ALL, Selection
 from exporter.kafka.positions import Position
-from exporter.model import EventType, Partition
+from exporter.model import AnyEventType, EventType, Partition
 from exporter.publishing.channels import Cause, Channel, ChannelError, CommitResult, CommitState
 from exporter.publishing.dispatch import Backlog, Dispatch
 from exporter.publishing.retry import RetryPolicy
@@ -51,18 +51,19 @@ class Group(Protocol):
 
 
 class PublisherCounts:
-    """Counts of published events, commits and failures since the start."""
+    """Counts of published events of some types, of commits and of failures since the start."""
 
-    def __init__(self, families: Selection = ALL) -> None:
-        self.events = dict.fromkeys(EventType, 0)
-        self.failed = dict.fromkeys(EventType, 0)
-        self.delivery = {event_type: families.own_histogram(DELIVERY, DELIVERY_BOUNDS) for event_type in EventType}
+    def __init__(self, families: Selection = ALL, types: Iterable[AnyEventType] = EventType) -> None:
+        self.events = dict.fromkeys(types, 0)
+        self.failed = dict.fromkeys(self.events, 0)
+        self.delivery = {event_type: families.own_histogram(DELIVERY, DELIVERY_BOUNDS) for event_type in self.events}
         self.commits = 0
         self.commit_failures = dict.fromkeys((*Cause, "unclear"), 0)
 
     def published(self, dispatch: Dispatch, now: float) -> None:
         """Count the events of a dispatch whose commit is confirmed."""
-        for event_type, count in dispatch.counts.items():
+        for event_type in self.events:
+            count = dispatch.counts[event_type]
             self.events[event_type] += count
             self.delivery[event_type].add(now - dispatch.offered_at, count)
 
@@ -100,8 +101,9 @@ class Publisher:
         worker: Worker,
         make_error_event: MakeErrorEvent = lambda _event, _error: None,
         families: Selection = ALL,
+        types: Iterable[AnyEventType] = EventType,
     ) -> None:
-        self.counts = PublisherCounts(families)
+        self.counts = PublisherCounts(families, types)
         self.last_error = "the producer is not open yet"
         self.tap: Callable[[Dispatch], None] | None = None
         self._channel = channel

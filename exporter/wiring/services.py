@@ -86,7 +86,7 @@ def make_channel(config: Config, source: KafkaSource, registry: CollectorRegistr
 
 def _preparation(config: Config, registry: CollectorRegistry) -> Callable[[], framing.FrameByType]:
     """Return a function to call before the first event: it creates missing topics and returns the frames."""
-    frames = framing.frames(config.output, registry, framing.topics(config.output))
+    frames = framing.frames(config.output, registry, framing.topics(config.output, config.risk))
 
     def prepare() -> framing.FrameByType:
         clients.create_topics(config)

@@ -1,0 +1,34 @@
+"""Events about risk: the values of each type, from a market that falls and recovers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exporter.config.risk_schema import LimitRule, RiskConfig, SafetyLimits, StopRule
+from exporter.risk.engine import News, RiskEngine
+from exporter.risk.events import value
+from exporter.risk.portfolios import Portfolio
+
+CONFIG = RiskConfig(
+    interval=60.0,
+    limits=(LimitRule(daily_loss=100.0, position=950.0),),
+    safety=SafetyLimits(drawdown=0.15, calm=0.0),
+    emergency_stop=StopRule(lift="automatic", calm=0.0),
+)
+
+
+def told(engine: RiskEngine, levels: list[float]) -> list[News]:
+    """The news of a symbol A whose price is at these levels, a minute after another."""
+    found: list[News] = []
+    for minute, level in enumerate(levels):
+        found += engine.evaluate({"A": 100.0 * level}, 1_760_000_400_000 + 60_000 * minute)[1]
+    return found
+
+
+def _examples() -> dict[str, dict[str, Any]]:
+    engine = RiskEngine(CONFIG)
+    engine.hold([Portfolio("main", {"A": 10.0}, cash=50.0)])
+    return {news.type: value(news) for news in told(engine, [1.0, 0.8, 1.0])}
+
+
+NEWS = _examples()
