@@ -28,6 +28,7 @@ from exporter.web.queries import SidecarQueries
 from exporter.wiring.flow import make_loop
 from exporter.wiring.ingestion import IngestionThread, make_ingestion
 from exporter.wiring.reloads import reload_parts
+from exporter.wiring.risk import make_risk
 from exporter.wiring.services import make_channel, make_faults, make_registries, make_source, make_store
 from exporter.wiring.web import make_pushes, make_web_file, make_web_server
 
@@ -63,6 +64,7 @@ class App:
         )
         self.status = SidecarStatus(self.loop, clock, self.ingestion)
         self._known = {"version": __version__, "core": in_use(config.input.core)}
+        self.risk = make_risk(config, self.loop, self.status, clock)
         metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
@@ -96,12 +98,16 @@ class App:
             if started is not None:
                 started.set()
             self._beside.start(self.start_thread)
+            if self.risk is not None:
+                self.risk.start(self.start_thread)
             is_clean = self.loop.run() & self._beside.finish()
             if self._guard.death:
                 raise ThreadDied(self._guard.death)
             return is_clean
         finally:
             self._beside.stop()
+            if self.risk is not None:
+                self.risk.stop()
             self._recorder.stop()
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()

@@ -54,8 +54,8 @@ P = TypeVar("P", bound=RecordPipeline)
 class Loop(ABC, Generic[P]):
     """Runs until it is stopped or, with `until_caught_up`, until all partitions are read to their ends at assignment.
 
-    `turned_at` is the monotonic time of the last sign of progress; `warnings` are those of the last evaluation. Other
-    threads change settings by `handover`.
+    `turned_at` is the monotonic time of the last sign of progress; `warnings` are those of the last evaluation;
+    `generation` rises with each change of the assignment. Other threads change settings by `handover`.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Loop(ABC, Generic[P]):
         self._summary_interval = summary_interval
         self._until_caught_up = until_caught_up
         self._clock = clock
+        self.generation = 0
         self._stopping = threading.Event()
         self._was_assigned = False
         self._summary_due = 0.0
@@ -201,6 +202,7 @@ class Loop(ABC, Generic[P]):
                 dispatch = self.pipeline.begin(dict(listed[first : first + PIECE_PARTITIONS]), self._clock.now_ms())
             self._offer(dispatch)
         self._was_assigned = self._was_assigned or bool(starts)
+        self.generation += 1
         log.info("partitions assigned", extra={"partitions": listing(starts)})
         for partition, start in starts.items():
             if start.reset is not None:
@@ -210,6 +212,7 @@ class Loop(ABC, Generic[P]):
 
     def revoked(self, partitions: list[Partition]) -> None:
         """Publish the records read of the partitions, with their last summaries, before their release."""
+        self.generation += 1
         assigned = [partition for partition in partitions if partition in self.pipeline.partitions]
         self.pipeline.survive(assigned)
         self._summarize(assigned)
@@ -223,6 +226,7 @@ class Loop(ABC, Generic[P]):
 
     def lost(self, partitions: list[Partition]) -> None:
         """Release the partitions without publishing: another member has them already."""
+        self.generation += 1
         self.publisher.drop(set(partitions))
         self.pipeline.release(partitions, self._lock.run)
         log.warning("partitions lost", extra={"partitions": listing(partitions)})

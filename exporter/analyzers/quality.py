@@ -153,6 +153,11 @@ class Quality(Analyzer):
         """Return the last price of each symbol that has one; order books have none."""
         return self._symbols.prices()
 
+    def price(self, symbol: str) -> float | None:
+        """Return the last price of a symbol; None if it has none."""
+        known = self._symbols.get(symbol)
+        return known.price if known is not None and known.price > 0 else None
+
     def forget_symbols(self, symbols: Iterable[str]) -> None:
         """See Analyzer."""
         for symbol in symbols:

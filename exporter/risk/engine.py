@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -88,6 +88,7 @@ class RiskEngine:
         """Go on from these states; of other portfolios nothing is known before now."""
         self._states = dict(states)
         self._guards: dict[str, Guard] = {}
+        self._guards = {name: self._guard(name) for name in self._book.names}
         self._performance = Performance({name: state.track for name, state in states.items()})
         self._report_due_ms = 0
 
@@ -98,14 +99,26 @@ class RiskEngine:
         self._guards = {name: self._guard(name) for name in self._book.names}
 
     @property
+    def names(self) -> frozenset[str]:
+        """The names of the portfolios."""
+        return frozenset(self._book.names)
+
+    @property
     def symbols(self) -> tuple[str, ...]:
         """The symbols whose prices are needed."""
         return self._book.symbols
 
     def evaluate(
-        self, prices: Mapping[str, float], now_ms: int, model: ModelFigures = NOT_REPORTED
+        self,
+        prices: Mapping[str, float],
+        now_ms: int,
+        model: ModelFigures = NOT_REPORTED,
+        elsewhere: Set[str] = frozenset(),
     ) -> tuple[RiskSnapshot, list[News]]:
-        """Return the figures at these prices, which are fresh, and the news, in order."""
+        """Return the figures at these prices, which are fresh, and the news, in order.
+
+        A portfolio that holds one of the symbols `elsewhere` is judged by another process, which has all its prices.
+        """
         book = self._book
         self._history.sample(prices, now_ms)
         market = Market(book.prices(prices), self._history.prices(book.symbols))
@@ -118,6 +131,9 @@ class RiskEngine:
         views, news = {}, list[News]()
         for name, risk in evaluation.portfolios().items():
             before = _View(risk, results[name], model, stress[name])
+            if not elsewhere.isdisjoint(self._book.portfolios[name].quantities):
+                views[name] = self._view(name, before)
+                continue
             views[name], found = self._judge(name, before, evaluation, now_ms)
             news += found
             if is_report_due:
@@ -140,18 +156,7 @@ class RiskEngine:
             self._exposures(name, evaluation), risk.total, risk.value, found.daily_loss, risk.leverage
         )
         judgement = guard.judge(limited, found.measures, now_ms)
-        view = PortfolioView(
-            risk=risk,
-            results=found.results,
-            daily_loss=found.daily_loss,
-            uncertainty=found.model.uncertainty,
-            confidence=found.model.confidence,
-            scenarios=found.scenarios,
-            limits=guard.limits.limits,
-            breaches=dict(guard.limits.breaches),
-            safety=guard.safety.progress,
-            stop=guard.stop.progress,
-        )
+        view = self._view(name, found)
         news = [
             self._news(
                 RiskEventType.BREACHED if change.is_breached else RiskEventType.CLEARED,
@@ -164,6 +169,21 @@ class RiskEngine:
             plan = self._plan(name, evaluation) if stop.is_fired else ()
             news.append(self._news(kind, name, view, now_ms, stop=stop, plan=plan))
         return view, news
+
+    def _view(self, name: str, found: _View) -> PortfolioView:
+        guard = self._guards[name]
+        return PortfolioView(
+            risk=found.risk,
+            results=found.results,
+            daily_loss=found.daily_loss,
+            uncertainty=found.model.uncertainty,
+            confidence=found.model.confidence,
+            scenarios=found.scenarios,
+            limits=guard.limits.limits,
+            breaches=dict(guard.limits.breaches),
+            safety=guard.safety.progress,
+            stop=guard.stop.progress,
+        )
 
     def _news(
         self,

@@ -14,6 +14,7 @@ from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.table import FeedTable
 from exporter.instrument.selection import selection
 from exporter.loop_settings import loop_settings
+from exporter.model import EventType, RiskEventType
 from exporter.pipeline import Pipeline, PipelineSettings
 from exporter.publishing.channels import Channel
 from exporter.publishing.dispatch import Backlog
@@ -76,8 +77,17 @@ def make_publisher(
         return events.unsendable(event, error, utc_text(clock.now_ms()))
 
     output, families = config.output, selection(config.metrics)
+    types = (*EventType, *(RiskEventType if config.risk.enabled else ()))
     return Publisher(
-        channel, group, Backlog(output.backlog), output.commit_interval, clock, worker, make_error_event, families
+        channel,
+        group,
+        Backlog(output.backlog),
+        output.commit_interval,
+        clock,
+        worker,
+        make_error_event,
+        families,
+        types,
     )
 
 

@@ -1,0 +1,117 @@
+"""Makes what evaluates the risk of portfolios, beside the loop of the batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from exporter.config.schema import Config
+from exporter.events import framing
+from exporter.feed_loop import FeedLoop
+from exporter.model import Partition, RiskEventType
+from exporter.publishing.dispatch import Dispatch
+from exporter.runtime.clock import Clock
+from exporter.runtime.handover import NotTaken
+from exporter.status import SidecarStatus
+
+if TYPE_CHECKING:
+    from exporter.risk.engine import News
+    from exporter.risk.events import RiskEventFactory
+    from exporter.risk.guard import PortfolioState
+    from exporter.risk.monitor import Generation, RiskMonitor
+    from exporter.risk.prices import FeedPrices, Prices
+    from exporter.risk.state_topic import StateTopic
+
+# A turn of the loop, with a rebalance in it.
+HANDOVER_SECONDS = 20.0
+
+
+def make_risk(config: Config, loop: FeedLoop, status: SidecarStatus, clock: Clock) -> RiskMonitor | None:
+    """Return what evaluates risk; None unless `risk.enabled`. Raises `ImportError` without NumPy."""
+    if not config.risk.enabled:
+        return None
+    # NumPy would start a thread for each processor, beside a loop that needs one of them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from exporter.risk.events import RiskEventFactory
+    from exporter.risk.monitor import NoOutbox, RiskMonitor
+    from exporter.risk.position_file import PositionFile
+    from exporter.risk.prices import FeedPrices
+    from exporter.risk.state_topic import StateTopic
+
+    risk = config.risk
+    factory = RiskEventFactory(framing.encoder(config.output, RiskEventType), config.instance, risk.topic)
+    outbox = LoopOutbox(loop, clock, factory, StateTopic(config)) if config.output.enabled else NoOutbox()
+    prices = partial(_prices, FeedPrices(risk.feeds, round(1000 * risk.price_age)), status)
+    return RiskMonitor(risk, PositionFile(risk.positions.file or ""), prices, outbox, clock)
+
+
+def _prices(prices: FeedPrices, status: SidecarStatus, symbols: Collection[str], now_ms: int) -> Prices:
+    return prices.take(symbols, status.feeds(), status.each, now_ms)
+
+
+class LoopOutbox:
+    """Publishes news through the backlog of the loop; see `exporter.risk.monitor.Outbox`.
+
+    News are committed with the positions of the partitions that they come from. So they are refused by Kafka when this
+    process is no longer a member of the group, and dropped with partitions that are lost.
+    """
+
+    def __init__(self, loop: FeedLoop, clock: Clock, factory: RiskEventFactory, states: StateTopic) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._factory = factory
+        self.states = states.read
+
+    def settled(self, known: Generation | None) -> Generation | None:
+        """See Outbox."""
+        if known == self._generation():
+            return known
+        found: list[Generation] = []
+        try:
+            self._loop.handover.run(lambda: found.extend(self._settled()), HANDOVER_SECONDS)
+        except NotTaken:
+            return None
+        return found[0] if found else None
+
+    def publish(
+        self,
+        news: Sequence[News],
+        states: Mapping[str, PortfolioState],
+        partitions: Collection[Partition],
+        generation: Generation,
+    ) -> bool:
+        """See Outbox."""
+        last = {each.portfolio: each for each in news}
+        events = [
+            self._factory.event(each, states[each.portfolio] if each is last[each.portfolio] else None, partitions)
+            for each in news
+        ]
+        taken: list[bool] = []
+
+        def offer() -> None:
+            if self._generation() == generation:
+                owned = self._loop.pipeline.partitions
+                positions = {partition: owned[partition].position for partition in partitions}
+                self._loop.publisher.backlog.offer(Dispatch(events, positions), self._clock.monotonic())
+                taken.append(True)
+
+        try:
+            self._loop.handover.run(offer, HANDOVER_SECONDS)
+        except NotTaken:
+            return False
+        return bool(taken)
+
+    def _settled(self) -> list[Generation]:
+        """Return the assignment, unless earlier news wait; in the thread of the loop."""
+        backlog = self._loop.publisher.backlog
+        waiting = any(each.counts[kind] for each in (*backlog.sent, *backlog.waiting) for kind in RiskEventType)
+        return [] if waiting else [self._generation()]
+
+    def _generation(self) -> Generation:
+        """Return what changes when published states may be others than those that are known here.
+
+        After a commit whose outcome was unclear, its events may not be there although their positions are.
+        """
+        return self._loop.generation, self._loop.publisher.counts.commit_failures["unclear"]
