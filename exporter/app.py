@@ -28,7 +28,7 @@ from exporter.web.queries import SidecarQueries
 from exporter.wiring.flow import make_loop
 from exporter.wiring.ingestion import IngestionThread, make_ingestion
 from exporter.wiring.reloads import reload_parts
-from exporter.wiring.risk import make_risk
+from exporter.wiring.risk import make_risk, risk_view
 from exporter.wiring.services import make_channel, make_faults, make_registries, make_source, make_store
 from exporter.wiring.web import make_pushes, make_web_file, make_web_server
 
@@ -64,7 +64,7 @@ class App:
         )
         self.status = SidecarStatus(self.loop, clock, self.ingestion)
         self._known = {"version": __version__, "core": in_use(config.input.core)}
-        self.risk = make_risk(config, self.loop, self.status, clock)
+        self.risk = make_risk(config, self.loop, self.status, clock, registry)
         metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
@@ -79,7 +79,14 @@ class App:
         parts = reload_parts(self.loop, self.ingestion, find, self.queries, self._allow, self.pushes, self.web_file)
         self.reloader = Reloader(config, load or (lambda: config), parts, self.status.reloaded, clock)
         self._web = make_web_server(
-            config, self.queries, registry, self.reloader, self.web_file, self.pushes, self.start_thread
+            config,
+            self.queries,
+            registry,
+            self.reloader,
+            self.web_file,
+            self.pushes,
+            self.start_thread,
+            risk_view(self.risk),
         )
 
     def run(self, started: threading.Event | None = None) -> bool:

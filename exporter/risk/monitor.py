@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from exporter.config.risk_schema import RiskConfig
@@ -16,13 +18,11 @@ from exporter.risk.prices import Prices
 from exporter.risk.state_topic import StateError
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock
-from exporter.runtime.handover import Handover
 from exporter.runtime.threads import Start
 
 log = logs.logger("risk")
 
 Generation = tuple[int, ...]
-LIFT_SECONDS = 20.0
 
 
 class Positions(Protocol):
@@ -117,7 +117,7 @@ class RiskMonitor:
         self._recovered: frozenset[str] = frozenset()  # the portfolios whose published states are known
         self._partitions: frozenset[Partition] = frozenset()  # those that the last prices came from
         self._has_positions = False
-        self._handover = Handover()
+        self._lifts: queue.SimpleQueue[tuple[str, Future[bool]]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._waking = threading.Event()
 
@@ -135,14 +135,20 @@ class RiskMonitor:
         due = self._clock.monotonic()
         while not self._stopping.is_set():
             self._waking.clear()
-            self._handover.take()
+            self._take_lifts()
             now = self._clock.monotonic()
             if now >= due:
                 due = max(due + self.config.interval, now)
                 self.tick()
             self._waking.wait(max(0.0, due - self._clock.monotonic()))
-        self._handover.close()
         self._positions.close()
+        while not self._lifts.empty():
+            self._lifts.get()[1].set_result(False)
+
+    def _take_lifts(self) -> None:
+        while not self._lifts.empty():
+            portfolio, future = self._lifts.get()
+            future.set_result(self._lift(portfolio))
 
     def tick(self) -> None:
         """Evaluate once, if positions and earlier states are known."""
@@ -155,16 +161,12 @@ class RiskMonitor:
             count, total, failed = self.counts
             self.counts = RiskCounts(count + 1, total + seconds, failed + bool(self.errors))
 
-    def lift(self, portfolio: str) -> bool:
-        """Lift the stop of a portfolio by hand; return whether that was in force. Raises `NotTaken`."""
-        lifted = []
-
-        def call() -> None:
-            lifted.append(self._lift(portfolio))
-
+    def lift(self, portfolio: str) -> Future[bool]:
+        """Lift the stop of a portfolio by hand; the result is whether that was in force. From any thread."""
+        future: Future[bool] = Future()
+        self._lifts.put((portfolio, future))
         self._waking.set()
-        self._handover.run(call, LIFT_SECONDS)
-        return lifted[0]
+        return future
 
     def _read_positions(self) -> bool:
         """Return whether there are portfolios."""

@@ -1,4 +1,4 @@
-"""The paths that change the running sidecar: `/-/reload` and `/-/log-level`."""
+"""The paths that change the running sidecar: its configuration, the log level, an emergency stop."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from exporter.web.interface import Lifecycle
 from exporter.web.parameters import is_foreign
 from exporter.web.request_bodies import read_body
 from exporter.web.responses import CompleteResponse, text_response
+from exporter.web.risk import LIFT, Risk
 
 if TYPE_CHECKING:
     from exporter.reload import Outcome
 
 RELOAD, LOG_LEVEL = "/-/reload", "/-/log-level"
-METHODS = {RELOAD: ("POST", "PUT"), LOG_LEVEL: ("GET", "HEAD", "PUT")}
+METHODS = {RELOAD: ("POST", "PUT"), LOG_LEVEL: ("GET", "HEAD", "PUT"), LIFT: ("POST",)}
 BODY_BYTES_MAX = 1024
 
 
 class LifecycleRoutes:
     """Responds to requests of these paths, in the thread of the event loop."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, risk: Risk | None = None) -> None:
         self._lifecycle = lifecycle
+        self._risk = risk
 
     async def respond(self, request: web.BaseRequest, access: Access) -> CompleteResponse:
         """Return the response to a request with one of the `METHODS`."""
@@ -43,12 +45,22 @@ class LifecycleRoutes:
             return text_response("the request was not received in time", 408)
         if len(body) > BODY_BYTES_MAX:
             return text_response(f"the body is longer than {BODY_BYTES_MAX} bytes", 413)
-        return await (self._reload() if request.path == RELOAD else self._set_level(_level(request, body)))
+        if request.path == LIFT:
+            return await self._lift(_asked(request, body, "portfolio"))
+        return await (self._reload() if request.path == RELOAD else self._set_level(_asked(request, body, "level")))
 
     async def _reload(self) -> CompleteResponse:
         # A client that disconnects does not cancel a reload that others may wait for.
         outcome = await asyncio.shield(asyncio.wrap_future(self._lifecycle.request()))
         return text_response(_described(outcome), 500 if outcome.error else 200)
+
+    async def _lift(self, portfolio: str) -> CompleteResponse:
+        if self._risk is None:
+            return text_response("risk is not evaluated, see risk.enabled", 404)
+        is_lifted = await asyncio.shield(asyncio.wrap_future(self._risk.lift(portfolio)))
+        if not is_lifted:
+            return text_response("the portfolio has no emergency stop in force here", 409)
+        return text_response("lifted", 200)
 
     async def _set_level(self, level: str) -> CompleteResponse:
         for known in get_args(Level):
@@ -66,7 +78,7 @@ def _described(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _level(request: web.BaseRequest, body: bytes) -> str:
-    """Return the level that the query or the body asks for: `level=debug`, or in a body the word alone."""
-    text = body.decode("ascii", "replace").strip()
-    return request.query.get("level") or parse_qs(text).get("level", [text])[0]
+def _asked(request: web.BaseRequest, body: bytes, name: str) -> str:
+    """Return what the query or the body asks for: `level=debug`, or in a body the word alone."""
+    text = body.decode("utf-8", "replace").strip()
+    return request.query.get(name) or parse_qs(text).get(name, [text])[0]

@@ -40,6 +40,7 @@ from exporter.web.responses import (
     response_or_error,
     text_response,
 )
+from exporter.web.risk import READY, ROWS, Risk
 from exporter.web.shared_responses import Reuse, SharedResponses
 from exporter.web.static_files import PROGRAMS, SHELL, StaticFiles, is_view
 from exporter.web.streams import CONTENT_TYPE, Broadcast, EventStream
@@ -72,11 +73,12 @@ class Routes:
         lifecycle: Lifecycle | None = None,
         only_programs: bool = False,
         pages: Mapping[str, Callable[[], Response]] | None = None,
+        risk: Risk | None = None,
     ) -> None:
         self._queries = queries
         self._metrics = metrics
         self.access = access
-        self._lifecycle = None if lifecycle is None else LifecycleRoutes(lifecycle)
+        self._lifecycle = None if lifecycle is None else LifecycleRoutes(lifecycle, risk)
         self._pushes = pushes
         self._static = StaticFiles()
         self._scrapes = SharedResponses("web-scrape", SCRAPES)
@@ -98,6 +100,9 @@ class Routes:
             "/api/v1/symbols": self._get_symbols,
             pushes.telemetry_path: self._get_metrics,
         }
+        if risk is not None:
+            self._routes[ROWS] = partial(self._read, make=lambda: self._view(risk.rows()))
+            self._health[READY] = risk.ready
         self._is_view = is_view
         if only_programs:
             kept = ("/api/v1/programs", "/api/v1/stream", pushes.telemetry_path)

@@ -26,6 +26,7 @@ from exporter.web.interface import Lifecycle, Queries, WebMetrics
 from exporter.web.limits import ClientLimits
 from exporter.web.push_paths import PushPaths
 from exporter.web.responses import CompleteResponse, Response, text_response
+from exporter.web.risk import Risk
 from exporter.web.routes import Routes, path_of
 from exporter.web.sockets import listen
 from exporter.web.streams import EventStream
@@ -65,6 +66,7 @@ class WebServer:
         start_thread: Start = start,
         only_programs: bool = False,
         pages: Mapping[str, Callable[[], Response]] | None = None,
+        risk: Risk | None = None,
     ) -> None:
         self._address = host, port
         self._routes = Routes(
@@ -76,6 +78,7 @@ class WebServer:
             lifecycle=lifecycle,
             only_programs=only_programs,
             pages=pages,
+            risk=risk,
         )
         self._metrics = metrics
         self._web_file = web_file

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
 
 from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.feed_loop import FeedLoop
-from exporter.model import Partition, RiskEventType
+from exporter.model import Partition, RiskEventType, Status
 from exporter.publishing.dispatch import Dispatch
 from exporter.runtime.clock import Clock
 from exporter.runtime.handover import NotTaken
 from exporter.status import SidecarStatus
+from exporter.web.interface import Row
 
 if TYPE_CHECKING:
     from exporter.risk.engine import News
@@ -28,13 +32,16 @@ if TYPE_CHECKING:
 HANDOVER_SECONDS = 20.0
 
 
-def make_risk(config: Config, loop: FeedLoop, status: SidecarStatus, clock: Clock) -> RiskMonitor | None:
+def make_risk(
+    config: Config, loop: FeedLoop, status: SidecarStatus, clock: Clock, registry: CollectorRegistry
+) -> RiskMonitor | None:
     """Return what evaluates risk; None unless `risk.enabled`. Raises `ImportError` without NumPy."""
     if not config.risk.enabled:
         return None
     # NumPy would start a thread for each processor, beside a loop that needs one of them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from exporter.risk.events import RiskEventFactory
+    from exporter.risk.metrics import RiskMetrics
     from exporter.risk.monitor import NoOutbox, RiskMonitor
     from exporter.risk.position_file import PositionFile
     from exporter.risk.prices import FeedPrices
@@ -44,7 +51,36 @@ def make_risk(config: Config, loop: FeedLoop, status: SidecarStatus, clock: Cloc
     factory = RiskEventFactory(framing.encoder(config.output, RiskEventType), config.instance, risk.topic)
     outbox = LoopOutbox(loop, clock, factory, StateTopic(config)) if config.output.enabled else NoOutbox()
     prices = partial(_prices, FeedPrices(risk.feeds, round(1000 * risk.price_age)), status)
-    return RiskMonitor(risk, PositionFile(risk.positions.file or ""), prices, outbox, clock)
+    monitor = RiskMonitor(risk, PositionFile(risk.positions.file or ""), prices, outbox, clock)
+    RiskMetrics(monitor, registry)
+    return monitor
+
+
+def risk_view(monitor: RiskMonitor | None) -> RiskView | None:
+    """Return what the server shows of risk."""
+    return None if monitor is None else RiskView(monitor)
+
+
+class RiskView:
+    """What the server shows of risk, and lets clients do; see `exporter.web.risk.Risk`."""
+
+    def __init__(self, monitor: RiskMonitor) -> None:
+        from exporter.risk.rows import readiness, risk_rows
+
+        self._monitor = monitor
+        self._rows, self._readiness = risk_rows, readiness
+
+    def rows(self) -> Row:
+        """See Risk."""
+        return self._rows(self._monitor.snapshot, self._monitor.errors)
+
+    def ready(self) -> Status:
+        """See Risk."""
+        return self._readiness(self._monitor.snapshot, self._monitor.errors)
+
+    def lift(self, portfolio: str) -> Future[bool]:
+        """See Risk."""
+        return self._monitor.lift(portfolio)
 
 
 def _prices(prices: FeedPrices, status: SidecarStatus, symbols: Collection[str], now_ms: int) -> Prices:

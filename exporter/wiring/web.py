@@ -12,6 +12,7 @@ from exporter.runtime.clock import Clock
 from exporter.runtime.threads import Start
 from exporter.web.hosts import Access
 from exporter.web.interface import Lifecycle, Queries, WebMetrics
+from exporter.web.risk import Risk
 from exporter.web.server import WebServer
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def make_web_server(
     web_file: WebConfigFile | None,
     pushes: PushedGroups | None,
     start: Start,
+    risk: Risk | None = None,
 ) -> WebServer:
     """Return the server of all that is asked over HTTP."""
     host, port = host_and_port(config.web.listen_address)
@@ -70,6 +72,7 @@ def make_web_server(
         lifecycle=lifecycle,
         pushes=_push_routes(config, pushes),
         start_thread=start,
+        risk=risk,
     )
 
 

@@ -1,0 +1,182 @@
+"""A market that crashes on a real broker: the sidecar stops a portfolio once, through SIGKILL and rebalances."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from exporter.runtime.clock import now_ms
+from tests.support.cluster import Record
+from tests.support.sidecar import ANSWER_SECONDS, Deployment, Sidecar
+from tests.support.waiting import eventually
+
+SECONDS = 40.0
+SETTINGS: dict[str, object] = {
+    "web__enable_lifecycle": True,
+    "feeds__thresholds": [{"silent": "10m", "frozen": "10m"}],
+    "risk__enabled": True,
+    "risk__interval": "1s",
+    "risk__report_interval": "1s",
+    "risk__price_age": "10m",
+    "risk__limits": [{"daily_loss": 150, "hysteresis": 0.1}],
+    "risk__safety": {"drawdown": 0.15, "calm": "0s"},
+}
+# Worth 1000: 600 in A, 500 in B, and debts of 100.
+PORTFOLIOS = {"main": {"positions": {"A": 6, "B": 50}, "cash": -100}, "other": {"positions": {"A": 1}, "cash": 1000}}
+
+
+class RiskyMarket:
+    """Portfolios, a market for their symbols, and sidecars that read it."""
+
+    def __init__(self, deployment: Deployment, directory: Path) -> None:
+        self.deployment = deployment
+        self.topic = deployment.cluster.create_topic(f"risk-{deployment.group}", 2, cleanup_policy="compact")
+        self.file = directory / "positions.yml"
+        self.hold(PORTFOLIOS)
+
+    def hold(self, portfolios: dict[str, Any]) -> None:
+        self.file.write_text(yaml.safe_dump({"portfolios": portfolios}))
+
+    def sidecar(self, instance: str = "one", **more: object) -> Sidecar:
+        file = str(self.file)
+        settings = {**SETTINGS, "risk__topic": self.topic, "risk__positions__file": file, **more}
+        return self.deployment.sidecar(instance, **settings).start()
+
+    def write(self, level: float, partition: int = 0) -> None:
+        """A batch with all prices at a level of 100 and 10."""
+        stamp = now_ms()
+        rows = [
+            {"target_currency": symbol, "timestamp": stamp, "last": price * level}
+            for symbol, price in (("A", 100.0), ("B", 10.0))
+        ]
+        batch = {"region": "korea", "exchange": "upbit", "request_type": "ticker", "timestamp_ms": stamp, "data": rows}
+        self.deployment.cluster.produce(
+            self.deployment.topic, [Record(json.dumps(batch).encode(), partition=partition)]
+        )
+
+    def reach(self, sidecar: Sidecar, level: float) -> dict[str, Any]:
+        """Write prices at a level, and return the portfolio once it was evaluated at them."""
+        self.write(level)
+        return eventually(lambda: valued(sidecar, 1100 * level - 100), SECONDS, f"not evaluated at {level}")
+
+    def events(self) -> list[dict[str, Any]]:
+        """The committed events of the portfolio main, in order, with their `ce_id`."""
+        records = self.deployment.cluster.read_all(self.topic)
+        return [
+            json.loads(each.value) | {"ce_id": each.headers["ce_id"].decode()}
+            for each in records
+            if each.key == b"main"
+        ]
+
+    def counted(self) -> Counter[str]:
+        """How many events there are of each type, without reports."""
+        return Counter(each["event_type"] for each in self.events() if each["event_type"] != "risk_report")
+
+
+def portfolio(sidecar: Sidecar) -> dict[str, Any]:
+    """What the sidecar shows of the portfolio main; empty before it is evaluated."""
+    rows: list[dict[str, Any]] = sidecar.get("/api/v1/risk").json()["data"]["portfolios"]
+    return next((row for row in rows if row["portfolio"] == "main"), {})
+
+
+def valued(sidecar: Sidecar, value: float) -> dict[str, Any]:
+    """The portfolio if it has this value, and nothing else otherwise."""
+    found = portfolio(sidecar)
+    known = found.get("figures", {}).get("value", {}).get("value")
+    return found if known is not None and abs(known - value) < 1e-6 else {}
+
+
+@pytest.fixture
+def market(deployment: Deployment, tmp_path: Path) -> RiskyMarket:
+    """A market, with topics of its own."""
+    return RiskyMarket(deployment, tmp_path)
+
+
+def test_a_crash_is_stopped_once_through_sigkill_and_lifted_by_hand(market: RiskyMarket) -> None:
+    sidecar = market.sidecar()
+    market.reach(sidecar, 1.0)
+    eventually(lambda: sidecar.get("/-/ready/risk").ok, SECONDS, "not ready")
+    eventually(lambda: [each["value"] for each in market.events()][-1:] == [1000], SECONDS, "no report")
+    market.reach(sidecar, 0.95)
+    assert market.counted() == {}
+    # The worst moment: the position of the record is committed, and the stop that it causes is not evaluated yet.
+    market.write(0.8)
+    eventually(lambda: sum(market.deployment.committed().values()) == 3, SECONDS, "not committed")
+    sidecar.kill()
+    successor = market.sidecar()
+    fallen = market.reach(successor, 0.8)
+    assert fallen["figures"]["daily_profit"]["value"] == pytest.approx(-220)
+    assert fallen["figures"]["drawdown"]["value"] == pytest.approx(0.22)
+    assert fallen["emergency_stop"]["reasons"] == ["safety:drawdown"]
+    assert [each["limit"] for each in fallen["breaches"]] == ["daily_loss"]
+    eventually(lambda: market.counted()["emergency_stop"], SECONDS, "no stop")
+    successor.kill()
+    last = market.sidecar()
+    market.reach(last, 0.8)
+    refused = last.get("/-/ready/risk")
+    assert (refused.status_code, refused.text) == (503, "emergency stop 1 of main: safety:drawdown\n")
+    assert last.scrape().total("marketdata_risk_emergency_stop", portfolio="main") == 1
+    market.reach(last, 1.0)
+    assert lift(last).status_code == 200
+    assert lift(last).status_code == 409
+    eventually(lambda: market.counted()["emergency_stop_lifted"], SECONDS, "not lifted")
+    eventually(lambda: last.get("/-/ready/risk").ok, SECONDS, "not ready")
+    last.stop()
+    assert market.counted() == {
+        "risk_limit_breached": 1,
+        "risk_limit_cleared": 1,
+        "emergency_stop": 1,
+        "emergency_stop_lifted": 1,
+    }
+    events = market.events()
+    assert [each["number"] for each in events] == list(range(1, len(events) + 1))
+    assert len({each["ce_id"] for each in events}) == len(events)
+    (stop,) = (each for each in events if each["event_type"] == "emergency_stop")
+    assert (stop["ce_id"], stop["value"]) == ("risk/main/emergency_stop/1", pytest.approx(780))
+    assert [step["symbol"] for step in stop["liquidation_plan"]] == ["B", "A"]
+
+
+def lift(sidecar: Sidecar) -> requests.Response:
+    """The answer to a request to lift the stop."""
+    url = f"http://127.0.0.1:{sidecar.port}/-/risk/lift?portfolio=main"
+    return requests.post(url, timeout=ANSWER_SECONDS)
+
+
+def test_of_two_replicas_the_one_with_the_prices_stops_and_after_a_rebalance_the_other_knows(
+    market: RiskyMarket,
+) -> None:
+    first = market.sidecar("one")
+    market.reach(first, 1.0)
+    second = market.sidecar("two")
+    replicas = [first, second]
+    eventually(lambda: all(each.scrape().total("marketdata_exporter_ready") for each in replicas), SECONDS, "not ready")
+    market.write(0.8)
+    owner = eventually(lambda: [each for each in replicas if valued(each, 780)], SECONDS, "nobody evaluates it")
+    assert len(owner) == 1
+    eventually(lambda: market.counted()["emergency_stop"], SECONDS, "no stop")
+    (other,) = (each for each in replicas if each is not owner[0])
+    owner[0].stop()
+    assert market.reach(other, 0.79)["emergency_stop"]["number"] == 1
+    other.stop()
+    assert market.counted() == {"risk_limit_breached": 1, "emergency_stop": 1}
+    numbers = [each["number"] for each in market.events()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_positions_are_read_again_and_a_mistake_in_them_changes_nothing(market: RiskyMarket) -> None:
+    sidecar = market.sidecar(output__enabled=False)
+    market.reach(sidecar, 1.0)
+    market.hold({"main": {"positions": {"A": 1, "B": 1}}})
+    eventually(lambda: valued(sidecar, 110), SECONDS, "not read again")
+    market.file.write_text("portfolios: {main: {positions: {A: many}}}")
+    wrong = eventually(lambda: sidecar.get("/api/v1/risk").json()["data"]["errors"], SECONDS, "no error")
+    assert wrong["positions"].endswith("Expected `float`, got `str` - at `$.portfolios[...].positions[...]`")
+    assert valued(sidecar, 110)
+    assert "positions cannot be read" in sidecar.log
+    assert market.events() == []
