@@ -64,12 +64,12 @@ class App:
         )
         self.status = SidecarStatus(self.loop, clock, self.ingestion)
         self._known = {"version": __version__, "core": in_use(config.input.core)}
-        self.risk = make_risk(config, self.loop, self.status, clock, registry)
         metrics = SidecarMetrics(config, self.status, source.counts, self._log_counter, __version__)
         OwnProcess(registry=registry)
         GCCollector(registry=registry)
         self.web_file = make_web_file(config, registry)
         self.pushes = make_pushes(config, registry, clock)
+        self.risk = make_risk(config, self.loop, self.status, clock, registry, self.pushes)
         page = LivePage(config, self.status, clock, __version__, self.pushes)
         self._recorder = page.recorder
         extend = list if self.pushes is None else self.pushes.extend

@@ -15,7 +15,7 @@ import yaml
 
 SOURCES = tuple(
     Path(__file__).parent / f"{name}.yml"
-    for name in ("overview", "feed", "pipeline", "sidecar", "programs", "ingestion", "caches")
+    for name in ("overview", "feed", "pipeline", "sidecar", "programs", "ingestion", "caches", "risk")
 )
 DASHBOARDS = Path(__file__).parent / "dashboards"
 RULES = Path(__file__).parent / "rules"

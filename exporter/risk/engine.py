@@ -28,8 +28,12 @@ _UNREPORTED = unknown("no program reports it")
 
 
 class PortfolioView(NamedTuple):
-    """All that is known of a portfolio after an evaluation; breaches, safety and stop are the present ones."""
+    """All that is known of a portfolio after an evaluation; breaches, safety and stop are the present ones.
 
+    It `is_here` if all its prices are read by this process, which then judges it.
+    """
+
+    is_here: bool
     risk: PortfolioRisk
     results: Results
     daily_loss: Figure
@@ -132,7 +136,7 @@ class RiskEngine:
         for name, risk in evaluation.portfolios().items():
             before = _View(risk, results[name], model, stress[name])
             if not elsewhere.isdisjoint(self._book.portfolios[name].quantities):
-                views[name] = self._view(name, before)
+                views[name] = self._view(name, before, is_here=False)
                 continue
             views[name], found = self._judge(name, before, evaluation, now_ms)
             news += found
@@ -156,7 +160,7 @@ class RiskEngine:
             self._exposures(name, evaluation), risk.total, risk.value, found.daily_loss, risk.leverage
         )
         judgement = guard.judge(limited, found.measures, now_ms)
-        view = self._view(name, found)
+        view = self._view(name, found, is_here=True)
         news = [
             self._news(
                 RiskEventType.BREACHED if change.is_breached else RiskEventType.CLEARED,
@@ -170,9 +174,10 @@ class RiskEngine:
             news.append(self._news(kind, name, view, now_ms, stop=stop, plan=plan))
         return view, news
 
-    def _view(self, name: str, found: _View) -> PortfolioView:
+    def _view(self, name: str, found: _View, *, is_here: bool) -> PortfolioView:
         guard = self._guards[name]
         return PortfolioView(
+            is_here=is_here,
             risk=found.risk,
             results=found.results,
             daily_loss=found.daily_loss,

@@ -51,7 +51,8 @@ class RiskMetrics(Collector):
         )
         failed = "Evaluations that were hindered or outdated by an error."
         yield CounterMetricFamily(f"{PREFIX}evaluations_failed", failed, counts.failed)
-        views = {} if snapshot is None else snapshot.portfolios
+        every = {} if snapshot is None else snapshot.portfolios
+        views = {name: view for name, view in every.items() if view.is_here}
         if snapshot is not None:
             text = "Unix time of the last evaluation."
             yield GaugeMetricFamily(f"{PREFIX}last_evaluation_timestamp_seconds", text, snapshot.time_ms / 1000)
@@ -59,6 +60,8 @@ class RiskMetrics(Collector):
             yield _gauge(name, text, ["portfolio"], (([portfolio], read(view)) for portfolio, view in views.items()))
         yield from _tails(views.items())
         yield from _states(views.items())
+        known = (([name], Figure(float(view.risk.value.is_known))) for name, view in every.items())
+        yield _gauge("value_known", "Whether each position has a fresh price here.", ["portfolio"], known)
 
 
 def _tails(views: Iterable[tuple[str, PortfolioView]]) -> Iterator[Metric]:
@@ -99,8 +102,6 @@ def _states(views: Iterable[tuple[str, PortfolioView]]) -> Iterator[Metric]:
     yield _gauge("safety_tripped", "Whether the safety controller has tripped.", ["portfolio"], tripped)
     stopped = (([name], Figure(float(view.stop.since_ms is not None))) for name, view in views)
     yield _gauge("emergency_stop", "Whether an emergency stop is in force.", ["portfolio"], stopped)
-    known = (([name], Figure(float(view.risk.value.is_known))) for name, view in views)
-    yield _gauge("value_known", "Whether each position has a fresh price.", ["portfolio"], known)
 
 
 def _gauge(name: str, text: str, labels: list[str], figures: Iterable[tuple[list[str], Figure]]) -> Metric:

@@ -174,7 +174,8 @@ class RiskMonitor:
             found = self._positions.read()
             self._clear("positions")
         except PositionsError as error:
-            self._fail("positions", "positions cannot be read, those read before stay in force", str(error))
+            if self._fail("positions", str(error)):
+                log.warning("positions cannot be read, those read before stay in force", extra={"error": str(error)})
             found = None
         if found is not None:
             self._has_positions = True
@@ -189,7 +190,7 @@ class RiskMonitor:
         """Go on from the published states after a change of the assignment; return whether these are known."""
         generation = self._outbox.settled(self._generation)
         if generation is None:
-            self._fail("events", "events of risk wait to be published, nothing is evaluated", "the assignment changed")
+            self._fail("events", "the assignment has changed, and earlier events wait to be published")
             return False
         self._clear("events")
         if generation == self._generation:
@@ -199,7 +200,8 @@ class RiskMonitor:
             states = self._outbox.states(names)
             self._clear("states")
         except StateError as error:
-            self._fail("states", "states of portfolios cannot be read, nothing is evaluated", str(error))
+            if self._fail("states", str(error)):
+                log.warning("states of portfolios cannot be read, nothing is evaluated", extra={"error": str(error)})
             return False
         self._engine.restore(states)
         self._generation, self._recovered = generation, names
@@ -224,15 +226,17 @@ class RiskMonitor:
 
     def _lift(self, portfolio: str) -> bool:
         snapshot, now_ms = self.snapshot, self._clock.now_ms()
-        if snapshot is None or portfolio not in snapshot.portfolios or not self._recover():
+        view = None if snapshot is None else snapshot.portfolios.get(portfolio)
+        if view is None or not view.is_here or not self._recover():
             return False
-        news = self._engine.lift(portfolio, snapshot.portfolios[portfolio], now_ms)
+        news = self._engine.lift(portfolio, view, now_ms)
         return news is not None and self._publish([news], self._partitions)
 
-    def _fail(self, kind: str, what: str, error: str) -> None:
-        if self.errors.get(kind) != error:
-            log.warning("%s", what, extra={"error": error})
+    def _fail(self, kind: str, error: str) -> bool:
+        """Keep an error, and return whether it is another one than before."""
+        is_new = self.errors.get(kind) != error
         self.errors = {**self.errors, kind: error}
+        return is_new
 
     def _clear(self, kind: str) -> None:
         self.errors = {name: error for name, error in self.errors.items() if name != kind}

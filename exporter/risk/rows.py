@@ -45,7 +45,7 @@ def readiness(snapshot: RiskSnapshot | None, errors: Mapping[str, str]) -> Statu
     if snapshot is None:
         return Status(False, (*reasons, "nothing is evaluated yet"))
     for name, view in snapshot.portfolios.items():
-        if view.stop.since_ms is not None:
+        if view.is_here and view.stop.since_ms is not None:
             reasons.append(f"emergency stop {view.stop.number} of {name}: {', '.join(view.stop.reasons)}")
         if not view.risk.value.is_known:
             reasons.append(f"the value of {name} is unknown: {view.risk.value.reason}")
@@ -62,6 +62,7 @@ def shown(figure: Figure) -> Shown:
 def _portfolio(name: str, view: PortfolioView) -> Shown:
     return {
         "portfolio": name,
+        "is_here": view.is_here,
         "figures": {name: shown(figure) for name, figure in plain_figures(view)},
         "largest_symbol": view.risk.largest_symbol,
         "tails": _tails(view.risk.var, view.risk.cvar),

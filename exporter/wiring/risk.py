@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.feed_loop import FeedLoop
+from exporter.instrument.groups import Groups
 from exporter.model import Partition, RiskEventType, Status
 from exporter.publishing.dispatch import Dispatch
 from exporter.runtime.clock import Clock
@@ -33,15 +34,24 @@ HANDOVER_SECONDS = 20.0
 
 
 def make_risk(
-    config: Config, loop: FeedLoop, status: SidecarStatus, clock: Clock, registry: CollectorRegistry
+    config: Config,
+    loop: FeedLoop,
+    status: SidecarStatus,
+    clock: Clock,
+    registry: CollectorRegistry,
+    groups: Groups | None,
 ) -> RiskMonitor | None:
-    """Return what evaluates risk; None unless `risk.enabled`. Raises `ImportError` without NumPy."""
+    """Return what evaluates risk; None unless `risk.enabled`. Raises `ImportError` without NumPy.
+
+    `groups` are the programs that push, which may report figures of models.
+    """
     if not config.risk.enabled:
         return None
     # NumPy would start a thread for each processor, beside a loop that needs one of them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from exporter.risk.events import RiskEventFactory
     from exporter.risk.metrics import RiskMetrics
+    from exporter.risk.models import model_figures
     from exporter.risk.monitor import NoOutbox, RiskMonitor
     from exporter.risk.position_file import PositionFile
     from exporter.risk.prices import FeedPrices
@@ -51,7 +61,8 @@ def make_risk(
     factory = RiskEventFactory(framing.encoder(config.output, RiskEventType), config.instance, risk.topic)
     outbox = LoopOutbox(loop, clock, factory, StateTopic(config)) if config.output.enabled else NoOutbox()
     prices = partial(_prices, FeedPrices(risk.feeds, round(1000 * risk.price_age)), status)
-    monitor = RiskMonitor(risk, PositionFile(risk.positions.file or ""), prices, outbox, clock)
+    positions = PositionFile(risk.positions.file or "")
+    monitor = RiskMonitor(risk, positions, prices, outbox, clock, partial(model_figures, groups))
     RiskMetrics(monitor, registry)
     return monitor
 

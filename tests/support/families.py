@@ -28,6 +28,7 @@ from exporter.pipeline import Pipeline
 from exporter.source.consumer import KafkaSource
 from exporter.tools.cache.families import ConsumerCollector
 from tests.support.programs import measured
+from tests.support.risk import evaluated
 from tests.support.rounds import begun, completed, invalidation, rate
 
 # Prometheus gives the first two to whatever it scrapes, its Operator and others some of the rest.
@@ -55,6 +56,8 @@ def full_sidecar() -> Iterator[App]:
         "web.config_file": str(WEB_FILE),
         "web.push.enabled": True,
         "ingestion.enabled": True,
+        "risk.enabled": True,
+        "risk.positions.file": "/nonexistent",
     }
     app = App(loader.load(None, {}, switched_on, hostname="box-1", read_file=str))
     assert isinstance(app.loop.source, KafkaSource)
@@ -65,6 +68,8 @@ def full_sidecar() -> Iterator[App]:
         app.loop.pipeline.partitions[PARTITION].end = 5
         assert app.ingestion is not None
         _read_rounds(app.ingestion.pipeline)
+        assert app.risk is not None
+        app.risk.snapshot = evaluated()
         yield app
     finally:
         for loop in (app.loop, app.ingestion):

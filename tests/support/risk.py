@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.config.risk_schema import LimitRule, RiskConfig, SafetyLimits, StopRule
-from exporter.risk.engine import News, RiskEngine
+from exporter.risk.engine import ModelFigures, News, RiskEngine, RiskSnapshot
 from exporter.risk.events import value
+from exporter.risk.figure import Figure
 from exporter.risk.portfolios import Portfolio
 
 CONFIG = RiskConfig(
@@ -23,6 +24,17 @@ def told(engine: RiskEngine, levels: list[float]) -> list[News]:
     for minute, level in enumerate(levels):
         found += engine.evaluate({"A": 100.0 * level}, 1_760_000_400_000 + 60_000 * minute)[1]
     return found
+
+
+def evaluated() -> RiskSnapshot:
+    """An evaluation in which every figure is known."""
+    engine = RiskEngine(CONFIG)
+    engine.hold([Portfolio("main", {"A": 10.0, "B": 5.0}, cash=50.0)])
+    model = ModelFigures(Figure(0.2), Figure(0.9))
+    for minute in range(120):
+        prices = {"A": 100.0 + minute % 7, "B": 10.0 + minute % 3}
+        snapshot, _ = engine.evaluate(prices, 1_760_000_400_000 + 60_000 * minute, model)
+    return snapshot
 
 
 def _examples() -> dict[str, dict[str, Any]]:
