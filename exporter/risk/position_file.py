@@ -36,7 +36,7 @@ def parse(text: str) -> list[Portfolio]:
     try:
         found = msgspec.yaml.decode(text, type=PositionsEntry)
     except msgspec.MsgspecError as error:
-        raise PositionsError(str(error)) from error
+        raise PositionsError(" ".join(str(error).split())) from error
     return [_portfolio(name, entry) for name, entry in found.portfolios.items()]
 
 
@@ -72,7 +72,7 @@ class PositionFile:
                 return None
             self._stamp = stamp
             return parse(read_text(self._path))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, PositionsError) as error:
             self._stamp = None
             raise PositionsError(f"{self._path}: {error}") from error
 
