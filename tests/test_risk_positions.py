@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +12,8 @@ from typing import Any, TypeVar
 import pytest
 from prometheus_client import Metric
 
-from exporter.config.loader import load
+from exporter.app import App
+from exporter.config.loader import ConfigError, load
 from exporter.decoding.batch import Batch, Message
 from exporter.decoding.batch_stats import BatchStats
 from exporter.feeds.feed import Feed
@@ -211,3 +214,29 @@ def test_the_most_uncertain_program_counts() -> None:
 @pytest.mark.parametrize("groups", [None, Pushes(), Pushes(pushed(other=1.0))])
 def test_without_a_report_models_are_unknown(groups: Pushes | None) -> None:
     assert model_figures(groups) == (Figure(None, "no program reports it"),) * 2
+
+
+# In the sidecar.
+
+
+def test_without_numpy_the_sidecar_tells_in_one_line_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    settings = {"risk.enabled": True, "risk.positions.file": "/etc/positions.yml"}
+    with pytest.raises(ConfigError) as error:
+        App(load(None, {}, settings, hostname="box", read_file=str))
+    assert str(error.value) == (
+        "risk.enabled: NumPy is not installed, expected the extra: pip install 'marketdata-exporter[risk]'"
+    )
+
+
+def test_nothing_is_imported_while_risk_is_off() -> None:
+    code = """
+import sys
+from exporter.app import App
+from exporter.app import App
+from exporter.config.loader import ConfigError, load
+App(load(None, {}, {}, hostname="box", read_file=str))
+print(sorted(name for name in sys.modules if name == "numpy" or name.startswith("exporter.risk")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

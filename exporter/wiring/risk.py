@@ -6,10 +6,13 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from exporter.config.layers import Problem
+from exporter.config.loader import ConfigError
 from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.feed_loop import FeedLoop
@@ -41,12 +44,15 @@ def make_risk(
     registry: CollectorRegistry,
     groups: Groups | None,
 ) -> RiskMonitor | None:
-    """Return what evaluates risk; None unless `risk.enabled`. Raises `ImportError` without NumPy.
+    """Return what evaluates risk; None unless `risk.enabled`. Raises `ConfigError` without NumPy.
 
     `groups` are the programs that push, which may report figures of models.
     """
     if not config.risk.enabled:
         return None
+    if find_spec("numpy") is None:
+        install = "NumPy is not installed, expected the extra: pip install 'marketdata-exporter[risk]'"
+        raise ConfigError((Problem("risk.enabled", install),))
     # NumPy would start a thread for each processor, beside a loop that needs one of them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from exporter.risk.events import RiskEventFactory
