@@ -60,6 +60,7 @@ def make_risk(
     from exporter.risk.models import model_figures
     from exporter.risk.monitor import NoOutbox, RiskMonitor
     from exporter.risk.position_file import PositionFile
+    from exporter.risk.position_topic import PositionTopic
     from exporter.risk.prices import FeedPrices
     from exporter.risk.state_topic import StateTopic
 
@@ -67,7 +68,7 @@ def make_risk(
     factory = RiskEventFactory(framing.encoder(config.output, RiskEventType), config.instance, risk.topic)
     outbox = LoopOutbox(loop, clock, factory, StateTopic(config)) if config.output.enabled else NoOutbox()
     prices = partial(_prices, FeedPrices(risk.feeds, round(1000 * risk.price_age)), status)
-    positions = PositionFile(risk.positions.file or "")
+    positions = PositionFile(risk.positions.file) if risk.positions.file is not None else PositionTopic(config)
     monitor = RiskMonitor(risk, positions, prices, outbox, clock, partial(model_figures, groups))
     RiskMetrics(monitor, registry)
     return monitor
