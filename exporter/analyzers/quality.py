@@ -154,9 +154,8 @@ class Quality(Analyzer):
         return self._symbols.prices()
 
     def price(self, symbol: str) -> float | None:
-        """Return the last price of a symbol; None if it has none."""
-        known = self._symbols.get(symbol)
-        return known.price if known is not None and known.price > 0 else None
+        """Return the last price of a symbol, None if it has none."""
+        return self._symbols.price(symbol)
 
     def forget_symbols(self, symbols: Iterable[str]) -> None:
         """See Analyzer."""
@@ -183,7 +182,7 @@ class Quality(Analyzer):
             self.unreadable[name] += number
         rows, is_priced = batch.data, any(row.last is not None or row.price is not None for row in batch.data)
         if not is_priced and not batch.unreadable.keys().isdisjoint(("last", "price")):
-            self._moved |= any(self._symbols.has_price(row.symbol) for row in rows)
+            self._moved |= any(self._symbols.price(row.symbol) is not None for row in rows)
 
     def _examine_messages(self, stats: BatchStats, slack: float) -> None:
         found, books = self._symbols.examine(stats, slack)

@@ -56,8 +56,8 @@ class SymbolStates(Protocol):
     def knows_newer(self, stats: BatchStats) -> bool:
         """Whether one of the messages is clearly older than the last one of its symbol."""
 
-    def has_price(self, symbol: str) -> bool:
-        """Whether the symbol has a price."""
+    def price(self, symbol: str) -> float | None:
+        """Return the last price of a symbol, None if it has none."""
 
     def prices(self) -> dict[str, float]:
         """Return the last price of each symbol that has one; order books have none."""
@@ -129,10 +129,10 @@ class PythonSymbolStates:
         stamped = ((message.timestamp, states.get(message.symbol, nothing)) for message in stats.batch.data)
         return any(0 < stamp < known.stamp - BACKWARDS_MS for stamp, known in stamped if stamp)
 
-    def has_price(self, symbol: str) -> bool:
+    def price(self, symbol: str) -> float | None:
         """See SymbolStates."""
         known = self._states.get(symbol)
-        return known is not None and known.price > 0
+        return known.price if known is not None and known.price > 0 else None
 
     def prices(self) -> dict[str, float]:
         """See SymbolStates."""

@@ -142,9 +142,10 @@ impl Symbols {
         })
     }
 
-    /// Whether a symbol has a price.
-    fn has_price(&self, symbol: &str) -> bool {
-        self.places.get(symbol).and_then(|&place| self.states.get(place)).is_some_and(|state| state.price > 0.0)
+    /// Return the last price of a symbol, if it has one.
+    fn price(&self, symbol: &str) -> Option<f64> {
+        let known = self.places.get(symbol).and_then(|&place| self.states.get(place));
+        known.map(|state| state.price).filter(|&price| price > 0.0)
     }
 
     /// Return the last price of each symbol that has one.
