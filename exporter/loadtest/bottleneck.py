@@ -15,6 +15,7 @@ MACHINE = "processors of the machine"
 BACKLOG = "backlog of events"
 BROKER = "broker"
 NETWORK = "network"
+REDIS = "Redis"
 NONE = "none"
 
 # A loop that spends so much of its time on records has none left for more.
@@ -36,7 +37,7 @@ class Evidence(NamedTuple):
     In milliseconds: `answers_ms` are round trips of requests to brokers, `queued_ms` what requests waited for the
     socket, `throttled_ms` what brokers asked to wait, `connects_ms` how long TCP connections took. `machine_ratio` is
     the share of the processors of the load test's machine that was used, `waiting` the messages at the end that were
-    acknowledged and had no event.
+    acknowledged and had no event, `connections` those of operations on Redis of which a rate did not hold.
     """
 
     per_second: float
@@ -49,6 +50,7 @@ class Evidence(NamedTuple):
     generator: GeneratorCost | None = None
     machine_ratio: float | None = None
     waiting: int = 0
+    connections: int = 0
 
 
 class _Loop(NamedTuple):
@@ -81,6 +83,8 @@ def bottleneck(evidence: Evidence) -> Bottleneck:
         ):
             if lines:
                 return Bottleneck(name=name, evidence=(*lines, *_shares(loop, evidence)))
+    if evidence.connections:
+        return Bottleneck(name=MACHINE if _is_full(evidence) else REDIS, evidence=tuple(_operations(evidence)))
     return Bottleneck(name=NONE, evidence=tuple(_calm(evidence, loop)))
 
 
@@ -152,7 +156,11 @@ def _kind(loop: _Loop, evidence: Evidence) -> str:
     """Return what a busy loop lacks: it computes, waits within its work, or gets no processor."""
     if loop.cores >= _COMPUTING_CORES:
         return LOOP
-    return MACHINE if (evidence.machine_ratio or 0.0) >= _MACHINE_FULL else WAITING
+    return MACHINE if _is_full(evidence) else WAITING
+
+
+def _is_full(evidence: Evidence) -> bool:
+    return (evidence.machine_ratio or 0.0) >= _MACHINE_FULL
 
 
 def _starved(loop: _Loop, evidence: Evidence) -> list[str]:
@@ -174,6 +182,15 @@ def _waiting(evidence: Evidence) -> str:
 def _shares(loop: _Loop, evidence: Evidence) -> Iterator[str]:
     yield f"of the loop's time: decode {loop.decode:.0%}, analyze {loop.analyze:.0%}, publish {loop.publish:.0%}"
     yield f"the sidecar uses {loop.cores:.2f} cores"
+    yield from _machine(evidence)
+
+
+def _operations(evidence: Evidence) -> Iterator[str]:
+    yield f"operations wait for the answers to those before them, on {evidence.connections} connections (--users)"
+    yield from _machine(evidence)
+
+
+def _machine(evidence: Evidence) -> Iterator[str]:
     if evidence.machine_ratio is not None:
         yield f"{evidence.machine_ratio:.0%} of the processors of the load test's machine are used"
 

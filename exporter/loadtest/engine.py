@@ -19,6 +19,7 @@ from exporter.loadtest.kafka.target import KafkaTarget
 from exporter.loadtest.machine import machine
 from exporter.loadtest.network import NetworkProbe
 from exporter.loadtest.own_metrics import OwnMetrics
+from exporter.loadtest.redis.target import RedisTarget
 from exporter.loadtest.resources import OWN, Sampler
 from exporter.loadtest.results import Check, Ended, GeneratorCost, Outcome, Run, Sample, Setting, TargetResult
 from exporter.loadtest.run_clock import RunClock
@@ -162,11 +163,10 @@ class LoadRun:
 
     def _steps(self) -> None:
         settings = self._settings
-        target = self._kafka()
-        if target is None:
-            raise TargetError("a stress test raises the rate of Kafka messages")
+        [target] = (each for each in self._targets if isinstance(each, KafkaTarget | RedisTarget))
+        first = settings.rate or settings.users * settings.user_rate
         step, p95_ms = settings.step_seconds, settings.limits.p95_ms
-        self._stress = Stress(target, self._clock, settings.kafka_rate, step, p95_ms, self._on_step)
+        self._stress = Stress(target, self._clock, first, step, p95_ms, self._on_step)
         self._stress.run(self._ending)
 
     def _on_step(self, text: str) -> None:
@@ -257,8 +257,10 @@ class LoadRun:
         kafka, broken = self._kafka(), None if self._stress is None else self._stress.broken
         begin, end = (0.0, self._clock.now()) if broken is None else broken.window
         connects = [] if network is None else [each.ms for each in network.connects if begin <= each.at < end]
+        machine_ratio = _machine_ratio([each for each in sampler.samples() if begin <= each.at])
         if kafka is None:
-            return Evidence(0.0, connects_ms=connects, generator=cost)
+            connections = results[0].connections or 0 if broken is not None and results else 0
+            return Evidence(0.0, generator=cost, machine_ratio=machine_ratio, connections=connections)
         answers = [each for each in kafka.answers.samples if begin <= each.at < end]
         figures = [] if kafka.sidecar is None else [each for each in kafka.sidecar.figures if begin <= each.at < end]
         return Evidence(
@@ -272,7 +274,7 @@ class LoadRun:
             figures=figures,
             generator=cost,
             waiting=self._waiting if broken is None else broken.waiting,
-            machine_ratio=_machine_ratio([each for each in sampler.samples() if begin <= each.at]),
+            machine_ratio=machine_ratio,
         )
 
 

@@ -9,6 +9,7 @@ from exporter.loadtest.distributions import LatencyHistogram
 from exporter.loadtest.results import Distribution, Part
 from exporter.loadtest.target import Counts
 from exporter.loadtest.timeline import Timeline
+from exporter.loadtest.trace import Trace
 
 # Texts of errors may contain numbers: what exceeds so many kinds is one.
 _KINDS_MAX = 20
@@ -28,6 +29,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._kinds: dict[str, _Kind] = {}
         self.timeline, self.lag = Timeline(), LatencyHistogram()
+        self.trace, self.lag_trace = Trace(), Trace()
         self.latencies = LatencyHistogram()
         self.errors = Counter[str]()
         self.sent = 0
@@ -38,11 +40,13 @@ class Recorder:
         with self._lock:
             self.sent += 1
             self.lag.add((at - possible) * 1000)
+            self.lag_trace.add(possible, (at - possible) * 1000)
 
     def answered(self, name: str, due: float, at: float) -> None:
         """Count an answer."""
         with self._lock:
             ms = (at - due) * 1000
+            self.trace.add(due, ms)
             self.latencies.add(ms)
             self._kind(name).latencies.add(ms)
             self.timeline.answered(at, ms)

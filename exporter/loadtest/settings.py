@@ -80,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kafka_rate(self) -> float:
-        """Messages a second; that of the first step of a stress test."""
+        """Messages a second, once all users have begun."""
         return self.rate or self.share("kafka") * self.user_rate
 
     @property

@@ -1,4 +1,4 @@
-"""A stress test of Kafka and a sidecar: steps of rising rates, until messages arrive later and later."""
+"""A stress test: steps of rising rates, until requests are answered later and later."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from exporter.loadtest.distributions import LatencyHistogram
-from exporter.loadtest.kafka.ledger import Trace
-from exporter.loadtest.kafka.target import KafkaTarget
 from exporter.loadtest.results import Step
 from exporter.loadtest.run_clock import RunClock
 from exporter.loadtest.schedule import Schedule
 from exporter.loadtest.search import Search, trend
+from exporter.loadtest.target import SteppedTarget
+from exporter.loadtest.trace import Trace
 
 # What a busy machine delays now and then is no limit.
 _LATE_SECONDS = 0.3
@@ -45,7 +45,7 @@ class Stress:
 
     def __init__(
         self,
-        target: KafkaTarget,
+        target: SteppedTarget,
         clock: RunClock,
         first_rate: float,
         step_seconds: float,
@@ -88,15 +88,15 @@ class Stress:
         if not step.held and not self.is_late:
             self.broken = tried
         self.search.add(step)
-        self._show(f"{tried.rate:,.0f} messages/s {'held' if step.held else f'broke: {step.reason}'}")
+        self._show(f"{tried.rate:,.0f}/s {'held' if step.held else f'broke: {step.reason}'}")
 
     def _result(self, tried: Broken, has_arrived: bool) -> Step:
-        rate, window, trace = tried.rate, tried.window, self._target.arrivals.trace
+        rate, window, trace = tried.rate, tried.window, self._target.trace
         arrived = _arrived_per_second(trace, window)
         reason = self._reason(rate, window, arrived, has_arrived)
         return Step(
             wanted_per_second=rate,
-            sent_per_second=len(self._target.ledger.lag_trace.due) / (window.end - window.begin),
+            sent_per_second=len(self._target.lag_trace.due) / (window.end - window.begin),
             arrived_per_second=arrived,
             p99=_quantile(trace, 0.99),
             held=not reason,
@@ -105,15 +105,15 @@ class Stress:
 
     def _reason(self, rate: float, window: Window, arrived: float, has_arrived: bool) -> str:
         """Return why a rate did not hold; nothing if it did."""
-        trace, lag = self._target.arrivals.trace, self._target.ledger.lag_trace
+        trace, lag = self._target.trace, self._target.lag_trace
         found, own = (trend(each.due, each.ms, *window) for each in (trace, lag))
         self.is_late = own is not None and own.is_rising and own.rise * (window.end - window.begin) > _LATE_SECONDS
         if self.is_late:
             return "the load test cannot send faster"
         if not has_arrived or not trace.due:
-            return "messages did not arrive"
+            return "not all arrived"
         if found is not None and found.is_rising:
-            return f"each second messages arrive {1000 * found.rise:,.0f} ms later"
+            return f"latencies rise by {1000 * found.rise:,.0f} ms each second"
         if arrived < _ARRIVED_RATIO * rate:
             return f"{arrived:,.0f} a second arrive"
         p95 = _quantile(trace, 0.95) or 0.0

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from exporter.loadtest.distributions import LatencyHistogram
 from exporter.loadtest.results import Distribution, Ended, TargetResult
+from exporter.loadtest.schedule import Schedule
+from exporter.loadtest.trace import Trace
 
 if TYPE_CHECKING:
     import threading
@@ -79,3 +81,38 @@ class Target(Protocol):
 
     def stop(self) -> TargetResult:
         """Send no more, wait for answers for a limited time, remove what the run has made, and return the result."""
+
+
+class SteppedTarget(Target, Protocol):
+    """A target whose rate can be changed: after `start` of a stress test it sends only by `send`.
+
+    `trace` has the latencies of what has arrived where it goes at last, `lag_trace` how late it was sent, both since
+    `clear_traces`.
+    """
+
+    @property
+    def trace(self) -> Trace:
+        """See above."""
+
+    @property
+    def lag_trace(self) -> Trace:
+        """See above."""
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether something of the schedule has not been sent."""
+
+    def send(self, schedule: Schedule, base: float, seconds: float) -> None:
+        """Send by a schedule whose time 0 is `base`, for so many seconds; the one before must be over."""
+
+    def drain(self) -> bool:
+        """Wait until all that was sent has arrived; return whether it has before nothing came for long."""
+
+    def waiting(self) -> int:
+        """Return how many have reached the target but not yet where they go at last."""
+
+    def keep_traces(self) -> None:
+        """Keep latencies one by one from now on."""
+
+    def clear_traces(self) -> None:
+        """Forget the latencies that were kept."""

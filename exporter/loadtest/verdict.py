@@ -31,8 +31,9 @@ def checks(targets: Sequence[TargetResult], limits: Limits) -> tuple[Check, ...]
 def stress_checks(target: TargetResult, point: BreakingPoint, limits: Limits) -> tuple[Check, ...]:
     """Return the checks of a stress test, in which latencies and errors are to rise."""
     held = point.held_per_second
-    rate = _check(ALL, "messages that hold", f"> {limits.per_second:,.0f}/s", held, limits.per_second, "{:,.0f}/s")
-    return rate, _lost(target, limits.lost)
+    name = f"{target.unit} that hold"
+    rate = _check(ALL, name, f"> {limits.per_second:,.0f}/s", held, limits.per_second, "{:,.0f}/s")
+    return (rate, _lost(target, limits.lost)) if target.name == "kafka" else (rate,)
 
 
 def _throughput(targets: Sequence[TargetResult], least: float) -> Check:

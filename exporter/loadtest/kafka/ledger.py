@@ -15,6 +15,7 @@ from typing import NamedTuple
 from exporter.loadtest.distributions import LatencyHistogram
 from exporter.loadtest.results import Distribution
 from exporter.loadtest.timeline import Timeline
+from exporter.loadtest.trace import Trace
 
 _CHUNK = 65_536
 _UNKNOWN = -1
@@ -26,24 +27,6 @@ class Message(NamedTuple):
     number: int
     feed: int
     due: float | None
-
-
-class Trace:
-    """Due times and latencies of messages one by one, for a trend; 16 bytes each, so only while `is_kept`."""
-
-    def __init__(self) -> None:
-        self.due, self.ms = array("d"), array("d")
-        self.is_kept = False
-
-    def add(self, due: float, ms: float) -> None:
-        """Append a message."""
-        if self.is_kept:
-            self.due.append(due)
-            self.ms.append(ms)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self.due, self.ms = array("d"), array("d")
 
 
 class Arrivals:

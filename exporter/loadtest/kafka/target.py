@@ -11,7 +11,7 @@ from exporter.config.subscription import Subscription
 from exporter.loadtest.distributions import LatencyHistogram
 from exporter.loadtest.kafka import topic as topics
 from exporter.loadtest.kafka.events import EventWatch
-from exporter.loadtest.kafka.ledger import Arrivals, Ledger
+from exporter.loadtest.kafka.ledger import Ledger
 from exporter.loadtest.kafka.read_back import ReadBack, read_back
 from exporter.loadtest.kafka.records import REGION, feed
 from exporter.loadtest.kafka.sender import BrokerAnswers, Sender
@@ -21,6 +21,7 @@ from exporter.loadtest.schedule import Pacer, Schedule
 from exporter.loadtest.settings import STRESS, Settings
 from exporter.loadtest.sidecar import SidecarWatch
 from exporter.loadtest.target import Counts, Failure, Patience, TargetError
+from exporter.loadtest.trace import Trace
 
 _TOPIC = "ticker-data.loadtest-{}"
 _ACKNOWLEDGED_SECONDS = 10.0
@@ -91,32 +92,37 @@ class KafkaTarget:
             self.send(Schedule(settings.kafka_rate, settings.ramp_seconds), 0.0, settings.seconds, settings.messages)
 
     def send(self, schedule: Schedule, base: float, seconds: float, limit: int | None = None) -> None:
-        """Send by a schedule whose time 0 is `base`; the one before must be over."""
+        """See SteppedTarget; at most `limit` messages."""
         for index, sender in enumerate(self._senders):
             sender.assign(Pacer(schedule, index, len(self._senders), seconds, limit), base)
 
     @property
     def is_sending(self) -> bool:
-        """Whether something of the schedule has not been handed to the client."""
+        """See SteppedTarget."""
         return not all(sender.is_idle for sender in self._senders)
 
     @property
-    def arrivals(self) -> Arrivals:
-        """Where messages arrive at last: as events, if there is a sidecar, or at the broker."""
-        return self.ledger.events if self.has_events else self.ledger.acknowledged
+    def trace(self) -> Trace:
+        """See SteppedTarget: of events, if there is a sidecar, else of acknowledgements."""
+        return (self.ledger.events if self.has_events else self.ledger.acknowledged).trace
+
+    @property
+    def lag_trace(self) -> Trace:
+        """See SteppedTarget."""
+        return self.ledger.lag_trace
 
     def waiting(self) -> int:
-        """Return how many messages were acknowledged and have no event, if events are measured."""
+        """See SteppedTarget: messages that were acknowledged and have no event, if events are measured."""
         return self.ledger.outstanding().events if self.has_events else 0
 
     def keep_traces(self) -> None:
-        """Keep latencies one by one, until `clear_traces`."""
-        self.arrivals.trace.is_kept = self.ledger.lag_trace.is_kept = True
+        """See SteppedTarget."""
+        self.trace.is_kept = self.lag_trace.is_kept = True
 
     def clear_traces(self) -> None:
-        """Forget the latencies that were kept."""
-        self.arrivals.trace.clear()
-        self.ledger.lag_trace.clear()
+        """See SteppedTarget."""
+        self.trace.clear()
+        self.lag_trace.clear()
 
     def counts(self) -> Counts:
         """See Target."""
@@ -159,7 +165,7 @@ class KafkaTarget:
         return self._result(seconds, found)
 
     def drain(self) -> bool:
-        """Wait until all that was sent has arrived everywhere; return whether it has before nothing came for long."""
+        """See SteppedTarget."""
         return self._wait(lambda: not self._on_their_way(), self._patience.answer, self._progress)
 
     def _on_their_way(self) -> int:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 from uuid import uuid4
 
 import redis
@@ -19,8 +20,9 @@ from exporter.loadtest.recorder import Recorder
 from exporter.loadtest.results import Ended, TargetResult
 from exporter.loadtest.run_clock import RunClock
 from exporter.loadtest.schedule import Pacer, Schedule
-from exporter.loadtest.settings import Settings
+from exporter.loadtest.settings import STRESS, Settings
 from exporter.loadtest.target import Counts, Failure, Patience, TargetError
+from exporter.loadtest.trace import Trace
 from exporter.model import Partition, SymbolUpdate
 from exporter.runtime.clock import now_ms
 from exporter.runtime.threads import start
@@ -63,6 +65,13 @@ class _User:
         self._offset += 1
 
 
+class _Turn(NamedTuple):
+    """What a user has to do: a schedule whose time 0 is `base`."""
+
+    pacer: Pacer
+    base: float
+
+
 class RedisTarget:
     """A Redis with keys of their own prefix, which are deleted at the end. See `exporter.loadtest.target.Target`."""
 
@@ -75,6 +84,7 @@ class RedisTarget:
         self._stopping = threading.Event()
         self._users: list[_User] = []
         self._threads: list[threading.Thread] = []
+        self._turns: dict[int, _Turn] = {}
         self._connected: set[int] = set()
         self._notes: list[str] = []
 
@@ -100,8 +110,50 @@ class RedisTarget:
     def start(self, started: float) -> None:
         """See Target."""
         self._clock.start(started)
+        settings = self._settings
+        if settings.profile != STRESS:  # which sends in steps
+            for index in range(len(self._users)):
+                begin = index / settings.spawn_rate
+                self._turns[index] = _Turn(Pacer(Schedule(settings.user_rate), 0, 1, settings.seconds - begin), begin)
         for index in range(len(self._users)):
             self._threads.append(start(f"loadtest-redis-{index}", partial(self._serve, index)))
+
+    def send(self, schedule: Schedule, base: float, seconds: float) -> None:
+        """See SteppedTarget."""
+        for index in range(len(self._users)):
+            self._turns[index] = _Turn(Pacer(schedule, index, len(self._users), seconds), base)
+
+    @property
+    def trace(self) -> Trace:
+        """See SteppedTarget."""
+        return self._recorder.trace
+
+    @property
+    def lag_trace(self) -> Trace:
+        """See SteppedTarget."""
+        return self._recorder.lag_trace
+
+    @property
+    def is_sending(self) -> bool:
+        """See SteppedTarget."""
+        return bool(self._turns)
+
+    def drain(self) -> bool:
+        """See SteppedTarget: nothing is on its way once all was sent, as each connection waits for its answer."""
+        return True
+
+    def waiting(self) -> int:
+        """See SteppedTarget."""
+        return 0
+
+    def keep_traces(self) -> None:
+        """See SteppedTarget."""
+        self.trace.is_kept = self.lag_trace.is_kept = True
+
+    def clear_traces(self) -> None:
+        """See SteppedTarget."""
+        self.trace.clear()
+        self.lag_trace.clear()
 
     def counts(self) -> Counts:
         """See Target."""
@@ -128,18 +180,21 @@ class RedisTarget:
         return self._result(seconds)
 
     def _serve(self, index: int) -> None:
-        user, settings = self._users[index], self._settings
-        begin = index / settings.spawn_rate
-        pacer = Pacer(Schedule(settings.user_rate), 0, 1, settings.seconds - begin)
-        number, free = 0, 0.0
-        while not self._stopping.is_set() and pacer.next_due is not None:
-            now = self._clock.now() - begin
-            due = pacer.take(now)
-            if due is None:
-                self._stopping.wait(min(_WAIT_SECONDS, pacer.next_due - now))
+        user, number, free = self._users[index], 0, 0.0
+        while not self._stopping.is_set():
+            turn = self._turns.get(index)
+            if turn is None:
+                self._stopping.wait(_WAIT_SECONDS)
                 continue
-            self._do(user, index, _OPERATIONS[number % len(_OPERATIONS)], due + begin, free)
-            number, free = number + 1, self._clock.now()
+            now = self._clock.now() - turn.base
+            due = turn.pacer.take(now)
+            if due is not None:
+                self._do(user, index, _OPERATIONS[number % len(_OPERATIONS)], due + turn.base, free)
+                number, free = number + 1, self._clock.now()
+            elif turn.pacer.next_due is None:
+                self._turns.pop(index)
+            else:
+                self._stopping.wait(min(_WAIT_SECONDS, turn.pacer.next_due - now))
 
     def _do(self, user: _User, index: int, name: str, due: float, free: float) -> None:
         """Make an operation that was due; before `free` the connection was busy with another."""
@@ -188,9 +243,9 @@ class RedisTarget:
         )
 
     def _wanted(self, seconds: float) -> float | None:
-        if seconds <= 0:
-            return None
         settings = self._settings
+        if seconds <= 0 or settings.profile == STRESS:
+            return None
         begins = [index / settings.spawn_rate for index in range(len(self._users))]
         schedule = Schedule(settings.user_rate)
         return sum(schedule.count(seconds - begin) for begin in begins if begin < seconds) / seconds

@@ -56,10 +56,10 @@ def _breaking_point(run: Run) -> Iterator[str]:
     if point is None:
         return
     if point.held_per_second is not None:
-        yield f"{point.held_per_second:,.0f} messages/s held"
+        yield f"{point.held_per_second:,.0f}/s held"
     if point.broke_per_second is not None:
         last = min((step for step in point.steps if not step.held), key=lambda step: step.wanted_per_second)
-        yield f"{last.wanted_per_second:,.0f} messages/s broke: {last.reason}"
+        yield f"{last.wanted_per_second:,.0f}/s broke: {last.reason}"
     else:
         yield "no rate broke"
 
