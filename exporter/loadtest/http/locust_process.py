@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.loadtest.http.plan import CHANNEL, MESSAGE_BYTES, Plan, Ready, Report, Start
+from exporter.loadtest.http.plan import CHANNEL, MESSAGE_BYTES, Plan, Ready, Report, Start, decode
 from exporter.loadtest.target import TargetError
 
 # Loading Locust and starting its workers take 2 s; on a busy machine more.
@@ -66,17 +66,16 @@ class LocustProcess:
         """Wait for it and its workers, or for `stopping`; raise `TargetError` if they do not become ready."""
         deadline = time.monotonic() + READY_SECONDS
         while not stopping.is_set():
-            if select.select([self._messages], [], [], _POLL_SECONDS)[0]:
-                self._check_ready(self._messages.recv(MESSAGE_BYTES))
+            if select.select([self._messages], [], [], _POLL_SECONDS)[0] and self._is_ready():
                 return
             if time.monotonic() > deadline:
                 raise TargetError(f"Locust does not become ready in {READY_SECONDS:.0f} s: {self.last_line}")
 
-    def _check_ready(self, message: bytes) -> None:
-        if not message:
-            self._process.wait(_EXIT_SECONDS)
-            raise TargetError(f"Locust does not start: {self.last_line}")
-        msgspec.json.decode(message, type=Ready)
+    def _is_ready(self) -> bool:
+        if message := self._messages.recv(MESSAGE_BYTES):
+            return isinstance(decode(message), Ready)
+        self._process.wait(_EXIT_SECONDS)
+        raise TargetError(f"Locust does not start: {self.last_line}")
 
     def begin(self) -> None:
         """Let the users begin; one that has ended is found by `is_running`."""
@@ -87,7 +86,8 @@ class LocustProcess:
         """Yield what the processes report, until the last of them has ended."""
         with suppress(OSError):
             while message := self._messages.recv(MESSAGE_BYTES):
-                yield msgspec.json.decode(message, type=Report)
+                if isinstance(report := decode(message), Report):
+                    yield report
 
     def end(self) -> None:
         """Ask it to end, once requests in progress are answered or some seconds have passed."""

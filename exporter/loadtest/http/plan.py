@@ -37,7 +37,7 @@ class Kind(msgspec.Struct):
     errors: dict[str, int] = {}
 
 
-class Report(msgspec.Struct):
+class Report(msgspec.Struct, tag=True):
     """What a process with users has seen since its last report, at a time of `time.monotonic`.
 
     `lags` are milliseconds from when a request could be sent, as it was due and its user had the answer before, to when
@@ -59,3 +59,8 @@ class Ready(msgspec.Struct, tag=True):
 
 class Start(msgspec.Struct, tag=True):
     """The users may begin."""
+
+
+def decode(message: bytes) -> Ready | Report:
+    """Return a message of Locust: workers report from when they exist, so reports may come before all are ready."""
+    return msgspec.json.decode(message, type=Ready | Report)

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from importlib.util import find_spec
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from requests import RequestException
 from requests.auth import HTTPBasicAuth
@@ -55,7 +55,7 @@ class HttpTarget:
         if find_spec("locust") is None:  # an import would replace the sockets and threads of this process
             raise TargetError("http needs locust: pip install 'marketdata-exporter[loadtest]'")
         _probe(self._plan)
-        self._locust = LocustProcess(self._plan, _options(self._settings, self._users))
+        self._locust = LocustProcess(self._plan, _options(self._settings, self._users, self._plan.url))
         self._locust.wait_until_ready(stopping)
 
     def pids(self) -> dict[str, int]:
@@ -117,8 +117,9 @@ class HttpTarget:
 
 def _plan(settings: Settings) -> Plan:
     place, client = urlsplit(settings.url or ""), settings.client
+    host = place.netloc.rpartition("@")[2]  # reports and Locust's page show the address
     return Plan(
-        url=f"{place.scheme}://{place.netloc}",
+        url=f"{place.scheme}://{host}",
         metrics_path=settings.metrics_path,
         seconds_between=1 / settings.user_rate,
         watchers=watchers(settings.share(HttpTarget.name)),
@@ -127,9 +128,13 @@ def _plan(settings: Settings) -> Plan:
         cert_file=client.cert_file,
         key_file=client.key_file,
         server_name=client.server_name,
-        username=client.username,
-        password=client.password,
+        username=client.username or _unquoted(place.username),
+        password=client.password or _unquoted(place.password),
     )
+
+
+def _unquoted(part: str | None) -> str | None:
+    return None if part is None else unquote(part)
 
 
 def _probe(plan: Plan) -> None:
@@ -152,10 +157,10 @@ def _probe(plan: Plan) -> None:
         raise TargetError(printable(f"{url} answers {answer.status} {answer.reason}", _ERROR_MAX))
 
 
-def _options(settings: Settings, users: int) -> list[str]:
+def _options(settings: Settings, users: int, url: str) -> list[str]:
     """Return the options of Locust's command; raise `TargetError` if the port of its page is taken."""
     rate = max(settings.spawn_rate * users / settings.users, 0.1)
-    options = [f"--users={users}", f"--spawn-rate={rate}", f"--stop-timeout={_STOP_SECONDS}"]
+    options = [f"--host={url}", f"--users={users}", f"--spawn-rate={rate}", f"--stop-timeout={_STOP_SECONDS}"]
     options += ["--loglevel=WARNING", "--only-summary", "--exit-code-on-error=0"]
     if settings.workers > 1:
         hosts, port = ("--master-bind-host", "--master-host"), _free_port()

@@ -72,6 +72,7 @@ class _Paced(User):
     """A user whose requests are due at equal distances, and are measured from then."""
 
     abstract = True
+    host = _plan.url  # Locust's page may replace it
     seconds_between = _plan.seconds_between
 
     def on_start(self) -> None:
@@ -91,7 +92,6 @@ class _Reader(_Paced, FastHttpUser):
     """A user that requests pages, each by its weight."""
 
     abstract = True
-    host = _plan.url
     network_timeout = connection_timeout = _plan.timeout_seconds
     insecure = False
     ssl_context_factory = staticmethod(_tls)
@@ -139,7 +139,7 @@ class Watcher(_Paced):
         """Read the stream for some seconds."""
         _recorder.sent(self.schedule.lag(monotonic()))
         try:
-            with closing(_connection()) as connection:
+            with closing(_connection(self.host or _plan.url)) as connection:
                 connection.request("GET", STREAM, headers={"Accept": "text/event-stream", **_authorization()})
                 answer = connection.getresponse()
                 if answer.status != 200:
@@ -168,8 +168,8 @@ def _report_answer(name: str, ms: float, size: int, error: Exception | None) -> 
     )
 
 
-def _connection() -> http.client.HTTPConnection:
-    place = urlsplit(_plan.url)
+def _connection(url: str) -> http.client.HTTPConnection:
+    place = urlsplit(url)
     if place.scheme == "https":
         return http.client.HTTPSConnection(place.netloc, timeout=_plan.timeout_seconds, context=_tls())
     return http.client.HTTPConnection(place.netloc, timeout=_plan.timeout_seconds)
