@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from exporter.loadtest import results
 from exporter.loadtest.bottleneck import LOOP, WAITING
 from exporter.loadtest.results import Ended, Outcome, Run
-from exporter.loadtest.target import TargetError
+from exporter.loadtest.target import Patience, TargetError
 from tests.support.cluster import Cluster
 from tests.support.kafka import Broker
 from tests.support.loadtest import Slowed, Started, configured, files, reading_load, settings, threads
@@ -271,8 +271,10 @@ def test_stress_finds_the_rate_that_a_slow_sidecar_holds_and_why(
     slow = Slowed(deployment, 0.02, computes=computes).start()
     config = configured(deployment.cluster.bootstrap, output__topic=deployment.events)
     steps = settings(profile="stress", seconds=300.0, step_seconds=10.0, rate=20.0, topic=deployment.topic)
-    run = Started(tmp_path, replace(steps, url=url(slow), allow_existing=True), config).result()
+    given = replace(steps, url=url(slow), allow_existing=True)
+    run = Started(tmp_path, given, config, patience=Patience()).result()
     slow.kill()
+    assert run.ended is Ended.FINISHED, run.ended_because
     point = run.breaking_point
     assert point is not None
     assert point.held_per_second is not None

@@ -39,13 +39,20 @@ def settings(**given: Any) -> Settings:
 class Started:
     """A load test in a thread of its own; `lines` are those for a terminal."""
 
-    def __init__(self, folder: Path, given: Settings, config: Config, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        given: Settings,
+        config: Config,
+        log: Path | None = None,
+        patience: Patience = IMPATIENT,
+    ) -> None:
         self.stopping, self.lines = threading.Event(), list[str]()
         self._log = RunLog(log or folder / "log.jsonl")
         self._room = ReportRoom(folder)
         outputs = Outputs(self._log, self._room, self.lines.append)
         place = Place(_address(config), (LOOPBACK, 0))
-        self.targets = targets(given, config)
+        self.targets = targets(given, config, patience)
         self._load = LoadRun(given, self.targets, {}, place, outputs)
         self._run: Run | None = None
         self._error: BaseException | None = None
@@ -74,13 +81,13 @@ class Started:
             self._error = error
 
 
-def targets(given: Settings, config: Config) -> Sequence[Target]:
+def targets(given: Settings, config: Config, patience: Patience) -> Sequence[Target]:
     """The targets that are asked for, of those that send in this process."""
     made: list[Target] = []
     if "kafka" in given.targets:
-        made.append(KafkaTarget(given, config, IMPATIENT))
+        made.append(KafkaTarget(given, config, patience))
     if "redis" in given.targets:
-        made.append(RedisTarget(given, config.redis, IMPATIENT))
+        made.append(RedisTarget(given, config.redis, patience))
     return made
 
 

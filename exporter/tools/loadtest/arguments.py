@@ -186,6 +186,8 @@ def _url(args: argparse.Namespace, config: Config, targets: Iterable[str]) -> tu
     """
     if args.url is not None:
         parts = urlsplit(args.url)
+        if "@" in parts.netloc:
+            raise TargetError("--url has a user: set web.client.username and web.client.password")
         return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     if args.config_file is not None:
         host, port = host_and_port(config.web.listen_address)
