@@ -103,6 +103,24 @@ def test_brokers_are_silent_as_long_as_something_waits_since_their_last_answer()
     assert (second.number, dict(ledger.errors)) == (1, {"_MSG_TIMED_OUT": 1})
 
 
+def test_a_sidecar_is_silent_as_long_as_an_event_is_missing_since_the_last_one_or_since_nothing_was() -> None:
+    ledger = Ledger(1, {0: 0})
+    for number, at in enumerate((1.0, 30.0)):
+        ledger.delivered(ledger.begin(0, at, at), 0, number, at, 1)
+        assert ledger.eventless_seconds(at + 4.0) == 4.0
+        ledger.event(0, number, at + 5.0)
+        assert ledger.eventless_seconds(at + 20.0) == 0.0
+
+
+def test_events_of_the_warm_up_are_not_waited_for_and_not_counted_if_they_are_late() -> None:
+    ledger = Ledger(1, {0: 0})
+    ledger.delivered(ledger.begin(0, None, 0.0), 0, 0, 0.1, 1)
+    ledger.end_warm_up()
+    assert ledger.outstanding().events == 0
+    ledger.event(0, 0, 5.0)
+    assert (ledger.events.count, ledger.events.repeated, ledger.events.latencies.count) == (1, 0, 0)
+
+
 def distribution(*values: float) -> Distribution:
     histogram = LatencyHistogram()
     for value in values:

@@ -33,7 +33,7 @@ class Recorder:
         self.latencies = LatencyHistogram()
         self.errors = Counter[str]()
         self.sent = 0
-        self.last_answer = 0.0
+        self.failing_since: float | None = None  # since the last answer
 
     def begin(self, possible: float, at: float) -> None:
         """Count a request that is sent now; it was due, and its connection free, at `possible`."""
@@ -50,7 +50,7 @@ class Recorder:
             self.latencies.add(ms)
             self._kind(name).latencies.add(ms)
             self.timeline.answered(at, ms)
-            self.last_answer = at
+            self.failing_since = None
 
     def failed(self, name: str, error: str, at: float) -> None:
         """Count an error."""
@@ -58,6 +58,8 @@ class Recorder:
             if error not in self.errors and len(self.errors) >= _KINDS_MAX:
                 error = OTHER
             self.errors[error] += 1
+            if self.failing_since is None:
+                self.failing_since = at
             self._kind(name).errors[error] += 1
             self.timeline.failed(at)
 

@@ -37,13 +37,15 @@ class Arrivals:
         self.latencies = LatencyHistogram()
         self.trace = Trace()
         self.count = self.repeated = 0
-        self.last = 0.0
+
+    def has(self, number: int) -> bool:
+        """Return whether a message has arrived."""
+        return number < len(self.times) and bool(self.times[number])
 
     def add(self, number: int, due: float, at: float) -> None:
         """Count an arrival of a message; a repeated one, and one that was due at no time (NaN), has no latency."""
         while number >= len(self.times):
             self.times += bytes(_CHUNK)
-        self.last = at
         if self.times[number]:
             self.repeated += 1
             return
@@ -101,7 +103,8 @@ class Ledger:
         self.lag, self.lag_trace = LatencyHistogram(), Trace()
         self.errors = Counter[str]()
         self.sent = self.failed = self.warm_ups = self.bytes = 0
-        self.first_outstanding: float | None = None
+        self._outstanding_since: float | None = None
+        self._eventless_since, self._first_number = 0.0, 0
 
     def begin(self, feed: int, due: float | None, at: float, free: float = 0.0) -> Message:
         """Return a new message that is about to be sent; before `free` its client had no room for it."""
@@ -115,15 +118,25 @@ class Ledger:
                 lag_ms = (at - max(due, free)) * 1000
                 self.lag.add(lag_ms)
                 self.lag_trace.add(due, lag_ms)
-            if self.first_outstanding is None:
-                self.first_outstanding = at
+            if self._outstanding_since is None:
+                self._outstanding_since = at
         return message
+
+    def end_warm_up(self) -> None:
+        """Wait for no event of the messages until now: a sidecar may have begun to read after some of them."""
+        with self._lock:
+            for number in range(self._first_number, self.sent):
+                if not self.events.has(number):
+                    self.events.add(number, math.nan, 0.0)
+            self._first_number, self._eventless_since = self.sent, 0.0
 
     def delivered(self, message: Message, partition: int, offset: int, at: float, size: int) -> None:
         """Count an acknowledgement."""
         with self._lock:
             self._settle(at)
             number, due = message.number, self._due[message.number]
+            if self.acknowledged.count <= self.events.count:
+                self._eventless_since = at
             self.acknowledged.add(number, due, at)
             if message.due is not None:
                 self.bytes += size
@@ -144,14 +157,17 @@ class Ledger:
 
     def _settle(self, at: float) -> None:
         left = self.sent - self.acknowledged.count - self.failed - 1
-        self.first_outstanding = at if left > 0 else None
+        self._outstanding_since = at if left > 0 else None
 
     def event(self, partition: int, offset: int, at: float) -> None:
         """Count a committed event by the place of its message."""
         with self._lock:
+            self._eventless_since = at
             number = self._places.get(partition, offset)
-            if number != _UNKNOWN:
+            if number >= self._first_number:
                 self.events.add(number, self._due[number], at)
+            elif number != _UNKNOWN:  # of the warm-up, late
+                return
             elif (partition, offset) in self._early:
                 self.events.repeated += 1
             else:
@@ -177,7 +193,12 @@ class Ledger:
     def silent_seconds(self, now: float) -> float:
         """Return for how long no broker has answered although a message is on its way."""
         with self._lock:
-            return 0.0 if self.first_outstanding is None else now - self.first_outstanding
+            return 0.0 if self._outstanding_since is None else now - self._outstanding_since
+
+    def eventless_seconds(self, now: float) -> float:
+        """Return for how long no event has come although one is missing."""
+        with self._lock:
+            return now - self._eventless_since if self.acknowledged.count > self.events.count else 0.0
 
     def latency(self) -> Distribution | None:
         """Return the latencies of acknowledgements so far."""

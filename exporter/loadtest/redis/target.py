@@ -161,8 +161,9 @@ class RedisTarget:
 
     def failure(self) -> Failure | None:
         """See Target."""
-        silent = self._clock.now() - self._recorder.last_answer
-        if not self._threads or not self._recorder.errors or silent < self._patience.answer:
+        since = self._recorder.failing_since
+        silent = 0.0 if since is None else self._clock.now() - since
+        if silent < self._patience.answer:
             return None
         last = next(reversed(self._recorder.errors))
         return Failure(Ended.STORE_DIED, f"Redis has answered no operation for {silent:.0f} s: {last}")
