@@ -72,17 +72,18 @@ class _Loop(NamedTuple):
 def bottleneck(evidence: Evidence) -> Bottleneck:
     """Return what limits, with the figures that show it; its name is `NONE` where nothing is at its limit."""
     loop = _loop(evidence.figures)
-    for name, find in ((LOAD_TEST, _load_test), (BROKER, _throttled), (NETWORK, _network), (BROKER, _broker)):
-        if found := tuple(find(evidence)):
-            return Bottleneck(name=name, evidence=found)
-    if loop is not None:
-        for name, lines in (
-            (BACKLOG, _backlog(loop, evidence)),
-            (_kind(loop, evidence), _busy(loop, evidence)),
-            (NETWORK, _starved(loop, evidence)),
-        ):
-            if lines:
-                return Bottleneck(name=name, evidence=(*lines, *_shares(loop, evidence)))
+    # What comes first explains what comes later: a broker that is slow fills the backlog, and not the other way round.
+    for name, lines in (
+        (LOAD_TEST, _load_test(evidence)),
+        (BROKER, _throttled(evidence)),
+        (_kind(loop, evidence), _busy(loop, evidence)),
+        (NETWORK, _network(evidence)),
+        (BROKER, _broker(evidence)),
+        (BACKLOG, _backlog(loop, evidence)),
+        (NETWORK, _starved(loop, evidence)),
+    ):
+        if found := list(lines):
+            return Bottleneck(name=name, evidence=(*found, *_shares(loop, evidence)))
     if evidence.connections:
         return Bottleneck(name=MACHINE if _is_full(evidence) else REDIS, evidence=tuple(_operations(evidence)))
     return Bottleneck(name=NONE, evidence=tuple(_calm(evidence, loop)))
@@ -133,7 +134,9 @@ def _broker(evidence: Evidence) -> Iterator[str]:
             yield f"a TCP connection to it takes {connect:.1f} ms, so the network is not the cause"
 
 
-def _backlog(loop: _Loop, evidence: Evidence) -> list[str]:
+def _backlog(loop: _Loop | None, evidence: Evidence) -> list[str]:
+    if loop is None:
+        return []
     is_full = loop.backlog_ratio >= _FULL_RATIO
     if not is_full and not (_is_late(loop, evidence) and loop.backlog > _SHARE * evidence.waiting):
         return []
@@ -146,15 +149,15 @@ def _backlog(loop: _Loop, evidence: Evidence) -> list[str]:
     ]
 
 
-def _busy(loop: _Loop, evidence: Evidence) -> list[str]:
-    if loop.busy < _BUSY_RATIO:
+def _busy(loop: _Loop | None, evidence: Evidence) -> list[str]:
+    if loop is None or loop.busy < _BUSY_RATIO:
         return []
     return [f"the loop spends {loop.busy:.0%} of its time on records", _waiting(evidence)]
 
 
-def _kind(loop: _Loop, evidence: Evidence) -> str:
+def _kind(loop: _Loop | None, evidence: Evidence) -> str:
     """Return what a busy loop lacks: it computes, waits within its work, or gets no processor."""
-    if loop.cores >= _COMPUTING_CORES:
+    if loop is None or loop.cores >= _COMPUTING_CORES:
         return LOOP
     return MACHINE if _is_full(evidence) else WAITING
 
@@ -163,8 +166,8 @@ def _is_full(evidence: Evidence) -> bool:
     return (evidence.machine_ratio or 0.0) >= _MACHINE_FULL
 
 
-def _starved(loop: _Loop, evidence: Evidence) -> list[str]:
-    if not _is_late(loop, evidence):
+def _starved(loop: _Loop | None, evidence: Evidence) -> list[str]:
+    if loop is None or not _is_late(loop, evidence):
         return []
     idle = f"the loop waits for records for {1 - loop.busy:.0%} of its time although some wait, not in its backlog"
     return [idle, "so the way from the broker to the sidecar is slow: its bandwidth, or a quota", _waiting(evidence)]
@@ -179,7 +182,9 @@ def _waiting(evidence: Evidence) -> str:
     return f"messages at the end of sending that wait for their event: {evidence.waiting:,}"
 
 
-def _shares(loop: _Loop, evidence: Evidence) -> Iterator[str]:
+def _shares(loop: _Loop | None, evidence: Evidence) -> Iterator[str]:
+    if loop is None:
+        return
     yield f"of the loop's time: decode {loop.decode:.0%}, analyze {loop.analyze:.0%}, publish {loop.publish:.0%}"
     yield f"the sidecar uses {loop.cores:.2f} cores"
     yield from _machine(evidence)

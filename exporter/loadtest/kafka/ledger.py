@@ -98,6 +98,7 @@ class Ledger:
         self.has_metrics = True  # those that wait for metrics are kept
         self._waiting: list[deque[int]] = [deque() for _ in range(feeds)]
         self._seen = [0] * feeds
+        self.counts = [0] * feeds
         self.acknowledged, self.events, self.metrics = Arrivals(), Arrivals(), Arrivals()
         self.timeline = Timeline()
         self.lag, self.lag_trace = LatencyHistogram(), Trace()
@@ -123,8 +124,14 @@ class Ledger:
         return message
 
     def end_warm_up(self) -> None:
-        """Wait for no event of the messages until now: a sidecar may have begun to read after some of them."""
+        """Wait for no event of the messages until now: a sidecar may have begun to read after some of them.
+
+        What metrics count from now on is what is sent from now on.
+        """
         with self._lock:
+            for waiting in self._waiting:
+                waiting.clear()
+            self._seen = self.counts.copy()
             for number in range(self._first_number, self.sent):
                 if not self.events.has(number):
                     self.events.add(number, math.nan, 0.0)
@@ -176,6 +183,7 @@ class Ledger:
     def visible(self, feed: int, count: int, at: float) -> None:
         """Set how many messages of a feed a page of metrics has counted since before the first."""
         with self._lock:
+            self.counts[feed] = count
             waiting = self._waiting[feed]
             while self._seen[feed] < count and waiting:
                 self._seen[feed] += 1

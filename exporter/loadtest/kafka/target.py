@@ -28,6 +28,7 @@ _TOPIC = "ticker-data.loadtest-{}"
 _ACKNOWLEDGED_SECONDS = 10.0
 # A sidecar looks for new topics every 10 s.
 _WARM_UP_SECONDS = 25.0
+_ROUND_SECONDS = 3.0
 _POLL_SECONDS = 0.05
 _KEEP_SECONDS = 3600.0
 _STORAGE = "KAFKA_STORAGE_ERROR"
@@ -231,30 +232,38 @@ class KafkaTarget:
                 self.ledger.visible(index, batches[exchange] - self._before.get(exchange, 0), at)
 
     def _warm_up(self, stopping: threading.Event) -> None:
-        """Send messages until connections, topic and sidecar are ready for others; raise `TargetError`."""
+        """Send messages until connections, topic and sidecar are ready for others; raise `TargetError`.
+
+        A sidecar that begins with the latest records skips some of them.
+        """
+        began = self._clock.now()
+        while not stopping.is_set() and not self._is_warm(stopping):
+            if self._clock.now() - began > _WARM_UP_SECONDS:
+                break
+        self._warm_ups = self.ledger.sent
+        self.has_events = self.ledger.events.count > 0
+        self._has_metrics = any(self.ledger.counts)
+        if self._events is not None and not self.has_events:
+            self._notes.append("Events were not measured: no sidecar has published one of the topic.")
+        if self.sidecar is not None and not self._has_metrics:
+            self._notes.append("Metrics were not measured: the sidecar does not count the topic.")
+
+    def _is_warm(self, stopping: threading.Event) -> bool:
+        """Send a message of each feed, and return whether they soon arrive wherever that is measured."""
+        ledger, first = self.ledger, self.ledger.sent
         for sender in self._senders:
             sender.warm_up()
-        ledger = self.ledger
-        self._warm_ups = ledger.sent
-
-        def is_acknowledged() -> bool:
-            return not ledger.outstanding().acknowledgements
-
-        if not self._wait(is_acknowledged, _ACKNOWLEDGED_SECONDS, lambda: 0, stopping) or ledger.failed:
+        sent = range(first, ledger.sent)
+        if not self._wait(lambda: all(map(ledger.acknowledged.has, sent)), _ACKNOWLEDGED_SECONDS, lambda: 0, stopping):
             if stopping.is_set():
-                return
+                return False
             raise TargetError(f"no broker acknowledges messages: {', '.join(ledger.errors) or 'no answer'}")
-        if self._events is not None:
-            self._wait(lambda: not ledger.outstanding().events, _WARM_UP_SECONDS, lambda: 0, stopping)
-            self.has_events = ledger.events.count > 0
-            if not self.has_events:
-                self._notes.append("Events were not measured: no sidecar has published one of the topic.")
-        if self.sidecar is not None:
-            seconds = 2.0 if self.has_events else _WARM_UP_SECONDS
-            self._wait(lambda: not ledger.outstanding().metrics, seconds, lambda: 0, stopping)
-            self._has_metrics = ledger.metrics.count > 0
-            if not self._has_metrics:
-                self._notes.append("Metrics were not measured: the sidecar does not count the topic.")
+
+        def has_arrived() -> bool:
+            has_events = self._events is None or all(map(ledger.events.has, sent))
+            return has_events and (self.sidecar is None or all(ledger.counts))
+
+        return self._wait(has_arrived, _ROUND_SECONDS, lambda: 0, stopping)
 
     def _read_back(self, is_reachable: bool) -> ReadBack:
         if self._topic is None or not is_reachable or self.ledger.sent <= self._warm_ups:
