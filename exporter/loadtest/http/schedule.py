@@ -10,20 +10,23 @@ class Schedule:
     time when it was due: that is when users wanted it.
     """
 
-    __slots__ = ("_between", "_free", "due")
+    __slots__ = ("_between", "_free", "_is_waiting", "due")
 
     def __init__(self, start: float, between: float) -> None:
         self.due = start
         self._between = between
         self._free = start
+        self._is_waiting = False
 
-    def lag(self, now: float) -> float:
-        """Return how much later a request is sent than it could be: when it was due and the user was free."""
+    def sent(self, now: float) -> float:
+        """Send a request; return how much later that is than it could be: when it was due and the user was free."""
+        self._is_waiting = True
         return max(0.0, now - max(self.due, self._free))
 
     def answered(self, now: float) -> float:
         """Return the seconds from when the request was due until now, and go on to the next one."""
         latency, self.due, self._free = now - self.due, self.due + self._between, now
+        self._is_waiting = False
         return latency
 
     def wait(self, now: float) -> float:
@@ -32,4 +35,4 @@ class Schedule:
 
     def overdue(self, now: float) -> int:
         """Return how many requests are due, and not sent."""
-        return int((now - self.due) // self._between) + 1 if now >= self.due else 0
+        return int((now - self.due) // self._between) + 1 - self._is_waiting if now >= self.due else 0

@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 10.0
 AWAY_SECONDS = 5.0
 _PROBE_SECONDS, _PROBE_BYTES, _ERROR_MAX = 5.0, 1_000_000, 500
 # Locust waits as long for requests in progress when it ends.
-_STOP_SECONDS = 5
+_STOP_SECONDS = 3
 _EXIT_SECONDS = _STOP_SECONDS + 10.0
 _LOOPBACK = "127.0.0.1"
 

@@ -103,7 +103,7 @@ class _Reader(_Paced, FastHttpUser):
         """Request a page."""
         (page,) = choices(self.pages, [each.weight for each in self.pages])  # noqa: S311
         path = _plan.metrics_path if page.path == METRICS else page.path
-        _recorder.sent(self.schedule.lag(monotonic()))
+        _recorder.sent(self.schedule.sent(monotonic()))
         with self.client.get(path, name=page.name, headers=page.headers, catch_response=True) as answer:
             meta = answer.request_meta
             meta["response_time"] = self.schedule.answered(monotonic()) * 1000
@@ -137,7 +137,7 @@ class Watcher(_Paced):
     @task
     def watch(self) -> None:
         """Read the stream for some seconds."""
-        _recorder.sent(self.schedule.lag(monotonic()))
+        _recorder.sent(self.schedule.sent(monotonic()))
         try:
             with closing(_connection(self.host or _plan.url)) as connection:
                 connection.request("GET", STREAM, headers={"Accept": "text/event-stream", **_authorization()})
@@ -228,4 +228,4 @@ def _exit() -> None:
 _events.init.add_listener(_begin)
 _events.test_start.add_listener(lambda **_: _recorder.begin())
 _events.test_stopping.add_listener(lambda **_: _recorder.end())
-_events.quitting.add_listener(lambda **_: _recorder.flush())
+_events.quit.add_listener(lambda **_: _recorder.flush())
