@@ -43,6 +43,8 @@ class IngestionLoop(Loop[IngestionPipeline]):
             return f"the backlog is full: {self.publisher.last_error or 'events are slow'}"
         if not source.is_reachable or not source.subscribed or source.is_refused:
             return source.last_error or "no broker has answered yet"
+        if source.is_empty and not self._was_assigned:
+            return f"there is no topic {' or '.join(self.pipeline.names)}"
         return ""
 
     def _missing(self) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,12 +20,16 @@ from exporter.ingestion.events import EVENTS, PARTITIONS, Event, key_of, topic_o
 from exporter.tools.simulate.services import Failure, ServiceSimulator, SimulatedService
 from exporter.tools.simulate.simulator import Collectors
 from tests.support.cluster import Record
+from tests.support.panels import panel_queries
+from tests.support.prometheus import PrometheusServer
 from tests.support.registry import RegistryServer
 from tests.support.rounds import begun, completed, invalidation, rate
 from tests.support.sidecar import Deployment, Sidecar
 from tests.support.waiting import eventually
 
 SHOWN_SECONDS = 30.0
+GRAFANA = Path(__file__).parents[1] / "grafana"
+RULES, DASHBOARD = GRAFANA / "rules" / "ingestion.yml", GRAFANA / "dashboards" / "ingestion.json"
 BEGINNINGS = "new_data_received"
 ROUNDS = (BEGINNINGS, "data_processing_completed")
 CODES = ("USD", "EUR", "JPY", "GBP", "CNY", "CHF")
@@ -31,12 +38,15 @@ CODES = ("USD", "EUR", "JPY", "GBP", "CNY", "CHF")
 class Services:
     """The topics of ingesting services, and the sidecars that read them."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, *, has_topics: bool = True) -> None:
         self.deployment = deployment
         self.prefix = f"{deployment.group}."
         self.group = f"{deployment.group}-ingestion"
-        for name, partitions in PARTITIONS.items():
-            deployment.cluster.create_topic(self.prefix + name, partitions)
+        self.create_topics(*(PARTITIONS if has_topics else ()))
+
+    def create_topics(self, *names: str) -> None:
+        for name in names:
+            self.deployment.cluster.create_topic(self.prefix + name, PARTITIONS[name])
 
     def sidecar(self, instance: str = "one", **settings: object) -> Sidecar:
         impatient = {"transaction.timeout.ms": "3000", "socket.timeout.ms": "3000"}
@@ -126,7 +136,10 @@ def test_what_is_shown_is_what_was_sent(services: Services) -> None:
     assert "marketdata_ingestion_events_total of new_data_received: is 5 instead of 4" in audit.stdout
 
 
-def test_simulated_services_are_counted_as_they_send_and_the_round_that_stays_open_is_named(services: Services) -> None:
+def test_simulated_services_are_counted_as_they_send_and_the_round_that_stays_open_is_named(
+    services: Services, prometheus: Callable[..., PrometheusServer]
+) -> None:
+    """And each panel of the dashboard shows data."""
     simulated = [
         SimulatedService(name, (code,), 2000, 1000, failure, 7000, services.prefix)
         for name, code, failure in (
@@ -151,6 +164,11 @@ def test_simulated_services_are_counted_as_they_send_and_the_round_that_stays_op
         rounds = counts(sidecar, each.source)
         found = {word: simulator.rounds[each.source, f"rounds {word}"] for word in ("begun", "completed")}
         assert found.items() <= rounds.items()
+    server = prometheus([f"127.0.0.1:{sidecar.port}"], [RULES])
+    for query in panel_queries(json.loads(DASHBOARD.read_text()), "5m"):
+        eventually(partial(server.query, query.expr), SHOWN_SECONDS, f"nothing for {query.expr}")
+    rules = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
+    assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
     assert sum(simulator.events.values()) == collectors.sent
     assert sidecar.scrape().total("marketdata_ingestion_events_repeated_total") > 0
 
@@ -169,6 +187,31 @@ async def _send_with_registry(services: Services, url: str) -> None:
     async with IngestionProducer(bootstrap_servers=bootstrap, prefix=services.prefix, config=config) as producer:
         for event in (begun("api", "1", now_ms()), completed("api", "1", now_ms())):
             await producer.send(topic_of(event), msgspec.structs.asdict(event))
+
+
+def test_topics_that_do_not_exist_yet_are_named_and_read_once_they_do(deployment: Deployment) -> None:
+    services = Services(deployment, has_topics=False)
+    sidecar = services.sidecar().start()
+
+    def warns() -> bool:
+        ready = sidecar.get("/-/ready")
+        return ready.ok and "ingestion events are not read" in ready.text and BEGINNINGS in ready.text
+
+    eventually(warns, SHOWN_SECONDS, "missing topics are not named")
+    services.create_topics(BEGINNINGS, "exchange_rate_updated", "cache_invalidation")
+    services.send(begun("api", "1", now_ms()))
+    eventually_counts(sidecar, begun=1, open=1)
+    eventually(lambda: not warns(), SHOWN_SECONDS, "the warning stays")
+
+    def diagnosis() -> list[str]:
+        (source,) = sidecar.get("/api/v1/ingestion").json()["data"]["sources"]
+        return [source["state"], source["reason"]]
+
+    wanted = ["unknown", "data_processing_completed not read"]
+    eventually(lambda: diagnosis() == wanted, SHOWN_SECONDS, "the reason is another one")
+    services.create_topics("data_processing_completed")
+    services.send(completed("api", "1", now_ms()))
+    eventually_counts(sidecar, completed=1, open=0)
 
 
 def test_an_open_round_survives_a_killed_sidecar_and_each_event_is_counted_by_one_of_both(services: Services) -> None:
