@@ -6,8 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,95 +14,38 @@ import msgspec
 import pytest
 
 from exporter.ingestion import IngestionProducer
-from exporter.ingestion.encodings import encode_avro, encode_json
-from exporter.ingestion.events import EVENTS, PARTITIONS, Event, key_of, topic_of
+from exporter.ingestion.events import topic_of
 from exporter.tools.simulate.services import Failure, ServiceSimulator, SimulatedService
 from exporter.tools.simulate.simulator import Collectors
-from tests.support.cluster import Record
 from tests.support.panels import panel_queries
 from tests.support.prometheus import PrometheusServer
 from tests.support.registry import RegistryServer
 from tests.support.rounds import begun, completed, invalidation, rate
-from tests.support.sidecar import Deployment, Sidecar
+from tests.support.services import (
+    BEGINNINGS,
+    ROUNDS,
+    SHOWN_SECONDS,
+    Services,
+    counts,
+    currencies,
+    events,
+    eventually_counts,
+    now_ms,
+    owners,
+    rejected,
+    state,
+)
+from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
 
-SHOWN_SECONDS = 30.0
 GRAFANA = Path(__file__).parents[1] / "grafana"
 RULES, DASHBOARD = GRAFANA / "rules" / "ingestion.yml", GRAFANA / "dashboards" / "ingestion.json"
-BEGINNINGS = "new_data_received"
-ROUNDS = (BEGINNINGS, "data_processing_completed")
 CODES = ("USD", "EUR", "JPY", "GBP", "CNY", "CHF")
-
-
-class Services:
-    """The topics of ingesting services, and the sidecars that read them."""
-
-    def __init__(self, deployment: Deployment, *, has_topics: bool = True) -> None:
-        self.deployment = deployment
-        self.prefix = f"{deployment.group}."
-        self.group = f"{deployment.group}-ingestion"
-        self.create_topics(*(PARTITIONS if has_topics else ()))
-
-    def create_topics(self, *names: str) -> None:
-        for name in names:
-            self.deployment.cluster.create_topic(self.prefix + name, PARTITIONS[name])
-
-    def sidecar(self, instance: str = "one", **settings: object) -> Sidecar:
-        impatient = {"transaction.timeout.ms": "3000", "socket.timeout.ms": "3000"}
-        own = {"ingestion__enabled": True, "ingestion__prefix": self.prefix, "kafka__producer_properties": impatient}
-        return self.deployment.sidecar(instance, **own, **settings)
-
-    def send(self, *events: Event) -> None:
-        """Write events, every other one as JSON."""
-        for number, event in enumerate(events):
-            value = (encode_json if number % 2 else encode_avro)(event)
-            self.write(topic_of(event), value, key_of(event))
-
-    def write(self, name: str, value: bytes, key: str | None = None) -> None:
-        record = Record(value, None if key is None else key.encode())
-        self.deployment.cluster.produce(self.prefix + name, [record])
-
-    def committed(self, name: str) -> int:
-        return sum(self.deployment.cluster.committed(self.group, self.prefix + name).values())
 
 
 @pytest.fixture
 def services(deployment: Deployment) -> Services:
     return Services(deployment)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def counts(sidecar: Sidecar, source: str = "api") -> dict[str, int]:
-    """The numbers of the rounds of a source, by the last words of their names."""
-    scrape, words = sidecar.scrape(), ("begun", "completed", "mismatched", "open", "unpaired")
-    names = {word: f"marketdata_ingestion_rounds_{word}" + ("" if word == "open" else "_total") for word in words}
-    return {word: int(scrape.total(name, source=source)) for word, name in names.items()}
-
-
-def events(sidecar: Sidecar) -> dict[str, int]:
-    scrape = sidecar.scrape()
-    return {name: int(scrape.total("marketdata_ingestion_events_total", event=name)) for name in EVENTS}
-
-
-def rejected(sidecar: Sidecar, topic: str) -> float:
-    return sidecar.scrape().total("marketdata_records_rejected_total", topic=topic, reason="invalid_json")
-
-
-def state(sidecar: Sidecar, source: str = "api") -> str:
-    series = sidecar.scrape().series("marketdata_ingestion_source_state", source=source)
-    return next(each["state"] for each in series if each.value)
-
-
-def currencies(sidecar: Sidecar) -> set[str]:
-    series = sidecar.scrape().series("marketdata_ingestion_rate_updated_timestamp_seconds")
-    return {each["currency"] for each in series}
-
-
-def eventually_counts(sidecar: Sidecar, **wanted: int) -> None:
-    eventually(lambda: wanted.items() <= counts(sidecar).items(), SHOWN_SECONDS, f"not {wanted}")
 
 
 def test_what_is_shown_is_what_was_sent(services: Services) -> None:
@@ -231,12 +173,6 @@ def test_an_open_round_survives_a_killed_sidecar_and_each_event_is_counted_by_on
     assert {name: counted[name] + left[name] for name in ROUNDS} == dict.fromkeys(ROUNDS, 7)
     assert counts(second) == {"begun": 7 - left[BEGINNINGS], "completed": 2, "mismatched": 0, "open": 0, "unpaired": 0}
     eventually(lambda: state(second) == "ok", SHOWN_SECONDS, "the source is not ok")
-
-
-def owners(sidecars: Sequence[Sidecar], services: Services, name: str) -> list[Sidecar]:
-    """Those that read a topic, as often as they read a partition of it."""
-    topic = services.prefix + name
-    return [each for each in sidecars for _ in each.scrape().series("marketdata_consumer_position_offset", topic=topic)]
 
 
 def test_of_two_sidecars_one_reads_all_of_the_rounds_and_the_other_takes_over_when_it_is_killed(
