@@ -60,4 +60,9 @@ def test_each_event_is_counted_by_one_of_the_killed_processes_and_all_rounds_are
             assert rounds["open"] <= 1  # the last one, when the services were stopped
             assert rounds["unpaired"] == rounds["mismatched"] == 0
             assert simulator.rounds[each.source, COMPLETED] > KILLS * 10
-        assert {name: services.committed(name) for name in ROUNDS} == {name: sent[name] for name in ROUNDS}
+        reached = {name: sent[name] for name in ROUNDS}
+
+        def is_committed() -> bool:
+            return {name: services.committed(name) for name in ROUNDS} == reached
+
+        eventually(is_committed, SHOWN_SECONDS, "not all is committed")
