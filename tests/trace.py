@@ -27,7 +27,12 @@ from tests.support.waiting import eventually
 ROOT = str(Path(exporter.__file__).parent) + "/"
 PARTITION = Partition("ticker-data.korea", 0)
 FEED = FeedKey("korea", "upbit", "ticker")
-SETTINGS = {"output.enabled": False, "output.commit_interval": "30s", "output.summary_interval": "1d"}
+SETTINGS = {
+    "input.core": "python",
+    "output.enabled": False,
+    "output.commit_interval": "30s",
+    "output.summary_interval": "1d",
+}
 WARM_RECORDS = 40
 
 

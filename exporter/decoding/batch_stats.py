@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import cast
 
-from exporter.decoding.batch import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS, Batch
-from exporter.decoding.contents import has_price
+from exporter.decoding.batch import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS, Batch, Message
+from exporter.decoding.contents import has_levels
 from exporter.model import BatchResult, FeedKey
 
 # A name is the same object in all batches, which takes a third of the time of creating it.
@@ -19,24 +19,31 @@ _feed_key = lru_cache(maxsize=16_384)(FeedKey)
 class BatchStats:
     """A `batch`, its result and the values behind it: all that is asked of its rows. The native core has the same.
 
-    `names` has the symbol of each message, in order. `stamps` are the plausible timestamps of messages in Unix
-    milliseconds, oldest first, and `stamp_sum` is their sum; `implausible` counts the others. A message without a
+    `key` is the feed that the batch names, `size` the number of messages, and `names` has the symbol of each, in order.
+    `stamps` are the plausible timestamps of messages in Unix milliseconds, oldest first, `stamped` is their number,
+    `stamp_sum` their sum and `newest` the last, 0 without one; `implausible` counts the others. A message without a
     timestamp, or with 0, is in neither. `books` has the best ask and bid of each order book that was read: the analyzer
     of quality sets it while it reads the messages.
     """
 
-    __slots__ = ("batch", "books", "implausible", "names", "result", "stamp_sum", "stamps", "symbols")
+    __slots__ = (
+        "batch", "books", "implausible", "key", "names", "newest", "result", "size", "stamp_sum", "stamped", "stamps",
+        "symbols",
+    )  # fmt: skip
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
+        self.key = _feed_key(batch.region, batch.exchange, batch.request_type)
         self.names = [message.symbol for message in batch.data]
         self.symbols = set(self.names)
-        unique = len(self.symbols)
-        self.result = BatchResult(len(self.names), unique, 1 / unique if unique else 0.0, batch.timestamp_ms)
+        self.size, unique = len(self.names), len(self.symbols)
+        self.result = BatchResult(self.size, unique, 1 / unique if unique else 0.0, batch.timestamp_ms)
         self.books: Sequence[tuple[float, float]] = ()
         self.implausible = 0
         self.stamps = self._sorted([message.timestamp for message in batch.data])
+        self.stamped = len(self.stamps)
         self.stamp_sum = sum(self.stamps)
+        self.newest: float = self.stamps[-1] if self.stamps else 0
 
     def _sorted(self, stamps: list[float | None]) -> list[float]:
         known = cast("list[float]", stamps)
@@ -53,26 +60,6 @@ class BatchStats:
         return kept
 
     @property
-    def key(self) -> FeedKey:
-        """The feed that the batch names."""
-        return _feed_key(self.batch.region, self.batch.exchange, self.batch.request_type)
-
-    @property
-    def size(self) -> int:
-        """The number of messages."""
-        return len(self.names)
-
-    @property
-    def newest(self) -> float:
-        """The newest plausible timestamp in Unix milliseconds, 0 without one."""
-        return self.stamps[-1] if self.stamps else 0
-
-    @property
-    def stamped(self) -> int:
-        """The number of messages with a plausible timestamp."""
-        return len(self.stamps)
-
-    @property
     def has_trades(self) -> bool:
         """Whether the batch has trades, even when the price of the first is unknown."""
         messages = self.batch.data
@@ -83,7 +70,7 @@ class BatchStats:
     @property
     def is_priced(self) -> bool:
         """Whether a message has a price, or levels of an order book, also when there are none."""
-        return any(map(has_price, self.batch.data))
+        return any(map(_has_price, self.batch.data))
 
     def count_ages(self, sent_ms: int, bounds_ms: Sequence[int], buckets: list[int]) -> tuple[float, int]:
         """Count the ages of the messages by bucket; return their sum, and how many messages are newer than `sent_ms`.
@@ -129,6 +116,14 @@ class BatchStats:
     def count_messages(self, messages: Counter[str]) -> None:
         """Add the messages of each symbol to its count."""
         messages.update(self.names)
+
+
+def _has_price(row: Message) -> bool:
+    """Return whether a row has a price, or levels of an order book, also when there are none."""
+    # Field by field: this is in the hot path of order books.
+    if row.last is not None or row.price is not None:
+        return True
+    return has_levels(row.asks) or has_levels(row.bids) or has_levels(row.units)
 
 
 def measured(batch: Batch) -> BatchStats:

@@ -22,21 +22,14 @@ def has(row: Message, name: str) -> bool:
     """Return whether a row has a field; a timestamp that is no Unix time in milliseconds is none."""
     value = getattr(row, name)
     if name in LEVELS:
-        return _has_levels(value)
+        return has_levels(value)
     if name == "timestamp":
         return bool(value) and MIN_TIMESTAMP_MS <= value <= MAX_TIMESTAMP_MS
     return value is not None
 
 
-def has_price(row: Message) -> bool:
-    """Return whether a row has a price, or levels of an order book, also when there are none."""
-    # Field by field: this is in the hot path of order books.
-    if row.last is not None or row.price is not None:
-        return True
-    return _has_levels(row.asks) or _has_levels(row.bids) or _has_levels(row.units)
-
-
-def _has_levels(side: Raw) -> bool:
+def has_levels(side: Raw) -> bool:
+    """Return whether a side of an order book has levels."""
     return side is not NO_JSON and bytes(side) not in _NO_LEVELS
 
 
