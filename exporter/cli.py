@@ -31,6 +31,7 @@ _CONFIGURED = {
     "check": "report mistakes before `run` meets them; changes nothing",
     "explain": "show what becomes of one record, field by field, and which format it has",
     "healthcheck": "check that the loop of the sidecar on this machine turns",
+    "risk": "show the risk of portfolios, and what scenarios would do to them; publishes nothing",
 }
 # What a command takes beside the configuration.
 _OPTIONS = {
@@ -38,6 +39,7 @@ _OPTIONS = {
     "cache": ("creates_topics",),
     "explain": ("topic", "file"),
     "healthcheck": ("ready",),
+    "risk": ("what_if", "recording", "records", "as_json"),
 }
 # Every user of the machine can read command lines.
 _WITHOUT_FLAG = {"web.client.password"}
@@ -214,7 +216,7 @@ def _add_configuration_arguments(name: str, parser: argparse.ArgumentParser) -> 
     parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see reference.yml")
     if name == "run":
         _add_run_arguments(parser)
-    if name in ("cache", "explain", "healthcheck"):
+    if name in ("cache", "explain", "healthcheck", "risk"):
         _tool(name).add_arguments(parser)
     group = parser.add_argument_group("configuration", "every key of the file that has one value or a list")
     for path, kind in keys().items():

@@ -444,7 +444,7 @@ def test_keys_that_are_named_in_the_text_exist() -> None:
     assert named - files <= known
 
 
-OF_OTHERS = {"scrape_configs", "metric_relabel_configs", "portfolios", *WebFile.__struct_fields__}
+OF_OTHERS = {"scrape_configs", "metric_relabel_configs", "portfolios", "scenarios", *WebFile.__struct_fields__}
 
 
 def sidecar_blocks() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -16,6 +16,13 @@ HEALTHY = (FeedState.OK, FeedState.PARTIAL)
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def rank(key: FeedKey, globs: Sequence[str]) -> tuple[int, FeedKey]:
+    """Return the place of a feed among all; the number is that of the first glob that fits, or beyond the last."""
+    name = str(key)
+    fitting = (number for number, glob in enumerate(globs) if fnmatchcase(name, glob))
+    return next(fitting, len(globs)), key
 
 
 class Each(Protocol):
@@ -86,10 +93,7 @@ class FeedPrices:
         return (key for key in known if self._rank(key)[0] < len(self._globs))
 
     def _rank(self, key: FeedKey) -> tuple[int, FeedKey]:
-        """Return the place of a feed among all; the first is that of the globs."""
-        name = str(key)
-        fitting = (number for number, glob in enumerate(self._globs) if fnmatchcase(name, glob))
-        return next(fitting, len(self._globs)), key
+        return rank(key, self._globs)
 
     def _read(self, feed: Feed, symbols: Iterable[str], now_ms: int) -> _Reading:
         prefix = f"{feed.key}{SEPARATOR}"

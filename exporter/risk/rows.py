@@ -66,7 +66,7 @@ def _portfolio(name: str, view: PortfolioView) -> Shown:
         "figures": {name: shown(figure) for name, figure in plain_figures(view)},
         "largest_symbol": view.risk.largest_symbol,
         "tails": _tails(view.risk.var, view.risk.cvar),
-        "scenarios": [_scenario(name, each) for name, each in view.scenarios.items()],
+        "scenarios": [scenario_row(name, each) for name, each in view.scenarios.items()],
         "limits": _limits(view.limits),
         "breaches": [
             {"limit": key.kind.value, "symbol": key.symbol, **breach._asdict()} for key, breach in view.breaches.items()
@@ -85,7 +85,8 @@ def _tails(var: Mapping[TailKey, Figure], cvar: Mapping[TailKey, Figure]) -> lis
     return [{**key._asdict(), "var": shown(each), "cvar": shown(cvar[key])} for key, each in var.items()]
 
 
-def _scenario(name: str, result: StressResult) -> Shown:
+def scenario_row(name: str, result: StressResult) -> Shown:
+    """Return the result of a scenario."""
     return {
         "scenario": name,
         "loss": shown(result.loss),

@@ -1,0 +1,1 @@
+"""Shows the risk of portfolios now, and what scenarios would do to them."""
