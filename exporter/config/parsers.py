@@ -196,8 +196,8 @@ def telemetry_path(text: str) -> str:
     """Return the text if it is a path that no other page has."""
     if not re.fullmatch(r"/[\w./~-]+", text, re.ASCII):
         raise ValueError("it must begin with / and hold letters, digits and . _ ~ - /")
-    if text.strip("/") == "" or text.split("/")[1] in {"-", "api", "config", "feeds", "programs", "static"}:
-        raise ValueError("/, /-/, /api, /config, /feeds, /programs and /static are taken")
+    if text.strip("/") == "" or text.split("/")[1] in {"-", "api", "config", "feeds", "programs", "risk", "static"}:
+        raise ValueError("/, /-/, /api, /config, /feeds, /programs, /risk and /static are taken")
     return text
 
 

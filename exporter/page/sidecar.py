@@ -17,7 +17,7 @@ from exporter.status import PartitionStatus, SidecarStatus
 
 PARTITIONS_LISTED = 200
 # Views that the page leads to, the first one from its name.
-VIEWS = ("overview", "programs")
+VIEWS = ("overview", "programs", "risk")
 _STATE, _BATCHES, _MESSAGES, _SYMBOLS, _ANOMALIES = map(
     COLUMNS.index, ("state", "batches", "messages", "symbols", "anomalies")
 )
@@ -41,7 +41,7 @@ class Sections:
             "history_step_seconds": STEP_SECONDS,
             "telemetry_path": config.web.telemetry_path,
             "shares": config.redis.url is not None,
-            "views": VIEWS,
+            "views": [view for view in VIEWS if view != "risk" or config.risk.enabled],
             "takes_pushes": config.web.push.enabled,
         }
 

@@ -24,8 +24,8 @@ CONTENT_TYPES = {
 }
 # The document of all views, and the first part of the path of each but the first view.
 SHELL = "index.html"
-VIEWS = ("feeds", "programs")
-PROGRAMS = "/programs"
+VIEWS = ("feeds", "programs", "risk")
+PROGRAMS, RISK = "/programs", "/risk"
 # Only the page may run scripts, none of them within the document, and only talk to this server.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -79,4 +79,4 @@ def _response(name: str, content: bytes, is_gzipped: bool) -> CompleteResponse:
 def is_view(path: str) -> bool:
     """Return whether a path is that of a view: `/`, or for example `/feeds/korea:upbit:ticker`."""
     first, _, rest = path.removeprefix("/").partition("/")
-    return path in ("/", PROGRAMS) or (first in VIEWS and bool(rest))
+    return path in ("/", PROGRAMS, RISK) or (first in VIEWS and bool(rest))

@@ -24,6 +24,7 @@ OURS = ("bare", *SIDECARS)
 BATCHES_MIN = 2000
 BATCHES_A_FEED = 20
 RUN_SECONDS = 600
+POSITIONS = str(ROOT / "tests" / "bench" / "positions.yml")
 
 
 class Variant(NamedTuple):
@@ -53,6 +54,11 @@ AXES: dict[str, tuple[Variant, ...]] = {
         Variant("metrics only", settings={"output.enabled": False}),
     ),
     "encoding": tuple(Variant(encoding, settings={"output.encoding": encoding}) for encoding in ("avro", "json")),
+    "risk": (
+        Variant("risk off", settings={"risk.enabled": False}),
+        # Ten times as often as by default.
+        Variant("risk on", settings={"risk.enabled": True, "risk.interval": "1s", "risk.positions.file": POSITIONS}),
+    ),
     "redis": (Variant("Redis off", settings={"redis.url": None}), Variant("Redis on", needs_redis=True)),
 }
 

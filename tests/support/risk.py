@@ -29,11 +29,20 @@ def told(engine: RiskEngine, levels: list[float]) -> list[News]:
 def evaluated() -> RiskSnapshot:
     """An evaluation in which every figure is known."""
     engine = RiskEngine(CONFIG)
-    engine.hold([Portfolio("main", {"A": 10.0, "B": 5.0}, cash=50.0)])
+    engine.hold([Portfolio("main", {"A": 5.0, "B": 5.0}, cash=50.0)])
     model = ModelFigures(Figure(0.2), Figure(0.9))
     for minute in range(120):
         prices = {"A": 100.0 + minute % 7, "B": 10.0 + minute % 3}
         snapshot, _ = engine.evaluate(prices, 1_760_000_400_000 + 60_000 * minute, model)
+    return snapshot
+
+
+def broken() -> RiskSnapshot:
+    """An evaluation after a fall of a fifth."""
+    engine = RiskEngine(CONFIG)
+    engine.hold([Portfolio("main", {"A": 10.0}, cash=50.0)])
+    for minute, level in enumerate([1.0, 0.8]):
+        snapshot, _ = engine.evaluate({"A": 100.0 * level}, 1_760_000_400_000 + 60_000 * minute)
     return snapshot
 
 

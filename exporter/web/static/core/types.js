@@ -166,5 +166,18 @@
  * @typedef {{all: boolean, feeds: Set<string>, programs: Set<string>, turned: Feed[], sampled: boolean}} Changes
  *   `all`: everything is new, after a start or a reconnect; `turned`: feeds whose state is another one
  */
+/** @typedef {{value: number | null, reason?: string}} RiskFigure - a null has its reason */
+/**
+ * @typedef {object} RiskPortfolio
+ * @property {string} portfolio
+ * @property {boolean} is_here - all its prices are read by this sidecar
+ * @property {Record<string, RiskFigure>} figures
+ * @property {{method: string, confidence: number, var: RiskFigure, cvar: RiskFigure}[]} tails
+ * @property {{scenario: string, loss: RiskFigure, value: RiskFigure, leverage: RiskFigure, cvar: RiskFigure}[]} scenarios
+ * @property {{limit: string, symbol: string}[]} breaches
+ * @property {{tripped: string[], since_ms: number | null}} safety
+ * @property {{is_in_force: boolean, number: number, reasons: string[]}} emergency_stop
+ */
+/** @typedef {{time_ms: number | null, errors: Record<string, string>, portfolios: RiskPortfolio[]}} Risk */
 
 export {};

@@ -11,7 +11,7 @@ import { linkTo } from "../core/address.js";
 const THEMES = ["system", "light", "dark"];
 const ANNOUNCED_MAX = 3;
 /** Where the views are that the head leads to. */
-const PATHS = /** @type {Record<string, string>} */ ({ overview: "/", programs: "/programs" });
+const PATHS = /** @type {Record<string, string>} */ ({ overview: "/", programs: "/programs", risk: "/risk" });
 
 const ICONS = {
   system: "M2.5 3.5h11v7h-11zM6 13.5h4M8 10.5v3",
@@ -142,9 +142,9 @@ export class Shell {
    */
   markView(path) {
     this.path = path;
-    const isProgram = path.startsWith(PATHS.programs);
+    const [, view] = Object.entries(PATHS).find(([, start]) => start !== "/" && path.startsWith(start)) ?? ["overview", PATHS.overview];
     for (const link of this.views.querySelectorAll("a")) {
-      setAttribute(link, "aria-current", (link.pathname === PATHS.programs) === isProgram ? "page" : null);
+      setAttribute(link, "aria-current", link.pathname === view ? "page" : null);
     }
   }
 

@@ -4,6 +4,7 @@ import * as feed from "./feed.js";
 import * as overview from "./overview.js";
 import * as program from "./program.js";
 import * as programs from "./programs.js";
+import * as risk from "./risk.js";
 
 /**
  * @typedef {object} Context
@@ -34,7 +35,7 @@ import * as programs from "./programs.js";
  */
 
 /** @type {View[]} */
-export const VIEWS = [overview, feed, programs, program];
+export const VIEWS = [overview, feed, programs, program, risk];
 
 /**
  * Return the view of a path with the parameters in it; the first view for a path that is none.
