@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import admin as kafka_admin
 
 from exporter.config.conflicts import INGESTION_TOPICS
+from exporter.config.risk_schema import PositionsConfig, RiskConfig
 from exporter.config.schema import (
     Config,
     CreateTopics,
@@ -790,3 +791,22 @@ def test_topics_of_ingestion_events_that_are_missing_are_named() -> None:
     assert missing.level is Level.WARN
     assert "rates.cache_invalidation cannot be seen" in missing.text
     assert list(ingestion.topics(Config(), cluster())) == []
+
+
+# Risk.
+
+
+@pytest.mark.parametrize(
+    ("topic", "level", "said"),
+    [
+        (Topic(4, operations=ALL, settings={"cleanup.policy": "compact"}), "", ""),
+        (Topic(4, operations=ALL, settings={"cleanup.policy": "delete"}), "warn", "is not compacted"),
+        (UNKNOWN, "fail", "monitoring.risk does not exist"),
+    ],
+)
+def test_the_topic_of_risk_is_compacted(topic: Topic | Refusal, level: str, said: str) -> None:
+    risk = RiskConfig(enabled=True, positions=PositionsConfig(file="positions.yml"))
+    facts = cluster(OUTPUTS | {"monitoring.risk": topic})
+    found = trouble(findings.outputs(Config(risk=risk), facts))
+    assert found.startswith(f"{level:<4}  risk.topic: " if level else "")
+    assert said in found

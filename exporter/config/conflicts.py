@@ -180,11 +180,13 @@ def _excluded(config: Config) -> Iterator[Conflict]:
 def _loops(config: Config) -> Iterator[Conflict]:
     for number, topic in enumerate(config.input.topics):
         read = Subscription([topic], config.input.exclude)
-        for key in ("topic", "error_topic"):
-            published = getattr(config.output, key)
-            if read.means(published):
-                message = f"got {shown(topic)}, which reads what output.{key} publishes, an endless loop"
-                yield Conflict(message, (f"input.topics[{number}]", f"output.{key}"))
+        published = {"output.topic": config.output.topic, "output.error_topic": config.output.error_topic}
+        if config.risk.enabled:
+            published["risk.topic"] = config.risk.topic
+        for key, name in published.items():
+            if read.means(name):
+                message = f"got {shown(topic)}, which reads what {key} publishes, an endless loop"
+                yield Conflict(message, (f"input.topics[{number}]", key))
 
 
 def _ingestion(config: Config) -> Iterator[Conflict]:

@@ -18,7 +18,7 @@ from exporter.risk.prices import Prices
 from exporter.risk.state_topic import StateError
 from exporter.runtime import logs
 from exporter.runtime.clock import Clock
-from exporter.runtime.threads import Start
+from exporter.runtime.threads import Start, described
 
 log = logs.logger("risk")
 
@@ -156,6 +156,11 @@ class RiskMonitor:
         try:
             if self._read_positions() and self._recover():
                 self._evaluate(self._clock.now_ms())
+            self._clear("evaluation")
+        except Exception as error:  # whatever is wrong here must not end the sidecar
+            self._generation = None
+            if self._fail("evaluation", described(error)):
+                log.error("risk cannot be evaluated, retrying", extra={"error": described(error)})
         finally:
             seconds = self._clock.monotonic() - began
             count, total, failed = self.counts

@@ -43,6 +43,9 @@ class StateTopic:
         try:
             with TopicReader(reader_properties(config), config.input.group, ANSWER_SECONDS) as reader:
                 partitions = reader.partitions(Subscription([topic]))
+                if not partitions:
+                    # An event to it would hold up all other events.
+                    raise StateError(f"the topic {topic} does not exist")
                 first, ends = reader.first(partitions), reader.written(partitions)
                 return _read(reader, set(names), first, ends)
         except KafkaException as error:

@@ -24,7 +24,13 @@ OURS = ("bare", *SIDECARS)
 BATCHES_MIN = 2000
 BATCHES_A_FEED = 20
 RUN_SECONDS = 600
-POSITIONS = str(ROOT / "tests" / "bench" / "positions.yml")
+# Ten times as often as by default.
+RISK: Mapping[str, object] = {
+    "risk.enabled": True,
+    "risk.interval": "1s",
+    "risk.positions.file": str(ROOT / "tests" / "bench" / "positions.yml"),
+    "output.create_topics": {},
+}
 
 
 class Variant(NamedTuple):
@@ -56,8 +62,7 @@ AXES: dict[str, tuple[Variant, ...]] = {
     "encoding": tuple(Variant(encoding, settings={"output.encoding": encoding}) for encoding in ("avro", "json")),
     "risk": (
         Variant("risk off", settings={"risk.enabled": False}),
-        # Ten times as often as by default.
-        Variant("risk on", settings={"risk.enabled": True, "risk.interval": "1s", "risk.positions.file": POSITIONS}),
+        Variant("risk on", settings=RISK),
     ),
     "redis": (Variant("Redis off", settings={"redis.url": None}), Variant("Redis on", needs_redis=True)),
 }

@@ -140,6 +140,8 @@ def _ask_all(config: Config) -> Cluster:
 def _topics(asking: _Questions, config: Config, metadata: Any) -> dict[str, Topic | Refusal]:
     plain = [topic for topic in config.input.topics if not is_pattern(topic)]
     published = [config.output.topic, config.output.error_topic] if config.output.enabled else []
+    if published and config.risk.enabled:
+        published.append(config.risk.topic)
     internal = [topic for topic in (TRANSACTION_LOG, GROUP_LOG) if topic in metadata.topics]
     read = Subscription(config.input.topics, config.input.exclude).among(metadata.topics)
     wanted = list(dict.fromkeys([*read, *plain, *published, *internal]))

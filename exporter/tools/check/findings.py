@@ -125,13 +125,18 @@ def _unreadable(topics: Mapping[str, Topic], record_bytes: int) -> Iterator[Find
 
 # Output.
 
+RISK = "risk.topic"
+
 
 def outputs(config: Config, cluster: Cluster) -> Iterator[Finding]:
     """Yield whether events can be published."""
     if not config.output.enabled:
         yield Finding(Level.OK, "output.enabled", "false: nothing is published")
         return
-    for subject, name in (("output.topic", config.output.topic), ("output.error_topic", config.output.error_topic)):
+    published = [("output.topic", config.output.topic), ("output.error_topic", config.output.error_topic)]
+    if config.risk.enabled:
+        published.append((RISK, config.risk.topic))
+    for subject, name in published:
         topic = cluster.topics.get(name)
         if isinstance(topic, Topic):
             yield from _writable(subject, name, topic, clients.producer_properties(config))
@@ -149,7 +154,11 @@ def _writable(subject: str, name: str, topic: Topic, properties: Mapping[str, ob
         yield Finding(Level.OK, subject, f"{name} has {counted(topic.partitions, 'partition')}, {allowed}")
     if (sync := _replicas_in_sync(subject, name, topic)).level is Level.FAIL:
         yield sync
-    if "compact" in topic.settings.get("cleanup.policy", ""):
+    is_compacted = "compact" in topic.settings.get("cleanup.policy", "")
+    if subject == RISK and not is_compacted:
+        text = f"{name} is not compacted: what is known of a portfolio may be deleted"
+        yield Finding(Level.WARN, subject, text, "make its cleanup.policy compact")
+    elif is_compacted and subject != RISK:
         text = f"{name} is compacted, which keeps the last event of each feed only"
         yield Finding(Level.WARN, subject, text, "make its cleanup.policy delete")
     sent = min(clients.whole(properties, limit, 1_000_000) for limit in ("message.max.bytes", "batch.size"))
