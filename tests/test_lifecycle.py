@@ -102,6 +102,7 @@ def test_nothing_can_be_changed_unless_it_is_enabled(
         ("HEAD", "/-/reload", "POST, PUT"),
         ("DELETE", "/-/reload", "POST, PUT"),
         ("POST", "/-/log-level", "GET, HEAD, PUT"),
+        ("GET", "/-/risk/lift", "POST"),
         ("POST", "/metrics", "GET, HEAD"),
         ("PUT", "/-/ready", "GET, HEAD"),
     ],
@@ -109,6 +110,14 @@ def test_nothing_can_be_changed_unless_it_is_enabled(
 def test_other_methods_are_refused(shop: Site, wanted: Wanted, method: str, path: str, allowed: str) -> None:
     answer = ask(shop, method, path)
     assert (answer.status_code, answer.headers["Allow"], wanted.reads) == (405, allowed, 0)
+
+
+def test_without_risk_no_stop_can_be_lifted(shop: Site, reloader: Reloader) -> None:
+    path = "/-/risk/lift?portfolio=main"
+    assert ask(shop, "POST", path).status_code == 404
+    assert ask(shop, "POST", path, Origin="https://evil.example").status_code == 403
+    with site(access=Access(), lifecycle=reloader) as running:
+        assert ask(running, "POST", path).status_code == 403
 
 
 OWN = "http://127.0.0.1:{port}"
