@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
-from exporter.ingestion.cache.actions import Drop, Lifetimes
+from exporter.ingestion.cache.actions import Drop, Lifetimes, Refresh
 from exporter.ingestion.cache.following import CacheFollower
 from exporter.ingestion.cache.keys import KINDS, NAMES, OPEN
 from exporter.ingestion.cache.metrics import TOPICS, CacheMetrics, Outcome
@@ -26,6 +26,7 @@ from exporter.ingestion.cache.redis_cache import (
     RedisCache,
 )
 from exporter.ingestion.events import CacheInvalidation, DataProcessingCompleted, ExchangeRateUpdated
+from tests.support.documents import block
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
 from tests.test_ingestion_cache_redis import applied, cache_of, drop, rate, write
@@ -213,6 +214,29 @@ async def swept(url: str) -> int:
     """Sweep as another service."""
     async with cache_of(url) as cache:
         return await cache.sweep()
+
+
+def test_the_rights_that_are_told_are_enough(own_redis: RedisServer) -> None:
+    rights = block("text", "+eval").split()
+    with own_redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "cache", "on", ">secret", *rights)
+        client.mset({"history:USD:1d": "x", "stats:a": "x"})
+
+    async def main() -> None:
+        async with cache_of(own_redis.url, username="cache", password="secret", db=1) as other:
+            await other.ping()
+        async with cache_of(own_redis.url, username="cache", password="secret") as cache:
+            actions = (write(5), drop(6, "*"), write(7), drop(6, "rate:U*", "history:USD"), Refresh("api", 8))
+            await cache.ping()
+            await cache.limit()
+            for action in actions:
+                await cache.apply(action)
+            await cache.sweep()
+
+    asyncio.run(main())
+    with own_redis.client() as client:
+        assert (rate(client), client.exists("history:USD:1d", "stats:a")) == (7, 0)
+        client.execute_command("ACL", "DELUSER", "cache")
 
 
 FILL = """
