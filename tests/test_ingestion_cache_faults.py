@@ -26,6 +26,7 @@ from exporter.ingestion.cache.redis_cache import (
     RedisCache,
 )
 from exporter.ingestion.events import CacheInvalidation, DataProcessingCompleted, ExchangeRateUpdated
+from exporter.ingestion.lanes import Abandoned
 from tests.support.documents import block
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
@@ -134,6 +135,27 @@ def test_events_wait_while_redis_takes_no_writes(own_redis: RedisServer, trouble
     assert metrics.waiting._value.get() == 0
     with own_redis.client() as client:
         assert rate(client) == 7
+
+
+def test_an_event_that_waits_at_a_stop_is_left_to_the_next_service(own_redis: RedisServer) -> None:
+    metrics = CacheMetrics(CollectorRegistry())
+
+    async def main() -> None:
+        async with cache_of(own_redis.url) as cache:
+            follower = CacheFollower(cache, metrics)
+            with own_redis.client() as client:
+                client.config_set("maxmemory", 1)
+                task = asyncio.create_task(follower.handle(update(5)))
+                while follower.error is None:
+                    await asyncio.sleep(0)
+                follower.stop()
+                with pytest.raises(Abandoned):
+                    await task
+                client.config_set("maxmemory", 0)
+            await follower.handle(update(6))  # what Redis takes is finished
+
+    asyncio.run(main())
+    assert outcomes_of(metrics, "exchange_rate_updated") == [1, 0, 0]
 
 
 @pytest.mark.parametrize("names", [["exchange_rate:USD"], ["rate:U*"], ["*"]])

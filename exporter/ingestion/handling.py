@@ -14,7 +14,7 @@ from confluent_kafka import Message
 from exporter.config.schema import Config
 from exporter.ingestion.encodings import decode
 from exporter.ingestion.events import Event
-from exporter.ingestion.lanes import Lane
+from exporter.ingestion.lanes import Abandoned, Lane
 from exporter.ingestion.lines import EventLines
 from exporter.ingestion.schemas import RegisteredSchemas
 from exporter.ingestion.sending import Outgoing, logged
@@ -153,6 +153,8 @@ async def _error_of(handler: Handler, event: Event) -> str | None:
     """Return why a handler failed; None when it returned."""
     try:
         await handler(event)
+    except Abandoned:
+        raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():

@@ -53,6 +53,18 @@ def _away(stage: CachingStage) -> None:
     stage.kill(stage.redis, lambda: _wait_for_unready(stage))
 
 
+def _stopped_without_redis(stage: CachingStage) -> None:
+    """They leave the events that wait to those that are started next."""
+    stage.redis.kill()
+    _wait_for_unready(stage)
+    for service in stage.services:
+        service.stop()
+    stage.redis.start()
+    for service in stage.services:
+        service.start()
+    stage.goes_on()
+
+
 def _hanging(stage: CachingStage) -> None:
     stage.redis.freeze()
     _wait_for_unready(stage)
@@ -88,6 +100,7 @@ FAULTS: dict[str, Fault] = {
     "publisher killed": _killed(lambda stage: stage.publisher),
     "broker killed": _killed(lambda stage: stage.broker),
     "Redis away, then an empty one": _away,
+    "services stopped without Redis": _stopped_without_redis,
     "Redis hangs": _hanging,
     "Redis full": _refusing(("CONFIG", "SET", "maxmemory", 1), ("CONFIG", "SET", "maxmemory", 0)),
     "Redis a replica": _refusing(("REPLICAOF", "127.0.0.1", free_port()), ("REPLICAOF", "NO", "ONE")),

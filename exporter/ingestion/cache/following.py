@@ -8,6 +8,7 @@ from exporter.ingestion.cache.actions import Action, Write, action_of
 from exporter.ingestion.cache.metrics import CacheMetrics
 from exporter.ingestion.cache.redis_cache import Applied, CacheUnavailable, RedisCache
 from exporter.ingestion.events import Event, topic_of
+from exporter.ingestion.lanes import Abandoned
 from exporter.ingestion.sending import logged
 from exporter.runtime import logs
 from exporter.runtime.clock import now_ms
@@ -21,21 +22,30 @@ log = logs.logger("cache")
 class CacheFollower:
     """Handler of events for a `MessageConsumer`.
 
-    Beyond the events that wait it keeps nothing: they are redelivered after a crash.
+    Beyond the events that wait it keeps nothing: they are redelivered after a crash, and after a stop while Redis is
+    unavailable.
     """
 
     def __init__(self, cache: RedisCache, metrics: CacheMetrics) -> None:
         self._cache = cache
         self._metrics = metrics
         self._errors: dict[object, str] = {}  # by event that waits
+        self._is_stopped = False
 
     @property
     def error(self) -> str | None:
         """Why an event waits for Redis, None when none does; a service with an error is not ready."""
         return next(iter(self._errors.values()), None)
 
+    def stop(self) -> None:
+        """Leave events that wait for Redis to the next service. From any thread."""
+        self._is_stopped = True
+
     async def handle(self, event: Event) -> None:
-        """Return when the caches follow an event; raise nothing that Redis causes. May be cancelled at any time."""
+        """Return when the caches follow an event; raise nothing that Redis causes. May be cancelled at any time.
+
+        Raises `Abandoned` for an event that waits at a stop.
+        """
         action = action_of(event)
         if action is None:
             return
@@ -55,6 +65,8 @@ class CacheFollower:
                     self._errors[waiting] = str(error)
                     self._metrics.waiting.set(len(self._errors))
                     log.warning("Redis unavailable, events wait", extra={"error": str(error)})
+                if self._is_stopped:
+                    raise Abandoned
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         finally:

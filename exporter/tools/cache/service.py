@@ -95,6 +95,7 @@ class CacheService:
 
     def stop(self) -> None:
         """End `run` soon: finish the events that are being handled, and leave the group."""
+        self._follower.stop()
         self._consumer.stop()
 
     def reload(self) -> None:
@@ -127,7 +128,8 @@ class CacheService:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            await self._sweeper.finish()
+            if self._redis_error is None:
+                await self._sweeper.finish()
             await self.cache.close()
 
     async def _create_topics(self) -> None:
@@ -169,8 +171,11 @@ class CacheService:
     def _state(self) -> ServiceState:
         found = self._consumer.get_statistics()
         partitions = tuple(PartitionState(str(each.partition), each.lag, each.queued) for each in found.partitions)
-        redis_error = self._follower.error or self._ping_error
-        return ServiceState(found.is_member, partitions, self.stuck_seconds(), redis_error)
+        return ServiceState(found.is_member, partitions, self.stuck_seconds(), self._redis_error)
+
+    @property
+    def _redis_error(self) -> str | None:
+        return self._follower.error or self._ping_error
 
     def _page(self) -> Response:
         found = text_lines(self._state(), self._metrics.counts(), self._metrics.updates(), now_ms() / 1000)
