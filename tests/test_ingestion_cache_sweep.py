@@ -15,7 +15,7 @@ from redis import Redis
 from exporter.ingestion.cache.keys import NAMES, OPEN, Histories
 from exporter.ingestion.cache.metrics import CacheMetrics
 from exporter.ingestion.cache.redis_cache import KEYS_PER_SCAN, NAMES_MAX, Applied, RedisCache
-from exporter.ingestion.cache.sweeping import Sweeper
+from exporter.ingestion.cache.sweeping import Sweeper, end_tasks
 from tests.support.redis import RedisServer
 from tests.test_ingestion_cache_redis import LIFETIMES, applied, cache_of, write
 
@@ -115,8 +115,7 @@ def test_updates_wake_the_sweeper_and_it_sweeps_what_others_left(redis_server: R
             await gone(client, "history:EUR:1d")
             await cache.apply(write(5))
             await gone(client, "history:USD:1d")
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            await end_tasks([sweeping])
 
     asyncio.run(main())
 

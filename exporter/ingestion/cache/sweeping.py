@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from time import monotonic
 
@@ -16,6 +17,7 @@ SHORTEST_PAUSE_SECONDS = 0.05
 # What a service that has ended left is swept by another one.
 IDLE_SECONDS = 5.0
 LAST_SECONDS = 5.0
+CANCEL_SECONDS = 0.5
 # Keys that other programs write may have no time to live.
 LIMIT_SECONDS = 300.0
 
@@ -43,7 +45,9 @@ class Sweeper:
                 limit_due = begun + LIMIT_SECONDS
             await asyncio.sleep(max(SHORTEST_PAUSE_SECONDS, PAUSE_RATIO * (monotonic() - begun)))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._cache.is_open.wait(), IDLE_SECONDS)
+                # Not wait_for, which before Python 3.12 swallows a cancellation at the moment of the event (gh-86296).
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await self._cache.is_open.wait()
 
     async def finish(self) -> None:
         """Sweep for the last time, if Redis has time for it: otherwise another service does."""
@@ -70,3 +74,12 @@ class Sweeper:
         self._metrics.sweeps.inc()
         if dropped:
             log.info("histories dropped", extra={"dropped": dropped})
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until all have ended: the driver of Redis may swallow a cancellation (wait_for, gh-86296)."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)

@@ -17,7 +17,7 @@ from exporter.ingestion.cache.actions import Lifetimes
 from exporter.ingestion.cache.following import CacheFollower
 from exporter.ingestion.cache.metrics import TOPICS, CacheMetrics
 from exporter.ingestion.cache.redis_cache import CacheUnavailable, RedisCache
-from exporter.ingestion.cache.sweeping import Sweeper
+from exporter.ingestion.cache.sweeping import Sweeper, end_tasks
 from exporter.ingestion.consumer import MessageConsumer
 from exporter.ingestion.topics import create_topics_of
 from exporter.kafka.connection_errors import error_text
@@ -125,9 +125,7 @@ class CacheService:
             if self._failure is not None:
                 raise self._failure
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end_tasks(tasks)
             if self._redis_error is None:
                 await self._sweeper.finish()
             await self.cache.close()
