@@ -51,9 +51,15 @@ impl<'a> Scanner<'a> {
     }
 
     /// Go to the next byte that is not blank, and return it.
+    #[inline]
     pub fn next(&mut self) -> Option<u8> {
-        self.skip_blanks();
-        self.peek()
+        match self.peek() {
+            Some(byte) if byte > b' ' => Some(byte),
+            _ => {
+                self.skip_blanks();
+                self.peek()
+            }
+        }
     }
 
     fn take(&mut self, byte: u8) -> Option<()> {
@@ -175,6 +181,32 @@ impl<'a> Scanner<'a> {
         Some((number, rest.get(..length).filter(|spelled| spelled.len() <= LONGEST_NUMBER)?))
     }
 
+    /// Go behind a number as `number` reads it, without its value.
+    fn skip_number(&mut self) -> Option<()> {
+        let rest = self.text.get(self.at..)?;
+        let sign = usize::from(rest.first()? == &b'-');
+        let first = rest.get(sign)?;
+        let mut at = sign + digits_length(rest.get(sign..)?);
+        if at == sign || (first == &b'0' && at > sign + 1) {
+            return None;
+        }
+        if rest.get(at) == Some(&b'.') {
+            let places = digits_length(rest.get(at + 1..)?);
+            if places == 0 {
+                return None;
+            }
+            at += 1 + places;
+        }
+        if let Some(b'e' | b'E') = rest.get(at) {
+            at += 1 + read_exponent(rest.get(at + 1..)?)?.1;
+        }
+        if at > LONGEST_NUMBER {
+            return None;
+        }
+        self.at += at;
+        Some(())
+    }
+
     /// Read a whole number from 0 on that any double holds exactly.
     pub fn whole(&mut self) -> Option<i64> {
         let (number, _) = self.number()?;
@@ -213,18 +245,16 @@ impl<'a> Scanner<'a> {
 
     /// Go behind any value, and return where it is.
     pub fn skip(&mut self) -> Option<Span> {
-        self.skip_blanks();
+        let first = self.next()?;
         let start = self.at;
-        match self.peek()? {
+        match first {
             b'{' => self.object(|scanner, _| scanner.skip().map(|_| ()))?,
             b'[' => self.array(|scanner| scanner.skip().map(|_| ()))?,
             b'"' => self.skip_text()?,
             b't' => self.take_word(b"true")?,
             b'f' => self.take_word(b"false")?,
             b'n' => self.take_word(b"null")?,
-            _ => {
-                self.number()?;
-            }
+            _ => self.skip_number()?,
         }
         Some((start as u32, self.at as u32))
     }
@@ -276,6 +306,10 @@ fn read_digits(text: &[u8], number: &mut Number) -> usize {
     number.digits = digits;
     number.count += count;
     count
+}
+
+fn digits_length(text: &[u8]) -> usize {
+    text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len())
 }
 
 /// Return an exponent of one or two digits, and its length.
@@ -361,7 +395,30 @@ mod tests {
     fn values_are_skipped_as_deep_as_is_allowed() {
         assert!(skips(r#"{"a": [1, {"b": "\u00e9\n"}, null, true, false]}"#, 3));
         assert!(!skips(r#"{"a": [1, {"b": 2}]}"#, 2));
-        for text in [r#"{"a":}"#, "[1,]", r#""\ud800""#, r#""\q""#, "\"a\nb\"", "[1", "nul", "tru e", "{\"a\" 1}"] {
+        for text in ["0", "-0.5", "10.25e-7", "1E+20", "[1,2.5 ,3]"] {
+            assert!(skips(text, 1), "{text}");
+        }
+        for text in [
+            "-",
+            "01",
+            "1.",
+            "1.e5",
+            ".5",
+            "1e",
+            "1e+",
+            "1e999",
+            "[1 2]",
+            "--1",
+            r#"{"a":}"#,
+            "[1,]",
+            r#""\ud800""#,
+            r#""\q""#,
+            "\"a\nb\"",
+            "[1",
+            "nul",
+            "tru e",
+            "{\"a\" 1}",
+        ] {
             assert!(!skips(text, 9), "{text}");
         }
     }
