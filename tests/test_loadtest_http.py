@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.json import encode
-from msgspec.structs import replace
 
 from exporter.config.schema import WebClientConfig
 from exporter.loadtest.http.pages import (
@@ -161,10 +160,6 @@ class SecureSidecar(Sidecar):
             password=password,
         )
 
-    def files_only(self) -> WebClientConfig:
-        """The same without user and password."""
-        return replace(self.client(), username=None, password=None)
-
 
 def test_users_have_certificates_and_passwords_and_are_shown_on_the_page_of_locust(
     tmp_path: Path, begin: Begin
@@ -175,11 +170,6 @@ def test_users_have_certificates_and_passwords_and_are_shown_on_the_page_of_locu
         wrong = settings(sidecar.port, "https", client=sidecar.client("another"))
         with pytest.raises(TargetError, match="answers 401"):
             HttpTarget(wrong).prepare(threading.Event())
-        secret = replace(
-            wrong, url=f"https://{USER}:another-secret@127.0.0.1:{sidecar.port}", client=sidecar.files_only()
-        )
-        with pytest.raises(TargetError, match=r"^https://127.*answers 401"):
-            HttpTarget(secret).prepare(threading.Event())
         target = begin(sidecar.port, "https", client=sidecar.client(), web=True, web_port=page)
         with chromium() as browser:
             tab = browser.new_page()

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from importlib.util import find_spec
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from requests import RequestException
 from requests.auth import HTTPBasicAuth
@@ -117,9 +117,8 @@ class HttpTarget:
 
 def _plan(settings: Settings) -> Plan:
     place, client = urlsplit(settings.url or ""), settings.client
-    host = place.netloc.rpartition("@")[2]  # reports and Locust's page show the address
     return Plan(
-        url=f"{place.scheme}://{host}",
+        url=f"{place.scheme}://{place.netloc}",
         metrics_path=settings.metrics_path,
         seconds_between=1 / settings.user_rate,
         watchers=watchers(settings.share(HttpTarget.name)),
@@ -128,13 +127,9 @@ def _plan(settings: Settings) -> Plan:
         cert_file=client.cert_file,
         key_file=client.key_file,
         server_name=client.server_name,
-        username=client.username or _unquoted(place.username),
-        password=client.password or _unquoted(place.password),
+        username=client.username,
+        password=client.password,
     )
-
-
-def _unquoted(part: str | None) -> str | None:
-    return None if part is None else unquote(part)
 
 
 def _probe(plan: Plan) -> None:
