@@ -55,8 +55,9 @@ def x_axis(chart: Chart) -> Axis:
     """Return the scale of x of a chart: that of its ticks, or of seconds."""
     places = [x for series in chart.series for x, _ in series.points]
     if chart.x_ticks is not None:
-        found = [tick.at for tick in chart.x_ticks]
-        return Axis(min([*found, *places]), max([*found, *places]), tuple(chart.x_ticks))
+        places += [tick.at for tick in chart.x_ticks]
+        low, high = min(places), max(places)
+        return Axis(low, high if high > low else low + 1.0, tuple(chart.x_ticks))
     high = max([1.0, *places])
     step = next((step for step in _TIME_STEPS if high / step <= _TIME_TICKS), _TIME_STEPS[-1])
     return Axis(0.0, high, tuple(Tick(at, f"{at:,}") for at in range(0, int(high) + 1, step)))

@@ -9,6 +9,7 @@ from exporter.loadtest.reports.clean import clean
 from exporter.loadtest.reports.differences import ALPHA, EFFECT, PIECES_MIN, Difference, Verdict
 from exporter.loadtest.reports.document import Block, Bullets, Cell, Table, Text, Tone, number
 from exporter.loadtest.reports.pieces import Figure
+from exporter.loadtest.reports.surroundings import is_crowded, others_cores
 from exporter.loadtest.results import Ended, Run
 
 _TONES = {Verdict.BETTER: Tone.GOOD, Verdict.WORSE: Tone.BAD, Verdict.NOISE: Tone.PLAIN, Verdict.UNKNOWN: Tone.OPEN}
@@ -97,21 +98,16 @@ def _context(run: Run, earlier: Run) -> Iterator[str]:
     for name, one in (("earlier run", earlier), ("present run", run)):
         if one.ended is not Ended.FINISHED:
             yield f"The {name} ended early ({one.ended}); the seconds of both are compared."
+    crowded = [name for name, one in (("earlier", earlier), ("present", run)) if is_crowded(one)]
+    if crowded:
+        runs = f"the {' and the '.join(crowded)} run"
+        yield f"Programs that are not watched kept the processors busy in {runs}: differences may be theirs."
     before, now = others_cores(earlier), others_cores(run)
-    if before is not None and now is not None and abs(now - before) > _OTHERS_CORES:
+    if before is not None and now is not None and not crowded and abs(now - before) > _OTHERS_CORES:
         yield (
             f"Programs that are not watched took {figures.cores(before)} in the earlier run and {figures.cores(now)} "
             "in this one, which may be the cause of differences."
         )
-
-
-def others_cores(run: Run) -> float | None:
-    """Return the cores that were used by what is not watched, None without samples."""
-    found = [
-        max(0.0, sample.machine.cpu_cores - sum(one.cpu_cores for one in sample.processes.values()))
-        for sample in run.samples
-    ]
-    return sum(found) / len(found) if found else None
 
 
 def _breaking_points(run: Run, earlier: Run) -> Iterator[Block]:

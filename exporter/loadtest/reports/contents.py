@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from exporter.loadtest.bottleneck import NONE
 from exporter.loadtest.reports import figures
-from exporter.loadtest.reports.changes import comparison, others_cores
+from exporter.loadtest.reports.changes import comparison
 from exporter.loadtest.reports.clean import clean
 from exporter.loadtest.reports.differences import Difference
 from exporter.loadtest.reports.document import (
@@ -26,8 +26,10 @@ from exporter.loadtest.reports.over_time import (
     named_latencies,
     percentile_chart,
     resource_charts,
+    steps_chart,
     target_charts,
 )
+from exporter.loadtest.reports.surroundings import is_crowded, others_cores, used_cores
 from exporter.loadtest.results import Bottleneck, Distribution, Ended, Outcome, Run, TargetResult, exit_code
 
 _TONES = {Outcome.MET: Tone.GOOD, Outcome.MISSED: Tone.BAD, Outcome.NOT_MEASURED: Tone.OPEN}
@@ -37,8 +39,6 @@ _VERDICTS = (
     ("Targets missed", Tone.BAD),
     ("Not all targets could be measured", Tone.OPEN),
 )
-# Of the cores: used in all, and by programs that have nothing to do with the test.
-_BUSY_RATIO, _OTHERS_RATIO = 0.9, 0.2
 _QUANTILES = (("mean", "mean"), ("p50", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99"), ("p99.9", "p99_9"))
 
 
@@ -160,8 +160,13 @@ def _limits(run: Run) -> Iterator[Block]:
         yield Bullets([clean(line) for line in cost.evidence])
     else:
         yield Text("The load test itself had room for more: it does not limit these figures.", Tone.GOOD)
-    if (busy := _busy_machine(run)) is not None:
-        yield Text(busy, Tone.OPEN)
+    if is_crowded(run):
+        yield Text(
+            f"The processors of the machine were busy, {figures.cores(used_cores(run))} of {run.machine.cores:g}, of "
+            f"which programs that are not watched took {figures.cores(others_cores(run))}: response times are theirs, "
+            "too.",
+            Tone.OPEN,
+        )
     lag = cost.lag
     rows = [
         (Cell("processor, mean"), number(figures.cores(cost.cpu_cores))),
@@ -171,20 +176,6 @@ def _limits(run: Run) -> Iterator[Block]:
         (Cell("requests sent late, p99"), number(figures.ms(lag.p99 if lag else None))),
     ]
     yield Table("What the load test itself takes", ("Figure", "Value"), rows)
-
-
-def _busy_machine(run: Run) -> str | None:
-    """Return that others have used the machine, None while it had room or nothing is known of it."""
-    others, cores = others_cores(run), run.machine.cores
-    if others is None or others < _OTHERS_RATIO * cores:
-        return None
-    used = sum(sample.machine.cpu_cores for sample in run.samples) / len(run.samples)
-    if used < _BUSY_RATIO * cores:
-        return None
-    return (
-        f"The processors of the machine were busy, {used:.2f} of {cores:g} cores, of which programs that are not "
-        f"watched took {others:.2f}: response times are theirs, too."
-    )
 
 
 def _breaking_point(run: Run) -> Iterator[Block]:
@@ -204,6 +195,7 @@ def _breaking_point(run: Run) -> Iterator[Block]:
         for count, step in enumerate(point.steps, start=1)
     ]
     if rows:
+        yield steps_chart(point.steps)
         yield Table("Rates that were tried", ("Step", "Wanted", "Sent", "Arrived", "p99", "Outcome"), rows)
 
 

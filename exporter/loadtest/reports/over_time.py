@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from exporter.loadtest.reports.clean import clean
 from exporter.loadtest.reports.document import Chart, Series, Tick
-from exporter.loadtest.results import Distribution, Interval, Run, Sample, TargetResult
+from exporter.loadtest.results import Distribution, Interval, Run, Sample, Step, TargetResult
 
 # More points than pixels are no help, and make a large file.
 POINTS_MAX = 150
@@ -124,6 +124,17 @@ def _percentiles(latency: Distribution) -> list[tuple[float, float | None]]:
         below += bucket.count
     end = _nines(1 - 1 / max(1, latency.count))
     return [point for point in points if point[0] < end] + [(end, latency.max)]
+
+
+def steps_chart(steps: Sequence[Step]) -> Chart:
+    """Return the rates of a stress test: a step that arrives below what was wanted did not hold."""
+    numbered = list(enumerate(steps, start=1))
+    series = [
+        Series("wanted", [(number, step.wanted_per_second) for number, step in numbered], 5, is_dashed=True),
+        Series("arrived", [(number, step.arrived_per_second) for number, step in numbered], 1),
+    ]
+    ticks = [Tick(number, f"{number}") for number, _ in numbered]
+    return Chart("Rates that were tried", "By step.", "per second", series, True, ticks, "step")
 
 
 Read = Callable[[Sample], dict[str, float | None]]

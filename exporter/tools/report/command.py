@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
         written = write_reports(run, folder, earlier)
     except OSError as error:
         return _failed(str(error), FAILED)
-    except (ValueError, ArithmeticError) as error:  # in a file that was changed by hand
+    except (ValueError, ArithmeticError, LookupError) as error:  # in a file that was changed by hand
         return _failed(f"figures that no load test has: {error}", USAGE)
     print("\n".join(map(str, written)), flush=True)
     if find_spec("matplotlib") is None:
