@@ -225,7 +225,7 @@ LATE = GeneratorCost(cpu_cores=1.0, cpu_cores_max=1.0, memory_bytes=1, lag=None,
         (Evidence(100, figures=BUSY, generator=LATE), bottlenecks.LOAD_TEST, "late"),
         (Evidence(100, figures=CALM, answers_ms=[5.0], connects_ms=[0.3]), bottlenecks.NONE, "10% of its time"),
         (Evidence(0, connections=3, machine_ratio=0.5), bottlenecks.REDIS, "on 3 connections"),
-        (Evidence(0, connections=3, machine_ratio=1.0), bottlenecks.MACHINE, "100% of the processors"),
+        (Evidence(0, connections=3, machine_ratio=1.0, is_broken=True), bottlenecks.MACHINE, "100% of the processors"),
         (Evidence(100), bottlenecks.NONE, ""),
     ],
 )  # fmt: skip

@@ -38,6 +38,7 @@ class Evidence(NamedTuple):
     socket, `throttled_ms` what brokers asked to wait, `connects_ms` how long TCP connections took. `machine_ratio` is
     the share of the processors of the load test's machine that was used, `waiting` the messages at the end that were
     acknowledged and had no event, `connections` those of operations on Redis of which a rate did not hold.
+    `is_broken`: the part is a step of a stress test whose rate did not hold.
     """
 
     per_second: float
@@ -51,6 +52,7 @@ class Evidence(NamedTuple):
     machine_ratio: float | None = None
     waiting: int = 0
     connections: int = 0
+    is_broken: bool = False
 
 
 class _Loop(NamedTuple):
@@ -84,8 +86,10 @@ def bottleneck(evidence: Evidence) -> Bottleneck:
     ):
         if found := list(lines):
             return Bottleneck(name=name, evidence=(*found, *_shares(loop, evidence)))
+    if evidence.is_broken and _is_full(evidence):
+        return Bottleneck(name=MACHINE, evidence=(*_machine(evidence), *_calm(evidence, loop)))
     if evidence.connections:
-        return Bottleneck(name=MACHINE if _is_full(evidence) else REDIS, evidence=tuple(_operations(evidence)))
+        return Bottleneck(name=REDIS, evidence=tuple(_operations(evidence)))
     return Bottleneck(name=NONE, evidence=tuple(_calm(evidence, loop)))
 
 

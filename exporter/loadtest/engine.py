@@ -111,6 +111,8 @@ class LoadRun:
 
     def _prepare(self, stopping: threading.Event) -> None:
         """Prepare the targets; those that cannot be tested are skipped."""
+        if self._settings.is_embedded:
+            self._notes.append("Broker, sidecar and load test shared one process: these are figures of all of them.")
         for target in self._targets.copy():
             self._outputs.show(f"preparing {target.name}")
             try:
@@ -238,7 +240,9 @@ class LoadRun:
 
     def _cost(self, sampler: Sampler, results: Sequence[TargetResult]) -> GeneratorCost:
         lags = [lag for target in self._targets if (lag := target.lag.distribution()) is not None]
-        cost = generator_cost(sampler.samples(), self._own, merged(lags), results)
+        # Steps of a stress test are judged one by one, and most of their lag is that of rates that did not hold.
+        judged = results if self._stress is None else ()
+        cost = generator_cost(sampler.samples(), self._own, merged(lags), judged)
         if self._stress is not None and self._stress.is_late:
             late = f"{self._stress.search.steps[-1].wanted_per_second:,.0f} messages a second were sent later and later"
             return replace(cost, is_limit=True, evidence=(*cost.evidence, late))
@@ -260,7 +264,13 @@ class LoadRun:
         machine_ratio = _machine_ratio([each for each in sampler.samples() if begin <= each.at])
         if kafka is None:
             connections = results[0].connections or 0 if broken is not None and results else 0
-            return Evidence(0.0, generator=cost, machine_ratio=machine_ratio, connections=connections)
+            return Evidence(
+                0.0,
+                generator=cost,
+                machine_ratio=machine_ratio,
+                connections=connections,
+                is_broken=broken is not None,
+            )
         answers = [each for each in kafka.answers.samples if begin <= each.at < end]
         figures = [] if kafka.sidecar is None else [each for each in kafka.sidecar.figures if begin <= each.at < end]
         return Evidence(
@@ -275,6 +285,7 @@ class LoadRun:
             generator=cost,
             waiting=self._waiting if broken is None else broken.waiting,
             machine_ratio=machine_ratio,
+            is_broken=broken is not None,
         )
 
 
