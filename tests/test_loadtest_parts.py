@@ -201,6 +201,7 @@ def figures(at: float, **fields: float) -> SidecarFigures:
 
 BUSY = (figures(0.0), figures(10.0, poll_seconds=0.5, decode_seconds=1.0, analyze_seconds=8.5, cpu_seconds=9.8))
 WAITS = (figures(0.0), figures(10.0, poll_seconds=0.5, analyze_seconds=9.5, cpu_seconds=0.4))
+HUNGRY = (figures(0.0), figures(10.0, poll_seconds=0.5, analyze_seconds=9.5, cpu_seconds=4.0))
 FULL = (figures(0.0), figures(10.0, poll_seconds=9.0, decode_seconds=1.0, backlog=95.0, backlog_limit=100.0))
 STARVED = (figures(0.0), figures(10.0, poll_seconds=9.0, decode_seconds=1.0, backlog=9.0, backlog_limit=1000.0))
 UNCOMMITTED = (figures(0.0), figures(10.0, poll_seconds=9.0, decode_seconds=1.0, backlog=400.0, backlog_limit=1000.0))
@@ -213,7 +214,8 @@ LATE = GeneratorCost(cpu_cores=1.0, cpu_cores_max=1.0, memory_bytes=1, lag=None,
     [
         (Evidence(100, figures=BUSY), bottlenecks.LOOP, "95% of its time on records"),
         (Evidence(100, figures=WAITS, machine_ratio=0.2), bottlenecks.WAITING, "uses 0.04 cores"),
-        (Evidence(100, figures=WAITS, machine_ratio=0.99), bottlenecks.MACHINE, "99% of the processors"),
+        (Evidence(100, figures=WAITS, machine_ratio=0.99), bottlenecks.WAITING, "99% of the processors"),
+        (Evidence(100, figures=HUNGRY, machine_ratio=0.99), bottlenecks.MACHINE, "uses 0.40 cores"),
         (Evidence(100, figures=FULL), bottlenecks.BACKLOG, "95% of its limit"),
         (Evidence(100, figures=UNCOMMITTED, waiting=500), bottlenecks.BACKLOG, "40% of its limit, for want of commits"),
         (Evidence(100, figures=STARVED, waiting=500), bottlenecks.NETWORK, "waits for records for 90% of its time"),

@@ -22,6 +22,8 @@ NONE = "none"
 _BUSY_RATIO = 0.85
 _IDLE_RATIO = 0.5
 _COMPUTING_CORES = 0.6
+# A process that wants a processor gets at least so much of one, however many others want it.
+_STARVED_CORES = 0.1
 _MACHINE_FULL = 0.95
 _FULL_RATIO = 0.9
 _SLOW_MS = 100.0
@@ -163,7 +165,7 @@ def _kind(loop: _Loop | None, evidence: Evidence) -> str:
     """Return what a busy loop lacks: it computes, waits within its work, or gets no processor."""
     if loop is None or loop.cores >= _COMPUTING_CORES:
         return LOOP
-    return MACHINE if _is_full(evidence) else WAITING
+    return MACHINE if _is_full(evidence) and loop.cores >= _STARVED_CORES else WAITING
 
 
 def _is_full(evidence: Evidence) -> bool:
