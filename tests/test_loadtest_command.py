@@ -1,0 +1,103 @@
+"""The command line of load tests: what each flag means, and what is refused before anything is sent."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from exporter.config.loader import ConfigError
+from exporter.loadtest.run_log import RunLog
+from exporter.loadtest.settings import PROFILES, Limits
+from exporter.loadtest.target import TargetError
+from exporter.tools.loadtest import arguments
+from exporter.tools.loadtest.arguments import Plan
+
+
+def plan(*words: str) -> Plan:
+    parser = argparse.ArgumentParser()
+    arguments.add(parser)
+    return arguments.plan(parser.parse_args(words))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_has_its_numbers_until_flags_replace_them(name: str) -> None:
+    profile, settings = PROFILES[name], plan(name).settings
+    assert (settings.users, settings.spawn_rate, settings.seconds) == (
+        profile.users, profile.spawn_rate, profile.seconds
+    )  # fmt: skip
+    other = plan(name, "--users", "7", "--spawn-rate", "0.5", "--duration", "90s").settings
+    assert (other.users, other.spawn_rate, other.seconds) == (7, 0.5, 90.0)
+
+
+def test_each_target_figure_has_a_flag() -> None:
+    flags = "--max-mean 1 --max-p95 2 --min-rate 3 --max-errors 4 --min-availability 5 --max-lost 6"
+    limits = Limits(mean_ms=1, p95_ms=2, per_second=3, errors_percent=4, availability_percent=5, lost=6)
+    assert plan(*flags.split()).settings.limits == limits
+
+
+def test_all_are_tested_and_redis_is_left_out_where_there_is_none() -> None:
+    found = plan()
+    assert (found.settings.targets, found.left_out) == (("http", "kafka"), {"redis": "there is none: --redis-url"})
+    assert plan("--redis-url", "redis://r:1/0").settings.targets == ("http", "kafka", "redis")
+    assert plan("--embedded").left_out == {"redis": "--embedded has no Redis"}
+    assert plan("--target", "kafka").settings.targets == ("kafka",)
+    assert plan("stress").settings.targets == ("kafka",)
+
+
+def test_addresses_are_those_of_the_configuration_unless_flags_say_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "sidecar.yml"
+    lines = (
+        "kafka: {bootstrap_servers: 'k:1'}",
+        "web: {listen_address: ':9', telemetry_path: /m}",
+        "output: {topic: t}",
+    )
+    file.write_text("\n".join(lines))
+    found = plan("--config.file", str(file))
+    assert (found.settings.url, found.settings.metrics_path) == ("http://localhost:9", "/m")
+    assert (found.config.kafka.bootstrap_servers, found.config.output.topic) == ("k:1", "t")
+    given = plan("--config.file", str(file), "--bootstrap-servers", "j:2", "--url", "https://s:3/n")
+    assert (given.settings.url, given.settings.metrics_path) == ("https://s:3", "/n")
+    assert given.config.kafka.bootstrap_servers == "j:2"
+    assert plan("--target", "kafka").settings.url is None
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--target redis", "redis: there is none: --redis-url"),
+        ("--target redis --embedded", "redis: --embedded has no Redis"),
+        ("stress --target http", "stress raises the rate of one target"),
+        ("--url http://user:word@h:1", "--url has a user"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused_with_the_reason(words: str, reason: str) -> None:
+    with pytest.raises(TargetError, match=reason):
+        plan(*words.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "normal", "--users 0", "--users x", "--rate 0", "--rate nan", "--duration soon", "--step 0s",
+        "--process sidecar", "--url h:1", "--target all,kafka", "--max-lost -1",
+    ],
+)  # fmt: skip
+def test_values_that_make_no_sense_are_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        plan(*words.split())
+    assert words.split()[-1] in capsys.readouterr().err
+
+
+def test_a_configuration_that_is_invalid_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        plan("--config.file", str(tmp_path / "none.yml"))
+
+
+def test_a_line_of_the_log_has_time_level_event_and_fields(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "log")
+    log.write("error", "ended", reason="disk full")
+    log.close()
+    line = json.loads((tmp_path / "log").read_text())
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"level": "error", "event": "ended", "reason": "disk full"}
