@@ -25,6 +25,7 @@ from tests.support.sidecar import PROGRAM, Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
 
 RATE = 200.0
+STAGES = ("decode", "analyze", "publish")
 
 
 class Story(NamedTuple):
@@ -267,19 +268,22 @@ def test_ctrl_c_ends_the_command_with_a_report_and_without_its_topic(broker: Bro
 def test_stress_finds_the_rate_that_a_slow_sidecar_holds_and_why(
     deployment: Deployment, tmp_path: Path, computes: bool, name: str
 ) -> None:
-    """Its batches take 20 ms more than its own time, so it holds 50 a second less what that is."""
+    """Its batches take 20 ms more than its own time, so it holds at most 50 a second: as many as its loop has time for."""
     slow = Slowed(deployment, 0.02, computes=computes).start()
     config = configured(deployment.cluster.bootstrap, output__topic=deployment.events)
     steps = settings(profile="stress", seconds=300.0, step_seconds=10.0, rate=20.0, topic=deployment.topic)
     given = replace(steps, url=url(slow), allow_existing=True)
     run = Started(tmp_path, given, config, patience=Patience()).result()
+    busy = sum(slow.scrape().total("marketdata_processing_seconds_sum", stage=stage) for stage in STAGES)
+    capacity = slow.batches() / busy
     slow.kill()
     assert run.ended is Ended.FINISHED, run.ended_because
     point = run.breaking_point
     assert point is not None
     assert point.held_per_second is not None
     assert point.broke_per_second is not None
-    assert 45.0 < point.held_per_second < point.broke_per_second < 55.0
+    assert capacity < 50.0
+    assert 0.9 * capacity < point.held_per_second < point.broke_per_second < 1.1 * capacity
     assert run.bottleneck is not None
     assert run.bottleneck.name == name, run.bottleneck.evidence
 
