@@ -268,7 +268,7 @@ def test_ctrl_c_ends_the_command_with_a_report_and_without_its_topic(broker: Bro
 def test_stress_finds_the_rate_that_a_slow_sidecar_holds_and_why(
     deployment: Deployment, tmp_path: Path, computes: bool, name: str
 ) -> None:
-    """Its batches take 20 ms more than its own time, so it holds at most 50 a second: as many as its loop has time for."""
+    """Its batches take 20 ms more than its own time: it holds less than 50 a second, what its loop has time for."""
     slow = Slowed(deployment, 0.02, computes=computes).start()
     config = configured(deployment.cluster.bootstrap, output__topic=deployment.events)
     steps = settings(profile="stress", seconds=300.0, step_seconds=10.0, rate=20.0, topic=deployment.topic)
