@@ -52,9 +52,9 @@ NAMES = {page.name for page in (*SCRAPES, *QUERIES)} | {STREAM_NAME}
 
 
 def settings(port: int, scheme: str = "http", **more: object) -> Settings:
-    given: dict[str, object] = {"users": USERS, "spawn_rate": 50.0, "user_rate": RATE, **more}
+    given: dict[str, object] = {"users": USERS, "spawn_rate": 50.0, "user_rate": RATE, "seconds": 60.0, **more}
     url = f"{scheme}://127.0.0.1:{port}"
-    return Settings(profile="smoke", targets=("http",), seconds=60.0, url=url, **given)  # type: ignore[arg-type]
+    return Settings(profile="smoke", targets=("http",), url=url, **given)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,8 @@ def begin() -> Iterator[Begin]:
             running.callback(target.stop)
             target.prepare(threading.Event())
             target.start(time.monotonic())
-            processes = 1 + int(str(more.get("workers", 0)))
+            workers = int(str(more.get("workers", 1)))
+            processes = workers + 1 if workers > 1 else 1
             eventually(lambda: target.counts().answered > 20 and len(target.pids()) == processes, SECONDS)
             return target
 
@@ -135,6 +136,16 @@ def test_a_stall_is_in_the_latencies_of_all_requests_that_were_due_in_it(sidecar
     assert "were due and not sent" in result.notes[0]
     assert target.lag.count > 0
     assert all(has_ended(process) for process in processes)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_has_ended_leaves_no_request_without_an_answer(sidecar: Sidecar, begin: Begin, workers: int) -> None:
+    target = begin(sidecar.port, workers=workers, seconds=1.5)
+    begun = time.monotonic()
+    eventually(lambda: time.monotonic() > begun + 1.5)
+    result = target.stop()
+    assert_each_request_is_accounted_for(result)
+    assert (result.unanswered, result.notes) == (0, ())
 
 
 class SecureSidecar(Sidecar):

@@ -26,10 +26,10 @@ class Channel:
         """Wait for the plan, the first message."""
         return msgspec.json.decode(self._receive(), type=Plan)
 
-    def ready(self) -> None:
-        """Report that everything is connected, and wait until users may begin."""
+    def ready(self) -> Start:
+        """Report that everything is connected, wait until users may begin, and return until when."""
         self._messages.sendall(msgspec.json.encode(Ready()))
-        msgspec.json.decode(self._receive(), type=Start)
+        return msgspec.json.decode(self._receive(), type=Start)
 
     def send(self, report: Report) -> None:
         """Send a report; raise `OSError` when the load test has ended."""

@@ -77,10 +77,10 @@ class LocustProcess:
         self._process.wait(_EXIT_SECONDS)
         raise TargetError(f"Locust does not start: {self.last_line}")
 
-    def begin(self) -> None:
-        """Let the users begin; one that has ended is found by `is_running`."""
+    def begin(self, until: float) -> None:
+        """Let users send what is due before a time of `time.monotonic`; a process that has ended is found otherwise."""
         with suppress(OSError):
-            self._messages.sendall(msgspec.json.encode(Start()))
+            self._messages.sendall(msgspec.json.encode(Start(until=until)))
 
     def reports(self) -> Iterator[Report]:
         """Yield what the processes report, until the last of them has ended."""

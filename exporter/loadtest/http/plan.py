@@ -58,7 +58,9 @@ class Ready(msgspec.Struct, tag=True):
 
 
 class Start(msgspec.Struct, tag=True):
-    """The users may begin."""
+    """The users may begin; nothing is due from `until` on, by `time.monotonic`."""
+
+    until: float
 
 
 def decode(message: bytes) -> Ready | Report:

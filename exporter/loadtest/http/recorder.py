@@ -13,21 +13,25 @@ from exporter.loadtest.http.plan import LATENCIES_MAX, Kind, Report
 class Recorder:
     """Counts of requests since the last report. Its users are greenlets, which take turns only when they wait.
 
-    `until` is when users were asked to stop, by `time.monotonic`.
+    Nothing is due from `until` on, by `time.monotonic`.
     """
 
     def __init__(self, send: Callable[[Report], None]) -> None:
         self._send = send
         self._report = _empty()
-        self.until = math.inf
+        self.until = self._planned_end = math.inf
+
+    def end_at(self, until: float) -> None:
+        """Let nothing be due from a time of `time.monotonic` on."""
+        self.until = self._planned_end = until
 
     def begin(self) -> None:
         """Begin: users send requests from now on."""
-        self.until = math.inf
+        self.until = self._planned_end
 
     def end(self) -> None:
         """End: what becomes due from now on is not sent, and not missed."""
-        self.until = time.monotonic()
+        self.until = min(self.until, time.monotonic())
 
     def sent(self, lag_seconds: float) -> None:
         """Count a request that is handed to the client, `lag_seconds` later than it could be."""

@@ -72,7 +72,7 @@ class HttpTarget:
         if self._locust is not None:
             self._reader = threading.Thread(target=self._read, args=(self._locust, started), name="loadtest-http")
             self._reader.start()
-            self._locust.begin()
+            self._locust.begin(started + self._settings.seconds)
 
     def counts(self) -> Counts:
         """See Target."""

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import locust
 from locust import FastHttpUser, User, task
 from locust.exception import CatchResponseError
-from locust.runners import MasterRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from exporter.loadtest.http.channel import Channel
 from exporter.loadtest.http.pages import (
@@ -48,6 +48,8 @@ locust.runners.HEARTBEAT_LIVENESS = 30
 _channel = Channel.inherited()
 _plan = _channel.plan()
 _recorder = Recorder(_channel.send)
+# The message to workers that has the end of the run; seconds that are longer than any run.
+_UNTIL, _UNTIL_STOPPED = "until", 1e6
 _events: Any = locust.events  # their methods have no types
 
 
@@ -85,7 +87,8 @@ class _Paced(User):
 
     def wait_time(self) -> float:
         """See User."""
-        return self.schedule.wait(monotonic())
+        # A user that wakes while Locust ends it would be stopped amid a request.
+        return self.schedule.wait(monotonic()) if self.schedule.due < _recorder.until else _UNTIL_STOPPED
 
 
 class _Reader(_Paced, FastHttpUser):
@@ -193,8 +196,13 @@ def _begin(environment: Any, runner: Any, **_: Any) -> None:
     else:
         _events.request.add_listener(_record)
         threading.Thread(target=_report_each_second, daemon=True).start()
+    if isinstance(runner, WorkerRunner):
+        runner.register_message(_UNTIL, lambda msg, **_: _recorder.end_at(msg.data[_UNTIL]))
     if not environment.parsed_options.worker:
-        _channel.ready()
+        until = _channel.ready().until
+        _recorder.end_at(until)
+        if isinstance(runner, MasterRunner):
+            runner.send_message(_UNTIL, {_UNTIL: until})
         threading.Thread(target=_end_with_the_load_test, daemon=True).start()
 
 
