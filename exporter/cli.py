@@ -30,6 +30,7 @@ _CONFIGURED = {
     "cache": "have caches in Redis follow the events of ingesting services",
     "check": "report mistakes before `run` meets them; changes nothing",
     "explain": "show what becomes of one record, field by field, and which format it has",
+    "replay": "analyze records of the past at their own time; changes nothing",
     "healthcheck": "check that the loop of the sidecar on this machine turns",
     "risk": "show the risk of portfolios, and what scenarios would do to them; publishes nothing",
 }
@@ -38,8 +39,14 @@ _OPTIONS = {
     "run": ("until_caught_up",),
     "cache": ("creates_topics",),
     "explain": ("topic", "file"),
+    "replay": ("topics", "file", "since", "until", "record", "html", "json"),
     "healthcheck": ("ready",),
     "risk": ("what_if", "recording", "records", "as_json"),
+}
+# How the usage names what comes before the configuration.
+_USAGE = {
+    "explain": " [TOPIC[/PARTITION/OFFSET]] [--file FILE]",
+    "replay": " [TOPIC[/PARTITION[/FROM-TO]] ...] [--file RECORDING] [--since TIME] [--until TIME]",
 }
 # Every user of the machine can read command lines.
 _WITHOUT_FLAG = {"web.client.password"}
@@ -211,12 +218,11 @@ def _add_configuration_arguments(name: str, parser: argparse.ArgumentParser) -> 
     from exporter.config.section import Section
 
     parser.description = _CONFIGURED[name]
-    own = " [TOPIC[/PARTITION/OFFSET]] [--file FILE]" if name == "explain" else ""
-    parser.usage = f"{_PROGRAM} {name}{own} [--config.file FILE] [--KEY VALUE ...]"
+    parser.usage = f"{_PROGRAM} {name}{_USAGE.get(name, '')} [--config.file FILE] [--KEY VALUE ...]"
     parser.add_argument("--config.file", dest="config_file", metavar="FILE", help="YAML; see reference.yml")
     if name == "run":
         _add_run_arguments(parser)
-    if name in ("cache", "explain", "healthcheck", "risk"):
+    if name in ("cache", "explain", "healthcheck", "replay", "risk"):
         _tool(name).add_arguments(parser)
     group = parser.add_argument_group("configuration", "every key of the file that has one value or a list")
     for path, kind in keys().items():

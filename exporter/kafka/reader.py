@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -107,8 +107,21 @@ class TopicReader:
                 found[Partition(position.topic, position.partition)] = position.offset
         return found
 
-    def read(self, spans: Mapping[Partition, Span]) -> Iterator[Message]:
-        """Yield the committed records of the spans in order of each partition; waits for open transactions."""
+    def pause(self, partition: Partition) -> None:
+        """Let `read` yield no further records of a partition until `resume`."""
+        self._consumer.pause([TopicPartition(*partition)])
+
+    def resume(self, partition: Partition) -> None:
+        """Let `read` continue with a partition where it was paused."""
+        self._consumer.resume([TopicPartition(*partition)])
+
+    def read(
+        self, spans: Mapping[Partition, Span], ended: Callable[[Partition], None] = lambda partition: None
+    ) -> Iterator[Message]:
+        """Yield the committed records of the spans in order of each partition; waits for open transactions.
+
+        `ended` is called once a partition has no further record in its span, with the next step at the latest.
+        """
         unread = {partition: span.end for partition, span in spans.items() if span.start < span.end}
         self._consumer.assign([TopicPartition(*partition, spans[partition].start) for partition in unread])
         while unread:
@@ -121,9 +134,9 @@ class TopicReader:
             if is_record and offset < end:
                 yield message
             # An end-of-partition message has the next offset; an open transaction may begin before the end of the span.
-            if offset + is_record >= end:
-                unread.pop(partition, None)
-                self._consumer.pause([TopicPartition(*partition)])
+            if offset + is_record >= end and unread.pop(partition, None) is not None:
+                self.pause(partition)
+                ended(partition)
 
     def _skip(self, partition: Partition, span: Span, message: Message) -> int:
         """Skip the unreadable records at the start of a span, and return the offset after them."""

@@ -49,7 +49,7 @@ def _read(feed: Feed) -> Shown:
         "is_expected": health.is_expected,
         "planned": None if health.plan.reason is None else printable(health.plan.reason, REASON_MAX),
         "transitions": _transitions(health) if feed.has_state else [],
-        "thresholds": _thresholds(health, owned=bool(feed.partitions)),
+        "thresholds": thresholds(health, owned=bool(feed.partitions)),
         "symbols": _symbols(feed),
         "anomalies": _anomalies(feed),
     }
@@ -69,7 +69,8 @@ def _transition(found: Transition, until_ms: int | None) -> Shown:
     return {"state": state, "since_ms": found.since_ms, "until_ms": until_ms, "scope": scope, "reasons": texts}
 
 
-def _thresholds(health: FeedHealth, *, owned: bool) -> Shown:
+def thresholds(health: FeedHealth, *, owned: bool) -> Shown:
+    """Return the limits of a feed, and what they were learned from; times are seconds, None is not evaluated."""
     freshness, activity = health.freshness, health.price_activity
     symbols = health.symbols if owned else None
     delayed_ms = freshness.delayed_limit_ms

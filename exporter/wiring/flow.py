@@ -51,7 +51,7 @@ def make_loop(
     events = event_factory(config)
     return FeedLoop(
         source,
-        _pipeline(config, events, settings.pipeline),
+        make_pipeline(config, events, settings.pipeline),
         make_publisher(config, source, channel, events, clock, worker),
         store,
         Evaluator(settings.comparison),
@@ -91,7 +91,8 @@ def make_publisher(
     )
 
 
-def _pipeline(config: Config, events: EventFactory, settings: PipelineSettings) -> Pipeline:
+def make_pipeline(config: Config, events: EventFactory, settings: PipelineSettings) -> Pipeline:
+    """Return what applies records to feeds and creates their events."""
     return Pipeline(
         settings.decoder,
         FeedTable(*settings.table),

@@ -13,7 +13,6 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 
 from confluent_kafka import KafkaException
@@ -43,6 +42,7 @@ from exporter.tools.audit.readers import (
 )
 from exporter.tools.audit.rejected_tails import RejectedTails
 from exporter.tools.audit.report import AuditResult, as_json, as_text
+from exporter.tools.moments import timestamp_ms
 
 ERROR_MAX = 500
 _DESCRIPTION = """Compare the input topics, the event topic and /metrics; exit 0 when they agree, 1 when they differ,
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--topic", action="append", metavar="NAME", help="input topic, or ^regex; in place of the configuration's")
     add("--event-topic", metavar="NAME", help="in place of the configuration's")
     add("--group", metavar="NAME", help="audit only records before the committed offsets of this group")
-    add("--since", type=_timestamp_ms, metavar="TIME", help="first record: ISO 8601 (UTC) or Unix milliseconds")
+    add("--since", type=timestamp_ms, metavar="TIME", help="first record: ISO 8601 (UTC) or Unix milliseconds")
     add(
         "--from-offset",
         action="append",
@@ -241,14 +241,6 @@ def _read_metrics(
         except (OSError, ValueError, remote.Refused, UnreadableError) as error:
             raise AuditError(printable(f"{shown_text(url)}: {error}", ERROR_MAX)) from None
     return truth
-
-
-def _timestamp_ms(text: str) -> int:
-    """Return Unix milliseconds of such a number or of an ISO 8601 time, in UTC without an offset."""
-    if text.isdecimal():
-        return int(text)
-    moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _place(text: str) -> tuple[Partition, int]:

@@ -25,7 +25,7 @@ class RecordReader:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._usual = InputReader(config)
-        self._decoder = record_decoder(config.input, _required)
+        self._decoder = record_decoder(config.input, required_schemas)
         self._choices = [TopicChoice(one.topics) for one in config.input.formats]
         self._has_format: dict[str, bool] = {}
 
@@ -54,7 +54,8 @@ class RecordReader:
         return BatchFacts(feed, len(batch.data), len(symbols), efficiency, batch.timestamp_ms)
 
 
-def _required(registry: SchemaRegistryFormat) -> Callable[[int], Any]:
+def required_schemas(registry: SchemaRegistryFormat) -> Callable[[int], Any]:
+    """Return what finds the schemas of a registry by id; it raises `RegistryError` for one that cannot be had."""
     # Loaded when it is needed, as is the client of the registry.
     from exporter.events.writer_schemas import schemas
     from exporter.runtime.worker import ThreadWorker

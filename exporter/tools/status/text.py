@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from unicodedata import east_asian_width
 
 from exporter.events.encoding import utc_text
 from exporter.runtime.foreign_text import printable
+from exporter.tools.columns import NONE, Line, duration, table
 from exporter.tools.status.overview import FAILURE, FINE, ORDER, FeedStatus, Overview, SidecarStatus
 
 REASON_CHARACTERS = 200
 _SIDECARS = ("SIDECAR", "VERSION", "READY", "FEEDS", "BATCHES/S", "PARTITIONS", "LAG", "BACKLOG", "REJECTED", "URL")
 _FEEDS = ("STATE", "FEED", "BATCHES/S", "MESSAGES/S", "SYMBOLS", "AGE", "ANOMALIES", "SINCE", "SIDECAR", "REASON")
-_NONE = "-"
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
 _RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
-
-Line = tuple[str, ...]
 
 
 def as_text(shown: Overview, now_ms: int, *, problems: bool = False, colors: bool = False) -> str:
@@ -25,7 +21,7 @@ def as_text(shown: Overview, now_ms: int, *, problems: bool = False, colors: boo
     feeds = [feed for feed in shown.feeds if not problems or feed.state not in (None, *FINE)]
     lines = [_headline(shown, now_ms), "", *_sidecars(shown.sidecars)]
     if feeds:
-        lines += ["", *_table([_FEEDS, *map(_feed, feeds)])]
+        lines += ["", *table([_FEEDS, *map(_feed, feeds)])]
     text = "\n".join(lines)
     return _colored(text, shown.exit_code) if colors else text
 
@@ -40,7 +36,7 @@ def _headline(shown: Overview, now_ms: int) -> str:
 
 def _sidecars(sidecars: Sequence[SidecarStatus]) -> Iterator[str]:
     """Yield the table of the sidecars, each followed by the reasons that it gives."""
-    first, *rows = _table([_SIDECARS, *map(_sidecar, sidecars)])
+    first, *rows = table([_SIDECARS, *map(_sidecar, sidecars)])
     yield first
     for row, sidecar in zip(rows, sidecars, strict=True):
         yield row
@@ -52,7 +48,7 @@ def _sidecars(sidecars: Sequence[SidecarStatus]) -> Iterator[str]:
 
 def _sidecar(sidecar: SidecarStatus) -> Line:
     if sidecar.error:
-        return (*[_NONE] * (len(_SIDECARS) - 1), sidecar.url)
+        return (*[NONE] * (len(_SIDECARS) - 1), sidecar.url)
     rates = [feed.batches_per_second for feed in sidecar.feeds if feed.batches_per_second is not None]
     return (
         _text(sidecar.instance),
@@ -70,30 +66,17 @@ def _sidecar(sidecar: SidecarStatus) -> Line:
 
 def _feed(feed: FeedStatus) -> Line:
     return (
-        feed.state or _NONE,
+        feed.state or NONE,
         _text(feed.name),
         _rate(feed.batches_per_second),
         _rate(feed.messages_per_second),
         f"{feed.symbols:,}",
-        _duration(feed.age_ms),
+        duration(feed.age_ms),
         f"{feed.anomalies:,}",
-        _NONE if feed.since_ms is None else f"{utc_text(feed.since_ms)[:19]}Z",
-        _text(feed.sidecar or _NONE),
+        NONE if feed.since_ms is None else f"{utc_text(feed.since_ms)[:19]}Z",
+        _text(feed.sidecar or NONE),
         _text(", ".join(feed.reasons)),
     )
-
-
-def _table(lines: Sequence[Line]) -> Iterator[str]:
-    """Yield the lines with their columns aligned; the last column is as wide as it needs."""
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]
-        yield "  ".join(cells).rstrip()
-
-
-def _width(text: str) -> int:
-    """Return the columns of a terminal that a text takes: two for most characters of East Asia."""
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _text(text: str) -> str:
@@ -101,19 +84,7 @@ def _text(text: str) -> str:
 
 
 def _rate(per_second: float | None) -> str:
-    return _NONE if per_second is None else f"{per_second:,.1f}"
-
-
-def _duration(milliseconds: int | None) -> str:
-    """Return a duration in its two largest units."""
-    if milliseconds is None:
-        return _NONE
-    seconds = milliseconds // 1000
-    for size, unit in _UNITS:
-        if seconds >= size:
-            smaller = {"d": (3600, "h"), "h": (60, "m"), "m": (1, "s")}[unit]
-            return f"{seconds // size}{unit} {seconds % size // smaller[0]}{smaller[1]}"
-    return f"{milliseconds / 1000:.1f}s"
+    return NONE if per_second is None else f"{per_second:,.1f}"
 
 
 def _colored(text: str, exit_code: int) -> str:

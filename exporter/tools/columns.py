@@ -1,0 +1,36 @@
+"""Texts in columns, and durations, as the commands print them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from unicodedata import east_asian_width
+
+NONE = "-"
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
+
+Line = tuple[str, ...]
+
+
+def table(lines: Sequence[Line]) -> Iterator[str]:
+    """Yield the lines with their columns aligned; the last column is as wide as it needs."""
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
+def _width(text: str) -> int:
+    """Return the columns of a terminal that a text takes: two for most characters of East Asia."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def duration(milliseconds: int | None) -> str:
+    """Return a duration in its two largest units."""
+    if milliseconds is None:
+        return NONE
+    seconds = milliseconds // 1000
+    for size, unit in _UNITS:
+        if seconds >= size:
+            smaller = {"d": (3600, "h"), "h": (60, "m"), "m": (1, "s")}[unit]
+            return f"{seconds // size}{unit} {seconds % size // smaller[0]}{smaller[1]}"
+    return f"{milliseconds / 1000:.1f}s"

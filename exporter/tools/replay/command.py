@@ -1,0 +1,134 @@
+"""The command `replay`: what a sidecar would have found in records of the past, at their own time.
+
+Reads ranges of topics or a recording, and changes nothing: no group, no event, no commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.config.schema import Config
+from exporter.kafka.reader import TopicReader, reader_properties
+from exporter.model import RegistryError
+from exporter.runtime.clock import now_ms
+from exporter.runtime.foreign_text import printable
+from exporter.tools.audit.formats import required_schemas
+from exporter.tools.moments import timestamp_ms
+from exporter.tools.replay import progress
+from exporter.tools.replay.analysis import Analysis
+from exporter.tools.replay.arrival import Arrived, arrivals
+from exporter.tools.replay.html import as_html
+from exporter.tools.replay.recording import Recording, RecordingError, writing
+from exporter.tools.replay.report import document
+from exporter.tools.replay.text import as_text
+from exporter.tools.replay.topics import Period, Range, RangeError, parsed, read, spans
+
+if TYPE_CHECKING:
+    from exporter.decoding.record_decoder import FindSchemas
+
+ANSWER_SECONDS = 30.0
+
+
+class Options(NamedTuple):
+    """The arguments of the command beside the configuration."""
+
+    topics: Sequence[str]
+    file: str | None
+    since: int | None
+    until: int | None
+    record: str | None
+    html: str | None
+    json: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what names the records, and the forms of the report, to a parser."""
+    add = parser.add_argument
+    add("topics", nargs="*", metavar="TOPIC[/PARTITION[/FROM-TO]]", help="a topic or ^pattern, or some of its records")
+    add("--file", metavar="FILE", help="a recording: JSON lines, plain or compressed by gzip or zstd")
+    time_help = "ISO 8601 (UTC) or Unix milliseconds"
+    add("--since", type=timestamp_ms, metavar="TIME", help=f"only records from this time on: {time_help}")
+    add("--until", type=timestamp_ms, metavar="TIME", help=f"only records before this time: {time_help}")
+    add("--record", metavar="FILE", help="write the records into a new recording (.gz, .zst: compressed)")
+    add("--html", metavar="FILE", help="write the report as a page")
+    add("--json", action="store_true", help="print JSON")
+
+
+def main(config: Config, **arguments: object) -> int:
+    """Replay the records and print the report; return 0, 1 when they cannot be read, 2 for wrong usage."""
+    options = Options(**arguments)  # type: ignore[arg-type]
+    try:
+        ranges = _ranges(options)
+        analysis = Analysis(config, _find_schemas(config))
+        began = time.monotonic()
+        if options.file is not None:
+            source = _read_file(analysis, options)
+        else:
+            source = _read_topics(analysis, config, ranges, options)
+        report = document(analysis, printable(source), time.monotonic() - began)
+    except (RangeError, RecordingError, RegistryError, FileExistsError, FileNotFoundError) as error:
+        print(f"replay: {printable(str(error))}", file=sys.stderr)
+        return 1 if isinstance(error, RegistryError) else 2
+    if options.html is not None:
+        Path(options.html).write_text(as_html(report), encoding="utf-8")
+    print(json.dumps(report) if options.json else as_text(report))
+    return 0 if analysis.records else 1
+
+
+def _ranges(options: Options) -> list[Range]:
+    if (options.file is None) == (not options.topics):
+        raise RangeError("give topics, or --file with a recording")
+    return [parsed(text) for text in options.topics]
+
+
+def _find_schemas(config: Config) -> FindSchemas | None:
+    return required_schemas if any(one.schema_registry for one in config.input.formats) else None
+
+
+def _read_file(analysis: Analysis, options: Options) -> str:
+    """Analyze a recording, and return its name."""
+    assert options.file is not None  # noqa: S101 - by `_ranges`
+    recording = Recording(Path(options.file))
+    arrived = _within(arrivals(recording.records(), now_ms()), Period(options.since, options.until))
+    _analyze(analysis, progress.shown(arrived, lambda _: recording.position / recording.size), options)
+    analysis.end()
+    return options.file
+
+
+def _within(arrived: Iterator[Arrived], period: Period) -> Iterator[Arrived]:
+    for each in arrived:
+        if period.until_ms is not None and each[0] >= period.until_ms:
+            return
+        if period.since_ms is None or each[0] >= period.since_ms:
+            yield each
+
+
+def _read_topics(analysis: Analysis, config: Config, ranges: Sequence[Range], options: Options) -> str:
+    """Analyze the ranges of topics, and return their names."""
+    period, latest_ms = Period(options.since, options.until), now_ms()
+    with TopicReader(reader_properties(config), config.input.group, ANSWER_SECONDS) as reader:
+        chosen = spans(reader, ranges, config.input.exclude, period)
+        total = sum(span.end - span.start for span in chosen.values()) or 1
+        arrived = read(reader, chosen, latest_ms, origin=any(one.reads_origin for one in config.input.formats))
+        if period.since_ms is not None:
+            analysis.begin(period.since_ms, {partition: span.start for partition, span in chosen.items()})
+        _analyze(analysis, progress.shown(arrived, lambda number: number / total), options)
+    analysis.end(min(period.until_ms or 0, latest_ms))
+    return " ".join(options.topics)
+
+
+def _analyze(analysis: Analysis, arrived: Iterator[Arrived], options: Options) -> None:
+    """Analyze records, and write them into a recording, if one is wanted."""
+    with ExitStack() as stack:
+        if options.record is None:
+            analysis.read(arrived)
+            return
+        write = stack.enter_context(writing(Path(options.record)))
+        analysis.read((each, write(each[1]))[0] for each in arrived)
