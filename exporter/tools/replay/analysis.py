@@ -19,7 +19,7 @@ from exporter.feeds.states import Transition
 from exporter.kafka.positions import Position, Start
 from exporter.loop import PART_BYTES, PART_RECORDS
 from exporter.loop_settings import loop_settings
-from exporter.model import Anomaly, FeedKey, Partition, Record
+from exporter.model import Anomaly, FeedKey, Partition
 from exporter.pipeline import Decoded, Pipeline
 from exporter.tools.replay.arrival import Arrived
 from exporter.wiring.flow import event_factory, make_pipeline
