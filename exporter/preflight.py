@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.config.conflicts import Conflict
+from exporter.config.redis_place import place
 from exporter.config.schema import Config
 from exporter.kafka import properties
 
@@ -40,3 +41,6 @@ def mistakes_of_cache(config: Config) -> Iterator[Conflict]:
     yield from mistakes(config)
     if config.redis.url is None:
         yield Conflict("got null, expected the URL of the Redis with the caches", ("redis.url",))
+    elif place(config.redis.url, config.redis.sentinel, is_cluster=config.redis.cluster).kind == "cluster":
+        message = "got a Redis Cluster, expected a server or Sentinels: one script changes keys of several slots"
+        yield Conflict(message, ("redis.url",))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from exporter.tools.check import services
 from exporter.tools.check.model import Finding, Level
 from tests.support.documents import DOCUMENTS
 from tests.support.process import free_port
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, SentinelServer
 from tests.support.registry import MOVED, READ, WRITE, RegistryServer
 from tests.support.store import UPBIT, Replica, update, written
 
@@ -147,15 +146,6 @@ def test_redirects_are_followed_and_told_when_they_end_elsewhere() -> None:
 # Redis.
 
 
-class Sentinel(RedisServer):
-    """A Sentinel that watches nothing."""
-
-    def command(self) -> Sequence[str]:
-        """See Part."""
-        (self.directory / "sentinel.conf").write_text(f"port {self.port}\nbind 127.0.0.1\n")
-        return [super().command()[0], "sentinel.conf", "--sentinel"]
-
-
 def test_a_redis_that_is_dead_or_wants_a_password_is_a_failure(redis_server: RedisServer) -> None:
     for url in (f"redis://me:sesame@127.0.0.1:{free_port()}", redis_server.url.replace("//", "//me:sesame@")):
         found = list(services.redis(Config(redis=RedisConfig(url=url))))
@@ -233,11 +223,12 @@ def test_a_redis_cluster_is_a_failure_in_words(redis_cluster: tuple[RedisServer,
     """Whether the node would redirect our keys or not."""
     for node in redis_cluster:
         finding = asked(node)
-        assert (finding.level, "Redis Cluster is not supported" in finding.text) == (Level.FAIL, True)
+        assert (finding.level, "this is a node of a Redis Cluster" in finding.text) == (Level.FAIL, True)
+        assert finding.advice == "set redis.cluster to true"
 
 
 def test_a_sentinel_is_no_redis(tmp_path: Path) -> None:
-    sentinel = Sentinel(tmp_path / "redis").start()
+    sentinel = SentinelServer(tmp_path / "redis").start()
     try:
         assert "this is a Sentinel" in asked(sentinel).text
     finally:

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
+from exporter.config.schema import RedisConfig
 from exporter.ingestion.cache.actions import Drop, Lifetimes, Refresh
 from exporter.ingestion.cache.following import CacheFollower
 from exporter.ingestion.cache.keys import KINDS, NAMES, OPEN
@@ -191,7 +192,7 @@ class Interrupted(RedisCache):
     """A service that loses Redis before its n-th command."""
 
     def __init__(self, url: str, commands: int) -> None:
-        super().__init__(url, Lifetimes())
+        super().__init__(RedisConfig(url=url), Lifetimes())
         self._execute: Any = self._client.execute_command
         self._left = commands
         client: Any = self._client
@@ -283,7 +284,7 @@ class Recorded(RedisCache):
     """A service that notes with how many keys, at most, it calls each command."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, Lifetimes())
+        super().__init__(RedisConfig(url=url), Lifetimes())
         self.most = Counter[str]()
         self._execute: Any = self._client.execute_command
         client: Any = self._client

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from exporter.config.schema import RedisConfig
+from exporter.config.tls_files import TlsFiles
 from exporter.ingestion.cache.actions import Action, Drop, Lifetimes, Refresh, Write
 from exporter.ingestion.cache.keys import SEEN, names_of
 from exporter.ingestion.cache.metrics import Outcome
@@ -22,6 +24,7 @@ from exporter.ingestion.events import ExchangeRateUpdated
 from tests.support.redis import RedisServer
 
 LIFETIMES = Lifetimes()
+NO_FILES = TlsFiles()
 LATE, REPEATED = Applied(outcome=Outcome.LATE), Applied(outcome=Outcome.REPEATED)
 
 
@@ -36,8 +39,10 @@ def drop(at: int, *names: str) -> Drop:
 
 
 @asynccontextmanager
-async def cache_of(url: str, lifetimes: Lifetimes = LIFETIMES, **options: Any) -> AsyncIterator[RedisCache]:
-    cache = RedisCache(url, lifetimes, ["marketdata:"], **options)
+async def cache_of(
+    url: str, lifetimes: Lifetimes = LIFETIMES, tls: TlsFiles = NO_FILES, **options: Any
+) -> AsyncIterator[RedisCache]:
+    cache = RedisCache(RedisConfig(url=url, tls=tls), lifetimes, ["marketdata:"], **options)
     try:
         yield cache
     finally:

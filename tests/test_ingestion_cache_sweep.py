@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
+from exporter.config.schema import RedisConfig
 from exporter.ingestion.cache.keys import NAMES, OPEN, Histories
 from exporter.ingestion.cache.metrics import CacheMetrics
 from exporter.ingestion.cache.redis_cache import KEYS_PER_SCAN, NAMES_MAX, Applied, RedisCache
@@ -81,7 +82,7 @@ class Overtaken(RedisCache):
     """A service whose sweep is overtaken by an update."""
 
     def __init__(self, url: str, client: Redis) -> None:
-        super().__init__(url, LIFETIMES)
+        super().__init__(RedisConfig(url=url), LIFETIMES)
         self._other = client
         self._execute: Any = self._client.execute_command
         own: Any = self._client

@@ -126,6 +126,13 @@ CHANGED: dict[str, object] = {
     "redis.url": "redis://redis:6379/0",
     "redis.username": "user",
     "redis.password": "password",
+    "redis.tls.ca_file": "/etc/ca.pem",
+    "redis.tls.cert_file": "/etc/cert.pem",
+    "redis.tls.key_file": "/etc/key.pem",
+    "redis.sentinel.master": "mymaster",
+    "redis.sentinel.username": "user",
+    "redis.sentinel.password": "password",
+    "redis.cluster": True,
     "redis.prefix": "other",
     "redis.window": "2h",
     "redis.ttl": "2d",
@@ -159,11 +166,14 @@ REGISTRY: dict[str, object] = {
     "output.schema_registry": "https://registry:8081",
     "output.schema_registry_tls.cert_file": "/etc/cert.pem",
 }
+REDIS: dict[str, object] = {"redis.url": "rediss://redis", "redis.tls.cert_file": "/etc/cert.pem"}
 WITH: dict[str, dict[str, object]] = {
     "output.enabled": {"output.create_topics": None},
     "risk.enabled": {"risk.positions.file": "/etc/positions.yml"},
     **{f"output.schema_registry_tls.{name}_file": REGISTRY for name in ("ca", "cert", "key")},
 }
+WITH |= {f"redis.tls.{name}_file": REDIS for name in ("ca", "cert", "key")}
+WITH |= {f"redis.sentinel.{name}": {"redis.sentinel.master": "mymaster"} for name in ("username", "password")}
 
 
 def leaves() -> list[str]:

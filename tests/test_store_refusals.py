@@ -21,7 +21,7 @@ from redis._parsers.base import BaseParser
 from exporter.runtime.foreign_text import printable
 from exporter.store import keyspace
 from exporter.store import redis_store as store
-from exporter.store.refusals import NO_CLUSTER, error_text, is_final
+from exporter.store.refusals import A_CLUSTER, error_text, is_final
 from exporter.store.store import StoreUnavailable
 from tests.support.process import free_port
 from tests.support.redis import RedisServer
@@ -311,28 +311,25 @@ def test_a_ping_leaves_nothing_behind(willing: RedisServer, start: Callable[...,
 # A cluster.
 
 
-def test_a_cluster_is_reported_as_unsupported(
+def test_a_node_of_a_cluster_that_is_used_as_a_server_is_reported(
     redis_cluster: tuple[RedisServer, RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the log of the writer and in the errors of readers, not by the number of a slot alone."""
     replica = Replica(redis_cluster[0].url).start()
     replica.store.offer([update(0, "KRW-BTC")])
-    eventually(
-        lambda: "symbol counts cannot be written to Redis, retrying: Redis Cluster is not supported" in caplog.text
-    )
+    eventually(lambda: f"symbol counts cannot be written to Redis, retrying: {A_CLUSTER}" in caplog.text)
     replica.stop()
-    with pytest.raises(StoreUnavailable, match=r"^Redis Cluster is not supported, .* \(MOVED \d+ 127.0.0.1:\d+\)$"):
+    with pytest.raises(StoreUnavailable, match=rf"^{A_CLUSTER} \(MOVED \d+ 127.0.0.1:\d+\)$"):
         listed(Replica(redis_cluster[0].url).store)
 
 
 @pytest.mark.parametrize(
     "answer",
-    ["MOVED 10494 10.0.0.1:6379", "ASK 7 10.0.0.1:6379", "CROSSSLOT Keys don't hash to the same slot",
-     "CLUSTERDOWN The cluster is down", "TRYAGAIN Multiple keys request during rehashing of slot"],
-)  # fmt: skip
-def test_every_error_of_a_cluster_is_reported_as_unsupported(answer: str) -> None:
+    ["MOVED 10494 10.0.0.1:6379", "ASK 7 10.0.0.1:6379", "CROSSSLOT Keys don't hash to the same slot"],
+)
+def test_every_redirection_of_a_cluster_names_the_key_to_set(answer: str) -> None:
     error = parsed(answer)
-    assert (error_text(error), is_final(error)) == (f"{NO_CLUSTER} ({answer})", False)
+    assert (error_text(error), is_final(error)) == (f"{A_CLUSTER} ({answer})", False)
 
 
 # Final refusals.

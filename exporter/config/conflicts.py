@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from exporter.config import registry_token
+from exporter.config import redis_place, registry_token
 from exporter.config.display import shown
 from exporter.config.feed_globs import FeedFilter
 from exporter.config.parsers import credentials
@@ -205,6 +205,9 @@ def _redis(config: Config) -> Iterator[Conflict]:
     if config.redis.ttl < config.redis.window:
         message = f"got {config.redis.ttl:g}s, expected at least redis.window ({config.redis.window:g}s)"
         yield Conflict(message, ("redis.ttl", "redis.window"))
+    redis = config.redis
+    for message, key in redis_place.contradictions(redis.url, redis.sentinel, redis.tls, is_cluster=redis.cluster):
+        yield Conflict(message, (f"redis.{key}",))
 
 
 def _credentials(config: Config) -> Iterator[Conflict]:
@@ -228,6 +231,7 @@ def _credentials(config: Config) -> Iterator[Conflict]:
 def passwords(config: Config) -> Iterator[tuple[str, str]]:
     """Yield path and value of each password in a key or a property."""
     yield "redis.password", config.redis.password or ""
+    yield "redis.sentinel.password", config.redis.sentinel.password or ""
     yield "web.client.password", config.web.client.password or ""
     yield "output.schema_registry_password", config.output.schema_registry_password or ""
     yield "output.schema_registry_token", config.output.schema_registry_token or ""

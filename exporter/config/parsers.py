@@ -137,9 +137,21 @@ def http_url(text: str) -> str:
     return _url(text, {"http", "https"})
 
 
+_REDIS = {"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"}
+
+
 def redis_url(text: str) -> str:
-    """Return the text if it is a URL of a Redis server or of its socket."""
-    return _url(text, {"redis", "rediss", "unix"})
+    """Return the text if it is a URL of a Redis server, of its socket, of Sentinels, or of nodes of a cluster."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("the address or its port cannot be read") from None
+    user, at, hosts = parts.netloc.rpartition("@")
+    for host in hosts.split(","):
+        _url(parts._replace(netloc=f"{user}{at}{host}").geturl(), _REDIS)
+    if parts.scheme.endswith("+sentinel") and not re.fullmatch(r"/[\w.-]{1,200}(?:/\d*)?", parts.path):
+        raise ValueError("it does not name the master, as in redis+sentinel://host:26379/mymaster/0")
+    return text
 
 
 def _url(text: str, schemes: set[str]) -> str:

@@ -15,6 +15,7 @@ from exporter.config import parsers, windows
 from exporter.config.cache_schema import CacheConfig
 from exporter.config.format_schema import FormatConfig
 from exporter.config.format_text import file_name
+from exporter.config.redis_place import SentinelConfig
 from exporter.config.risk_schema import RiskConfig
 from exporter.config.section import Section, byte_size, count, number, parsed, seconds, secret
 from exporter.config.tls_files import TlsFiles
@@ -234,6 +235,9 @@ class RedisConfig(Section, frozen=True, kw_only=True):
     url: Annotated[str, parsed(parsers.redis_url, "a URL, such as redis://redis:6379/0")] | None = None
     username: Annotated[str, secret("a user")] | None = None
     password: Annotated[str, _PASSWORD] | None = None
+    tls: TlsFiles = TlsFiles()
+    sentinel: SentinelConfig = SentinelConfig()
+    cluster: bool = False
     prefix: Annotated[str, Meta(pattern=r"\A[\w.:-]{1,64}\Z", description="1 to 64 of letters, digits, _ . : -")] = (
         "marketdata"
     )

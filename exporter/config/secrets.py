@@ -10,7 +10,7 @@ from exporter.runtime.redaction import MASK
 
 _NAME = re.compile(
     r"passw|passphrase|secret|token|credential|assertion|api.?key|key\.pem|ssl\.key|oauth|basic\.auth|sasl\.jaas"
-    r"|(?:^|[._-])(?:pass|pwd)$|(?:^|redis\.|registry_|client\.)username$",
+    r"|(?:^|[._-])(?:pass|pwd)$|(?:^|redis\.|sentinel\.|registry_|client\.)username$",
     re.IGNORECASE,
 )
 # Names that look like those of secrets, of values that are none: a path, a word, an address.

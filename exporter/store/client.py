@@ -6,32 +6,29 @@ StoreUnavailable     Redis does not answer in time, or refuses for now: repeat t
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
 import redis
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
-from redis.retry import Retry
+from redis.exceptions import RedisClusterException
 
 from exporter.config.conflicts import Conflict
 from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.performance.circuit import CircuitState
 from exporter.store import keyspace
-from exporter.store.connection import OPERATION_SECONDS, OperationBudget, limit_connections
+from exporter.store.connecting import Sentinels, checked_options, described, open_client, place_of
+from exporter.store.connection import OPERATION_SECONDS, OperationBudget
 from exporter.store.pages import PageReader
 from exporter.store.refusals import error_text, is_final
 from exporter.store.store import PageCursor, StoreUnavailable, SymbolStatistics
 
 OPERATIONS = ("ping", "read", "write")
 
-SOCKET_SECONDS = 0.3
 # Errors of malformed replies: values of other types, or nested too deeply.
 _MALFORMED_REPLY = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _NO_OFFSETS: Mapping[Partition, int] = MappingProxyType({})
@@ -107,13 +104,15 @@ class StoreMetrics:
 class RedisClient:
     """Client of the symbol counts in Redis, which connects at the first call.
 
-    One thread writes, on one connection. Reads are rare, may come from any thread, and open a connection each.
+    One thread writes, with one client. Reads are rare, may come from any thread, and open a client each.
     """
 
     def __init__(self, config: RedisConfig, metrics: StoreMetrics) -> None:
         self._config = config
-        self._client = open_client(config)
-        self._budget = limit_connections(self._client)
+        checked_options(config)
+        self.place = place_of(config)
+        self._opened: redis.Redis | None = None
+        self._budget = OperationBudget()
         self._keys = keyspace.Keys(config.prefix)
         self._window_ms = int(config.window * 1000)
         self._ttl_seconds = int(config.ttl)
@@ -135,24 +134,52 @@ class RedisClient:
 
     def forbidden_commands(self) -> dict[str, str]:
         """Return the commands that the user may not run on the store's keys, with Redis's errors; change nothing."""
-        trials = keyspace.trials(self._keys)
-        with self._writing("ping"), self._client.pipeline(transaction=False) as pipe:
-            for trial in trials:
-                pipe.execute_command(*trial)  # type: ignore[no-untyped-call]
-            results = pipe.execute(raise_on_error=False)
-        return {
-            str(name): error_text(result)
-            for (name, *_), result in zip(trials, results, strict=True)
-            if isinstance(result, redis.exceptions.NoPermissionError)
-        }
+        trials, found = keyspace.trials(self._keys), dict[str, str]()
+        with self._writing("ping"):
+            for server in self._servers():
+                with server.pipeline(transaction=False) as pipe:
+                    for trial in trials:
+                        pipe.execute_command(*trial)  # type: ignore[no-untyped-call]
+                    results = pipe.execute(raise_on_error=False)
+                for (name, *_), result in zip(trials, results, strict=True):
+                    if isinstance(result, redis.exceptions.NoPermissionError):
+                        found.setdefault(str(name), error_text(result))
+        return found
 
-    def write(self, waiting: Mapping[Partition, list[SymbolUpdate]], now_ms: int) -> Mapping[Partition, int]:
-        """Write the next delta of each partition and return the fences; raise `StoreUnavailable`."""
+    def _servers(self) -> list[redis.Redis]:
+        """Return a client of each master; a node of a cluster refuses commands before it redirects them."""
+        client: Any = self._client
+        if self.place.kind == "cluster":
+            return [node.redis_connection for node in client.get_primaries()]
+        return [client]
+
+    def sentinel_faults(self) -> list[str]:
+        """Return what is wrong with Sentinels that do not name the master; each is asked."""
+        if self.place.kind != "sentinel":
+            return []
+        pool: Any = self._client.connection_pool
+        manager: Sentinels = pool.sentinel_manager
+        with self._writing("ping"):
+            answers = [(each, manager.ask(each, self.place.master)) for each in manager.sentinels]
+        return [described(each, answer) for each, answer in answers if isinstance(answer, str)]
+
+    def write(
+        self,
+        waiting: Mapping[Partition, list[SymbolUpdate]],
+        now_ms: int,
+        least: Callable[[Partition], int] = lambda _: 0,
+    ) -> Mapping[Partition, int]:
+        """Write the next delta of each partition and return the fences; raise `StoreUnavailable`.
+
+        A partition whose fence in Redis is below the `least` one is left as it is.
+        """
         deltas = {partition: keyspace.delta(updates, self._window_ms) for partition, updates in waiting.items()}
         with self._writing("write"), self._client.pipeline(transaction=False) as pipe:
             for partition, delta in deltas.items():
                 keys = self._keys.messages(str(partition)), self._keys.seen(str(partition))
-                pipe.eval(keyspace.APPLY, len(keys), *keys, *delta.arguments(self._ttl_seconds))
+                # Not `eval`, which pipelines of a cluster do not have.
+                arguments = delta.arguments(self._ttl_seconds, least(partition))
+                pipe.execute_command("EVAL", keyspace.APPLY, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
             for delta in deltas.values():
                 self._add_to_sketches(pipe, delta)
             self._update_index(pipe, deltas, now_ms)
@@ -194,17 +221,27 @@ class RedisClient:
             return int(client.pfcount(self._keys.distinct(feed, window - 1), self._keys.distinct(feed, window)))
 
     def close(self) -> None:
-        """Close the writer's connection."""
-        self._client.close()
+        """Close the writer's connections."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    @property
+    def _client(self) -> redis.Redis:
+        """The client of the writer, opened within the operation that needs it first."""
+        if self._opened is None:
+            self._opened = open_client(self._config, self._budget)
+        return self._opened
 
     @contextmanager
     def _reader(self) -> Iterator[redis.Redis]:
-        with open_client(self._config) as client, self._operation("read", limit_connections(client)):
+        budget = OperationBudget()
+        with self._operation("read", budget), open_client(self._config, budget) as client:
             yield client
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
-        """Run an operation of the writer, and close its connection after a failure.
+        """Run an operation of the writer, and close its connections after a failure.
 
         A server that was demoted, cut off from its replicas or restarted still answers on old connections, while the
         name, or the address, already leads to its successor.
@@ -214,7 +251,7 @@ class RedisClient:
                 yield
         except StoreUnavailable as error:
             if not error.is_final:
-                self._client.connection_pool.disconnect()
+                self.close()
             raise
 
     @contextmanager
@@ -224,45 +261,16 @@ class RedisClient:
             try:
                 yield
             # The driver lets errors of sockets, TLS and the encoding of host names through.
-            except (redis.RedisError, OSError, UnicodeError) as error:
+            except (redis.RedisError, RedisClusterException, OSError, UnicodeError) as error:
                 raise StoreUnavailable(error_text(error), is_final=is_final(error)) from error
             except _MALFORMED_REPLY as error:
                 raise StoreUnavailable(f"the reply is not that of a Redis server: {error_text(error)}") from error
 
 
-# Options allowed in the URL. The driver has others: some are objects, and some change the types of replies.
-_URL_OPTIONS = re.compile(
-    "connection_class|host|port|path|db|username|password|client_name|health_check_interval|max_connections|ssl_.+|"
-    "socket_(?:timeout|connect_timeout|keepalive)"
-)
-
-
-def open_client(config: RedisConfig) -> redis.Redis:
-    """Return a client with short time-outs and no retries; the defaults of the driver block for up to a minute."""
-    beside_url = {"username": config.username, "password": config.password}
-    try:
-        client = redis.Redis.from_url(
-            config.url or "",
-            **{name: value for name, value in beside_url.items() if value is not None},
-            protocol=2,
-            socket_timeout=SOCKET_SECONDS,
-            socket_connect_timeout=SOCKET_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-        if not all(map(_URL_OPTIONS.fullmatch, parse_url(config.url or ""))):  # type: ignore[no-untyped-call]
-            raise ValueError
-        # Options are checked only when a connection object is created.
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (ValueError, TypeError, redis.RedisError):
-        # Without the cause, whose text may contain parts of the URL, and so a password.
-        raise ValueError("the URL of Redis, or an option in it, is invalid") from None
-    return client
-
-
 def mistakes(config: RedisConfig) -> Iterator[Conflict]:
     """Yield the error of the driver about the URL, if any; connect to nothing."""
     try:
-        open_client(config).close()
+        checked_options(config)
     except ValueError as error:
         yield Conflict(str(error), ("redis.url",))
 

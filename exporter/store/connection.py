@@ -6,6 +6,7 @@ The time-outs of the driver apply to each read, so a slow reply never ends, and 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -77,13 +78,11 @@ class _Socket:
         self._sock.sendall(data)
 
 
-def limit_connections(client: redis.Redis) -> OperationBudget:
-    """Apply one budget to all connections of an unused client; return the budget."""
-    pool: Any = client.connection_pool
-    original, budget = pool.connection_class, OperationBudget()
-
-    def connect(connection: Any) -> _Socket:
-        return _Socket(original._connect(connection), budget)
-
-    pool.connection_class = type(original.__name__, (original,), {"_connect": connect})
-    return budget
+def limited(
+    kind: type[Any], budget: OperationBudget | None, wrap: Callable[[Any, Any], Any] | None = None
+) -> type[Any]:
+    """Return a class of connections with a budget, if any; `wrap` encrypts their sockets in place of the driver."""
+    changed: dict[str, Any] = {} if wrap is None else {"_wrap_socket_with_ssl": wrap}
+    if budget is not None:
+        changed["_connect"] = lambda connection: _Socket(kind._connect(connection), budget)
+    return type(kind.__name__, (kind,), changed)

@@ -38,16 +38,18 @@ MESSAGES_PER_DELTA = 5000
 # The code of an error after the fence was moved: a repeated delta would be refused as counted.
 HALFWAY = "HALFWAY"
 
-# KEYS: messages, seen. ARGV: first offset, next offset, TTL in seconds, then name, messages, stamp of each symbol.
+# KEYS: messages, seen. ARGV: first offset, next offset, TTL in seconds, the least fence to expect, then name, messages,
+# stamp of each symbol. A lower fence than expected is that of a server which lost updates: nothing is changed, and the
+# caller writes from there.
 # The fence is moved first, so that an error in the middle leaves a gap and never a double count. What a server refuses
 # for now (it is full, or a replica) it refuses there, before anything is changed. Symbols age by the newest stamp or by
 # the server's clock, whichever is behind: a replay drops nothing, nor does a stamp from the future.
 APPLY = f"""
 local fence = tonumber(redis.call('HGET', KEYS[1], '') or 0)
-if fence > tonumber(ARGV[1]) then return fence end
+if fence > tonumber(ARGV[1]) or fence < tonumber(ARGV[4]) then return fence end
 redis.call('HSET', KEYS[1], '', ARGV[2])
 local counted, failure = pcall(function()
-  for i = 4, #ARGV, 3 do
+  for i = 5, #ARGV, 3 do
     redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1])
     redis.call('ZADD', KEYS[2], 'GT', ARGV[i + 2], ARGV[i])
   end
@@ -143,9 +145,9 @@ class Delta(NamedTuple):
     next: int
     counts: dict[tuple[FeedKey, int], SymbolCounts]
 
-    def arguments(self, ttl_seconds: int) -> Iterator[bytes | int]:
+    def arguments(self, ttl_seconds: int, least_fence: int) -> Iterator[bytes | int]:
         """Yield the ARGV of `APPLY`."""
-        yield from (self.first, self.next, ttl_seconds)
+        yield from (self.first, self.next, ttl_seconds, least_fence)
         for (feed, _), counts in self.counts.items():
             for symbol, messages in counts.messages.items():
                 yield from (name(feed, symbol), messages, counts.seen[symbol])

@@ -24,6 +24,7 @@ from exporter.runtime.threads import Start, start
 from exporter.store import keyspace
 from exporter.store.client import RedisClient, StoreMetrics, StoreRefused
 from exporter.store.store import PageCursor, StoreUnavailable, SymbolStatistics
+from exporter.store.written import KEPT_MESSAGES, Written
 
 PING_SECONDS = 5.0
 # Between failed attempts, until the breaker opens: a failover, or a server that was full, may be over by then.
@@ -98,12 +99,14 @@ class RedisStore:
         self._breaker = breaker or Circuit()
         self._queue = _WriteQueue(config.queue)
         self._pending: dict[Partition, list[SymbolUpdate]] = {}
+        # Nothing for a single server: no replica takes its place.
+        self._written = Written(0 if self._redis.place.kind == "single" else KEPT_MESSAGES)
         # Batches that do not come from Kafka get a unique partition, so that they too count once.
         self._own_partition = Partition(f"process-{uuid.uuid4().hex}", 0)
         self._offsets = count()
         self._adding = threading.Lock()
         self._last_error = ""
-        self._refusals = RateLimiter(burst=1, per_second=1 / REFUSAL_LOG_SECONDS)
+        self._log_limit = RateLimiter(burst=1, per_second=1 / REFUSAL_LOG_SECONDS)
         self._stopping = threading.Event()
         self._deadline = math.inf
         self._start_thread = start_thread
@@ -185,6 +188,10 @@ class RedisStore:
             error = failure
         self._last_error = str(error or "")
         is_working = error is None or error.is_final
+        if is_working:
+            self._written.succeeded(time.monotonic())
+        else:
+            self._wait(self._written.take_last(self._pending))
         self._breaker.succeeded() if is_working else self._breaker.failed(time.monotonic())
         self._log(before, error)
         self._metrics.up.set(error is None)
@@ -193,7 +200,7 @@ class RedisStore:
 
     def _log(self, before: CircuitState, error: StoreUnavailable | None) -> None:
         """Log when writing stops and resumes, and at intervals that Redis will never accept records."""
-        if error is not None and error.is_final and self._refusals.admit("refused", now_ms()) is not None:
+        if error is not None and error.is_final and self._log_limit.admit("refused", now_ms()) is not None:
             log.warning("symbol counts dropped, Redis will never accept them: %s", error)
         if before is CircuitState.CLOSED and self._breaker.state is CircuitState.OPEN:
             log.warning("symbol counts cannot be written to Redis, retrying: %s", error)
@@ -203,23 +210,42 @@ class RedisStore:
     def _write(self) -> None:
         """Write the next delta of every partition; records below its fence are counted, by this replica or another."""
         try:
-            advanced = self._remove_below(self._redis.write(self._pending, now_ms()))
+            advanced = self._settle(self._redis.write(self._pending, now_ms(), self._written.fence))
         except StoreRefused as refusal:
-            self._remove_below(refusal.fences)
-            self._metrics.dropped.inc(self._remove_below(refusal.lost))
+            self._settle(refusal.fences)
+            for partition, fence in refusal.lost.items():
+                self._metrics.dropped.inc(len(self._remove_below(partition, fence)))
             raise
         if not advanced:  # else the same records would be written again at once, without end
             raise StoreUnavailable("the reply to a write is not that of a Redis server")
 
-    def _remove_below(self, reached: Mapping[Partition, int]) -> int:
-        """Remove pending records below an offset of each partition; return their number."""
-        before = sum(map(len, self._pending.values()))
-        left = {
-            partition: keyspace.from_fence(updates, reached.get(partition, 0))
-            for partition, updates in self._pending.items()
-        }
-        self._pending = {partition: updates for partition, updates in left.items() if updates}
-        return before - sum(map(len, self._pending.values()))
+    def _settle(self, fences: Mapping[Partition, int]) -> bool:
+        """Remove what Redis has accepted, and let wait again what it has lost; return whether anything changed."""
+        lost: list[SymbolUpdate] = []
+        has_changed = False
+        for partition, fence in fences.items():
+            has_changed |= fence < self._written.fence(partition)
+            lost += self._written.take_from(partition, fence)
+            accepted = self._remove_below(partition, fence)
+            has_changed |= bool(accepted)
+            self._written.add(partition, accepted, fence)
+        if lost and self._log_limit.admit("lost", now_ms()) is not None:
+            log.warning("Redis lost symbol counts that it had accepted, writing them again")
+        self._wait(lost)
+        return has_changed
+
+    def _wait(self, updates: Sequence[SymbolUpdate]) -> None:
+        """Let updates wait beside those of their partitions."""
+        for partition, again in keyspace.in_order(updates).items():
+            self._pending |= keyspace.in_order([*again, *self._pending.get(partition, ())])
+
+    def _remove_below(self, partition: Partition, fence: int) -> list[SymbolUpdate]:
+        """Remove and return pending records of a partition below an offset."""
+        updates = self._pending.pop(partition, [])
+        left = keyspace.from_fence(updates, fence)
+        if left:
+            self._pending[partition] = left
+        return updates[: len(updates) - len(left)]
 
     def _drop_all(self) -> None:
         self._metrics.dropped.inc(sum(map(len, self._pending.values())))

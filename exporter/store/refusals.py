@@ -13,13 +13,9 @@ from redis import exceptions
 from exporter.runtime.foreign_text import printable
 from exporter.store.keyspace import HALFWAY
 
-NO_CLUSTER = "Redis Cluster is not supported, redis.url must name a server without cluster mode"
-_CLUSTER = (
-    exceptions.AskError,  # MOVED, too
-    exceptions.ClusterCrossSlotError,
-    exceptions.ClusterDownError,
-    exceptions.TryAgainError,
-)
+A_CLUSTER = "this is a node of a Redis Cluster, set redis.cluster to true"
+# The client of a cluster follows these.
+_ELSEWHERE = (exceptions.AskError, exceptions.ClusterCrossSlotError)  # MOVED is an AskError, too
 # A key, a fence or a count has another type, or would overflow. Redis 6 and its descendants put a text of their own
 # before the error of a command in a script.
 _FINAL = re.compile(
@@ -36,6 +32,6 @@ def error_text(error: Exception) -> str:
     """Return the text of an error with its code, on one line."""
     code = getattr(error, "status_code", None)
     text = printable(f"{code} {error}" if code not in (None, "ERR") else str(error))
-    if isinstance(error, _CLUSTER) and not isinstance(error, exceptions.MasterDownError):
-        return f"{NO_CLUSTER} ({text})"
+    if isinstance(error, _ELSEWHERE):
+        return f"{A_CLUSTER} ({text})"
     return text

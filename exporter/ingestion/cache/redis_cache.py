@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
-import redis.asyncio
+import redis
 from prometheus_client import CollectorRegistry
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from exporter.config.schema import RedisConfig
 from exporter.ingestion.cache import scripts
 from exporter.ingestion.cache.actions import Action, Drop, Lifetimes, Refresh, Write, source_of
 from exporter.ingestion.cache.keys import (
@@ -32,6 +31,7 @@ from exporter.ingestion.cache.keys import (
     kind_of,
 )
 from exporter.ingestion.cache.metrics import CacheMetrics, Outcome
+from exporter.store.connecting_async import open_async_client
 from exporter.store.refusals import error_text
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Applied(NamedTuple):
 
 
 class RedisCache:
-    """The caches in one Redis, which connects at the first action. Actions may overlap, and may be repeated.
+    """The caches in the configured Redis, which connects at the first action. Actions may overlap, and may be repeated.
 
     `protected` are beginnings of keys that no event may drop. Use it within one event loop. `is_open` is set when
     histories wait for a `sweep`.
@@ -72,14 +72,14 @@ class RedisCache:
 
     def __init__(
         self,
-        url: str,
+        config: RedisConfig,
         lifetimes: Lifetimes,
         protected: Sequence[str] = (),
         metrics: CacheMetrics | None = None,
         **options: Any,
     ) -> None:
         limits = {"socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS, **options}
-        self._client = redis.asyncio.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits)
+        self._client = open_async_client(config, limits)
         self._lifetimes = lifetimes
         self._protected = tuple(protected)
         self._metrics = metrics or CacheMetrics(CollectorRegistry())

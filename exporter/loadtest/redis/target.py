@@ -26,7 +26,8 @@ from exporter.loadtest.trace import Trace
 from exporter.model import Partition, SymbolUpdate
 from exporter.runtime.clock import now_ms
 from exporter.runtime.threads import start
-from exporter.store.client import RedisClient, StoreMetrics, open_client
+from exporter.store.client import RedisClient, StoreMetrics
+from exporter.store.connecting import open_client
 from exporter.store.refusals import error_text
 from exporter.store.store import StoreUnavailable
 

@@ -183,11 +183,5 @@ class CacheService:
 def make_cache(config: Config, metrics: CacheMetrics) -> RedisCache:
     """Return the caches in the Redis of the section `redis`; keys of sidecars in it are protected."""
     ttl, redis = config.cache.ttl, config.redis
-    beside_url = {"username": redis.username, "password": redis.password}
-    return RedisCache(
-        redis.url or "",
-        Lifetimes(ttl.rate, ttl.history, ttl.stats, ttl.analysis, ttl.seen),
-        [f"{redis.prefix}:"],
-        metrics,
-        **{name: value for name, value in beside_url.items() if value is not None},
-    )
+    lifetimes = Lifetimes(ttl.rate, ttl.history, ttl.stats, ttl.analysis, ttl.seen)
+    return RedisCache(redis, lifetimes, [f"{redis.prefix}:"], metrics)

@@ -39,15 +39,19 @@ SERIES_MAX = 100_000
 WEB_SECONDS = 1.0
 SERVER = "marketdata-exporter"
 _REDIS_RIGHTS = "allow its user the commands that docs/deployment.md lists under Redis, on the keys of redis.prefix"
+_REDIS_MASTER = "use the address of the master, or Sentinels (redis.sentinel.master)"
 # Remedies; the first whose pattern is found in the error of Redis.
 _REDIS_ADVICE = (
-    ("READONLY|MASTERDOWN", "use the address of the master, or of a proxy to it"),
+    ("READONLY|MASTERDOWN", _REDIS_MASTER),
+    ("no Sentinel names a master", "see redis.sentinel: the addresses, the name of the master, user and password"),
+    ("Cluster mode is not enabled", "it is a server without cluster mode: remove redis.cluster"),
     (
         "NOREPLICAS|OOM|MISCONF|LOADING|BUSY",
         "repair the server: until then updates wait, up to redis.queue",
     ),
-    ("WRONGPASS|NOAUTH|AUTH", "see redis.username and redis.password"),
+    ("WRONGPASS|NOAUTH|AUTH|invalid username", "see redis.username and redis.password"),
     ("NOPERM", _REDIS_RIGHTS),
+    ("Redis Cluster cannot be connected", "see that the nodes run and redis.url names some of them"),
     ("", "see that it runs and the URL is right"),
 )
 
@@ -163,28 +167,39 @@ def redis(config: Config) -> Iterator[Finding]:
 
     key, where = "redis.url", _place(config.redis.url) or urlsplit(config.redis.url).path
     try:
-        reason, advice = _redis_error(RedisClient(config.redis, StoreMetrics(CollectorRegistry())))
+        with closing(RedisClient(config.redis, StoreMetrics(CollectorRegistry()))) as client:
+            reason, advice = _redis_error(client)
+            faults = [] if reason else client.sentinel_faults()
     except (StoreUnavailable, ValueError) as error:
-        reason = str(error).rstrip(".")
+        reason, faults = str(error).rstrip("."), []
         advice = next(text for pattern, text in _REDIS_ADVICE if re.search(pattern, reason))
     if reason:
         # Errors of the driver contain the address already.
         yield Finding(Level.FAIL, key, reason if where in reason else f"{where}: {reason}", advice)
     else:
-        yield Finding(Level.OK, key, f"{where} answers and accepts writes")
+        yield Finding(Level.OK, key, f"{where} {_REDIS_WORKS[client.place.kind]}")
+    for fault in faults:
+        advice = "repair it, or correct redis.url: without enough Sentinels a failover is not found"
+        yield Finding(Level.WARN, key, f"a Sentinel does not name the master: {fault}", advice)
+
+
+_REDIS_WORKS = {
+    "single": "answers and accepts writes",
+    "sentinel": "name a master, which answers and accepts writes",
+    "cluster": "are of a cluster, which answers and accepts writes",
+}
 
 
 def _redis_error(client: RedisClient) -> tuple[str, str]:
     """Return why a server that answers cannot be used, and a remedy; empty texts when it can."""
-    with closing(client):
-        mode = client.mode()
-        if mode == "cluster":
-            return "Redis Cluster is not supported, and this is a node of one", "use a server without cluster mode"
-        if mode == "sentinel":
-            return "this is a Sentinel", "use the address of the master, or of a proxy to it"
-        if forbidden := client.forbidden_commands():
-            return f"the user may not run {', '.join(forbidden)}: {next(iter(forbidden.values()))}", _REDIS_RIGHTS
-        client.ping()
+    mode = client.mode() if client.place.kind == "single" else ""
+    if mode == "cluster":
+        return "this is a node of a Redis Cluster", "set redis.cluster to true"
+    if mode == "sentinel":
+        return "this is a Sentinel", "name the master that it knows in redis.sentinel.master"
+    if forbidden := client.forbidden_commands():
+        return f"the user may not run {', '.join(forbidden)}: {next(iter(forbidden.values()))}", _REDIS_RIGHTS
+    client.ping()
     return "", ""
 
 
