@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import requests
 import yaml
 
+from exporter.config.loader import load
+from exporter.risk import Holding, Progress
+from exporter.risk.events import STATE_HEADER
+from exporter.risk.guard import PortfolioState
+from exporter.risk.state_topic import FIRST_RECORDS, StateError, StateTopic
 from exporter.runtime.clock import now_ms
 from tests.support.cluster import Record
+from tests.support.kafka import Broker
 from tests.support.sidecar import ANSWER_SECONDS, Deployment, Sidecar
 from tests.support.waiting import eventually
 
@@ -38,6 +47,7 @@ class RiskyMarket:
         self.deployment = deployment
         self.topic = deployment.cluster.create_topic(f"risk-{deployment.group}", 2, cleanup_policy="compact")
         self.file = directory / "positions.yml"
+        self.sidecars: list[Sidecar] = []
         self.hold(PORTFOLIOS)
 
     def hold(self, portfolios: dict[str, Any]) -> None:
@@ -46,7 +56,13 @@ class RiskyMarket:
     def sidecar(self, instance: str = "one", **more: object) -> Sidecar:
         file = str(self.file)
         settings = {**SETTINGS, "risk__topic": self.topic, "risk__positions__file": file, **more}
-        return self.deployment.sidecar(instance, **settings).start()
+        self.sidecars.append(self.deployment.sidecar(instance, **settings).start())
+        return self.sidecars[-1]
+
+    def kill_all(self) -> None:
+        """Kill all sidecars with SIGKILL."""
+        for sidecar in self.sidecars:
+            sidecar.kill()
 
     def write(self, level: float, partition: int = 0) -> None:
         """A batch with all prices at a level of 100 and 10."""
@@ -83,6 +99,11 @@ def portfolio(sidecar: Sidecar) -> dict[str, Any]:
     """What the sidecar shows of the portfolio main; empty before it is evaluated."""
     rows: list[dict[str, Any]] = sidecar.get("/api/v1/risk").json()["data"]["portfolios"]
     return next((row for row in rows if row["portfolio"] == "main"), {})
+
+
+def is_stopped(sidecar: Sidecar) -> bool:
+    """Whether it shows that the stop of the portfolio is in force."""
+    return bool(portfolio(sidecar).get("emergency_stop", {}).get("is_in_force"))
 
 
 def valued(sidecar: Sidecar, value: float) -> dict[str, Any]:
@@ -180,3 +201,48 @@ def test_positions_are_read_again_and_a_mistake_in_them_changes_nothing(market: 
     assert valued(sidecar, 110)
     assert "positions cannot be read" in sidecar.log
     assert market.events() == []
+
+
+def test_states_are_found_however_far_behind_they_are(broker: Broker, topic: Callable[..., str]) -> None:
+    name = topic("states", 2)
+    config = load(
+        None, {}, {"kafka.bootstrap_servers": broker.bootstrap, "risk.topic": name}, hostname="b", read_file=str
+    )
+
+    def record(portfolio: str, number: int) -> Record:
+        state = msgspec.json.encode(PortfolioState(number, Progress(7), {"A": Holding(2.0, 3.0)}))
+        return Record(b"{}", portfolio.encode(), {STATE_HEADER: state}, partition=0)
+
+    broker.produce(name, [record("early", 1), *(record("late", number) for number in range(FIRST_RECORDS + 500))])
+    unusable = [Record(b"{}", b"late", headers, partition=0) for headers in ({}, {STATE_HEADER: b"no state"})]
+    broker.produce(name, unusable)
+    found = StateTopic(config).read({"early", "late", "never"})
+    assert {portfolio: state.number for portfolio, state in found.items()} == {"early": 1, "late": FIRST_RECORDS + 499}
+    assert found["early"].holdings == {"A": Holding(2.0, 3.0)}
+
+
+def test_nothing_is_evaluated_before_the_topic_exists(broker: Broker) -> None:
+    settings = {"kafka.bootstrap_servers": broker.bootstrap, "risk.topic": "no-risk"}
+    with pytest.raises(StateError, match="the topic no-risk does not exist"):
+        StateTopic(load(None, {}, settings, hostname="b", read_file=str)).read({"main"})
+
+
+@pytest.mark.chaos
+def test_a_stop_that_is_known_and_not_yet_committed_is_made_again_after_sigkill(market: RiskyMarket) -> None:
+    """Killed at the sight of the stop, again and again, while its event waits for the next commit."""
+    market.reach(market.sidecar(), 1.0)
+    eventually(lambda: [each["value"] for each in market.events()][-1:] == [1000], SECONDS, "no report")
+    for number in range(6):
+        market.kill_all()
+        sidecar = market.sidecar(output__commit_interval="3s")
+        market.write(0.8 - number / 1000)
+        eventually(partial(is_stopped, sidecar), SECONDS, "no stop")
+    market.kill_all()
+    last = market.sidecar()
+    market.reach(last, 0.79)
+    eventually(lambda: market.counted()["emergency_stop"], SECONDS, "no stop")
+    market.reach(last, 0.78)
+    last.stop()
+    assert market.counted() == {"risk_limit_breached": 1, "emergency_stop": 1}
+    numbers = [each["number"] for each in market.events()]
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -11,7 +11,6 @@ from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
 from exporter.kafka.positions import Span
 from exporter.kafka.reader import TopicReader, reader_properties
-from exporter.model import Partition
 from exporter.risk.events import STATE_HEADER
 from exporter.risk.guard import PortfolioState
 from exporter.runtime import logs
@@ -39,31 +38,28 @@ class StateTopic:
 
         Waits for transactions that are open. What has no valid state is as if it were not there.
         """
-        config, topic = self._config, self._config.risk.topic
+        count = FIRST_RECORDS
         try:
-            with TopicReader(reader_properties(config), config.input.group, ANSWER_SECONDS) as reader:
-                partitions = reader.partitions(Subscription([topic]))
-                if not partitions:
-                    # An event to it would hold up all other events.
-                    raise StateError(f"the topic {topic} does not exist")
-                first, ends = reader.first(partitions), reader.written(partitions)
-                return _read(reader, set(names), first, ends)
+            while (found := self._last(names, count)) is None:
+                count *= FACTOR
         except KafkaException as error:
             raise StateError(printable(error.args[0].str())) from error
+        return found
 
-
-def _read(
-    reader: TopicReader, names: Collection[str], first: dict[Partition, int], ends: dict[Partition, int]
-) -> dict[str, PortfolioState]:
-    """Read the ends of the partitions, more and more of them until each portfolio is found."""
-    count = FIRST_RECORDS
-    while True:
-        starts = {partition: max(first[partition], end - count) for partition, end in ends.items()}
-        spans = {partition: Span(starts[partition], end, end) for partition, end in ends.items()}
-        found = _states(reader.read(spans), names)
-        if len(found) == len(names) or starts == first:
-            return found
-        count *= FACTOR
+    def _last(self, names: Collection[str], count: int) -> dict[str, PortfolioState] | None:
+        """Return the states in the last `count` records of each partition; None if more of them may have others."""
+        topic = self._config.risk.topic
+        # A reader for each range: a client that has read a partition to its end leaves it paused.
+        with TopicReader(reader_properties(self._config), self._config.input.group, ANSWER_SECONDS) as reader:
+            partitions = reader.partitions(Subscription([topic]))
+            if not partitions:
+                # An event to it would hold up all other events.
+                raise StateError(f"the topic {topic} does not exist")
+            first, ends = reader.first(partitions), reader.written(partitions)
+            starts = {partition: max(first[partition], end - count) for partition, end in ends.items()}
+            spans = {partition: Span(starts[partition], end, end) for partition, end in ends.items()}
+            found = _states(reader.read(spans), names)
+        return found if len(found) == len(names) or starts == first else None
 
 
 def _states(messages: Iterable[Message], names: Collection[str]) -> dict[str, PortfolioState]:
