@@ -195,3 +195,26 @@ def test_a_stop_is_lifted_by_hand_in_the_thread() -> None:
     assert [future.result(20) for future in (lifted, again, none)] == [True, False, False]
     monitor.stop()
     assert topic.told()[:2] == [RiskEventType.STOP, RiskEventType.LIFTED]
+
+
+def test_a_stop_is_lifted_right_after_the_assignment_has_changed() -> None:
+    monitor, topic = monitored()
+    monitor.tick()
+    topic.price = 80.0
+    monitor.tick()
+    topic.price, topic.generation = 100.0, (2,)
+    future = monitor.lift("main")
+    monitor.start(start)
+    assert future.result(20)
+    monitor.stop()
+    assert topic.told()[:2] == [RiskEventType.STOP, RiskEventType.LIFTED]
+    assert [each.number for each in topic.committed] == list(range(1, len(topic.committed) + 1))
+
+
+def test_before_the_first_evaluation_nothing_can_be_lifted() -> None:
+    monitor, topic = monitored()
+    topic.found = []
+    future = monitor.lift("main")
+    monitor.start(start)
+    assert not future.result(20)
+    monitor.stop()

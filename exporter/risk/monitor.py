@@ -148,7 +148,11 @@ class RiskMonitor:
     def _take_lifts(self) -> None:
         while not self._lifts.empty():
             portfolio, future = self._lifts.get()
-            future.set_result(self._lift(portfolio))
+            try:
+                future.set_result(self._lift(portfolio))
+            except Exception as error:  # as in `tick`
+                self._generation = None
+                future.set_exception(error)
 
     def tick(self) -> None:
         """Evaluate once, if positions and earlier states are known."""
@@ -230,9 +234,13 @@ class RiskMonitor:
         return is_published
 
     def _lift(self, portfolio: str) -> bool:
-        snapshot, now_ms = self.snapshot, self._clock.now_ms()
-        view = None if snapshot is None else snapshot.portfolios.get(portfolio)
-        if view is None or not view.is_here or not self._recover():
+        now_ms, known = self._clock.now_ms(), self._generation
+        if not self._recover():
+            return False
+        if self._generation != known:
+            self._evaluate(now_ms)
+        view = None if self.snapshot is None else self.snapshot.portfolios.get(portfolio)
+        if view is None or not view.is_here:
             return False
         news = self._engine.lift(portfolio, view, now_ms)
         return news is not None and self._publish([news], self._partitions)
