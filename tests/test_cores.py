@@ -67,7 +67,7 @@ class Core:
         self.pipeline = Pipeline(
             made.pipeline.decoder,
             FeedTable(*made.pipeline.table),
-            EventFactory(AvroEncoder(), "one", "events", "errors"),
+            EventFactory(AvroEncoder(core=core), "one", "events", "errors"),
             batch_events=made.pipeline.batch_events,
             summary_period_seconds=made.pipeline.summary_period_seconds,
             live_age_seconds=made.pipeline.live_age_seconds,

@@ -7,7 +7,7 @@ feed is encoded once, and a batch adds four numbers. The result equals that of f
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from io import BytesIO
@@ -17,6 +17,7 @@ import fastavro
 import orjson
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
+from exporter.core import CoreChoice, native
 from exporter.events.values import batch_value, load_schema
 from exporter.model import AnyEventType, BatchResult, EventType, FeedKey
 
@@ -94,6 +95,18 @@ class Stamp(NamedTuple):
         return cls(text, text.encode(), avro_text(text))
 
 
+def _body(head: bytes, names: bytes, result: BatchResult) -> bytes:
+    size, unique, efficiency, collected_ms = result
+    return b"".join((
+        head,
+        names,
+        _SMALL[size] if size < 4096 else avro_long(size),
+        _SMALL[unique] if unique < 4096 else avro_long(unique),
+        _DOUBLE.pack(efficiency),
+        avro_long(collected_ms),
+    ))  # fmt: skip
+
+
 class Encoder(Protocol):
     """Encoder of the values of an event into its body."""
 
@@ -107,26 +120,19 @@ class Encoder(Protocol):
 
 
 class AvroEncoder:
-    """Encoder of the bodies of some types of events in Avro binary, without a frame."""
+    """Encoder of the bodies of some types of events in Avro binary, without a frame; `core` encodes batch events."""
 
     content_type = b"application/avro"
 
-    def __init__(self, types: Iterable[AnyEventType] = EventType) -> None:
+    def __init__(self, types: Iterable[AnyEventType] = EventType, core: CoreChoice = "python") -> None:
         self._schemas = {event_type: parse_schema(load_schema(event_type)) for event_type in types}
         self._type = avro_text(EventType.BATCH)
+        module = native(core)
+        self._body: Callable[[bytes, bytes, BatchResult], bytes] = _body if module is None else module.batch_body
 
     def encode_batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
         """Return the body of a batch event; see the top of this file."""
-        size, unique, efficiency, collected_ms = result
-        return b"".join((
-            self._type,
-            stamp.avro,
-            _names(feed),
-            _SMALL[size] if size < 4096 else avro_long(size),
-            _SMALL[unique] if unique < 4096 else avro_long(unique),
-            _DOUBLE.pack(efficiency),
-            avro_long(collected_ms),
-        ))  # fmt: skip
+        return self._body(self._type + stamp.avro, _names(feed), result)
 
     def encode(self, event_type: AnyEventType, value: Mapping[str, Any]) -> bytes:
         """Return the body of any event as fastavro writes it."""

@@ -64,6 +64,11 @@ def _key(feed: FeedKey) -> bytes:
     return str(feed).encode()
 
 
+@lru_cache(maxsize=CACHED_FEEDS)
+def _place(partition: Partition) -> bytes:
+    return f"{partition}/".encode()
+
+
 class EventFactory:
     """Factory of the events of one sidecar, with topics, keys and CloudEvents headers (binary mode).
 
@@ -83,10 +88,9 @@ class EventFactory:
 
     def batch(self, record: Record, feed: FeedKey, result: BatchResult, stamp: Stamp) -> Event:
         """Return the event of one accepted batch."""
-        topic, number = record.partition
         headers = [
             *self._common[_BATCH],
-            ("ce_id", b"%b/%d/%d" % (topic.encode(), number, record.offset)),
+            ("ce_id", b"%b%d" % (_place(record.partition), record.offset)),
             ("ce_time", stamp.header),
         ]
         if record.traceparent is not None:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.config.risk_schema import RiskConfig
 from exporter.config.schema import OutputConfig
+from exporter.core import CoreChoice
 from exporter.events.encoding import AvroEncoder, Encoder, JsonEncoder, single_object_frame
 from exporter.events.values import load_schema
 from exporter.model import AnyEventType, EventType, RiskEventType
@@ -20,9 +21,9 @@ FrameByType = Mapping[AnyEventType, bytes]
 K = TypeVar("K", bound=str)
 
 
-def encoder(output: OutputConfig, types: Iterable[AnyEventType] = EventType) -> Encoder:
+def encoder(output: OutputConfig, types: Iterable[AnyEventType] = EventType, core: CoreChoice = "python") -> Encoder:
     """Return the configured encoder of these types of events."""
-    return JsonEncoder() if output.encoding == "json" else AvroEncoder(types)
+    return JsonEncoder() if output.encoding == "json" else AvroEncoder(types, core)
 
 
 def topics(output: OutputConfig, risk: RiskConfig | None = None) -> dict[AnyEventType, str]:

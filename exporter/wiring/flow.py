@@ -65,7 +65,8 @@ def make_loop(
 def event_factory(config: Config) -> EventFactory:
     """Return the factory of all events of a sidecar."""
     output = config.output
-    return EventFactory(framing.encoder(output), config.instance, output.topic, output.error_topic)
+    encoder = framing.encoder(output, core=config.input.core)
+    return EventFactory(encoder, config.instance, output.topic, output.error_topic)
 
 
 def make_publisher(

@@ -3,6 +3,7 @@
 //! What is decoded here and what is found in it equal what Python decodes and finds, to the bit; tests/test_cores.py
 //! compares both. There is no `unsafe`, and a panic is caught where it could reach Python.
 
+mod avro;
 mod batch;
 mod guard;
 mod reader;
@@ -15,6 +16,8 @@ pub const MAX_TIMESTAMP_MS: i64 = 253_402_300_799_999;
 
 #[pyo3::pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::avro::batch_body;
     #[pymodule_export]
     use crate::batch::{Batch, Books, Factories};
     #[pymodule_export]
