@@ -32,6 +32,7 @@ from exporter.loadtest.http.pages import (
     watchers,
 )
 from exporter.loadtest.http.plan import Kind, Ready, Report, decode
+from exporter.loadtest.http.recorder import Recorder
 from exporter.loadtest.http.schedule import Schedule
 from exporter.loadtest.http.target import HttpTarget
 from exporter.loadtest.http.totals import Totals
@@ -323,6 +324,33 @@ def test_a_request_that_is_sent_late_by_the_user_itself_has_a_lag() -> None:
 @pytest.mark.parametrize(("users_", "expected"), [(1, 0), (2, 0), (3, 1), (12, 2), (100, 17), (1000, 24)])
 def test_a_sixth_of_the_users_reads_the_stream_and_leaves_some_to_people(users_: int, expected: int) -> None:
     assert watchers(users_) == expected
+
+
+def test_a_report_of_a_second_is_about_that_second_however_late_it_is_sent() -> None:
+    sent: list[Report] = []
+    recorder = Recorder(sent.append)
+    begun = int(time.monotonic())
+
+    def answered() -> bool:
+        recorder.answered("/", 1.0, 1)
+        return time.monotonic() >= begun + 2
+
+    eventually(answered)
+    recorder.flush()
+    moments = [report.at for report in sent]
+    assert len(moments) >= 2
+    assert moments == [moments[0] + number for number in range(len(moments))]
+    assert moments[0] % 1 == 0.5
+
+
+@pytest.mark.parametrize("started", [0.0, 0.3, 0.5, 0.9])
+def test_each_second_has_the_answers_of_one_report(started: float) -> None:
+    totals = Totals()
+    for second in range(1, 6):
+        totals.add(Report(at=0.0, pid=1, sent=3, kinds={"/": Kind(latencies=[1.0, 2.0, 3.0])}), second + 0.5 - started)
+    counts = [each.count for each in totals.result(6.0, 3.0).timeline]
+    assert [count for count in counts if count] == [3] * 5
+    assert counts.count(0) <= 1
 
 
 def test_fewer_requests_are_wanted_while_users_begin() -> None:

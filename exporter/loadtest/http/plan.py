@@ -38,7 +38,7 @@ class Kind(msgspec.Struct):
 
 
 class Report(msgspec.Struct, tag=True):
-    """What a process with users has seen since its last report, at a time of `time.monotonic`.
+    """What a process with users has seen since its last report, within the second around a time of `time.monotonic`.
 
     `lags` are milliseconds from when a request could be sent, as it was due and its user had the answer before, to when
     it was. `overdue` requests were not sent before the end. `kinds` are by the name of the request.

@@ -19,6 +19,7 @@ class Recorder:
     def __init__(self, send: Callable[[Report], None]) -> None:
         self._send = send
         self._report = _empty()
+        self._second = 0
         self.until = self._planned_end = math.inf
 
     def end_at(self, until: float) -> None:
@@ -57,10 +58,20 @@ class Recorder:
     def flush(self) -> None:
         """Send what there is; raise `OSError` when the load test has ended."""
         report, self._report = self._report, _empty()
-        report.at, report.pid = time.monotonic(), os.getpid()  # this object is older than the process, which was forked
+        report.at = self._second + 0.5
+        report.pid = os.getpid()  # this object is older than the process, which was forked
         self._send(report)
 
+    def _begin_second(self) -> None:
+        """Let no report be about two seconds: a busy machine may send it late."""
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._second:
+                self.flush()
+            self._second = second
+
     def _kind(self, name: str) -> Kind:
+        self._begin_second()
         return self._report.kinds.setdefault(name, Kind())
 
 

@@ -44,7 +44,7 @@ class Totals:
         return self._counts._replace(latency=self._latencies.distribution())
 
     def add(self, report: Report, at: float) -> None:
-        """Add what came until `at`, seconds after the start."""
+        """Add what came in the second around `at`, seconds after the start."""
         self.last = max(self.last, at)
         if report.pid not in self.pids:
             self.pids.append(report.pid)
@@ -57,8 +57,7 @@ class Totals:
         for ms in report.lags:
             self.lag.add(ms)
         self._latencies.merge(latencies)
-        # A report is made at the end of the second that it is about.
-        self._timeline.merge(max(0.0, at - 0.5), latencies, errors.total())
+        self._timeline.merge(at, latencies, errors.total())
         self._count(report, latencies.count, errors, at)
 
     def _add_kind(self, name: str, kind: Kind) -> None:
