@@ -39,7 +39,7 @@ _OPTIONS = {
     "run": ("until_caught_up",),
     "cache": ("creates_topics",),
     "explain": ("topic", "file"),
-    "replay": ("topics", "file", "since", "until", "record", "html", "json"),
+    "replay": ("topics", "file", "since", "until", "record", "html", "json", "what_if"),
     "healthcheck": ("ready",),
     "risk": ("what_if", "recording", "records", "as_json"),
 }
@@ -248,6 +248,8 @@ def _start(name: str, args: argparse.Namespace) -> int:
     check = _conflict_check(name)
     if name == "run":
         options["load"] = partial(_config_again, args, check)
+    if name == "replay":
+        options["load"] = lambda file: _config(argparse.Namespace(**{**vars(args), "config_file": file}), check)
     return int(_tool(name).main(_config(args, check), **options))
 
 

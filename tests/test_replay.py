@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka import admin as kafka_admin
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import cli
-from exporter.model import Partition, Record
-from exporter.tools.replay import arrival
+from exporter.feeds.states import Diagnosis, FeedState, Transition
+from exporter.model import FeedKey, Partition, Record
+from exporter.tools.replay import alerts, arrival
+from exporter.tools.replay.alerts import EVERYTHING, FEED, TOPIC, History, firing
 from exporter.tools.replay.arrival import Merge, arrivals
 from exporter.tools.replay.progress import bar
 from exporter.tools.replay.recording import Recording, RecordingError, encoded, writing
@@ -27,6 +30,7 @@ from tests.support.kafka import Broker
 from tests.support.recordings import NAMES, RECORDINGS, recording
 
 OffsetSpec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]
+ROOT = Path(__file__).parents[1]
 START_MS = 1_760_000_400_000
 LATEST_MS = START_MS * 2
 PLACE = Partition("ticker-data.korea", 0)
@@ -405,3 +409,97 @@ def test_the_text_shows_states_anomalies_and_rejections(tmp_path: Path, capsys: 
 def test_the_bar_shows_how_far_it_is() -> None:
     text = bar(0.5, 10_000, 2.0, START_MS)
     assert text == "[###############---------------]  50%  2025-10-09T09:00:00Z  5,000 records/s, 2 s left"
+
+
+# What another configuration would have found.
+
+
+def test_what_if_compares_two_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A limit of 20 minutes on silence would have hidden ten minutes of it, and its alert."""
+    kept = [one for one in records(2400) if not 1200 <= one.offset < 1800]
+    file, other = write(tmp_path / "recording.jsonl", kept), tmp_path / "other.yml"
+    other.write_text("feeds: {thresholds: [{silent: 20m}]}")
+    document = replay(capsys, "--file", str(file), "--what-if", str(other))
+    assert [each["state"] for each in document["feeds"][0]["timeline"]] == ["unknown", "ok", "silent", "ok"]
+    silent, again = (each["at_ms"] for each in document["feeds"][0]["timeline"][2:])
+    what_if = document["what_if"]
+    assert [(each["was"], each["would_be"]) for each in what_if["states"]] == [("silent", "ok")]
+    assert (what_if["states"][0]["from_ms"], what_if["states"][0]["to_ms"]) == (silent, again)
+    [alert] = what_if["alerts_no_more"]
+    assert alert == {
+        "alert": "MarketdataFeedSilent", "about": "korea:upbit:ticker", "from_ms": silent + 60_000, "to_ms": again,
+    }  # fmt: skip
+    assert (what_if["alerts_new"], what_if["counts"]) == ([], [])
+
+
+def test_the_same_configuration_makes_no_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, same = write(tmp_path / "recording.jsonl", records(100)), tmp_path / "same.yml"
+    same.write_text("input: {group: another}")
+    assert cli.main(["replay", "--file", str(file), "--what-if", str(same)]) == 0
+    assert f"with {same} all would be the same" in capsys.readouterr().out
+
+
+def test_a_bad_configuration_to_compare_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, bad = write(tmp_path / "recording.jsonl", records(3)), tmp_path / "bad.yml"
+    bad.write_text("feeds: {threshold: []}")
+    assert cli.main(["replay", "--file", str(file), "--what-if", str(bad)]) == 2
+    assert "feeds.threshold" in capsys.readouterr().err
+
+
+MINUTE = 60_000
+UPBIT, BITHUMB = FeedKey("korea", "upbit", "ticker"), FeedKey("korea", "bithumb", "ticker")
+OKX = FeedKey("asia", "okx", "trade")
+
+
+def history(*states: tuple[int, FeedState], began_ms: int = 1) -> History:
+    """The history of a feed that enters states at these minutes."""
+    return History([Transition(1 + at * MINUTE, Diagnosis(state)) for at, state in states], began_ms)
+
+
+def fired(histories: dict[FeedKey, History]) -> list[tuple[str, str, float, float]]:
+    """The alerts within an hour, their times in minutes."""
+    some = firing(histories, 1 + 60 * MINUTE)
+    return [(each.alert, each.about, (each.from_ms - 1) / MINUTE, (each.to_ms - 1) / MINUTE) for each in some]
+
+
+OK, SILENT = FeedState.OK, FeedState.SILENT
+
+
+def test_a_silent_feed_alerts_after_a_minute() -> None:
+    others = {BITHUMB: history((0, OK)), OKX: history((0, OK))}
+    assert fired({UPBIT: history((0, OK), (10, SILENT), (20, OK)), **others}) == [(FEED, str(UPBIT), 11, 20)]
+    assert fired({UPBIT: history((0, OK), (10, SILENT), (11, OK)), **others}) == []
+
+
+def test_a_silent_topic_alerts_instead_of_its_feeds() -> None:
+    histories = {
+        UPBIT: history((0, OK), (10, SILENT), (20, OK)),
+        BITHUMB: history((0, OK), (12, SILENT), (18, OK)),
+        OKX: history((0, OK)),
+    }
+    assert fired(histories) == [
+        (FEED, str(UPBIT), 11, 12), (TOPIC, "korea:*:ticker", 12.5, 18), (FEED, str(UPBIT), 19, 20),
+    ]  # fmt: skip
+
+
+def test_silence_of_everything_alerts_instead_of_topics_and_feeds() -> None:
+    histories = {key: history((0, OK), (10, SILENT)) for key in (UPBIT, BITHUMB, OKX)}
+    assert fired(histories) == [(EVERYTHING, "", 10.5, 60)]
+
+
+def test_an_expected_feed_without_a_batch_is_not_called_silent() -> None:
+    histories = {UPBIT: history((0, FeedState.UNKNOWN), (10, SILENT), began_ms=0), OKX: history((0, OK))}
+    assert fired(histories) == []
+
+
+@pytest.mark.parametrize("state", alerts.BY_STATE)
+def test_other_states_alert_at_once(state: FeedState) -> None:
+    assert fired({UPBIT: history((0, OK), (10, state), (12, OK))}) == [(alerts.BY_STATE[state], str(UPBIT), 10, 12)]
+
+
+def test_the_alerts_are_those_of_the_shipped_rules() -> None:
+    groups = yaml.safe_load((ROOT / "grafana/rules/feeds.yml").read_text())["groups"]
+    waits = {rule["alert"]: rule.get("for", "0s") for group in groups for rule in group["rules"] if "alert" in rule}
+    assert {name: waits[name] for name in alerts.FOR_MS} == {
+        name: {0: "0s", 30_000: "30s", 60_000: "1m"}[milliseconds] for name, milliseconds in alerts.FOR_MS.items()
+    }

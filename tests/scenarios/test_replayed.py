@@ -9,7 +9,7 @@ import pytest
 from exporter.config.schema import ExpectedFeed, FeedsConfig, Thresholds
 from exporter.feeds.states import FeedState
 from exporter.model import FeedKey
-from exporter.tools.replay.analysis import Analysis
+from exporter.tools.replay.analysis import Analysis, in_parts
 from tests.scenarios.collectors import Collector
 from tests.scenarios.world import World
 
@@ -53,7 +53,8 @@ def replayed(world: World) -> Analysis:
     logs = [[record for record in log if record is not None] for log in world.broker.logs.values()]
     analysis.begin(1_760_000_400_000, {log[0].partition: 0 for log in logs})
     records = merge(*logs, key=lambda record: record.timestamp_ms)
-    analysis.read((record.timestamp_ms, record) for record in records)
+    for part in in_parts((record.timestamp_ms, record) for record in records):
+        analysis.read(part)
     analysis.end(world.now_ms)
     return analysis
 

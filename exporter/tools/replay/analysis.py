@@ -6,7 +6,7 @@ all partitions while they were written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,16 +95,15 @@ class Analysis:
         for partition, offset in offsets.items():
             self._assign(partition, offset)
 
-    def read(self, arrived: Iterable[Arrived]) -> None:
-        """Read records, in the order of their times."""
-        for part in in_parts(arrived):
-            decoded = self.pipeline.decode([record for _, record in part])
-            if self.from_ms is None:
-                self.begin(part[0][0], {})
-            # All records of one time at once, as each call makes an end of what it read.
-            for now_ms, group in groupby(zip(part, decoded, strict=True), key=_time):
-                self.advance(now_ms)
-                self._analyze(list(group))
+    def read(self, part: Sequence[Arrived]) -> None:
+        """Read some records, as `in_parts` makes them, in the order of their times."""
+        decoded = self.pipeline.decode([record for _, record in part])
+        if self.from_ms is None:
+            self.begin(part[0][0], {})
+        # All records of one time at once, as each call makes an end of what it read.
+        for now_ms, group in groupby(zip(part, decoded, strict=True), key=_time):
+            self.advance(now_ms)
+            self._analyze(list(group))
 
     def advance(self, to_ms: int) -> None:
         """Let time pass up to this moment, and evaluate each second of it."""

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,8 +22,9 @@ from exporter.runtime.foreign_text import printable
 from exporter.tools.audit.formats import required_schemas
 from exporter.tools.moments import timestamp_ms
 from exporter.tools.replay import progress
-from exporter.tools.replay.analysis import Analysis
+from exporter.tools.replay.analysis import Analysis, in_parts
 from exporter.tools.replay.arrival import Arrived, arrivals
+from exporter.tools.replay.differences import differences
 from exporter.tools.replay.html import as_html
 from exporter.tools.replay.recording import Recording, RecordingError, writing
 from exporter.tools.replay.report import document
@@ -37,7 +38,7 @@ ANSWER_SECONDS = 30.0
 
 
 class Options(NamedTuple):
-    """The arguments of the command beside the configuration."""
+    """The arguments of the command beside the configuration; `load` returns that of another file."""
 
     topics: Sequence[str]
     file: str | None
@@ -46,6 +47,8 @@ class Options(NamedTuple):
     record: str | None
     html: str | None
     json: bool
+    what_if: str | None
+    load: Callable[[str], Config]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--since", type=timestamp_ms, metavar="TIME", help=f"only records from this time on: {time_help}")
     add("--until", type=timestamp_ms, metavar="TIME", help=f"only records before this time: {time_help}")
     add("--record", metavar="FILE", help="write the records into a new recording (.gz, .zst: compressed)")
+    add("--what-if", metavar="CONFIG", help="a configuration file: what would have been other with it")
     add("--html", metavar="FILE", help="write the report as a page")
     add("--json", action="store_true", help="print JSON")
 
@@ -66,20 +70,23 @@ def main(config: Config, **arguments: object) -> int:
     options = Options(**arguments)  # type: ignore[arg-type]
     try:
         ranges = _ranges(options)
-        analysis = Analysis(config, _find_schemas(config))
+        configs = [config] if options.what_if is None else [config, options.load(options.what_if)]
+        analyses = [Analysis(each, _find_schemas(each)) for each in configs]
         began = time.monotonic()
         if options.file is not None:
-            source = _read_file(analysis, options)
+            source = _read_file(analyses, options)
         else:
-            source = _read_topics(analysis, config, ranges, options)
-        report = document(analysis, printable(source), time.monotonic() - began)
+            source = _read_topics(analyses, configs, ranges, options)
+        report = document(analyses[0], printable(source), time.monotonic() - began)
+        if options.what_if is not None:
+            report["what_if"] = differences(analyses[0], analyses[-1], printable(options.what_if))
     except (RangeError, RecordingError, RegistryError, FileExistsError, FileNotFoundError) as error:
         print(f"replay: {printable(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, RegistryError) else 2
     if options.html is not None:
         Path(options.html).write_text(as_html(report), encoding="utf-8")
     print(json.dumps(report) if options.json else as_text(report))
-    return 0 if analysis.records else 1
+    return 0 if analyses[0].records else 1
 
 
 def _ranges(options: Options) -> list[Range]:
@@ -92,13 +99,14 @@ def _find_schemas(config: Config) -> FindSchemas | None:
     return required_schemas if any(one.schema_registry for one in config.input.formats) else None
 
 
-def _read_file(analysis: Analysis, options: Options) -> str:
+def _read_file(analyses: Sequence[Analysis], options: Options) -> str:
     """Analyze a recording, and return its name."""
     assert options.file is not None  # noqa: S101 - by `_ranges`
     recording = Recording(Path(options.file))
     arrived = _within(arrivals(recording.records(), now_ms()), Period(options.since, options.until))
-    _analyze(analysis, progress.shown(arrived, lambda _: recording.position / recording.size), options)
-    analysis.end()
+    _analyze(analyses, progress.shown(arrived, lambda _: recording.position / recording.size), options)
+    for analysis in analyses:
+        analysis.end()
     return options.file
 
 
@@ -110,25 +118,30 @@ def _within(arrived: Iterator[Arrived], period: Period) -> Iterator[Arrived]:
             yield each
 
 
-def _read_topics(analysis: Analysis, config: Config, ranges: Sequence[Range], options: Options) -> str:
+def _read_topics(
+    analyses: Sequence[Analysis], configs: Sequence[Config], ranges: Sequence[Range], options: Options
+) -> str:
     """Analyze the ranges of topics, and return their names."""
-    period, latest_ms = Period(options.since, options.until), now_ms()
+    period, latest_ms, config = Period(options.since, options.until), now_ms(), configs[0]
+    origin = any(one.reads_origin for each in configs for one in each.input.formats)
     with TopicReader(reader_properties(config), config.input.group, ANSWER_SECONDS) as reader:
         chosen = spans(reader, ranges, config.input.exclude, period)
         total = sum(span.end - span.start for span in chosen.values()) or 1
-        arrived = read(reader, chosen, latest_ms, origin=any(one.reads_origin for one in config.input.formats))
-        if period.since_ms is not None:
-            analysis.begin(period.since_ms, {partition: span.start for partition, span in chosen.items()})
-        _analyze(analysis, progress.shown(arrived, lambda number: number / total), options)
-    analysis.end(min(period.until_ms or 0, latest_ms))
+        arrived = read(reader, chosen, latest_ms, origin=origin)
+        for analysis in analyses if period.since_ms is not None else ():
+            analysis.begin(period.since_ms or 0, {partition: span.start for partition, span in chosen.items()})
+        _analyze(analyses, progress.shown(arrived, lambda number: number / total), options)
+    for analysis in analyses:
+        analysis.end(min(period.until_ms or 0, latest_ms))
     return " ".join(options.topics)
 
 
-def _analyze(analysis: Analysis, arrived: Iterator[Arrived], options: Options) -> None:
-    """Analyze records, and write them into a recording, if one is wanted."""
+def _analyze(analyses: Sequence[Analysis], arrived: Iterator[Arrived], options: Options) -> None:
+    """Analyze records in each way, and write them into a recording, if one is wanted."""
     with ExitStack() as stack:
-        if options.record is None:
-            analysis.read(arrived)
-            return
-        write = stack.enter_context(writing(Path(options.record)))
-        analysis.read((each, write(each[1]))[0] for each in arrived)
+        if options.record is not None:
+            write = stack.enter_context(writing(Path(options.record)))
+            arrived = ((each, write(each[1]))[0] for each in arrived)
+        for part in in_parts(arrived):
+            for analysis in analyses:
+                analysis.read(part)

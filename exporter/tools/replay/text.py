@@ -25,6 +25,9 @@ _STATES: Line = ("FROM", "FOR", "STATE", "FEED", "REASON")
 _LATENCIES: Line = ("LATENCY", "STAGE", "BATCHES", "MEAN", "P50", "P95", "P99", "NEGATIVE")
 _ANOMALIES: Line = ("ANOMALY", "FEED", "TIMES", "PLACES")
 _REJECTIONS: Line = ("REJECTED", "LAST", "TIMES", "FEED", "PLACE", "DETAIL")
+_OTHER_STATES: Line = ("WOULD BE OTHER FROM", "FOR", "FEED", "WAS", "WOULD BE", "REASON")
+_OTHER_ALERTS: Line = ("ALERT", "WOULD", "FROM", "FOR", "ABOUT")
+_OTHER_COUNTS: Line = ("FEED", "COUNT", "WAS", "WOULD BE")
 _SHOWN_PLACES = 3
 _FINE = ("ok", "maintenance")
 
@@ -46,6 +49,9 @@ def sections(shown: Document) -> Iterator[list[Line]]:
         (_LATENCIES, _latencies),
         (_ANOMALIES, _anomalies),
         (_REJECTIONS, _rejections),
+        (_OTHER_STATES, _other_states),
+        (_OTHER_ALERTS, _other_alerts),
+        (_OTHER_COUNTS, _other_counts),
     )
     for head, rows in parts:
         if found := list(rows(shown)):
@@ -63,6 +69,12 @@ def headlines(shown: Document) -> Iterator[str]:
     yield f"{records:,} records of {duration(shown['to_ms'] - shown['from_ms'])} in {seconds:,.1f} s{rate}"
     for gap in shown["gaps"]:
         yield f"no record from {moment(gap['from_ms'])} to {moment(gap['to_ms'])}: not evaluated"
+    if other := shown.get("what_if"):
+        kinds = "states", "alerts_no_more", "alerts_new", "counts"
+        is_same = not any(other[kind] for kind in kinds)
+        yield f"with {other['configuration']} " + (
+            "all would be the same" if is_same else "some would be other, see below"
+        )
     if shown["transitions_not_kept"]:
         yield f"{shown['transitions_not_kept']:,} more changes of states are not listed"
 
@@ -139,3 +151,22 @@ def _rejections(shown: Document) -> Iterator[Line]:
     for each in shown["rejections"]:
         last = moment(each["at_ms"])
         yield each["reason"], last, f"{each['count']:,}", each["feed"] or NONE, each["place"], each["detail"]
+
+
+def _other_states(shown: Document) -> Iterator[Line]:
+    for each in shown.get("what_if", {}).get("states", ()):
+        since, lasts = moment(each["from_ms"]), duration(each["to_ms"] - each["from_ms"])
+        yield since, lasts, each["feed"], each["was"] or NONE, each["would_be"] or NONE, "; ".join(each["reasons"])
+
+
+def _other_alerts(shown: Document) -> Iterator[Line]:
+    other = shown.get("what_if", {})
+    for kind, word in (("alerts_no_more", "not fire"), ("alerts_new", "fire")):
+        for each in other.get(kind, ()):
+            lasts = duration(each["to_ms"] - each["from_ms"])
+            yield each["alert"], word, moment(each["from_ms"]), lasts, each["about"]
+
+
+def _other_counts(shown: Document) -> Iterator[Line]:
+    for each in shown.get("what_if", {}).get("counts", ()):
+        yield each["feed"], each["count"], f"{each['was']:,}", f"{each['would_be']:,}"
