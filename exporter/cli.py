@@ -39,7 +39,7 @@ _OPTIONS = {
     "run": ("until_caught_up",),
     "cache": ("creates_topics",),
     "explain": ("topic", "file"),
-    "replay": ("topics", "file", "since", "until", "record", "html", "json", "what_if"),
+    "replay": ("topics", "file", "since", "until", "record", "html", "json", "what_if", "prometheus"),
     "healthcheck": ("ready",),
     "risk": ("what_if", "recording", "records", "as_json"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from exporter.tools.replay.progress import bar
 from exporter.tools.replay.recording import Recording, RecordingError, encoded, writing
 from exporter.tools.replay.topics import Range, RangeError, parsed
 from tests.support.kafka import Broker
+from tests.support.prometheus import PrometheusServer, configuration
 from tests.support.recordings import NAMES, RECORDINGS, recording
 
 OffsetSpec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]
@@ -503,3 +505,45 @@ def test_the_alerts_are_those_of_the_shipped_rules() -> None:
     assert {name: waits[name] for name in alerts.FOR_MS} == {
         name: {0: "0s", 30_000: "30s", 60_000: "1m"}[milliseconds] for name, milliseconds in alerts.FOR_MS.items()
     }
+
+
+# Blocks of Prometheus.
+
+
+def test_a_past_day_can_be_looked_at_in_prometheus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Within the retention; the outage is where it was, and the counts are those of the report."""
+    begin_ms = (time.time_ns() // 1_000_000 // 7_200_000 - 2) * 7_200_000  # so that there are two blocks
+    shift_ms = begin_ms + 7_200_000 - 1_800_000 - START_MS
+    kept = [one for one in records(3000) if not 1200 <= one.offset < 1800]
+    shifted = [
+        Record(PLACE, one.offset, one.timestamp_ms + shift_ms, batch(one.timestamp_ms + shift_ms, one.offset % 7 + 1))
+        for one in kept
+    ]
+    file = write(tmp_path / "recording.jsonl", shifted)
+    document = replay(capsys, "--file", str(file), "--prometheus", str(tmp_path / "server" / "data"))
+    silent, again = (each["at_ms"] for each in document["feeds"][0]["timeline"][2:])
+    server = PrometheusServer(tmp_path / "server", configuration([], [], "1m")).start()
+    try:
+
+        def value(query: str, at_ms: int) -> float:
+            [result] = server.get("query", query=query, time=str(at_ms / 1000))["result"]
+            return float(result["value"][1])
+
+        state = 'marketdata_feed_state{job="replay",exchange="upbit",state="silent"}'
+        assert value(state, silent - 15_000) == 0
+        assert value(state, silent + 15_000) == 1
+        assert value(state, again + 15_000) == 0
+        minute = f"increase(marketdata_batches_total[{(again - 120_000 - document['from_ms']) // 1000}s])"
+        assert value(minute, again - 90_000) == pytest.approx(1200, rel=0.05)
+        assert value("marketdata_records_total", document["to_ms"] + 1000) == pytest.approx(2400, abs=16)
+    finally:
+        server.kill()
+
+
+def test_without_promtool_the_error_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file = write(tmp_path / "recording.jsonl", records(3))
+    assert cli.main(["replay", "--file", str(file), "--prometheus", str(tmp_path / "blocks")]) == 2
+    assert "promtool, which comes with Prometheus, is not installed" in capsys.readouterr().err

@@ -28,6 +28,7 @@ from tests.bench.instrument import INSTRUMENT
 from tests.bench.low import LOW
 from tests.bench.memory import MEMORY, SOAK
 from tests.bench.rate import MATRIX, RATE, yardstick
+from tests.bench.replay import REPLAY
 from tests.bench.risk import RISK
 from tests.bench.scale import SCALE
 from tests.bench.scrape import SCRAPE
@@ -53,6 +54,7 @@ SUBJECTS = {
     "bus": BUS,
     "compute": COMPUTE,
     "risk": RISK,
+    "replay": REPLAY,
     "diet": DIET,
     "ingestion": INGESTION,
     "browser": BROWSER,

@@ -55,14 +55,15 @@ class Analysis:
 
     `timelines` are the states that each feed entered; `dropped` of them were not kept, as there were too many.
     `places` are those of anomalies, the last of each second, up to `PLACES_MAX` of a kind. `each_second` is called
-    after each evaluation with its time. `config` is that of a sidecar; it publishes nothing here and has no Redis.
+    after each evaluation, with this analysis and the time in Unix milliseconds. `config` is that of a sidecar; it
+    publishes nothing here and has no Redis.
     """
 
     def __init__(
         self,
         config: Config,
         find_schemas: FindSchemas | None = None,
-        each_second: Callable[[int], None] = lambda now_ms: None,
+        each_second: Callable[[Analysis, int], None] = lambda analysis, now_ms: None,
     ) -> None:
         config = msgspec.structs.replace(config, redis=RedisConfig(), metrics=MetricsConfig())
         settings = loop_settings(config, find_schemas)
@@ -151,7 +152,7 @@ class Analysis:
             self._note_states(feed)
             if feed.anomaly_places:
                 self._note_places(feed)
-        self._each_second(now_ms)
+        self._each_second(self, now_ms)
 
     def _note_states(self, feed: Feed) -> None:
         """Keep the states that the feed has entered since the last call."""

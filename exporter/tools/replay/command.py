@@ -24,10 +24,11 @@ from exporter.tools.moments import timestamp_ms
 from exporter.tools.replay import progress
 from exporter.tools.replay.analysis import Analysis, in_parts
 from exporter.tools.replay.arrival import Arrived, arrivals
+from exporter.tools.replay.blocks import Blocks, BlocksError
 from exporter.tools.replay.differences import differences
 from exporter.tools.replay.html import as_html
 from exporter.tools.replay.recording import Recording, RecordingError, writing
-from exporter.tools.replay.report import document
+from exporter.tools.replay.report import Document, document
 from exporter.tools.replay.text import as_text
 from exporter.tools.replay.topics import Period, Range, RangeError, parsed, read, spans
 
@@ -48,6 +49,7 @@ class Options(NamedTuple):
     html: str | None
     json: bool
     what_if: str | None
+    prometheus: str | None
     load: Callable[[str], Config]
 
 
@@ -61,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--until", type=timestamp_ms, metavar="TIME", help=f"only records before this time: {time_help}")
     add("--record", metavar="FILE", help="write the records into a new recording (.gz, .zst: compressed)")
     add("--what-if", metavar="CONFIG", help="a configuration file: what would have been other with it")
+    add("--prometheus", metavar="FOLDER", help="write the metrics as blocks of Prometheus (needs promtool)")
     add("--html", metavar="FILE", help="write the report as a page")
     add("--json", action="store_true", help="print JSON")
 
@@ -69,24 +72,45 @@ def main(config: Config, **arguments: object) -> int:
     """Replay the records and print the report; return 0, 1 when they cannot be read, 2 for wrong usage."""
     options = Options(**arguments)  # type: ignore[arg-type]
     try:
-        ranges = _ranges(options)
-        configs = [config] if options.what_if is None else [config, options.load(options.what_if)]
-        analyses = [Analysis(each, _find_schemas(each)) for each in configs]
-        began = time.monotonic()
+        report = _replayed(config, options)
+    except RegistryError as error:
+        return _print_error(error, 1)
+    except (RangeError, RecordingError, BlocksError, FileExistsError, FileNotFoundError) as error:
+        return _print_error(error, 2)
+    if options.html is not None:
+        Path(options.html).write_text(as_html(report), encoding="utf-8")
+    print(json.dumps(report) if options.json else as_text(report))
+    return 0 if report["records"] else 1
+
+
+def _print_error(error: Exception, code: int) -> int:
+    print(f"replay: {printable(str(error))}", file=sys.stderr)
+    return code
+
+
+def _replayed(config: Config, options: Options) -> Document:
+    """Analyze the records, and return the report."""
+    ranges = _ranges(options)
+    configs = [config] if options.what_if is None else [config, options.load(options.what_if)]
+    began = time.monotonic()
+    with ExitStack() as stack:
+        sample = _do_nothing
+        if options.prometheus is not None:
+            sample = stack.enter_context(Blocks(Path(options.prometheus), config.instance)).sample
+        samplers = sample, _do_nothing
+        analyses = [Analysis(each, _find_schemas(each), one) for each, one in zip(configs, samplers, strict=False)]
         if options.file is not None:
             source = _read_file(analyses, options)
         else:
             source = _read_topics(analyses, configs, ranges, options)
-        report = document(analyses[0], printable(source), time.monotonic() - began)
-        if options.what_if is not None:
-            report["what_if"] = differences(analyses[0], analyses[-1], printable(options.what_if))
-    except (RangeError, RecordingError, RegistryError, FileExistsError, FileNotFoundError) as error:
-        print(f"replay: {printable(str(error))}", file=sys.stderr)
-        return 1 if isinstance(error, RegistryError) else 2
-    if options.html is not None:
-        Path(options.html).write_text(as_html(report), encoding="utf-8")
-    print(json.dumps(report) if options.json else as_text(report))
-    return 0 if analyses[0].records else 1
+    report = document(analyses[0], printable(source), time.monotonic() - began)
+    if options.what_if is not None:
+        report["what_if"] = differences(analyses[0], analyses[-1], printable(options.what_if))
+    return report
+
+
+def _do_nothing(analysis: Analysis, now_ms: int) -> None:
+    """Ignore a second of an analysis."""
 
 
 def _ranges(options: Options) -> list[Range]:
