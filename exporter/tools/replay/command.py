@@ -30,7 +30,7 @@ from exporter.tools.replay.html import as_html
 from exporter.tools.replay.recording import Recording, RecordingError, writing
 from exporter.tools.replay.report import Document, document
 from exporter.tools.replay.text import as_text
-from exporter.tools.replay.topics import Period, Range, RangeError, parsed, read, spans
+from exporter.tools.replay.topics import FETCHING, Period, Range, RangeError, parsed, read, spans
 
 if TYPE_CHECKING:
     from exporter.decoding.record_decoder import FindSchemas
@@ -148,7 +148,7 @@ def _read_topics(
     """Analyze the ranges of topics, and return their names."""
     period, latest_ms, config = Period(options.since, options.until), now_ms(), configs[0]
     origin = any(one.reads_origin for each in configs for one in each.input.formats)
-    with TopicReader(reader_properties(config), config.input.group, ANSWER_SECONDS) as reader:
+    with TopicReader({**FETCHING, **reader_properties(config)}, config.input.group, ANSWER_SECONDS) as reader:
         chosen = spans(reader, ranges, config.input.exclude, period)
         total = sum(span.end - span.start for span in chosen.values()) or 1
         arrived = read(reader, chosen, latest_ms, origin=origin)

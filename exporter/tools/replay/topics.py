@@ -9,6 +9,7 @@ from typing import NamedTuple
 from confluent_kafka import Message
 
 from exporter.config.subscription import Subscription
+from exporter.kafka.clients import CONSUMER
 from exporter.kafka.positions import Span
 from exporter.kafka.reader import TopicReader
 from exporter.model import Partition, Record
@@ -16,6 +17,10 @@ from exporter.source.messages import MessageReader
 from exporter.tools.replay.arrival import Arrived, Merge
 
 _RANGE = re.compile(r"([^/]+)(?:/(\d+)(?:/(\d+)-(\d*))?)?", re.ASCII)
+
+
+# What is fetched ahead is bounded as in a sidecar.
+FETCHING = {name: value for name, value in CONSUMER.items() if name.startswith(("fetch.", "queued.", "max.partition."))}
 
 
 class RangeError(Exception):
