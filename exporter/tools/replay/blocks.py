@@ -90,7 +90,7 @@ class Blocks:
             file.write("# EOF\n")
             file.flush()
             command = [self._program, "tsdb", "create-blocks-from", "openmetrics", file.name, str(self._folder)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no part of it is from a record
         self._file = None
         if done.returncode:
             raise BlocksError(f"{PROGRAM}: {printable(done.stderr.strip(), ERROR_MAX)}")
