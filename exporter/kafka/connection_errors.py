@@ -42,6 +42,7 @@ MEANINGS = (
     (re.compile("Invalid response size"), "what listens there does not speak Kafka"),
     (re.compile("^ApiVersionRequest failed.*Timed out"), "what listens there does not answer: perhaps it is no broker"),
 )
+_NOT_AUTHENTICATED = re.compile("SASL authentication error|authentication failed", re.IGNORECASE)
 # Remedies; the first whose pattern is found in the error.
 _ADVICE = (
     ("broker's certificate.*(?:expired|not yet valid)", "renew it, or that of its authority, at the broker"),
@@ -120,16 +121,23 @@ def error_text(error: Exception) -> str:
 class ConnectionFaults(logging.Filter):
     """Explanations of connection errors, and as a filter of librdkafka's logger the lines about them. Thread-safe.
 
-    `servers` and `properties` are those of the clients.
+    `servers` and `properties` are those of the clients. `on_refused` is called, and must not wait, for each line about
+    a broker that does not accept user and password.
     """
 
     def __init__(
-        self, servers: str, properties: Mapping[str, str], clock: Callable[[], float] = time.monotonic
+        self,
+        servers: str,
+        properties: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        on_refused: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self._servers = servers
         self._properties = properties
         self._clock = clock
+        self._on_refused = on_refused
         self._diagnosed: dict[ConnectionFault, tuple[float, ConnectionFault]] = {}
         self._of_consumer: tuple[float, str] = float("-inf"), ""
 
@@ -156,6 +164,8 @@ class ConnectionFaults(logging.Filter):
         text = record.getMessage()
         fault = self.explain(text) if text.startswith("FAIL ") else None
         if fault is not None:
+            if _NOT_AUTHENTICATED.search(fault.error):
+                self._on_refused()
             if "#consumer-" in text.partition("]")[0]:
                 self._of_consumer = self._clock(), str(fault)
             record.msg, record.args = "cannot connect to a broker", ()

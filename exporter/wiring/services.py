@@ -13,6 +13,7 @@ from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFaults
+from exporter.kafka.credentials import SaslCredentials
 from exporter.publishing.channels import Channel
 from exporter.publishing.channels.idempotent import ErrorKeepingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from exporter.events.writer_schemas import Registries
 
 
-def make_faults(config: Config) -> ConnectionFaults:
-    """Return what explains errors of connections to the brokers."""
+def make_faults(config: Config, on_refused: Callable[[], None]) -> ConnectionFaults:
+    """Return what explains errors of connections to the brokers, and reports that one refuses the user or password."""
     properties = {**config.kafka.properties, **config.kafka.consumer_properties}
-    return ConnectionFaults(config.kafka.bootstrap_servers, properties)
+    return ConnectionFaults(config.kafka.bootstrap_servers, properties, on_refused=on_refused)
 
 
 def make_source(
@@ -39,14 +40,16 @@ def make_source(
     faults: ConnectionFaults,
     obstacle: Callable[[str, bytes | None], str] | None = None,
     consumer: Callable[[Config, Callable[[KafkaError], None]], Consumer] = clients.consumer,
+    *,
+    credentials: SaslCredentials,
 ) -> KafkaSource:
     """Return the source of records; one waits while `obstacle` returns a reason for its topic and value."""
     return KafkaSource(
         config.input,
-        partial(consumer, config),
-        partial(clients.admin, config),
-        partial(clients.prober, config),
-        Isolation(partial(clients.isolated_properties, config)),
+        credentials.with_present("consumer", partial(consumer, config)),
+        credentials.with_present("admin", partial(clients.admin, config)),
+        credentials.with_present("consumer", partial(clients.prober, config)),
+        Isolation(credentials.properties("consumer", partial(clients.isolated_properties, config))),
         faults,
         hold=None if obstacle is None else Held(obstacle),
     )
@@ -73,15 +76,18 @@ def make_store(config: Config, registry: CollectorRegistry, start: Start) -> Sto
     return RedisStore(config.redis, StoreMetrics(registry), start_thread=start)
 
 
-def make_channel(config: Config, source: KafkaSource, registry: CollectorRegistry) -> Channel:
+def make_channel(
+    config: Config, source: KafkaSource, registry: CollectorRegistry, credentials: SaslCredentials
+) -> Channel:
     """Return the way of events to Kafka, by `output.delivery`; one that drops them when output is off."""
     if not config.output.enabled:
         return NullChannel(source.store)
     prepare = _preparation(config, registry)
     if config.output.delivery == "exactly_once":
-        return TransactionalChannel(partial(clients.producer, config), prepare, clients.transaction_seconds(config))
-    make = partial(ErrorKeepingProducer, clients.producer_properties(config))
-    return IdempotentChannel(make, prepare, source.store)
+        make = credentials.with_present("producer", partial(clients.producer, config))
+        return TransactionalChannel(make, prepare, clients.transaction_seconds(config))
+    keeping = partial(ErrorKeepingProducer, clients.producer_properties(config))
+    return IdempotentChannel(credentials.with_present("producer", keeping), prepare, source.store)
 
 
 def _preparation(config: Config, registry: CollectorRegistry) -> Callable[[], framing.FrameByType]:

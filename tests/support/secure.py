@@ -74,6 +74,7 @@ class SecureBroker(Broker):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
+        self.password = "sesame"
         self.authority = Authority(directory / "certificates")
         self._properties["inter.broker.listener.name"] = "PLAINTEXT"
         self.at = {
@@ -86,8 +87,13 @@ class SecureBroker(Broker):
     def start(self) -> Self:
         """See Part."""
         super().start()
-        self.let_in("sidecar", "sesame")
+        self.let_in("sidecar", self.password)
         return self
+
+    def rotate(self, password: str) -> None:
+        """Let the sidecar in by another password from now on, and not by the old one."""
+        self.password = password
+        self.let_in("sidecar", password)
 
     def let_in(self, user: str, password: str) -> None:
         """Let a user in by this password, and no other."""
