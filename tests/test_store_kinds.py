@@ -292,7 +292,7 @@ async def pinged(config: RedisConfig) -> None:
         await caches.close()
 
 
-def test_an_own_authority_and_a_client_certificate_are_used_with_each_kind(tmp_path: Path) -> None:
+def test_an_own_authority_and_a_client_certificate_are_used(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     server, client = authority.issue("server"), authority.issue("client")
     other = Authority(tmp_path / "other")
