@@ -103,7 +103,7 @@ def test_output_topics_are_created_when_that_is_asked(broker: Broker, tmp_path: 
         assert deployment.sidecar("one", "--until-caught-up", "--create-topics").run_to_end() == 0
         deployment.assert_told_once()
         topics = AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=10).topics
-        assert [len(topics[name].partitions) for name in (deployment.events, deployment.errors)] == [4, 4]
+        assert [len(topics[name].partitions) for name in (deployment.events, deployment.errors)] == [1, 1]
 
 
 def test_sidecar_that_is_started_before_its_broker_begins_once_that_is_there(tmp_path: Path) -> None:
