@@ -211,7 +211,7 @@ def test_a_locust_that_is_killed_ends_the_run_and_its_workers(sidecar: Sidecar, 
     assert (failure.ended, failure.because[:16]) == (Ended.FAILED, "Locust has ended")
     assert_each_request_is_accounted_for(target.stop())
     assert len(workers) == 2
-    assert all(has_ended(process) for process in (first, *workers))
+    eventually(lambda: all(has_ended(process) for process in (first, *workers)))
 
 
 OWNER = """

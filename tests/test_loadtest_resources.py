@@ -25,6 +25,7 @@ def test_a_busy_process_is_told_from_an_idle_one_until_it_ends() -> None:
         busy.wait()
         eventually(lambda: "busy" not in sampler.samples()[-1].processes)
         idle.kill()
+    eventually(lambda: "idle" not in sampler.samples()[-1].processes)
     sampler.stop()
     first, *_, last = sampler.samples()
     assert first.processes.keys() == {OWN, "busy", "idle"}

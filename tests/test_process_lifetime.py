@@ -153,14 +153,17 @@ import logging, sys, threading
 from exporter.runtime import logs
 from exporter.runtime.watchdog import Watchdog
 logs.configure("debug", "logfmt")
+hangs = threading.Event()
 {begin}
 for handler in logging.getLogger().handlers:
     handler.acquire()
 logging._acquireLock() if hasattr(logging, "_acquireLock") else logging._lock.acquire()
-def hang(): threading.Event().wait()
+def hang():
+    hangs.set()
+    threading.Event().wait()
 hang()
 """
-STUCK_PROCESS = HANGING.format(begin="Watchdog(lambda: 1e9, lambda: True, 0.2).start()")
+STUCK_PROCESS = HANGING.format(begin="Watchdog(lambda: 1e9 if hangs.is_set() else 0.0, lambda: True, 0.2).start()")
 LATE_PROCESS = HANGING.format(begin="dog = Watchdog(lambda: 0.0, lambda: True, 60)\ndog.start()\ndog.end_within(1.5)")
 
 
