@@ -19,7 +19,7 @@ from playwright.sync_api import Browser
 
 from exporter.cli import main
 from exporter.loadtest.distributions import LatencyHistogram
-from exporter.loadtest.reports import figures, write_reports
+from exporter.loadtest.reports import figures
 from exporter.loadtest.reports.axes import UNITS, gaps, x_axis, y_axis
 from exporter.loadtest.reports.comparison import compare
 from exporter.loadtest.reports.contents import document
@@ -27,6 +27,7 @@ from exporter.loadtest.reports.document import Chart, Series
 from exporter.loadtest.reports.html import html
 from exporter.loadtest.reports.markdown import escaped, markdown
 from exporter.loadtest.reports.table import table
+from exporter.loadtest.reports.writing import write_reports
 from exporter.loadtest.results import (
     Bottleneck,
     BreakingPoint,

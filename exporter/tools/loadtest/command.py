@@ -23,7 +23,7 @@ from exporter.loadtest.engine import LoadRun, Outputs, Place
 from exporter.loadtest.http.target import HttpTarget
 from exporter.loadtest.kafka.target import KafkaTarget
 from exporter.loadtest.redis.target import RedisTarget
-from exporter.loadtest.reports import NO_PICTURE, write_reports
+from exporter.loadtest.reports.writing import NO_PICTURE, write_reports
 from exporter.loadtest.results import Run, Setting
 from exporter.loadtest.run_log import RunLog
 from exporter.loadtest.settings import Settings

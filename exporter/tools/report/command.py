@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from exporter.loadtest import results
-from exporter.loadtest.reports import NO_PICTURE, write_reports
+from exporter.loadtest.reports.writing import NO_PICTURE, write_reports
 from exporter.loadtest.results import Run
 
 OK, FAILED, USAGE = 0, 1, 2
