@@ -41,10 +41,14 @@ class Cluster:
         eventually(lambda: _led_partitions(admin, name) == partitions, ANSWER_SECONDS, f"{name} has no leaders")
         return name
 
-    def produce(self, topic: str, records: Iterable[bytes | Record]) -> list[Record]:
-        """Write records, or bare values, in this order; returns them with the partition, offset and stamp they got."""
-        # One request in flight keeps the order. An idempotent producer does too, but spends half a second on its start.
-        producer = Producer(self._client(max_in_flight=1, queue_buffering_max_messages=10_000_000))
+    def produce(self, topic: str, records: Iterable[bytes | Record], *, is_idempotent: bool = False) -> list[Record]:
+        """Write records, or bare values, in this order; returns them with the partition, offset and stamp they got.
+
+        One request in flight keeps the order but when several batches go to a topic that was just created, whose first
+        one may be repeated. An idempotent producer always does, and spends half a second on its start.
+        """
+        order: dict[str, Any] = {"enable_idempotence": True} if is_idempotent else {"max_in_flight": 1}
+        producer = Producer(self._client(**order, queue_buffering_max_messages=10_000_000))
         written: dict[int, Record] = {}
         for index, record in enumerate(records):
             record = record if isinstance(record, Record) else Record(record)

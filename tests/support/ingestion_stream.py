@@ -48,7 +48,7 @@ class Stream:
         numbers = range(first, first + rates)
         values = [RATE | {"currency_code": code, "deal_base_rate": rate} for rate in numbers for code in CODES]
         records = [Record(json.dumps(value).encode(), value["currency_code"].encode()) for value in values]
-        self.broker.produce(self.prefix + TOPIC, records)
+        self.broker.produce(self.prefix + TOPIC, records, is_idempotent=True)
 
     def committed(self, topic: str = TOPIC) -> int:
         """How many events the group has acknowledged."""
