@@ -10,8 +10,9 @@ from time import monotonic
 
 from tests.chaos import consumers
 from tests.chaos.faults import ALL, possible
-from tests.chaos.matrix import Plan, run
+from tests.chaos.matrix import run
 from tests.chaos.members import GROUPS
+from tests.chaos.trial import Plan
 
 # Members of a MessageConsumer's group in place of sidecars.
 CONSUMERS = "consumers"

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from time import monotonic
 
 from confluent_kafka import KafkaException
 
 from tests.chaos.brokers import CREDENTIALS, Brokers
-from tests.chaos.faults import ALL
-from tests.chaos.matrix import Plan, Report, Row, order
 from tests.chaos.members import FETCH, GROUPS, MOST_MEMBERS, Members
+from tests.chaos.trial import Plan, Report, endure, trial
 from tests.support.background import repeating
 from tests.support.cluster import Record
 from tests.support.ingesting import FAILING, GROUP, TOPIC, IngestingService
@@ -86,7 +84,7 @@ class Consumers(Members[IngestingService]):
         if number % POISON_ROUNDS == 0:
             yield Record(b"no event", self.random.choice(CODES).encode())
 
-    def written(self) -> Written:
+    def input(self) -> Written:
         """What lies in the topic."""
         records = eventually(self._read, RECOVERY_SECONDS, "the brokers do not tell what there is")
         return Written(records)
@@ -109,9 +107,13 @@ class Consumers(Members[IngestingService]):
         handled = self.handled()
         return sum(len(set(rates) - set(handled[code])) for code, rates in written.rates.items())
 
+    def doubled(self) -> int:
+        """How many events were handled again."""
+        return sum(len(rates) - len(set(rates)) for rates in self.handled().values())
+
     def recovered(self) -> None:
         """Wait until all that lies in the topic now is handled."""
-        written = self.written()
+        written = self.input()
 
         def are_handled() -> bool:
             self.revive()
@@ -140,53 +142,18 @@ class Written:
 
 def run(directory: Path, plan: Plan, faults: Sequence[str], seconds: float = 0.0) -> Report:
     """Do each fault once, in any order, and go on with faults at random until so much time has passed."""
-    report = Report()
-    with Brokers(directory, plan.brokers) as brokers:
-        if brokers.disk.refusal and "disk full" in faults:
-            faults = [name for name in faults if name != "disk full"]
-            report.verdicts.append(f"SKIPPED: disk full; no small disk can be mounted: {brokers.disk.refusal}")
-        report.rows = {name: Row() for name in faults}
+    with trial(directory, plan, faults) as (brokers, report):
         stage = Consumers(brokers, directory, plan.protocol, plan.seed)
         with stage.running():
-            with stage.flowing():
-                for names in order(stage.random, faults, monotonic() + seconds):
-                    _suffer(stage, names, report)
-            try:
-                stage.recovered()
-            except AssertionError as error:
-                report.problems.append(str(error))
+            endure(stage, report, seconds)
             stage.scale(0)
         _judge(stage, report)
     return report
 
 
-def _suffer(stage: Consumers, names: list[str], report: Report) -> None:
-    doubled = _doubled(stage.handled())
-    for name in names:
-        ALL[name](stage)
-    stage.brokers.proxy.heal()
-    began, written = monotonic(), stage.written()
-    left = 0
-    try:
-        stage.recovered()
-    except AssertionError:
-        left = stage.missing(written)
-        report.problems.append(f"{' and '.join(names)}: {left} events are missing")
-    for name in names:
-        row = report.rows[name]
-        row.times += 1
-        row.missing += left
-        row.doubled += _doubled(stage.handled()) - doubled
-        row.recovery = max(row.recovery, monotonic() - began)
-
-
-def _doubled(handled: dict[str, list[int]]) -> int:
-    return sum(len(rates) - len(set(rates)) for rates in handled.values())
-
-
 def _judge(stage: Consumers, report: Report) -> None:
     """Compare what was written with what was handled, committed and set aside."""
-    written, handled = stage.written(), stage.handled()
+    written, handled = stage.input(), stage.handled()
     letters = stage.brokers.read_all(stage.letters)
     told = {_place(letter): (letter.headers["dead_letter_reason"], letter.value) for letter in letters}
     committed = stage.brokers.committed(GROUP + stage.prefix, stage.topic)
@@ -206,7 +173,7 @@ def _judge(stage: Consumers, report: Report) -> None:
         "events are not committed": written.number - sum(committed.values()),
     }
     report.verdicts.append(f"{len(told)} dead letters, {len(letters) - len(told)} of them doubled")
-    report.verdicts.append(f"{_doubled(handled)} events were handled again")
+    report.verdicts.append(f"{stage.doubled()} events were handled again")
     report.verdicts.append(f"{stage.revived} processes ended by themselves and were started again")
     report.problems += [f"{number} {what}" for what, number in checks.items() if number]
 

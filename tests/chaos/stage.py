@@ -95,7 +95,7 @@ class Stage(Members[Sidecar]):
         with repeating(write, WRITE_SECONDS):
             yield
 
-    def ends(self) -> dict[int, int]:
+    def input(self) -> dict[int, int]:
         """How many records each partition of the input has."""
         return eventually(self._ends, RECOVERY_SECONDS, "the brokers do not tell how much there is")
 
@@ -112,9 +112,17 @@ class Stage(Members[Sidecar]):
         finally:
             consumer.close()
 
+    def missing(self, written: dict[int, int]) -> int:
+        """How many records before these ends no event tells of yet."""
+        return self.reader.missing(written)
+
+    def doubled(self) -> int:
+        """How many records more than one event tells of."""
+        return self.reader.doubled()
+
     def recovered(self) -> None:
         """Wait until all that lies in the input now is told of."""
-        ends = self.ends()
+        ends = self.input()
 
         def are_told() -> bool:
             self.revive()

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import consumers
-from tests.chaos.matrix import Plan, run
+from tests.chaos.matrix import run
+from tests.chaos.trial import Plan
 
 FIRST = ("killed", "broker killed", "connections cut", "answer dropped", "request late")
 THREE = ("coordinator killed", "leaders moved")
