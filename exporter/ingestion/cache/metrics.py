@@ -66,11 +66,15 @@ class CacheMetrics:
         )
         self._currencies_max = currencies_max
         self._updated: dict[str, float] = {}
-        self._counts: dict[tuple[str, str], float] = {}
-        for topic in TOPICS:
-            for outcome in Outcome:
-                self._counts[topic, outcome.value] = 0
-                self.events.labels(topic, outcome)
+        self._counts: dict[tuple[str, str], float] = {
+            (topic, outcome.value): 0 for topic in TOPICS for outcome in Outcome
+        }
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Show every series before it rises, or its first increase could not be seen."""
+        for topic, outcome in self._counts:
+            self.events.labels(topic, outcome)
         for kind, changes in CHANGES.items():
             for change in changes:
                 self.keys.labels(kind, change)
