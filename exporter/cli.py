@@ -7,6 +7,7 @@ traceback. Commands are imported when used: `healthcheck` runs every few seconds
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import select
 import signal
@@ -95,6 +96,8 @@ def _prepare_process(command: Sequence[str]) -> None:
     from exporter.runtime import signals
 
     signals.take(signals.Signals if command in (["run"], ["cache"]) else signals.Interruptions)
+    # A command that does not configure logging prints its errors itself.
+    logging.getLogger("exporter").addHandler(logging.NullHandler())
 
 
 def _open_standard_files() -> None:

@@ -61,7 +61,7 @@ def test_the_pins_hold_all_that_the_project_asks_for() -> None:
 
 def test_the_pins_hold_what_other_programs_ask_for_with_extras() -> None:
     """The engines beside NumPy are in a folder of their own, which must not bring another NumPy."""
-    assert pins("test.txt").keys() >= _asked("performance") | _asked("loadtest") > _asked()
+    assert pins("test.txt").keys() >= _asked("performance") | _asked("loadtest") | _asked("msk") > _asked()
     assert pins("compute.txt").keys() >= _asked("compute") - _asked() > set()
     assert pins("test.txt").keys() >= _asked("risk") > _asked()
     for beside in (pins("compute.txt"), pins("measures.txt")):

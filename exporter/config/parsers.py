@@ -132,6 +132,16 @@ def brokers(text: str) -> str:
     return text
 
 
+_AWS_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
+
+
+def aws_region(text: str) -> str:
+    """Return the text if it has the form of a region of AWS."""
+    if not _AWS_REGION.fullmatch(text):
+        raise ValueError("a region has small letters, and a number at its end")
+    return text
+
+
 def http_url(text: str) -> str:
     """Return the text if it is a URL of a web server."""
     return _url(text, {"http", "https"})

@@ -37,6 +37,7 @@ class KafkaConfig(Section, frozen=True, kw_only=True):
     properties: dict[str, str] = field(default_factory=dict)
     consumer_properties: dict[str, str] = field(default_factory=dict)
     producer_properties: dict[str, str] = field(default_factory=dict)
+    msk_iam_region: Annotated[str, parsed(parsers.aws_region, "a region of AWS, such as eu-west-1")] | None = None
 
 
 class Limits(Section, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
 from exporter.kafka.eager import EagerConsumer
+from exporter.kafka.msk import login
 from exporter.runtime import logs
 
 log = logs.logger("kafka")
@@ -146,6 +147,7 @@ def consumer_properties(config: Config) -> dict[str, Any]:
         # librdkafka requires it to be at least session.timeout.ms.
         "max.poll.interval.ms": max(POLL_INTERVAL_MS, whole(users, "session.timeout.ms", 0)),
         **({} if users.get("group.protocol") == "consumer" else _classic_group(config)),
+        **login(config),
         **users,
         "bootstrap.servers": config.kafka.bootstrap_servers,
         "group.id": config.input.group,
@@ -178,7 +180,7 @@ def producer_properties(config: Config) -> dict[str, Any]:
     properties: dict[str, Any] = {**COMMON, **PRODUCER}
     if config.output.delivery == "exactly_once":
         properties |= {**TRANSACTIONAL, "transactional.id": f"{config.input.group}-{config.instance}"}
-    properties |= {**config.kafka.properties, **config.kafka.producer_properties}
+    properties |= {**login(config), **config.kafka.properties, **config.kafka.producer_properties}
     # librdkafka requires socket.timeout.ms to be at most transaction.timeout.ms.
     socket_ms = whole(properties, "socket.timeout.ms", SOCKET_MS)
     properties["socket.timeout.ms"] = min(socket_ms, whole(properties, "transaction.timeout.ms", socket_ms))
@@ -192,7 +194,7 @@ def producer(config: Config, **more: Any) -> Producer:
 
 def admin(config: Config, **more: Any) -> AdminClient:
     """Make an admin client; properties in `more` override the configured ones."""
-    properties: dict[str, Any] = {**COMMON, **config.kafka.properties, "logger": log}
+    properties: dict[str, Any] = {**COMMON, **login(config), **config.kafka.properties, "logger": log}
     return AdminClient(properties | {"bootstrap.servers": config.kafka.bootstrap_servers} | more)
 
 

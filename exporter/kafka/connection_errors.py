@@ -6,11 +6,12 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
 
 from exporter.kafka.certificates import fault_of_broker, fault_of_client
+from exporter.kafka.msk import MskTokens
 from exporter.runtime.foreign_text import printable
 
 # The same error of the same broker is diagnosed once in this time.
@@ -45,6 +46,10 @@ MEANINGS = (
 _NOT_AUTHENTICATED = re.compile("SASL authentication error|authentication failed", re.IGNORECASE)
 # Remedies; the first whose pattern is found in the error.
 _ADVICE = (
+    (
+        "AWS|Access denied",
+        "see the AWS credentials, that they allow kafka-cluster:Connect, and kafka.msk_iam_region",
+    ),
     ("broker's certificate.*(?:expired|not yet valid)", "renew it, or that of its authority, at the broker"),
     (
         "broker's certificate.*mismatch",
@@ -103,13 +108,15 @@ def advice(error: str) -> str:
     return next(text for pattern, text in _ADVICE if re.search(pattern, error, re.IGNORECASE))
 
 
-def diagnose(fault: ConnectionFault, properties: Mapping[str, str]) -> ConnectionFault:
-    """Return the fault in more detail, by reading the certificates where they are the cause; may take some seconds."""
+def diagnose(fault: ConnectionFault, properties: Mapping[str, Any]) -> ConnectionFault:
+    """Return the fault in more detail, by the certificates and tokens that are the cause; may take some seconds."""
     detail = ""
     if fault.error == _UNTRUSTED:
         detail = fault_of_broker(fault.broker, properties)
     elif fault.error == _REFUSED:
         detail = fault_of_client(properties, time.time())
+    elif _NOT_AUTHENTICATED.search(fault.error) and isinstance(tokens := properties.get("oauth_cb"), MskTokens):
+        detail = tokens.error and f"no token of AWS IAM: {tokens.error}"
     return fault._replace(error=f"{fault.error}: {detail}") if detail else fault
 
 
@@ -128,7 +135,7 @@ class ConnectionFaults(logging.Filter):
     def __init__(
         self,
         servers: str,
-        properties: Mapping[str, str],
+        properties: Mapping[str, Any],
         clock: Callable[[], float] = time.monotonic,
         *,
         on_refused: Callable[[], None] = lambda: None,

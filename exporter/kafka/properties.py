@@ -7,7 +7,7 @@ are numbers and their bounds, so they are read from its refusals of values that 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from exporter.config.conflicts import PROPERTY_MAPS, Conflict
 from exporter.config.display import redacted, shown
 from exporter.config.parsers import duration, size
 from exporter.config.schema import Config
-from exporter.kafka import clients
+from exporter.kafka import clients, msk
 from exporter.kafka.connection_errors import WORDS_MAX
 from exporter.runtime.foreign_text import printable
 from exporter.runtime.redaction import MASK
@@ -39,6 +39,15 @@ _UNITS: tuple[tuple[str, str, Callable[[str], float]], ...] = (
 _NO_TEXT = re.compile(r"must be set through dedicated|Internal property|requires a callable")
 _OTHERS = re.compile(r"is a (\w+) property and will be ignored")
 _TRUE = ("true", "t", "1")
+# The brokers of Amazon MSK, provisioned and serverless, name their region.
+_MSK_BROKER = re.compile(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com")
+# Properties whose values AWS IAM prescribes. SASL without TLS reaches a proxy on the same machine.
+_MSK_NEEDS = {
+    "security.protocol": ("SASL_SSL", "SASL_PLAINTEXT"),
+    "sasl.mechanism": ("OAUTHBEARER",),
+    "sasl.mechanisms": ("OAUTHBEARER",),
+    "sasl.oauthbearer.method": ("DEFAULT",),
+}
 NOT_TEXT = "this property needs a function or an object of a program, leave it out"
 NOTHING_TO_SHOW = (
     "OAUTHBEARER needs a token, set sasl.oauthbearer.method: oidc, sasl.oauthbearer.token.endpoint.url, "
@@ -56,7 +65,7 @@ class _Range(NamedTuple):
 def mistakes(config: Config) -> Iterator[Conflict]:
     """Yield the mistakes in single properties, or if there are none, those of all properties together."""
     found = [conflict for section in PROPERTY_MAPS for conflict in _in_section(config, section)]
-    yield from found or [*_protocol(config), *_without_token(config)] or _unusable(config)
+    yield from found or [*_protocol(config), *_without_token(config), *_msk(config)] or _unusable(config)
 
 
 def _in_section(config: Config, section: str) -> Iterator[Conflict]:
@@ -140,11 +149,12 @@ def _of_another_client(section: str, name: str, value: str) -> str:
 
 def _protocol(config: Config) -> Iterator[Conflict]:
     """Yield that the addresses name another protocol than the properties; librdkafka would ignore such brokers."""
-    configured = config.kafka.properties.get("security.protocol", "plaintext").lower()
+    configured = {"security.protocol": "plaintext", **msk.login(config), **config.kafka.properties}
+    protocol = configured["security.protocol"].lower()
     for address in config.kafka.bootstrap_servers.split(","):
         named, separator, _ = address.strip().lower().partition("://")
-        if separator and named != configured:
-            message = f"got {named}://, and security.protocol in kafka.properties is {configured}: expected the same"
+        if separator and named != protocol:
+            message = f"got {named}://, and security.protocol in kafka.properties is {protocol}: expected the same"
             yield Conflict(message, ("kafka.bootstrap_servers", "kafka.properties.security.protocol"))
             return
 
@@ -154,7 +164,7 @@ def _without_token(config: Config) -> Iterator[Conflict]:
     paths: set[str] = set()
     for own in PROPERTY_MAPS[1:]:
         sections = {name: section for section in ("properties", own) for name in getattr(config.kafka, section)}
-        given = {**config.kafka.properties, **getattr(config.kafka, own)}
+        given = {**msk.login(config), **config.kafka.properties, **getattr(config.kafka, own)}
         name = next((name for name in ("sasl.mechanism", "sasl.mechanisms") if name in given), "")
         message = _no_token(given, given.get(name, ""))
         path = f"kafka.{sections.get(name, '')}.{name}"
@@ -172,8 +182,26 @@ def _no_token(given: dict[str, str], mechanism: str) -> str:
     return "" if given.get("sasl.oauthbearer.config", "").strip() else NO_CLAIMS
 
 
-def _fetches_token(given: dict[str, str]) -> bool:
-    return given.get("sasl.oauthbearer.method", "").lower() == "oidc"
+def _fetches_token(given: Mapping[str, Any]) -> bool:
+    return "oauth_cb" in given or given.get("sasl.oauthbearer.method", "").lower() == "oidc"
+
+
+def _msk(config: Config) -> Iterator[Conflict]:
+    """Yield what contradicts `kafka.msk_iam_region`, and that the library for it is missing."""
+    key, region = "kafka.msk_iam_region", config.kafka.msk_iam_region
+    if region is None:
+        return
+    if not msk.is_installed():
+        yield Conflict("the library that signs is not installed, expected the extra marketdata-exporter[msk]", (key,))
+    named = {found[1] for found in _MSK_BROKER.finditer(config.kafka.bootstrap_servers)}
+    if named - {region}:
+        message = f"got {shown(region)}, and the brokers are in {', '.join(sorted(named))}: expected the same"
+        yield Conflict(message, (key, "kafka.bootstrap_servers"))
+    for section in PROPERTY_MAPS:
+        for name, value in getattr(config.kafka, section).items():
+            if name in _MSK_NEEDS and value.strip().upper() not in _MSK_NEEDS[name]:
+                message = f"got {shown(value, name)}, expected {_MSK_NEEDS[name][0]} with {key}, or leave it out"
+                yield Conflict(message, (f"kafka.{section}.{name}", key))
 
 
 def _unusable(config: Config) -> Iterator[Conflict]:
@@ -197,7 +225,8 @@ def _clients(config: Config) -> dict[str, Callable[..., Any]]:
     """Return for each section a function that makes its client, without a broker."""
     kafka = config.kafka
     # A client that fetches a token would start to, and could not be closed before it has one: it is not made.
-    is_made = not any(_fetches_token({**kafka.properties, **getattr(kafka, section)}) for section in PROPERTY_MAPS)
+    login = msk.login(config)
+    is_made = not any(_fetches_token({**login, **kafka.properties, **getattr(kafka, each)}) for each in PROPERTY_MAPS)
     more = {} if is_made else {_UNKNOWN: ""}
     nowhere = replace(config, kafka=replace(kafka, bootstrap_servers=""))
     return {

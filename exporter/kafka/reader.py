@@ -15,6 +15,7 @@ from exporter.config.subscription import Subscription
 from exporter.kafka.clients import PROBER
 from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.kafka.gap_search import Prober, is_unreadable
+from exporter.kafka.msk import login
 from exporter.kafka.positions import Span
 from exporter.kafka.unreadable import LEAST_TRIES, Gap
 from exporter.model import Partition
@@ -38,7 +39,7 @@ _RETRIED = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 def reader_properties(config: Config) -> dict[str, Any]:
     """Return the properties with which a `TopicReader` reads the input of a sidecar."""
     users = {**config.kafka.properties, **config.kafka.consumer_properties}
-    return {"bootstrap.servers": config.kafka.bootstrap_servers, **users}
+    return {"bootstrap.servers": config.kafka.bootstrap_servers, **login(config), **users}
 
 
 def _close(clients: list[Any]) -> None:

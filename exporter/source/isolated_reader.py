@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from exporter.kafka.msk import tokens
 from exporter.model import Partition, Record
 from exporter.source.messages import MessageReader
 
@@ -32,7 +33,8 @@ _NO_VALUE = 2**64 - 1
 class Order(msgspec.Struct, frozen=True):
     """What to read, within `seconds` and `data_bytes` of memory: the records from `first` to before `end`.
 
-    With `only_one` the first record is read and not written, to see whether the child survives.
+    With `only_one` the first record is read and not written, to see whether the child survives. `msk_region` is where
+    the client logs in by AWS IAM, empty elsewhere.
     """
 
     properties: dict[str, Any]
@@ -42,6 +44,7 @@ class Order(msgspec.Struct, frozen=True):
     only_one: bool
     seconds: int
     data_bytes: int
+    msk_region: str = ""
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -93,7 +96,8 @@ def _limit(order: Order) -> None:
 
 
 def _read(order: Order, stream: BinaryIO) -> int:
-    consumer = Consumer(order.properties)
+    login = {"oauth_cb": tokens(order.msk_region)} if order.msk_region else {}
+    consumer = Consumer({**order.properties, **login})
     consumer.assign([TopicPartition(*order.partition, order.first)])
     reader, deadline = MessageReader(origin=True), time.monotonic() + ANSWER_SECONDS
     while (left := deadline - time.monotonic()) > 0:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import msgspec
 
+from exporter.kafka.msk import MskTokens
 from exporter.kafka.unreadable import readable_from
 from exporter.model import Partition, Record
 from exporter.runtime import logs
@@ -101,7 +102,9 @@ class Child:
 
     def _order(self, first: int, end: int, *, only_one: bool) -> Order:
         properties = {**self._properties, **({"debug": "msg", "log_level": "7"} if only_one else {})}
-        return Order(properties, self._partition, first, end, only_one, CHILD_SECONDS, room())
+        tokens = properties.pop("oauth_cb", None)
+        region = tokens.region if isinstance(tokens, MskTokens) else ""
+        return Order(properties, self._partition, first, end, only_one, CHILD_SECONDS, room(), region)
 
     @contextmanager
     def _run(self, order: Order, *, stdout: int, stderr: int) -> Iterator[Any]:

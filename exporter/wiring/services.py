@@ -14,6 +14,7 @@ from exporter.events import framing
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.kafka.credentials import SaslCredentials
+from exporter.kafka.msk import login
 from exporter.publishing.channels import Channel
 from exporter.publishing.channels.idempotent import ErrorKeepingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def make_faults(config: Config, on_refused: Callable[[], None]) -> ConnectionFaults:
     """Return what explains errors of connections to the brokers, and reports that one refuses the user or password."""
-    properties = {**config.kafka.properties, **config.kafka.consumer_properties}
+    properties = {**login(config), **config.kafka.properties, **config.kafka.consumer_properties}
     return ConnectionFaults(config.kafka.bootstrap_servers, properties, on_refused=on_refused)
 
 

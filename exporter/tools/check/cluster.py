@@ -21,6 +21,7 @@ from exporter.config.schema import Config
 from exporter.config.subscription import Subscription, is_pattern
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFault, diagnose, error_text, parse_fault
+from exporter.kafka.msk import login
 from exporter.model import Partition
 from exporter.runtime.worker import in_thread
 from exporter.tools.check.findings import GROUP_LOG, TRANSACTION_LOG
@@ -83,7 +84,7 @@ def _ask_server(config: Config, address: str) -> tuple[Server, list[str]]:
 
 def _why(faults: Sequence[ConnectionFault], failures: Sequence[KafkaError], config: Config) -> str:
     if faults:
-        return diagnose(faults[-1], config.kafka.properties).error
+        return diagnose(faults[-1], {**login(config), **config.kafka.properties}).error
     # Without a token no connection is made that could fail.
     tokens = (error_text(KafkaException(error)) for error in failures if error.code() == KafkaError._AUTHENTICATION)
     return next(tokens, "")

@@ -16,6 +16,7 @@ from exporter.config.addresses import host_and_port
 from exporter.config.loader import ConfigError
 from exporter.config.schema import Config
 from exporter.config.secrets import shown_text
+from exporter.kafka.msk import login
 from exporter.loadtest import results
 from exporter.loadtest.disk import ReportRoom
 from exporter.loadtest.embedded import TOPIC, Embedded
@@ -112,7 +113,7 @@ def _targets(settings: Settings, config: Config) -> list[Target]:
 
 def _broker(config: Config) -> tuple[str, int] | None:
     """Return a broker to which connections measure the network alone: one that expects no handshake after them."""
-    properties = {**config.kafka.properties, **config.kafka.producer_properties}
+    properties = {**login(config), **config.kafka.properties, **config.kafka.producer_properties}
     if str(properties.get("security.protocol", "plaintext")).lower() != "plaintext":
         return None
     return host_and_port(config.kafka.bootstrap_servers.split(",")[0])
