@@ -86,7 +86,8 @@ def test_what_says_what_it_means_is_taken(name: str, value: str) -> None:
 
 def read(name: str, value: str) -> str:
     """What librdkafka reads, as it tells itself."""
-    with_it, without = told({name: value}), told({})
+    # The properties of topics have an object of their own.
+    with_it, without = told({name: value}), {*told({}), "default_topic_conf"}
     ((_, said),) = (each for each in with_it.items() if each[0] not in without)
     return said
 

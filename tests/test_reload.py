@@ -42,6 +42,7 @@ CHANGED: dict[str, object] = {
     "kafka.properties": {"client.rack": "a"},
     "kafka.consumer_properties": {"fetch.min.bytes": "2"},
     "kafka.producer_properties": {"linger.ms": "2"},
+    "kafka.msk_iam_region": "eu-west-1",
     "input.topics": ["ticker-data.korea", "trade-data.korea"],
     "input.exclude": ["ticker-data.test"],
     "input.group": "another",
@@ -285,7 +286,13 @@ def test_no_client_of_kafka_is_made_from_a_key_that_needs_no_restart(key: str) -
 
 
 # All values of these go together.
-ALONE = {"output.encoding", "output.schema_registry_token", "output.schema_registry_token_file"}
+ALONE = {
+    "output.encoding",
+    "output.schema_registry_token",
+    "output.schema_registry_token_file",
+    "redis.cluster",
+    "risk.positions.topic",
+}
 changed_keys = st.sets(st.sampled_from(sorted(CHANGED.keys() - WITH.keys() - ALONE)))
 
 
