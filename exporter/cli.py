@@ -7,7 +7,6 @@ traceback. Commands are imported when used: `healthcheck` runs every few seconds
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import select
 import signal
@@ -96,6 +95,8 @@ def _prepare_process(command: Sequence[str]) -> None:
     from exporter.runtime import signals
 
     signals.take(signals.Signals if command in (["run"], ["cache"]) else signals.Interruptions)
+    import logging
+
     # A command that does not configure logging prints its errors itself.
     logging.getLogger("exporter").addHandler(logging.NullHandler())
 
