@@ -18,7 +18,7 @@ LOG4J = ROOT / "tests" / "support" / "log4j2.yaml"
 # What `docker compose up --build` reads.
 PROJECT = (
     ".constraints", ".dockerignore", "Dockerfile", "LICENSE", "README.md", "docker-compose.yml", "exporter", "grafana",
-    "prometheus.yml", "pyproject.toml",
+    "native", "prometheus.yml", "pyproject.toml",
 )  # fmt: skip
 BUILD_SECONDS = 600.0
 

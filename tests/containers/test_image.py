@@ -56,6 +56,11 @@ def state(engine: Engine, container: str) -> dict[str, Any]:
     return known
 
 
+def test_the_native_core_is_in_the_image(engine: Engine, image: str) -> None:
+    """Built by Debian's Rust, which is not shipped."""
+    assert engine.docker("run", "--rm", *CONFINED, image, "--version").endswith("(native core)\n")
+
+
 def health(engine: Engine, container: str) -> str:
     """`starting`, `healthy` or `unhealthy`."""
     return str(state(engine, container)["Health"]["Status"])
