@@ -3,6 +3,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# It is there while the native core is missing for want of Rust; Rust that comes later builds it.
+WITHOUT_RUST := $(VENV)/.installed-without-rust
+CARGO := $(shell command -v cargo)
 # Every file is compared with its hash; what the project asks for stands in the pins, whole.
 QUIET := install --quiet --disable-pip-version-check --no-deps
 PINS := .constraints/build.txt .constraints/test.txt
@@ -12,18 +15,19 @@ TOOLS := .cache/tools
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install parts test lint demo loadtest stress bench chaos hostile containers fresh screenshot constraints sbom pip-audit clean
+.PHONY: again help install parts test lint demo loadtest stress bench chaos hostile containers fresh screenshot constraints sbom pip-audit clean
 
 help:  ## tell what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
 install: $(STAMP)  ## make .venv with the package and what tests need
 
-$(STAMP): pyproject.toml $(PINS) $(wildcard native/*.* native/src/*.rs)
+$(STAMP): pyproject.toml $(PINS) $(wildcard native/*.* native/src/*.rs) $(if $(CARGO),$(if $(wildcard $(WITHOUT_RUST)),again))
 	@tests/parts/venv.sh $(VENV)
 	@$(BIN)/python -m pip $(QUIET) --require-hashes $(PINS:%=-r %)
 	@$(BIN)/python -m pip $(QUIET) --no-build-isolation -e .
 	@$(BIN)/python -c 'from exporter.core import is_installed as i; i() or print("the native core is not built: Rust (cargo) is not here, Python does its work")'
+	@$(if $(CARGO),rm -f,touch) $(WITHOUT_RUST)
 	@touch $@
 
 parts: install

@@ -34,6 +34,27 @@ def test_the_manifest_names_exact_versions_and_no_address() -> None:
     assert "://" not in text
 
 
+@pytest.mark.parametrize(
+    ("is_built", "has_rust", "installs"), [(False, True, True), (False, False, False), (True, True, False)]
+)
+def test_rust_that_comes_later_builds_the_core(tmp_path: Path, is_built: bool, has_rust: bool, installs: bool) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("pyproject.toml", ".constraints/build.txt", ".constraints/test.txt", ".venv/.installed", "bin/cargo"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch(0o755)
+    if not has_rust:
+        (tmp_path / "bin/cargo").unlink()
+    if not is_built:
+        (tmp_path / ".venv/.installed-without-rust").touch()
+    for name in ("make", "sh"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)
+    make = ["make", "--dry-run", "--silent", "install"]
+    done = subprocess.run(
+        make, cwd=tmp_path, env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True, check=True
+    )
+    assert ("-e ." in done.stdout) is installs
+
+
 def test_the_crate_has_no_unsafe_code_of_its_own() -> None:
     """The compiler refuses it."""
     assert tomllib.loads((CRATE / "Cargo.toml").read_text())["lints"]["rust"]["unsafe_code"] == "forbid"
