@@ -18,8 +18,6 @@ from hypothesis import strategies as st
 from exporter.analyzers import symbol_states
 from exporter.config.schema import Config, FeedsConfig, InputConfig, Limits, OutputConfig, SymbolsConfig
 from exporter.core import CoreChoice, is_installed, native
-from exporter.decoding.batch import NO_JSON
-from exporter.decoding.batch_stats import measured
 from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.record_decoder import record_decoder
 from exporter.events.encoding import AvroEncoder
@@ -31,9 +29,10 @@ from exporter.instrument.exposition import label_text
 from exporter.kafka.positions import Position, Start
 from exporter.loop_settings import loop_settings
 from exporter.metrics.feed_metrics import FEED_PARTS, feed_texts
-from exporter.model import Anomaly, Partition, Record, Rejected
+from exporter.model import Anomaly, Partition, Record
 from exporter.pipeline import Pipeline
 from tests.bench.load import DIFFERENT, Shape, records
+from tests.support.cores import mutated, outcome
 from tests.support.missing import missing
 from tests.support.poison import CORPUS
 from tests.support.recordings import NAMES, recording
@@ -278,28 +277,6 @@ def test_batches_of_any_shape_give_the_same(arrived: list[Arrived], find_duplica
 # Single records, without a history: many of them.
 
 
-def outcome(decoder: Any, value: bytes) -> object:
-    """What is known of a record before it is analyzed."""
-    try:
-        batch = decoder.read(Record(PARTITIONS[0], 0, NOW_MS, value))
-    except Rejected as rejected:
-        return rejected.reason, rejected.detail, rejected.feed, rejected.position
-    stats = measured(batch)
-    rows = [_row(row) for row in stats.batch.data]
-    unreadable = getattr(batch, "unreadable", {})
-    return (
-        *(stats.key, stats.result, stats.names, stats.symbols, stats.size, list(stats.stamps), stats.stamp_sum),
-        *(stats.implausible, stats.newest, stats.stamped, stats.has_trades, stats.is_priced, batch.batch_size),
-        *(rows, dict(unreadable), batch.timestamp_ms, batch.region, batch.exchange, batch.request_type),
-    )
-
-
-def _row(row: Any) -> tuple[object, ...]:
-    # The reference sorts the stamps of a batch, not those of its rows.
-    levels = [None if side is NO_JSON else bytes(side) for side in (row.asks, row.bids, row.units)]
-    return row.symbol, row.timestamp, row.last, row.high, row.low, row.price, *levels
-
-
 @pytest.fixture(scope="module")
 def decoders() -> Sequence[Any]:
     """The decoder of each core."""
@@ -308,7 +285,7 @@ def decoders() -> Sequence[Any]:
 
 def assert_same(decoders: Sequence[Any], value: bytes) -> None:
     """Compare what both make of a record."""
-    ours, reference = (outcome(decoder, value) for decoder in decoders)
+    ours, reference = (outcome(decoder, Record(PARTITIONS[0], 0, NOW_MS, value)) for decoder in decoders)
     assert repr(ours) == repr(reference), value
 
 
@@ -317,47 +294,13 @@ GOOD = (
     b'[{"target_currency":"KRW-BTC","timestamp":1760031199778,"last":176695000.0,"high":178054000,"low":1.5e-7,'
     b'"x":[{"y":null}]},{"target_currency":"B","price":0.25,"asks":[[1.0,"2"]],"bids":[],"z":"\\u00e9"}]}'
 )
-PIECES = (
-    *(
-        b'"',
-        b"\\",
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b"-",
-        b".",
-        b"e",
-        b"E+5",
-        b"0",
-        b"00",
-        b"9" * 20,
-        b"null",
-        b"true",
-    ),
-    *(b"NaN", b"Infinity", b"\xef\xbb\xbf", b"\xff", b"\xc3\xa9", b"\x00", b"\n", b" ", b"\\u0041", b"\\ud83d\\ude00"),
-    *(b"\\ud800", b'"last":', b'"last":1', b',"data":[]', b',"timestamp":5', b'"', b"1e999", b"1e-400", b"-0", b"0.1"),
-    *(b"[" * 33, b"]" * 33, b'"region":"a"', b'"target_currency":"C"', b"123456789012345678", b"0.30000000000000004"),
-)
-
-
-def mutated(random_: random.Random) -> bytes:
-    """A good record with some of its bytes replaced, repeated or removed."""
-    text = bytearray(GOOD)
-    for _ in range(random_.choice([1, 1, 1, 2, 3, 8])):
-        start = random_.randrange(len(text))
-        end = start + random_.choice([0, 0, 1, 1, 2, 5, 30])
-        text[start:end] = random_.choice([random_.choice(PIECES), bytes(text[start : start + 20]), b""])
-    return bytes(text)
 
 
 def test_records_with_faults_at_random_give_the_same(decoders: Sequence[Any]) -> None:
     """The same faults in each run, as many as fit into some seconds."""
     random_ = random.Random(SEED)
     for _ in range(30_000):
-        assert_same(decoders, mutated(random_))
+        assert_same(decoders, mutated(GOOD, random_))
 
 
 @settings(max_examples=500)

@@ -3,6 +3,7 @@ from typing import Any
 
 from exporter.decoding.batch import Message
 from exporter.decoding.batch_stats import BatchStats
+from exporter.decoding.formats.native import Stated
 from exporter.model import BatchResult, FeedKey
 
 class Factories:
@@ -22,6 +23,10 @@ class Reader:
         self, symbol_field: str, record_bytes: int, messages: int, depth: int, factories: Factories
     ) -> None: ...
     def read(self, value: bytes) -> Any: ...
+
+class FormatReader:
+    def __init__(self, format: Stated, record_bytes: int, messages: int, depth: int, factories: Factories) -> None: ...
+    def read(self, value: bytes, record_ms: int, outside: list[str]) -> Any: ...
 
 class Symbols:
     limit: int

@@ -21,14 +21,19 @@ class NativeDecoder:
 
     def __init__(self, core: Any, settings: InputConfig, usual: Decoder) -> None:
         limits = settings.limits
-        factories = core.Factories(FeedKey, BatchResult, _message)
-        self._reader = core.Reader(settings.symbol_field, limits.record_bytes, limits.messages, limits.depth, factories)
+        bounds = (limits.record_bytes, limits.messages, limits.depth)
+        self._reader = core.Reader(settings.symbol_field, *bounds, factories(core))
         self._usual = usual
 
     def read(self, record: Record) -> Batch:
         """See RecordDecoder."""
         batch: Batch | None = self._reader.read(record.value) if record.value else None
         return self._usual.read(record) if batch is None else batch
+
+
+def factories(core: Any) -> Any:
+    """Return what makes the objects of Python that the native core returns."""
+    return core.Factories(FeedKey, BatchResult, _message)
 
 
 def _message(

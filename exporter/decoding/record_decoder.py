@@ -38,7 +38,7 @@ def record_decoder(settings: InputConfig, find_schemas: FindSchemas | None = Non
     # Loaded when it is needed: most collectors write the usual batch.
     from exporter.decoding.formats.formats import Formats
 
-    return Formats(settings.formats, settings.limits, usual, find_schemas)
+    return Formats(settings.formats, settings.limits, usual, find_schemas, core)
 
 
 def batch_events(settings: InputConfig, output: OutputConfig) -> Callable[[str], bool]:

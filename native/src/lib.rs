@@ -5,9 +5,13 @@
 
 mod avro;
 mod batch;
+mod fields;
+mod formats;
 mod guard;
+mod plan;
 mod reader;
 mod scan;
+mod sides;
 mod symbols;
 
 /// The first and the last time that a timestamp may be: the year 2000, and the end of 9999.
@@ -20,6 +24,8 @@ mod _native {
     use crate::avro::batch_body;
     #[pymodule_export]
     use crate::batch::{Batch, Books, Factories};
+    #[pymodule_export]
+    use crate::formats::FormatReader;
     #[pymodule_export]
     use crate::guard::faults;
     #[pymodule_export]

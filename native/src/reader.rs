@@ -15,7 +15,7 @@ use crate::{MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS};
 /// Names that are remembered, so that each is made into a text of Python once.
 const REMEMBERED: usize = 16_384;
 const LONGEST_NAME: usize = 256;
-const EXPECTED_ROWS: usize = 32;
+pub const EXPECTED_ROWS: usize = 32;
 
 struct Known {
     name: Py<PyString>,
@@ -27,18 +27,19 @@ struct Known {
 /// Region, exchange and kind of data.
 type FeedNames = (Box<str>, Box<str>, Box<str>);
 
+/// Names of feeds and symbols.
 #[derive(Default)]
-struct Memory {
+pub struct Memory {
     places: HashMap<Box<str>, usize, RandomState>,
     known: Vec<Known>,
     feeds: HashMap<FeedNames, Py<PyTuple>, RandomState>,
     batch: u64,
 }
 
-struct Limits {
-    record_bytes: usize,
-    messages: usize,
-    depth: usize,
+pub struct Limits {
+    pub record_bytes: usize,
+    pub messages: usize,
+    pub depth: usize,
 }
 
 /// A decoder of records within limits, for one thread.
@@ -93,9 +94,9 @@ impl Reader {
         let Reader { symbol_field, limits, memory, .. } = self;
         scanner.object(|scanner, field| {
             match field {
-                b"region" => outer.region = Some(plain(scanner)?),
-                b"exchange" => outer.exchange = Some(plain(scanner)?),
-                b"request_type" => outer.request_type = Some(plain(scanner)?),
+                b"region" => outer.region = Some(scanner.plain_str()?),
+                b"exchange" => outer.exchange = Some(scanner.plain_str()?),
+                b"request_type" => outer.request_type = Some(scanner.plain_str()?),
                 b"timestamp_ms" => outer.timestamp_ms = Some(scanner.whole()?),
                 b"batch_size" => outer.declared = scanner.whole_or_null()?,
                 b"data" if outer.rows.is_none() => {
@@ -122,7 +123,8 @@ impl Reader {
 }
 
 impl Memory {
-    fn begin(&mut self) {
+    /// Prepare for a batch.
+    pub fn begin(&mut self) {
         self.batch += 1;
         if self.known.len() > REMEMBERED {
             self.places.clear();
@@ -133,7 +135,8 @@ impl Memory {
         }
     }
 
-    fn feed(&mut self, py: Python<'_>, names: (&str, &str, &str), make: &Py<Factories>) -> Option<Py<PyTuple>> {
+    /// Return the key of a feed.
+    pub fn feed(&mut self, py: Python<'_>, names: (&str, &str, &str), make: &Py<Factories>) -> Option<Py<PyTuple>> {
         let (region, exchange, request_type) = names;
         if region.len().max(exchange.len()).max(request_type.len()) > LONGEST_NAME {
             return None;
@@ -168,7 +171,7 @@ impl Memory {
     }
 
     /// Return the place of a symbol among those of the batch, to which it is added if it is new.
-    fn place(&mut self, py: Python<'_>, symbol: &[u8], found: &mut Rows) -> Option<u32> {
+    pub fn place(&mut self, py: Python<'_>, symbol: &[u8], found: &mut Rows) -> Option<u32> {
         let text = std::str::from_utf8(symbol).ok().filter(|text| text.len() <= LONGEST_NAME)?;
         let index = match self.places.get(text) {
             Some(&index) => index,
@@ -187,11 +190,6 @@ impl Memory {
         }
         Some(known.place)
     }
-}
-
-fn plain<'a>(scanner: &mut Scanner<'a>) -> Option<&'a str> {
-    let span = scanner.plain_text()?;
-    std::str::from_utf8(scanner.slice(span)).ok()
 }
 
 fn read_row<'a>(
@@ -237,7 +235,7 @@ fn price(scanner: &mut Scanner<'_>) -> Option<f64> {
 }
 
 /// Return the plausible stamps in order, and the number of the others; 0 and null are none.
-fn sorted_stamps(rows: &[Row]) -> (Vec<i64>, usize) {
+pub fn sorted_stamps(rows: &[Row]) -> (Vec<i64>, usize) {
     let mut sorted: Vec<i64> = rows.iter().filter(|row| row.is_stamped()).map(|row| row.stamp as i64).collect();
     let none = rows.iter().filter(|row| row.stamp == 0.0).count();
     let implausible = rows.len() - sorted.len() - none;

@@ -2,11 +2,15 @@
 //!
 //! It is stricter than the decoder that it stands in for, never laxer: what it accepts has one meaning.
 
+use crate::fields::Value;
+
 /// A part of the text, from its first byte up to the one after its last.
 pub type Span = (u32, u32);
 
 const LONGEST_NUMBER: usize = 40;
+/// So many digits of a number any double holds, and any u64.
 const EXACT_DIGITS: usize = 15;
+const HELD_DIGITS: usize = 19;
 /// Powers of ten that a double holds exactly: the quotient of two exact numbers is rounded once, as it has to be.
 const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
@@ -17,7 +21,7 @@ const POWERS: [f64; 23] = [
 #[derive(Default)]
 struct Number {
     is_negative: bool,
-    /// All digits without the point, of which there are `count`; it overflows beyond `EXACT_DIGITS`.
+    /// All digits without the point, of which there are `count`; it overflows beyond `HELD_DIGITS`.
     digits: u64,
     count: usize,
     /// The power of ten that the digits are to be multiplied with.
@@ -25,6 +29,27 @@ struct Number {
     is_whole: bool,
 }
 
+impl Number {
+    /// Return the nearest double of a number that is not negative; `spelled` is the number as it is written.
+    fn double(&self, spelled: &[u8]) -> Option<f64> {
+        if self.is_negative {
+            return None;
+        }
+        if self.count <= EXACT_DIGITS {
+            let power = POWERS.get(self.exponent.unsigned_abs() as usize);
+            if let Some(power) = power {
+                let digits = self.digits as f64;
+                return Some(if self.exponent < 0 { digits / power } else { digits * power });
+            }
+        }
+        if self.is_whole && self.count > 18 {
+            return None;
+        }
+        std::str::from_utf8(spelled).ok()?.parse().ok().filter(|value: &f64| value.is_finite())
+    }
+}
+
+#[derive(Clone)]
 pub struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
@@ -62,7 +87,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn take(&mut self, byte: u8) -> Option<()> {
+    /// Go behind a byte, if that is next.
+    pub fn open(&mut self, byte: u8) -> Option<()> {
         if self.next()? != byte {
             return None;
         }
@@ -85,14 +111,14 @@ impl<'a> Scanner<'a> {
 
     /// Read an object; `field` reads the value of the field that it gets.
     pub fn object(&mut self, mut field: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
-        self.take(b'{')?;
+        self.open(b'{')?;
         self.deeper()?;
         if self.next()? == b'}' {
             self.at += 1;
         } else {
             loop {
                 let name = self.plain_text()?;
-                self.take(b':')?;
+                self.open(b':')?;
                 field(self, self.slice(name))?;
                 match self.next()? {
                     b',' => self.at += 1,
@@ -107,7 +133,7 @@ impl<'a> Scanner<'a> {
 
     /// Read an array; `item` reads each of its values.
     pub fn array(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
-        self.take(b'[')?;
+        self.open(b'[')?;
         self.deeper()?;
         if self.next()? == b']' {
             self.at += 1;
@@ -125,6 +151,11 @@ impl<'a> Scanner<'a> {
         Some(())
     }
 
+    /// Return whether nothing is left.
+    pub fn has_passed_all(&self) -> bool {
+        self.at == self.text.len()
+    }
+
     /// Return whether nothing but blanks is left.
     pub fn is_at_end(&mut self) -> bool {
         self.next().is_none()
@@ -136,7 +167,7 @@ impl<'a> Scanner<'a> {
 
     /// Read a text without escapes, and return where it is, without its quotes.
     pub fn plain_text(&mut self) -> Option<Span> {
-        self.take(b'"')?;
+        self.open(b'"')?;
         let start = self.at;
         let rest = self.text.get(start..)?;
         let length = plain_length(rest);
@@ -147,9 +178,15 @@ impl<'a> Scanner<'a> {
         Some((start as u32, (start + length) as u32))
     }
 
+    /// Read a text without escapes.
+    pub fn plain_str(&mut self) -> Option<&'a str> {
+        let span = self.plain_text()?;
+        std::str::from_utf8(self.slice(span)).ok()
+    }
+
     /// Read a text with any escapes except those of halves of characters.
     fn skip_text(&mut self) -> Option<()> {
-        self.take(b'"')?;
+        self.open(b'"')?;
         loop {
             let rest = self.text.get(self.at..)?;
             let length = plain_length(rest);
@@ -216,31 +253,35 @@ impl<'a> Scanner<'a> {
         Some(number.digits as i64)
     }
 
+    /// Go behind null, if that is next.
+    pub fn null(&mut self) -> Option<()> {
+        if self.next()? == b'n' { self.take_word(b"null") } else { None }
+    }
+
     /// Read null, or a whole number as `whole` does.
     pub fn whole_or_null(&mut self) -> Option<Option<i64>> {
         if self.next()? == b'n' { self.take_word(b"null").map(|()| None) } else { self.whole().map(Some) }
     }
 
-    /// Read null, or a number that is not negative, as the double that is nearest to it.
+    /// Read null, or a number as `double` does.
     pub fn double_or_null(&mut self) -> Option<Option<f64>> {
-        if self.next()? == b'n' {
-            return self.take_word(b"null").map(|()| None);
-        }
+        if self.next()? == b'n' { self.take_word(b"null").map(|()| None) } else { self.double().map(Some) }
+    }
+
+    /// Read a number that is not negative, as the double that is nearest to it.
+    pub fn double(&mut self) -> Option<f64> {
         let (number, spelled) = self.number()?;
-        if number.is_negative {
-            return None;
+        number.double(spelled)
+    }
+
+    /// Read a time in any unit: a whole number of any length as such, and any other as `double` does.
+    pub fn stamp<'v>(&mut self) -> Option<Value<'v>> {
+        let (number, spelled) = self.number()?;
+        if !number.is_whole {
+            return number.double(spelled).map(Value::Number);
         }
-        if number.count <= EXACT_DIGITS {
-            let power = POWERS.get(number.exponent.unsigned_abs() as usize);
-            if let Some(power) = power {
-                let digits = number.digits as f64;
-                return Some(Some(if number.exponent < 0 { digits / power } else { digits * power }));
-            }
-        }
-        if number.is_whole && number.count > 18 {
-            return None;
-        }
-        std::str::from_utf8(spelled).ok()?.parse().ok().filter(|value: &f64| value.is_finite()).map(Some)
+        let whole = i64::try_from(number.digits).ok()?;
+        (!number.is_negative && number.count <= HELD_DIGITS).then_some(Value::Whole(whole))
     }
 
     /// Go behind any value, and return where it is.

@@ -1,24 +1,28 @@
-"""What reading a record costs by its format, beside the usual batch of 20 rows: decoding alone, without a broker."""
+"""What reading a record costs by its format, beside the usual batch of 20 rows: decoding alone, without a broker.
+
+By the native core, where it is built, and by Python.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from exporter.config.schema import Limits
+from exporter.config.schema import InputConfig
+from exporter.core import CoreChoice
 from exporter.decoding.formats.avro import parsed
-from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.record_decoder import RecordDecoder, record_decoder
 from exporter.events.encoding import confluent_frame
 from exporter.model import Record
 from tests.bench.bench import Bench, Subject
-from tests.bench.figures import Cases
+from tests.bench.figures import Case, Cases
 from tests.support.formats import configured, record, samples
 from tests.test_formats_avro import FORMAT, SCHEMA, body
 from tests.test_presets import FORMATS
@@ -30,15 +34,25 @@ ROWS = 20
 
 def measure(bench: Bench, options: argparse.Namespace) -> Cases:
     """Decode each record many times; the least of several rounds counts, because whatever disturbs only adds."""
-    calls = dict(_calls())
-    spent: dict[str, list[float]] = {name: [] for name in calls}
+    cores: dict[str, CoreChoice] = {"native": "auto", "python": "python"}
+    calls = {core: dict(_calls(choice)) for core, choice in cores.items()}
+    spent: dict[str, dict[str, list[float]]] = {core: defaultdict(list) for core in cores}
     for _ in range(options.repeats):
-        for name, call in calls.items():
-            spent[name].append(_least(call))
+        for name in calls["python"]:
+            for core in cores:
+                spent[core][name].append(_least(calls[core][name]))
         bench.progress("each format was read")
+    return {name: _case(spent, name) for name in calls["python"]}
+
+
+def _case(spent: dict[str, dict[str, list[float]]], name: str) -> Case:
+    native, python = (spent[core][name] for core in ("native", "python"))
     return {
-        name: {"record_us": us, "by_usual": [each / usual for each, usual in zip(us, spent[BATCH], strict=True)]}
-        for name, us in spent.items()
+        "native_us": native,
+        "python_us": python,
+        "native_by_usual": [each / usual for each, usual in zip(native, spent["native"][BATCH], strict=True)],
+        "python_by_usual": [each / usual for each, usual in zip(python, spent["python"][BATCH], strict=True)],
+        "python_by_native": [by_python / by_native for by_python, by_native in zip(python, native, strict=True)],
     }
 
 
@@ -53,14 +67,13 @@ def _least(call: Callable[[], object], rounds: int = 5) -> float:
     return least / ROUND * 1e6
 
 
-def _calls() -> list[tuple[str, Callable[[], object]]]:
-    usual, usual_decoder = _usual(), Decoder(Limits())
+def _calls(core: CoreChoice) -> list[tuple[str, Callable[[], object]]]:
+    usual = _usual()
     found: list[tuple[str, Callable[[], object]]] = [
-        (f"{BATCH}, before there were formats", partial(usual_decoder.decode, usual.value)),
-        (BATCH, partial(usual_decoder.read, usual)),
-        (f"{BATCH}, beside formats", partial(_decoder("cryptofeed").read, usual)),
-        (f"{BATCH}, as a format", partial(_decoder("kor-coin-stream-2025").read, usual)),
-        *_of_presets(),
+        (BATCH, partial(record_decoder(InputConfig(core=core)).read, usual)),
+        (f"{BATCH}, beside formats", partial(_decoder("cryptofeed", core).read, usual)),
+        (f"{BATCH}, as a format", partial(_decoder("kor-coin-stream-2025", core).read, usual)),
+        *_of_presets(core),
         ("MessagePack, 20 rows", _message_pack(usual)),
         ("Confluent Avro, one row", _avro()),
     ]
@@ -79,14 +92,14 @@ def _with_rows(one: Record) -> Record:
     return record(batch | {"data": rows, "batch_size": ROWS}, one.partition.topic)
 
 
-def _decoder(one: object) -> RecordDecoder:
-    return record_decoder(configured(one).input)
+def _decoder(one: object, core: CoreChoice = "auto") -> RecordDecoder:
+    return record_decoder(msgspec.structs.replace(configured(one).input, core=core))
 
 
-def _of_presets() -> list[tuple[str, Callable[[], object]]]:
+def _of_presets(core: CoreChoice) -> list[tuple[str, Callable[[], object]]]:
     found: dict[str, Callable[[], object]] = {}
     for name in FORMATS:
-        decoder = _decoder(FORMATS[name])
+        decoder = _decoder(FORMATS[name], core)
         for one in samples(name):
             one = _with_rows(one) if name.startswith("kor-coin") else one
             batch = decoder.read(one)

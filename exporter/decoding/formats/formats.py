@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Formats:
-    """Reads each record by the format of its topic, and by `usual` where no format has it."""
+    """Reads each record by the format of its topic, and by `usual` where no format has it.
+
+    `core` is the native core; without it Python reads all of them.
+    """
 
     def __init__(
         self,
@@ -29,10 +32,12 @@ class Formats:
         limits: Limits,
         usual: RecordDecoder,
         find_schemas: FindSchemas | None = None,
+        core: Any = None,
     ) -> None:
         self._usual = usual
         self._formats = [
-            (TopicChoice(one.topics), FormatReader(one, _body(one, limits, find_schemas), limits)) for one in formats
+            (TopicChoice(one.topics), FormatReader(one, _body(one, limits, find_schemas), limits, core))
+            for one in formats
         ]
         self._topics: dict[str, tuple[FormatReader, Groups] | None] = {}
 

@@ -8,6 +8,7 @@ from exporter.decoding.faults import UNREADABLE, is_malformed, rejection, too_ma
 from exporter.decoding.formats.careful import Careful
 from exporter.decoding.formats.fast import Fast
 from exporter.decoding.formats.layout import Layout
+from exporter.decoding.formats.native import native_format
 from exporter.decoding.named_feed import is_feed
 from exporter.model import FeedKey, Reason, Rejected
 
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
 
 
 class FormatReader:
-    """Reads the records of a format under limits, whatever topic they are of."""
+    """Reads the records of a format under limits, whatever topic they are of, by the native core where it can."""
 
-    def __init__(self, config: FormatConfig, body: Body, limits: Limits) -> None:
+    def __init__(self, config: FormatConfig, body: Body, limits: Limits, core: Any = None) -> None:
         self.config = config
         self._limits = limits
         self._body = body
         self._layout = Layout(config)
         self._fast = Fast(self._layout, body, limits.messages)
         self._careful = Careful(self._layout, body, limits)
+        self._native = native_format(core, self._layout, limits)
 
     def read(self, record: Record, groups: Groups) -> Batch | None:
         """Return the batch of a record, or None for a control message; raise `Rejected`, with its feed if known.
@@ -37,7 +39,8 @@ class FormatReader:
         `groups` is what the groups of the topic's pattern cover.
         """
         try:
-            return self._read(record, groups)
+            batch = None if self._native is None else self._native.read(record, groups)
+            return self._read(record, groups) if batch is None else batch
         except Rejected as rejected:
             rejected.feed = rejected.feed or self._feed(record, groups)
             raise

@@ -22,14 +22,15 @@ class Text:
     """One text of a record.
 
     `paths` are the fields it may stand in, when it stands in one; `constant` is the text itself, when it is the same in
-    all records; `where` is the place in words.
+    all records; `map`, `case` and `default` are those of its source; `where` is the place in words.
     """
 
     def __init__(self, source: TextSource) -> None:
         self.paths: tuple[str, ...] = source.field or ()
         self.default = source.default
-        self._map = source.map
-        self._case: Callable[[str], str] | None = {"lower": str.lower, "upper": str.upper}.get(source.case or "")
+        self.map = source.map
+        self.case = source.case
+        self._recased: Callable[[str], str] | None = {"lower": str.lower, "upper": str.upper}.get(source.case or "")
         self._outside: Callable[[Record, Groups], str | None] | None = None
         self.constant: str | None = None
         self.where = f"field `{'` or `'.join(self.paths)}`"
@@ -49,7 +50,7 @@ class Text:
     @property
     def is_plain(self) -> bool:
         """Whether a text is called here what it is called in the record."""
-        return not self._map and self._case is None
+        return not self.map and self.case is None
 
     @property
     def is_outside(self) -> bool:
@@ -63,8 +64,8 @@ class Text:
 
     def renamed(self, text: str) -> str:
         """Return what a text of the record is called here."""
-        text = self._map.get(text, text)
-        return text if self._case is None else self._case(text)
+        text = self.map.get(text, text)
+        return text if self._recased is None else self._recased(text)
 
     def absent(self) -> str:
         """Return what a record without the text has in its place, or raise `Rejected`."""

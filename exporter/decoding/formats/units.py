@@ -26,7 +26,7 @@ def slot(unit: str, zone_name: str | None, *, strict: bool) -> tuple[Kind, Calla
         read = from_scalar(unit, zone_name)
         return ISO_TEXT, lambda text: read(text) if text.__class__ is str else text
     if zone_name is None:
-        return ISO_TIME, lambda moment: moment and moment.timestamp() * 1000
+        return ISO_TIME, lambda moment: moment and whole(moment.timestamp() * 1000)
     return LOCAL_TIME, _from_local(zone(zone_name))
 
 
@@ -34,19 +34,23 @@ def _from_local(local: tzinfo) -> Callable[[Any], Any]:
     def read(moment: Any) -> Any:
         if moment and moment.tzinfo is None:
             moment = moment.replace(tzinfo=local)
-        return moment and moment.timestamp() * 1000
+        return moment and whole(moment.timestamp() * 1000)
 
     return read
 
 
 def from_number(unit: str) -> Callable[[Any], Any] | None:
-    """Return what makes milliseconds of a number: None and 0 stay; None when nothing has to be done."""
+    """Return what makes whole milliseconds of a number: None and 0 stay; None when nothing has to be done."""
     if unit == "ms":
         return None
     if unit == "s":
-        return lambda number: number and number * 1000
+        return _from_seconds
     divisor = _DIVISORS[unit]
-    return lambda number: number and number / divisor
+    return lambda number: number and (number // divisor if number.__class__ is int else whole(number / divisor))
+
+
+def _from_seconds(number: Any) -> Any:
+    return number and (number * 1000 if number.__class__ is int else int(number * 1000 + _INEXACT_MS))
 
 
 def from_scalar(unit: str, zone_name: str | None = None) -> Callable[[object], int | float | None]:
