@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -29,7 +30,7 @@ from exporter.web.queries import SidecarQueries
 from exporter.wiring.flow import make_loop
 from exporter.wiring.ingestion import IngestionThread, make_ingestion
 from exporter.wiring.reloads import reload_parts
-from exporter.wiring.risk import make_risk, risk_view
+from exporter.wiring.risk import make_risk, prepare_risk, risk_view
 from exporter.wiring.services import make_channel, make_faults, make_registries, make_source, make_store
 from exporter.wiring.web import make_pushes, make_web_file, make_web_server
 
@@ -81,7 +82,10 @@ class App:
         self.queries = SidecarQueries(
             config, self.status, self.store, metrics, registry, page, self._web_warnings, extend
         )
-        parts = reload_parts(self.loop, self.ingestion, find, self.queries, self._allow, self.pushes, self.web_file)
+        risk = None if self.risk is None else partial(prepare_risk, self.risk, self.status)
+        parts = reload_parts(
+            self.loop, self.ingestion, find, self.queries, self._allow, self.pushes, self.web_file, risk
+        )
         self.reloader = Reloader(config, load or (lambda: config), parts, self.status.reloaded, clock)
         self._web = make_web_server(
             config,

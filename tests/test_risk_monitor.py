@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from exporter.config.risk_schema import RiskConfig, SafetyLimits
+from exporter.config.risk_schema import PlausibilityRule, RiskConfig, SafetyLimits
 from exporter.model import Partition, RiskEventType
 from exporter.risk.engine import News
 from exporter.risk.guard import PortfolioState
-from exporter.risk.monitor import Generation, RiskMonitor
+from exporter.risk.monitor import RiskMonitor
+from exporter.risk.outbox import Generation
+from exporter.risk.plausibility import JumpCounts, Quote
 from exporter.risk.portfolios import Portfolio
 from exporter.risk.position_file import PositionsError
 from exporter.risk.prices import Prices
@@ -44,7 +46,7 @@ class Topic:
         self.committed: list[News] = []
         self.stored: dict[str, PortfolioState] = {}
         self.generation: Generation = (1,)
-        self.waits = self.fails = self.loses = False
+        self.waits = self.fails = self.loses = self.is_committing = False
         self.found: list[Portfolio] | None = [Portfolio("main", {"A": 1.0})]
         self.price = 100.0
         self.reads = 0
@@ -63,7 +65,7 @@ class Topic:
         """The price of each symbol."""
         if self.price < 0:
             raise ValueError("of the program")
-        return Prices(dict.fromkeys(symbols, self.price), PARTITIONS, frozenset())
+        return Prices(dict.fromkeys(symbols, Quote(self.price, now_ms)), PARTITIONS, frozenset())
 
     def settled(self, known: Generation | None) -> Generation | None:
         """See Outbox."""
@@ -92,14 +94,21 @@ class Topic:
         self.stored |= states
         return True
 
+    def has_committed_lifts(self, generation: Generation) -> bool | None:
+        """See Outbox."""
+        return None if self.is_committing else generation == self.generation
+
     def told(self) -> list[RiskEventType]:
         """The types of all events but reports."""
         return [each.type for each in self.committed if each.type is not RiskEventType.REPORT]
 
 
-def monitored() -> tuple[RiskMonitor, Topic]:
+AT_ONCE = PlausibilityRule(confirmations=0)
+
+
+def monitored(plausibility: PlausibilityRule = AT_ONCE) -> tuple[RiskMonitor, Topic]:
     topic = Topic()
-    config = RiskConfig(interval=1.0, safety=SafetyLimits(drawdown=0.1))
+    config = RiskConfig(interval=1.0, safety=SafetyLimits(drawdown=0.1), plausibility=plausibility)
     return RiskMonitor(config, topic, topic.prices, topic, Time()), topic
 
 
@@ -184,17 +193,80 @@ def test_an_error_of_the_program_is_told_and_the_next_tick_goes_on() -> None:
     assert topic.told() == [RiskEventType.STOP]
 
 
-def test_a_stop_is_lifted_by_hand_in_the_thread() -> None:
+def stopped() -> tuple[RiskMonitor, Topic]:
+    """A monitor whose stop is in force, while the price is as before again."""
     monitor, topic = monitored()
     monitor.tick()
     topic.price = 80.0
     monitor.tick()
     topic.price = 100.0
+    return monitor, topic
+
+
+def test_a_stop_is_lifted_by_hand_once_and_that_is_told_when_it_is_committed() -> None:
+    monitor, topic = stopped()
+    topic.is_committing = True
     lifted, again, none = (monitor.lift(name) for name in ("main", "main", "none"))
-    monitor.start(start)
-    assert [future.result(20) for future in (lifted, again, none)] == [True, False, False]
+    for _ in range(3):
+        monitor.take_requests()
+        assert (lifted.done(), again.done(), none.result(0)) == (False, False, False)
+    topic.is_committing = False
+    monitor.take_requests()
+    assert [lifted.result(0), again.result(0)] == [True, True]
+    assert topic.told() == [RiskEventType.STOP, RiskEventType.LIFTED]
+    late = monitor.lift("main")
+    monitor.take_requests()
+    assert late.result(0) is False
+
+
+def test_a_lift_that_was_lost_with_its_assignment_is_made_again_once() -> None:
+    monitor, topic = stopped()
+    before = dict(topic.stored)
+    lifted = monitor.lift("main")
+    monitor.take_requests()
+    # The new assignment knows nothing of the lift: it was dropped with the partitions.
+    topic.generation, topic.stored, topic.committed = (2,), before, topic.committed[:-1]
+    monitor.take_requests()
+    assert not lifted.done()
+    monitor.take_requests()
+    assert lifted.result(0) is True
+    assert topic.told() == [RiskEventType.STOP, RiskEventType.LIFTED]
+
+
+def test_a_lift_that_is_committed_while_the_assignment_changes_is_not_made_again() -> None:
+    monitor, topic = stopped()
+    lifted = monitor.lift("main")
+    monitor.take_requests()
+    topic.generation, topic.waits = (2,), True
+    monitor.take_requests()
+    assert not lifted.done()
+    topic.waits = False
+    monitor.take_requests()
+    assert lifted.result(0) is True
+    assert topic.told() == [RiskEventType.STOP, RiskEventType.LIFTED]
+
+
+def test_an_error_while_a_stop_is_lifted_is_told_and_the_stop_stays_in_force() -> None:
+    monitor, topic = stopped()
+    topic.generation, topic.price = (2,), -1.0
+    lifted = monitor.lift("main")
+    monitor.take_requests()
+    assert isinstance(lifted.exception(0), ValueError)
+    topic.price = 100.0
+    monitor.tick()
+    assert monitor.snapshot is not None
+    assert monitor.snapshot.portfolios["main"].stop.since_ms is not None
+
+
+def test_a_lift_that_is_not_committed_at_the_end_is_told_to_be_unknown() -> None:
+    monitor, topic = stopped()
+    topic.is_committing = True
+    lifted = monitor.lift("main")
+    monitor.take_requests()
+    late = monitor.lift("other")
     monitor.stop()
-    assert topic.told()[:2] == [RiskEventType.STOP, RiskEventType.LIFTED]
+    monitor.run()
+    assert [lifted.result(0), late.result(0)] == [None, None]
 
 
 def test_a_stop_is_lifted_right_after_the_assignment_has_changed() -> None:
@@ -209,6 +281,53 @@ def test_a_stop_is_lifted_right_after_the_assignment_has_changed() -> None:
     monitor.stop()
     assert topic.told()[:2] == [RiskEventType.STOP, RiskEventType.LIFTED]
     assert [each.number for each in topic.committed] == list(range(1, len(topic.committed) + 1))
+
+
+def test_another_configuration_is_in_force_with_the_next_evaluation() -> None:
+    monitor, topic = monitored()
+    monitor.tick()
+    topic.price = 95.0
+    monitor.tick()
+    assert topic.told() == []
+    config = RiskConfig(interval=5.0, safety=SafetyLimits(drawdown=0.04), plausibility=AT_ONCE)
+    monitor.reconfigure(config, lambda symbols, now_ms: topic.prices(symbols, now_ms))
+    monitor.take_requests()
+    monitor.tick()
+    assert topic.told() == [RiskEventType.STOP]
+    assert monitor.config == config
+    assert topic.reads == 1
+
+
+class Steps:
+    """Ends a monitor at its so-manieth look at the prices, and follows what is evaluated."""
+
+    def __init__(self, monitor: RiskMonitor, topic: Topic, levels: list[float]) -> None:
+        self._monitor, self._topic, self._levels = monitor, topic, levels
+        self.evaluated: list[int] = []
+        monitor.reconfigure(monitor.config, self.prices)
+
+    def prices(self, symbols: Collection[str], now_ms: int) -> Prices:
+        """The next level."""
+        self.evaluated.append(self._monitor.counts.evaluations)
+        self._topic.price = self._levels.pop(0)
+        if not self._levels:
+            self._monitor.stop()
+        return self._topic.prices(symbols, now_ms)
+
+
+def test_while_a_jump_is_unconfirmed_prices_are_looked_at_and_its_end_is_evaluated_at_once() -> None:
+    topic = Topic()
+    rule = PlausibilityRule(confirmations=3, wait=3600.0)
+    config = RiskConfig(interval=86_400.0, safety=SafetyLimits(drawdown=0.1), plausibility=rule)
+    monitor = RiskMonitor(config, topic, topic.prices, topic, Time())
+    steps = Steps(monitor, topic, [100.0, 100.0, 100.0, 100.0])
+    monitor.run()
+    # The first evaluation is due; then three looks confirm the first price.
+    assert steps.evaluated == [0, 1, 1, 1]
+    assert monitor.counts.evaluations == 2
+    assert monitor.snapshot is not None
+    assert monitor.snapshot.portfolios["main"].risk.value.value == 100
+    assert monitor.jumps == JumpCounts()
 
 
 def test_before_the_first_evaluation_nothing_can_be_lifted() -> None:

@@ -121,6 +121,12 @@ def feeds() -> Feeds:
     return Feeds()
 
 
+def known(found: Prices) -> dict[str, float]:
+    """The prices of fresh quotes, all of which came now."""
+    assert all(quote.seen_ms == NOW_MS for quote in found.fresh.values())
+    return {symbol: quote.price for symbol, quote in found.fresh.items()}
+
+
 def take(prices: FeedPrices, feeds: Feeds, *symbols: str, now_ms: int = NOW_MS) -> Prices:
     return prices.take(symbols, feeds.feeds.values(), each, now_ms)
 
@@ -129,10 +135,10 @@ def test_a_symbol_has_the_price_of_the_first_feed_that_carries_it(feeds: Feeds) 
     feeds.add("korea:upbit:ticker", partition=1, A=1.0, B=2.0)
     feeds.add("korea:bithumb:ticker", partition=2, A=10.0, C=30.0)
     found = take(FeedPrices(["*:upbit:*", "*"], MINUTE), feeds, "A", "B", "C", "D")
-    assert found.fresh == {"A": 1.0, "B": 2.0, "C": 30.0}
+    assert known(found) == {"A": 1.0, "B": 2.0, "C": 30.0}
     assert found.partitions == {Partition("topic", 1), Partition("topic", 2)}
     assert found.elsewhere == {"D"}
-    assert take(FeedPrices(["*"], MINUTE), feeds, "A").fresh == {"A": 10.0}
+    assert known(take(FeedPrices(["*"], MINUTE), feeds, "A")) == {"A": 10.0}
     assert take(FeedPrices(["*:upbit:*"], MINUTE), feeds, "C").elsewhere == {"C"}
 
 
@@ -141,7 +147,7 @@ def test_a_position_may_name_its_feed(feeds: Feeds) -> None:
     feeds.add("korea:bithumb:ticker", A=10.0)
     names = ("korea:upbit:ticker/A", "korea:bithumb:ticker/A", "korea:gopax:ticker/A", "A/B")
     found = take(FeedPrices(["*"], MINUTE), feeds, *names)
-    assert found.fresh == {"korea:upbit:ticker/A": 1.0, "korea:bithumb:ticker/A": 10.0}
+    assert known(found) == {"korea:upbit:ticker/A": 1.0, "korea:bithumb:ticker/A": 10.0}
     assert found.elsewhere == {"korea:gopax:ticker/A", "A/B"}
 
 
@@ -149,15 +155,15 @@ def test_a_position_may_name_its_feed(feeds: Feeds) -> None:
 def test_only_feeds_that_are_ok_or_partial_have_prices(feeds: Feeds, state: FeedState) -> None:
     feeds.add("korea:upbit:ticker", state, A=1.0)
     found = take(FeedPrices(["*"], MINUTE), feeds, "A")
-    assert found.fresh == ({"A": 1.0} if state in (FeedState.OK, FeedState.PARTIAL) else {})
+    assert known(found) == ({"A": 1.0} if state in (FeedState.OK, FeedState.PARTIAL) else {})
     assert found.elsewhere == frozenset()
 
 
 def test_a_price_is_fresh_for_its_age(feeds: Feeds) -> None:
     feeds.add("korea:upbit:ticker", A=1.0)
     prices = FeedPrices(["*"], MINUTE)
-    assert take(prices, feeds, "A", now_ms=NOW_MS + MINUTE).fresh == {"A": 1.0}
-    assert take(prices, feeds, "A", now_ms=NOW_MS + MINUTE + 1).fresh == {}
+    assert known(take(prices, feeds, "A", now_ms=NOW_MS + MINUTE)) == {"A": 1.0}
+    assert known(take(prices, feeds, "A", now_ms=NOW_MS + MINUTE + 1)) == {}
 
 
 def test_a_symbol_keeps_its_feed_while_that_is_unhealthy(feeds: Feeds) -> None:
@@ -166,9 +172,9 @@ def test_a_symbol_keeps_its_feed_while_that_is_unhealthy(feeds: Feeds) -> None:
     take(prices, feeds, "A")
     feeds.add("korea:bithumb:ticker", A=10.0)
     feeds.feeds["korea:upbit:ticker"].health.tracker.diagnosis = Diagnosis(FeedState.SILENT)
-    assert take(prices, feeds, "A").fresh == {}
+    assert known(take(prices, feeds, "A")) == {}
     del feeds.feeds["korea:upbit:ticker"]
-    assert take(prices, feeds, "A").fresh == {"A": 10.0}
+    assert known(take(prices, feeds, "A")) == {"A": 10.0}
 
 
 def test_a_feed_that_is_read_elsewhere_has_no_prices(feeds: Feeds) -> None:

@@ -6,7 +6,7 @@ Amounts are in the currency of the prices, shares are from 0 to 1, durations are
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, field
 
@@ -116,6 +116,19 @@ class LimitRule(RiskLimits, frozen=True, kw_only=True):
     portfolios: _PORTFOLIOS = ("*",)
 
 
+class PlausibilityRule(Section, frozen=True, kw_only=True):
+    """Which prices count only once others confirm them, and how many others.
+
+    A jump is more than `deviations` robust deviations of the symbol's own changes, and more than the share `least`. It
+    counts after so many `confirmations`, or `wait` seconds without a price that refutes it.
+    """
+
+    deviations: Annotated[float, number(0, 1000)] = 10.0
+    least: Annotated[float, number(0, 100)] = 0.02
+    confirmations: Annotated[int, count(0, 100)] = 2
+    wait: Annotated[float, seconds("0s", "1h")] = 10.0
+
+
 class PositionsConfig(Section, frozen=True, kw_only=True):
     """Where portfolios come from: a YAML file, or a compacted topic with a record for each position."""
 
@@ -126,6 +139,9 @@ class PositionsConfig(Section, frozen=True, kw_only=True):
 class RiskConfig(Section, frozen=True, kw_only=True):
     """Market risk of portfolios, evaluated every `interval` from the prices of feeds."""
 
+    # A thread, clients and families that are made at the start; the events that wait belong to their topic.
+    needs_restart: ClassVar[frozenset[str]] = frozenset({"enabled", "positions", "topic"})
+
     enabled: bool = False
     interval: Annotated[float, seconds("1s", "1d")] = 10.0
     samples: Annotated[int, count(2, 100_000)] = 500
@@ -135,6 +151,7 @@ class RiskConfig(Section, frozen=True, kw_only=True):
         tuple[Annotated[str, parsed(parsers.feed_glob, "a glob over region:exchange:request_type")], ...],
         Meta(min_length=1, max_length=1000, description="a list of 1 to 1000 entries, such as [a, b]"),
     ] = ("*",)
+    plausibility: PlausibilityRule = PlausibilityRule()
     timezone: Annotated[str, parsed(windows.zone_name, "an IANA time zone, such as Asia/Seoul")] = "UTC"
     positions: PositionsConfig = PositionsConfig()
     limits: Annotated[tuple[LimitRule, ...], Meta(max_length=1000, description="a list of at most 1000 rules")] = ()

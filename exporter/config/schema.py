@@ -348,7 +348,7 @@ class Config(Section, frozen=True, kw_only=True):
     `instance` is the stable name of this sidecar; `loader.load` sets it to the name of the host by default.
     """
 
-    needs_restart: ClassVar[frozenset[str]] = frozenset({"instance", "kafka", "redis", "ingestion", "risk"})
+    needs_restart: ClassVar[frozenset[str]] = frozenset({"instance", "kafka", "redis", "ingestion"})
 
     instance: Annotated[str, _NAME] = "localhost"
     kafka: KafkaConfig = KafkaConfig()

@@ -19,6 +19,7 @@ from exporter.risk.history import PriceHistory
 from exporter.risk.limits import Breach, LimitChange, LimitedFigures, LimitKey
 from exporter.risk.liquidation import LiquidationStep, liquidation_plan
 from exporter.risk.performance import Performance, Results
+from exporter.risk.plausibility import PriceFilter, Quote, Unconfirmed
 from exporter.risk.portfolios import Book, Portfolio
 from exporter.risk.safety import SafetyProgress, StopChange, StopProgress
 from exporter.risk.stress import StressResult, StressTestEngine
@@ -47,11 +48,12 @@ class PortfolioView(NamedTuple):
 
 
 class RiskSnapshot(NamedTuple):
-    """The result of an evaluation at a time in Unix milliseconds."""
+    """The result of an evaluation at a time in Unix milliseconds; the prices that are `unconfirmed` do not count."""
 
     time_ms: int
     portfolios: dict[str, PortfolioView]
     symbols: dict[str, SymbolRisk]
+    unconfirmed: dict[str, Unconfirmed]
 
 
 class News(NamedTuple):
@@ -85,8 +87,24 @@ class RiskEngine:
         self._zone = ZoneInfo(config.timezone)
         self._history = PriceHistory(config.samples + 1, round(1000 * config.interval))
         self._stress = StressTestEngine(config.scenarios)
+        self.filter = PriceFilter(config.plausibility)
         self._book = Book([])
         self.restore({})
+
+    def reconfigure(self, config: RiskConfig) -> None:
+        """Go on with another configuration; the samples of another interval are forgotten."""
+        step_ms = round(1000 * config.interval)
+        if step_ms == self._history.step_ms:
+            self._history.resize(config.samples + 1)
+        else:
+            self._history = PriceHistory(config.samples + 1, step_ms, self._book.symbols)
+        self._config = config
+        self._zone = ZoneInfo(config.timezone)
+        self._stress = StressTestEngine(config.scenarios)
+        self.filter.rule = config.plausibility
+        for name, guard in self._guards.items():
+            guard.reconfigure(self._limits(name), config.safety, config.emergency_stop)
+        self._report_due_ms = 0
 
     def restore(self, states: Mapping[str, PortfolioState]) -> None:
         """Go on from these states; of other portfolios nothing is known before now."""
@@ -94,12 +112,15 @@ class RiskEngine:
         self._guards: dict[str, Guard] = {}
         self._guards = {name: self._guard(name) for name in self._book.names}
         self._performance = Performance({name: state.track for name, state in states.items()})
+        self._refer()
         self._report_due_ms = 0
 
     def hold(self, portfolios: Iterable[Portfolio]) -> None:
         """Evaluate these portfolios from now on; the state of one that is left out is forgotten."""
         self._book = Book(portfolios)
         self._history.hold(self._book.symbols)
+        self.filter.hold(self._book.symbols)
+        self._refer()
         self._guards = {name: self._guard(name) for name in self._book.names}
 
     @property
@@ -112,6 +133,10 @@ class RiskEngine:
         """The symbols whose prices are needed."""
         return self._book.symbols
 
+    def accept(self, quotes: Mapping[str, Quote], now_ms: int) -> dict[str, float]:
+        """Return the prices that count at a time in Unix milliseconds, of fresh ones."""
+        return self.filter.accept(quotes, now_ms, round(1000 * self._config.price_age))
+
     def evaluate(
         self,
         prices: Mapping[str, float],
@@ -119,7 +144,7 @@ class RiskEngine:
         model: ModelFigures = NOT_REPORTED,
         elsewhere: Set[str] = frozenset(),
     ) -> tuple[RiskSnapshot, list[News]]:
-        """Return the figures at these prices, which are fresh, and the news, in order.
+        """Return the figures at these prices, which are fresh and accepted, and the news, in order.
 
         A portfolio that holds one of the symbols `elsewhere` is judged by another process, which has all its prices.
         """
@@ -142,13 +167,17 @@ class RiskEngine:
             news += found
             if is_report_due:
                 news.append(self._news(RiskEventType.REPORT, name, views[name], now_ms))
-        return RiskSnapshot(now_ms, views, evaluation.symbols()), news
+        return RiskSnapshot(now_ms, views, evaluation.symbols(), self.filter.unconfirmed), news
 
     def lift(self, name: str, view: PortfolioView, now_ms: int) -> News | None:
         """Lift the stop of a portfolio by hand; None when none is in force."""
         guard = self._guards.get(name)
         change = None if guard is None else guard.lift(now_ms)
         return None if change is None else self._news(RiskEventType.LIFTED, name, view, now_ms, stop=change)
+
+    def is_stopped(self, name: str) -> bool:
+        """Return whether the stop of a portfolio is in force."""
+        return name in self._guards and self._guards[name].stop.is_in_force
 
     def state(self, name: str) -> PortfolioState:
         """Return the state of a portfolio for a successor."""
@@ -223,9 +252,17 @@ class RiskEngine:
     def _guard(self, name: str) -> Guard:
         if name in self._guards:
             return self._guards[name]
+        safety, rule = self._config.safety, self._config.emergency_stop
+        return Guard(self._limits(name), safety, rule, self._states.get(name))
+
+    def _limits(self, name: str) -> RiskLimits:
         rules = (rule for rule in self._config.limits if any(fnmatchcase(name, glob) for glob in rule.portfolios))
-        limits: RiskLimits = next(rules, NO_LIMITS)
-        return Guard(limits, self._config.safety, self._config.emergency_stop, self._states.get(name))
+        return next(rules, NO_LIMITS)
+
+    def _refer(self) -> None:
+        """Compare first prices with those that an earlier process knew."""
+        holdings = [holding for state in self._states.values() for holding in state.holdings.items()]
+        self.filter.refer({symbol: each.price for symbol, each in holdings if each.price is not None})
 
     def _day(self, now_ms: int) -> int:
         return datetime.fromtimestamp(now_ms / 1000, self._zone).date().toordinal()

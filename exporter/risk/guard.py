@@ -50,6 +50,10 @@ class Guard:
         self.safety = SafetyController(safety, state.safety if state else None)
         self.stop = EmergencyStop(rule, state.stop if state else None)
 
+    def reconfigure(self, limits: RiskLimits, safety: SafetyLimits, rule: StopRule) -> None:
+        """Judge by these from now on; what is broken, tripped or in force stays so until it ends by them."""
+        self.limits.limits, self.safety.limits, self.stop.rule = limits, safety, rule
+
     def judge(self, figures: LimitedFigures, measures: Mapping[SafetyMeasure, Figure], now_ms: int) -> Judgement:
         """Return what changes with these figures."""
         changes = self.limits.check(figures, now_ms)

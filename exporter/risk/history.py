@@ -43,6 +43,13 @@ class PriceHistory:
                 samples[:, wanted[symbol]] = self._samples[:, self._columns[symbol]]
             self._columns, self._samples = wanted, samples
 
+    def resize(self, length: int) -> None:
+        """Keep so many samples from now on, of those that are there the last."""
+        if length != self.length:
+            kept = np.roll(self._samples, -self._next, axis=0)[-length:]
+            missing = np.full((length - len(kept), kept.shape[1]), np.nan)
+            self._samples, self._next = np.concatenate([missing, kept]), 0
+
     def sample(self, prices: Mapping[str, float], time_ms: int) -> None:
         """Add the prices at a time in Unix milliseconds; a symbol without a price above 0 has a gap.
 

@@ -51,11 +51,19 @@ class RiskMetrics(Collector):
         )
         failed = "Evaluations that were hindered or outdated by an error."
         yield CounterMetricFamily(f"{PREFIX}evaluations_failed", failed, counts.failed)
+        jumps = CounterMetricFamily(
+            f"{PREFIX}price_jumps", "Jumps of prices that following prices confirmed or refuted.", labels=["outcome"]
+        )
+        for outcome, count in self._monitor.jumps._asdict().items():
+            jumps.add_metric([outcome], count)
+        yield jumps
         every = {} if snapshot is None else snapshot.portfolios
         views = {name: view for name, view in every.items() if view.is_here}
         if snapshot is not None:
             text = "Unix time of the last evaluation."
             yield GaugeMetricFamily(f"{PREFIX}last_evaluation_timestamp_seconds", text, snapshot.time_ms / 1000)
+            text = "Symbols whose last price does not count before following prices confirm it."
+            yield GaugeMetricFamily(f"{PREFIX}unconfirmed_prices", text, len(snapshot.unconfirmed))
         for name, (text, read) in NAMES.items():
             yield _gauge(name, text, ["portfolio"], (([portfolio], read(view)) for portfolio, view in views.items()))
         yield from _tails(views.items())

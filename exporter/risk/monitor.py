@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from exporter.config.risk_schema import RiskConfig
 from exporter.model import Partition
 from exporter.risk.engine import ModelFigures, News, RiskEngine, RiskSnapshot
-from exporter.risk.guard import PortfolioState
+from exporter.risk.lifts import COMMIT_POLL_SECONDS, Lifts
+from exporter.risk.outbox import Generation, Outbox
+from exporter.risk.plausibility import LOOK_SECONDS, JumpCounts
 from exporter.risk.portfolios import Portfolio
 from exporter.risk.position_file import PositionsError
 from exporter.risk.prices import Prices
@@ -22,7 +24,7 @@ from exporter.runtime.threads import Start, described
 
 log = logs.logger("risk")
 
-Generation = tuple[int, ...]
+TakePrices = Callable[[Collection[str], int], Prices]
 
 
 class Positions(Protocol):
@@ -33,50 +35,6 @@ class Positions(Protocol):
 
     def close(self) -> None:
         """Release what is open."""
-
-
-class Outbox(Protocol):
-    """The way of news to the topic of risk events, exactly once, as far as the configured delivery allows."""
-
-    def settled(self, known: Generation | None) -> Generation | None:
-        """Return the present assignment if it is the one that is known, or nothing of earlier news waits; else None."""
-
-    def states(self, names: Collection[str]) -> dict[str, PortfolioState]:
-        """Return the published states of portfolios; raise `StateError`."""
-
-    def publish(
-        self,
-        news: Sequence[News],
-        states: Mapping[str, PortfolioState],
-        partitions: Collection[Partition],
-        generation: Generation,
-    ) -> bool:
-        """Publish news with the positions of the partitions that they come from, and the states after them.
-
-        Returns False without publishing anything if the assignment is another one by now.
-        """
-
-
-class NoOutbox:
-    """Publishes nothing, so that nothing is known of a predecessor."""
-
-    def settled(self, known: Generation | None) -> Generation:
-        """See Outbox."""
-        return ()
-
-    def states(self, names: Collection[str]) -> dict[str, PortfolioState]:
-        """See Outbox."""
-        return {}
-
-    def publish(
-        self,
-        news: Sequence[News],
-        states: Mapping[str, PortfolioState],
-        partitions: Collection[Partition],
-        generation: Generation,
-    ) -> bool:
-        """See Outbox."""
-        return True
 
 
 class RiskCounts(NamedTuple):
@@ -98,7 +56,7 @@ class RiskMonitor:
         self,
         config: RiskConfig,
         positions: Positions,
-        prices: Callable[[Collection[str], int], Prices],
+        prices: TakePrices,
         outbox: Outbox,
         clock: Clock,
         model: Callable[[], ModelFigures] = ModelFigures,
@@ -117,7 +75,11 @@ class RiskMonitor:
         self._recovered: frozenset[str] = frozenset()  # the portfolios whose published states are known
         self._partitions: frozenset[Partition] = frozenset()  # those that the last prices came from
         self._has_positions = False
-        self._lifts: queue.SimpleQueue[tuple[str, Future[bool]]] = queue.SimpleQueue()
+        self._is_evaluated = False  # since the published states were read
+        self._wanted: queue.SimpleQueue[tuple[RiskConfig, TakePrices]] = queue.SimpleQueue()
+        self._lifts = Lifts(self._lift, self._is_lifted)
+        self._due = 0.0
+        self._looked_at = 0.0
         self._stopping = threading.Event()
         self._waking = threading.Event()
 
@@ -130,52 +92,75 @@ class RiskMonitor:
         self._stopping.set()
         self._waking.set()
 
+    def reconfigure(self, config: RiskConfig, prices: TakePrices) -> None:
+        """Go on with another configuration, before the next evaluation; from any thread."""
+        self._wanted.put((config, prices))
+        self._waking.set()
+
+    def lift(self, portfolio: str) -> Future[bool | None]:
+        """Lift the stop of a portfolio by hand; from any thread.
+
+        The result is there once the event is committed: whether a stop was in force, None if that is still unknown
+        when the monitor ends.
+        """
+        future = self._lifts.ask(portfolio)
+        self._waking.set()
+        return future
+
     def run(self) -> None:
         """Evaluate every interval until stopped."""
-        due = self._clock.monotonic()
+        self._due = self._clock.monotonic()
         while not self._stopping.is_set():
             self._waking.clear()
-            self._take_lifts()
-            now = self._clock.monotonic()
-            if now >= due:
-                due = max(due + self.config.interval, now)
-                self.tick()
-            self._waking.wait(max(0.0, due - self._clock.monotonic()))
+            self.take_requests()
+            self._waking.wait(max(0.0, self._turn() - self._clock.monotonic()))
         self._positions.close()
-        while not self._lifts.empty():
-            self._lifts.get()[1].set_result(False)
+        self._lifts.close()
 
-    def _take_lifts(self) -> None:
-        while not self._lifts.empty():
-            portfolio, future = self._lifts.get()
-            try:
-                future.set_result(self._lift(portfolio))
-            except Exception as error:  # as in `tick`
-                self._generation = None
-                future.set_exception(error)
+    def take_requests(self) -> None:
+        """Do what other threads have asked for; in the thread of the monitor."""
+        while not self._wanted.empty():
+            self.config, self._prices = self._wanted.get()
+            self._engine.reconfigure(self.config)
+            self._due = min(self._due, self._clock.monotonic() + self.config.interval)
+        self._lifts.advance()
 
-    def tick(self) -> None:
-        """Evaluate once, if positions and earlier states are known."""
+    def _turn(self) -> float:
+        """Evaluate if that is due, and return when there is more to do."""
+        now = self._clock.monotonic()
+        is_due = now >= self._due
+        if is_due or (self._engine.filter.is_waiting and now >= self._looked_at + LOOK_SECONDS):
+            self._due = max(self._due + self.config.interval, now) if is_due else self._due
+            self._looked_at = now
+            self.tick(is_look=not is_due)
+        due = [self._due]
+        if self._engine.filter.is_waiting:
+            due.append(self._looked_at + LOOK_SECONDS)
+        if self._lifts:
+            due.append(now + COMMIT_POLL_SECONDS)
+        return min(due)
+
+    def tick(self, *, is_look: bool = False) -> None:
+        """Evaluate once, if positions and earlier states are known; a look does only if it decides about a jump."""
         began = self._clock.monotonic()
+        is_evaluated = False
         try:
             if self._read_positions() and self._recover():
-                self._evaluate(self._clock.now_ms())
+                is_evaluated = self._evaluate(self._clock.now_ms(), is_look=is_look)
             self._clear("evaluation")
         except Exception as error:  # whatever is wrong here must not end the sidecar
             self._generation = None
             if self._fail("evaluation", described(error)):
                 log.error("risk cannot be evaluated, retrying", extra={"error": described(error)})
-        finally:
+        if is_evaluated or not is_look:
             seconds = self._clock.monotonic() - began
             count, total, failed = self.counts
             self.counts = RiskCounts(count + 1, total + seconds, failed + bool(self.errors))
 
-    def lift(self, portfolio: str) -> Future[bool]:
-        """Lift the stop of a portfolio by hand; the result is whether that was in force. From any thread."""
-        future: Future[bool] = Future()
-        self._lifts.put((portfolio, future))
-        self._waking.set()
-        return future
+    @property
+    def jumps(self) -> JumpCounts:
+        """Jumps of prices since the start; from any thread."""
+        return self._engine.filter.counts
 
     def _read_positions(self) -> bool:
         """Return whether there are portfolios."""
@@ -213,15 +198,21 @@ class RiskMonitor:
                 log.warning("states of portfolios cannot be read, nothing is evaluated", extra={"error": str(error)})
             return False
         self._engine.restore(states)
-        self._generation, self._recovered = generation, names
+        self._generation, self._recovered, self._is_evaluated = generation, names, False
         return True
 
-    def _evaluate(self, now_ms: int) -> None:
-        prices = self._prices(self._engine.symbols, now_ms)
-        snapshot, news = self._engine.evaluate(prices.fresh, now_ms, self._model(), prices.elsewhere)
+    def _evaluate(self, now_ms: int, *, is_look: bool = False) -> bool:
+        """Return whether figures were evaluated: with a look, only if prices were confirmed or refuted."""
+        prices, decided = self._prices(self._engine.symbols, now_ms), self._engine.filter.decided
+        accepted = self._engine.accept(prices.fresh, now_ms)
+        if is_look and self._engine.filter.decided == decided:
+            return False
+        snapshot, news = self._engine.evaluate(accepted, now_ms, self._model(), prices.elsewhere)
         if self._publish(news, prices.partitions):
             self.snapshot = snapshot
             self._partitions = prices.partitions
+            self._is_evaluated = True
+        return True
 
     def _publish(self, news: Sequence[News], partitions: Collection[Partition]) -> bool:
         """Hand over news; if that fails, the published states are those to go on from."""
@@ -233,17 +224,28 @@ class RiskMonitor:
             self._generation = None
         return is_published
 
-    def _lift(self, portfolio: str) -> bool:
-        now_ms, known = self._clock.now_ms(), self._generation
-        if not self._recover():
-            return False
-        if self._generation != known:
-            self._evaluate(now_ms)
-        view = None if self.snapshot is None else self.snapshot.portfolios.get(portfolio)
-        if view is None or not view.is_here:
-            return False
-        news = self._engine.lift(portfolio, view, now_ms)
-        return news is not None and self._publish([news], self._partitions)
+    def _lift(self, portfolio: str) -> Generation | None:
+        """See Lifts."""
+        try:
+            if not self._recover():
+                return None
+            if not self._is_evaluated:
+                self._evaluate(self._clock.now_ms())
+            view = None if self.snapshot is None else self.snapshot.portfolios.get(portfolio)
+            if view is None or not view.is_here:
+                return None
+            news = self._engine.lift(portfolio, view, self._clock.now_ms())
+            return self._generation if news is not None and self._publish([news], self._partitions) else None
+        except Exception:
+            self._generation = None  # what was published is known, not what was lifted here
+            raise
+
+    def _is_lifted(self, portfolio: str, generation: Generation) -> bool | None:
+        """See Lifts."""
+        is_committed = self._outbox.has_committed_lifts(generation)
+        if is_committed is not False:
+            return is_committed
+        return not self._engine.is_stopped(portfolio) if self._recover() else None
 
     def _fail(self, kind: str, error: str) -> bool:
         """Keep an error, and return whether it is another one than before."""

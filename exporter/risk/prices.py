@@ -1,4 +1,4 @@
-"""The fresh prices of symbols, from the feeds that are healthy. Pure."""
+"""The fresh quotes of symbols, from the feeds that are healthy. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from exporter.feeds.feed import Feed
 from exporter.feeds.states import FeedState
 from exporter.model import FeedKey, Partition
+from exporter.risk.plausibility import Quote
 
 # Between a feed and its symbol, where a position names both.
 SEPARATOR = "/"
@@ -33,20 +34,20 @@ class Each(Protocol):
 
 
 class Prices(NamedTuple):
-    """Fresh prices, the partitions that they came from, and the symbols whose feeds are not read here."""
+    """Fresh quotes, the partitions that they came from, and the symbols whose feeds are not read here."""
 
-    fresh: dict[str, float]
+    fresh: dict[str, Quote]
     partitions: frozenset[Partition]
     elsewhere: frozenset[str]
 
 
 class _Reading(NamedTuple):
-    """What one feed has of the symbols that were asked for; `prices` are the fresh ones."""
+    """What one feed has of the symbols that were asked for; `quotes` are the fresh ones."""
 
     feed: FeedKey
     partitions: frozenset[Partition]
     carried: frozenset[str]
-    prices: dict[str, float]
+    quotes: dict[str, Quote]
 
 
 class FeedPrices:
@@ -71,13 +72,13 @@ class FeedPrices:
                 asked.setdefault(key, set()).add(symbol)
         order = [known[key] for key in sorted(asked, key=self._rank)]
         found = list(each(order, lambda feed: self._read(feed, asked[feed.key], now_ms)))
-        fresh, partitions = dict[str, float](), set[Partition]()
+        fresh, partitions = dict[str, Quote](), set[Partition]()
         for reading in found:
             for symbol in reading.carried:
                 if self._chosen.setdefault(symbol, reading.feed) == reading.feed:
                     partitions |= reading.partitions
-                    if symbol in reading.prices:
-                        fresh[symbol] = reading.prices[symbol]
+                    if symbol in reading.quotes:
+                        fresh[symbol] = reading.quotes[symbol]
         owned = {reading.feed for reading in found if reading.partitions}
         elsewhere = frozenset(symbol for symbol in wanted if self._chosen.get(symbol) not in owned)
         return Prices(fresh, frozenset(partitions), elsewhere)
@@ -101,9 +102,9 @@ class FeedPrices:
         seen = {symbol: feed.symbol_seen_ms[name] for symbol, name in names.items() if name in feed.symbol_seen_ms}
         is_healthy = feed.health.state in HEALTHY and bool(feed.partitions)
         oldest = now_ms - self._price_age_ms
-        prices = {
-            symbol: price
+        quotes = {
+            symbol: Quote(price, seen_ms)
             for symbol, seen_ms in seen.items()
             if is_healthy and seen_ms >= oldest and (price := feed.health.quality.price(names[symbol])) is not None
         }
-        return _Reading(feed.key, frozenset(feed.partitions), frozenset(seen), prices)
+        return _Reading(feed.key, frozenset(feed.partitions), frozenset(seen), quotes)

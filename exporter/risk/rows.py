@@ -12,6 +12,7 @@ from exporter.risk.engine import PortfolioView, RiskSnapshot
 from exporter.risk.evaluation import TailKey
 from exporter.risk.events import plain_figures
 from exporter.risk.figure import Figure
+from exporter.risk.plausibility import Unconfirmed
 from exporter.risk.stress import StressResult
 
 Shown = dict[str, Any]
@@ -29,6 +30,7 @@ def risk_rows(snapshot: RiskSnapshot | None, errors: Mapping[str, str]) -> Shown
             {
                 "symbol": symbol,
                 "price": shown(each.price),
+                "unconfirmed": _unconfirmed(snapshot.unconfirmed.get(symbol)),
                 "volatility": shown(each.volatility),
                 "exponential_volatility": shown(each.exponential_volatility),
                 "maximum_drawdown": shown(each.maximum_drawdown),
@@ -79,6 +81,11 @@ def _portfolio(name: str, view: PortfolioView) -> Shown:
             "reasons": list(view.stop.reasons),
         },
     }
+
+
+def _unconfirmed(found: Unconfirmed | None) -> Shown | None:
+    """Return a price that does not count yet; `price` of the symbol is the one that counts."""
+    return None if found is None else {"price": found.price, "since_ms": found.since_ms}
 
 
 def _tails(var: Mapping[TailKey, Figure], cvar: Mapping[TailKey, Figure]) -> list[Shown]:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 RELOAD, LOG_LEVEL = "/-/reload", "/-/log-level"
 METHODS = {RELOAD: ("POST", "PUT"), LOG_LEVEL: ("GET", "HEAD", "PUT"), LIFT: ("POST",)}
 BODY_BYTES_MAX = 1024
+# For the commit of the event; less than clients usually wait.
+LIFT_SECONDS = 10.0
+NOT_COMMITTED = (
+    "accepted, but not committed yet: the event emergency_stop_lifted follows once Kafka commits it. If the sidecar "
+    "ends before, the stop stays in force; the same request then asks again"
+)
 
 
 class LifecycleRoutes:
@@ -57,7 +63,12 @@ class LifecycleRoutes:
     async def _lift(self, portfolio: str) -> CompleteResponse:
         if self._risk is None:
             return text_response("risk is not evaluated, see risk.enabled", 404)
-        is_lifted = await asyncio.shield(asyncio.wrap_future(self._risk.lift(portfolio)))
+        lifting = asyncio.wrap_future(self._risk.lift(portfolio))
+        # One that is not answered in time goes on all the same.
+        done, _ = await asyncio.wait([lifting], timeout=LIFT_SECONDS)
+        is_lifted = lifting.result() if done else None
+        if is_lifted is None:
+            return text_response(NOT_COMMITTED, 202)
         if not is_lifted:
             return text_response("the portfolio has no emergency stop in force here", 409)
         return text_response("lifted", 200)

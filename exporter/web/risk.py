@@ -20,5 +20,8 @@ class Risk(Protocol):
     def ready(self) -> Status:
         """Return whether all portfolios are known, and no emergency stop is in force."""
 
-    def lift(self, portfolio: str) -> Future[bool]:
-        """Lift the emergency stop of a portfolio; the result is whether one was in force."""
+    def lift(self, portfolio: str) -> Future[bool | None]:
+        """Lift the emergency stop of a portfolio; the result, once that is committed, is whether one was in force.
+
+        It is None when the sidecar ends before.
+        """

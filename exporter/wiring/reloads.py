@@ -33,6 +33,7 @@ def reload_parts(
     allow: Callable[[Access], None],
     pushes: PushedGroups | None,
     web_file: WebConfigFile | None,
+    risk: Prepare | None,
 ) -> list[Prepare]:
     """Return the parts that take in another configuration, in the order in which it is put in force."""
     return [
@@ -42,6 +43,7 @@ def reload_parts(
         lambda _, config: partial(logs.reconfigure, config.log.level, config.log.format),
         *([] if ingestion is None else [partial(_prepare_ingestion, ingestion)]),
         *([] if pushes is None else [partial(_limit_pushes, pushes)]),
+        *([] if risk is None else [risk]),
         *([] if web_file is None else [partial(_read_web_file, web_file)]),
     ]
 

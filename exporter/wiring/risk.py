@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from importlib.util import find_spec
@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.config.layers import Problem
 from exporter.config.loader import ConfigError
+from exporter.config.risk_schema import RiskConfig
 from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.feed_loop import FeedLoop
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from exporter.risk.engine import News
     from exporter.risk.events import RiskEventFactory
     from exporter.risk.guard import PortfolioState
-    from exporter.risk.monitor import Generation, RiskMonitor
+    from exporter.risk.monitor import RiskMonitor, TakePrices
+    from exporter.risk.outbox import Generation
     from exporter.risk.prices import FeedPrices, Prices
     from exporter.risk.state_topic import StateTopic
 
@@ -58,20 +60,26 @@ def make_risk(
     from exporter.risk.events import RiskEventFactory
     from exporter.risk.metrics import RiskMetrics
     from exporter.risk.models import model_figures
-    from exporter.risk.monitor import NoOutbox, RiskMonitor
+    from exporter.risk.monitor import RiskMonitor
+    from exporter.risk.outbox import NoOutbox
     from exporter.risk.position_file import PositionFile
     from exporter.risk.position_topic import PositionTopic
-    from exporter.risk.prices import FeedPrices
     from exporter.risk.state_topic import StateTopic
 
     risk = config.risk
     factory = RiskEventFactory(framing.encoder(config.output, RiskEventType), config.instance, risk.topic)
     outbox = LoopOutbox(loop, clock, factory, StateTopic(config)) if config.output.enabled else NoOutbox()
-    prices = partial(_prices, FeedPrices(risk.feeds, round(1000 * risk.price_age)), status)
     positions = PositionFile(risk.positions.file) if risk.positions.file is not None else PositionTopic(config)
-    monitor = RiskMonitor(risk, positions, prices, outbox, clock, partial(model_figures, groups))
+    monitor = RiskMonitor(risk, positions, _take_prices(risk, status), outbox, clock, partial(model_figures, groups))
     RiskMetrics(monitor, registry)
     return monitor
+
+
+def prepare_risk(monitor: RiskMonitor, status: SidecarStatus, running: Config, wanted: Config) -> Callable[[], None]:
+    """See Prepare: its thread adopts the configuration before the next evaluation."""
+    if running.risk == wanted.risk:
+        return lambda: None
+    return partial(monitor.reconfigure, wanted.risk, _take_prices(wanted.risk, status))
 
 
 def risk_view(monitor: RiskMonitor | None) -> RiskView | None:
@@ -96,9 +104,15 @@ class RiskView:
         """See Risk."""
         return self._readiness(self._monitor.snapshot, self._monitor.errors)
 
-    def lift(self, portfolio: str) -> Future[bool]:
+    def lift(self, portfolio: str) -> Future[bool | None]:
         """See Risk."""
         return self._monitor.lift(portfolio)
+
+
+def _take_prices(risk: RiskConfig, status: SidecarStatus) -> TakePrices:
+    from exporter.risk.prices import FeedPrices
+
+    return partial(_prices, FeedPrices(risk.feeds, round(1000 * risk.price_age)), status)
 
 
 def _prices(prices: FeedPrices, status: SidecarStatus, symbols: Collection[str], now_ms: int) -> Prices:
@@ -106,7 +120,7 @@ def _prices(prices: FeedPrices, status: SidecarStatus, symbols: Collection[str],
 
 
 class LoopOutbox:
-    """Publishes news through the backlog of the loop; see `exporter.risk.monitor.Outbox`.
+    """Publishes news through the backlog of the loop; see `exporter.risk.outbox.Outbox`.
 
     News are committed with the positions of the partitions that they come from. So they are refused by Kafka when this
     process is no longer a member of the group, and dropped with partitions that are lost.
@@ -157,11 +171,28 @@ class LoopOutbox:
             return False
         return bool(taken)
 
+    def has_committed_lifts(self, generation: Generation) -> bool | None:
+        """See Outbox."""
+        found: list[bool | None] = []
+        try:
+            self._loop.handover.run(lambda: found.append(self._has_committed_lifts(generation)), HANDOVER_SECONDS)
+        except NotTaken:
+            return None
+        return found[0]
+
+    def _has_committed_lifts(self, generation: Generation) -> bool | None:
+        """See Outbox; in the thread of the loop."""
+        if generation != self._generation():
+            return False
+        return None if self._is_waiting((RiskEventType.LIFTED,)) else True
+
+    def _is_waiting(self, types: Iterable[RiskEventType]) -> bool:
+        backlog = self._loop.publisher.backlog
+        return any(each.counts[kind] for each in (*backlog.sent, *backlog.waiting) for kind in types)
+
     def _settled(self) -> list[Generation]:
         """Return the assignment, unless earlier news wait; in the thread of the loop."""
-        backlog = self._loop.publisher.backlog
-        waiting = any(each.counts[kind] for each in (*backlog.sent, *backlog.waiting) for kind in RiskEventType)
-        return [] if waiting else [self._generation()]
+        return [] if self._is_waiting(RiskEventType) else [self._generation()]
 
     def _generation(self) -> Generation:
         """Return what changes when published states may be others than those that are known here.

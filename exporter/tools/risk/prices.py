@@ -5,18 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 
+from exporter.config.risk_schema import RiskConfig
 from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
 from exporter.decoding.record_decoder import RecordDecoder
 from exporter.kafka.reader import TopicReader, reader_properties
 from exporter.model import FeedKey, Partition, Record, Rejected
 from exporter.risk.history import PriceHistory
+from exporter.risk.plausibility import PriceFilter, Quote
 from exporter.risk.prices import SEPARATOR, rank
 from exporter.tools.explain.newest import newest
 
@@ -73,28 +75,45 @@ def priced(records: Iterable[Record], decoder: RecordDecoder) -> list[Priced]:
     return found
 
 
-def sample(history: PriceHistory, symbols: Iterable[str], found: list[Priced], config: Config) -> dict[str, float]:
-    """Sample the prices of symbols at each step, and return those that are fresh at the end."""
+def sample(history: PriceHistory, symbols: Collection[str], found: list[Priced], config: Config) -> dict[str, float]:
+    """Sample the prices of symbols at each step, and return those that count at the end, as the sidecar would."""
     source = _sources(symbols, found, config.risk.feeds)
-    last: dict[str, tuple[float, int]] = {}
-    age_ms, due_ms = round(1000 * config.risk.price_age), 0
+    look = _Look(symbols, config.risk)
+    due_ms = 0
     for time_ms, feed, prices in found:
-        if due_ms and time_ms >= due_ms:
-            history.sample(_fresh(last, time_ms - age_ms), time_ms)
-        if not due_ms or time_ms >= due_ms:
-            due_ms = time_ms + history.step_ms
         for symbol, (key, name) in source.items():
             if key == feed and name in prices:
-                last[symbol] = prices[name], time_ms
+                look.last[symbol] = Quote(prices[name], time_ms)
+        if time_ms >= due_ms:
+            history.sample(look.accepted(time_ms), time_ms)
+            due_ms = time_ms + history.step_ms
+        elif look.filter.is_waiting:
+            look.accepted(time_ms)
     if not found:
         return {}
-    fresh = _fresh(last, found[-1].time_ms - age_ms)
-    history.sample(fresh, found[-1].time_ms)
-    return fresh
+    end_ms = found[-1].time_ms
+    accepted = look.accepted(end_ms)
+    # Too few prices to confirm a first one: nothing better is known.
+    firsts = {symbol: each.price for symbol, each in look.filter.unconfirmed.items() if each.accepted is None}
+    accepted |= {symbol: price for symbol, price in firsts.items() if symbol in look.fresh(end_ms)}
+    history.sample(accepted, end_ms)
+    return accepted
 
 
-def _fresh(last: dict[str, tuple[float, int]], oldest_ms: int) -> dict[str, float]:
-    return {symbol: price for symbol, (price, time_ms) in last.items() if time_ms >= oldest_ms}
+class _Look:
+    """The last quotes of symbols, and which of them count."""
+
+    def __init__(self, symbols: Iterable[str], risk: RiskConfig) -> None:
+        self.last: dict[str, Quote] = {}
+        self.filter = PriceFilter(risk.plausibility)
+        self.filter.hold(symbols)
+        self._age_ms = round(1000 * risk.price_age)
+
+    def fresh(self, now_ms: int) -> dict[str, Quote]:
+        return {symbol: quote for symbol, quote in self.last.items() if quote.seen_ms >= now_ms - self._age_ms}
+
+    def accepted(self, now_ms: int) -> dict[str, float]:
+        return self.filter.accept(self.fresh(now_ms), now_ms, self._age_ms)
 
 
 def _sources(symbols: Iterable[str], found: Iterable[Priced], globs: tuple[str, ...]) -> dict[str, tuple[FeedKey, str]]:

@@ -178,6 +178,7 @@
  * @property {{tripped: string[], since_ms: number | null}} safety
  * @property {{is_in_force: boolean, number: number, reasons: string[]}} emergency_stop
  */
-/** @typedef {{time_ms: number | null, errors: Record<string, string>, portfolios: RiskPortfolio[]}} Risk */
+/** @typedef {{symbol: string, price: RiskFigure, unconfirmed: {price: number, since_ms: number} | null}} RiskSymbol */
+/** @typedef {{time_ms: number | null, errors: Record<string, string>, portfolios: RiskPortfolio[], symbols: RiskSymbol[]}} Risk */
 
 export {};

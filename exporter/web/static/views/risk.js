@@ -38,7 +38,8 @@ class RiskView {
     this.at = html("span", { class: "count" });
     this.note = html("p", { class: "empty card" }, t("feeds.loading"));
     this.list = html("div", { class: "risk-cards" });
-    root.append(html("div", { class: "tools card" }, html("h1", {}, t("view.risk")), this.at), html("p", { class: "risk-words" }, t("risk.words")), this.note, this.list);
+    this.held = html("p", { class: "risk-words", hidden: true });
+    root.append(html("div", { class: "tools card" }, html("h1", {}, t("view.risk")), this.at), html("p", { class: "risk-words" }, t("risk.words")), this.note, this.held, this.list);
     this.isClosed = false;
     this.timer = setInterval(() => this.#load(), PAUSE_MS);
     this.#load();
@@ -82,6 +83,9 @@ class RiskView {
     const errors = Object.values(risk.errors);
     this.note.hidden = !errors.length && risk.portfolios.length > 0;
     this.note.replaceChildren(...(errors.length ? errors.map((error) => html("span", {}, foreign(error))) : [t("risk.none")]));
+    const held = risk.symbols.flatMap(({ symbol, unconfirmed }) => (unconfirmed ? `${symbol} ${format.number(unconfirmed.price)}` : []));
+    this.held.hidden = !held.length;
+    this.held.replaceChildren(foreign(t("risk.unconfirmed", { prices: held.join(", ") })));
     this.list.replaceChildren(...risk.portfolios.map((portfolio) => this.#card(portfolio)));
   }
 
