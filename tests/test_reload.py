@@ -34,6 +34,8 @@ RUNNING: dict[str, object] = {
     "output.create_topics": {},
     "web.push.enabled": True,
     "ingestion.enabled": True,
+    "risk.enabled": True,
+    "risk.positions.file": "/etc/portfolios.yml",
 }
 # Another value for each key.
 CHANGED: dict[str, object] = {
@@ -69,12 +71,16 @@ CHANGED: dict[str, object] = {
     "feeds.symbols.stalest": 3,
     "feeds.pairs": [r"(?P<quote>KRW)-(?P<base>\w+)"],
     "feeds.find_duplicates": True,
-    "risk.enabled": True,
+    "risk.enabled": False,
     "risk.interval": "5s",
     "risk.samples": 100,
     "risk.decay": 0.9,
     "risk.price_age": "30s",
     "risk.feeds": ["korea:*"],
+    "risk.plausibility.deviations": 5,
+    "risk.plausibility.least": 0.05,
+    "risk.plausibility.confirmations": 3,
+    "risk.plausibility.wait": "20s",
     "risk.timezone": "Asia/Seoul",
     "risk.positions.file": "/etc/positions.yml",
     "risk.positions.topic": "positions",
@@ -170,7 +176,7 @@ REGISTRY: dict[str, object] = {
 REDIS: dict[str, object] = {"redis.url": "rediss://redis", "redis.tls.cert_file": "/etc/cert.pem"}
 WITH: dict[str, dict[str, object]] = {
     "output.enabled": {"output.create_topics": None},
-    "risk.enabled": {"risk.positions.file": "/etc/positions.yml"},
+    "risk.positions.topic": {"risk.positions.file": None},
     **{f"output.schema_registry_tls.{name}_file": REGISTRY for name in ("ca", "cert", "key")},
 }
 WITH |= {f"redis.tls.{name}_file": REDIS for name in ("ca", "cert", "key")}
@@ -205,6 +211,8 @@ class Running:
         while not future.done():
             for loop in self._loops:
                 loop.handover.take()
+        if self.app.risk is not None:
+            self.app.risk.take_requests()
         return future.result()
 
     def close(self) -> None:
@@ -285,14 +293,8 @@ def test_no_client_of_kafka_is_made_from_a_key_that_needs_no_restart(key: str) -
         assert properties(found.config) == properties(running)
 
 
-# All values of these go together.
-ALONE = {
-    "output.encoding",
-    "output.schema_registry_token",
-    "output.schema_registry_token_file",
-    "redis.cluster",
-    "risk.positions.topic",
-}
+# These do not go with each of the others.
+ALONE = {"output.encoding", "output.schema_registry_token", "output.schema_registry_token_file", "redis.cluster"}
 changed_keys = st.sets(st.sampled_from(sorted(CHANGED.keys() - WITH.keys() - ALONE)))
 
 

@@ -165,6 +165,8 @@ def test_a_price_of_an_earlier_process_is_a_reference_and_no_price() -> None:
     assert looks.all([10_000.0, 100.2]) == [None, 100.2]
     looks.filter.refer({"A": 5.0})
     assert looks.see(100.1) == 100.1
+    looks.filter.refer({"A": 5.0}, is_newer=True)
+    assert looks.all([100.1, 5.01]) == [None, 5.01]
 
 
 # Times.

@@ -11,6 +11,7 @@ from exporter.runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from exporter.config.risk_schema import (
         LimitKind,
+        PlausibilityRule,
         RiskLimits,
         SafetyLimits,
         SafetyMeasure,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         volatility,
     )
     from exporter.risk.performance import Holding, Performance, Progress, Results, Track
+    from exporter.risk.plausibility import JumpCounts, PriceFilter, Quote, Unconfirmed
     from exporter.risk.portfolios import Book, Portfolio
     from exporter.risk.safety import (
         EmergencyStop,
@@ -52,6 +54,7 @@ __all__ = [
     "Evaluation",
     "Figure",
     "Holding",
+    "JumpCounts",
     "LimitChange",
     "LimitKey",
     "LimitKind",
@@ -60,10 +63,13 @@ __all__ = [
     "LiquidationStep",
     "Market",
     "Performance",
+    "PlausibilityRule",
     "Portfolio",
     "PortfolioRisk",
+    "PriceFilter",
     "PriceHistory",
     "Progress",
+    "Quote",
     "Results",
     "RiskLimits",
     "SafetyController",
@@ -80,6 +86,7 @@ __all__ = [
     "SymbolRisk",
     "TailKey",
     "Track",
+    "Unconfirmed",
     "concentration",
     "conditional_value_at_risk",
     "correlations",
@@ -93,6 +100,7 @@ __all__ = [
 _NAMES = {
     "exporter.config.risk_schema": (
         "LimitKind",
+        "PlausibilityRule",
         "RiskLimits",
         "SafetyLimits",
         "SafetyMeasure",
@@ -115,6 +123,7 @@ _NAMES = {
         "volatility",
     ),
     "exporter.risk.performance": ("Holding", "Performance", "Progress", "Results", "Track"),
+    "exporter.risk.plausibility": ("JumpCounts", "PriceFilter", "Quote", "Unconfirmed"),
     "exporter.risk.portfolios": ("Book", "Portfolio"),
     "exporter.risk.safety": (
         "EmergencyStop",

@@ -112,7 +112,7 @@ class RiskEngine:
         self._guards: dict[str, Guard] = {}
         self._guards = {name: self._guard(name) for name in self._book.names}
         self._performance = Performance({name: state.track for name, state in states.items()})
-        self._refer()
+        self._refer(is_newer=True)
         self._report_due_ms = 0
 
     def hold(self, portfolios: Iterable[Portfolio]) -> None:
@@ -259,10 +259,11 @@ class RiskEngine:
         rules = (rule for rule in self._config.limits if any(fnmatchcase(name, glob) for glob in rule.portfolios))
         return next(rules, NO_LIMITS)
 
-    def _refer(self) -> None:
-        """Compare first prices with those that an earlier process knew."""
+    def _refer(self, *, is_newer: bool = False) -> None:
+        """Compare first prices with those of the published states; see `PriceFilter.refer`."""
         holdings = [holding for state in self._states.values() for holding in state.holdings.items()]
-        self.filter.refer({symbol: each.price for symbol, each in holdings if each.price is not None})
+        prices = {symbol: each.price for symbol, each in holdings if each.price is not None}
+        self.filter.refer(prices, is_newer=is_newer)
 
     def _day(self, now_ms: int) -> int:
         return datetime.fromtimestamp(now_ms / 1000, self._zone).date().toordinal()

@@ -64,7 +64,7 @@ class Lifts:
                 self._waiting[portfolio] = with_generation, futures
             else:
                 _answer(futures, is_lifted)
-        except Exception as error:  # one that the client of the request is told, and that must not end the sidecar
+        except Exception as error:  # it goes to the client of the request, and must not end the sidecar
             self._waiting.pop(portfolio, None)
             for future in futures:
                 future.set_exception(error)

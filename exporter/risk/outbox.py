@@ -37,7 +37,7 @@ class Outbox(Protocol):
     def has_committed_lifts(self, generation: Generation) -> bool | None:
         """Return whether all lifts that were published with an assignment are committed; None while some wait.
 
-        False means that the assignment is another one by now, so that the published states tell.
+        False means that the assignment is another one by now; the published states have the result.
         """
 
 

@@ -15,8 +15,8 @@ from exporter.config.risk_schema import PlausibilityRule
 
 # How often prices are looked at while some have to be confirmed.
 LOOK_SECONDS = 1.0
-# Changes of a symbol that are remembered, and how many of them tell its deviation. Of all prices, accepted or not: a
-# symbol whose prices bounce would otherwise never show that it does.
+# Changes of a symbol that are remembered, and how many its deviation needs. They are of all prices, accepted or not:
+# the band of a symbol whose prices bounce would otherwise never widen.
 CHANGES, CHANGES_NEEDED = 64, 20
 # Of the median absolute value of a normal distribution around 0 to its standard deviation.
 SCALE = 1.4826
@@ -75,11 +75,15 @@ class PriceFilter:
         """Keep what is known of these symbols only."""
         self._symbols = {symbol: self._symbols.get(symbol) or _SymbolPrices() for symbol in symbols}
 
-    def refer(self, prices: Mapping[str, float]) -> None:
-        """Compare with these prices, which an earlier process has accepted, where no accepted price is known."""
+    def refer(self, prices: Mapping[str, float], *, is_newer: bool = False) -> None:
+        """Compare with these prices, which another process has accepted, where no accepted price is known.
+
+        With `is_newer` they replace those that are known.
+        """
         for symbol, price in prices.items():
-            if symbol in self._symbols and self._symbols[symbol].accepted is None:
-                self._symbols[symbol].accepted = Quote(price, 0)
+            known = self._symbols.get(symbol)
+            if known is not None and (is_newer or known.accepted is None):
+                known.accepted, known.latest, known.run = Quote(price, 0), None, []
 
     @property
     def is_waiting(self) -> bool:

@@ -18,7 +18,8 @@ PASSING = {"_rested_at", "_start", "started_ms", "_waiting", "success_seconds", 
 PASSING |= {"_evaluated_ms", "_listening_since_ms", "_certain_from_ms"}
 # Where sections of the configuration are kept that a reload replaces. Other parts keep those of the start, and look at
 # nothing but what needs a restart.
-REPLACED = ("analyzers", "decoding", "feeds", "pipeline", "publishing.dispatch", "reload", "web")
+OF_RISK = ("risk.engine", "risk.monitor", "risk.plausibility")
+REPLACED = ("analyzers", "decoding", "feeds", "pipeline", "publishing.dispatch", "reload", "web", *OF_RISK)
 
 
 def facts(root: object) -> dict[str, str]:
