@@ -43,6 +43,7 @@ def test_all_are_tested_and_redis_is_left_out_where_there_is_none() -> None:
     assert plan("--embedded").left_out == {"redis": "--embedded has no Redis"}
     assert plan("--target", "kafka").settings.targets == ("kafka",)
     assert plan("stress").settings.targets == ("kafka",)
+    assert plan("stress", "--target", "http").settings.targets == ("http",)
 
 
 def test_addresses_are_those_of_the_configuration_unless_flags_say_otherwise(tmp_path: Path) -> None:
@@ -67,7 +68,8 @@ def test_addresses_are_those_of_the_configuration_unless_flags_say_otherwise(tmp
     [
         ("--target redis", "redis: there is none: --redis-url"),
         ("--target redis --embedded", "redis: --embedded has no Redis"),
-        ("stress --target http", "stress raises the rate of one target"),
+        ("stress --target all", "stress raises the rate of one target"),
+        ("stress --target http --target kafka", "stress raises the rate of one target"),
         ("--url http://user:word@h:1", "--url has a user"),
     ],
 )

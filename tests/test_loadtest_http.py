@@ -305,12 +305,12 @@ def test_requests_are_due_at_equal_distances_however_long_answers_take(between: 
     for number, seconds in enumerate(answers):
         assert schedule.due == pytest.approx(100.0 + number * between)
         now += schedule.wait(now)
+        assert schedule.overdue(now) == 0  # a user that is free is about to send it
         assert schedule.sent(now) == pytest.approx(0.0, abs=1e-6)
-        assert schedule.overdue(schedule.due) == 0  # it was sent
         now += seconds
+        overdue = schedule.overdue(now)
+        assert overdue == pytest.approx(max(0.0, (now - schedule.due) / between - 0.5), abs=0.51)
         assert schedule.answered(now) == pytest.approx(now - 100.0 - number * between)
-    due = 100.0 + len(answers) * between
-    assert schedule.overdue(now) == pytest.approx(max(0.0, (now - due) / between + 0.5), abs=0.51)
 
 
 def test_a_request_that_is_sent_late_by_the_user_itself_has_a_lag() -> None:
@@ -346,9 +346,11 @@ def test_a_report_of_a_second_is_about_that_second_however_late_it_is_sent() -> 
 @pytest.mark.parametrize("started", [0.0, 0.3, 0.5, 0.9])
 def test_each_second_has_the_answers_of_one_report(started: float) -> None:
     totals = Totals()
+    totals.start(started)
     for second in range(1, 6):
-        totals.add(Report(at=0.0, pid=1, sent=3, kinds={"/": Kind(latencies=[1.0, 2.0, 3.0])}), second + 0.5 - started)
-    counts = [each.count for each in totals.result(6.0, 3.0).timeline]
+        report = Report(at=second + 0.5, pid=1, sent=3, kinds={"/": Kind(latencies=[1.0, 2.0, 3.0])})
+        totals.add(report)
+    counts = [each.count for each in totals.result(6.0, 3.0, 1).timeline]
     assert [count for count in counts if count] == [3] * 5
     assert counts.count(0) <= 1
 
@@ -363,14 +365,14 @@ def test_fewer_requests_are_wanted_while_users_begin() -> None:
 def test_a_sidecar_that_only_refuses_connections_for_seconds_has_died() -> None:
     totals = Totals()
     refused = Kind(errors={"connection refused": 3})
-    totals.add(Report(at=0, pid=1, sent=3, kinds={"/": Kind(latencies=[1.0, 2.0, 3.0])}), 1.0)
-    totals.add(Report(at=0, pid=1, sent=3, kinds={"/": refused}), 2.0)
-    totals.add(Report(at=0, pid=1, sent=3, kinds={"/": refused}), 7.0)
+    totals.add(Report(at=1.0, pid=1, sent=3, kinds={"/": Kind(latencies=[1.0, 2.0, 3.0])}))
+    totals.add(Report(at=2.0, pid=1, sent=3, kinds={"/": refused}))
+    totals.add(Report(at=7.0, pid=1, sent=3, kinds={"/": refused}))
     away = totals.away_since, totals.last
     assert away == (2.0, 7.0)
-    totals.add(Report(at=0, pid=2, sent=1, overdue=4, kinds={"/": Kind(latencies=[1.0])}), 8.0)
+    totals.add(Report(at=8.0, pid=2, sent=1, overdue=4, kinds={"/": Kind(latencies=[1.0])}))
     assert totals.away_since is None
-    result = totals.result(8.0, 10.0)
+    result = totals.result(8.0, 10.0, 1)
     assert (result.sent, result.answered, result.errors) == (14, 4, {"connection refused": 6})
     assert result.unanswered == 4
     assert result.notes == ("4 of the requests without an answer were due and not sent: their users still waited",)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from exporter.loadtest.http.bottleneck import http_bottleneck, http_figures
+from exporter.loadtest.http.figures import HttpFigures
 from exporter.loadtest.results import Bottleneck, Distribution, GeneratorCost
 from exporter.loadtest.sidecar_figures import SidecarFigures
 
@@ -39,7 +41,8 @@ class Evidence(NamedTuple):
     In milliseconds: `answers_ms` are round trips of requests to brokers, `queued_ms` what requests waited for the
     socket, `throttled_ms` what brokers asked to wait, `connects_ms` how long TCP connections took. `machine_ratio` is
     the share of the processors of the load test's machine that was used, `waiting` the messages at the end that were
-    acknowledged and had no event, `connections` those of operations on Redis of which a rate did not hold.
+    acknowledged and had no event, `connections` those of operations on Redis of which a rate did not hold, `http` what
+    was seen of an HTTP server.
     `is_broken`: the part is a step of a stress test whose rate did not hold.
     """
 
@@ -54,6 +57,7 @@ class Evidence(NamedTuple):
     machine_ratio: float | None = None
     waiting: int = 0
     connections: int = 0
+    http: HttpFigures | None = None
     is_broken: bool = False
 
 
@@ -88,11 +92,24 @@ def bottleneck(evidence: Evidence) -> Bottleneck:
     ):
         if found := list(lines):
             return Bottleneck(name=name, evidence=(*found, *_shares(loop, evidence)))
+    if (server := _http(evidence)) is not None:
+        return server
     if evidence.is_broken and _is_full(evidence):
         return Bottleneck(name=MACHINE, evidence=(*_machine(evidence), *_calm(evidence, loop)))
     if evidence.connections:
         return Bottleneck(name=REDIS, evidence=tuple(_operations(evidence)))
     return Bottleneck(name=NONE, evidence=tuple(_calm(evidence, loop)))
+
+
+def _http(evidence: Evidence) -> Bottleneck | None:
+    if evidence.http is None:
+        return None
+    return http_bottleneck(evidence.http, _connect(evidence), evidence.machine_ratio, is_broken=evidence.is_broken)
+
+
+def _connect(evidence: Evidence) -> float | None:
+    """Return what a TCP connection to the server takes, if that was measured and not one to a broker."""
+    return _high(evidence.connects_ms) if evidence.connects_ms and not evidence.answers_ms else None
 
 
 def _loop(figures: Sequence[SidecarFigures]) -> _Loop | None:
@@ -210,8 +227,10 @@ def _calm(evidence: Evidence, loop: _Loop | None) -> Iterator[str]:
     """Yield how near to their limits things were."""
     if evidence.answers_ms:
         yield f"the broker answers within {_high(evidence.answers_ms):.0f} ms"
-    if evidence.connects_ms:
+    if evidence.connects_ms and evidence.answers_ms:
         yield f"a TCP connection to it takes {_high(evidence.connects_ms):.1f} ms"
+    if evidence.http is not None:
+        yield from http_figures(evidence.http, _connect(evidence), evidence.machine_ratio)
     if loop is not None:
         yield f"the sidecar's loop spends {loop.busy:.0%} of its time on records"
         yield f"its backlog reached {loop.backlog_ratio:.0%} of its limit"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from exporter.loadtest.results import Distribution, GeneratorCost, ProcessSample, Sample, TargetResult
 
 # An interpreter uses one core at most.
-_BUSY_CORES = 0.9
+BUSY_CORES = 0.9
 _BUSY_RATIO = 0.5
 _MACHINE_FULL = 0.95
 # Of the mean latency: lag is part of it.
@@ -45,7 +45,7 @@ def _lag(lag: Distribution | None, targets: Sequence[TargetResult]) -> Iterator[
 
 def _busy(samples: Sequence[Sample], seconds: Sequence[Sequence[ProcessSample]]) -> Iterator[str]:
     busiest = [max((each.cpu_cores for each in processes), default=0.0) for processes in seconds]
-    busy = sum(cores >= _BUSY_CORES for cores in busiest)
+    busy = sum(cores >= BUSY_CORES for cores in busiest)
     if busy and busy >= _BUSY_RATIO * len(busiest):
         yield f"a process of the load test used {max(busiest):.2f} cores; an interpreter cannot use more than one"
 

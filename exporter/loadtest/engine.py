@@ -11,23 +11,22 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from exporter.loadtest import verdict
-from exporter.loadtest.bottleneck import Evidence, bottleneck
+from exporter.loadtest.bottleneck import bottleneck
 from exporter.loadtest.cost import generator_cost
 from exporter.loadtest.disk import ReportRoom, full_disk
 from exporter.loadtest.distributions import merged
+from exporter.loadtest.evidence import Beside
 from exporter.loadtest.kafka.target import KafkaTarget
 from exporter.loadtest.machine import machine
 from exporter.loadtest.network import NetworkProbe
 from exporter.loadtest.own_metrics import OwnMetrics
-from exporter.loadtest.redis.target import RedisTarget
 from exporter.loadtest.resources import OWN, Sampler
-from exporter.loadtest.results import Check, Ended, GeneratorCost, Outcome, Run, Sample, Setting, TargetResult
+from exporter.loadtest.results import Check, Ended, GeneratorCost, Outcome, Run, Setting, TargetResult
 from exporter.loadtest.run_clock import RunClock
 from exporter.loadtest.run_log import RunLog
 from exporter.loadtest.settings import STRESS, Settings
-from exporter.loadtest.stress import Stress
-from exporter.loadtest.target import Counts, Failure, Target, TargetError
-from exporter.performance import limits
+from exporter.loadtest.stress import Stress, Window
+from exporter.loadtest.target import Counts, Failure, SteppedTarget, Target, TargetError
 from exporter.runtime.clock import now_ms
 from exporter.runtime.threads import described
 
@@ -44,9 +43,9 @@ class Outputs(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Addresses of a run: of a broker, if the network to it is to be measured, and of the load test's own metrics."""
+    """Addresses of a run: to which the network is to be measured, if any, and of the load test's own metrics."""
 
-    broker: tuple[str, int] | None
+    network: tuple[str, int] | None
     metrics: tuple[str, int]
 
 
@@ -103,7 +102,7 @@ class LoadRun:
             skipped={**self._left_out, **self._skipped},
             samples=sampler.samples(),
             generator=cost,
-            bottleneck=bottleneck(self._evidence(network, sampler, results, cost)),
+            bottleneck=bottleneck(self._evidence(network, sampler, cost).of(self._targets, results)),
             breaking_point=None if self._stress is None else self._stress.search.point(),
             checks=(*self._checks(results), *_not_run(self._skipped)),
             notes=tuple(self._notes),
@@ -131,11 +130,11 @@ class LoadRun:
 
     def _load(self, stopping: threading.Event) -> tuple[Sampler, NetworkProbe | None, float]:
         """Load the targets until the run is over; return what was measured beside them, and for how many seconds."""
-        broker, clock = self._place.broker, self._clock
+        address, clock = self._place.network, self._clock
         pids = self._pids()
         self._own |= pids.keys()
         sampler = Sampler({**self._settings.processes, **pids}, time.monotonic())
-        network = None if broker is None else NetworkProbe(*broker, clock)
+        network = None if address is None else NetworkProbe(*address, clock)
         metrics = OwnMetrics(self._targets, *self._place.metrics)
         self._outputs.show(f"the load test's own metrics are at {metrics.url}")
         self._outputs.log.write("info", "started", metrics=metrics.url)
@@ -165,15 +164,20 @@ class LoadRun:
 
     def _steps(self) -> None:
         settings = self._settings
-        [target] = (each for each in self._targets if isinstance(each, KafkaTarget | RedisTarget))
+        [target] = (each for each in self._targets if isinstance(each, SteppedTarget))
         first = settings.rate or settings.users * settings.user_rate
-        step, p95_ms = settings.step_seconds, settings.limits.p95_ms
-        self._stress = Stress(target, self._clock, first, step, p95_ms, self._on_step)
+        self._stress = Stress(target, self._clock, first, settings.step_seconds, settings.limits, self._on_step)
         self._stress.run(self._ending)
 
     def _on_step(self, text: str) -> None:
         self._outputs.show(text)
         self._outputs.log.write("info", "step", result=text)
+
+    def _evidence(self, network: NetworkProbe | None, sampler: Sampler, cost: GeneratorCost) -> Beside:
+        broken = None if self._stress is None else self._stress.broken
+        window = Window(0.0, self._clock.now()) if broken is None else broken.window
+        connects = () if network is None else network.connects
+        return Beside(window, broken, self._waiting, connects, sampler.samples(), cost)
 
     def _kafka(self) -> KafkaTarget | None:
         return next((target for target in self._targets if isinstance(target, KafkaTarget)), None)
@@ -243,9 +247,9 @@ class LoadRun:
         # Steps of a stress test are judged one by one, and most of their lag is that of rates that did not hold.
         judged = results if self._stress is None else ()
         cost = generator_cost(sampler.samples(), self._own, merged(lags), judged)
-        if self._stress is not None and self._stress.is_late:
-            late = f"{self._stress.search.steps[-1].wanted_per_second:,.0f} messages a second were sent later and later"
-            return replace(cost, is_limit=True, evidence=(*cost.evidence, late))
+        if self._stress is not None and self._stress.own_limit:
+            last = self._stress.search.steps[-1].wanted_per_second
+            return replace(cost, is_limit=True, evidence=(*cost.evidence, f"at {last:,.0f}/s {self._stress.own_limit}"))
         return cost
 
     def _checks(self, results: Sequence[TargetResult]) -> tuple[Check, ...]:
@@ -253,45 +257,6 @@ class LoadRun:
         if self._stress is None:
             return verdict.checks(results, limits)
         return verdict.stress_checks(results[0], self._stress.search.point(), limits) if results else ()
-
-    def _evidence(
-        self, network: NetworkProbe | None, sampler: Sampler, results: Sequence[TargetResult], cost: GeneratorCost
-    ) -> Evidence:
-        """Return the figures of the run, or of the last step that did not hold."""
-        kafka, broken = self._kafka(), None if self._stress is None else self._stress.broken
-        begin, end = (0.0, self._clock.now()) if broken is None else broken.window
-        connects = [] if network is None else [each.ms for each in network.connects if begin <= each.at < end]
-        machine_ratio = _machine_ratio([each for each in sampler.samples() if begin <= each.at])
-        if kafka is None:
-            connections = results[0].connections or 0 if broken is not None and results else 0
-            return Evidence(
-                0.0,
-                generator=cost,
-                machine_ratio=machine_ratio,
-                connections=connections,
-                is_broken=broken is not None,
-            )
-        answers = [each for each in kafka.answers.samples if begin <= each.at < end]
-        figures = [] if kafka.sidecar is None else [each for each in kafka.sidecar.figures if begin <= each.at < end]
-        return Evidence(
-            next((each.per_second for each in results if each.name == kafka.name), 0.0)
-            if broken is None
-            else broken.rate,
-            answers_ms=[each.answer_ms for each in answers],
-            queued_ms=[each.queued_ms for each in answers],
-            throttled_ms=[each.throttled_ms for each in answers],
-            connects_ms=connects,
-            figures=figures,
-            generator=cost,
-            waiting=self._waiting if broken is None else broken.waiting,
-            machine_ratio=machine_ratio,
-            is_broken=broken is not None,
-        )
-
-
-def _machine_ratio(samples: Sequence[Sample]) -> float | None:
-    cores = limits.cores()
-    return sum(each.machine.cpu_cores for each in samples) / len(samples) / cores if samples else None
 
 
 def _progress(named: tuple[str, Counts]) -> str:

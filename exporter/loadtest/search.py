@@ -19,6 +19,8 @@ GROWTH = 2.0
 TOLERANCE = 1.1
 _NEAR = 1.045
 STEPS_MAX = 24
+# What does not hold so few is no matter of its rate.
+_LEAST_PER_SECOND = 1.0
 # A rise of less than this is none: 2 % of overload.
 _RISE = 0.02
 _SETTLE = 0.2
@@ -100,7 +102,9 @@ class Search:
         for rate in (self._estimate / _NEAR, self._estimate * _NEAR):
             if low < rate < high and not any(math.isclose(rate, step.wanted_per_second) for step in self.steps):
                 return rate
-        return math.sqrt(low * high) if low else high / GROWTH
+        if low:
+            return math.sqrt(low * high)
+        return high / GROWTH if high > _LEAST_PER_SECOND else None
 
     def point(self) -> BreakingPoint:
         """Return the highest rate that held below the lowest that did not, and that."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from exporter.loadtest.distributions import LatencyHistogram
 from exporter.loadtest.results import Distribution, Ended, TargetResult
@@ -83,12 +83,16 @@ class Target(Protocol):
         """Send no more, wait for answers for a limited time, remove what the run has made, and return the result."""
 
 
+@runtime_checkable
 class SteppedTarget(Target, Protocol):
     """A target whose rate can be changed: after `start` of a stress test it sends only by `send`.
 
-    `trace` has the latencies of what has arrived where it goes at last, `lag_trace` how late it was sent, both since
-    `clear_traces`.
+    `trace` has the latencies of what has arrived where it goes at last, `lag_trace` how late it was sent. If it
+    `waits_for_answers`, a user or connection sends nothing before its last answer: what the load test itself lacks is
+    in the latencies then, and not in the lag.
     """
+
+    waits_for_answers: bool
 
     @property
     def trace(self) -> Trace:
@@ -110,9 +114,3 @@ class SteppedTarget(Target, Protocol):
 
     def waiting(self) -> int:
         """Return how many have reached the target but not yet where they go at last."""
-
-    def keep_traces(self) -> None:
-        """Keep latencies one by one from now on."""
-
-    def clear_traces(self) -> None:
-        """Forget the latencies that were kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 
 
 class Trace:
@@ -17,6 +18,12 @@ class Trace:
         if self.is_kept:
             self.due.append(due)
             self.ms.append(ms)
+
+    def extend(self, due: Iterable[float], ms: Iterable[float]) -> None:
+        """Append messages."""
+        if self.is_kept:
+            self.due.extend(due)
+            self.ms.extend(ms)
 
     def clear(self) -> None:
         """Forget all."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from typing import Self
 
 import msgspec
 
-from exporter.loadtest.http.plan import CHANNEL, MESSAGE_BYTES, Plan, Ready, Report, Start
+from exporter.loadtest.http.plan import CHANNEL, MESSAGE_BYTES, Done, Plan, Ready, Report, Start, Step
 
 
 class Channel:
@@ -31,14 +32,14 @@ class Channel:
         self._messages.sendall(msgspec.json.encode(Ready()))
         return msgspec.json.decode(self._receive(), type=Start)
 
-    def send(self, report: Report) -> None:
-        """Send a report; raise `OSError` when the load test has ended."""
-        self._messages.sendall(msgspec.json.encode(report))
+    def send(self, message: Report | Done) -> None:
+        """Send a message; raise `OSError` when the load test has ended."""
+        self._messages.sendall(msgspec.json.encode(message))
 
-    def wait_until_closed(self) -> None:
-        """Wait until the load test has ended, or needs no more."""
-        while self._messages.recv(MESSAGE_BYTES):
-            pass
+    def steps(self) -> Iterator[Step]:
+        """Yield steps until the load test has ended, or needs no more."""
+        while message := self._messages.recv(MESSAGE_BYTES):
+            yield msgspec.json.decode(message, type=Step)
 
     def _receive(self) -> bytes:
         message = self._messages.recv(MESSAGE_BYTES)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.loadtest.http.plan import CHANNEL, MESSAGE_BYTES, Plan, Ready, Report, Start, decode
+from exporter.loadtest.http.plan import CHANNEL, MESSAGE_BYTES, Done, Plan, Ready, Report, Start, Step, decode
 from exporter.loadtest.target import TargetError
 
 # Loading Locust and starting its workers take 2 s; on a busy machine more.
@@ -82,11 +82,16 @@ class LocustProcess:
         with suppress(OSError):
             self._messages.sendall(msgspec.json.encode(Start(until=until)))
 
-    def reports(self) -> Iterator[Report]:
+    def step(self, step: Step) -> None:
+        """Let users send requests of a step; a process that has ended is found otherwise."""
+        with suppress(OSError):
+            self._messages.sendall(msgspec.json.encode(step))
+
+    def reports(self) -> Iterator[Report | Done]:
         """Yield what the processes report, until the last of them has ended."""
         with suppress(OSError):
             while message := self._messages.recv(MESSAGE_BYTES):
-                if isinstance(report := decode(message), Report):
+                if not isinstance(report := decode(message), Ready):
                     yield report
 
     def end(self) -> None:

@@ -14,13 +14,17 @@ LATENCIES_MAX = 2000
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the users of Locust request; `seconds_between` are those from one request of a user to its next.
 
-    `url` has scheme and host, `metrics_path` is the path of the metrics. `watchers` users read the stream.
+    `url` has scheme and host, `metrics_path` is the path of the metrics. Of all `users`, which `workers` processes
+    share, `watchers` read the stream. If `is_stepped`, all of them request metrics, and only in a `Step`.
     """
 
     url: str
     metrics_path: str
     seconds_between: float
+    users: int
+    workers: int
     watchers: int
+    is_stepped: bool = False
     timeout_seconds: float
     ca_file: str | None = None
     cert_file: str | None = None
@@ -31,9 +35,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kind(msgspec.Struct):
-    """Requests of one kind: milliseconds from when each was due to its answer, and the number of each error."""
+    """Requests of one kind: milliseconds from when each was due to its answer, and the number of each error.
+
+    In steps `dues` are those times, by `time.monotonic`.
+    """
 
     latencies: list[float] = []
+    dues: list[float] = []
     errors: dict[str, int] = {}
 
 
@@ -41,7 +49,9 @@ class Report(msgspec.Struct, tag=True):
     """What a process with users has seen since its last report, within the second around a time of `time.monotonic`.
 
     `lags` are milliseconds from when a request could be sent, as it was due and its user had the answer before, to when
-    it was. `overdue` requests were not sent before the end. `kinds` are by the name of the request.
+    it was; in steps `lag_dues` are the times when it could. `overdue` requests were not sent before the end. `kinds`
+    are by the name of the request. Of the `served` pages that were read, `served_ms` is the sum from sending to the
+    whole answer, and `transfer_ms` that from its head on.
     """
 
     at: float
@@ -50,6 +60,10 @@ class Report(msgspec.Struct, tag=True):
     overdue: int = 0
     received_bytes: int = 0
     lags: list[float] = []
+    lag_dues: list[float] = []
+    served: int = 0
+    served_ms: float = 0.0
+    transfer_ms: float = 0.0
     kinds: dict[str, Kind] = {}
 
 
@@ -63,6 +77,22 @@ class Start(msgspec.Struct, tag=True):
     until: float
 
 
-def decode(message: bytes) -> Ready | Report:
+class Step(msgspec.Struct, tag=True):
+    """The users may send `rate` requests a second together, from one time of `time.monotonic` to another."""
+
+    number: int
+    begin: float
+    end: float
+    rate: float
+
+
+class Done(msgspec.Struct, tag=True):
+    """A process has sent what it could of a step, and has all answers."""
+
+    number: int
+    pid: int
+
+
+def decode(message: bytes) -> Ready | Report | Done:
     """Return a message of Locust: workers report from when they exist, so reports may come before all are ready."""
-    return msgspec.json.decode(message, type=Ready | Report)
+    return msgspec.json.decode(message, type=Ready | Report | Done)

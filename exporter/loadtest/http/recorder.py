@@ -7,19 +7,21 @@ import os
 import time
 from collections.abc import Callable
 
-from exporter.loadtest.http.plan import LATENCIES_MAX, Kind, Report
+from exporter.loadtest.http.plan import LATENCIES_MAX, Done, Kind, Report, Step
 
 
 class Recorder:
     """Counts of requests since the last report. Its users are greenlets, which take turns only when they wait.
 
-    Nothing is due from `until` on, by `time.monotonic`.
+    Nothing is due from `until` on, by `time.monotonic`. `step` is the one that users send requests of, if `is_stepped`.
     """
 
-    def __init__(self, send: Callable[[Report], None]) -> None:
-        self._send = send
+    def __init__(self, send: Callable[[Report | Done], None], *, is_stepped: bool = False) -> None:
+        self._send, self._is_stepped = send, is_stepped
         self._report = _empty()
-        self._second = 0
+        self._second = self._in_flight = 0
+        self.step: Step | None = None
+        self._done = 0
         self.until = self._planned_end = math.inf
 
     def end_at(self, until: float) -> None:
@@ -37,23 +39,45 @@ class Recorder:
     def sent(self, lag_seconds: float) -> None:
         """Count a request that is handed to the client, `lag_seconds` later than it could be."""
         self._report.sent += 1
+        self._in_flight += 1
         self._report.lags.append(round(lag_seconds * 1000, 3))
+        if self._is_stepped:
+            self._report.lag_dues.append(time.monotonic() - lag_seconds)
+
+    def served(self, ms: float, transfer_ms: float) -> None:
+        """Count a page that was read whole, `ms` after its request was sent, and `transfer_ms` after its head came."""
+        self._report.served += 1
+        self._report.served_ms += ms
+        self._report.transfer_ms += transfer_ms
 
     def answered(self, name: str, ms: float, received_bytes: int) -> None:
         """Count an answer, `ms` after its request was due."""
-        self._kind(name).latencies.append(round(ms, 3))
+        self._in_flight -= 1
+        kind = self._kind(name)
+        kind.latencies.append(round(ms, 3))
+        if self._is_stepped:
+            kind.dues.append(time.monotonic() - ms / 1000)
         self._report.received_bytes += received_bytes
         if len(self._report.lags) >= LATENCIES_MAX:
             self.flush()
 
     def failed(self, name: str, error: str) -> None:
         """Count an error."""
+        self._in_flight -= 1
         errors = self._kind(name).errors
         errors[error] = errors.get(error, 0) + 1
 
     def overdue(self, requests: int) -> None:
         """Count requests that were due at the end, and not sent."""
         self._report.overdue += requests
+
+    def report_step(self) -> None:
+        """Report that a step is over, once that is so: users send nothing of it after its end."""
+        step = self.step
+        if step is not None and step.number > self._done and time.monotonic() > step.end and not self._in_flight:
+            self._done = step.number
+            self.flush()
+            self._send(Done(step.number, os.getpid()))
 
     def flush(self) -> None:
         """Send what there is; raise `OSError` when the load test has ended."""

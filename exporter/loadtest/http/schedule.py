@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+_GOLDEN_RATIO = 0.6180339887498949
+
+
+def phase(number: int) -> float:
+    """Return where between two requests of a user those of the user of this number are: evenly for any number."""
+    return number * _GOLDEN_RATIO % 1.0
+
 
 class Schedule:
     """Requests at equal distances from `start`, whether or not those before were answered in time.
@@ -34,5 +41,5 @@ class Schedule:
         return max(0.0, self.due - now)
 
     def overdue(self, now: float) -> int:
-        """Return how many requests are due, and not sent."""
-        return int((now - self.due) // self._between) + 1 - self._is_waiting if now >= self.due else 0
+        """Return how many requests are due and not sent, as the user waits for an answer; 0 of one that is free."""
+        return int((now - self.due) // self._between) if self._is_waiting and now >= self.due else 0

@@ -9,23 +9,25 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from requests import RequestException
-from requests.auth import HTTPBasicAuth
 
 from exporter.loadtest.distributions import LatencyHistogram
+from exporter.loadtest.http.figures import HttpFigures, Reading, cores, figures, read_cpu_seconds, request
 from exporter.loadtest.http.locust_process import LocustProcess
 from exporter.loadtest.http.pages import wanted_per_second, watchers
-from exporter.loadtest.http.plan import Plan
+from exporter.loadtest.http.plan import Plan, Step
 from exporter.loadtest.http.totals import Totals
 from exporter.loadtest.results import Ended, TargetResult
-from exporter.loadtest.settings import Settings
+from exporter.loadtest.schedule import Schedule
+from exporter.loadtest.settings import STRESS, Settings
 from exporter.loadtest.target import Counts, Failure, TargetError
+from exporter.loadtest.trace import Trace
+from exporter.loadtest.waiting import wait_for
 from exporter.runtime.foreign_text import printable
-from exporter.runtime.http_client import ClientTls, fetch
 
 TIMEOUT_SECONDS = 10.0
 # A sidecar that is started again is back by then.
 AWAY_SECONDS = 5.0
-_PROBE_SECONDS, _PROBE_BYTES, _ERROR_MAX = 5.0, 1_000_000, 500
+_PROBE_SECONDS, _ERROR_MAX = 5.0, 500
 # Locust waits as long for requests in progress when it ends.
 _STOP_SECONDS = 3
 _EXIT_SECONDS = _STOP_SECONDS + 10.0
@@ -33,17 +35,25 @@ _LOOPBACK = "127.0.0.1"
 
 
 class HttpTarget:
-    """Users of Locust that request pages of metrics, the API and the stream, by a schedule of their own each."""
+    """Users of Locust that request pages of metrics, the API and the stream, by a schedule of their own each.
+
+    In a stress test all of them request metrics. See `exporter.loadtest.target.Target`.
+    """
 
     name = "http"
+    waits_for_answers = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._users = settings, settings.share(self.name)
-        self._plan = _plan(settings)
+        self._plan = _plan(settings, self._users)
         self._totals = Totals()
         self._locust: LocustProcess | None = None
         self._reader: threading.Thread | None = None
         self._started = 0.0
+        self._step = Step(0, 0.0, 0.0, 1.0)
+        self._reading = Reading(0.0)
+        self._idle_cores: float | None = None
+        self.figures: list[HttpFigures] = []
 
     @property
     def lag(self) -> LatencyHistogram:
@@ -55,8 +65,11 @@ class HttpTarget:
         if find_spec("locust") is None:  # an import would replace the sockets and threads of this process
             raise TargetError("http needs locust: pip install 'marketdata-exporter[loadtest]'")
         _probe(self._plan)
+        before = self._read_figures()
         self._locust = LocustProcess(self._plan, _options(self._settings, self._users, self._plan.url))
         self._locust.wait_until_ready(stopping)
+        self._reading = self._read_figures()
+        self._idle_cores = cores(before, self._reading)
 
     def pids(self) -> dict[str, int]:
         """Return the processes of Locust by name, of workers those that have reported."""
@@ -69,10 +82,44 @@ class HttpTarget:
     def start(self, started: float) -> None:
         """See Target."""
         self._started = started
+        self._totals.start(started)
         if self._locust is not None:
-            self._reader = threading.Thread(target=self._read, args=(self._locust, started), name="loadtest-http")
+            self._reader = threading.Thread(target=self._read, args=(self._locust,), name="loadtest-http")
             self._reader.start()
             self._locust.begin(started + self._settings.seconds)
+
+    def send(self, schedule: Schedule, base: float, seconds: float) -> None:
+        """See SteppedTarget."""
+        begin = self._started + base
+        self._step = Step(self._step.number + 1, begin, begin + seconds, schedule.rate)
+        if self._locust is not None:
+            self._locust.step(self._step)
+
+    @property
+    def trace(self) -> Trace:
+        """See SteppedTarget."""
+        return self._totals.trace
+
+    @property
+    def lag_trace(self) -> Trace:
+        """See SteppedTarget."""
+        return self._totals.lag_trace
+
+    @property
+    def is_sending(self) -> bool:
+        """See SteppedTarget."""
+        return time.monotonic() < self._step.end
+
+    def waiting(self) -> int:
+        """See SteppedTarget."""
+        counts = self._totals.counts()
+        return counts.sent - counts.answered - counts.failed
+
+    def drain(self) -> bool:
+        """See SteppedTarget: what users did not send before the end is left out, as no server knows of it."""
+        self._add_figures()
+        workers, number = self._plan.workers, self._step.number
+        return wait_for(lambda: self._totals.done(number) >= workers, TIMEOUT_SECONDS + _STOP_SECONDS)
 
     def counts(self) -> Counts:
         """See Target."""
@@ -92,11 +139,14 @@ class HttpTarget:
         seconds = time.monotonic() - self._started
         locust, self._locust = self._locust, None
         if locust is not None:
+            if self._reader is not None and not self._plan.is_stepped and locust.is_running:
+                self._add_figures()
             self._end(locust)
             locust.close()
-        settings = self._settings
-        wanted = wanted_per_second(self._users, settings.user_rate, seconds, settings.ramp_seconds)
-        return self._totals.result(seconds, wanted)
+        settings, wanted = self._settings, None
+        if not self._plan.is_stepped:
+            wanted = wanted_per_second(self._users, settings.user_rate, seconds, settings.ramp_seconds)
+        return self._totals.result(seconds, wanted, self._users)
 
     def _end(self, locust: LocustProcess) -> None:
         """End the processes of Locust; the thread that reads ends with the last of them."""
@@ -110,18 +160,32 @@ class HttpTarget:
             locust.kill()
             self._reader.join()
 
-    def _read(self, locust: LocustProcess, started: float) -> None:
+    def _read(self, locust: LocustProcess) -> None:
         for report in locust.reports():
-            self._totals.add(report, max(0.0, report.at - started))
+            self._totals.add(report)
+
+    def _add_figures(self) -> None:
+        """Add the figures of the time since the last ones."""
+        before, self._reading = self._reading, self._read_figures()
+        self.figures.append(figures(before, self._reading, self._idle_cores, self._users))
+
+    def _read_figures(self) -> Reading:
+        totals = self._totals
+        at, cpu_seconds = read_cpu_seconds(self._plan)
+        return Reading(at, cpu_seconds, totals.served, totals.served_ms, totals.transfer_ms, totals.errors.total())
 
 
-def _plan(settings: Settings) -> Plan:
+def _plan(settings: Settings, users: int) -> Plan:
     place, client = urlsplit(settings.url or ""), settings.client
+    is_stepped = settings.profile == STRESS
     return Plan(
         url=f"{place.scheme}://{place.netloc}",
         metrics_path=settings.metrics_path,
         seconds_between=1 / settings.user_rate,
-        watchers=watchers(settings.share(HttpTarget.name)),
+        users=users,
+        workers=settings.workers,
+        watchers=0 if is_stepped else watchers(users),
+        is_stepped=is_stepped,
         timeout_seconds=TIMEOUT_SECONDS,
         ca_file=client.ca_file,
         cert_file=client.cert_file,
@@ -134,18 +198,9 @@ def _plan(settings: Settings) -> Plan:
 
 def _probe(plan: Plan) -> None:
     """Make one request; raise `TargetError` with what is wrong."""
-    user, password = ((given or "").encode() for given in (plan.username, plan.password))
     url = plan.url + plan.metrics_path
     try:
-        answer = fetch(
-            "HEAD",
-            url,
-            seconds=_PROBE_SECONDS,
-            size=_PROBE_BYTES,
-            auth=HTTPBasicAuth(user, password) if user else None,
-            tls=ClientTls(plan.ca_file, plan.cert_file, plan.key_file, plan.server_name),
-            trust_env=False,  # as Locust
-        )
+        answer = request(plan, "HEAD", _PROBE_SECONDS)
     except RequestException as error:
         raise TargetError(printable(f"{url} does not answer: {error}", _ERROR_MAX)) from None
     if answer.status != 200:
@@ -154,7 +209,8 @@ def _probe(plan: Plan) -> None:
 
 def _options(settings: Settings, users: int, url: str) -> list[str]:
     """Return the options of Locust's command; raise `TargetError` if the port of its page is taken."""
-    rate = max(settings.spawn_rate * users / settings.users, 0.1)
+    # Users of a stress test are there before the first step.
+    rate = users if settings.profile == STRESS else max(settings.spawn_rate * users / settings.users, 0.1)
     options = [f"--host={url}", f"--users={users}", f"--spawn-rate={rate}", f"--stop-timeout={_STOP_SECONDS}"]
     options += ["--loglevel=WARNING", "--only-summary", "--exit-code-on-error=0"]
     if settings.workers > 1:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from exporter.loadtest.distributions import LatencyHistogram
-from exporter.loadtest.http.plan import Kind, Report
+from exporter.loadtest.http.plan import Done, Kind, Report
+from exporter.loadtest.measured import measured
 from exporter.loadtest.results import Part, TargetResult
 from exporter.loadtest.target import Counts
 from exporter.loadtest.timeline import Timeline
+from exporter.loadtest.trace import Trace
 
 # Errors of a sidecar that does not run.
 AWAY = {"connection refused"}
@@ -38,13 +40,30 @@ class Totals:
         self._latencies, self._timeline = LatencyHistogram(), Timeline()
         self._counts = Counts()
         self._overdue = self._received_bytes = 0
+        self.trace, self.lag_trace = Trace(), Trace()
+        self.served, self.served_ms, self.transfer_ms = 0, 0.0, 0.0
+        self.errors = Counter[str]()
+        self._done = Counter[int]()
+        self._started = 0.0
+
+    def start(self, started: float) -> None:
+        """Set time 0, as `time.monotonic` gives it."""
+        self._started = started
+
+    def done(self, step: int) -> int:
+        """Return how many processes have all answers of a step."""
+        return self._done[step]
 
     def counts(self) -> Counts:
         """Return what has happened so far; any thread may call this."""
         return self._counts._replace(latency=self._latencies.distribution())
 
-    def add(self, report: Report, at: float) -> None:
-        """Add what came in the second around `at`, seconds after the start."""
+    def add(self, report: Report | Done) -> None:
+        """Add what a process reports."""
+        if isinstance(report, Done):
+            self._done[report.number] += 1
+            return
+        at = max(0.0, report.at - self._started)
         self.last = max(self.last, at)
         if report.pid not in self.pids:
             self.pids.append(report.pid)
@@ -56,6 +75,7 @@ class Totals:
                 latencies.add(ms)
         for ms in report.lags:
             self.lag.add(ms)
+        self.lag_trace.extend([due - self._started for due in report.lag_dues], report.lags)
         self._latencies.merge(latencies)
         self._timeline.merge(at, latencies, errors.total())
         self._count(report, latencies.count, errors, at)
@@ -65,11 +85,16 @@ class Totals:
         part.errors.update(kind.errors)
         for ms in kind.latencies:
             part.latencies.add(ms)
+        self.trace.extend([due - self._started for due in kind.dues], kind.latencies)
 
     def _count(self, report: Report, answered: int, errors: Counter[str], at: float) -> None:
         before = self._counts
         self._overdue += report.overdue
         self._received_bytes += report.received_bytes
+        self.served += report.served
+        self.served_ms += report.served_ms
+        self.transfer_ms += report.transfer_ms
+        self.errors.update(errors)
         self._counts = Counts(
             before.sent + report.sent + report.overdue, before.answered + answered, before.failed + errors.total()
         )
@@ -78,25 +103,21 @@ class Totals:
         elif errors and self.away_since is None:
             self.away_since = at
 
-    def result(self, seconds: float, wanted_per_second: float) -> TargetResult:
+    def result(self, seconds: float, wanted_per_second: float | None, connections: int) -> TargetResult:
         """Return the result; requests were sent for so many seconds."""
-        counts, parts = self._counts, [part.result(name) for name, part in sorted(self._parts.items())]
-        errors = sum((part.errors for part in self._parts.values()), Counter[str]())
-        intervals = self._timeline.intervals(self.last)
-        return TargetResult(
-            name="http",
-            unit="requests",
-            seconds=seconds,
-            sent=counts.sent,
-            answered=counts.answered,
-            errors=dict(errors.most_common()),
-            is_open=True,
+        counts = self.counts()
+        return measured(
+            "http",
+            "requests",
+            seconds,
+            counts,
+            dict(self.errors.most_common()),
+            self._timeline,
+            self.last,
             unanswered=max(0, counts.sent - counts.answered - counts.failed),
             wanted_per_second=wanted_per_second,
-            latency=self._latencies.distribution(),
-            timeline=intervals,
-            slices=self._timeline.slices(),
-            parts=tuple(parts),
+            parts=tuple(part.result(name) for name, part in sorted(self._parts.items())),
+            connections=connections,
             bytes_received=self._received_bytes,
             notes=self._notes(),
         )

@@ -13,6 +13,7 @@ import ssl
 import threading
 from base64 import b64encode
 from contextlib import closing, suppress
+from itertools import count
 from random import choices
 from time import monotonic, sleep
 from typing import Any
@@ -20,8 +21,10 @@ from urllib.parse import urlsplit
 
 import locust
 from locust import FastHttpUser, User, task
+from locust.contrib.fasthttp import FastResponse
 from locust.exception import CatchResponseError
 from locust.runners import MasterRunner, WorkerRunner
+from msgspec.structs import asdict
 
 from exporter.loadtest.http.channel import Channel
 from exporter.loadtest.http.pages import (
@@ -37,8 +40,9 @@ from exporter.loadtest.http.pages import (
     error_kind,
     fault,
 )
+from exporter.loadtest.http.plan import Step
 from exporter.loadtest.http.recorder import Recorder
-from exporter.loadtest.http.schedule import Schedule
+from exporter.loadtest.http.schedule import Schedule, phase
 
 # The load test blocks signals, which a thread of it receives; its children inherit that.
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -47,9 +51,10 @@ signal.pthread_sigmask(signal.SIG_SETMASK, ())
 locust.runners.HEARTBEAT_LIVENESS = 30
 _channel = Channel.inherited()
 _plan = _channel.plan()
-_recorder = Recorder(_channel.send)
-# The message to workers that has the end of the run; seconds that are longer than any run.
-_UNTIL, _UNTIL_STOPPED = "until", 1e6
+_recorder = Recorder(_channel.send, is_stepped=_plan.is_stepped)
+# Messages to workers that have the end of the run, and a step; seconds that are longer than any run.
+_UNTIL, _STEP, _UNTIL_STOPPED = "until", "step", 1e6
+_STEP_SECONDS = 0.05
 _events: Any = locust.events  # their methods have no types
 
 
@@ -85,10 +90,23 @@ class _Paced(User):
         """See User."""
         _recorder.overdue(self.schedule.overdue(min(monotonic(), _recorder.until)))
 
+    @property
+    def is_due(self) -> bool:
+        """Whether a request is due, of those that are to be sent."""
+        return self.schedule.due < min(monotonic(), _recorder.until)
+
     def wait_time(self) -> float:
         """See User."""
         # A user that wakes while Locust ends it would be stopped amid a request.
         return self.schedule.wait(monotonic()) if self.schedule.due < _recorder.until else _UNTIL_STOPPED
+
+
+class _Answer(FastResponse):
+    """An answer whose head has come."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.head_at = monotonic()
 
 
 class _Reader(_Paced, FastHttpUser):
@@ -101,16 +119,26 @@ class _Reader(_Paced, FastHttpUser):
     default_headers = _authorization()
     pages: tuple[Page, ...] = ()
 
+    def on_start(self) -> None:
+        """See User."""
+        super().on_start()
+        self.client.client.response_type = _Answer  # type: ignore[misc]  # its class variable is the default
+
     @task
     def read(self) -> None:
-        """Request a page."""
+        """Request the pages that are due, also those that became so meanwhile: a run that ends waits for a task."""
+        while self.is_due:
+            self._request()
+
+    def _request(self) -> None:
         (page,) = choices(self.pages, [each.weight for each in self.pages])  # noqa: S311
-        path = _plan.metrics_path if page.path == METRICS else page.path
-        _recorder.sent(self.schedule.sent(monotonic()))
+        path, sent = _plan.metrics_path if page.path == METRICS else page.path, monotonic()
+        _recorder.sent(self.schedule.sent(sent))
         with self.client.get(path, name=page.name, headers=page.headers, catch_response=True) as answer:
-            meta = answer.request_meta
-            meta["response_time"] = self.schedule.answered(monotonic()) * 1000
+            meta, now = answer.request_meta, monotonic()
+            meta["response_time"] = self.schedule.answered(now) * 1000
             if answer.status_code:
+                _recorder.served((now - sent) * 1000, (now - answer.head_at) * 1000)
                 found = fault(page, answer.status_code, answer.headers, meta["response_length"])
                 meta["response_length"] = int(answer.headers.get("content-length") or 0)  # before it was decompressed
                 answer.failure(found) if found else answer.success()
@@ -119,6 +147,7 @@ class _Reader(_Paced, FastHttpUser):
 class Scraper(_Reader):
     """Prometheus: `/metrics` in the formats and encodings that there are."""
 
+    abstract = _plan.is_stepped
     weight = 3
     pages = SCRAPES
 
@@ -126,8 +155,46 @@ class Scraper(_Reader):
 class PageReader(_Reader):
     """A reader of the live page and of the JSON behind it."""
 
+    abstract = _plan.is_stepped
     weight = 2
     pages = QUERIES
+
+
+class SteppedScraper(_Reader):
+    """A scraper that has an equal share of the requests of each step."""
+
+    abstract = not _plan.is_stepped
+    pages = SCRAPES
+    numbers = count()
+    worker = 0  # of several with users
+
+    def on_start(self) -> None:
+        """See User."""
+        super().on_start()
+        self.number = next(self.numbers)
+        self.step: Step | None = None
+
+    def on_stop(self) -> None:
+        """See User; what is not sent of a step is not missed."""
+
+    @property
+    def is_due(self) -> bool:
+        """See _Paced."""
+        step = self._current_step()
+        return step is not None and self.schedule.due < min(monotonic(), step.end) and monotonic() < step.end
+
+    def wait_time(self) -> float:
+        """See User: until the next request, or until there may be another step."""
+        step = self._current_step()
+        is_over = step is None or max(self.schedule.due, monotonic()) >= step.end
+        return _STEP_SECONDS if is_over else self.schedule.wait(monotonic())
+
+    def _current_step(self) -> Step | None:
+        if (step := _recorder.step) is not self.step and step is not None:
+            between = _plan.users / step.rate
+            begin = step.begin + phase(self.worker + self.number * _plan.workers) * between
+            self.step, self.schedule = step, Schedule(begin, between)
+        return self.step
 
 
 class Watcher(_Paced):
@@ -196,14 +263,22 @@ def _begin(environment: Any, runner: Any, **_: Any) -> None:
     else:
         _events.request.add_listener(_record)
         threading.Thread(target=_report_each_second, daemon=True).start()
+        if _plan.is_stepped:
+            threading.Thread(target=_report_steps, daemon=True).start()
     if isinstance(runner, WorkerRunner):
         runner.register_message(_UNTIL, lambda msg, **_: _recorder.end_at(msg.data[_UNTIL]))
+        runner.register_message(_STEP, lambda msg, **_: _take(msg.data, runner))
     if not environment.parsed_options.worker:
         until = _channel.ready().until
         _recorder.end_at(until)
         if isinstance(runner, MasterRunner):
             runner.send_message(_UNTIL, {_UNTIL: until})
-        threading.Thread(target=_end_with_the_load_test, daemon=True).start()
+        threading.Thread(target=_follow_the_load_test, args=(runner,), daemon=True).start()
+
+
+def _take(step: dict[str, Any], runner: WorkerRunner) -> None:
+    SteppedScraper.worker = max(0, runner.worker_index)
+    _recorder.step = Step(**step)
 
 
 def _record(name: str, response_time: float, response_length: int, exception: Exception | None, **_: Any) -> None:
@@ -222,10 +297,22 @@ def _report_each_second() -> None:
         _exit()
 
 
-def _end_with_the_load_test() -> None:
-    """End the process that directs others when the load test is gone; they notice it when they report."""
+def _report_steps() -> None:
+    try:
+        while True:
+            sleep(_STEP_SECONDS)
+            _recorder.report_step()
+    except OSError:
+        _exit()
+
+
+def _follow_the_load_test(runner: Any) -> None:
+    """Pass on its steps, and end the process when it is gone; those that this one directs notice when they report."""
     with suppress(OSError):
-        _channel.wait_until_closed()
+        for step in _channel.steps():
+            _recorder.step = step
+            if isinstance(runner, MasterRunner):
+                runner.send_message(_STEP, asdict(step))
     _exit()
 
 

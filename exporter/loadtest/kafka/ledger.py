@@ -10,6 +10,7 @@ import threading
 from array import array
 from collections import Counter, deque
 from collections.abc import Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from exporter.loadtest.distributions import LatencyHistogram
@@ -197,6 +198,14 @@ class Ledger:
             return Outstanding(
                 self.sent - acknowledged - self.failed, acknowledged - self.events.count, sum(map(len, self._waiting))
             )
+
+    def missing_events(self, first: int) -> int:
+        """Return how many messages from this number on were acknowledged and have no event."""
+        with self._lock:
+            acknowledged, events = self.acknowledged.times, self.events.times
+            arrived = events + bytes(max(0, len(acknowledged) - len(events)))
+            numbers = zip(acknowledged, arrived, strict=False)
+            return sum(1 for one, other in islice(numbers, first, None) if one and not other)
 
     def silent_seconds(self, now: float) -> float:
         """Return for how long no broker has answered although a message is on its way."""

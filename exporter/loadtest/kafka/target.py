@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from uuid import uuid4
 
 from exporter.config.schema import Config
@@ -16,6 +15,7 @@ from exporter.loadtest.kafka.ledger import Ledger
 from exporter.loadtest.kafka.read_back import ReadBack, read_back
 from exporter.loadtest.kafka.records import REGION, feed
 from exporter.loadtest.kafka.sender import BrokerAnswers, Sender
+from exporter.loadtest.measured import measured
 from exporter.loadtest.results import Ended, TargetResult
 from exporter.loadtest.run_clock import RunClock
 from exporter.loadtest.schedule import Pacer, Schedule
@@ -23,13 +23,13 @@ from exporter.loadtest.settings import STRESS, Settings
 from exporter.loadtest.sidecar import SidecarWatch
 from exporter.loadtest.target import Counts, Failure, Patience, TargetError
 from exporter.loadtest.trace import Trace
+from exporter.loadtest.waiting import wait_for
 
 _TOPIC = "ticker-data.loadtest-{}"
 _ACKNOWLEDGED_SECONDS = 10.0
 # A sidecar looks for new topics every 10 s.
 _WARM_UP_SECONDS = 25.0
 _ROUND_SECONDS = 3.0
-_POLL_SECONDS = 0.05
 _KEEP_SECONDS = 3600.0
 _STORAGE = "KAFKA_STORAGE_ERROR"
 
@@ -41,6 +41,7 @@ class KafkaTarget:
     """
 
     name = "kafka"
+    waits_for_answers = False
 
     def __init__(self, settings: Settings, config: Config, patience: Patience = Patience()) -> None:  # noqa: B008
         self._settings, self._config, self._patience = settings, config, patience
@@ -117,15 +118,6 @@ class KafkaTarget:
         """See SteppedTarget: messages that were acknowledged and have no event, if events are measured."""
         return self.ledger.outstanding().events if self.has_events else 0
 
-    def keep_traces(self) -> None:
-        """See SteppedTarget."""
-        self.trace.is_kept = self.lag_trace.is_kept = True
-
-    def clear_traces(self) -> None:
-        """See SteppedTarget."""
-        self.trace.clear()
-        self.lag_trace.clear()
-
     def counts(self) -> Counts:
         """See Target."""
         ledger, before = self.ledger, self._warm_ups
@@ -168,7 +160,7 @@ class KafkaTarget:
 
     def drain(self) -> bool:
         """See SteppedTarget."""
-        return self._wait(lambda: not self._on_their_way(), self._patience.answer, self._progress)
+        return wait_for(lambda: not self._on_their_way(), self._patience.answer, self._progress)
 
     def _on_their_way(self) -> int:
         left = self.ledger.outstanding()
@@ -179,23 +171,6 @@ class KafkaTarget:
     def _progress(self) -> int:
         ledger = self.ledger
         return ledger.acknowledged.count + ledger.failed + ledger.events.count + ledger.metrics.count
-
-    def _wait(
-        self,
-        done: Callable[[], bool],
-        seconds: float,
-        progress: Callable[[], int],
-        stopping: threading.Event | None = None,
-    ) -> bool:
-        """Return whether it is done before there was no progress for so many seconds."""
-        stopping = stopping or threading.Event()
-        last, since = progress(), self._clock.now()
-        while not done():
-            if self._clock.now() - since > seconds or stopping.wait(_POLL_SECONDS):
-                return False
-            if progress() != last:
-                last, since = progress(), self._clock.now()
-        return True
 
     def _make_topic(self) -> topics.LoadTopic:
         settings, name = self._settings, self._settings.topic or _TOPIC.format(self._run)
@@ -254,7 +229,7 @@ class KafkaTarget:
         for sender in self._senders:
             sender.warm_up()
         sent = range(first, ledger.sent)
-        if not self._wait(lambda: all(map(ledger.acknowledged.has, sent)), _ACKNOWLEDGED_SECONDS, lambda: 0, stopping):
+        if not wait_for(lambda: all(map(ledger.acknowledged.has, sent)), _ACKNOWLEDGED_SECONDS, stopping=stopping):
             if stopping.is_set():
                 return False
             raise TargetError(f"no broker acknowledges messages: {', '.join(ledger.errors) or 'no answer'}")
@@ -263,7 +238,7 @@ class KafkaTarget:
             has_events = self._events is None or all(map(ledger.events.has, sent))
             return has_events and (self.sidecar is None or all(ledger.counts))
 
-        return self._wait(has_arrived, _ROUND_SECONDS, lambda: 0, stopping)
+        return wait_for(has_arrived, _ROUND_SECONDS, stopping=stopping)
 
     def _read_back(self, is_reachable: bool) -> ReadBack:
         if self._topic is None or not is_reachable or self.ledger.sent <= self._warm_ups:
@@ -277,25 +252,21 @@ class KafkaTarget:
             self._notes.append(f"{error[0].upper()}{error[1:]}.")
 
     def _result(self, seconds: float, found: ReadBack) -> TargetResult:
-        ledger, counts = self.ledger, self.counts()
+        ledger = self.ledger
         places = {"event": ledger.events, "metrics": ledger.metrics}
         arrived = {place: each.latencies.distribution() for place, each in places.items()}
         if found.note:
             self._notes.append(f"{found.note[0].upper()}{found.note[1:]}.")
-        missing = self._missing_events() if self.has_events and found.lost is not None else None
-        timeline = ledger.timeline.intervals(self._clock.now())
-        return TargetResult(
-            name=self.name,
-            unit="messages",
-            seconds=seconds,
-            sent=counts.sent,
-            answered=counts.answered,
-            errors=dict(ledger.errors),
-            is_open=True,
+        missing = ledger.missing_events(self._warm_ups) if self.has_events and found.lost is not None else None
+        return measured(
+            self.name,
+            "messages",
+            seconds,
+            self.counts(),
+            ledger.errors,
+            ledger.timeline,
+            self._clock.now(),
             wanted_per_second=self._wanted(seconds),
-            latency=counts.latency,
-            timeline=timeline,
-            slices=ledger.timeline.slices(),
             lost=found.lost,
             repeated=found.repeated,
             events_missing=missing,
@@ -304,12 +275,6 @@ class KafkaTarget:
             bytes_sent=ledger.bytes,
             notes=tuple(self._notes),
         )
-
-    def _missing_events(self) -> int:
-        acknowledged, events = self.ledger.acknowledged.times, self.ledger.events.times
-        arrived = events + bytes(max(0, len(acknowledged) - len(events)))
-        numbers = zip(acknowledged, arrived, strict=False)
-        return sum(1 for one, other in islice(numbers, self._warm_ups, None) if one and not other)
 
     def _wanted(self, seconds: float) -> float | None:
         settings = self._settings

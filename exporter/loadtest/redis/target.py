@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from exporter.config.schema import RedisConfig
 from exporter.loadtest.distributions import LatencyHistogram
 from exporter.loadtest.kafka.records import feed
+from exporter.loadtest.measured import measured
 from exporter.loadtest.recorder import Recorder
 from exporter.loadtest.results import Ended, TargetResult
 from exporter.loadtest.run_clock import RunClock
@@ -77,6 +78,7 @@ class RedisTarget:
     """A Redis with keys of their own prefix, which are deleted at the end. See `exporter.loadtest.target.Target`."""
 
     name = "redis"
+    waits_for_answers = True
 
     def __init__(self, settings: Settings, config: RedisConfig, patience: Patience = Patience()) -> None:  # noqa: B008
         self._settings, self._patience, self._run = settings, patience, uuid4().hex[:8]
@@ -147,15 +149,6 @@ class RedisTarget:
         """See SteppedTarget."""
         return 0
 
-    def keep_traces(self) -> None:
-        """See SteppedTarget."""
-        self.trace.is_kept = self.lag_trace.is_kept = True
-
-    def clear_traces(self) -> None:
-        """See SteppedTarget."""
-        self.trace.clear()
-        self.lag_trace.clear()
-
     def counts(self) -> Counts:
         """See Target."""
         return self._recorder.counts()
@@ -225,20 +218,16 @@ class RedisTarget:
         return ""
 
     def _result(self, seconds: float) -> TargetResult:
-        recorder, counts = self._recorder, self._recorder.counts()
-        timeline = recorder.timeline.intervals(self._clock.now())
-        return TargetResult(
-            name=self.name,
-            unit="operations",
-            seconds=seconds,
-            sent=counts.sent,
-            answered=counts.answered,
-            errors=dict(recorder.errors),
-            is_open=True,
+        recorder = self._recorder
+        return measured(
+            self.name,
+            "operations",
+            seconds,
+            recorder.counts(),
+            recorder.errors,
+            recorder.timeline,
+            self._clock.now(),
             wanted_per_second=self._wanted(seconds),
-            latency=counts.latency,
-            timeline=timeline,
-            slices=recorder.timeline.slices(),
             parts=recorder.parts(),
             connections=len(self._connected),
             notes=tuple(self._notes),

@@ -88,7 +88,12 @@ def _add_numbers(group: Any) -> None:
     add("--spawn-rate", type=_positive, metavar="N", help="users that begin each second")
     add("--duration", type=_seconds, metavar="TIME", help="such as 90s or 10m")
     add("--user-rate", type=_positive, default=50.0, metavar="N", help="requests a second and user (default: 50)")
-    add("--rate", type=_positive, metavar="N", help="Kafka messages a second (default: users times --user-rate)")
+    add(
+        "--rate",
+        type=_positive,
+        metavar="N",
+        help="Kafka messages a second; of stress: its first rate (default: users times --user-rate)",
+    )
     add("--kafka-messages", type=_count, metavar="N", help="stop when so many are sent")
     add("--kafka-threads", type=_count, default=2, metavar="N", help="threads with a producer each (default: 2)")
     add("--batch-size", type=_count, default=20, metavar="N", help="rows of the batch in a message (default: 20)")
@@ -166,8 +171,8 @@ def _targets(args: argparse.Namespace, config: Config) -> tuple[tuple[str, ...],
     """Return the targets in their order, and why others of `all` are left out."""
     default = ["kafka"] if args.profile == STRESS else ["all"]
     asked = set(args.target or default)
-    if args.profile == STRESS and asked not in ({"kafka"}, {"redis"}):
-        raise TargetError("stress raises the rate of one target: --target kafka or --target redis")
+    if args.profile == STRESS and (len(asked) > 1 or "all" in asked):
+        raise TargetError("stress raises the rate of one target: --target http, kafka or redis")
     targets = [name for name in TARGETS if asked & {"all", name}]
     missing = "there is none: --redis-url" if config.redis.url is None else ""
     reason = "--embedded has no Redis" if args.embedded else missing

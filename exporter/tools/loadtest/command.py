@@ -9,6 +9,7 @@ import threading
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -35,6 +36,7 @@ from exporter.runtime.foreign_text import printable
 from exporter.tools.loadtest import arguments, summary
 
 _COMMAND_MAX = 2000
+_HTTP_PORT = 80
 _INSTALL = "pip install 'marketdata-exporter[loadtest]'"
 
 
@@ -86,11 +88,11 @@ def _run(args: argparse.Namespace, plan: arguments.Plan, earlier: Run | None, st
 def _measured(args: argparse.Namespace, plan: arguments.Plan, outputs: Outputs, stopping: threading.Event) -> Run:
     """Make the run; with services in this process if they are to be embedded."""
     settings, config = plan.settings, plan.config
-    place = Place(_broker(config), host_and_port(args.metrics_address))
+    place = Place(_network(settings, config), host_and_port(args.metrics_address))
     embedded = Embedded() if args.embedded else None
     if embedded is not None:
         settings, config = replace(settings, url=embedded.url, topic=TOPIC), embedded.config
-        place = place._replace(broker=None)
+        place = place._replace(network=None)
     try:
         targets = _targets(settings, config)
         return LoadRun(settings, targets, plan.left_out, place, outputs).run(stopping, _command(), _shown(config))
@@ -111,12 +113,17 @@ def _targets(settings: Settings, config: Config) -> list[Target]:
     return found
 
 
-def _broker(config: Config) -> tuple[str, int] | None:
-    """Return a broker to which connections measure the network alone: one that expects no handshake after them."""
-    properties = {**login(config), **config.kafka.properties, **config.kafka.producer_properties}
-    if str(properties.get("security.protocol", "plaintext")).lower() != "plaintext":
+def _network(settings: Settings, config: Config) -> tuple[str, int] | None:
+    """Return where connections measure the network alone, if any: where no handshake is expected after them."""
+    if "kafka" in settings.targets:
+        properties = {**login(config), **config.kafka.properties, **config.kafka.producer_properties}
+        if str(properties.get("security.protocol", "plaintext")).lower() != "plaintext":
+            return None
+        return host_and_port(config.kafka.bootstrap_servers.split(",")[0])
+    place = urlsplit(settings.url or "")
+    if "http" not in settings.targets or place.scheme != "http" or place.hostname is None:
         return None
-    return host_and_port(config.kafka.bootstrap_servers.split(",")[0])
+    return place.hostname, place.port or _HTTP_PORT
 
 
 def _shown(config: Config) -> dict[str, Setting]:
