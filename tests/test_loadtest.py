@@ -4,7 +4,7 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +15,12 @@ from msgspec.structs import replace
 
 from exporter.loadtest import results
 from exporter.loadtest.bottleneck import LOOP, WAITING
+from exporter.loadtest.http.bottleneck import CONNECTIONS, SERVER, SERVER_WAITS
 from exporter.loadtest.results import Ended, Outcome, Run
 from exporter.loadtest.target import Patience, TargetError
 from tests.support.cluster import Cluster
 from tests.support.kafka import Broker
-from tests.support.loadtest import Slowed, Started, configured, files, reading_load, settings, threads
+from tests.support.loadtest import Slowed, SlowScrapes, Started, configured, files, reading_load, settings, threads
 from tests.support.redis import RedisServer
 from tests.support.sidecar import PROGRAM, Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
@@ -283,6 +284,31 @@ def test_stress_finds_the_rate_that_a_slow_sidecar_holds_and_why(
     assert point.held_per_second is not None
     assert point.broke_per_second is not None
     assert capacity < 50.0
+    assert 0.9 * capacity < point.held_per_second < point.broke_per_second < 1.1 * capacity
+    assert run.bottleneck is not None
+    assert run.bottleneck.name == name, run.bottleneck.evidence
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize(
+    ("seconds", "how", "name"),
+    [(0.02, (), SERVER_WAITS), (0.02, ("SLOW_COMPUTES",), SERVER), (0.2, ("SLOW_APART",), CONNECTIONS)],
+)
+def test_stress_finds_the_rate_of_scrapes_that_a_slow_sidecar_holds_and_why(
+    tmp_path: Path, seconds: float, how: Sequence[str], name: str
+) -> None:
+    slow = SlowScrapes(tmp_path / "slow", seconds, *how).start()
+    given = settings(profile="stress", targets=("http",), users=20, seconds=300.0, step_seconds=10.0, url=url(slow))
+    config = configured("127.0.0.1:1")
+    before = slow.capacity(20, 5.0)
+    run = Started(tmp_path, given, config, patience=Patience()).result()
+    capacity = (before + slow.capacity(20, 5.0)) / 2
+    slow.kill()
+    assert run.ended is Ended.FINISHED, run.ended_because
+    point = run.breaking_point
+    assert point is not None
+    assert point.held_per_second is not None
+    assert point.broke_per_second is not None
     assert 0.9 * capacity < point.held_per_second < point.broke_per_second < 1.1 * capacity
     assert run.bottleneck is not None
     assert run.bottleneck.name == name, run.bottleneck.evidence

@@ -31,12 +31,13 @@ from exporter.loadtest.http.pages import (
     wanted_per_second,
     watchers,
 )
-from exporter.loadtest.http.plan import Kind, Ready, Report, decode
+from exporter.loadtest.http.plan import Done, Kind, Ready, Report, decode
 from exporter.loadtest.http.recorder import Recorder
 from exporter.loadtest.http.schedule import Schedule
 from exporter.loadtest.http.target import HttpTarget
 from exporter.loadtest.http.totals import Totals
 from exporter.loadtest.results import Ended, TargetResult
+from exporter.loadtest.schedule import Schedule as LoadSchedule
 from exporter.loadtest.settings import Settings
 from exporter.loadtest.target import TargetError
 from tests.support.browser import chromium
@@ -55,7 +56,7 @@ NAMES = {page.name for page in (*SCRAPES, *QUERIES)} | {STREAM_NAME}
 def settings(port: int, scheme: str = "http", **more: object) -> Settings:
     given: dict[str, object] = {"users": USERS, "spawn_rate": 50.0, "user_rate": RATE, "seconds": 60.0, **more}
     url = f"{scheme}://127.0.0.1:{port}"
-    return Settings(profile="smoke", targets=("http",), url=url, **given)  # type: ignore[arg-type]
+    return Settings(**{"profile": "smoke", "targets": ("http",), "url": url, **given})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,8 @@ def begin() -> Iterator[Begin]:
             target.start(time.monotonic())
             workers = int(str(more.get("workers", 1)))
             processes = workers + 1 if workers > 1 else 1
-            eventually(lambda: target.counts().answered > 20 and len(target.pids()) == processes, SECONDS)
+            answers = -1 if more.get("profile") == "stress" else 20
+            eventually(lambda: target.counts().answered > answers and len(target.pids()) == processes, SECONDS)
             return target
 
         yield start
@@ -253,6 +255,30 @@ def test_what_cannot_be_tested_is_told_before_anything_starts(sidecar: Sidecar) 
             HttpTarget(settings(sidecar.port, web=True, web_port=port)).prepare(threading.Event())
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_users_of_a_stress_test_send_the_rate_of_each_step_and_no_more(
+    sidecar: Sidecar, begin: Begin, workers: int
+) -> None:
+    target = begin(sidecar.port, profile="stress", workers=workers)
+    target.trace.is_kept = target.lag_trace.is_kept = True
+    for number, rate in enumerate((40.0, 80.0), start=1):
+        target.trace.clear()
+        target.lag_trace.clear()
+        begun = time.monotonic() - target.started + 0.2
+        target.send(LoadSchedule(rate), begun, 2.0)
+        eventually(lambda: not target.is_sending, SECONDS)
+        assert target.drain()
+        # Of each user the last request may be due within the answer to the one before.
+        assert 2 * rate - USERS <= len(target.trace.due) == len(target.lag_trace.due) <= 2 * rate + USERS
+        assert all(begun <= due < begun + 2.0 for due in target.trace.due)
+        assert len(target.figures) == number
+    result = target.stop()
+    assert_each_request_is_accounted_for(result)
+    assert {part.name for part in result.parts} <= {page.name for page in SCRAPES}
+    assert (result.unanswered, result.wanted_per_second, result.connections) == (0, None, USERS)
+    assert target.figures[-1].cores is not None
+
+
 def test_a_stop_while_locust_starts_ends_it(sidecar: Sidecar) -> None:
     stopping, target = threading.Event(), HttpTarget(settings(sidecar.port))
     stopping.set()
@@ -327,7 +353,7 @@ def test_a_sixth_of_the_users_reads_the_stream_and_leaves_some_to_people(users_:
 
 
 def test_a_report_of_a_second_is_about_that_second_however_late_it_is_sent() -> None:
-    sent: list[Report] = []
+    sent: list[Report | Done] = []
     recorder = Recorder(sent.append)
     begun = int(time.monotonic())
 
@@ -337,7 +363,7 @@ def test_a_report_of_a_second_is_about_that_second_however_late_it_is_sent() -> 
 
     eventually(answered)
     recorder.flush()
-    moments = [report.at for report in sent]
+    moments = [report.at for report in sent if isinstance(report, Report)]
     assert len(moments) >= 2
     assert moments == [moments[0] + number for number in range(len(moments))]
     assert moments[0] % 1 == 0.5

@@ -12,6 +12,9 @@ from exporter.loadtest import results, verdict
 from exporter.loadtest.bottleneck import Evidence, bottleneck
 from exporter.loadtest.cost import generator_cost
 from exporter.loadtest.distributions import LatencyHistogram
+from exporter.loadtest.http import bottleneck as servers
+from exporter.loadtest.http.figures import HttpFigures, Reading
+from exporter.loadtest.http.figures import figures as figures_between
 from exporter.loadtest.kafka.ledger import Ledger
 from exporter.loadtest.kafka.records import BatchWriter, feed
 from exporter.loadtest.results import Distribution, GeneratorCost, Outcome, Step, TargetResult
@@ -237,6 +240,60 @@ def test_the_bottleneck_is_named_by_the_figures_that_show_it(evidence: Evidence,
     assert word in "; ".join(found.evidence)
 
 
+def http(**fields: float | None) -> HttpFigures:
+    """Figures of an HTTP server at half of what it can."""
+    plain = HttpFigures(20, 100.0, 0.0, 20.0, 1.0, busy_connections=2.0, usual_ms=20.0, cores=0.3, own_cores=0.3)
+    return plain._replace(**fields)  # type: ignore[arg-type]
+
+
+FULL_HTTP: dict[str, float] = {"busy_connections": 19.5, "served_ms": 195.0}
+
+
+@pytest.mark.parametrize(
+    ("found", "beside", "name", "word"),
+    [
+        (http(), {}, None, ""),
+        (http(cores=0.9), {}, servers.SERVER, "uses 0.90 cores"),
+        (http(cores=0.5, own_cores=0.5, **FULL_HTTP), {}, servers.SERVER, "0.50 more than before the run"),
+        (http(cores=0.5, own_cores=0.1, **FULL_HTTP), {}, servers.SERVER_WAITS, "and 20.0 ms at the rate"),
+        (http(cores=None, own_cores=None, **FULL_HTTP), {}, servers.SERVER_WAITS, "does not show"),
+        (http(busy_connections=19.5), {}, servers.CONNECTIONS, "19.5 of 20 connections"),
+        (http(busy_connections=19.5), {"connect_ms": 15.0}, servers.CONNECTIONS, "connections"),
+        (http(busy_connections=19.5, served_ms=30.0), {"connect_ms": 25.0}, servers.NETWORK, "takes 25.0 ms"),
+        (http(**FULL_HTTP, transfer_ms=150.0), {}, servers.NETWORK, "150.0 ms are from the head"),
+        (http(**FULL_HTTP), {"machine_ratio": 0.99}, servers.MACHINE, "99% of the processors"),
+        (http(**FULL_HTTP, failed_per_second=5.0), {}, servers.REFUSED, "5.0 requests a second failed"),
+        (http(failed_per_second=0.5), {}, None, ""),
+        (http(cores=0.2, own_cores=0.2, served_ms=90.0), {"is_broken": True}, servers.SERVER_WAITS, "90.0 ms"),
+    ],
+)
+def test_what_limits_an_http_server_is_named_by_the_figures_that_show_it(
+    found: HttpFigures, beside: dict[str, float], name: str | None, word: str
+) -> None:
+    given = {"connect_ms": None, "machine_ratio": None, "is_broken": False} | beside
+    limit = servers.http_bottleneck(found, **given)  # type: ignore[arg-type]
+    assert (None if limit is None else limit.name) == name
+    assert word in ("" if limit is None else "; ".join(limit.evidence))
+
+
+def test_the_load_test_is_named_before_the_server_and_a_calm_server_by_its_figures() -> None:
+    busy = http(cores=1.0, own_cores=1.0, **FULL_HTTP)
+    assert bottleneck(Evidence(0, http=busy, generator=LATE)).name == bottlenecks.LOAD_TEST
+    assert bottleneck(Evidence(0, http=busy)).name == servers.SERVER
+    calm = bottleneck(Evidence(0, http=http(), connects_ms=[0.3]))
+    assert calm.name == bottlenecks.NONE
+    assert "a TCP connection to the server takes 0.3 ms" in calm.evidence
+
+
+def test_figures_of_a_server_are_means_of_the_time_between_two_readings() -> None:
+    before, after = Reading(10.0, 5.0, 100, 2000.0, 50.0, 1), Reading(20.0, 9.0, 300, 8000.0, 250.0, 3)
+    found = figures_between(before, after, 0.1, 4)
+    assert found._replace(own_cores=None) == HttpFigures(4, 20.0, 0.2, 30.0, 1.0, busy_connections=0.6, cores=0.4)
+    assert found.own_cores == pytest.approx(0.3)
+    assert figures_between(before, after._replace(cpu_seconds=1.0), 0.1, 4).cores is None  # it was started again
+    assert figures_between(before, before._replace(at=11.0), None, 4).served_ms == 0.0
+
+
 def test_a_page_of_a_sidecar_gives_the_batches_of_the_load_test_and_the_figures_of_the_loop() -> None:
     lines = (
         "# TYPE marketdata_batches_total counter",
@@ -299,6 +356,14 @@ def step(rate: float, capacity: float) -> Step:
     held = rate <= capacity
     arrived = min(rate, capacity)
     return Step(wanted_per_second=rate, sent_per_second=rate, arrived_per_second=arrived, p99=1.0, held=held)
+
+
+def test_a_search_in_which_nothing_holds_ends_before_less_than_one_a_second() -> None:
+    search = Search(20.0)
+    for rate in iter(search.next_rate, None):
+        search.add(step(rate, 0.0))
+    assert [each.wanted_per_second for each in search.steps][-1] == 0.625
+    assert search.point().held_per_second is None
 
 
 def test_a_search_in_which_nothing_broke_has_no_breaking_point_and_ends() -> None:

@@ -1,9 +1,13 @@
 """Load tests of real parts, in this process."""
 
+import http.client
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from exporter.config.loader import load
 from exporter.config.schema import Config
 from exporter.loadtest.disk import ReportRoom
 from exporter.loadtest.engine import LoadRun, Outputs, Place
+from exporter.loadtest.http.target import HttpTarget
 from exporter.loadtest.kafka.target import KafkaTarget
 from exporter.loadtest.redis.target import RedisTarget
 from exporter.loadtest.results import Run
@@ -82,8 +87,10 @@ class Started:
 
 
 def targets(given: Settings, config: Config, patience: Patience) -> Sequence[Target]:
-    """The targets that are asked for, of those that send in this process."""
+    """The targets that are asked for."""
     made: list[Target] = []
+    if "http" in given.targets:
+        made.append(HttpTarget(given))
     if "kafka" in given.targets:
         made.append(KafkaTarget(given, config, patience))
     if "redis" in given.targets:
@@ -109,6 +116,36 @@ def threads() -> set[str]:
 def files(folder: Path) -> list[str]:
     """What lies in a folder."""
     return sorted(os.listdir(folder))
+
+
+class SlowScrapes(Sidecar):
+    """A sidecar without a broker whose pages of metrics take `seconds` more each, as `slow_scrapes.py` says."""
+
+    def __init__(self, directory: Path, seconds: float, *how: str) -> None:
+        super().__init__(directory, {"kafka.bootstrap_servers": f"{LOOPBACK}:1", "output.enabled": False})
+        self._environment = [f"SLOW_SECONDS={seconds}", *(f"{each}=1" for each in how)]
+
+    def command(self) -> list[str]:
+        """See Part."""
+        _, *arguments = super().command()
+        program = Path(__file__).with_name("slow_scrapes.py")
+        return ["env", *self._environment, sys.executable, str(program), *arguments]
+
+    def capacity(self, connections: int, seconds: float) -> float:
+        """Pages a second that clients get that request without a pause."""
+        until = time.monotonic() + seconds
+
+        def read(_: int) -> int:
+            with closing(http.client.HTTPConnection(LOOPBACK, self.port)) as connection:
+                return sum(1 for _ in iter(lambda: time.monotonic() < until and _page(connection), False))
+
+        with ThreadPoolExecutor(connections) as pool:
+            return sum(pool.map(read, range(connections))) / seconds
+
+
+def _page(connection: http.client.HTTPConnection) -> bytes:
+    connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+    return connection.getresponse().read()
 
 
 class Slowed(Sidecar):

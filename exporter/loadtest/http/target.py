@@ -49,7 +49,7 @@ class HttpTarget:
         self._totals = Totals()
         self._locust: LocustProcess | None = None
         self._reader: threading.Thread | None = None
-        self._started = 0.0
+        self.started = 0.0
         self._step = Step(0, 0.0, 0.0, 1.0)
         self._reading = Reading(0.0)
         self._idle_cores: float | None = None
@@ -81,7 +81,7 @@ class HttpTarget:
 
     def start(self, started: float) -> None:
         """See Target."""
-        self._started = started
+        self.started = started
         self._totals.start(started)
         if self._locust is not None:
             self._reader = threading.Thread(target=self._read, args=(self._locust,), name="loadtest-http")
@@ -90,7 +90,7 @@ class HttpTarget:
 
     def send(self, schedule: Schedule, base: float, seconds: float) -> None:
         """See SteppedTarget."""
-        begin = self._started + base
+        begin = self.started + base
         self._step = Step(self._step.number + 1, begin, begin + seconds, schedule.rate)
         if self._locust is not None:
             self._locust.step(self._step)
@@ -136,7 +136,7 @@ class HttpTarget:
 
     def stop(self) -> TargetResult:
         """See Target."""
-        seconds = time.monotonic() - self._started
+        seconds = time.monotonic() - self.started
         locust, self._locust = self._locust, None
         if locust is not None:
             if self._reader is not None and not self._plan.is_stepped and locust.is_running:
