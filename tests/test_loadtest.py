@@ -302,14 +302,17 @@ def test_stress_finds_the_rate_of_scrapes_that_a_slow_sidecar_holds_and_why(
     config = configured("127.0.0.1:1")
     before = slow.capacity(20, 5.0)
     run = Started(tmp_path, given, config, patience=Patience()).result()
-    capacity = (before + slow.capacity(20, 5.0)) / 2
+    after = slow.capacity(20, 5.0)
     slow.kill()
     assert run.ended is Ended.FINISHED, run.ended_because
     point = run.breaking_point
     assert point is not None
     assert point.held_per_second is not None
     assert point.broke_per_second is not None
-    assert 0.9 * capacity < point.held_per_second < point.broke_per_second < 1.1 * capacity
+    # What clients get that never pause, before, after, and in the first step, which asks for far too much.
+    capacities = before, after, point.steps[0].arrived_per_second
+    assert point.steps[0].wanted_per_second > 5 * before
+    assert 0.9 * min(capacities) < point.held_per_second < point.broke_per_second < 1.1 * max(capacities)
     assert run.bottleneck is not None
     assert run.bottleneck.name == name, run.bottleneck.evidence
 

@@ -15,13 +15,15 @@ from exporter.loadtest.distributions import LatencyHistogram
 from exporter.loadtest.http import bottleneck as servers
 from exporter.loadtest.http.figures import HttpFigures, Reading
 from exporter.loadtest.http.figures import figures as figures_between
-from exporter.loadtest.kafka.ledger import Ledger
+from exporter.loadtest.kafka.ledger import EARLY_SECONDS, Ledger
 from exporter.loadtest.kafka.records import BatchWriter, feed
+from exporter.loadtest.resources import interval_seconds
 from exporter.loadtest.results import Distribution, GeneratorCost, Outcome, Step, TargetResult
 from exporter.loadtest.schedule import Pacer, Schedule
 from exporter.loadtest.search import TOLERANCE, Search, trend
 from exporter.loadtest.settings import Limits, shares
 from exporter.loadtest.sidecar_figures import SidecarFigures, read_page
+from exporter.loadtest.timeline import Timeline
 
 RATES = st.floats(1, 10_000)
 
@@ -113,6 +115,31 @@ def test_a_sidecar_is_silent_as_long_as_an_event_is_missing_since_the_last_one_o
         assert ledger.eventless_seconds(at + 4.0) == 4.0
         ledger.event(0, number, at + 5.0)
         assert ledger.eventless_seconds(at + 20.0) == 0.0
+
+
+def test_events_of_records_that_others_write_to_the_topic_are_forgotten_after_a_while() -> None:
+    ledger = Ledger(1, {0: 0})
+    for offset in range(1000):
+        ledger.event(0, offset, float(offset))
+    message = ledger.begin(0, 1000.0, 1000.0)
+    for at in (1000.0, 1000.1):  # its own event, twice before its acknowledgement
+        ledger.event(0, 1000, at)
+    assert len(ledger._early) <= EARLY_SECONDS + 1
+    ledger.delivered(message, 0, 1000, 1000.2, 1)
+    assert (ledger.events.count, ledger.events.repeated) == (1, 1)
+    assert ledger.missing_events(0) == 0
+
+
+def test_a_run_of_days_has_intervals_of_some_seconds_and_few_samples() -> None:
+    timeline = Timeline(7 * 86_400.0)
+    for minute in range(24 * 60):
+        timeline.answered(60.0 * minute, 5.0)
+    intervals = timeline.intervals(86_400.0)
+    assert {each.seconds for each in intervals} == {168.0}
+    assert sum(each.count for each in intervals) == 24 * 60
+    assert [each.at for each in intervals[:3]] == [0.0, 168.0, 336.0]
+    assert Timeline(3600.0).intervals(2.0) == Timeline().intervals(2.0)
+    assert (interval_seconds(60.0), interval_seconds(86_400.0)) == (5.0, 43.2)
 
 
 def test_events_of_the_warm_up_are_not_waited_for_and_not_counted_if_they_are_late() -> None:
@@ -207,7 +234,15 @@ WAITS = (figures(0.0), figures(10.0, poll_seconds=0.5, analyze_seconds=9.5, cpu_
 HUNGRY = (figures(0.0), figures(10.0, poll_seconds=0.5, analyze_seconds=9.5, cpu_seconds=4.0))
 FULL = (figures(0.0), figures(10.0, poll_seconds=9.0, decode_seconds=1.0, backlog=95.0, backlog_limit=100.0))
 STARVED = (figures(0.0), figures(10.0, poll_seconds=9.0, decode_seconds=1.0, backlog=9.0, backlog_limit=1000.0))
-UNCOMMITTED = (figures(0.0), figures(10.0, poll_seconds=9.0, decode_seconds=1.0, backlog=400.0, backlog_limit=1000.0))
+IDLE = {"poll_seconds": 9.0, "decode_seconds": 1.0}
+UNCOMMITTED = (
+    figures(0.0),
+    figures(10.0, **IDLE, backlog=400.0, backlog_limit=1000.0, deliveries=500.0, delivery_seconds=1000.0),
+)
+BURST = (
+    figures(0.0),
+    figures(10.0, **IDLE, backlog=400.0, backlog_limit=1000.0, deliveries=900.0, delivery_seconds=90.0),
+)
 CALM = (figures(0.0), figures(10.0, poll_seconds=9.0, decode_seconds=1.0, backlog_limit=100.0))
 LATE = GeneratorCost(cpu_cores=1.0, cpu_cores_max=1.0, memory_bytes=1, lag=None, is_limit=True, evidence=("late",))
 
@@ -221,6 +256,8 @@ LATE = GeneratorCost(cpu_cores=1.0, cpu_cores_max=1.0, memory_bytes=1, lag=None,
         (Evidence(100, figures=HUNGRY, machine_ratio=0.99), bottlenecks.MACHINE, "uses 0.40 cores"),
         (Evidence(100, figures=FULL), bottlenecks.BACKLOG, "95% of its limit"),
         (Evidence(100, figures=UNCOMMITTED, waiting=500), bottlenecks.BACKLOG, "40% of its limit, for want of commits"),
+        (Evidence(100, figures=UNCOMMITTED, waiting=500, machine_ratio=0.99), bottlenecks.MACHINE, "event: 500"),
+        (Evidence(100, figures=BURST, waiting=500, machine_ratio=0.98), bottlenecks.MACHINE, "98% of the processors"),
         (Evidence(100, figures=STARVED, waiting=500), bottlenecks.NETWORK, "waits for records for 90% of its time"),
         (Evidence(100, figures=BUSY, answers_ms=[400.0], connects_ms=[0.3]), bottlenecks.LOOP, "95% of its time"),
         (Evidence(100, figures=FULL, answers_ms=[400.0], connects_ms=[0.3]), bottlenecks.BROKER, "400 ms to answer"),

@@ -31,6 +31,8 @@ _FULL_RATIO = 0.9
 _SLOW_MS = 100.0
 _CONNECT_MS = 20.0
 _SHARE = 0.5
+# Where the wait for a commit grows from nothing, its mean is half of what it is at the end.
+_LONG_SHARE = 0.25
 # Of messages a second: so many wait in a sidecar that keeps up, until the next commit.
 _WAITING_SECONDS = 0.75
 
@@ -87,6 +89,7 @@ def bottleneck(evidence: Evidence) -> Bottleneck:
         (_kind(loop, evidence), _busy(loop, evidence)),
         (NETWORK, _network(evidence)),
         (BROKER, _broker(evidence)),
+        (MACHINE, _crowded(loop, evidence)),
         (BACKLOG, _backlog(loop, evidence)),
         (NETWORK, _starved(loop, evidence)),
     ):
@@ -161,7 +164,7 @@ def _backlog(loop: _Loop | None, evidence: Evidence) -> list[str]:
     if loop is None:
         return []
     is_full = loop.backlog_ratio >= _FULL_RATIO
-    if not is_full and not (_is_late(loop, evidence) and loop.backlog > _SHARE * evidence.waiting):
+    if not is_full and not _is_uncommitted(loop, evidence):
         return []
     what = "at which reading pauses" if is_full else "for want of commits"
     full = f"the backlog of events that are not committed reached {loop.backlog_ratio:.0%} of its limit, {what}"
@@ -170,6 +173,19 @@ def _backlog(loop: _Loop | None, evidence: Evidence) -> list[str]:
         f"an event is committed {loop.delivery_ms:,.0f} ms after the analysis of its batch",
         _waiting(evidence),
     ]
+
+
+def _is_uncommitted(loop: _Loop, evidence: Evidence) -> bool:
+    """Return whether most of what waits has no commit, and has waited for it for long: that is no burst at the end."""
+    long_ms = _LONG_SHARE * 1000 * evidence.waiting / max(1.0, evidence.per_second)
+    return _is_late(loop, evidence) and loop.backlog > _SHARE * evidence.waiting and loop.delivery_ms >= long_ms
+
+
+def _crowded(loop: _Loop | None, evidence: Evidence) -> list[str]:
+    """Return that all wait for a processor of this machine, of which a sidecar that has time left gets some late."""
+    if loop is None or not _is_full(evidence) or not _is_late(loop, evidence):
+        return []
+    return [_waiting(evidence)]
 
 
 def _busy(loop: _Loop | None, evidence: Evidence) -> list[str]:

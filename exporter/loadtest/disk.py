@@ -9,7 +9,8 @@ from pathlib import Path
 from exporter.loadtest.results import Ended
 from exporter.loadtest.target import Failure
 
-RESERVED_BYTES = 4 * 1024 * 1024
+# More than the files of a run: their intervals are limited, as the figures of each are.
+RESERVED_BYTES = 16 * 1024 * 1024
 _NAME = ".load_test_reserved"
 
 

@@ -20,7 +20,7 @@ from exporter.loadtest.kafka.target import KafkaTarget
 from exporter.loadtest.machine import machine
 from exporter.loadtest.network import NetworkProbe
 from exporter.loadtest.own_metrics import OwnMetrics
-from exporter.loadtest.resources import OWN, Sampler
+from exporter.loadtest.resources import OWN, Sampler, interval_seconds
 from exporter.loadtest.results import Check, Ended, GeneratorCost, Outcome, Run, Setting, TargetResult
 from exporter.loadtest.run_clock import RunClock
 from exporter.loadtest.run_log import RunLog
@@ -133,7 +133,8 @@ class LoadRun:
         address, clock = self._place.network, self._clock
         pids = self._pids()
         self._own |= pids.keys()
-        sampler = Sampler({**self._settings.processes, **pids}, time.monotonic())
+        interval = interval_seconds(self._settings.seconds)
+        sampler = Sampler({**self._settings.processes, **pids}, time.monotonic(), interval)
         network = None if address is None else NetworkProbe(*address, clock)
         metrics = OwnMetrics(self._targets, *self._place.metrics)
         self._outputs.show(f"the load test's own metrics are at {metrics.url}")

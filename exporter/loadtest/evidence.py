@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from exporter.loadtest.bottleneck import Evidence
@@ -27,7 +27,7 @@ class Beside(NamedTuple):
     window: Window
     broken: Broken | None
     waiting: int
-    connects: Sequence[Connect]
+    connects: Iterable[Connect]
     samples: Sequence[Sample]
     cost: GeneratorCost
 

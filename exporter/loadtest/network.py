@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import deque
 from typing import NamedTuple
 
 from exporter.loadtest.run_clock import RunClock
@@ -11,6 +12,8 @@ from exporter.runtime.threads import start
 
 _PAUSE_SECONDS = 1.0
 _TIMEOUT_SECONDS = 2.0
+# An hour.
+CONNECTS_MAX = 3600
 
 
 class Connect(NamedTuple):
@@ -24,7 +27,7 @@ class NetworkProbe:
     """A thread that connects to an address once a second, and closes the connection."""
 
     def __init__(self, host: str, port: int, clock: RunClock) -> None:
-        self.connects: list[Connect] = []
+        self.connects: deque[Connect] = deque(maxlen=CONNECTS_MAX)
         self._clock = clock
         self._address = host, port
         self._stopping = threading.Event()

@@ -23,12 +23,12 @@ class _Kind:
 
 
 class Recorder:
-    """Counts of requests by name, in seconds after the start of the run."""
+    """Counts of requests by name, in seconds after the start of a run of `run_seconds`."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_seconds: float = 0.0) -> None:
         self._lock = threading.Lock()
         self._kinds: dict[str, _Kind] = {}
-        self.timeline, self.lag = Timeline(), LatencyHistogram()
+        self.timeline, self.lag = Timeline(run_seconds), LatencyHistogram()
         self.trace, self.lag_trace = Trace(), Trace()
         self.latencies = LatencyHistogram()
         self.errors = Counter[str]()

@@ -13,8 +13,13 @@ from exporter.performance.machine import Reading, reader, traffic
 
 # Of the process of the load test among the others.
 OWN = "load test"
-INTERVAL_SECONDS = 5.0
+INTERVAL_SECONDS, SAMPLES_MAX = 5.0, 2000
 _USER, _EXTRA = "loadtest", "loadtest"
+
+
+def interval_seconds(run_seconds: float) -> float:
+    """Return the seconds between the samples of a run, of which a long one has no more than others."""
+    return max(INTERVAL_SECONDS, run_seconds / SAMPLES_MAX)
 
 
 class Sampler:

@@ -68,10 +68,14 @@ class Distribution(_Result, frozen=True, kw_only=True):
 
 
 class Interval(_Result, frozen=True, kw_only=True):
-    """One second of a run, `at` seconds after its start; latencies are None when nothing was answered in it."""
+    """One second of a run, or some of a long one, `at` seconds after its start.
+
+    Latencies are None when nothing was answered in it.
+    """
 
     at: float
     count: int
+    seconds: float = 1.0
     errors: int = 0
     mean: float | None = None
     p50: float | None = None
@@ -291,7 +295,7 @@ def results_name(run: Run) -> str:
 
 def encode(run: Run) -> bytes:
     """Return a run as JSON."""
-    return msgspec.json.format(msgspec.json.encode(run), indent=1)
+    return msgspec.json.encode(run)
 
 
 def decode(document: bytes) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlencode
 
@@ -21,6 +22,8 @@ from exporter.runtime.threads import start
 _POLL_SECONDS = 0.1
 _FIGURES_SECONDS = 1.0
 _ANSWER_SECONDS = 2.0
+# An hour.
+FIGURES_MAX = 3600
 _ANSWER_BYTES = 64 * 1024 * 1024
 
 
@@ -43,7 +46,7 @@ class SidecarWatch:
         self._url, self._region, self._on_batches, self._clock = url, region, on_batches, clock
         self._tls = ClientTls(client.ca_file, client.cert_file, client.key_file, client.server_name)
         self._auth = None if client.username is None else HTTPBasicAuth(client.username, client.password or "")
-        self.figures: list[SidecarFigures] = []
+        self.figures: deque[SidecarFigures] = deque(maxlen=FIGURES_MAX)
         self.last_error = ""
         self._dead_seconds = dead_seconds
         self._answered = 0.0

@@ -64,7 +64,7 @@ def availability(target: TargetResult) -> float | None:
 
     None with too few requests. The seconds are those from the first answer or error to the end of sending.
     """
-    seconds = [each for each in target.timeline if each.at + 1 <= target.seconds]
+    seconds = [each for each in target.timeline if each.at + each.seconds <= target.seconds]
     while seconds and not (seconds[0].count or seconds[0].errors):
         seconds.pop(0)
     if not seconds or target.sent / max(1.0, target.seconds) < _DENSE:

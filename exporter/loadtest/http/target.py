@@ -46,7 +46,7 @@ class HttpTarget:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._users = settings, settings.share(self.name)
         self._plan = _plan(settings, self._users)
-        self._totals = Totals()
+        self._totals = Totals(settings.seconds)
         self._locust: LocustProcess | None = None
         self._reader: threading.Thread | None = None
         self.started = 0.0

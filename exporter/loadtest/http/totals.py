@@ -29,15 +29,15 @@ class _Part:
 
 
 class Totals:
-    """What was requested and answered since the start; one thread adds."""
+    """What was requested and answered since the start of a run of `run_seconds`; one thread adds."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_seconds: float = 0.0) -> None:
         self.lag = LatencyHistogram()
         self.pids: list[int] = []
         self.last = 0.0
         self.away_since: float | None = None
         self._parts: dict[str, _Part] = {}
-        self._latencies, self._timeline = LatencyHistogram(), Timeline()
+        self._latencies, self._timeline = LatencyHistogram(), Timeline(run_seconds)
         self._counts = Counts()
         self._overdue = self._received_bytes = 0
         self.trace, self.lag_trace = Trace(), Trace()

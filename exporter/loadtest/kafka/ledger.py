@@ -20,6 +20,8 @@ from exporter.loadtest.trace import Trace
 
 _CHUNK = 65_536
 _UNKNOWN = -1
+# A message that is not acknowledged for 30 s is given up.
+EARLY_SECONDS = 60.0
 
 
 class Message(NamedTuple):
@@ -89,19 +91,19 @@ class Outstanding(NamedTuple):
 class Ledger:
     """The messages of a run, by number and, once acknowledged, by partition and offset."""
 
-    def __init__(self, feeds: int, begins: Mapping[int, int]) -> None:
-        """Take the number of feeds, and the first offset of each partition."""
+    def __init__(self, feeds: int, begins: Mapping[int, int], run_seconds: float = 0.0) -> None:
+        """Take the number of feeds, the first offset of each partition, and how long the run is to last."""
         self._lock = threading.Lock()
         self._places = _Places(begins)
         self._due = array("d")
-        # Events that were read before the acknowledgement of their message was.
-        self._early: dict[tuple[int, int], float] = {}
+        # Events that were read before the acknowledgement of their message was: when, and how often again.
+        self._early: dict[tuple[int, int], tuple[float, int]] = {}
         self.has_metrics = True  # those that wait for metrics are kept
         self._waiting: list[deque[int]] = [deque() for _ in range(feeds)]
         self._seen = [0] * feeds
         self.counts = [0] * feeds
         self.acknowledged, self.events, self.metrics = Arrivals(), Arrivals(), Arrivals()
-        self.timeline = Timeline()
+        self.timeline = Timeline(run_seconds)
         self.lag, self.lag_trace = LatencyHistogram(), Trace()
         self.errors = Counter[str]()
         self.sent = self.failed = self.warm_ups = self.bytes = 0
@@ -152,8 +154,9 @@ class Ledger:
             if self.has_metrics:
                 self._waiting[message.feed].append(number)
             self._places.set(partition, offset, number)
-            if (arrived := self._early.pop((partition, offset), None)) is not None:
-                self.events.add(number, due, arrived)
+            if (early := self._early.pop((partition, offset), None)) is not None:
+                self.events.add(number, due, early[0])
+                self.events.repeated += early[1]
 
     def undelivered(self, kind: str, at: float) -> None:
         """Count a message that did not reach the broker, by the kind of the error."""
@@ -176,10 +179,18 @@ class Ledger:
                 self.events.add(number, self._due[number], at)
             elif number != _UNKNOWN:  # of the warm-up, late
                 return
-            elif (partition, offset) in self._early:
-                self.events.repeated += 1
             else:
-                self._early[partition, offset] = at
+                first, again = self._early.get((partition, offset), (at, -1))
+                self._early[partition, offset] = first, again + 1
+                self._forget_early(at)
+
+    def _forget_early(self, now: float) -> None:
+        """Drop events of records that others have written to the topic: no acknowledgement takes so long."""
+        while self._early:
+            oldest = next(iter(self._early))
+            if now - self._early[oldest][0] < EARLY_SECONDS:
+                return
+            del self._early[oldest]
 
     def visible(self, feed: int, count: int, at: float) -> None:
         """Set how many messages of a feed a page of metrics has counted since before the first."""

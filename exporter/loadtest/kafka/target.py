@@ -75,7 +75,7 @@ class KafkaTarget:
         threads = self._settings.kafka_threads
         feeds = range(max(len(numbers), threads))
         begins = {each.number: offset for each, offset in self._topic.begins.items()}
-        self.ledger = Ledger(len(feeds), begins)
+        self.ledger = Ledger(len(feeds), begins, self._settings.seconds)
         self.ledger.has_metrics = self._settings.url is not None
         self._exchanges = {feed(index).exchange: index for index in feeds}
         self._watch(self._topic.name)

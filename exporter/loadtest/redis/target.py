@@ -83,7 +83,7 @@ class RedisTarget:
     def __init__(self, settings: Settings, config: RedisConfig, patience: Patience = Patience()) -> None:  # noqa: B008
         self._settings, self._patience, self._run = settings, patience, uuid4().hex[:8]
         self._config = replace(config, prefix=f"marketdata-loadtest-{self._run}")
-        self._clock, self._recorder = RunClock(), Recorder()
+        self._clock, self._recorder = RunClock(), Recorder(settings.seconds)
         self._stopping = threading.Event()
         self._users: list[_User] = []
         self._threads: list[threading.Thread] = []

@@ -34,7 +34,8 @@ class _Bin(NamedTuple):
 
 def seconds_of_a_point(timeline: Sequence[Interval]) -> int:
     """Return how many seconds are drawn as one point."""
-    return -(-len(timeline) // POINTS_MAX) or 1
+    longest = int(max((each.seconds for each in timeline), default=1.0))
+    return longest * (-(-len(timeline) // POINTS_MAX) or 1)
 
 
 def _bins(timeline: Sequence[Interval]) -> list[_Bin]:
@@ -46,7 +47,8 @@ def _bins(timeline: Sequence[Interval]) -> list[_Bin]:
 def _bin(at: float, seconds: Sequence[Interval]) -> _Bin:
     quantiles = [_worst(getattr(each, name) for each in seconds) for name in ("p50", "p95", "p99", "max")]
     count, errors = sum(each.count for each in seconds), sum(each.errors for each in seconds)
-    return _Bin(at, count / len(seconds), errors / len(seconds), *quantiles)
+    length = sum(each.seconds for each in seconds)
+    return _Bin(at, count / length, errors / length, *quantiles)
 
 
 def _worst(values: Iterable[float | None]) -> float | None:
@@ -56,7 +58,7 @@ def _worst(values: Iterable[float | None]) -> float | None:
 def target_charts(target: TargetResult) -> list[Chart]:
     """Return the throughput and the latencies of a target over time."""
     # What is answered after the last request is few, and no sign of a fall.
-    timeline = [each for each in target.timeline if each.at + 1 <= target.seconds + 0.5]
+    timeline = [each for each in target.timeline if each.at + each.seconds <= target.seconds + 0.5]
     bins, width = _bins(timeline), seconds_of_a_point(timeline)
     if not bins:
         return []
