@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 import pytest
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 
 from exporter.loadtest import results
 from exporter.loadtest.bottleneck import LOOP, WAITING
-from exporter.loadtest.http.bottleneck import CONNECTIONS, SERVER, SERVER_WAITS
+from exporter.loadtest.http.bottleneck import CONNECTIONS, MACHINE, SERVER, SERVER_WAITS
 from exporter.loadtest.results import Ended, Outcome, Run
 from exporter.loadtest.target import Patience, TargetError
 from tests.support.cluster import Cluster
@@ -314,7 +315,9 @@ def test_stress_finds_the_rate_of_scrapes_that_a_slow_sidecar_holds_and_why(
     assert point.steps[0].wanted_per_second > 5 * before
     assert 0.9 * min(capacities) < point.held_per_second < point.broke_per_second < 1.1 * max(capacities)
     assert run.bottleneck is not None
-    assert run.bottleneck.name == name, run.bottleneck.evidence
+    # What computes lacks a processor where other programs have them all.
+    is_crowded = name == SERVER and mean(each.machine.cpu_cores for each in run.samples) > 0.95 * run.machine.cores
+    assert run.bottleneck.name in ({name, MACHINE} if is_crowded else {name}), run.bottleneck.evidence
 
 
 def test_a_redis_that_dies_ends_the_run(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from exporter.loadtest.http.plan import LATENCIES_MAX, Done, Kind, Report, Step
 class Recorder:
     """Counts of requests since the last report. Its users are greenlets, which take turns only when they wait.
 
-    Nothing is due from `until` on, by `time.monotonic`. `step` is the one that users send requests of, if `is_stepped`.
+    Nothing is due from `until` on, by `time.monotonic`. `step` is the one that users send requests of, if `is_stepped`,
+    and `worker` the number of this process among those with users.
     """
 
     def __init__(self, send: Callable[[Report | Done], None], *, is_stepped: bool = False) -> None:
@@ -21,7 +22,7 @@ class Recorder:
         self._report = _empty()
         self._second = self._in_flight = 0
         self.step: Step | None = None
-        self._done = 0
+        self._done = self.worker = 0
         self.until = self._planned_end = math.inf
 
     def end_at(self, until: float) -> None:
@@ -35,6 +36,10 @@ class Recorder:
     def end(self) -> None:
         """End: what becomes due from now on is not sent, and not missed."""
         self.until = min(self.until, time.monotonic())
+
+    def take(self, step: Step, worker: int = 0) -> None:
+        """Take the next step, in the process of this number."""
+        self.step, self.worker = step, max(0, worker)
 
     def sent(self, lag_seconds: float) -> None:
         """Count a request that is handed to the client, `lag_seconds` later than it could be."""

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from requests import RequestException
 
 from exporter.loadtest.distributions import LatencyHistogram
-from exporter.loadtest.http.figures import HttpFigures, Reading, cores, figures, read_cpu_seconds, request
+from exporter.loadtest.http.figures import HttpFigures, Reading, cores, figures
 from exporter.loadtest.http.locust_process import LocustProcess
 from exporter.loadtest.http.pages import wanted_per_second, watchers
 from exporter.loadtest.http.plan import Plan, Step
+from exporter.loadtest.http.server import read_cpu_seconds, request
 from exporter.loadtest.http.totals import Totals
 from exporter.loadtest.results import Ended, TargetResult
 from exporter.loadtest.schedule import Schedule

@@ -7,15 +7,13 @@ import it. A thread of this file is a greenlet, as each user is.
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import ssl
-import threading
 from base64 import b64encode
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import count
 from random import choices
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,10 +21,9 @@ import locust
 from locust import FastHttpUser, User, task
 from locust.contrib.fasthttp import FastResponse
 from locust.exception import CatchResponseError
-from locust.runners import MasterRunner, WorkerRunner
-from msgspec.structs import asdict
 
 from exporter.loadtest.http.channel import Channel
+from exporter.loadtest.http.follower import Follower
 from exporter.loadtest.http.pages import (
     METRICS,
     QUERIES,
@@ -37,7 +34,6 @@ from exporter.loadtest.http.pages import (
     UPDATES,
     UPDATES_NAME,
     Page,
-    error_kind,
     fault,
 )
 from exporter.loadtest.http.plan import Step
@@ -52,9 +48,8 @@ locust.runners.HEARTBEAT_LIVENESS = 30
 _channel = Channel.inherited()
 _plan = _channel.plan()
 _recorder = Recorder(_channel.send, is_stepped=_plan.is_stepped)
-# Messages to workers that have the end of the run, and a step; seconds that are longer than any run.
-_UNTIL, _STEP, _UNTIL_STOPPED = "until", "step", 1e6
-_STEP_SECONDS = 0.05
+# Longer than any run; and until a user looks for another step.
+_UNTIL_STOPPED, _STEP_SECONDS = 1e6, 0.05
 _events: Any = locust.events  # their methods have no types
 
 
@@ -166,7 +161,6 @@ class SteppedScraper(_Reader):
     abstract = not _plan.is_stepped
     pages = SCRAPES
     numbers = count()
-    worker = 0  # of several with users
 
     def on_start(self) -> None:
         """See User."""
@@ -192,7 +186,7 @@ class SteppedScraper(_Reader):
     def _current_step(self) -> Step | None:
         if (step := _recorder.step) is not self.step and step is not None:
             between = _plan.users / step.rate
-            begin = step.begin + phase(self.worker + self.number * _plan.workers) * between
+            begin = step.begin + phase(_recorder.worker + self.number * _plan.workers) * between
             self.step, self.schedule = step, Schedule(begin, between)
         return self.step
 
@@ -255,72 +249,4 @@ def _read_message(answer: http.client.HTTPResponse) -> int:
     raise ConnectionResetError
 
 
-def _begin(environment: Any, runner: Any, **_: Any) -> None:
-    """Begin to report in a process with users; in the one that directs others, wait for these."""
-    if isinstance(runner, MasterRunner):
-        while len(runner.clients.ready) < environment.parsed_options.expect_workers:
-            sleep(0.05)
-    else:
-        _events.request.add_listener(_record)
-        threading.Thread(target=_report_each_second, daemon=True).start()
-        if _plan.is_stepped:
-            threading.Thread(target=_report_steps, daemon=True).start()
-    if isinstance(runner, WorkerRunner):
-        runner.register_message(_UNTIL, lambda msg, **_: _recorder.end_at(msg.data[_UNTIL]))
-        runner.register_message(_STEP, lambda msg, **_: _take(msg.data, runner))
-    if not environment.parsed_options.worker:
-        until = _channel.ready().until
-        _recorder.end_at(until)
-        if isinstance(runner, MasterRunner):
-            runner.send_message(_UNTIL, {_UNTIL: until})
-        threading.Thread(target=_follow_the_load_test, args=(runner,), daemon=True).start()
-
-
-def _take(step: dict[str, Any], runner: WorkerRunner) -> None:
-    SteppedScraper.worker = max(0, runner.worker_index)
-    _recorder.step = Step(**step)
-
-
-def _record(name: str, response_time: float, response_length: int, exception: Exception | None, **_: Any) -> None:
-    if exception is None:
-        _recorder.answered(name, response_time, response_length)
-    else:
-        _recorder.failed(name, str(exception) if isinstance(exception, CatchResponseError) else error_kind(exception))
-
-
-def _report_each_second() -> None:
-    try:
-        while True:
-            sleep(1.0 - monotonic() % 1.0)
-            _recorder.flush()
-    except OSError:
-        _exit()
-
-
-def _report_steps() -> None:
-    try:
-        while True:
-            sleep(_STEP_SECONDS)
-            _recorder.report_step()
-    except OSError:
-        _exit()
-
-
-def _follow_the_load_test(runner: Any) -> None:
-    """Pass on its steps, and end the process when it is gone; those that this one directs notice when they report."""
-    with suppress(OSError):
-        for step in _channel.steps():
-            _recorder.step = step
-            if isinstance(runner, MasterRunner):
-                runner.send_message(_STEP, asdict(step))
-    _exit()
-
-
-def _exit() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-_events.init.add_listener(_begin)
-_events.test_start.add_listener(lambda **_: _recorder.begin())
-_events.test_stopping.add_listener(lambda **_: _recorder.end())
-_events.quit.add_listener(lambda **_: _recorder.flush())
+Follower(_channel, _recorder, is_stepped=_plan.is_stepped).listen(_events)
