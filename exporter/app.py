@@ -13,7 +13,7 @@ from prometheus_client.gc_collector import GCCollector
 from exporter.config.schema import Config
 from exporter.core import in_use
 from exporter.kafka import clients
-from exporter.kafka.credentials import CredentialRenewal, SaslCredentials
+from exporter.kafka.credentials import CredentialRenewal, KafkaLogin
 from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.page.page import LivePage
@@ -53,18 +53,16 @@ class App:
         self.start_thread: Start = self._guard.start
         self._log_counter = LogCounter()
         registry, clock = CollectorRegistry(), SystemClock()
-        credentials = SaslCredentials(config)
-        self._renewal = CredentialRenewal(credentials, load or (lambda: config))
+        login = KafkaLogin(config)
+        self._renewal = CredentialRenewal(login, load or (lambda: config))
         self._faults = make_faults(config, self._renewal.request)
         registries = make_registries(config)
         find = None if registries is None else registries.find
-        source = make_source(
-            config, self._faults, None if registries is None else registries.obstacle, credentials=credentials
-        )
+        source = make_source(config, self._faults, None if registries is None else registries.obstacle, login=login)
         self.store = make_store(config, registry, self.start_thread)
-        self.ingestion = make_ingestion(config, self._faults, clock, credentials, until_caught_up=until_caught_up)
+        self.ingestion = make_ingestion(config, self._faults, clock, login, until_caught_up=until_caught_up)
         self._beside = IngestionThread(self.ingestion, until_caught_up=until_caught_up)
-        channel, worker = make_channel(config, source, registry, credentials), ThreadWorker("publisher")
+        channel, worker = make_channel(config, source, registry, login), ThreadWorker("publisher")
         self.loop = make_loop(
             config, source, channel, self.store, clock, worker, until_caught_up=until_caught_up, find_schemas=find
         )

@@ -1,4 +1,4 @@
-"""A password that is changed while the sidecar runs: it is read again, and each batch has its event once."""
+"""What a sidecar logs in with is changed while it runs: it is read again, and each batch has its event once."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,10 @@ from uuid import uuid4
 import pytest
 
 from tests.support.kafka import running
-from tests.support.secure import SecureBroker
+from tests.support.oidc import OidcProvider, TokenBroker
+from tests.support.secure import Authority, Certified, SecureBroker
 from tests.support.sidecar import Deployment
+from tests.support.traffic import missing
 from tests.support.waiting import eventually
 
 READY_SECONDS = 60.0
@@ -47,3 +49,85 @@ def test_a_rotated_password_is_read_again_without_a_restart_and_each_batch_has_i
     assert new not in sidecar.log
     sidecar.stop()
     deployment.assert_told_once()
+
+
+class Shown:
+    """The files that a client shows and trusts, which are replaced one after the other."""
+
+    def __init__(self, directory: Path) -> None:
+        self._files = [directory / name for name in ("ca.pem", "shown.pem", "key.pem")]
+
+    def replace(self, authority: Authority, certified: Certified) -> None:
+        """Replace them by those of an authority."""
+        for file, new in zip(self._files, (authority.certificate, certified.certificate, certified.key), strict=True):
+            written = file.with_suffix(".new")
+            written.write_bytes(new.read_bytes())
+            written.replace(file)
+
+    def properties(self) -> dict[str, str]:
+        """The properties that name them."""
+        names = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
+        return {"security.protocol": "SSL"} | dict(zip(names, map(str, self._files), strict=True))
+
+
+@pytest.mark.chaos  # the broker starts three times
+@pytest.mark.parametrize(("first", "delivery"), [("broker", "exactly_once"), ("file", "at_least_once")])
+def test_certificates_of_another_authority_are_read_again_without_a_restart(
+    broker: SecureBroker, deployment: Deployment, tmp_path: Path, first: str, delivery: str
+) -> None:
+    """The broker shows, and asks for, certificates of an authority that did not exist when the sidecar started."""
+    shown, old, new = Shown(tmp_path), Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    shown.replace(old, old.issue("client"))
+    broker.trust(old)
+    broker.restart()
+    given = {"kafka__bootstrap_servers": broker.at["certificates"], "kafka__properties": shown.properties()}
+    sidecar = deployment.sidecar("one", **given, output__delivery=delivery).start()
+    deployment.traffic.write(200)
+    deployment.eventually_committed()
+    if first == "file":
+        shown.replace(new, new.issue("client"))
+    broker.trust(new)
+    broker.restart()
+    deployment.traffic.write(100)
+    eventually(lambda: "certificate is not accepted" in sidecar.log, READY_SECONDS)
+    shown.replace(new, new.issue("client"))
+    changed = "certificates or secrets for Kafka changed, connecting with them by new clients"
+    eventually(lambda: changed in sidecar.log, READY_SECONDS)
+    deployment.eventually_committed()
+    eventually(lambda: sidecar.get("/-/ready").ok, READY_SECONDS)
+    deployment.traffic.write(50)
+    deployment.eventually_committed()
+    sidecar.stop()
+    if delivery == "exactly_once":
+        deployment.assert_told_once()
+    else:  # of a partition that was given up, events may be published again
+        assert not missing(deployment.told().batches, deployment.traffic.batches)
+
+
+@pytest.mark.chaos  # a broker of its own
+def test_another_client_secret_of_the_token_server_is_read_again_without_a_restart(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    secret, new = tmp_path / "secret", uuid4().hex
+    with (
+        OidcProvider(tmp_path_factory.mktemp("provider"), seconds=6) as provider,
+        running(TokenBroker(tmp_path_factory.mktemp("tokens"), provider)) as broker,
+        Deployment(broker, tmp_path).create_outputs() as deployment,
+    ):
+        secret.write_text(provider.secret)
+        properties = provider.properties(f"${{file:{secret}}}")
+        sidecar = deployment.sidecar(
+            "one", kafka__bootstrap_servers=broker.tokens, kafka__properties=properties
+        ).start()
+        deployment.traffic.write(100)
+        deployment.eventually_committed()
+        provider.secret = new
+        eventually(lambda: "invalid_client" in sidecar.log, READY_SECONDS)
+        secret.write_text(new)
+        eventually(lambda: "connecting with them by new clients" in sidecar.log, READY_SECONDS)
+        deployment.traffic.write(100)
+        deployment.eventually_committed()
+        eventually(lambda: sidecar.get("/-/ready").ok, READY_SECONDS)
+        assert new not in sidecar.log
+        sidecar.stop()
+        deployment.assert_told_once()

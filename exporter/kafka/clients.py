@@ -187,12 +187,12 @@ def producer_properties(config: Config) -> dict[str, Any]:
     return {**properties, "bootstrap.servers": config.kafka.bootstrap_servers, "logger": log}
 
 
-def producer(config: Config, **more: Any) -> Producer:
+def producer(config: Config, /, **more: Any) -> Producer:
     """Make a producer; properties in `more` override the configured ones."""
     return Producer({**producer_properties(config), **more})
 
 
-def admin(config: Config, **more: Any) -> AdminClient:
+def admin(config: Config, /, **more: Any) -> AdminClient:
     """Make an admin client; properties in `more` override the configured ones."""
     properties: dict[str, Any] = {**COMMON, **login(config), **config.kafka.properties, "logger": log}
     return AdminClient(properties | {"bootstrap.servers": config.kafka.bootstrap_servers} | more)

@@ -44,6 +44,8 @@ MEANINGS = (
     (re.compile("^ApiVersionRequest failed.*Timed out"), "what listens there does not answer: perhaps it is no broker"),
 )
 _NOT_AUTHENTICATED = re.compile("SASL authentication error|authentication failed", re.IGNORECASE)
+# After these texts other passwords, secrets, certificates or keys may help.
+_REFUSAL = re.compile(f"{_NOT_AUTHENTICATED.pattern}|SASL OAUTHBEARER token|ssl|tls|certificate", re.IGNORECASE)
 # Remedies; the first whose pattern is found in the error.
 _ADVICE = (
     (
@@ -129,7 +131,7 @@ class ConnectionFaults(logging.Filter):
     """Explanations of connection errors, and as a filter of librdkafka's logger the lines about them. Thread-safe.
 
     `servers` and `properties` are those of the clients. `on_refused` is called, and must not wait, for each line about
-    a broker that does not accept user and password.
+    a broker or a token server that does not accept what the clients log in with, and about a handshake that failed.
     """
 
     def __init__(
@@ -156,6 +158,8 @@ class ConnectionFaults(logging.Filter):
     def explain(self, text: str) -> ConnectionFault | None:
         """Return the diagnosed fault in an error or log line; None when it is not about a connection."""
         fault = parse_fault(text, self._servers)
+        if _REFUSAL.search(text if fault is None else fault.error):
+            self._on_refused()
         if fault is None:
             return None
         now = self._clock()
@@ -171,8 +175,6 @@ class ConnectionFaults(logging.Filter):
         text = record.getMessage()
         fault = self.explain(text) if text.startswith("FAIL ") else None
         if fault is not None:
-            if _NOT_AUTHENTICATED.search(fault.error):
-                self._on_refused()
             if "#consumer-" in text.partition("]")[0]:
                 self._of_consumer = self._clock(), str(fault)
             record.msg, record.args = "cannot connect to a broker", ()

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from exporter.config.conflicts import PROPERTY_MAPS, Conflict
 from exporter.config.display import redacted, shown
 from exporter.config.parsers import duration, size
-from exporter.config.schema import Config
+from exporter.config.schema import Config, KafkaConfig
 from exporter.kafka import clients, msk
 from exporter.kafka.connection_errors import WORDS_MAX
 from exporter.runtime.foreign_text import printable
@@ -213,6 +213,16 @@ def _unusable(config: Config) -> Iterator[Conflict]:
             return  # the other clients fail for the same reason
 
 
+def tls_refusal(kafka: KafkaConfig) -> str:
+    """Return why no client can be made with the certificates, keys and authorities; empty when it can."""
+    for section in PROPERTY_MAPS:
+        given = {**kafka.properties, **getattr(kafka, section)}
+        tls = {name: value for name, value in given.items() if name.startswith("ssl.")}
+        if tls and (refusal := _try_to_make(partial(_Producer, {**tls, "security.protocol": "ssl"}))[0]):
+            return re.sub(r"^Failed to create [\w ]+: ", "", refusal)
+    return ""
+
+
 def remarks(config: Config) -> list[str]:
     """Return librdkafka's warnings about accepted properties: that they have no effect, or are deprecated."""
     lines = [line for make in _clients(config).values() for line in _try_to_make(make)[1]]
@@ -241,6 +251,13 @@ class _Consumer(Consumer):
 
     def __init__(self, properties: dict[str, Any], **more: Any) -> None:
         super().__init__({"group.id": "group", **properties, **more})
+
+
+class _Producer(Producer):
+    """A producer with more properties as keyword arguments."""
+
+    def __init__(self, properties: dict[str, Any], **more: Any) -> None:
+        super().__init__({**properties, **more})
 
 
 def _try_to_make(make: Callable[..., Any]) -> tuple[str, list[str]]:

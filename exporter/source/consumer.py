@@ -55,12 +55,14 @@ class KafkaSource(UnblockingMember):
         *,
         hold: Hold | None = None,
         down_seconds: float = DOWN_SECONDS,
+        is_outdated: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(isolation, GapSearch(make_prober), hold or NoHold(), skips=settings.on_unreadable == "skip")
         self.counts = SourceCounts()
         self.subscribed = False
         self.is_empty = False  # no topic existed when the consumer subscribed
         self._make_consumer = make_consumer
+        self._is_outdated = is_outdated
         self._reader = MessageReader(origin=any(one.reads_origin for one in settings.formats))
         self._topics = TopicIds(make_admin)
         self._subscription = Subscription(settings.topics, settings.exclude)
@@ -96,9 +98,7 @@ class KafkaSource(UnblockingMember):
 
     def take(self, seconds: float) -> list[Record]:
         """Return the next records, as many as `Intake` allows in a turn; wait up to `seconds` for the first."""
-        if self._reconnect.is_down_too_long(time.monotonic()):
-            self._look_for_brokers()
-        if self._reconnect.failure and not self._reopen(seconds):
+        if self._has_failed() and not self._reopen(seconds):
             return []
         if not self.subscribed and not self._subscribe():
             return []
@@ -121,6 +121,14 @@ class KafkaSource(UnblockingMember):
 
     # Replacing a consumer that failed.
 
+    def _has_failed(self) -> bool:
+        """Return whether the consumer is to be replaced."""
+        if self._reconnect.is_down_too_long(time.monotonic()):
+            self._look_for_brokers()
+        if not self._reconnect.failure and self._is_outdated():
+            self._errors.outdated()
+        return bool(self._reconnect.failure)
+
     def _reopen(self, seconds: float) -> bool:
         """Replace the failed consumer when it is time; wait up to `seconds`, and return whether there is a new one."""
         if self.subscribed:
@@ -133,8 +141,13 @@ class KafkaSource(UnblockingMember):
         if wait > 0:
             time.sleep(min(seconds, wait))
             return False
+        try:
+            made = self._make_consumer(self._on_error)
+        except KafkaException as error:  # files of certificates may be replaced at this moment
+            self._errors.cannot_reopen(error)
+            return False
         self._close_in_background()  # callbacks of the old consumer are ignored from here on
-        self._consumer = self._make_consumer(self._on_error)
+        self._consumer = made
         self._topics.renew()
         self._reconnect.reopened()
         return True

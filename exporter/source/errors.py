@@ -82,6 +82,15 @@ class ConsumerErrors:
         if self.last_error == error_text(error):  # a more specific cause was logged already
             log.warning("cannot join the consumer group yet, retrying", extra={"error": text})
 
+    def outdated(self) -> None:
+        """Record that the consumer is to be replaced now by one that logs in with other certificates or secrets."""
+        self.reconnect.outdated("certificates or secrets have changed")
+
+    def cannot_reopen(self, error: Exception) -> None:
+        """Record that no consumer could be made in place of the last one; `reconnect` decides when to try again."""
+        self.reconnect.failure = ""
+        self.consumer_failed(CauseKind.REFUSED, error_text(error))
+
     def consumer_failed(self, kind: CauseKind, error: str) -> None:
         """Record that the consumer cannot be used any more; `reconnect` decides when to replace it."""
         if self.reconnect.failure:

@@ -46,6 +46,10 @@ class ReconnectPolicy:
         self.failure, self._failed_at = why, now
         return self._reopen_seconds
 
+    def outdated(self, why: str) -> None:
+        """Record that the consumer is to be replaced now."""
+        self.failure, self._failed_at = why, _NEVER
+
     def wait_seconds(self, now: float) -> float:
         """Return the seconds until the failed consumer is to be replaced; 0 or less when it is time."""
         return self._failed_at + self._reopen_seconds - now

@@ -16,7 +16,7 @@ from exporter.config.subscription import ingestion_group, shown_as
 from exporter.instrument.selection import selection
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFaults
-from exporter.kafka.credentials import SaslCredentials
+from exporter.kafka.credentials import KafkaLogin
 from exporter.publishing.channels import Channel
 from exporter.runtime.clock import Clock
 from exporter.runtime.threads import Start
@@ -73,7 +73,7 @@ def make_ingestion(
     config: Config,
     faults: ConnectionFaults,
     clock: Clock,
-    credentials: SaslCredentials,
+    login: KafkaLogin,
     *,
     until_caught_up: bool = False,
 ) -> IngestionLoop | None:
@@ -82,9 +82,9 @@ def make_ingestion(
         return None
     own, schemas = _own(config), _schemas(config)
     obstacle = None if schemas is None else partial(_obstacle, schemas)
-    source = make_source(own, faults, obstacle, clients.ingestion_consumer, credentials=credentials)
+    source = make_source(own, faults, obstacle, clients.ingestion_consumer, login=login)
     # The channel of the batches shows the requests to the schema registry.
-    channel = make_channel(own, source, CollectorRegistry(), credentials)
+    channel = make_channel(own, source, CollectorRegistry(), login)
     worker, find = ThreadWorker("ingestion-publisher"), None if schemas is None else schemas.find
     return make_ingestion_loop(own, source, channel, clock, worker, until_caught_up=until_caught_up, find=find)
 

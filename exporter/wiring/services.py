@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError
 from prometheus_client import CollectorRegistry
@@ -13,8 +12,8 @@ from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFaults
-from exporter.kafka.credentials import SaslCredentials
-from exporter.kafka.msk import login
+from exporter.kafka.credentials import KafkaLogin
+from exporter.kafka.msk import login as msk_login
 from exporter.publishing.channels import Channel
 from exporter.publishing.channels.idempotent import ErrorKeepingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 def make_faults(config: Config, on_refused: Callable[[], None]) -> ConnectionFaults:
     """Return what explains errors of connections to the brokers, and reports that one refuses the user or password."""
-    properties = {**login(config), **config.kafka.properties, **config.kafka.consumer_properties}
+    properties = {**msk_login(config), **config.kafka.properties, **config.kafka.consumer_properties}
     return ConnectionFaults(config.kafka.bootstrap_servers, properties, on_refused=on_refused)
 
 
@@ -42,17 +41,19 @@ def make_source(
     obstacle: Callable[[str, bytes | None], str] | None = None,
     consumer: Callable[[Config, Callable[[KafkaError], None]], Consumer] = clients.consumer,
     *,
-    credentials: SaslCredentials,
+    login: KafkaLogin,
 ) -> KafkaSource:
     """Return the source of records; one waits while `obstacle` returns a reason for its topic and value."""
+    make_consumer = login.maker("consumer", config, consumer)
     return KafkaSource(
         config.input,
-        credentials.with_present("consumer", partial(consumer, config)),
-        credentials.with_present("admin", partial(clients.admin, config)),
-        credentials.with_present("consumer", partial(clients.prober, config)),
-        Isolation(credentials.properties("consumer", partial(clients.isolated_properties, config))),
+        make_consumer,
+        login.maker("admin", config, clients.admin),
+        login.maker("consumer", config, clients.prober),
+        Isolation(lambda: clients.isolated_properties(login.present(config))),
         faults,
         hold=None if obstacle is None else Held(obstacle),
+        is_outdated=make_consumer.is_outdated,
     )
 
 
@@ -77,26 +78,28 @@ def make_store(config: Config, registry: CollectorRegistry, start: Start) -> Sto
     return RedisStore(config.redis, StoreMetrics(registry), start_thread=start)
 
 
-def make_channel(
-    config: Config, source: KafkaSource, registry: CollectorRegistry, credentials: SaslCredentials
-) -> Channel:
+def make_channel(config: Config, source: KafkaSource, registry: CollectorRegistry, login: KafkaLogin) -> Channel:
     """Return the way of events to Kafka, by `output.delivery`; one that drops them when output is off."""
     if not config.output.enabled:
         return NullChannel(source.store)
-    prepare = _preparation(config, registry)
+    prepare = _preparation(config, registry, login)
     if config.output.delivery == "exactly_once":
-        make = credentials.with_present("producer", partial(clients.producer, config))
-        return TransactionalChannel(make, prepare, clients.transaction_seconds(config))
-    keeping = partial(ErrorKeepingProducer, clients.producer_properties(config))
-    return IdempotentChannel(credentials.with_present("producer", keeping), prepare, source.store)
+        make = login.maker("producer", config, clients.producer)
+        return TransactionalChannel(make, prepare, clients.transaction_seconds(config), is_superseded=make.is_outdated)
+    keeping = login.maker("producer", config, _error_keeping)
+    return IdempotentChannel(keeping, prepare, source.store, keeping.is_outdated)
 
 
-def _preparation(config: Config, registry: CollectorRegistry) -> Callable[[], framing.FrameByType]:
+def _error_keeping(config: Config, /, **more: Any) -> ErrorKeepingProducer:
+    return ErrorKeepingProducer(clients.producer_properties(config), **more)
+
+
+def _preparation(config: Config, registry: CollectorRegistry, login: KafkaLogin) -> Callable[[], framing.FrameByType]:
     """Return a function to call before the first event: it creates missing topics and returns the frames."""
     frames = framing.frames(config.output, registry, framing.topics(config.output, config.risk))
 
     def prepare() -> framing.FrameByType:
-        clients.create_topics(config)
+        clients.create_topics(login.present(config))
         return frames()
 
     return prepare

@@ -21,11 +21,12 @@ AUDIENCE = "kafka"
 
 
 class OidcProvider:
-    """Gives tokens (RS256) to CLIENT with SECRET that live for `seconds`; `audience` is whom they are for."""
+    """Gives tokens (RS256) to CLIENT with `secret` that live for `seconds`; `audience` is whom they are for."""
 
     def __init__(self, directory: Path, seconds: int = 3600) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.seconds, self.audience = seconds, AUDIENCE
+        self.secret = SECRET
         self.given: list[str] = []  # the scope of each token
         self._openssl, self._key = program("openssl", "openssl"), directory / "provider.key"
         self._run("genrsa", "-out", str(self._key), "2048")
@@ -55,7 +56,7 @@ class OidcProvider:
 
     def answer(self, authorization: str, form: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
         """The answer to a request for a token."""
-        expected = base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
+        expected = base64.b64encode(f"{CLIENT}:{self.secret}".encode()).decode()
         if form.get("grant_type") != ["client_credentials"]:
             return 400, {"error": "unsupported_grant_type"}
         if authorization != f"Basic {expected}":

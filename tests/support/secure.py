@@ -103,6 +103,12 @@ class SecureBroker(Broker):
         for made in admin.alter_user_scram_credentials([credential]).values():
             made.result(ANSWER_SECONDS)
 
+    def trust(self, authority: Authority) -> None:
+        """From the next start on show at `certificates` one of another authority, and let in whom that has certified."""
+        shown, own = authority.issue("certificates"), "listener.name.certificates."
+        self._properties[f"{own}ssl.keystore.location"] = str(shown.in_one_file())
+        self._properties[f"{own}ssl.truststore.location"] = str(authority.certificate)
+
     def credentials(self, password: str, user: str = "sidecar") -> dict[str, str]:
         """What a client gets in by where there is a password."""
         return {

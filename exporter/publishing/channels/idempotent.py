@@ -23,8 +23,9 @@ class IdempotentChannel(KafkaChannel):
         make_producer: Callable[..., ErrorKeepingProducer],
         prepare: Callable[[], FrameByType],
         store: Callable[[list[TopicPartition]], None],
+        is_superseded: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(make_producer, prepare)
+        super().__init__(make_producer, prepare, is_superseded)
         self._store = store
 
     def commit(self, positions: Mapping[Partition, Position], group: object) -> CommitResult:

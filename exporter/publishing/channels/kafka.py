@@ -59,11 +59,18 @@ def channel_error(error: KafkaException) -> ChannelError:
 class KafkaChannel:
     """The common part of both channels to Kafka: a producer that `open` creates, and sending.
 
-    `make_producer` takes keywords that override configured properties.
+    `make_producer` takes keywords that override configured properties. `is_superseded` returns whether its last
+    producer may not be able to log in any more, and the next one can.
     """
 
-    def __init__(self, make_producer: Callable[..., Producer], prepare: Callable[[], FrameByType]) -> None:
+    def __init__(
+        self,
+        make_producer: Callable[..., Producer],
+        prepare: Callable[[], FrameByType],
+        is_superseded: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.alive_at = 0.0
+        self._is_superseded = is_superseded
         self._make_producer = make_producer
         self._prepare = prepare
         self._frames: FrameByType = {}
@@ -77,8 +84,8 @@ class KafkaChannel:
         """Create a producer; see Channel."""
         self.close()
         self._is_unbatched = time.monotonic() < self._unbatched_until
-        producer = self._make_producer(**(UNBATCHED if self._is_unbatched else {}))
         try:
+            producer = self._make_producer(**(UNBATCHED if self._is_unbatched else {}))
             self.alive_at = time.monotonic()
             self._frames = self._prepare()
             self.alive_at = time.monotonic()
@@ -152,13 +159,13 @@ class KafkaChannel:
         """Wait until all events are delivered; return false at the deadline, or when an event was refused."""
         while self._producer.flush(POLL_SECONDS):
             self.alive_at = time.monotonic()
-            if self._unsendable or self.alive_at > deadline:
+            if self._unsendable or self.alive_at > deadline or self._is_superseded():
                 return False
         return True
 
     def _is_outdated(self) -> bool:
-        """Return whether the producer batches and should not, or the reverse."""
-        return self._is_unbatched != (time.monotonic() < self._unbatched_until)
+        """Return whether the producer batches and should not, or the reverse, or cannot log in any more."""
+        return self._is_unbatched != (time.monotonic() < self._unbatched_until) or self._is_superseded()
 
     def _replace_producer(self) -> None:
         """Replace the producer; if that fails, `begin` raises, and the publisher opens the channel again."""

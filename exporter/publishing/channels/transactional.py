@@ -44,8 +44,9 @@ class TransactionalChannel(KafkaChannel):
         prepare: Callable[[], FrameByType],
         transaction_seconds: float,
         stuck_seconds: float = STUCK_SECONDS,
+        is_superseded: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(make_producer, prepare)
+        super().__init__(make_producer, prepare, is_superseded)
         self._transaction_seconds = transaction_seconds
         self._stuck_seconds = stuck_seconds
         self._caller = ThreadWorker("transaction")
@@ -154,7 +155,7 @@ class TransactionalChannel(KafkaChannel):
                 self._call(call)
                 return
             except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() > deadline:
+                if not error.args[0].retriable() or time.monotonic() > deadline or self._is_superseded():
                     raise
                 self._is_in_doubt = True
 
