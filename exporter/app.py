@@ -73,7 +73,7 @@ class App:
         GCCollector(registry=registry)
         self.web_file = make_web_file(config, registry)
         self.pushes = make_pushes(config, registry, clock)
-        self.risk = make_risk(config, self.loop, self.status, clock, registry, self.pushes)
+        self.risk = make_risk(config, self.loop, self.status, clock, registry, self.pushes, login)
         page = LivePage(config, self.status, clock, __version__, self.pushes)
         self._recorder = page.recorder
         extend = list if self.pushes is None else self.pushes.extend

@@ -19,6 +19,7 @@ ROOMS = (
     "decoding",
     "steps",
     "kafka",
+    "redis",
     "instrument",
     "pushes",
     "performance",

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.performance.circuit import Circuit, CircuitState
-from exporter.store import connection
+from exporter.redis import connection
 from exporter.store import redis_store as store
 from exporter.store.client import StoreMetrics
 from exporter.store.redis_store import RedisStore

@@ -11,20 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from exporter.config.redis_place import SentinelConfig
 from exporter.config.schema import Config, RedisConfig
 from exporter.config.tls_files import TlsFiles
 from exporter.ingestion.cache.actions import Lifetimes
 from exporter.ingestion.cache.redis_cache import CacheUnavailable, RedisCache
+from exporter.instrument import MetricsCollector
 from exporter.model import Partition
+from exporter.performance import CacheManager
 from exporter.preflight import mistakes_of_cache
 from exporter.store.store import StoreUnavailable, SymbolStatistics
 from exporter.tools.check import services
 from exporter.tools.check.model import Finding, Level
 from tests.support.documents import DOCUMENTS
 from tests.support.process import free_port
-from tests.support.redis import ClusterOfThree, Deployment, RedisServer, SentinelServer, WithSentinels
+from tests.support.redis import ClusterOfThree, Deployment, RedisServer, SentinelServer, Tls, WithSentinels
 from tests.support.secure import Authority
 from tests.support.store import BITHUMB, PLACE, UPBIT, Replica, listed, replicas, update, written
 from tests.support.waiting import eventually
@@ -55,10 +58,25 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Deplo
         yield {kind: make(tmp_path_factory.mktemp(kind)).start(running) for kind, make in KINDS.items()}
 
 
-@pytest.fixture(params=["single", "sentinel", "cluster"])
-def deployment(request: pytest.FixtureRequest, redis_server: RedisServer, shared: dict[str, Deployment]) -> Deployment:
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Deployment]]:
+    """The same with TLS: servers and clients show certificates of an authority of their own."""
+    with ExitStack() as running:
+        tls = Tls.made_in(tmp_path_factory.mktemp("authority"))
+        yield {
+            f"{kind} with TLS": make(tmp_path_factory.mktemp(kind), tls).start(running) for kind, make in KINDS.items()
+        }
+
+
+@pytest.fixture(params=["single", "sentinel", "cluster", "sentinel with TLS", "cluster with TLS"])
+def deployment(
+    request: pytest.FixtureRequest,
+    redis_server: RedisServer,
+    shared: dict[str, Deployment],
+    encrypted: dict[str, Deployment],
+) -> Deployment:
     """Each kind of Redis, empty."""
-    found: Deployment = (shared | {"single": Single(redis_server)})[request.param]
+    found: Deployment = (shared | encrypted | {"single": Single(redis_server)})[request.param]
     found.flush()
     return found
 
@@ -68,6 +86,11 @@ def replica() -> Iterator[Maker]:
     """A factory of replicas, which are stopped at the end."""
     with replicas() as make:
         yield make
+
+
+def made_collector() -> MetricsCollector:
+    """A collector with a registry of its own."""
+    return MetricsCollector(registry=CollectorRegistry(), strict=True)
 
 
 def judged(**keys: Any) -> list[Finding]:
@@ -159,14 +182,15 @@ def cut_off(deployment: Deployment) -> None:
         assert client.execute_command("CLIENT", "KILL", "TYPE", "replica") == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "has_tls"), [("sentinel", False), ("cluster", False), ("sentinel", True)])
 def test_a_failover_under_load_loses_nothing_even_of_what_the_replica_did_not_have(
-    kind: str, tmp_path: Path, replica: Maker, caplog: pytest.LogCaptureFixture
+    kind: str, has_tls: bool, tmp_path: Path, replica: Maker, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The replica hangs while the master accepts updates, and the master dies with them."""
     caplog.set_level(logging.WARNING)
     with ExitStack() as running:
-        deployment = KINDS[kind](tmp_path).start(running)
+        tls = Tls.made_in(tmp_path / "authority") if has_tls else None
+        deployment = KINDS[kind](tmp_path, tls).start(running)
         one = replica(**deployment.keys).start()
         offered = iter(range(1_000_000))
 
@@ -290,6 +314,52 @@ async def pinged(config: RedisConfig) -> None:
         await caches.ping()
     finally:
         await caches.close()
+
+
+def test_sentinels_and_nodes_of_another_authority_are_refused_and_named(
+    encrypted: dict[str, Deployment], tmp_path: Path
+) -> None:
+    """Also by the clients of cache services, and of caches of programs, which have the same keys."""
+    other = TlsFiles(ca_file=str(Authority(tmp_path / "other").certificate))
+    for deployment in encrypted.values():
+        (finding,) = judged(url=deployment.keys["url"], tls=other)
+        assert (finding.level, "certificate verify failed" in finding.text) == (Level.FAIL, True)
+    keys = encrypted["sentinel with TLS"].keys
+    asyncio.run(pinged(RedisConfig(**keys)))
+    with pytest.raises(CacheUnavailable, match="certificate verify failed"):
+        asyncio.run(pinged(RedisConfig(url=keys["url"], tls=other)))
+
+
+def test_caches_of_programs_have_the_places_of_the_store(encrypted: dict[str, Deployment]) -> None:
+    """What one has loaded, another finds in Redis."""
+    keys = encrypted["sentinel with TLS"].keys
+    url, files = keys["url"], {name: getattr(keys["tls"], name) for name in ("ca_file", "cert_file", "key_file")}
+    by_keys = {"url": url.replace("+sentinel", "").replace("/mymaster/0", "/0"), "sentinel": {"master": "mymaster"}}
+    for given in ({"redis_url": url, "redis": {"tls": files}}, {"redis": by_keys | {"tls": files}}):
+        with CacheManager("prices", redis_timeout=5, collector=made_collector(), **given) as first:
+            first.set("KRW-BTC", 7)
+        with CacheManager("prices", redis_timeout=5, collector=made_collector(), **given) as second:
+            assert second.get("KRW-BTC") == 7
+        assert asyncio.run(read_in_event_loop("KRW-BTC", given)) == 7
+
+
+async def read_in_event_loop(key: str, given: dict[str, Any]) -> Any:
+    """Read by a cache that has nothing in memory."""
+    async with CacheManager("prices", redis_timeout=5, collector=made_collector(), **given) as cache:
+        return await cache.aget(key)
+
+
+def test_a_cache_names_what_is_wrong_with_its_redis(shared: dict[str, Deployment]) -> None:
+    for given, words in (
+        ({"redis_url": shared["cluster"].keys["url"]}, "Cluster"),
+        ({"redis": {"url": "redis://redis", "queue": 5}}, "no key 'queue', expected password, sentinel, tls, url"),
+        ({"redis": {"username": "me"}}, "got no url"),
+        ({"redis": {"url": "redis://redis", "tls": {"ca_file": "ca.pem"}}}, "redis.tls.ca_file: goes with a URL"),
+        ({"redis_url": "redis://one,two"}, "redis.url: has several hosts"),
+        ({"redis_url": "http://redis"}, "redis.url"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            CacheManager(collector=made_collector(), **given)
 
 
 def test_an_own_authority_and_a_client_certificate_are_used(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.schema import Config, RedisConfig
-from exporter.store import connection, keyspace
+from exporter.redis import connection
+from exporter.store import keyspace
 from exporter.store.store import StoreUnavailable
 from exporter.tools.check import services
 from exporter.tools.check.model import Level

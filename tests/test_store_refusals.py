@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from redis import Redis, RedisError
 from redis._parsers.base import BaseParser
 
+from exporter.redis.refusals import A_CLUSTER, error_text
 from exporter.runtime.foreign_text import printable
 from exporter.store import keyspace
 from exporter.store import redis_store as store
-from exporter.store.refusals import A_CLUSTER, error_text, is_final
+from exporter.store.refusals import is_final
 from exporter.store.store import StoreUnavailable
 from tests.support.process import free_port
 from tests.support.redis import RedisServer

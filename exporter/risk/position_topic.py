@@ -9,6 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from exporter.config.schema import Config
 from exporter.kafka import clients
+from exporter.kafka.credentials import KafkaLogin
 from exporter.risk.portfolios import Portfolio
 from exporter.risk.position_file import PositionsError
 from exporter.risk.position_records import PositionRecords
@@ -24,11 +25,12 @@ QUIET_SECONDS = 0.05
 class PositionTopic:
     """The topic of positions, read from its beginning and then as it grows; owned by one thread.
 
-    It belongs to no group and commits nothing.
+    It belongs to no group and commits nothing. The client is replaced when `login` changes.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, login: KafkaLogin | None = None) -> None:
         self._config = config
+        self._make_consumer = (login or KafkaLogin(config)).maker("consumer", config, _consumer)
         self._topic = config.risk.positions.topic or ""
         self._consumer: Any = None
         self._unread: set[int] = set()
@@ -60,6 +62,8 @@ class PositionTopic:
 
     def _poll(self) -> bool:
         """Take the records that have arrived, at the beginning up to the end; return whether there were any."""
+        if self._make_consumer.is_outdated():
+            self.close()
         if self._consumer is None:
             self._open()
         count, deadline = 0, time.monotonic() + READ_SECONDS
@@ -79,13 +83,7 @@ class PositionTopic:
         return count > 0
 
     def _open(self) -> None:
-        properties = {
-            **clients.consumer_properties(self._config),
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-        # The errors of its connections are those of the sidecar's other clients, which report them.
-        consumer: Any = Consumer({**properties, "error_cb": lambda _: None, "logger": clients.log})
+        consumer: Any = self._make_consumer()
         self._consumer = consumer
         found = consumer.list_topics(self._topic, timeout=ANSWER_SECONDS).topics[self._topic]
         if found.error is not None:
@@ -107,3 +105,13 @@ class PositionTopic:
             http = RegistryHttp(self._config.output)
             self._schemas = WriterSchemas(partial(fetch, http), ThreadWorker("risk-schemas"))
         return self._schemas.ask(number)
+
+
+def _consumer(config: Config) -> Consumer:
+    properties = {
+        **clients.consumer_properties(config),
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+    }
+    # The errors of its connections are those of the sidecar's other clients, which report them.
+    return Consumer({**properties, "error_cb": lambda _: None, "logger": clients.log})

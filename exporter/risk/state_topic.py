@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException, Message
 
 from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
+from exporter.kafka.credentials import KafkaLogin
 from exporter.kafka.positions import Span
 from exporter.kafka.reader import TopicReader, reader_properties
 from exporter.risk.events import STATE_HEADER
@@ -28,10 +29,11 @@ class StateError(Exception):
 
 
 class StateTopic:
-    """The topic from which a successor learns what its predecessors knew of portfolios."""
+    """The topic from which a successor learns what its predecessors knew of portfolios; `login` may change."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, login: KafkaLogin | None = None) -> None:
         self._config = config
+        self._login = login or KafkaLogin(config)
 
     def read(self, names: Collection[str]) -> dict[str, PortfolioState]:
         """Return the last committed state of each portfolio that has one; raise `StateError`.
@@ -50,7 +52,8 @@ class StateTopic:
         """Return the states in the last `count` records of each partition; None if more of them may have others."""
         topic = self._config.risk.topic
         # A reader for each range: a client that has read a partition to its end leaves it paused.
-        with TopicReader(reader_properties(self._config), self._config.input.group, ANSWER_SECONDS) as reader:
+        properties = reader_properties(self._login.present(self._config))
+        with TopicReader(properties, self._config.input.group, ANSWER_SECONDS) as reader:
             partitions = reader.partitions(Subscription([topic]))
             if not partitions:
                 # An event to it would hold up all other events.

@@ -20,11 +20,12 @@ from exporter.config.conflicts import Conflict
 from exporter.config.schema import RedisConfig
 from exporter.model import FeedKey, Partition, SymbolUpdate
 from exporter.performance.circuit import CircuitState
+from exporter.redis.connecting import Sentinels, checked_options, described, open_client, place_of
+from exporter.redis.connection import OPERATION_SECONDS, OperationBudget
+from exporter.redis.refusals import error_text
 from exporter.store import keyspace
-from exporter.store.connecting import Sentinels, checked_options, described, open_client, place_of
-from exporter.store.connection import OPERATION_SECONDS, OperationBudget
 from exporter.store.pages import PageReader
-from exporter.store.refusals import error_text, is_final
+from exporter.store.refusals import is_final
 from exporter.store.store import PageCursor, StoreUnavailable, SymbolStatistics
 
 OPERATIONS = ("ping", "read", "write")

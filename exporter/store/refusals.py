@@ -1,4 +1,4 @@
-"""The meaning of errors of Redis: their text, and whether the same write can succeed later.
+"""Whether a write that Redis refused can succeed later.
 
 Errors caused by the stored data are final; that is a closed set. All others are temporary, whatever their code: the
 server is a replica, full, loading, short of replicas, busy, requires another password or forbids a command.
@@ -10,12 +10,8 @@ import re
 
 from redis import exceptions
 
-from exporter.runtime.foreign_text import printable
 from exporter.store.keyspace import HALFWAY
 
-A_CLUSTER = "this is a node of a Redis Cluster, set redis.cluster to true"
-# The client of a cluster follows these.
-_ELSEWHERE = (exceptions.AskError, exceptions.ClusterCrossSlotError)  # MOVED is an AskError, too
 # A key, a fence or a count has another type, or would overflow. Redis 6 and its descendants put a text of their own
 # before the error of a command in a script.
 _FINAL = re.compile(
@@ -26,12 +22,3 @@ _FINAL = re.compile(
 def is_final(error: Exception) -> bool:
     """Return whether the same write will never succeed, because of what the store's keys already hold."""
     return isinstance(error, exceptions.ResponseError) and _FINAL.search(str(error)) is not None
-
-
-def error_text(error: Exception) -> str:
-    """Return the text of an error with its code, on one line."""
-    code = getattr(error, "status_code", None)
-    text = printable(f"{code} {error}" if code not in (None, "ERR") else str(error))
-    if isinstance(error, _ELSEWHERE):
-        return f"{A_CLUSTER} ({text})"
-    return text

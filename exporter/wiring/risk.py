@@ -18,6 +18,7 @@ from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.feed_loop import FeedLoop
 from exporter.instrument.groups import Groups
+from exporter.kafka.credentials import KafkaLogin
 from exporter.model import Partition, RiskEventType, Status
 from exporter.publishing.dispatch import Dispatch
 from exporter.runtime.clock import Clock
@@ -45,6 +46,7 @@ def make_risk(
     clock: Clock,
     registry: CollectorRegistry,
     groups: Groups | None,
+    login: KafkaLogin,
 ) -> RiskMonitor | None:
     """Return what evaluates risk; None unless `risk.enabled`. Raises `ConfigError` without NumPy.
 
@@ -68,8 +70,8 @@ def make_risk(
 
     risk = config.risk
     factory = RiskEventFactory(framing.encoder(config.output, RiskEventType), config.instance, risk.topic)
-    outbox = LoopOutbox(loop, clock, factory, StateTopic(config)) if config.output.enabled else NoOutbox()
-    positions = PositionFile(risk.positions.file) if risk.positions.file is not None else PositionTopic(config)
+    outbox = LoopOutbox(loop, clock, factory, StateTopic(config, login)) if config.output.enabled else NoOutbox()
+    positions = PositionFile(risk.positions.file) if risk.positions.file is not None else PositionTopic(config, login)
     monitor = RiskMonitor(risk, positions, _take_prices(risk, status), outbox, clock, partial(model_figures, groups))
     RiskMetrics(monitor, registry)
     return monitor

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from redis import Redis
 from redis.crc import key_slot
 
+from exporter.config.tls_files import TlsFiles
 from tests.support.missing import program
 from tests.support.process import Part, accepts_connections, free_port
+from tests.support.secure import Authority, Certified
 from tests.support.waiting import eventually
 
 MASTER = "mymaster"
@@ -19,20 +21,53 @@ PROMPT = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 CLUSTER = ("--cluster-enabled", "yes", "--cluster-node-timeout", "500")
 
 
+class Tls(NamedTuple):
+    """What servers and clients of one authority show each other."""
+
+    authority: Path
+    server: Certified
+    client: Certified
+
+    @classmethod
+    def made_in(cls, directory: Path) -> Self:
+        """Make an authority, and both certificates."""
+        authority = Authority(directory)
+        return cls(authority.certificate, authority.issue("server"), authority.issue("client"))
+
+    def files(self) -> TlsFiles:
+        """What a client is configured with."""
+        certificate, key = map(str, self.client)
+        return TlsFiles(ca_file=str(self.authority), cert_file=certificate, key_file=key)
+
+    def settings(self, port: int) -> dict[str, str]:
+        """What a server listens with, and connects to others with."""
+        files = {"cert-file": self.server.certificate, "key-file": self.server.key, "ca-cert-file": self.authority}
+        ways = {"port": "0", "tls-port": str(port), "tls-replication": "yes"}
+        return ways | {f"tls-{name}": str(path) for name, path in files.items()}
+
+    def keywords(self) -> dict[str, Any]:
+        """What the driver connects with."""
+        certificate, key = map(str, self.client)
+        return {"ssl": True, "ssl_ca_certs": str(self.authority), "ssl_certfile": certificate, "ssl_keyfile": key}
+
+
 class RedisServer(Part):
     """A Redis that keeps nothing when it ends; `options` are those of its command line."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, tls: Tls | None = None) -> None:
         super().__init__(directory)
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.tls = tls
+        self.url = f"redis{'s' if tls else ''}://127.0.0.1:{self.port}/0"
         self._program = program("redis-server", "redis-server")
         self._options = options
 
     def command(self) -> Sequence[str]:
         """See Part."""
-        listen = ["--bind", "127.0.0.1", "--port", str(self.port)]
-        return [self._program, *listen, "--save", "", "--appendonly", "no", *self._options]
+        ports = {"port": str(self.port)} if self.tls is None else self.tls.settings(self.port)
+        listen = [word for name, value in ports.items() for word in (f"--{name}", value)]
+        kept = ["--save", "", "--appendonly", "no"]
+        return [self._program, "--bind", "127.0.0.1", *listen, *kept, *self._options]
 
     def ready(self) -> bool:
         """See Part."""
@@ -43,16 +78,21 @@ class RedisServer(Part):
 
     def client(self) -> Redis:
         """A client of its own, to be closed by who asks for it."""
-        return Redis(port=self.port, decode_responses=True)
+        return Redis("127.0.0.1", self.port, decode_responses=True, **self._encryption())
+
+    def _encryption(self) -> dict[str, Any]:
+        return {} if self.tls is None else self.tls.keywords()
 
 
 class SentinelServer(RedisServer):
     """A Sentinel that watches a master, if any, and takes it for down after half a second."""
 
     def __init__(self, directory: Path, master: RedisServer | None = None, password: str = "") -> None:
-        super().__init__(directory)
+        super().__init__(directory, tls=None if master is None else master.tls)
         self._password = password
-        self._lines = [f"port {self.port}", "bind 127.0.0.1", *([f"requirepass {password}"] if password else [])]
+        ports = {"port": str(self.port)} if self.tls is None else self.tls.settings(self.port)
+        self._lines = ["bind 127.0.0.1", *(f"{name} {value}" for name, value in ports.items())]
+        self._lines += [f"requirepass {password}"] if password else []
         if master is not None:
             self._lines += [
                 f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 1",
@@ -67,7 +107,8 @@ class SentinelServer(RedisServer):
 
     def client(self) -> Redis:
         """See RedisServer."""
-        return Redis(port=self.port, decode_responses=True, password=self._password or None)
+        login: Any = self._encryption() | {"password": self._password or None}
+        return Redis("127.0.0.1", self.port, decode_responses=True, **login)
 
 
 class Deployment(Protocol):
@@ -91,13 +132,14 @@ class Deployment(Protocol):
 class WithSentinels:
     """A master, its replica, and two Sentinels, one of which suffices."""
 
-    def __init__(self, directory: Path) -> None:
-        self.master = RedisServer(directory / "master", *PROMPT)
-        self.replica = RedisServer(directory / "replica", "--replicaof", "127.0.0.1", str(self.master.port), *PROMPT)
+    def __init__(self, directory: Path, tls: Tls | None = None) -> None:
+        self.master = RedisServer(directory / "master", *PROMPT, tls=tls)
+        of_master = "--replicaof", "127.0.0.1", str(self.master.port)
+        self.replica = RedisServer(directory / "replica", *of_master, *PROMPT, tls=tls)
         self.nodes = [self.master, self.replica]
         self.sentinels = [SentinelServer(directory / f"sentinel{number}", self.master) for number in (1, 2)]
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        self.keys: dict[str, Any] = {"url": f"redis+sentinel://{hosts}/{MASTER}/0"}
+        self.keys = _keys("sentinel", f"{hosts}/{MASTER}/0", tls)
 
     def flush(self) -> None:
         """See Deployment."""
@@ -126,17 +168,18 @@ class WithSentinels:
 class ClusterOfThree:
     """Three masters, the one with the keys of PARTITION has a replica."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tls: Tls | None = None) -> None:
         buses = [free_port() for _ in range(4)]
+        kind = CLUSTER if tls is None else (*CLUSTER, "--tls-cluster", "yes")
         self.nodes = [
-            RedisServer(directory / f"node{number}", *CLUSTER, "--cluster-port", str(bus), *PROMPT)
+            RedisServer(directory / f"node{number}", *kind, "--cluster-port", str(bus), *PROMPT, tls=tls)
             for number, bus in enumerate(buses)
         ]
         self._buses = buses
         owner = key_slot(f"marketdata:{{{PARTITION}}}:messages".encode()) * 3 // 16_384
         self.master, self.replica = self.nodes[owner], self.nodes[3]
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
-        self.keys: dict[str, Any] = {"url": f"redis+cluster://{hosts}"}
+        self.keys = _keys("cluster", hosts, tls)
 
     def flush(self) -> None:
         """See Deployment."""
@@ -162,6 +205,12 @@ class ClusterOfThree:
         eventually(lambda: all(_is_complete(client) for client in clients), 20)
         eventually(lambda: clients[3].info("replication")["master_link_status"] == "up", 20)
         return self
+
+
+def _keys(kind: str, place: str, tls: Tls | None) -> dict[str, Any]:
+    """The section `redis` of a deployment."""
+    url = f"redis{'s' if tls else ''}+{kind}://{place}"
+    return {"url": url} if tls is None else {"url": url, "tls": tls.files()}
 
 
 def _knows_replica(sentinel: Any) -> bool:

@@ -104,7 +104,7 @@ class SecureBroker(Broker):
             made.result(ANSWER_SECONDS)
 
     def trust(self, authority: Authority) -> None:
-        """From the next start on show at `certificates` one of another authority, and let in whom that has certified."""
+        """From the next start on: show a certificate of another authority at `certificates`, and let in its clients."""
         shown, own = authority.issue("certificates"), "listener.name.certificates."
         self._properties[f"{own}ssl.keystore.location"] = str(shown.in_one_file())
         self._properties[f"{own}ssl.truststore.location"] = str(authority.certificate)

@@ -31,8 +31,8 @@ from exporter.ingestion.cache.keys import (
     kind_of,
 )
 from exporter.ingestion.cache.metrics import CacheMetrics, Outcome
-from exporter.store.connecting_async import open_async_client
-from exporter.store.refusals import error_text
+from exporter.redis.connecting_async import open_async_client
+from exporter.redis.refusals import error_text
 
 T = TypeVar("T")
 

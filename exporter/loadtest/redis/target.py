@@ -25,11 +25,11 @@ from exporter.loadtest.settings import STRESS, Settings
 from exporter.loadtest.target import Counts, Failure, Patience, TargetError
 from exporter.loadtest.trace import Trace
 from exporter.model import Partition, SymbolUpdate
+from exporter.redis.connecting import open_client
+from exporter.redis.refusals import error_text
 from exporter.runtime.clock import now_ms
 from exporter.runtime.threads import start
 from exporter.store.client import RedisClient, StoreMetrics
-from exporter.store.connecting import open_client
-from exporter.store.refusals import error_text
 from exporter.store.store import StoreUnavailable
 
 _STOP_SECONDS = 10.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
+    from exporter.config.schema import RedisConfig
+
 # Of an event loop: when Redis hangs, as many requests wait for it, and the others for the breaker to open.
 CONNECTIONS = 16
 FAILURES = 5
 OPEN_SECONDS = 1.0
+# What of the section `redis` is about connections.
+_SETTINGS = {"url", "username", "password", "tls", "sentinel"}
 
 
 class _LoopClient(NamedTuple):
@@ -32,12 +36,14 @@ class Connections:
     """Does commands; raises what the client raises, or `CircuitOpenError`. No command takes much over `timeout`."""
 
     def __init__(
-        self, url: str, timeout: float, name: str, collector: MetricsCollector, clock: Callable[[], float]
+        self, config: RedisConfig, timeout: float, name: str, collector: MetricsCollector, clock: Callable[[], float]
     ) -> None:
+        from exporter.redis.connecting import open_client
+
         self.clock = clock
-        self._url = url
+        self._config = config
         self._timeout = timeout
-        self._client = self._new_client()
+        self._client = open_client(config, seconds=timeout)  # it connects at its first command
         self._clients = WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient]()
         # Writes have their own: a replica or a full server answers reads.
         self._breakers = {
@@ -70,25 +76,35 @@ class Connections:
         if of_loop is not None:
             await of_loop.client.aclose()
 
-    def _new_client(self) -> redis.Redis:
-        """Return the client of all threads, which connects at its first command; raise `ValueError` for a wrong URL."""
-        import redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
-        return redis.Redis.from_url(self._url, retry=Retry(NoBackoff(), 0), **self._timeouts())
-
     def _of_loop(self) -> _LoopClient:
         loop = asyncio.get_running_loop()
         found = self._clients.get(loop)
         if found is None:
-            import redis.asyncio
-            from redis.asyncio.retry import Retry
-            from redis.backoff import NoBackoff
+            from exporter.redis.connecting_async import open_async_client
 
-            client = redis.asyncio.Redis.from_url(self._url, retry=Retry(NoBackoff(), 0), **self._timeouts())
+            limits = {"socket_timeout": self._timeout, "socket_connect_timeout": self._timeout}
+            client = open_async_client(self._config, limits)
             found = self._clients[loop] = _LoopClient(client, asyncio.Semaphore(CONNECTIONS))
         return found
 
-    def _timeouts(self) -> dict[str, Any]:
-        return {"socket_timeout": self._timeout, "socket_connect_timeout": self._timeout}
+
+def redis_config(url: str | None, settings: Mapping[str, object]) -> RedisConfig:
+    """Return where Redis is, by a URL and the keys of the section `redis`; raise `ValueError` for a mistake."""
+    from exporter.config.loader import ConfigError
+    from exporter.config.redis_place import place
+    from exporter.kafka.arguments import configure
+    from exporter.redis.connecting import checked_options
+
+    unknown = sorted(settings.keys() - _SETTINGS)
+    if unknown:
+        raise ValueError(f"redis: no key {unknown[0]!r}, expected {', '.join(sorted(_SETTINGS))}")
+    try:
+        config = configure({"redis.url": url}, {f"redis.{name}": value for name, value in settings.items()}).redis
+    except ConfigError as error:
+        raise ValueError(f"Redis of the cache: {error}") from None
+    if config.url is None:
+        raise ValueError("redis: got no url")
+    if place(config.url, config.sentinel, is_cluster=config.cluster).kind == "cluster":
+        raise ValueError("a Redis Cluster cannot hold keys that one script changes together")
+    checked_options(config)
+    return config

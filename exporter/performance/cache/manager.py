@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import orjson
 
 from exporter.instrument import MetricsCollector, get_metrics_collector
-from exporter.performance.cache.connections import Connections
+from exporter.performance.cache.connections import Connections, redis_config
 from exporter.performance.cache.core import AsyncLoader, CacheCore, Lifetimes, Loader
 from exporter.performance.cache.entries import Decode, Encode
 from exporter.performance.cache.figures import share
@@ -28,9 +28,12 @@ class CacheManager:
     `negative_ttl` seconds instead of `ttl`. All that ask for a key at once wait for one load, whichever thread or
     event loop they are in; what it raises is raised in each, and is not kept. Values are shared: do not change them.
 
-    Redis (`redis_url`) holds what `encode` makes of a value, JSON by default; a value that `decode` does not give back
+    Redis holds what `encode` makes of a value, JSON by default; a value that `decode` does not give back
     stays in memory. Caches of one `name` share it, in all processes. Each command has `redis_timeout` seconds, and
     after five failures in a row Redis is left alone for a second: readers get no exception and no wrong value for it.
+    It is a server or the master that Sentinels name, by `redis_url` or by `redis`: keys of the section `redis` of the
+    sidecar's configuration, of those `url`, `username`, `password`, `tls` and `sentinel`. Raises `ValueError` for what
+    cannot be one.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class CacheManager:
         negative_ttl: float = 30.0,
         loader: AsyncLoader | None = None,
         redis_url: str | None = None,
+        redis: Mapping[str, object] | None = None,
         redis_timeout: float = 0.25,
         encode: Encode = orjson.dumps,
         decode: Decode = orjson.loads,
@@ -56,8 +60,9 @@ class CacheManager:
         self._tuned = Window(0, 0, 0)
         memory = MemoryTier(capacity, 10 * capacity if max_capacity is None else max_capacity, clock)
         self._core = CacheCore(name, memory, Lifetimes(ttl, negative_ttl), made)
-        if redis_url is not None:
-            self._core.connect(Connections(redis_url, redis_timeout, name, made, clock), name, encode, decode)
+        if redis_url is not None or redis:
+            config = redis_config(redis_url, redis or {})
+            self._core.connect(Connections(config, redis_timeout, name, made, clock), name, encode, decode)
 
     # Reading.
 

@@ -25,9 +25,9 @@ from redis.sentinel import (
 
 from exporter.config.redis_place import RedisPlace, place
 from exporter.config.schema import RedisConfig
-from exporter.store.connection import OperationBudget, limited
-from exporter.store.refusals import error_text
-from exporter.store.tls import context_of, has_files
+from exporter.redis.connection import OperationBudget, limited
+from exporter.redis.refusals import error_text
+from exporter.redis.tls import context_of, has_files
 
 SOCKET_SECONDS = 0.3
 # Options allowed in the URL. The driver has others: some are objects, and some change the types of replies.
@@ -100,13 +100,15 @@ def checked_options(config: RedisConfig, parse: Parse = parse_url, plain: type[A
     return {name: value for name, value in beside_url.items() if value is not None} | options
 
 
-def open_client(config: RedisConfig, budget: OperationBudget | None = None) -> redis.Redis:
-    """Return a client with short time-outs and no retries; the defaults of the driver block for up to a minute.
+def open_client(
+    config: RedisConfig, budget: OperationBudget | None = None, seconds: float = SOCKET_SECONDS
+) -> redis.Redis:
+    """Return a client with time-outs of `seconds` and no retries; the defaults of the driver block for up to a minute.
 
     All connections share the budget, if any. The client of a cluster, which has the same methods, connects here.
     """
     where, options = place_of(config), checked_options(config)
-    fixed = {"protocol": 2, "socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS}
+    fixed = {"protocol": 2, "socket_timeout": seconds, "socket_connect_timeout": seconds}
 
     def make(kind: type[Any]) -> type[Any]:
         return limited(kind, budget, tls_method(config))

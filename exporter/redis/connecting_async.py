@@ -19,9 +19,9 @@ from redis.backoff import NoBackoff
 
 from exporter.config.redis_place import RedisPlace
 from exporter.config.schema import RedisConfig
-from exporter.store.connecting import Options, Parse, checked_options, described, no_master, place_of
-from exporter.store.refusals import error_text
-from exporter.store.tls import context_of, has_files
+from exporter.redis.connecting import Options, Parse, checked_options, described, no_master, place_of
+from exporter.redis.refusals import error_text
+from exporter.redis.tls import context_of, has_files
 
 # Of each Sentinel: one that hangs delays the connection to the master.
 SENTINEL_SECONDS = 1.0
