@@ -101,7 +101,8 @@ def redis_config(url: str | None, settings: Mapping[str, object]) -> RedisConfig
     try:
         config = configure({"redis.url": url}, {f"redis.{name}": value for name, value in settings.items()}).redis
     except ConfigError as error:
-        raise ValueError(f"Redis of the cache: {error}") from None
+        texts = [f"{problem.path}: {problem.message}" for problem in error.problems]
+        raise ValueError("; ".join(texts)) from None
     if config.url is None:
         raise ValueError("redis: got no url")
     if place(config.url, config.sentinel, is_cluster=config.cluster).kind == "cluster":
