@@ -207,7 +207,7 @@ def test_a_redis_that_is_killed_costs_a_breaker_and_comes_back(
 
 
 def test_a_wrong_address_is_refused() -> None:
-    with pytest.raises(ValueError, match="redis.url: got \"localhost:6379\", expected"):
+    with pytest.raises(ValueError, match=r'redis\.url: got "localhost:6379", expected'):
         CacheManager(redis_url="localhost:6379")
 
 
