@@ -107,9 +107,19 @@ impl Fields {
         found: &mut [Value<'a>],
         rows: OnRows<'_, 'a>,
     ) -> Option<()> {
-        scanner.object(|scanner, name| match nodes.iter().find(|node| *node.name == *name) {
-            Some(node) => self.field(node, scanner, found, rows),
-            None => scanner.skip().map(drop),
+        // Records have their fields mostly in the same order, which often is that of the format.
+        let mut next = 0;
+        scanner.object(|scanner, name| {
+            let is_named = |node: &Node| *node.name == *name;
+            let place =
+                if nodes.get(next).is_some_and(is_named) { Some(next) } else { nodes.iter().position(is_named) };
+            match place.and_then(|place| nodes.get(place).map(|node| (place, node))) {
+                Some((place, node)) => {
+                    next = place + 1;
+                    self.field(node, scanner, found, rows)
+                }
+                None => scanner.skip().map(drop),
+            }
         })
     }
 
