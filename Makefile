@@ -53,7 +53,8 @@ loadtest: install  ## load a broker and a sidecar in one process for 20 s, and r
 stress: install parts  ## load tests that take minutes: find where a slow sidecar breaks
 	@$(BIN)/python -m pytest -m stress $(ARGS)
 
-bench: install parts  ## measure against the figures to reach
+bench: install parts  ## measure against the figures to reach (ARGS=peers: beside programs of others, which it installs)
+	@$(if $(filter peers,$(ARGS)),tests/parts/peers.sh)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 chaos: install parts  ## directed faults, then faults at random for 30 minutes (ARGS='--seconds 300 --seed 7')

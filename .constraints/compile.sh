@@ -20,6 +20,7 @@ requirements build.txt --only-build-deps --build-deps-for wheel --build-deps-for
 requirements compute.txt --constraint .constraints/test.txt "$@" .constraints/compute.in
 # Empyrical asks for an old peewee of which there is no wheel, and does not import it.
 requirements measures.txt --constraint .constraints/test.txt --no-allow-unsafe --unsafe-package peewee "$@" .constraints/measures.in
+requirements peers.txt "$@" .constraints/peers.in
 requirements tools.txt "$@" .constraints/tools.in
 requirements collectors-build.txt "$@" .constraints/collectors-build.in
 # One variable for each generation of pip.

@@ -21,6 +21,7 @@ each_file = pytest.mark.parametrize(
         "collectors.txt",
         "compute.txt",
         "measures.txt",
+        "peers.txt",
         "runtime.txt",
         "test.txt",
         "tools.txt",

@@ -27,6 +27,7 @@ from tests.bench.ingestion import INGESTION
 from tests.bench.instrument import INSTRUMENT
 from tests.bench.low import LOW
 from tests.bench.memory import MEMORY, SOAK
+from tests.bench.peers import PEERS
 from tests.bench.rate import MATRIX, RATE, yardstick
 from tests.bench.replay import REPLAY
 from tests.bench.risk import RISK
@@ -40,6 +41,7 @@ from tests.support.kafka import Broker
 SUBJECTS = {
     "rate": RATE,
     "matrix": MATRIX,
+    "peers": PEERS,
     "low": LOW,
     "scrape": SCRAPE,
     "memory": MEMORY,

@@ -43,6 +43,7 @@ def main(bootstrap: str, topic: str, count: int, warm: int, events: str) -> None
     consumer = Consumer({
         "bootstrap.servers": bootstrap, "group.id": f"bare-{topic}", "auto.offset.reset": "earliest",
         "enable.auto.commit": False, "isolation.level": "read_committed", "fetch.queue.backoff.ms": 10,
+        "session.timeout.ms": 6000,
         "queued.max.messages.kbytes": 16384,
     })  # fmt: skip
     producer = Producer(

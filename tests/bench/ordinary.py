@@ -18,8 +18,8 @@ from exporter.model import BatchResult, EventType, FeedKey
 from tests.bench.result import Stopwatch, report
 
 
-def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
-    """Process `count` batches of a topic and report what those after the first `warm` cost."""
+def main(bootstrap: str, topic: str, count: int, warm: int, events: str) -> None:
+    """Process `count` batches of a topic, write to `events`, and report what those after the first `warm` cost."""
     registry = CollectorRegistry()
     labels = FeedKey._fields
     batches = Counter("batches", "-", labels, registry=registry)
@@ -30,7 +30,7 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
     schema = fastavro.parse_schema(load_schema(EventType.BATCH))
     consumer = Consumer({
         "bootstrap.servers": bootstrap, "group.id": f"ordinary-{topic}", "auto.offset.reset": "earliest",
-        "enable.auto.commit": False, "fetch.queue.backoff.ms": 10,
+        "enable.auto.commit": False, "fetch.queue.backoff.ms": 10, "session.timeout.ms": 6000,
     })  # fmt: skip
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "compression.type": "lz4"})
     consumer.subscribe([topic])
@@ -56,7 +56,7 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
             result = BatchResult(size, unique, efficiency, value["timestamp_ms"])
             fastavro.schemaless_writer(out, schema, batch_value(feed, result, utc_text(value["timestamp_ms"])))
             headers: list[tuple[str, Any]] = [("ce_id", f"{topic}/{message.partition()}/{message.offset()}".encode())]
-            producer.produce(f"{topic}-events", out.getvalue(), str(feed), headers=headers)
+            producer.produce(events, out.getvalue(), str(feed), headers=headers)
         producer.flush()
         consumer.commit(asynchronous=False)
         done += len(messages)
@@ -66,4 +66,4 @@ def main(bootstrap: str, topic: str, count: int, warm: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

@@ -131,9 +131,7 @@ def _contestant(
     if (core := SIDECARS.get(name)) is not None:
         own = {**settings, "input.core": core, "input.group": f"{name}-{topics.input}"}
         return _run("product", [bench.broker.bootstrap, topics.input, warm, json.dumps(own)])
-    more = [str(batches), warm]
-    more += [f"{topics.input}-events"] if name == "bare" else []
-    return _run(name, [bench.broker.bootstrap, topics.input, *more])
+    return _run(name, [bench.broker.bootstrap, topics.input, str(batches), warm, f"{topics.input}-events"])
 
 
 def _run(name: str, arguments: list[str]) -> Result:
