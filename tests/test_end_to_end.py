@@ -48,7 +48,7 @@ ABSENT = {
     "marketdata_exporter_web_config_last_reload_successful",
     "marketdata_exporter_web_config_last_reload_success_timestamp_seconds",
     *of_caches(),  # there is no cache service, see tests/test_ingestion_cache.py
-    # Neither is enabled, see tests/test_ingestion_sidecar.py and tests/test_risk_end_to_end.py.
+    # Neither is enabled, see tests/test_ingestion_sidecar.py and tests/test_risk_dashboard.py.
     *(name for name in exported() if name.startswith(("marketdata_ingestion_", "marketdata_risk_"))),
 }
 # A symbol of the traffic that is made up.
