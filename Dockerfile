@@ -14,11 +14,13 @@ RUN CI=true build/bin/python -m pip wheel \
 
 FROM python:3.13.14-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6 AS builder
 WORKDIR /build
-COPY .constraints/runtime.txt ./
+# The extra risk brings NumPy: docker build --build-arg EXTRA=risk .
+ARG EXTRA=
+COPY .constraints/runtime.txt .constraints/risk.txt ./
 # Every downloaded file is compared with its hash. Pip stays outside the environment that is shipped.
 RUN python -m venv --without-pip /opt/marketdata-exporter
 RUN python -m pip --python /opt/marketdata-exporter install \
-    --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r runtime.txt
+    --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r runtime.txt ${EXTRA:+-r $EXTRA.txt}
 COPY --from=wheel /source/wheels wheels
 RUN python -m pip --python /opt/marketdata-exporter install \
     --no-cache-dir --disable-pip-version-check --no-index --no-deps wheels/*.whl

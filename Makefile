@@ -88,6 +88,7 @@ sbom: $(TOOLS)/.installed  ## write the bill of materials of what is shipped: di
 
 pip-audit: $(TOOLS)/.installed  ## look for known vulnerabilities in what is shipped; exit 3 when there is no data
 	@$(TOOLS)/bin/python .constraints/audit.py .constraints/runtime.txt
+	@$(TOOLS)/bin/python .constraints/audit.py .constraints/risk.txt
 
 clean:  ## remove .venv and caches
 	@rm -rf $(VENV) .cache build dist

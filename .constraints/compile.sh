@@ -16,6 +16,7 @@ requirements() {  # FILE ARGUMENT...
 }
 requirements test.txt --extra test "$@" pyproject.toml
 requirements runtime.txt --extra bcrypt --constraint .constraints/test.txt pyproject.toml
+requirements risk.txt --constraint .constraints/test.txt .constraints/risk.in
 requirements build.txt --only-build-deps --build-deps-for wheel --build-deps-for editable --constraint .constraints/test.txt "$@" pyproject.toml
 requirements compute.txt --constraint .constraints/test.txt "$@" .constraints/compute.in
 # Empyrical asks for an old peewee of which there is no wheel, and does not import it.

@@ -117,7 +117,7 @@ def test_positions_are_read_again_and_a_mistake_in_them_changes_nothing(market: 
     assert wrong["positions"].endswith("Expected `float`, got `str` - at `$.portfolios[...].positions[...]`")
     assert valued(sidecar, 110)
     sidecar.configure(risk__limits=[{"total": 100}])
-    assert sidecar.reload().text == "reloaded, changed: risk.limits"
+    assert sidecar.reload().text == "reloaded, changed: risk.limits\n"
     broken = eventually(lambda: portfolio(sidecar)["breaches"], SECONDS, "the limit is not in force")
     assert [each["limit"] for each in broken] == ["total"]
     assert valued(sidecar, 110)

@@ -231,7 +231,8 @@ def test_without_numpy_the_sidecar_tells_in_one_line_how_to_get_it(monkeypatch: 
     with pytest.raises(ConfigError) as error:
         App(load(None, {}, settings, hostname="box", read_file=str))
     assert str(error.value) == (
-        "risk.enabled: NumPy is not installed, expected the extra: pip install 'marketdata-exporter[risk]'"
+        "risk.enabled: NumPy is not installed, expected the extra: pip install 'marketdata-exporter[risk]', "
+        "for the image: docker build --build-arg EXTRA=risk"
     )
 
 

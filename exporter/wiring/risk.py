@@ -55,7 +55,10 @@ def make_risk(
     if not config.risk.enabled:
         return None
     if find_spec("numpy") is None:
-        install = "NumPy is not installed, expected the extra: pip install 'marketdata-exporter[risk]'"
+        install = (
+            "NumPy is not installed, expected the extra: pip install 'marketdata-exporter[risk]', "
+            "for the image: docker build --build-arg EXTRA=risk"
+        )
         raise ConfigError((Problem("risk.enabled", install),))
     # NumPy would start a thread for each processor, beside a loop that needs one of them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

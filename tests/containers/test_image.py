@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.containers.conftest import BUILD_SECONDS
 from tests.containers.engine import Engine
 from tests.support.waiting import eventually
 from tests.support.webfile import PASSWORD, SCRAPER, USER, WebFiles, users
@@ -112,6 +113,45 @@ def test_a_container_that_stands_still_is_unhealthy(engine: Engine, run: Run) ->
     eventually(lambda: health(engine, container) == "unhealthy", SETTLED_SECONDS)
     engine.docker("kill", "--signal=CONT", container)
     eventually(lambda: health(engine, container) == "healthy", SETTLED_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def risky(engine: Engine, project: Path) -> Iterator[tuple[str, ...]]:
+    """The options and the name of an image with the extra risk, whose sidecar has positions."""
+    directory = engine.directory / "risk"
+    directory.mkdir()
+    (directory / "positions.yml").write_text("portfolios: {main: {cash: 5}}")
+    arguments = ("--build-arg=EXTRA=risk", "--tag=marketdata-exporter:risk")
+    engine.docker("build", *arguments, f"/place/{project.name}", timeout=BUILD_SECONDS)
+    settings = {"ENABLED": "true", "INTERVAL": "1s", "POSITIONS__FILE": "/risk/positions.yml"}
+    variables = [f"--env=MARKETDATA_RISK__{name}={value}" for name, value in settings.items()]
+    yield (*variables, "--env=MARKETDATA_OUTPUT__ENABLED=false", "--volume=/place/risk:/risk:ro")
+    shutil.rmtree(directory)
+
+
+def test_with_the_extra_risk_a_confined_container_evaluates_portfolios(engine: Engine, risky: tuple[str, ...]) -> None:
+    """NumPy writes nothing, and is in the bill of materials of this image only."""
+    image = "marketdata-exporter:risk"
+    container = engine.docker("run", "--detach", *CONFINED, *NOWHERE, *risky, image).strip()
+    read = "import urllib.request as http; print(http.urlopen('http://127.0.0.1:8000/api/v1/risk').read().decode())"
+
+    def evaluated() -> list[dict[str, Any]]:
+        answer = engine.docker("exec", container, "python", "-c", read)
+        return list(json.loads(answer)["data"]["portfolios"])
+
+    eventually(lambda: state(engine, container)["Health"]["Status"] == "healthy", SETTLED_SECONDS)
+    (portfolio,) = eventually(evaluated, SETTLED_SECONDS)
+    assert portfolio["figures"]["value"] == {"value": 5.0}
+    engine.docker("rm", "--force", container)
+    assert "pkg:pypi/numpy@" in engine.docker("run", "--rm", "--entrypoint=cat", image, SBOM)
+
+
+def test_without_the_extra_the_image_tells_how_it_is_built_with_it(
+    engine: Engine, image: str, risky: tuple[str, ...]
+) -> None:
+    with pytest.raises(AssertionError, match="docker build --build-arg EXTRA=risk"):
+        engine.docker("run", "--rm", *risky, image)
+    assert "pkg:pypi/numpy@" not in engine.docker("run", "--rm", "--entrypoint=cat", image, SBOM)
 
 
 @pytest.fixture(scope="module")
