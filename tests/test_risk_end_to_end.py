@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +20,16 @@ from exporter.risk.guard import PortfolioState
 from exporter.risk.state_topic import FIRST_RECORDS, StateError, StateTopic
 from tests.support.cluster import Record
 from tests.support.kafka import Broker
-from tests.support.risky_market import SECONDS, RiskyMarket, is_stopped, lift, portfolio, unconfirmed, valued
+from tests.support.risky_market import (
+    SECONDS,
+    RiskyMarket,
+    is_stopped,
+    lift,
+    portfolio,
+    portfolios,
+    unconfirmed,
+    valued,
+)
 from tests.support.sidecar import ANSWER_SECONDS, Deployment, Sidecar
 from tests.support.waiting import eventually
 
@@ -123,6 +133,39 @@ def test_positions_are_read_again_and_a_mistake_in_them_changes_nothing(market: 
     assert valued(sidecar, 110)
     assert "positions cannot be read" in sidecar.log
     assert market.events() == []
+
+
+def test_positions_of_a_topic_are_followed_through_tombstones_and_mistakes(market: RiskyMarket) -> None:
+    cluster = market.deployment.cluster
+    name = cluster.create_topic(f"positions-{market.deployment.group}", 2, cleanup_policy="compact")
+
+    def hold(symbol: str, value: object) -> None:
+        body = None if value is None else json.dumps(value).encode()
+        cluster.produce(name, [Record(body, symbol.encode())])  # type: ignore[arg-type] # None is a tombstone
+
+    hold("A", {"quantities": {"main": 6, "short": -1, "idle": 0}})
+    hold("B", {"quantities": {"main": 50}})
+    hold("X", {"quantities": {"lost": 1}})
+    hold("$cash", {"quantities": {"main": -100, "short": 300}})
+    sidecar = market.sidecar(output__enabled=False, risk__positions__file=None, risk__positions__topic=name)
+    market.reach(sidecar, 1.0)
+    values = {each["portfolio"]: each["figures"]["value"] for each in portfolios(sidecar)}
+    assert values == {
+        "main": {"value": 1000},
+        "short": {"value": 200},
+        "idle": {"value": 0},
+        "lost": {"value": None, "reason": "no fresh price of X"},
+    }
+    hold("X", None)
+    hold("A", {"quantities": {"main": 1}})
+    eventually(lambda: valued(sidecar, 500), SECONDS, "not followed")
+    assert {each["portfolio"] for each in portfolios(sidecar)} == {"main", "short"}
+    hold("B", {"quantities": {"main": "many"}})
+    wrong = eventually(lambda: sidecar.get("/api/v1/risk").json()["data"]["errors"], SECONDS, "no error")
+    assert wrong["positions"].startswith(f"{name}: the record of 'B' is invalid: the quantity of main is no number")
+    assert valued(sidecar, 500)
+    hold("B", None)
+    eventually(lambda: valued(sidecar, 0), SECONDS, "not corrected")
 
 
 def test_states_are_found_however_far_behind_they_are(broker: Broker, topic: Callable[..., str]) -> None:

@@ -212,6 +212,17 @@ def test_each_portfolio_is_reported_in_its_interval_and_its_news_are_numbered() 
     assert [each.number for each in market.news] == list(range(1, len(market.news) + 1))
 
 
+def test_reports_go_on_after_the_clock_was_ahead_for_a_moment() -> None:
+    market = Market()
+    market.minute(A=100.0, B=1000.0)
+    market.now_ms += 24 * 60 * MINUTE
+    market.minute(A=100.0, B=1000.0)
+    market.now_ms -= 24 * 60 * MINUTE
+    market.news.clear()
+    market.minute(A=100.0, B=1000.0)
+    assert {each.type for each in market.news} == {Kind.REPORT}
+
+
 def test_what_a_model_reports_trips_the_safety_controller() -> None:
     safety = SafetyLimits(uncertainty=0.3, confidence=0.6)
     rule = StopRule(safety=(SafetyMeasure.CONFIDENCE,))

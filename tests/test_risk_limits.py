@@ -39,6 +39,20 @@ def brief(changes: list[LimitChange]) -> list[tuple[str, str, bool, int]]:
     return [(change.key.kind.value, change.key.symbol, change.is_breached, change.number) for change in changes]
 
 
+def test_a_clock_that_is_set_back_prolongs_no_calm_by_more_than_its_duration() -> None:
+    controller = SafetyController(SafetyLimits(drawdown=0.1, calm=10.0))
+    stop = EmergencyStop(StopRule(lift="automatic", calm=10.0))
+    hour = 3_600_000
+    controller.update({DRAWDOWN: Figure(0.2)}, hour)
+    stop.update(["safety:drawdown"], hour)
+    for now_ms in (hour + 1, 0, 9_999):
+        controller.update({DRAWDOWN: Figure(0.0)}, now_ms)
+        assert stop.update([], now_ms) is None
+        assert controller.state is SafetyState.TRIPPED
+    assert controller.update({DRAWDOWN: Figure(0.0)}, 10_000) is SafetyState.NORMAL
+    assert stop.update([], 10_000) is not None
+
+
 # Limits.
 
 

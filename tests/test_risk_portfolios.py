@@ -250,6 +250,14 @@ def test_a_day_begins_without_profit() -> None:
     assert results(performance, book, 2, A=61.0).day_profit == Figure(-1.0)
 
 
+def test_a_clock_that_is_set_back_over_midnight_begins_no_day() -> None:
+    book, performance = Book([Portfolio("main", {"A": 1}, cash=100)]), Performance()
+    results(performance, book, 2, A=50.0)
+    assert results(performance, book, 2, A=40.0).day_profit == Figure(-10.0)
+    assert results(performance, book, 1, A=39.0).day_profit == Figure(-11.0)
+    assert results(performance, book, 2, A=38.0).day_profit == Figure(-12.0)
+
+
 def test_a_deposit_and_a_trade_are_neither_profit_nor_loss() -> None:
     performance = Performance()
     results(performance, Book([Portfolio("main", {"A": 1}, cash=100)]), A=50.0)

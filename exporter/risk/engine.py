@@ -154,9 +154,11 @@ class RiskEngine:
         evaluation = Evaluation(book, market, decay=self._config.decay)
         results = self._performance.update(book, market.prices, self._day(now_ms))
         stress = self._stress.run(book, market)
-        is_report_due = now_ms >= self._report_due_ms
+        interval_ms = round(1000 * self._config.report_interval)
+        # Also after the clock was set back by more than an interval.
+        is_report_due = not now_ms < self._report_due_ms <= now_ms + interval_ms
         if is_report_due:
-            self._report_due_ms = now_ms + round(1000 * self._config.report_interval)
+            self._report_due_ms = now_ms + interval_ms
         views, news = {}, list[News]()
         for name, risk in evaluation.portfolios().items():
             before = _View(risk, results[name], model, stress[name])

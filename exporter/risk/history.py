@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from exporter.risk.measures import Array, simple_returns
+from exporter.risk.plausibility import PRICE_MAX
 
 # Of a step: how late or early a sample may be.
 TOLERANCE = 0.5
@@ -89,4 +90,4 @@ class PriceHistory:
 
 
 def _price(price: float | None) -> float:
-    return price if price is not None and 0 < price < np.inf else np.nan
+    return price if price is not None and 0 < price <= PRICE_MAX else np.nan

@@ -105,6 +105,8 @@ class Performance:
 
     def _advanced(self, book: Book, row: int, prices: Array, day: int, profit: float) -> Progress:
         before = self._progress.get(book.names[row], Progress(day))
+        if day == before.day - 1:  # the clock or the time zone was set back: the day that has begun goes on
+            day = before.day
         day_profit = profit + (before.day_profit if before.day == day else 0.0)
         if before.value is None:
             if book.without_price(row, prices):

@@ -18,6 +18,7 @@ LOOK_SECONDS = 1.0
 # Changes of a symbol that are remembered, and how many its deviation needs. They are of all prices, accepted or not:
 # the band of a symbol whose prices bounce would otherwise never widen.
 CHANGES, CHANGES_NEEDED = 64, 20
+PRICE_MAX = 1e18
 # Of the median absolute value of a normal distribution around 0 to its standard deviation.
 SCALE = 1.4826
 
@@ -105,7 +106,7 @@ class PriceFilter:
         for symbol, quote in quotes.items():
             if (known := self._symbols.get(symbol)) is None:
                 continue
-            if quote != known.latest and 0 < quote.price < float("inf"):
+            if quote != known.latest and 0 < quote.price <= PRICE_MAX:
                 self._take(known, quote, now_ms)
             if known.run and known.latest is not None:
                 self._judge(known, known.latest, now_ms)

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.risk.measures import Array
+from exporter.risk.plausibility import PRICE_MAX
+
+# Of quantities and cash: products of these, of prices and of the number of positions are finite.
+AMOUNT_MAX = 1e18
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,9 @@ class Book:
         self.holds: NDArray[np.bool_] = self.quantities != 0
 
     def prices(self, prices: Mapping[str, float]) -> Array:
-        """Return the price of each symbol; NaN for one that has none above 0."""
+        """Return the price of each symbol; NaN for one that has none above 0 and up to `PRICE_MAX`."""
         found = np.array([prices.get(symbol, np.nan) for symbol in self.symbols], np.float64)
-        return np.where((found > 0) & np.isfinite(found), found, np.nan)
+        return np.where((found > 0) & (found <= PRICE_MAX), found, np.nan)
 
     def without_price(self, row: int, prices: Array) -> list[str]:
         """Return the symbols of a portfolio that have no price."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import yaml
 
 from exporter.config.files import read_text
-from exporter.risk.portfolios import Portfolio
+from exporter.risk.portfolios import AMOUNT_MAX, Portfolio
 
 NAME_MAX = 64
 
@@ -31,11 +33,26 @@ class PositionsEntry(msgspec.Struct, forbid_unknown_fields=True):
     portfolios: dict[str, PortfolioEntry]
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # one of two, neither of which is typed
+    """A reader that refuses what YAML's own passes over: of two positions of one symbol, only the last would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+                seen.add(key.value)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
 def parse(text: str) -> list[Portfolio]:
     """Return the portfolios of a YAML text; raise `PositionsError` with what is wrong and where."""
     try:
-        found = msgspec.yaml.decode(text, type=PositionsEntry)
-    except msgspec.MsgspecError as error:
+        # The loader makes plain values only, as yaml.safe_load does.
+        found = msgspec.convert(yaml.load(text, Loader=_Loader), PositionsEntry)  # noqa: S506
+    except (msgspec.MsgspecError, yaml.YAMLError, RecursionError) as error:
         raise PositionsError(" ".join(str(error).split())) from error
     return [_portfolio(name, entry) for name, entry in found.portfolios.items()]
 
@@ -49,11 +66,11 @@ def _portfolio(name: str, entry: PortfolioEntry) -> Portfolio:
     return Portfolio(name, entry.positions, entry.cash, entry.volumes)
 
 
-def _check(name: str, key: str, numbers: Mapping[str, float], least: float = -1e300) -> None:
+def _check(name: str, key: str, numbers: Mapping[str, float], least: float = -AMOUNT_MAX) -> None:
     for symbol, number in numbers.items():
-        if not least <= number <= 1e300:
+        if not least <= number <= AMOUNT_MAX:
             where = f"`$.portfolios.{name}.{key}{'.' * bool(symbol)}{symbol}`"
-            raise PositionsError(f"Expected a finite number{' of at least 0' * (least == 0)} - at {where}")
+            raise PositionsError(f"Expected a number from {least:g} to {AMOUNT_MAX:g} - at {where}")
 
 
 class PositionFile:

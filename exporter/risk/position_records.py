@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import orjson
 from exporter.decoding.formats.avro import confluent, schema_id, single_object
 from exporter.events.values import load_schema
 from exporter.model import Reason, Rejected
-from exporter.risk.portfolios import Portfolio
+from exporter.risk.portfolios import AMOUNT_MAX, Portfolio
 from exporter.risk.position_file import NAME_MAX, PositionsError
 
 CASH = "$cash"
@@ -92,14 +91,14 @@ def _entry(value: Any) -> tuple[dict[str, float], float | None]:
         raise PositionsError("quantities is no object")
     volume = value.get("volume")
     if volume is not None and not (_is_number(volume) and volume >= 0):
-        raise PositionsError("volume is no finite number of at least 0")
+        raise PositionsError(f"volume is no number from 0 to {AMOUNT_MAX:g}")
     for name, quantity in quantities.items():
         if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX or not name.isprintable():
             raise PositionsError(f"the name of a portfolio has 1 to {NAME_MAX} printable characters")
         if not _is_number(quantity):
-            raise PositionsError(f"the quantity of {name} is no finite number")
+            raise PositionsError(f"the quantity of {name} is no number from {-AMOUNT_MAX:g} to {AMOUNT_MAX:g}")
     return {name: float(quantity) for name, quantity in quantities.items()}, volume
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -AMOUNT_MAX <= value <= AMOUNT_MAX

@@ -50,7 +50,7 @@ class SafetyController:
             first = now_ms if before.since_ms is None else before.since_ms
             self.progress = SafetyProgress(_joined(before.tripped, beyond), first)
         elif before.since_ms is not None:
-            calm_ms = (now_ms if before.calm_since_ms is None else before.calm_since_ms) if is_calm else None
+            calm_ms = _earlier(before.calm_since_ms, now_ms) if is_calm else None
             self.progress = before._replace(calm_since_ms=calm_ms)
             if self.limits.recovery == "automatic" and _is_over(calm_ms, self.limits.calm, now_ms):
                 self.progress = SafetyProgress()
@@ -129,7 +129,7 @@ class EmergencyStop:
         if present or not is_known:
             self.progress = progress._replace(calm_since_ms=None)
             return None
-        calm_ms = now_ms if progress.calm_since_ms is None else progress.calm_since_ms
+        calm_ms = _earlier(progress.calm_since_ms, now_ms)
         self.progress = progress._replace(calm_since_ms=calm_ms)
         if self.rule.lift == "automatic" and _is_over(calm_ms, self.rule.calm, now_ms):
             return self._lift(progress.since_ms, now_ms, by_hand=False)
@@ -148,6 +148,11 @@ class EmergencyStop:
         number, reasons = self.progress.number, self.progress.reasons
         self.progress = StopProgress(number)
         return StopChange(False, number, reasons, since_ms, now_ms, by_hand)
+
+
+def _earlier(since_ms: int | None, now_ms: int) -> int:
+    """Return since when it is calm: now if the clock was set back since, which must not prolong a calm by hours."""
+    return now_ms if since_ms is None else min(since_ms, now_ms)
 
 
 def _is_over(since_ms: int | None, seconds: float, now_ms: int) -> bool:

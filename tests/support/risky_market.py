@@ -98,8 +98,13 @@ class RiskyMarket:
 
 def portfolio(sidecar: Sidecar) -> dict[str, Any]:
     """What the sidecar shows of the portfolio main; empty before it is evaluated."""
+    return next((row for row in portfolios(sidecar) if row["portfolio"] == "main"), {})
+
+
+def portfolios(sidecar: Sidecar) -> list[dict[str, Any]]:
+    """What the sidecar shows of all portfolios."""
     rows: list[dict[str, Any]] = sidecar.get("/api/v1/risk").json()["data"]["portfolios"]
-    return next((row for row in rows if row["portfolio"] == "main"), {})
+    return rows
 
 
 def unconfirmed(sidecar: Sidecar) -> list[str]:
