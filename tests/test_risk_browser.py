@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from exporter.app import App
 from exporter.config.loader import load
+from exporter.risk import Unconfirmed
 from tests.support.browser import NARROW, PATIENCE_MS, Window, chromium
 from tests.support.risk import broken, evaluated
 
@@ -87,6 +88,22 @@ def test_what_is_broken_is_marked_and_what_is_unknown_has_its_reason(opened: Ope
     expect(window.find(".mark-over").first).to_have_text("emergency stop 1: safety:drawdown")
     expect(window.find(".mark-over")).to_have_count(3)
     expect(window.find(".risk-portfolio .risk-words")).to_contain_text("no program reports it")
+    assert window.barriers() == []
+
+
+@pytest.mark.parametrize("options", [{}, {"viewport": NARROW, "color_scheme": "dark", "locale": "ko-KR"}])
+def test_names_of_any_length_fit_and_prices_that_do_not_count_yet_are_named(
+    opened: Open, sidecar: App, options: dict[str, Any]
+) -> None:
+    assert sidecar.risk is not None
+    snapshot = evaluated()
+    names = {"main": snapshot.portfolios["main"], "p" * 64: broken().portfolios["main"]}
+    held = {"A": Unconfirmed(1_000_000.0, snapshot.time_ms, 100.0)}
+    sidecar.risk.snapshot = snapshot._replace(portfolios=names, unconfirmed=held)
+    window = opened(sidecar, **options)
+    expect(window.find(".risk-held")).to_contain_text("A 1,000,000")
+    expect(window.find(".risk-portfolio")).to_have_count(2)
+    assert window.overflows() <= 0
     assert window.barriers() == []
 
 

@@ -38,7 +38,7 @@ class RiskView {
     this.at = html("span", { class: "count" });
     this.note = html("p", { class: "empty card" }, t("feeds.loading"));
     this.list = html("div", { class: "risk-cards" });
-    this.held = html("p", { class: "risk-words", hidden: true });
+    this.held = html("p", { class: "risk-words risk-held", hidden: true });
     root.append(html("div", { class: "tools card" }, html("h1", {}, t("view.risk")), this.at), html("p", { class: "risk-words" }, t("risk.words")), this.note, this.held, this.list);
     this.isClosed = false;
     this.timer = setInterval(() => this.#load(), PAUSE_MS);
