@@ -5,16 +5,19 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 import requests
 
 from exporter.config.loader import load
 from exporter.config.schema import Config
+from exporter.model import Status
 from exporter.reload import Reloader
 from exporter.runtime.clock import SystemClock
 from exporter.web.hosts import Access
-from exporter.web.lifecycle import BODY_BYTES_MAX
+from exporter.web.interface import Row
+from exporter.web.lifecycle import BODY_BYTES_MAX, NOT_COMMITTED
 from tests.support.queries import HOST, Site, site
 from tests.support.waiting import eventually
 
@@ -118,6 +121,47 @@ def test_without_risk_no_stop_can_be_lifted(shop: Site, reloader: Reloader) -> N
     assert ask(shop, "POST", path, Origin="https://evil.example").status_code == 403
     with site(access=Access(), lifecycle=reloader) as running:
         assert ask(running, "POST", path).status_code == 403
+
+
+class Stops:
+    """Stops of portfolios, each of which is lifted once the test says with which result."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Future[bool | None]] = {}
+
+    def rows(self) -> Row:
+        """See Risk."""
+        return {}
+
+    def ready(self) -> Status:
+        """See Risk."""
+        return Status(True, ())
+
+    def lift(self, portfolio: str) -> Future[bool | None]:
+        """See Risk."""
+        self.asked[portfolio] = Future()
+        return self.asked[portfolio]
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "text"),
+    [
+        (True, 200, "lifted\n"),
+        (False, 409, "the portfolio has no emergency stop in force here\n"),
+        (None, 202, f"{NOT_COMMITTED}\n"),
+    ],
+)
+def test_a_lift_is_answered_with_its_result_and_not_before(
+    reloader: Reloader, result: bool | None, status: int, text: str
+) -> None:
+    stops = Stops()
+    with site(access=ON, lifecycle=reloader, risk=stops) as running, ThreadPoolExecutor(1) as executor:
+        answering = executor.submit(ask, running, "POST", "/-/risk/lift?portfolio=a%2Fb%26c")
+        eventually(lambda: stops.asked)
+        assert not answering.done()
+        stops.asked["a/b&c"].set_result(result)
+        answer = answering.result(10)
+        assert (answer.status_code, answer.text) == (status, text)
 
 
 OWN = "http://127.0.0.1:{port}"

@@ -52,16 +52,19 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
     return run
 
 
+def recorded_in(file: Path, batches: Iterable[dict[str, Any]]) -> str:
+    lines = [
+        {"topic": "ticker-data.korea", "received_ms": each["timestamp_ms"], "value": json.dumps(each)}
+        for each in batches
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return str(file)
+
+
 @pytest.fixture
 def recording_file(tmp_path: Path) -> str:
     """A recording of 200 minutes."""
-    lines = [
-        {"topic": "ticker-data.korea", "received_ms": START_MS + 60_000 * minute, "value": batch(minute)}
-        for minute in range(200)
-    ]
-    file = tmp_path / "recording.jsonl"
-    file.write_text("\n".join(map(json.dumps, lines)))
-    return str(file)
+    return recorded_in(tmp_path / "recording.jsonl", map(batch, range(200)))
 
 
 def test_scenarios_are_told_as_computed_by_hand(run: Callable[..., tuple[int, str, str]], recording_file: str) -> None:
@@ -79,6 +82,18 @@ def test_scenarios_are_told_as_computed_by_hand(run: Callable[..., tuple[int, st
     ]
     assert lost.splitlines()[-1] == "unknown: no fresh price of X"
     assert code == 1
+
+
+@pytest.mark.parametrize("minutes", [(0,), (150,), (0, 50, 100)])
+def test_wrong_prices_of_a_recording_change_no_figure(
+    run: Callable[..., tuple[int, str, str]], recording_file: str, tmp_path: Path, minutes: tuple[int, ...]
+) -> None:
+    _, right, _ = run("--recording", recording_file)
+    batches = list(map(batch, range(200)))
+    for minute in minutes:
+        batches[minute]["data"][0]["last"] *= 100
+    _, found, _ = run("--recording", recorded_in(tmp_path / "wrong.jsonl", batches))
+    assert found == right
 
 
 def test_the_same_is_told_in_json(run: Callable[..., tuple[int, str, str]], recording_file: str) -> None:

@@ -16,6 +16,7 @@ from exporter.web.config_file import WebConfigFile, WebFileMetrics
 from exporter.web.hosts import Access
 from exporter.web.interface import Lifecycle, Row, SymbolPage, WebMetrics
 from exporter.web.limits import ClientLimits
+from exporter.web.risk import Risk
 from exporter.web.server import WebServer
 
 FEED: dict[str, object] = {
@@ -219,6 +220,7 @@ def site(
     access: Access = Access(),  # noqa: B008 - frozen
     config_file: Path | None = None,
     lifecycle: Lifecycle | None = None,
+    risk: Risk | None = None,
 ) -> Iterator[Site]:
     """A server on a free port, stopped at the end; `config_file` is a web configuration file."""
     queries = Shown()
@@ -233,6 +235,7 @@ def site(
         access=access,
         web_file=web_file,
         lifecycle=lifecycle,
+        risk=risk,
     )
     port = server.start()
     try:
