@@ -181,6 +181,23 @@ def test_a_portfolio_that_is_new_has_its_committed_state() -> None:
     assert topic.stored.keys() == {"main", "other"}
 
 
+def test_a_portfolio_that_comes_back_goes_on_from_its_last_event() -> None:
+    monitor, topic = monitored()
+    main, other = Portfolio("main", {"A": 1.0}), Portfolio("other", {"A": 0.0}, cash=1.0)
+    topic.found = [main, other]
+    monitor.tick()
+    topic.price = 80.0
+    monitor.tick()
+    for portfolios in ([other], [main, other]):
+        topic.found = portfolios
+        monitor.tick()
+    assert topic.told() == [RiskEventType.STOP]
+    numbers = [each.number for each in topic.committed if each.portfolio == "main"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert monitor.snapshot is not None
+    assert monitor.snapshot.portfolios["main"].stop.since_ms is not None
+
+
 def test_an_error_of_the_program_is_told_and_the_next_tick_goes_on() -> None:
     monitor, topic = monitored()
     monitor.tick()

@@ -178,6 +178,8 @@ class RiskMonitor:
             log.info("positions read", extra={"portfolios": len(names), "symbols": len(self._engine.symbols)})
             if not names <= self._recovered:
                 self._generation = None
+            # Events go on without what is left out: when it comes back, its last state is to be read again.
+            self._recovered &= names
         return self._has_positions
 
     def _recover(self) -> bool:
