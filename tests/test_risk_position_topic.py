@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from exporter.config.loader import load
 from exporter.events.encoding import confluent_frame, single_object_frame
 from exporter.events.values import load_schema
-from exporter.model import Reason, Rejected
+from exporter.model import Reason, RegistryError, Rejected
 from exporter.risk.portfolios import Portfolio
 from exporter.risk.position_file import PositionsError
 from exporter.risk.position_records import PositionRecords
@@ -22,6 +23,7 @@ from exporter.risk.position_topic import PositionTopic
 from tests.support.cluster import Record
 from tests.support.documents import blocks
 from tests.support.kafka import Broker
+from tests.support.registry import RegistryServer
 from tests.support.waiting import eventually
 
 SCHEMA = load_schema("risk_position")
@@ -97,6 +99,59 @@ def test_an_invalid_record_is_named_until_it_is_corrected(value: bytes, error: s
         found.portfolios()
     found.add(b"B", b'{"quantity": 2}')
     assert found.portfolios() == [Portfolio("main", {"A": 1.0, "B": 2.0})]
+
+
+def test_records_whose_schemas_have_no_answer_are_read_once_they_have_one() -> None:
+    answers: dict[int, Any] = {}
+
+    def find(number: int) -> Any:
+        if number not in answers:
+            raise RegistryError("no answer")
+        return answers[number]
+
+    body = avro(quantities={"main": 1.0})
+    found = records(
+        ("A", confluent_frame(1) + body), ("B", confluent_frame(2) + body), ("C", {"quantity": 3}), find=find
+    )
+    for answered in ((), (2,)):
+        answers |= dict.fromkeys(answered, SCHEMA)
+        assert found.retry() is bool(answered)
+        with pytest.raises(PositionsError, match="the record of 'A' is invalid: no answer"):
+            found.portfolios()
+    answers[1] = SCHEMA
+    found.add(b"B", b'{"quantity": 5}')
+    assert found.retry()
+    assert found.portfolios() == [Portfolio("main", {"C": 3.0, "B": 5.0, "A": 1.0})]
+    assert not found.retry()
+
+
+def test_positions_are_known_once_a_registry_that_was_down_answers(broker: Broker, topic: Callable[..., str]) -> None:
+    name = topic("positions", cleanup_policy="compact")
+    with RegistryServer() as registry:
+        registry.schemas.append(SCHEMA)
+        registry.refuse = True
+        settings = {
+            "kafka.bootstrap_servers": broker.bootstrap,
+            "output.schema_registry": registry.url,
+            "risk.positions.topic": name,
+        }
+        positions = PositionTopic(load(None, {}, settings, hostname="box", read_file=str))
+        frame = confluent_frame(len(registry.schemas)) + avro(quantities={"main": 1.0})
+        broker.produce(name, [Record(frame, symbol.encode()) for symbol in ("A", "B", "C")])
+        try:
+            with pytest.raises(PositionsError, match="the record of 'A' is invalid: the schema registry answered 503"):
+                positions.read()
+            assert len(registry.asked) == 1
+            registry.refuse = False
+
+            def read() -> list[Portfolio] | None:
+                with suppress(PositionsError):
+                    return positions.read()
+                return None
+
+            assert eventually(read) == [Portfolio("main", {"A": 1.0, "B": 1.0, "C": 1.0})]
+        finally:
+            positions.close()
 
 
 def test_the_topic_is_read_from_its_beginning_and_then_as_it_grows(broker: Broker, topic: Callable[..., str]) -> None:

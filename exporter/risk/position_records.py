@@ -10,7 +10,7 @@ import orjson
 
 from exporter.decoding.formats.avro import confluent, schema_id, single_object
 from exporter.events.values import load_schema
-from exporter.model import Reason, Rejected
+from exporter.model import Reason, RegistryError, Rejected
 from exporter.risk.portfolios import AMOUNT_MAX, Portfolio
 from exporter.risk.position_file import NAME_MAX, PositionsError
 
@@ -23,12 +23,14 @@ MAIN = "main"
 class PositionRecords:
     """The last valid record of each symbol, and the error of each whose last record is invalid.
 
-    `find` returns the schema of an id of a schema registry, or raises `Rejected`.
+    `find` returns the schema of an id of a schema registry, or raises `Rejected`, or `RegistryError` without an answer:
+    such a record is read again by `retry`.
     """
 
     def __init__(self, find: Callable[[int], Any] | None = None) -> None:
         self._entries: dict[str, tuple[dict[str, float], float | None]] = {}
         self._errors: dict[str, str] = {}
+        self._unread: dict[bytes | None, bytes] = {}
         self._single_object = single_object([json.dumps(load_schema("risk_position"))])
         self._confluent = None if find is None else confluent(find)
 
@@ -36,6 +38,7 @@ class PositionRecords:
         """Take a record into account; a value of None removes the symbol."""
         symbol = (key or b"").decode(errors="replace")
         self._errors.pop(symbol, None)
+        self._unread.pop(key, None)
         if value is None:
             self._entries.pop(symbol, None)
             return
@@ -45,12 +48,24 @@ class PositionRecords:
             if symbol not in self._entries and len(self._entries) >= KEYS_MAX:
                 raise PositionsError(f"there are more than {KEYS_MAX} symbols")
             self._entries[symbol] = _entry(self._decoded(value))
+        except RegistryError as error:
+            self._errors[symbol], self._unread[key] = str(error), value
         except (Rejected, PositionsError) as error:
             self._errors[symbol] = error.detail if isinstance(error, Rejected) else str(error)
 
+    def retry(self) -> bool:
+        """Read records again whose schemas had no answer, until one has none again; return whether any was read."""
+        waiting = list(self._unread.items())
+        for number, (key, value) in enumerate(waiting):
+            self.add(key, value)
+            if key in self._unread:
+                return number > 0
+        return bool(waiting)
+
     def portfolios(self) -> list[Portfolio]:
         """Return the portfolios; raise `PositionsError` while the last record of a symbol is invalid."""
-        for symbol, error in self._errors.items():
+        if self._errors:
+            symbol, error = min(self._errors.items())
             raise PositionsError(f"the record of {symbol!r} is invalid: {error}")
         cash, _ = self._entries.get(CASH, ({}, None))
         held: dict[str, dict[str, float]] = {name: {} for name in cash}

@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from exporter.config.schema import Config
 from exporter.kafka import clients
 from exporter.kafka.credentials import KafkaLogin
+from exporter.model import RegistryError
 from exporter.risk.portfolios import Portfolio
 from exporter.risk.position_file import PositionsError
 from exporter.risk.position_records import PositionRecords
@@ -20,6 +21,8 @@ ANSWER_SECONDS = 5.0
 READ_SECONDS = 5.0
 MESSAGES_MAX = 500
 QUIET_SECONDS = 0.05
+# After a schema registry that did not answer.
+RETRY_SECONDS = 0.5
 
 
 class PositionTopic:
@@ -37,11 +40,12 @@ class PositionTopic:
         self._is_complete = False
         self._records = PositionRecords(self._find if config.output.schema_registry else None)
         self._schemas: Any = None
+        self._ask_at, self._registry_error = 0.0, ""
 
     def read(self) -> list[Portfolio] | None:
         """See Positions; also raises while the topic was not yet read to its end."""
         try:
-            has_changed = self._poll()
+            has_changed = self._poll() | self._records.retry()
         except KafkaException as error:
             self.close()
             raise PositionsError(f"{self._topic}: {printable(error.args[0].str())}") from error
@@ -93,7 +97,16 @@ class PositionTopic:
         consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in self._unread])
 
     def _find(self, number: int) -> Any:
-        """Return a schema of the registry; raise `Rejected`."""
+        """Return a schema of the registry; raise `Rejected`, or `RegistryError` when it does not answer."""
+        if time.monotonic() < self._ask_at:  # many records may wait for one answer
+            raise RegistryError(self._registry_error)
+        try:
+            return self._find_schema(number)
+        except RegistryError as error:
+            self._registry_error, self._ask_at = str(error), time.monotonic() + RETRY_SECONDS
+            raise
+
+    def _find_schema(self, number: int) -> Any:
         if self._schemas is None:
             # Imported at the first use: the client of the registry takes 6 MB.
             from functools import partial
@@ -104,7 +117,7 @@ class PositionTopic:
 
             http = RegistryHttp(self._config.output)
             self._schemas = WriterSchemas(partial(fetch, http), ThreadWorker("risk-schemas"))
-        return self._schemas.ask(number)
+        return self._schemas.require(number)
 
 
 def _consumer(config: Config) -> Consumer:
