@@ -11,11 +11,14 @@ from typing import Any
 
 import fastavro
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions  # confluent_kafka.admin has it too, but does not tell mypy
 
 from exporter.config.loader import load
 from exporter.events.encoding import confluent_frame, single_object_frame
 from exporter.events.values import load_schema
 from exporter.model import Reason, RegistryError, Rejected
+from exporter.risk import position_topic
 from exporter.risk.portfolios import Portfolio
 from exporter.risk.position_file import PositionsError
 from exporter.risk.position_records import PositionRecords
@@ -176,6 +179,24 @@ def test_the_topic_is_read_from_its_beginning_and_then_as_it_grows(broker: Broke
             eventually(positions.read)
         with pytest.raises(PositionsError, match="is invalid"):
             positions.read()
+    finally:
+        positions.close()
+
+
+def test_partitions_that_are_added_are_read(
+    broker: Broker, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(position_topic, "PARTITIONS_SECONDS", 0.0)
+    name = topic("positions", cleanup_policy="compact")
+    settings = {"kafka.bootstrap_servers": broker.bootstrap, "risk.positions.topic": name}
+    positions = PositionTopic(load(None, {}, settings, hostname="box", read_file=str))
+    broker.produce(name, [Record(b'{"quantity": 1}', b"A", partition=0)])
+    try:
+        assert positions.read() == [Portfolio("main", {"A": 1.0})]
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        admin.create_partitions([NewPartitions(name, 2)])[name].result(20)
+        broker.produce(name, [Record(b'{"quantity": 2}', b"B", partition=1)])
+        assert eventually(positions.read) == [Portfolio("main", {"A": 1.0, "B": 2.0})]
     finally:
         positions.close()
 

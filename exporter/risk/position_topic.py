@@ -21,6 +21,8 @@ ANSWER_SECONDS = 5.0
 READ_SECONDS = 5.0
 MESSAGES_MAX = 500
 QUIET_SECONDS = 0.05
+# How soon partitions that are added to the topic are read.
+PARTITIONS_SECONDS = 60.0
 # After a schema registry that did not answer.
 RETRY_SECONDS = 0.5
 
@@ -36,7 +38,9 @@ class PositionTopic:
         self._make_consumer = (login or KafkaLogin(config)).maker("consumer", config, _consumer)
         self._topic = config.risk.positions.topic or ""
         self._consumer: Any = None
+        self._partitions: set[int] = set()
         self._unread: set[int] = set()
+        self._look_at = 0.0
         self._is_complete = False
         self._records = PositionRecords(self._find if config.output.schema_registry else None)
         self._schemas: Any = None
@@ -66,7 +70,7 @@ class PositionTopic:
 
     def _poll(self) -> bool:
         """Take the records that have arrived, at the beginning up to the end; return whether there were any."""
-        if self._make_consumer.is_outdated():
+        if self._make_consumer.is_outdated() or (self._consumer is not None and self._has_grown()):
             self.close()
         if self._consumer is None:
             self._open()
@@ -92,9 +96,21 @@ class PositionTopic:
         found = consumer.list_topics(self._topic, timeout=ANSWER_SECONDS).topics[self._topic]
         if found.error is not None:
             raise KafkaException(found.error)
-        self._unread = set(found.partitions)
+        self._partitions, self._unread = set(found.partitions), set(found.partitions)
+        self._look_at = time.monotonic() + PARTITIONS_SECONDS
         self._records = PositionRecords(self._find if self._config.output.schema_registry else None)
         consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in self._unread])
+
+    def _has_grown(self) -> bool:
+        """Return whether the topic has other partitions than are read; asks Kafka once in a while."""
+        if time.monotonic() < self._look_at:
+            return False
+        self._look_at = time.monotonic() + PARTITIONS_SECONDS
+        try:
+            found = self._consumer.list_topics(self._topic, timeout=ANSWER_SECONDS).topics[self._topic]
+        except KafkaException:
+            return False
+        return found.error is None and set(found.partitions) != self._partitions
 
     def _find(self, number: int) -> Any:
         """Return a schema of the registry; raise `Rejected`, or `RegistryError` when it does not answer."""
