@@ -20,6 +20,7 @@ from exporter.loadtest.http.bottleneck import CONNECTIONS, MACHINE, SERVER, SERV
 from exporter.loadtest.results import Ended, Outcome, Run
 from exporter.loadtest.target import Patience, TargetError
 from tests.support.cluster import Cluster
+from tests.support.disk import SmallDisk
 from tests.support.kafka import Broker
 from tests.support.loadtest import Slowed, SlowScrapes, Started, configured, files, reading_load, settings, threads
 from tests.support.redis import RedisServer
@@ -199,8 +200,14 @@ def test_a_sidecar_that_is_killed_ends_the_run_and_its_events_are_missing(
 
 
 @pytest.fixture(scope="module")
-def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    broker = Broker(tmp_path_factory.mktemp("own-kafka"), heap="256m").start()
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
+    with SmallDisk(tmp_path_factory.mktemp("own-kafka") / "disk", 200) as disk:
+        yield disk
+
+
+@pytest.fixture(scope="module")
+def own_broker(disk: SmallDisk) -> Iterator[Broker]:
+    broker = Broker(disk.folder / "kafka", heap="256m").start()
     yield broker
     broker.kill()
 
@@ -263,6 +270,49 @@ def test_ctrl_c_ends_the_command_with_a_report_and_without_its_topic(broker: Bro
     assert not [name for name in names(broker) if "loadtest" in name]
     [report] = tmp_path.glob("load_test_results_*.json")
     assert results.decode(report.read_bytes()).ended is Ended.INTERRUPTED
+
+
+def test_a_full_disk_of_a_broker_ends_the_run_with_a_report_that_says_so(
+    own_broker: Broker, disk: SmallDisk, tmp_path: Path
+) -> None:
+    if disk.refusal:
+        pytest.skip(f"no small disk can be mounted: {disk.refusal}")
+    if not own_broker.is_running:
+        own_broker.start()
+    started = Started(tmp_path, settings(seconds=60.0, rate=RATE), configured(own_broker.bootstrap))
+    eventually(lambda: started.targets[0].counts().answered > 50, 30, "nothing was sent")
+    disk.fill()
+    run = started.result()
+    disk.free()
+    kafka = run.target("kafka")
+    assert run.ended is Ended.DISK_FULL
+    assert "a broker reported an error of its storage, as with a full disk" in run.ended_because
+    assert kafka is not None
+    assert kafka.answered > 50
+    assert "could not be deleted" in kafka.notes[-1]
+    assert results.exit_code(run.checks, run.ended) == 1
+    assert threads() == set()
+
+
+def test_a_full_disk_of_the_report_ends_the_run_and_leaves_room_for_the_report(broker: Broker, disk: SmallDisk) -> None:
+    if disk.refusal:
+        pytest.skip(f"no small disk can be mounted: {disk.refusal}")
+    folder = disk.folder / "reports"
+    options = ["--target", "kafka", "--bootstrap-servers", broker.bootstrap, "--event-topic", "no-events"]
+    command = [str(PROGRAM), "loadtest", "load", *options, "--report-folder", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if " s  kafka: " in line)
+        disk.fill()
+        out, _ = process.communicate(timeout=60)
+    disk.free()
+    assert process.returncode == 1, out
+    assert "disk full: " in out
+    assert not [name for name in names(broker) if "loadtest" in name]
+    [report] = folder.glob("load_test_results_*.json")
+    assert results.decode(report.read_bytes()).ended is Ended.DISK_FULL
+    assert {path.suffix for path in folder.iterdir()} >= {".html", ".md", ".csv", ".json"}
+    assert not list(folder.glob(".load_test_reserved*"))
 
 
 @pytest.mark.stress

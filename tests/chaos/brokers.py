@@ -13,9 +13,9 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from tests.chaos.broker import ProxiedBroker
-from tests.chaos.disk import SmallDisk
 from tests.chaos.proxy import Proxy, Rule
 from tests.support.cluster import ANSWER_SECONDS, Cluster, knows_groups
+from tests.support.disk import SmallDisk
 from tests.support.waiting import eventually
 
 HEAP = "384m"

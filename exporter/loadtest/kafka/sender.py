@@ -32,9 +32,13 @@ _SAMPLES_MAX = 7200
 _PROPERTIES: dict[str, Any] = {
     "message.timeout.ms": _DELIVERY_MS,
     "statistics.interval.ms": 1000,
-    "log_level": 0,
+    # An error of a broker's storage is tried again without end, and only the log has it: a broker that stops by it, as
+    # one with a full disk does, is seen to be gone and no more. These are a few lines for each request.
+    "debug": "msg",
+    "log_level": 7,
     "queue.buffering.max.kbytes": 262_144,
 }
+_STORAGE = KafkaError(KafkaError.KAFKA_STORAGE_ERROR).str()
 
 
 class BrokerSample(NamedTuple):
@@ -53,6 +57,12 @@ class BrokerAnswers:
         self.samples: deque[BrokerSample] = deque(maxlen=_SAMPLES_MAX)
         self._clock = clock
         self._down_since: float | None = None
+        self.has_storage_error = False
+
+    def log(self, level: int, form: str, kind: str, client: str, text: str) -> None:
+        """Take a line of a client's log, as loggers do."""
+        if kind == "MSGSET" and _STORAGE in text:
+            self.has_storage_error = True
 
     def on_statistics(self, text: str) -> None:
         """Take the statistics of a client."""
@@ -94,7 +104,7 @@ class Sender:
         self._topic, self._name, self._clock = topic, run, clock
         self._ledger, self._answers = ledger, answers
         self._feeds = [(index, number, BatchWriter(feed(index), batch_size)) for index, number in feeds]
-        hooks: dict[str, Any] = {"stats_cb": answers.on_statistics, "error_cb": answers.on_error}
+        hooks: dict[str, Any] = {"stats_cb": answers.on_statistics, "error_cb": answers.on_error, "logger": answers}
         plain = replace(config, output=replace(config.output, delivery="at_least_once"))
         self._producer: Producer | None = clients.producer(plain, **_PROPERTIES, **hooks)
         self._turn = 0

@@ -31,7 +31,6 @@ _ACKNOWLEDGED_SECONDS = 10.0
 _WARM_UP_SECONDS = 25.0
 _ROUND_SECONDS = 3.0
 _KEEP_SECONDS = 3600.0
-_STORAGE = "KAFKA_STORAGE_ERROR"
 
 
 class KafkaTarget:
@@ -127,9 +126,11 @@ class KafkaTarget:
     def failure(self) -> Failure | None:
         """See Target."""
         now, ledger = self._clock.now(), self.ledger
-        if _STORAGE in ledger.errors:
-            return Failure(Ended.DISK_FULL, "a broker reports an error of its storage, as with a full disk")
         down, silent = self.answers.down_seconds(), ledger.silent_seconds(now)
+        if self.answers.has_storage_error and (ledger.failed or silent > self._patience.down):
+            # Without it another broker leads by now.
+            text = f"a broker reported an error of its storage, as with a full disk: {_left(silent, ledger.failed)}"
+            return Failure(Ended.DISK_FULL, text)
         if min(down, silent) > self._patience.down or silent > self._patience.answer:
             return Failure(Ended.BROKER_DIED, f"no broker has acknowledged a message for {max(silent, down):.0f} s")
         if self.sidecar is not None and (failure := self.sidecar.failure()) is not None:
@@ -148,7 +149,7 @@ class KafkaTarget:
         failure = self.failure()
         if failure is None and self.ledger.sent > self._warm_ups:
             self.drain()
-        is_reachable = failure is None or failure.ended is not Ended.BROKER_DIED
+        is_reachable = failure is None or failure.ended is Ended.SIDECAR_DIED
         for sender in self._senders:
             sender.stop(1.0 if is_reachable else 0.0)
         for watch in (self._events, self.sidecar):
@@ -282,3 +283,7 @@ class KafkaTarget:
             return None
         due = Schedule(settings.kafka_rate, settings.ramp_seconds).count(seconds)
         return min(due, settings.messages or due) / seconds
+
+
+def _left(silent: float, failed: int) -> str:
+    return f"{failed:,} messages failed" if failed else f"none has been acknowledged for {silent:.0f} s"

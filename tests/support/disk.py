@@ -13,22 +13,23 @@ BALLAST = bytes(1 << 20)
 class SmallDisk:
     """A folder with room for little, as a context; `refusal` says why there is none, and the folder is a usual one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size_mb: int = SIZE_MB) -> None:
         self.refusal = ""
-        self._folder = folder
+        self._size_mb = size_mb
+        self.folder = folder
         self._ballast = folder / "ballast"
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True)
         try:
-            self._run("mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(self._folder))
+            self._run("mount", "-t", "tmpfs", "-o", f"size={self._size_mb}m", "tmpfs", str(self.folder))
         except (OSError, subprocess.CalledProcessError) as error:
             self.refusal = str(getattr(error, "stderr", "") or error).strip()
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self.refusal:
-            self._run("umount", str(self._folder))
+            self._run("umount", str(self.folder))
 
     def fill(self) -> None:
         """Leave no room."""
