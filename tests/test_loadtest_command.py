@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,14 @@ def test_addresses_are_those_of_the_configuration_unless_flags_say_otherwise(tmp
         ("stress --target all", "stress raises the rate of one target"),
         ("stress --target http --target kafka", "stress raises the rate of one target"),
         ("--url http://user:word@h:1", "--url has a user"),
+        ("--embedded --topic t", "--topic has no effect with --embedded"),
+        ("--target kafka --web", "--web has no effect without the target http"),
+        ("--target http --kafka-messages 9", "--kafka-messages has no effect without the target kafka"),
+        ("--target http --rate 9", "--rate has no effect without the target kafka: users make --user-rate"),
+        ("--step 5s", "--step has no effect but in stress"),
+        ("stress --kafka-messages 5", "--kafka-messages has no effect in stress"),
+        ("--allow-existing", "--allow-existing has no effect without --topic"),
+        ("--web-port 9000", "--web-port has no effect without --web"),
     ],
 )
 def test_what_cannot_be_tested_is_refused_with_the_reason(words: str, reason: str) -> None:
@@ -82,7 +92,7 @@ def test_what_cannot_be_tested_is_refused_with_the_reason(words: str, reason: st
     "words",
     [
         "normal", "--users 0", "--users x", "--rate 0", "--rate nan", "--duration soon", "--step 0s",
-        "--process sidecar", "--url h:1", "--target all,kafka", "--max-lost -1",
+        "--process sidecar", "--url h:1", "--target all,kafka", "--max-lost -1", "--web-port 65536",
     ],
 )  # fmt: skip
 def test_values_that_make_no_sense_are_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +104,48 @@ def test_values_that_make_no_sense_are_refused(words: str, capsys: pytest.Captur
 def test_a_configuration_that_is_invalid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         plan("--config.file", str(tmp_path / "none.yml"))
+
+
+def test_a_mistake_in_an_address_is_told_with_the_option_of_this_command() -> None:
+    with pytest.raises(ConfigError, match=r"redis.url: .* \(--redis-url\)$"):
+        plan("--redis-url", "nonsense")
+
+
+# Apart, as the command takes over the signals of its process.
+COMMANDS = """
+import sys
+from exporter.cli import main
+for line in sys.stdin:
+    print("exit", main(["loadtest", *line.split()]), file=sys.stderr)
+"""
+MISTAKES = {
+    "--compare none.json": "none.json: No such file or directory",
+    "--compare text": "--compare text: no results of a load test",
+    "--report-folder text/reports": "text/reports: Not a directory",
+    "--process sidecar=99999999": "--process sidecar=99999999: there is no such process",
+    "--target http --url http://nothing.invalid:1": "nothing.invalid:1/metrics does not answer: Failed to resolve",
+    "--target kafka --bootstrap-servers 127.0.0.1:1": "Connection refused",
+    "--metrics-address 192.0.2.1:9 --embedded --target kafka": "metrics cannot be served at 192.0.2.1",
+}
+
+
+def test_what_cannot_be_read_written_or_reached_is_told_in_a_line_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no results")
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS],
+        input="\n".join(MISTAKES),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stderr.splitlines()
+    exits = [number for number, line in enumerate(lines) if line.startswith("exit")]
+    assert [lines[number] for number in exits] == ["exit 2"] * len(MISTAKES)
+    for number, reason in zip(exits, MISTAKES.values(), strict=True):
+        assert reason in lines[number - 1]
+        assert "HTTPConnection" not in lines[number - 1]
+    assert {path.suffix for path in tmp_path.iterdir()} == {"", ".jsonl"}
 
 
 def test_a_line_of_the_log_has_time_level_event_and_fields(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric, start_http_server
@@ -11,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter.loadtest.results import Distribution
-from exporter.loadtest.target import Counts, Target
+from exporter.loadtest.target import Counts, Target, TargetError
 from exporter.metrics.process import OwnProcess
 
 _BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -87,7 +88,7 @@ def _serve(registry: CollectorRegistry, host: str, port: int) -> Any:
     # The server of the library sets SO_REUSEADDR only, but another may listen on all interfaces.
     with socket.socket() as probe:
         is_taken = probe.connect_ex((host, port)) == 0 if port else False
-    try:
-        return start_http_server(0 if is_taken else port, host, registry)
-    except OSError:
-        return start_http_server(0, host, registry)
+    for each in (0 if is_taken else port, 0):
+        with suppress(OSError):
+            return start_http_server(each, host, registry)
+    raise TargetError(f"the load test's own metrics cannot be served at {host}: see --metrics-address")

@@ -16,7 +16,7 @@ from exporter.loadtest.results import Ended
 from exporter.loadtest.run_clock import RunClock
 from exporter.loadtest.sidecar_figures import BATCHES, FAMILIES, SidecarFigures, read_page
 from exporter.loadtest.target import Failure
-from exporter.runtime.http_client import ClientTls, fetch
+from exporter.runtime.http_client import ClientTls, error_text, fetch
 from exporter.runtime.threads import start
 
 _POLL_SECONDS = 0.1
@@ -97,7 +97,7 @@ class SidecarWatch:
             at = self._clock.now()
             page = read_page(answer.body.decode(), self._region)
         except (RequestException, ValueError) as error:
-            self.last_error = str(error)
+            self.last_error = error_text(error)
             return
         if answer.status != 200:
             self.last_error = f"{answer.status} {answer.reason}"

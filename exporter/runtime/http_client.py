@@ -46,6 +46,17 @@ class Answer(NamedTuple):
     body: bytes
 
 
+def error_text(error: Exception) -> str:
+    """Return why there is no response, without the names of objects that libraries put around the reason."""
+    found: Any = error
+    while (inner := getattr(found, "reason", None) or next(iter(getattr(found, "args", ())), None)) is not None:
+        if not isinstance(inner, Exception):
+            break
+        found = inner
+    text = str(found)
+    return text.partition("): ")[2] or text if text.startswith(("HTTPConnection", "HTTPSConnection")) else text
+
+
 class _Limit:
     """The remaining time and bytes of one request."""
 

@@ -24,6 +24,7 @@ from exporter.loadtest.target import Counts, Failure, TargetError
 from exporter.loadtest.trace import Trace
 from exporter.loadtest.waiting import wait_for
 from exporter.runtime.foreign_text import printable
+from exporter.runtime.http_client import error_text
 
 TIMEOUT_SECONDS = 10.0
 # A sidecar that is started again is back by then.
@@ -137,7 +138,7 @@ class HttpTarget:
 
     def stop(self) -> TargetResult:
         """See Target."""
-        seconds = time.monotonic() - self.started
+        seconds = min(time.monotonic() - self.started, self._settings.seconds)
         locust, self._locust = self._locust, None
         if locust is not None:
             if self._reader is not None and not self._plan.is_stepped and locust.is_running:
@@ -203,7 +204,7 @@ def _probe(plan: Plan) -> None:
     try:
         answer = request(plan, "HEAD", _PROBE_SECONDS)
     except RequestException as error:
-        raise TargetError(printable(f"{url} does not answer: {error}", _ERROR_MAX)) from None
+        raise TargetError(printable(f"{url} does not answer: {error_text(error)}", _ERROR_MAX)) from None
     if answer.status != 200:
         raise TargetError(printable(f"{url} answers {answer.status} {answer.reason}", _ERROR_MAX))
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from msgspec.structs import replace
 
 from exporter.config.schema import Config
@@ -180,6 +180,9 @@ class Sender:
         while not self._stopping.is_set():
             try:
                 hand_over()
+                return
+            except KafkaException as error:  # such as one that is too large
+                self._ledger.undelivered(error.args[0].name(), self._clock.now())
                 return
             except BufferError:  # the client has no room: the message waits here, and is late by its due time
                 self._producer.poll(_WAIT_SECONDS)  # type: ignore[union-attr]

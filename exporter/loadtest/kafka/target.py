@@ -230,9 +230,13 @@ class KafkaTarget:
         for sender in self._senders:
             sender.warm_up()
         sent = range(first, ledger.sent)
-        if not wait_for(lambda: all(map(ledger.acknowledged.has, sent)), _ACKNOWLEDGED_SECONDS, stopping=stopping):
-            if stopping.is_set():
-                return False
+
+        def is_answered() -> bool:
+            return ledger.failed > 0 or all(map(ledger.acknowledged.has, sent))
+
+        if not wait_for(is_answered, _ACKNOWLEDGED_SECONDS, stopping=stopping) and stopping.is_set():
+            return False
+        if not all(map(ledger.acknowledged.has, sent)):
             raise TargetError(f"no broker acknowledges messages: {', '.join(ledger.errors) or 'no answer'}")
 
         def has_arrived() -> bool:

@@ -21,12 +21,16 @@ from exporter.kafka.properties import mistakes
 from exporter.loadtest.settings import PROFILES, STRESS, TARGETS, Limits, Settings
 from exporter.loadtest.target import TargetError
 from exporter.runtime.foreign_text import add_secrets
+from exporter.tools.loadtest.unused import unused
 
 DESCRIPTION = """Load brokers, a sidecar and its Redis, and measure what becomes of each message and request; write a
 report. Exit 0 when all target figures are met, 1 when one is missed or a part fails, 2 when something could not be
 measured. It writes to a topic and to keys of its own, which it deletes at the end."""
 
 _DEFAULT_URL = "http://localhost:8000"
+_PORT_MAX = 65_535
+# Keys of the configuration that have options of other names here.
+_OPTIONS = {"kafka.bootstrap_servers": "bootstrap_servers", "output.topic": "event_topic", "redis.url": "redis_url"}
 _LIMITS = {
     "max-mean": ("mean_ms", "MS", "mean latency in milliseconds"),
     "max-p95": ("p95_ms", "MS", "latency in milliseconds that 95 %% are below"),
@@ -48,7 +52,7 @@ class Plan(NamedTuple):
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the description and the options to a parser."""
     parser.description = DESCRIPTION
-    texts = (f"{name}: {one.text}, {one.users} users, {one.seconds:g} s" for name, one in PROFILES.items())
+    texts = (f"{name} ({one.text}; {one.users} users, {one.seconds:g} s)" for name, one in PROFILES.items())
     parser.add_argument(
         "profile", nargs="?", default="smoke", choices=PROFILES, metavar="PROFILE", help=", ".join(texts)
     )
@@ -100,7 +104,7 @@ def _add_numbers(group: Any) -> None:
     add("--partitions", type=_count, default=4, metavar="N", help="of a topic that is made (default: 4)")
     add("--step", type=_seconds, default=20.0, metavar="TIME", help="length of each rate of stress (default: 20s)")
     add("--web", action="store_true", help="serve Locust's page meanwhile")
-    add("--web-port", type=_count, default=8089, metavar="PORT", help="of that page (default: 8089)")
+    add("--web-port", type=_port, default=8089, metavar="PORT", help="of that page (default: 8089)")
     add("--processes", type=_count, default=1, metavar="N", help="processes of Locust (default: 1)")
 
 
@@ -137,6 +141,8 @@ def plan(args: argparse.Namespace) -> Plan:
     """Return what the arguments mean; raise `ConfigError` and `TargetError`."""
     config = _config(args)
     targets, left_out = _targets(args, config)
+    if mistake := unused(args, targets):
+        raise TargetError(mistake)
     profile = PROFILES[args.profile]
     url, path = _url(args, config, targets)
     settings = Settings(
@@ -203,18 +209,18 @@ def _url(args: argparse.Namespace, config: Config, targets: Iterable[str]) -> tu
 
 
 def _config(args: argparse.Namespace) -> Config:
-    flags = {
-        "kafka.bootstrap_servers": args.bootstrap_servers,
-        "output.topic": args.event_topic,
-        "redis.url": args.redis_url,
-    }
+    given = {key: value for key, name in _OPTIONS.items() if (value := getattr(args, name)) is not None}
     try:
         text = read_text(args.config_file) if args.config_file else None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError((Problem("", f"the file cannot be read: {error}", "--config.file"),)) from None
-    given = {path: value for path, value in flags.items() if value is not None}
     host = socket.gethostname()
-    return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, on_secrets=add_secrets)
+    try:
+        return load(text, os.environ, given, hostname=host, read_file=read_text, also=mistakes, on_secrets=add_secrets)
+    except ConfigError as error:
+        flags = {f"--{key}": f"--{name.replace('_', '-')}" for key, name in _OPTIONS.items()}
+        named = (each._replace(place=flags.get(each.place, each.place)) for each in error.problems)
+        raise ConfigError(tuple(named)) from None
 
 
 def _checked(text: str, kind: Callable[[str], Any], allows: Callable[[Any], bool], what: str) -> Any:
@@ -229,6 +235,10 @@ def _checked(text: str, kind: Callable[[str], Any], allows: Callable[[Any], bool
 
 def _count(text: str) -> int:
     return int(_checked(text, int, lambda value: 1 <= value <= 10_000_000_000, "a whole number from 1 on"))
+
+
+def _port(text: str) -> int:
+    return int(_checked(text, int, lambda value: 1 <= value <= _PORT_MAX, f"a port, 1 to {_PORT_MAX}"))
 
 
 def _whole(text: str) -> int:

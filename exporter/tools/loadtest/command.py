@@ -52,20 +52,41 @@ def main(args: argparse.Namespace) -> int:
     try:
         _check_extra()
         plan = arguments.plan(args)
-        earlier = None if args.compare is None else results.decode(args.compare.read_bytes())
-    except (ConfigError, TargetError, results.ResultsError, OSError) as error:
+        _check_processes(plan.settings)
+        earlier = None if args.compare is None else _read(args.compare)
+    except (ConfigError, TargetError, results.ResultsError) as error:
         return _failed(str(error))
+    except OSError as error:
+        return _failed(_text(error))
     try:
         return _run(args, plan, earlier, stopping)
     except TargetError as error:
         return _failed(printable(str(error)))
     except OSError as error:
-        return _failed(str(error), results.MISSED if error.errno == errno.ENOSPC else results.NOT_MEASURED)
+        return _failed(_text(error), results.MISSED if error.errno == errno.ENOSPC else results.NOT_MEASURED)
 
 
 def _check_extra() -> None:
     if find_spec("psutil") is None:
         raise TargetError(f"it needs psutil: {_INSTALL}")
+
+
+def _check_processes(settings: Settings) -> None:
+    for name, pid in settings.processes.items():
+        if not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            raise TargetError(f"--process {name}={pid}: there is no such process")
+
+
+def _read(file: Path) -> Run:
+    try:
+        return results.decode(file.read_bytes())
+    except results.ResultsError as error:
+        raise results.ResultsError(f"--compare {file}: {error}") from None
+
+
+def _text(error: OSError) -> str:
+    """Return what is wrong, and with which file."""
+    return ": ".join(filter(None, [str(error.filename or ""), error.strerror or str(error)]))
 
 
 def _failed(text: str, code: int = results.NOT_MEASURED) -> int:
