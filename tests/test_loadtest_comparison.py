@@ -165,3 +165,14 @@ def test_exchanged_pieces_lose_nothing(latencies: list[list[float]], chance: ran
     whole = earlier.total_ms + now.total_ms
     assert whole == pytest.approx(3 * sum(map(sum, latencies)))
     assert {figure.name for figure in FIGURES if figure.is_share} == {"errors"}
+
+
+def test_throughput_of_another_load_is_neither_better_nor_worse() -> None:
+    chance = random.Random(3)
+    one, other = (target(chance, usual, per_second=rate) for rate in (100, 50))
+    assert differences(one, other)["throughput"].verdict is Verdict.WORSE
+    wanted = differences(replace(one, wanted_per_second=100.0), replace(other, wanted_per_second=50.0))
+    assert wanted["throughput"].verdict is Verdict.OTHER
+    assert wanted["mean"].verdict is not Verdict.OTHER
+    same = differences(replace(one, wanted_per_second=100.0), replace(other, wanted_per_second=100.0))
+    assert same["throughput"].verdict is Verdict.WORSE

@@ -138,20 +138,6 @@ def run(text: str = "as usual", factor: float = 1.0, **fields: object) -> Run:
             evidence=(f"lag {text}",),
         ),
         "bottleneck": Bottleneck(name=f"broker {text}", evidence=(f"answers in 312 ms {text}",)),
-        "breaking_point": BreakingPoint(
-            held_per_second=4000.0,
-            broke_per_second=4400.0,
-            steps=(
-                Step(
-                    wanted_per_second=4400,
-                    sent_per_second=4400,
-                    arrived_per_second=41,
-                    p99=7.0,
-                    held=False,
-                    reason=text,
-                ),
-            ),
-        ),
         "checks": (
             Check(target="http", name="p95", wanted="< 1,000 ms", measured="2,320 ms", outcome=Outcome.MISSED),
             Check(target="kafka", name=f"lost {text}", wanted="≤ 0", measured=text, outcome=Outcome.MET),
@@ -163,6 +149,14 @@ def run(text: str = "as usual", factor: float = 1.0, **fields: object) -> Run:
     )
     fixed = {"started_ms": 1_760_031_213_693, "seconds": float(SECONDS), "machine": machine}
     return Run(**(fixed | given | fields))  # type: ignore[arg-type]
+
+
+def point(text: str = "latencies rise", held: float | None = 4000.0) -> BreakingPoint:
+    steps = [
+        Step(wanted_per_second=rate, sent_per_second=rate, arrived_per_second=41, p99=7.0, held=is_held, reason=why)
+        for rate, is_held, why in ((held or 1.0, held is not None, ""), (4400.0, False, text))
+    ]
+    return BreakingPoint(held_per_second=held, broke_per_second=4400.0, steps=tuple(steps))
 
 
 BARE = run(targets=(), samples=(), generator=None, bottleneck=None, breaking_point=None, checks=(), skipped={})
@@ -216,7 +210,7 @@ def test_a_report_in_each_format_has_the_figures_of_the_run(tmp_path: Path) -> N
         "performance_analysis_20251009_173333.png",
     ]
     page = " ".join(Texts(paths[0].read_text()).texts)
-    told = ("Targets missed", "18.3/s", "p99.9", "312 ms", "4,400/s", "0.60 cores", "3.48 s", "worse", "noise")
+    told = ("Targets missed", "18.3/s", "p99.9", "312 ms", "0.60 cores", "3.48 s", "worse", "noise")
     for text in (page, paths[1].read_text()):
         assert [part for part in told if part not in text] == []
     height, width, _ = imread(paths[3]).shape
@@ -234,6 +228,37 @@ def test_a_table_has_each_second_of_a_run_and_each_quantile() -> None:
     assert [int(value) for value in answered] == [each.count for each in first.timeline]
     kinds = {"check", "summary", "latency", "part", "error", "second", "resource", "comparison"}
     assert {line["kind"] for line in lines} == kinds
+
+
+def test_a_stress_test_is_summed_up_by_what_held_and_what_broke() -> None:
+    found = reports(run(breaking_point=point()))
+    for text in (" ".join(Texts(found.html).texts), found.markdown):
+        assert "The highest rate that held is 4,000/s; the lowest that did not is 4,400/s." in text
+        assert "broke: latencies rise" in text
+        assert "99 % of them within" not in text
+    nothing = reports(run(breaking_point=point(held=None))).markdown
+    assert "No rate held; the lowest that did not is 4,400/s." in nothing
+
+
+@pytest.mark.parametrize(
+    ("earlier", "told"),
+    [
+        (run(breaking_point=point(held=2000.0)), "has changed by +100.0 % from that of the earlier run"),
+        (run(breaking_point=point(held=3700.0)), "The breaking point is the same"),
+        (run(breaking_point=point(held=None)), "in one of the runs no rate held"),
+        (run(breaking_point=point(), settings={"targets": "redis"}), "of different targets"),
+        (run(), "compared with another stress test only"),
+    ],
+)
+def test_a_stress_test_is_compared_with_another_by_the_rates_that_held(earlier: Run, told: str) -> None:
+    found = reports(run(breaking_point=point()), earlier).markdown
+    assert told in found
+    assert "Figures of both runs" not in found
+
+
+def test_the_memory_of_processes_has_a_scale_of_its_own() -> None:
+    page = Texts(reports(run()).html).texts
+    assert {"Memory of the machine", "Memory of processes"} <= set(page)
 
 
 @pytest.mark.parametrize("earlier", [None, BARE])
@@ -280,7 +305,7 @@ def test_a_page_needs_nothing_from_elsewhere() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_texts_are_texts(text: str) -> None:
-    usual, found = reports(run()), reports(run(text))
+    usual, found = (reports(run(each, breaking_point=point(each))) for each in ("as usual", text))
     usual_page, page = Texts(usual.html), Texts(found.html)
     assert (page.elements, page.attributes.keys()) == (usual_page.elements, usual_page.attributes.keys())
     assert not [each for each in page.texts if re.search(r"[\x00-\x08\x1b\u202e\u2028]", each)]
@@ -316,6 +341,14 @@ def test_seconds_have_few_ticks(seconds: int) -> None:
     axis = x_axis(Chart("t", "x", "ms", [Series("s", [(0.0, 1.0), (float(seconds), 1.0)])]))
     assert 1 <= len(axis.ticks) <= 9 or seconds > 500_000
     assert axis.high >= seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "last"), [(60, "60 s"), (360, "6 min"), (1800, "30 min"), (14_400, "4 h"), (700_000, "192 h")]
+)
+def test_times_are_in_a_unit_that_suits_the_length_of_a_run(seconds: int, last: str) -> None:
+    axis = x_axis(Chart("t", "x", "ms", [Series("s", [(0.0, 1.0), (float(seconds), 1.0)])]))
+    assert (axis.ticks[0].label, axis.ticks[-1].label) == ("0", last)
 
 
 def test_a_line_has_gaps_where_nothing_is_known() -> None:

@@ -60,7 +60,15 @@ def x_axis(chart: Chart) -> Axis:
         return Axis(low, high if high > low else low + 1.0, tuple(chart.x_ticks))
     high = max([1.0, *places])
     step = next((step for step in _TIME_STEPS if high / step <= _TIME_TICKS), _TIME_STEPS[-1])
-    return Axis(0.0, high, tuple(Tick(at, f"{at:,}") for at in range(0, int(high) + 1, step)))
+    return Axis(0.0, high, tuple(Tick(at, _time(at, step)) for at in range(0, int(high) + 1, step)))
+
+
+def _time(seconds: int, step: int) -> str:
+    """Return a time in the unit in which all of such a distance are whole numbers, or halves."""
+    if not seconds:
+        return "0"
+    divisor, unit = (3600, "h") if step >= 1800 else (60, "min") if step >= 60 else (1, "s")
+    return f"{seconds / divisor:,g} {unit}"
 
 
 def _log_axis(low: float, high: float, shown: Callable[[float], str]) -> Axis:

@@ -11,8 +11,15 @@ from exporter.loadtest.reports.document import Block, Bullets, Cell, Table, Text
 from exporter.loadtest.reports.pieces import Figure
 from exporter.loadtest.reports.surroundings import is_crowded, others_cores
 from exporter.loadtest.results import Ended, Run
+from exporter.loadtest.search import TOLERANCE
 
-_TONES = {Verdict.BETTER: Tone.GOOD, Verdict.WORSE: Tone.BAD, Verdict.NOISE: Tone.PLAIN, Verdict.UNKNOWN: Tone.OPEN}
+_TONES = {
+    Verdict.BETTER: Tone.GOOD,
+    Verdict.WORSE: Tone.BAD,
+    Verdict.NOISE: Tone.PLAIN,
+    Verdict.UNKNOWN: Tone.OPEN,
+    Verdict.OTHER: Tone.OPEN,
+}
 _HOW = (
     "How this is decided: both runs are cut into pieces of the same seconds. If nothing had changed, it would make no "
     "difference to exchange pieces between the runs. So they are exchanged at random a thousand times, and a "
@@ -35,7 +42,8 @@ def comparison(run: Run, earlier: Run | None, differences: Sequence[Difference])
     """Yield the part of a report about an earlier run; nothing without one."""
     if earlier is None:
         return
-    yield Text(*_conclusion(differences))
+    is_stress = run.breaking_point is not None or earlier.breaking_point is not None
+    yield Text(*(_moved(run, earlier) if is_stress else _conclusion(differences)))
     yield Bullets(
         [f"The earlier run: {figures.moment(earlier.started_ms)}, {clean(earlier.profile)}.", *_context(run, earlier)]
     )
@@ -45,7 +53,8 @@ def comparison(run: Run, earlier: Run | None, differences: Sequence[Difference])
     if any(one.verdict is Verdict.UNKNOWN for one in differences):
         yield Text(f"Too little data: fewer than {PIECES_MIN} pieces of both runs have the same length.", Tone.OPEN)
     yield from _breaking_points(run, earlier)
-    yield Text(_HOW)
+    if not is_stress:
+        yield Text(_HOW)
     yield Text(_ONCE)
 
 
@@ -62,6 +71,22 @@ def _conclusion(differences: Sequence[Difference]) -> tuple[str, Tone]:
     if any(one.verdict is Verdict.NOISE for one in differences):
         return "No difference that is more than noise.", Tone.PLAIN
     return "The runs cannot be compared.", Tone.OPEN
+
+
+def _moved(run: Run, earlier: Run) -> tuple[str, Tone]:
+    """Return whether the breaking point is another one than in the earlier run."""
+    before, now = earlier.breaking_point, run.breaking_point
+    if before is None or now is None:
+        return "A stress test is compared with another stress test only.", Tone.OPEN
+    if run.settings.get("targets") != earlier.settings.get("targets"):
+        return "The stress tests are of different targets.", Tone.OPEN
+    if before.held_per_second is None or now.held_per_second is None:
+        return "The breaking points cannot be compared: in one of the runs no rate held.", Tone.OPEN
+    change = now.held_per_second / before.held_per_second - 1
+    if abs(change) <= 2 * (TOLERANCE - 1):  # each is known within a tenth
+        return "The breaking point is the same, as far as two runs show it: each finds it within 10 %.", Tone.PLAIN
+    text = f"The highest rate that held has changed by {figures.signed_percent(change)} from that of the earlier run."
+    return text, Tone.GOOD if change > 0 else Tone.BAD
 
 
 def _row(one: Difference) -> tuple[Cell, ...]:

@@ -18,6 +18,7 @@ from exporter.loadtest.reports.differences import (
     EFFECT,
     ERRORS_EFFECT,
     PIECES_MIN,
+    SAME_RATE,
     Difference,
     Verdict,
 )
@@ -31,7 +32,12 @@ _SEED = 17
 
 
 def compare(earlier: Run, now: Run) -> list[Difference]:
-    """Return the differences of all figures of targets that are in both runs."""
+    """Return the differences of all figures of targets that are in both runs.
+
+    Figures of a stress test are those of rates that held and did not, and of as many steps as it took: there are none.
+    """
+    if earlier.breaking_point is not None or now.breaking_point is not None:
+        return []
     pairs = [(before, after) for after in now.targets if (before := earlier.target(after.name)) is not None]
     found = [difference for pair in pairs for difference in _differences(*pair)]
     certain = _certain([difference.p for difference in found])
@@ -41,17 +47,26 @@ def compare(earlier: Run, now: Run) -> list[Difference]:
 def _differences(earlier: TargetResult, now: TargetResult) -> Iterator[Difference]:
     pieces = aligned(earlier, now)
     before, after = pieces.whole()
-    is_long = len(pieces) >= PIECES_MIN
+    is_long, is_other = len(pieces) >= PIECES_MIN, _is_other(earlier, now)
     exchanged, resampled = _by_chance(pieces) if is_long else ([], [])
     for figure in FIGURES:
         values = figure.value(before), figure.value(after)
         found = Difference(now.name, figure, *values, figure.change(*values))
+        if is_other and figure.is_more_better:
+            yield found._replace(verdict=Verdict.OTHER)
+            continue
         if is_long and found.change is not None:
             low, high = _range([figure.change(figure.value(one), figure.value(other)) for one, other in resampled])
             far = figure.distance(*values) * (1 - 1e-9)
             as_far = sum(figure.distance(figure.value(one), figure.value(other)) >= far for one, other in exchanged)
             found = found._replace(low=low, high=high, p=(as_far + 1) / (len(exchanged) + 1))
         yield found
+
+
+def _is_other(earlier: TargetResult, now: TargetResult) -> bool:
+    """Return whether so much more or less was wanted that throughput is that of the load, and not of the target."""
+    before, after = earlier.wanted_per_second, now.wanted_per_second
+    return before is not None and after is not None and abs(after - before) > SAME_RATE * max(before, after)
 
 
 Both = tuple[Sums, Sums]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 from exporter.loadtest.bottleneck import NONE
 from exporter.loadtest.reports import figures
@@ -26,11 +27,19 @@ from exporter.loadtest.reports.over_time import (
     named_latencies,
     percentile_chart,
     resource_charts,
-    steps_chart,
     target_charts,
 )
+from exporter.loadtest.reports.steps import breaking_point, held_and_broke, step_tiles
 from exporter.loadtest.reports.surroundings import is_crowded, others_cores, used_cores
-from exporter.loadtest.results import Bottleneck, Distribution, Ended, Outcome, Run, TargetResult, exit_code
+from exporter.loadtest.results import (
+    Bottleneck,
+    Distribution,
+    Ended,
+    Outcome,
+    Run,
+    TargetResult,
+    exit_code,
+)
 
 _TONES = {Outcome.MET: Tone.GOOD, Outcome.MISSED: Tone.BAD, Outcome.NOT_MEASURED: Tone.OPEN}
 # By exit code.
@@ -39,6 +48,7 @@ _VERDICTS = (
     ("Targets missed", Tone.BAD),
     ("Not all targets could be measured", Tone.OPEN),
 )
+_TITLES = {"http": "HTTP", "kafka": "Kafka", "redis": "Redis"}
 _QUANTILES = (("mean", "mean"), ("p50", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99"), ("p99.9", "p99_9"))
 
 
@@ -48,7 +58,7 @@ def document(run: Run, earlier: Run | None, differences: Sequence[Difference]) -
     sections = [
         Section("Verdict", list(_verdict(run))),
         Section("What limits", list(_limits(run))),
-        Section("Breaking point", list(_breaking_point(run))),
+        Section("Breaking point", list(breaking_point(run))),
         Section("Compared with an earlier run", list(comparison(run, earlier, differences))),
         Section("Response times", list(_response_times(run))),
         *(Section(f"Over time: {target.name}", target_charts(target)) for target in run.targets),
@@ -62,7 +72,7 @@ def document(run: Run, earlier: Run | None, differences: Sequence[Difference]) -
         tone=tone,
         summary=_summary(run),
         facts=_facts(run),
-        tiles=[tile for target in run.targets for tile in _tiles(run, target)],
+        tiles=list(step_tiles(run) if run.breaking_point else chain(*(_tiles(run, each) for each in run.targets))),
         sections=[section for section in sections if section.blocks],
     )
 
@@ -71,7 +81,10 @@ def _summary(run: Run) -> str:
     length = figures.seconds(run.seconds)
     ended = "Finished" if run.ended is Ended.FINISHED else f"Ended early, {run.ended},"
     sentences = [f"{ended} after {length}.", clean(run.ended_because)]
-    sentences += [_throughput(target) for target in run.targets]
+    if run.breaking_point is None:
+        sentences += [_throughput(target) for target in run.targets]
+    else:
+        sentences.append(held_and_broke(run.breaking_point))
     if run.generator is not None and run.generator.is_limit:
         sentences.append("The load test itself was the limit: its targets may be capable of more.")
     elif run.bottleneck is not None:
@@ -86,7 +99,7 @@ def _named(found: Bottleneck) -> str:
 def _throughput(target: TargetResult) -> str:
     rate = figures.digits(target.per_second)
     slowest = "" if target.latency is None else f", 99 % of them within {figures.ms(target.latency.p99)}"
-    return f"{target.name.capitalize()}: {rate} {target.unit} a second{slowest}."
+    return f"{_TITLES.get(target.name, target.name)}: {rate} {target.unit} a second{slowest}."
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -176,27 +189,6 @@ def _limits(run: Run) -> Iterator[Block]:
         (Cell("requests sent late, p99"), number(figures.ms(lag.p99 if lag else None))),
     ]
     yield Table("What the load test itself takes", ("Figure", "Value"), rows)
-
-
-def _breaking_point(run: Run) -> Iterator[Block]:
-    if (point := run.breaking_point) is None:
-        return
-    held, broke = figures.per_second(point.held_per_second), figures.per_second(point.broke_per_second)
-    yield Text(f"The highest rate that held is {held}; the lowest that did not is {broke}.")
-    rows = [
-        (
-            Cell(f"step {count}"),
-            number(figures.per_second(step.wanted_per_second)),
-            number(figures.per_second(step.sent_per_second)),
-            number(figures.per_second(step.arrived_per_second)),
-            number(figures.ms(step.p99)),
-            Cell("held" if step.held else f"broke: {clean(step.reason)}", Tone.GOOD if step.held else Tone.BAD),
-        )
-        for count, step in enumerate(point.steps, start=1)
-    ]
-    if rows:
-        yield steps_chart(point.steps)
-        yield Table("Rates that were tried", ("Step", "Wanted", "Sent", "Arrived", "p99", "Outcome"), rows)
 
 
 def _response_times(run: Run) -> Iterator[Block]:

@@ -14,6 +14,8 @@ EFFECT = 0.10
 # Of the share of errors, in whole: a tenth of nearly nothing is nothing.
 ERRORS_EFFECT = 0.001
 PIECES_MIN = 10
+# Wanted rates that are further apart are those of other loads: no more comes than is wanted.
+SAME_RATE = 0.05
 
 
 class Verdict(StrEnum):
@@ -23,6 +25,7 @@ class Verdict(StrEnum):
     WORSE = "worse"
     NOISE = "noise"
     UNKNOWN = "too little data"
+    OTHER = "another rate was wanted"
 
 
 class Difference(NamedTuple):

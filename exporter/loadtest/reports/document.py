@@ -82,7 +82,7 @@ class Chart(NamedTuple):
     series: Sequence[Series]
     is_log: bool = False
     x_ticks: Sequence[Tick] | None = None
-    x_title: str = "seconds after the start"
+    x_title: str = "time after the start"
 
 
 Block = Text | Bullets | Table | Chart

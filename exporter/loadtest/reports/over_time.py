@@ -148,7 +148,8 @@ def resource_charts(run: Run) -> list[Chart]:
         return []
     charts = [
         _resource("Processor", "Cores in use, by the machine and by the watched processes.", "cores", run, _cpu),
-        _resource("Memory", "In use on the machine, and resident in the watched processes.", "bytes", run, _memory),
+        _resource("Memory of the machine", "In use.", "bytes", run, _machine_memory),
+        _resource("Memory of processes", "Resident, of those that are watched.", "bytes", run, _memory),
         _resource("Disks", "Of the machine.", "bytes per second", run, _disk),
         _resource("Network", "Of the machine, loopback included.", "bytes per second", run, _network),
     ]
@@ -170,9 +171,12 @@ def _cpu(sample: Sample) -> dict[str, float | None]:
     return used | {name: one.cpu_cores for name, one in sample.processes.items()}
 
 
+def _machine_memory(sample: Sample) -> dict[str, float | None]:
+    return {"machine": sample.machine.memory_used_bytes}
+
+
 def _memory(sample: Sample) -> dict[str, float | None]:
-    used: dict[str, float | None] = {"machine": sample.machine.memory_used_bytes}
-    return used | {name: one.memory_bytes for name, one in sample.processes.items()}
+    return {name: one.memory_bytes for name, one in sample.processes.items()}
 
 
 def _disk(sample: Sample) -> dict[str, float | None]:

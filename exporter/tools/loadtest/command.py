@@ -116,7 +116,9 @@ def _measured(args: argparse.Namespace, plan: arguments.Plan, outputs: Outputs, 
         place = place._replace(network=None)
     try:
         targets = _targets(settings, config)
-        return LoadRun(settings, targets, plan.left_out, place, outputs).run(stopping, _command(), _shown(config))
+        return LoadRun(settings, targets, plan.left_out, place, outputs).run(
+            stopping, _command(), _shown(settings, config)
+        )
     finally:
         if embedded is not None:
             embedded.stop()
@@ -147,13 +149,14 @@ def _network(settings: Settings, config: Config) -> tuple[str, int] | None:
     return place.hostname, place.port or _HTTP_PORT
 
 
-def _shown(config: Config) -> dict[str, Setting]:
-    redis_url = config.redis.url
-    return {
-        "bootstrap_servers": config.kafka.bootstrap_servers,
-        "event_topic": config.output.topic,
-        "redis_url": None if redis_url is None else shown_text(redis_url, "redis.url"),
-    }
+def _shown(settings: Settings, config: Config) -> dict[str, Setting]:
+    """Return the addresses of what is tested."""
+    shown: dict[str, Setting] = {}
+    if "kafka" in settings.targets:
+        shown |= {"bootstrap_servers": config.kafka.bootstrap_servers, "event_topic": config.output.topic}
+    if "redis" in settings.targets and config.redis.url is not None:
+        shown["redis_url"] = shown_text(config.redis.url, "redis.url")
+    return shown
 
 
 def _command() -> str:

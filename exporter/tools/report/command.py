@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         written = write_reports(run, folder, earlier)
     except OSError as error:
-        return _failed(str(error), FAILED)
+        return _failed(f"{error.filename or folder}: {error.strerror or error}", FAILED)
     except (ValueError, ArithmeticError, LookupError) as error:  # in a file that was changed by hand
         return _failed(f"figures that no load test has: {error}", USAGE)
     print("\n".join(map(str, written)), flush=True)
