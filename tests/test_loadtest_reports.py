@@ -430,7 +430,7 @@ def test_the_command_writes_reports_beside_the_results_or_where_it_is_told(
     assert report(tmp_path / "none.json") == (2, "", missing)
     for arguments, code, start in (
         ((__file__,), 2, f"report: {__file__}: no results of a load test: "),
-        ((now, "--output", now), 1, "report: [Errno 17] File exists"),
+        ((now, "--output", now), 1, f"report: {now}: File exists"),
         ((bad,), 2, "report: figures that no load test has: "),
     ):
         found = report(*arguments)

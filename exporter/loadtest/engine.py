@@ -69,7 +69,7 @@ class LoadRun:
         self._skipped: dict[str, str] = {}
         self._notes: list[str] = []
         self._stress: Stress | None = None
-        self._waiting = 0
+        self._waiting, self._seconds = 0, 0.0
 
     def run(self, stopping: threading.Event, command: str, shown: Mapping[str, Setting]) -> Run:
         """Make the run until it is over or `stopping` is set; raise `TargetError` when no target can be tested.
@@ -150,7 +150,7 @@ class LoadRun:
             self._steps() if self._settings.profile == STRESS else self._ending.wait()
         finally:
             self._ending.set()
-            seconds = clock.now()
+            self._seconds = seconds = clock.now()
             kafka = self._kafka()
             self._waiting = 0 if kafka is None else kafka.waiting()
             metrics.close()
@@ -240,7 +240,7 @@ class LoadRun:
         if self._failure is not None:
             return self._failure
         if stopping.is_set():
-            return Ended.INTERRUPTED, f"The run was interrupted after {self._clock.now():.0f} s."
+            return Ended.INTERRUPTED, f"The run was interrupted after {self._seconds:.0f} s."
         return Ended.FINISHED, ""
 
     def _cost(self, sampler: Sampler, results: Sequence[TargetResult]) -> GeneratorCost:

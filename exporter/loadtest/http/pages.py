@@ -62,9 +62,13 @@ def wanted_per_second(users: int, user_rate: float, seconds: float, ramp_seconds
 
     In the ramp at the start of `seconds` their number rises in a line.
     """
-    streams, ramp = watchers(users), min(ramp_seconds, seconds)
+    streams = watchers(users)
     full = (users - streams) * user_rate + streams / SECONDS_BETWEEN_STREAMS
-    return full * (seconds - ramp / 2) / seconds if seconds > 0 else full
+    if seconds <= 0:
+        return full
+    ramp = min(ramp_seconds, seconds)
+    in_ramp = ramp * ramp / (2 * ramp_seconds) if ramp_seconds else 0.0
+    return full * (in_ramp + seconds - ramp) / seconds
 
 
 def fault(page: Page, status: int, headers: Mapping[str, str], size: int) -> str | None:

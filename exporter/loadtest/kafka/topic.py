@@ -19,6 +19,8 @@ from exporter.model import Partition
 
 ANSWER_SECONDS = 10.0
 _GROUP = "marketdata-loadtest"
+# What a broker does that expects TLS, or user and password.
+_CLOSED = "Broker transport failure"
 
 
 class LoadTopic(NamedTuple):
@@ -44,14 +46,20 @@ def prepare(config: Config, name: str, partitions: int, keep_seconds: float, *, 
             found = existing.partitions(Subscription([name]))
             if found:
                 first, written = existing.first(found), existing.written(found)
-        if not found:
-            return _create(config, name, partitions, keep_seconds)
     except KafkaException as error:
-        raise TargetError(f"Kafka: {error_text(error)}") from None
+        raise TargetError(f"Kafka: {_reason(error)}") from None
+    if not found:
+        return _create(config, name, partitions, keep_seconds)
     records = sum(written[each] - first[each] for each in found)
     if records and not may_have_records:
         raise TargetError(f"the topic {name} has {records} records already; --allow-existing sends to it nevertheless")
     return LoadTopic(name, written, is_own=False)
+
+
+def _reason(error: KafkaException) -> str:
+    """Return the text of an error; of a connection that the broker closes in silence, why that may be."""
+    text = error_text(error)
+    return f"{text}; see security.protocol and sasl.* in kafka.properties" if _CLOSED in text else text
 
 
 def ask_for(config: Config, name: str) -> LoadTopic:
@@ -66,7 +74,13 @@ def _create(config: Config, name: str, partitions: int, keep_seconds: float) -> 
     settings = {"retention.ms": str(round(keep_seconds * 1000))}
     topic = NewTopic(name, partitions, replication_factor=-1, config=settings)
     admin = _admin(config)  # the request ends with its client
-    admin.create_topics([topic], request_timeout=ANSWER_SECONDS)[name].result(ANSWER_SECONDS)
+    try:
+        admin.create_topics([topic], request_timeout=ANSWER_SECONDS)[name].result(ANSWER_SECONDS)
+    except (KafkaException, TimeoutError) as error:
+        reason = error_text(error) or "no answer"
+        raise TargetError(
+            f"Kafka: the topic {name} cannot be created: {reason}; --topic takes one that exists"
+        ) from None
     return LoadTopic(name, {Partition(name, number): 0 for number in range(partitions)}, is_own=True)
 
 
