@@ -5,6 +5,9 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+from exporter.loadtest.own_processor import OwnProcessor
 from exporter.loadtest.resources import OWN, Sampler
 from tests.support.waiting import eventually
 
@@ -51,3 +54,34 @@ def test_a_short_run_has_a_sample_of_its_machine() -> None:
     assert 0 <= own.cpu_cores <= (os.cpu_count() or 1)
     assert own.busiest_thread_cores is not None
     assert 0 <= own.busiest_thread_cores <= 1
+
+
+COMPUTES = """
+import sys, time
+print(flush=True)
+sys.stdin.read(1)
+until = time.process_time() + 0.3
+while time.process_time() < until: pass
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_a_process_that_computes_all_the_time_is_the_limit_however_little_of_a_processor_it_gets(
+    computes: bool,
+) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", COMPUTES], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        own = OwnProcessor({"load": process.pid})
+        if computes:
+            process.stdin.write("x")
+            process.stdin.flush()
+            process.stdout.readline()
+        limit = own.limit()
+        process.stdin.close()
+    assert limit.startswith("load used ") is computes
+    assert OwnProcessor({"gone": 2**22 + 1}).limit() == ""
