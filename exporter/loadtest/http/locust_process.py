@@ -68,6 +68,8 @@ class LocustProcess:
         while not stopping.is_set():
             if select.select([self._messages], [], [], _POLL_SECONDS)[0] and self._is_ready():
                 return
+            if not self.is_running:  # its workers, which have the socket as well, may not have noticed yet
+                raise TargetError(f"Locust does not start: {self.last_line}")
             if time.monotonic() > deadline:
                 raise TargetError(f"Locust does not become ready in {READY_SECONDS:.0f} s: {self.last_line}")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
@@ -34,6 +36,8 @@ _PROBE_SECONDS, _ERROR_MAX = 5.0, 500
 _STOP_SECONDS = 3
 _EXIT_SECONDS = _STOP_SECONDS + 10.0
 _LOOPBACK = "127.0.0.1"
+# Below those of outgoing connections.
+_PORTS = range(20_000, 30_000)
 
 
 class HttpTarget:
@@ -236,6 +240,9 @@ def _check_port(port: int) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free, and which no connection gets as its own before Locust listens there."""
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((_LOOPBACK, port))
+            return port
