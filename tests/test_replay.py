@@ -22,7 +22,7 @@ from exporter import cli
 from exporter.feeds.states import Diagnosis, FeedState, Transition
 from exporter.model import FeedKey, Partition, Record
 from exporter.tools.replay import alerts, arrival
-from exporter.tools.replay.alerts import EVERYTHING, FEED, TOPIC, History, firing
+from exporter.tools.replay.alerts import EVERYTHING, FEED, MISSING, TOPIC, History, firing
 from exporter.tools.replay.arrival import Merge, arrivals
 from exporter.tools.replay.progress import bar
 from exporter.tools.replay.recording import Recording, RecordingError, encoded, writing
@@ -494,6 +494,28 @@ def test_an_expected_feed_without_a_batch_is_not_called_silent() -> None:
     assert fired(histories) == []
 
 
+def test_a_feed_that_must_exist_alerts_when_it_was_never_seen_and_no_plan_or_rejection_explains_that() -> None:
+    unknown, planned, rejected = FeedState.UNKNOWN, FeedState.MAINTENANCE, FeedState.REJECTED
+    awaited = history((0, unknown), (1, SILENT), began_ms=0)._replace(awaited_ms=1)
+    others = {BITHUMB: history((0, OK)), OKX: history((0, OK))}
+    assert fired({UPBIT: awaited, **others}) == [(MISSING, str(UPBIT), 10, 60)]
+    assert fired({UPBIT: awaited._replace(began_ms=1 + 30 * MINUTE), **others})[0] == (MISSING, str(UPBIT), 10, 30)
+    assert fired({UPBIT: awaited._replace(awaited_ms=None), **others}) == []
+    assert fired({UPBIT: History((), 0, 1), **others}) == [(MISSING, str(UPBIT), 10, 60)]
+    late = history((0, unknown), (5, planned), (20, SILENT), (40, rejected), began_ms=0)._replace(awaited_ms=1)
+    assert [each for each in fired({UPBIT: late, **others}) if each[0] == MISSING] == [(MISSING, str(UPBIT), 30, 40)]
+
+
+def test_what_if_finds_a_feed_that_must_exist_and_was_never_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, other = write(tmp_path / "recording.jsonl", records(1800)), tmp_path / "other.yml"
+    other.write_text("feeds: {expected: [korea:bithumb:ticker]}")
+    found = replay(capsys, "--file", str(file), "--what-if", str(other))["what_if"]
+    [alert] = [each for each in found["alerts_new"] if each["alert"] == "MarketdataFeedMissing"]
+    assert (alert["about"], alert["from_ms"] - START_MS) == ("korea:bithumb:ticker", 600_000)
+
+
 @pytest.mark.parametrize("state", alerts.BY_STATE)
 def test_other_states_alert_at_once(state: FeedState) -> None:
     assert fired({UPBIT: history((0, OK), (10, state), (12, OK))}) == [(alerts.BY_STATE[state], str(UPBIT), 10, 12)]
@@ -503,7 +525,8 @@ def test_the_alerts_are_those_of_the_shipped_rules() -> None:
     groups = yaml.safe_load((ROOT / "grafana/rules/feeds.yml").read_text())["groups"]
     waits = {rule["alert"]: rule.get("for", "0s") for group in groups for rule in group["rules"] if "alert" in rule}
     assert {name: waits[name] for name in alerts.FOR_MS} == {
-        name: {0: "0s", 30_000: "30s", 60_000: "1m"}[milliseconds] for name, milliseconds in alerts.FOR_MS.items()
+        name: {0: "0s", 30_000: "30s", 60_000: "1m", 600_000: "10m"}[milliseconds]
+        for name, milliseconds in alerts.FOR_MS.items()
     }
 
 

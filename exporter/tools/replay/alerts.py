@@ -14,6 +14,7 @@ from exporter.feeds.states import FeedState, Transition
 from exporter.model import FeedKey
 
 EVERYTHING, TOPIC, FEED = "MarketdataEverythingSilent", "MarketdataTopicSilent", "MarketdataFeedSilent"
+MISSING = "MarketdataFeedMissing"
 BY_STATE = {
     FeedState.REJECTED: "MarketdataFeedRejected",
     FeedState.FROZEN: "MarketdataFeedFrozen",
@@ -21,7 +22,7 @@ BY_STATE = {
     FeedState.PARTIAL: "MarketdataFeedPartial",
 }
 # How long the condition of an alert must hold before it fires, in milliseconds.
-FOR_MS = {EVERYTHING: 30_000, TOPIC: 30_000, FEED: 60_000} | dict.fromkeys(BY_STATE.values(), 0)
+FOR_MS = {EVERYTHING: 30_000, TOPIC: 30_000, FEED: 60_000, MISSING: 600_000} | dict.fromkeys(BY_STATE.values(), 0)
 
 # A time from a moment to before another one, in Unix milliseconds.
 Interval = tuple[int, int]
@@ -29,10 +30,14 @@ Group = tuple[str, str]
 
 
 class History(NamedTuple):
-    """The states of a feed, and when its first batch came in Unix milliseconds (0: never)."""
+    """The states of a feed, and when its first batch came in Unix milliseconds (0: never).
+
+    `awaited_ms` is when a feed that must exist was waited for first; None: it need not.
+    """
 
     transitions: Sequence[Transition]
     began_ms: int
+    awaited_ms: int | None = None
 
 
 class Firing(NamedTuple):
@@ -51,6 +56,7 @@ def firing(histories: Mapping[FeedKey, History], end_ms: int) -> list[Firing]:
     shown: dict[FeedKey, list[Interval]] = {}
     for key, history in histories.items():
         silent[key], shown[key] = [], []
+        found += _firing(MISSING, str(key), _missing(history, end_ms))
         for state, interval in _states(history, end_ms):
             is_seen = 0 < history.began_ms < interval[1]
             if is_seen or state in (FeedState.SILENT, FeedState.REJECTED):
@@ -77,6 +83,15 @@ def _states(history: History, end_ms: int) -> Iterator[tuple[FeedState, Interval
     moments = [(each.since_ms, each.diagnosis.state) for each in history.transitions]
     for (since_ms, state), (until_ms, _) in pairwise([*moments, (end_ms, FeedState.UNKNOWN)]):
         yield state, (since_ms, until_ms)
+
+
+def _missing(history: History, end_ms: int) -> list[Interval]:
+    """Return when the feed was missing: it must exist, never had a batch, and neither plan nor rejections say why."""
+    if history.awaited_ms is None:
+        return []
+    explained = (FeedState.MAINTENANCE, FeedState.REJECTED)
+    taken = [interval for state, interval in _states(history, end_ms) if state in explained]
+    return without([(history.awaited_ms, history.began_ms or end_ms)], taken)
 
 
 def _firing(alert: str, about: str, intervals: Iterable[Interval]) -> Iterator[Firing]:

@@ -35,8 +35,12 @@ def differences(was: Analysis, would: Analysis, configuration: str) -> Document:
 
 
 def _histories(analysis: Analysis) -> Mapping[FeedKey, History]:
-    began = {key: feed.began_ms for key, feed in analysis.feeds.items()}
-    return {key: History(timeline, began.get(key, 0)) for key, timeline in analysis.timelines.items()}
+    found = {key: History(timeline, 0) for key, timeline in analysis.timelines.items()}
+    for key, feed in analysis.feeds.items():
+        if key in found or feed.health.is_expected:
+            awaited_ms = analysis.from_ms if feed.health.is_expected else None
+            found[key] = History(analysis.timelines.get(key, ()), feed.began_ms, awaited_ms)
+    return found
 
 
 def _states(was: Sequence[Transition], would: Sequence[Transition], end_ms: int) -> Iterator[Document]:
