@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
@@ -19,7 +20,11 @@ from hypothesis import strategies as st
 
 from exporter import cli
 from exporter.feeds.states import FeedState
+from exporter.ingestion.encodings import encode_avro
+from exporter.ingestion.events import PARTITIONS, topic_of
+from exporter.ingestion.view.states import SourceState
 from exporter.page.rows import COLUMNS
+from exporter.runtime.clock import now_ms
 from exporter.tools.status.overview import (
     DEGRADED,
     FINE,
@@ -31,9 +36,11 @@ from exporter.tools.status.overview import (
     rank,
     read,
 )
+from exporter.tools.status.sections import PortfolioState, PortfolioStatus, RateStatus, SourceStatus
 from exporter.tools.status.text import as_text
 from tests.support.kafka import Broker
 from tests.support.process import free_port
+from tests.support.rounds import begun, completed, rate
 from tests.support.sidecar import PROGRAM, Deployment, Sidecar
 from tests.support.waiting import eventually
 
@@ -280,10 +287,15 @@ def test_replicas_are_shown_as_one(pair: tuple[Sidecar, Sidecar, Deployment]) ->
 
 def test_it_shows_what_the_page_shows(pair: tuple[Sidecar, Sidecar, Deployment]) -> None:
     one, two, _ = pair
-    for each in (one, two):
+
+    def is_same(each: Sidecar) -> bool:
+        """Whether both show the same at one moment; a state may change between the two."""
         status, snapshot = each.get("/api/v1/status").json()["data"], json.loads(each.snapshot())
         assert status.keys() == snapshot.keys()
-        assert [row[:2] for row in status["feeds"]] == [row[:2] for row in snapshot["feeds"]]
+        return [row[:2] for row in status["feeds"]] == [row[:2] for row in snapshot["feeds"]]
+
+    for each in (one, two):
+        eventually(partial(is_same, each))
 
 
 def test_this_machine_is_asked_by_its_configuration(
@@ -317,3 +329,99 @@ def test_it_prints_again_until_it_is_interrupted(pair: tuple[Sidecar, Sidecar, D
 def test_the_headline_has_the_color_of_the_worst_state(state: FeedState, color: str) -> None:
     first = as_text(overview([sidecar(feed(state=state))]), NOW_MS, colors=True).partition("\n")[0]
     assert first.startswith(f"{color}2025-10-09T08:53:20Z")
+
+
+# Parts that may be on.
+
+
+def source(name: str = "api", state: SourceState = SourceState.OK, **more: Any) -> SourceStatus:
+    """A source in one sidecar."""
+    return SourceStatus(name, state, "", 3, 3, 0, 0, 1500, 60_000, "one")._replace(**more)
+
+
+def portfolio(name: str = "main", state: PortfolioState = PortfolioState.OK, **more: Any) -> PortfolioStatus:
+    """A portfolio in one sidecar."""
+    return PortfolioStatus(name, state, (), 1000.0, -10.5, 1.1, 0.02, True, "one")._replace(**more)
+
+
+def test_a_source_is_shown_once_with_its_worst_known_state() -> None:
+    unread = source(state=SourceState.UNKNOWN, sidecar="two", begun=1, age_ms=None)
+    (shown,) = overview([sidecar(sources=(source(state=SourceState.PARTIAL),)), sidecar(sources=(unread,))]).sources
+    assert (shown.state, shown.sidecar, shown.begun, shown.age_ms) == (SourceState.PARTIAL, "one", 4, 60_000)
+    (shown,) = overview([sidecar(sources=(unread,))]).sources
+    assert shown.state is SourceState.UNKNOWN
+
+
+def test_a_rate_is_as_old_as_its_last_update_anywhere() -> None:
+    rates = RateStatus("USD", 7_200_000, True, "one"), RateStatus("USD", 60_000, False, "two")
+    shown = overview([sidecar(rates=rates[:1]), sidecar(rates=rates[1:])])
+    assert (shown.rates, shown.exit_code) == (rates[1:], 0)
+    assert overview([sidecar(rates=rates[:1])]).exit_code == 1
+    many = tuple(RateStatus(f"C{age:02}", 1000 * age, False, "one") for age in range(12))
+    assert "and 2 newer" in text(sidecar(rates=many))
+    assert "C11" in text(sidecar(rates=many))
+    assert "C01" not in text(sidecar(rates=many))
+
+
+def test_a_portfolio_is_shown_from_a_sidecar_that_reads_its_feeds() -> None:
+    elsewhere = portfolio(state=PortfolioState.UNKNOWN, value=None, is_here=False, sidecar="two")
+    (shown,) = overview([sidecar(portfolios=(elsewhere,)), sidecar(portfolios=(portfolio(),))]).portfolios
+    assert (shown.state, shown.sidecar) == (PortfolioState.OK, "one")
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [
+        ({"sources": (source(state=SourceState.SILENT),)}, 3),
+        ({"sources": (source(state=SourceState.DELAYED),)}, 1),
+        ({"sources": (source(state=SourceState.UNKNOWN),)}, 1),
+        ({"portfolios": (portfolio(state=PortfolioState.STOPPED),)}, 3),
+        ({"portfolios": (portfolio(state=PortfolioState.BREACHED),)}, 1),
+        ({"portfolios": (portfolio(state=PortfolioState.UNKNOWN),)}, 1),
+        ({"risk_errors": ("positions: the file cannot be read",)}, 1),
+        ({"sources": (source(),), "portfolios": (portfolio(),)}, 0),
+    ],
+)
+def test_the_exit_code_counts_parts_that_are_on(part: dict[str, Any], code: int) -> None:
+    assert overview([sidecar(**part)]).exit_code == code
+    name = next(iter(part.values()))[0]
+    shown = name if isinstance(name, str) else name.name
+    assert (shown in text(sidecar(**part), problems=True)) == (code > 0)
+
+
+def test_sources_rates_and_portfolios_are_those_of_the_sidecar(
+    broker: Broker, deployment: Deployment, tmp_path: Path
+) -> None:
+    prefix, now = f"{deployment.group}.", now_ms()
+    for name, partitions in PARTITIONS.items():
+        broker.create_topic(prefix + name, partitions)
+    rounds = [make("api", str(number), now, 6) for number in range(3) for make in (begun, completed)]
+    for event in (*rounds, rate("api", "USD", now), rate("api", "EUR", now - 7_200_000)):
+        broker.produce(prefix + topic_of(event), [encode_avro(event)])
+    positions = tmp_path / "positions.yml"
+    positions.write_text("portfolios: {main: {positions: {A: 6}, cash: 400}, other: {positions: {UNHEARD: 1}}}")
+    one = deployment.sidecar(
+        ingestion__enabled=True, ingestion__prefix=prefix, risk__enabled=True, risk__interval="1s",
+        risk__price_age="10m", risk__plausibility={"confirmations": 1}, risk__positions__file=str(positions),
+        risk__topic=broker.create_topic(f"risk-{deployment.group}", 1, cleanup_policy="compact"),
+    ).start()  # fmt: skip
+    row = {"target_currency": "A", "timestamp": now, "last": 100.0}
+    feed = {"region": "korea", "exchange": "upbit", "request_type": "ticker", "timestamp_ms": now, "data": [row]}
+    broker.produce(deployment.topic, [json.dumps(feed).encode()])
+
+    def shown() -> dict[str, Any]:
+        return json.loads(run("--json", *addresses(one))[1])  # type: ignore[no-any-return]
+
+    def complete() -> bool:
+        values = [each["value"] for each in shown()["portfolios"] if each["name"] == "main"]
+        return values == [1000.0] and len(shown()["rates"]) == 2 and bool(shown()["sources"])
+
+    eventually(complete, 30)
+    found = shown()
+    assert [(each["name"], each["completed"], each["open"]) for each in found["sources"]] == [("api", 3, 0)]
+    assert [(each["currency"], each["is_old"]) for each in found["rates"]] == [("EUR", True), ("USD", False)]
+    assert [(each["name"], each["state"]) for each in found["portfolios"]] == [("main", "ok"), ("other", "unknown")]
+    assert found["exit_code"] == 1
+    lines = [line.split() for line in run(*addresses(one))[1].splitlines()]
+    assert ["EUR", "2h", "0m", "one", "too", "old"] in lines
+    assert ["ok", "main", "1,000"] in [line[:3] for line in lines]

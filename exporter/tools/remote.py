@@ -14,6 +14,10 @@ from exporter.tools.healthcheck import is_local
 class Refused(Exception):
     """The response is another one than 200: its text has the status."""
 
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+
 
 def body(url: str, accept: str, seconds: float, size: int, client: WebClientConfig) -> bytes:
     """Return the body of at most `size` bytes at a URL.
@@ -35,5 +39,5 @@ def body(url: str, accept: str, seconds: float, size: int, client: WebClientConf
     if answer.status != 200:
         place = answer.headers.get("Location")
         detour = f", see {place}" if place else ""
-        raise Refused(f"the response is {answer.status} {answer.reason}{detour}")
+        raise Refused(f"the response is {answer.status} {answer.reason}{detour}", answer.status)
     return answer.body

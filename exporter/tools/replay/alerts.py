@@ -86,7 +86,7 @@ def _states(history: History, end_ms: int) -> Iterator[tuple[FeedState, Interval
 
 
 def _missing(history: History, end_ms: int) -> list[Interval]:
-    """Return when the feed was missing: it must exist, never had a batch, and neither plan nor rejections say why."""
+    """Return when the feed was missing: it must exist, never had a batch, and no plan or rejection explains it."""
     if history.awaited_ms is None:
         return []
     explained = (FeedState.MAINTENANCE, FeedState.REJECTED)

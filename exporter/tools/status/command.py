@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http.client import NOT_FOUND
+from typing import Any
 from urllib.parse import urlsplit
 
 from exporter.config.files import read_text
@@ -24,15 +26,18 @@ from exporter.tools import healthcheck
 from exporter.tools.status.overview import MalformedError, Overview, SidecarStatus, overview, read
 from exporter.tools.status.text import as_text
 
-PATH = "/api/v1/status"
+PATH, RISK = "/api/v1/status", "/api/v1/risk"
 # Some 400 bytes a feed.
 ANSWER_BYTES = 100_000_000
 ERROR_MAX = 300
 AT_ONCE = 16
+_PARTS = ("feeds", "sources", "rates", "portfolios")
 _CLEAR = "\x1b[H\x1b[2J"
-_DESCRIPTION = """Print what the live pages of sidecars show: the sidecars, then each feed once, the worst state first.
-Exit 0 when all is well, 1 when a feed is unknown, partial or delayed or a sidecar is not ready, 3 when a feed is
-frozen, rejected, silent or stalled or a sidecar gives no answer, 2 for wrong usage. Users and certificates are those of
+_DESCRIPTION = """Print what the live pages of sidecars show: the sidecars, then each feed once, the worst state first;
+sources and rates of ingestion events and portfolios, where these parts are on. Exit 0 when all is well, 1 when a feed
+or source is unknown, partial or delayed, a rate is too old, a portfolio is unknown or breaches a limit or a sidecar is
+not ready, 3 when a feed is frozen, rejected, silent or stalled, a source is silent, a portfolio is stopped or a sidecar
+gives no answer, 2 for wrong usage. Users and certificates are those of
 web.client in the configuration."""
 
 Ask = Callable[[], SidecarStatus]
@@ -85,9 +90,10 @@ def _print(args: argparse.Namespace, shown: Overview) -> None:
 
 
 def as_json(shown: Overview) -> dict[str, object]:
-    """Return the sidecars, the feeds and the exit code for JSON."""
-    sidecars = [{**each._asdict(), "feeds": len(each.feeds)} for each in shown.sidecars]
-    return {"exit_code": shown.exit_code, "sidecars": sidecars, "feeds": [feed._asdict() for feed in shown.feeds]}
+    """Return the exit code, the sidecars and what they show, each once, for JSON."""
+    sidecars = [{**each._asdict(), **{name: len(getattr(each, name)) for name in _PARTS}} for each in shown.sidecars]
+    parts = {name: [each._asdict() for each in getattr(shown, name)] for name in _PARTS}
+    return {"exit_code": shown.exit_code, "sidecars": sidecars, **parts}
 
 
 def _config(args: argparse.Namespace) -> Config:
@@ -127,31 +133,43 @@ def _is_url(text: str) -> bool:
     return has_host and parsed.scheme in ("http", "https") and not parsed.query and not parsed.fragment
 
 
-def _ask(url: str, answer: Callable[[], bytes | str]) -> SidecarStatus:
-    """Return what a sidecar shows, or why it gives no answer."""
+def _ask(url: str, answer: Callable[[str], bytes | str]) -> SidecarStatus:
+    """Return what a sidecar shows, or why it gives no answer; `answer` returns that at a path."""
     from exporter.tools.remote import Refused
 
     shown = printable(shown_text(url), ERROR_MAX)
     try:
-        return read(shown, json.loads(answer())["data"])
+        return read(shown, json.loads(answer(PATH))["data"], _risk(answer))
     except (OSError, Refused, MalformedError) as error:
         return SidecarStatus(shown, printable(str(error), ERROR_MAX) or type(error).__name__)
     except (ValueError, TypeError, KeyError, RecursionError):
         return SidecarStatus(shown, "the response is not that of a sidecar")
 
 
-def _remote(url: str, seconds: float, config: Config) -> bytes:
-    from exporter.tools import remote
-
-    return remote.body(f"{url}{PATH}", "application/json", seconds, ANSWER_BYTES, config.web.client)
-
-
-def _local(listen_address: str, seconds: float, config: Config) -> str:
+def _risk(answer: Callable[[str], bytes | str]) -> Any:
+    """Return what is shown of risk; None where it is off."""
     from exporter.tools.remote import Refused
 
-    answer = healthcheck.ask(listen_address, PATH, seconds, config.web)
+    try:
+        return json.loads(answer(RISK))["data"]
+    except Refused as error:
+        if error.status != NOT_FOUND:
+            raise
+        return None
+
+
+def _remote(url: str, seconds: float, config: Config, path: str) -> bytes:
+    from exporter.tools import remote
+
+    return remote.body(f"{url}{path}", "application/json", seconds, ANSWER_BYTES, config.web.client)
+
+
+def _local(listen_address: str, seconds: float, config: Config, path: str) -> str:
+    from exporter.tools.remote import Refused
+
+    answer = healthcheck.ask(listen_address, path, seconds, config.web)
     if answer.status != 200:
-        raise Refused(f"the response is {answer.status}")
+        raise Refused(f"the response is {answer.status}", answer.status)
     return answer.text
 
 

@@ -8,6 +8,19 @@ from typing import Any, NamedTuple
 
 from exporter.decoding.batch import MAX_TIMESTAMP_MS
 from exporter.feeds.states import FeedState
+from exporter.ingestion.view.states import SourceState
+from exporter.tools.status.sections import (
+    PortfolioState,
+    PortfolioStatus,
+    RateStatus,
+    SourceStatus,
+    merged_portfolios,
+    merged_rates,
+    merged_sources,
+    read_portfolios,
+    read_rates,
+    read_sources,
+)
 
 # The worst first.
 ORDER = (
@@ -62,45 +75,62 @@ class SidecarStatus(NamedTuple):
     is_ready: bool = False
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    risk_errors: tuple[str, ...] = ()
     partitions: int = 0
     lag_records: int = 0
     backlog_ratio: float = 0.0
     rejected: int = 0
     feeds: tuple[FeedStatus, ...] = ()
+    sources: tuple[SourceStatus, ...] = ()
+    rates: tuple[RateStatus, ...] = ()
+    portfolios: tuple[PortfolioStatus, ...] = ()
 
 
 class Overview(NamedTuple):
-    """All sidecars, and each feed once, the worst first."""
+    """All sidecars, and each feed, source, rate and portfolio once, feeds with the worst first."""
 
     sidecars: tuple[SidecarStatus, ...]
     feeds: tuple[FeedStatus, ...]
+    sources: tuple[SourceStatus, ...] = ()
+    rates: tuple[RateStatus, ...] = ()
+    portfolios: tuple[PortfolioStatus, ...] = ()
 
     @property
     def exit_code(self) -> int:
         """Return how bad it is: WELL, DEGRADATION or FAILURE."""
         states = {feed.state for feed in self.feeds} - {None, *FINE}
-        if any(each.error for each in self.sidecars) or not states <= {*DEGRADED}:
+        sources = {each.state for each in self.sources} - {SourceState.OK}
+        portfolios = {each.state for each in self.portfolios} - {PortfolioState.OK}
+        is_stopped = SourceState.SILENT in sources or PortfolioState.STOPPED in portfolios
+        if is_stopped or any(each.error for each in self.sidecars) or not states <= {*DEGRADED}:
             return FAILURE
-        return DEGRADATION if states or not all(each.is_ready for each in self.sidecars) else WELL
+        is_old = any(each.is_old for each in self.rates)
+        is_impaired = any(each.risk_errors or not each.is_ready for each in self.sidecars)
+        return DEGRADATION if is_impaired or is_old or states or sources or portfolios else WELL
 
 
-def read(url: str, data: Mapping[str, Any]) -> SidecarStatus:
-    """Return what a sidecar shows, from the `data` of `/api/v1/status`; raise `MalformedError`."""
+def read(url: str, data: Mapping[str, Any], risk: Mapping[str, Any] | None = None) -> SidecarStatus:
+    """Return what a sidecar shows, by the `data` of `/api/v1/status` and `/api/v1/risk`; raise `MalformedError`."""
     try:
         ready, lag, sidecar = data["ready"], data["lag"], data["sidecar"]
+        instance, now_ms, ingestion = str(sidecar["instance"]), int(data["now_ms"]), data.get("ingestion")
         rows = [dict(zip(data["columns"], row, strict=True)) for row in data["feeds"]]
         return SidecarStatus(
             url,
-            instance=str(sidecar["instance"]),
+            instance=instance,
             version=str(sidecar["version"]),
             is_ready=bool(ready["ok"]),
             reasons=tuple(map(str, ready["reasons"])),
             warnings=tuple(map(str, ready["warnings"])),
+            risk_errors=() if risk is None else tuple(f"{kind}: {error}" for kind, error in risk["errors"].items()),
             partitions=int(lag["partitions"]),
             lag_records=int(lag["records"]),
             backlog_ratio=float(data["backlog"]["ratio"]),
             rejected=int(data["totals"]["rejected"]),
-            feeds=tuple(_feed(row, str(sidecar["instance"]), int(data["now_ms"])) for row in rows),
+            feeds=tuple(_feed(row, instance, now_ms) for row in rows),
+            sources=() if ingestion is None else read_sources(ingestion, instance, now_ms),
+            rates=() if ingestion is None else read_rates(ingestion, instance, now_ms),
+            portfolios=() if risk is None else read_portfolios(risk, instance),
         )
     except KeyError as error:
         raise MalformedError(f"it is not the status of a sidecar: {error} is missing") from None
@@ -138,7 +168,13 @@ def overview(sidecars: Iterable[SidecarStatus]) -> Overview:
     found = defaultdict[str, list[FeedStatus]](list)
     for feed in (feed for each in sidecars for feed in each.feeds):
         found[feed.name].append(feed)
-    return Overview(sidecars, tuple(sorted(map(_one, found.values()), key=lambda feed: (rank(feed.state), feed.name))))
+    return Overview(
+        sidecars,
+        tuple(sorted(map(_one, found.values()), key=lambda feed: (rank(feed.state), feed.name))),
+        merged_sources(source for each in sidecars for source in each.sources),
+        merged_rates(rate for each in sidecars for rate in each.rates),
+        merged_portfolios(portfolio for each in sidecars for portfolio in each.portfolios),
+    )
 
 
 def rank(state: FeedState | None) -> int:
