@@ -137,8 +137,32 @@ def test_a_damaged_file_is_named(suffix: str, damage: str, tmp_path: Path) -> No
     half = len(content) // 2
     file = tmp_path / f"damaged{suffix}"
     file.write_bytes(content[:half] + (b"" if damage == "cut" else b"\x00" * 100 + content[half + 100 :]))
+    recording, read, found = Recording(file), 0, ""
+    try:
+        for read, _ in enumerate(recording.records(), 1):  # noqa: B007 - what counts is how many come
+            pass
+    except RecordingError as error:  # a line came out wrong
+        found = str(error)
+    assert 0 < read < 2000
+    assert re.search("the compressed file is damaged or cut|is no record of a recording", found or recording.damage)
+    file.write_bytes(content[:20])
     with pytest.raises(RecordingError, match=re.escape(str(file))):
         list(Recording(file).records())
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_what_an_interrupted_recording_has_is_analyzed_and_the_rest_is_named(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = write(tmp_path / f"whole{suffix}", records(2000)).read_bytes()
+    file = tmp_path / f"interrupted{suffix}"
+    file.write_bytes(content[: len(content) // 2])
+    assert cli.main(["replay", "--file", str(file), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert 0 < document["feeds"][0]["batches"] == document["records"] < 2000
+    assert "cut" in document["damage"]
+    assert cli.main(["replay", "--file", str(file)]) == 1
+    assert f"the rest cannot be read: {document['damage']}" in capsys.readouterr().out
 
 
 def test_a_line_that_is_no_record_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,6 +180,8 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, capsys: pytest.Captur
         (["--file", "missing"], "No such file"),
         (["topic/x"], "expected TOPIC"),
         (["topic/0/9-5"], "expected offsets that rise"),
+        (["--file", "."], ".: Is a directory"),
+        (["--file", "x", "--since", "2026-11-28", "--until", "2026-11-28"], "--since is not before --until"),
     ],
 )
 def test_wrong_usage_is_named(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,12 +75,14 @@ def main(config: Config, **arguments: object) -> int:
         report = _replayed(config, options)
     except RegistryError as error:
         return _print_error(error, 1)
-    except (RangeError, RecordingError, BlocksError, FileExistsError, FileNotFoundError) as error:
+    except (RangeError, RecordingError, BlocksError) as error:
         return _print_error(error, 2)
+    except (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        return _print_error(OSError(f"{error.filename}: {error.strerror}"), 2)
     if options.html is not None:
         Path(options.html).write_text(as_html(report), encoding="utf-8")
     print(json.dumps(report) if options.json else as_text(report))
-    return 0 if report["records"] else 1
+    return 0 if report["records"] and not report["damage"] else 1
 
 
 def _print_error(error: Exception, code: int) -> int:
@@ -100,10 +102,12 @@ def _replayed(config: Config, options: Options) -> Document:
         samplers = sample, _do_nothing
         analyses = [Analysis(each, _find_schemas(each), one) for each, one in zip(configs, samplers, strict=False)]
         if options.file is not None:
-            source = _read_file(analyses, options)
+            recording = Recording(Path(options.file))
+            source = _read_file(analyses, recording, options)
+            damage = recording.damage
         else:
-            source = _read_topics(analyses, configs, ranges, options)
-    report = document(analyses[0], printable(source), time.monotonic() - began)
+            source, damage = _read_topics(analyses, configs, ranges, options), ""
+    report = document(analyses[0], printable(source), time.monotonic() - began, printable(damage))
     if options.what_if is not None:
         report["what_if"] = differences(analyses[0], analyses[-1], printable(options.what_if))
     return report
@@ -116,6 +120,8 @@ def _do_nothing(analysis: Analysis, now_ms: int) -> None:
 def _ranges(options: Options) -> list[Range]:
     if (options.file is None) == (not options.topics):
         raise RangeError("give topics, or --file with a recording")
+    if options.since is not None and options.until is not None and options.since >= options.until:
+        raise RangeError("--since is not before --until, expected a time in which records can be")
     return [parsed(text) for text in options.topics]
 
 
@@ -123,15 +129,13 @@ def _find_schemas(config: Config) -> FindSchemas | None:
     return required_schemas if any(one.schema_registry for one in config.input.formats) else None
 
 
-def _read_file(analyses: Sequence[Analysis], options: Options) -> str:
+def _read_file(analyses: Sequence[Analysis], recording: Recording, options: Options) -> str:
     """Analyze a recording, and return its name."""
-    assert options.file is not None  # noqa: S101 - by `_ranges`
-    recording = Recording(Path(options.file))
     arrived = _within(arrivals(recording.records(), now_ms()), Period(options.since, options.until))
     _analyze(analyses, progress.shown(arrived, lambda _: recording.position / recording.size), options)
     for analysis in analyses:
         analysis.end()
-    return options.file
+    return str(recording.path)
 
 
 def _within(arrived: Iterator[Arrived], period: Period) -> Iterator[Arrived]:

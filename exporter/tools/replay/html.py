@@ -29,6 +29,7 @@ body{font:14px/1.4 system-ui,sans-serif;margin:2em;color:#222;background:#fff}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .7em;text-align:left;vertical-align:top}
 th{font-size:.8em;color:#666}tr+tr td{border-top:1px solid #ddd}
 svg{display:block;width:100%;height:18px}.name{margin-top:.6em}.key span{margin-right:1em}
+.wide{overflow-x:auto}h1{overflow-wrap:anywhere}@media(max-width:600px){body{margin:1em}}
 .key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -38,7 +39,8 @@ def as_html(shown: Document) -> str:
     """Return the page of a document."""
     title = escape(f"Replay of {shown['source']}")
     head = (
-        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{title}</title>'
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{title}</title>'
     )
     return "\n".join(
         [
@@ -63,7 +65,8 @@ def _timelines(shown: Document) -> Iterator[str]:
         bars = "".join(
             _bar(*each, begin_ms, span_ms) for each in islice(with_ends(feed["timeline"], shown["to_ms"]), DRAWN)
         )
-        yield f'<svg viewBox="0 0 1000 18" preserveAspectRatio="none" role="img">{bars}</svg>'
+        name = escape(f"States of {feed['feed']}")
+        yield f'<svg viewBox="0 0 1000 18" preserveAspectRatio="none" role="img" aria-label="{name}">{bars}</svg>'
 
 
 def _bar(entered: Document, until_ms: int, begin_ms: int, span_ms: int) -> str:
@@ -76,8 +79,8 @@ def _bar(entered: Document, until_ms: int, begin_ms: int, span_ms: int) -> str:
 
 
 def _table(lines: Iterable[Line]) -> Iterator[str]:
-    yield "<table>"
+    yield '<div class="wide" tabindex="0"><table>'
     for number, line in enumerate(lines):
         tag = "td" if number else "th"
         yield "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) + "</tr>"
-    yield "</table>"
+    yield "</table></div>"

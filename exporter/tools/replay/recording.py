@@ -81,17 +81,23 @@ def _is_one_line_of_json(value: bytes) -> bool:
 
 
 class Recording:
-    """The records in a file; `position` is how many of its `size` bytes were read, compressed ones where it is so."""
+    """The records in a file; `position` is how many of its `size` bytes were read, compressed ones where it is so.
+
+    `damage` is why what follows the last record cannot be read, as in a file whose writing was interrupted; empty
+    when there is nothing.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = path.stat().st_size
         self.position = 0
+        self.damage = ""
 
     def records(self) -> Iterator[Record]:
         """Yield the records in the order of the lines; raise `RecordingError` and OSError.
 
-        A record without an offset gets the number of those of its topic before it.
+        A record without an offset gets the number of those of its topic before it. A damaged end is an error only
+        when no record is before it.
         """
         partitions: dict[tuple[str, int], Partition] = {}
         numbers: Counter[Partition] = Counter()
@@ -99,28 +105,33 @@ class Recording:
             for number, text in enumerate(self._lines(file, lines), 1):
                 if not text.strip():
                     continue
-                line = self._line(text, number)
+                if (line := self._line(text, number, is_first=not numbers)) is None:
+                    return
                 partition = partitions.setdefault((line.topic, line.partition), Partition(line.topic, line.partition))
                 offset = numbers[partition] if line.offset is None else line.offset
                 numbers[partition] = offset + 1
                 yield _record(line, partition, offset)
+        if self.damage and not numbers:
+            raise RecordingError(f"{self.path}: {self.damage}")
 
     def _lines(self, file: BinaryIO, lines: IO[bytes]) -> Iterator[bytes]:
         try:
             while line := lines.readline(LINE_BYTES):
                 self.position = file.tell()
                 yield line
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise RecordingError(f"{self.path}: the compressed file is damaged or cut: {error}") from None
         except Exception as error:
-            if type(error).__name__ != "ZstdError":
+            if not isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) and type(error).__name__ != "ZstdError":
                 raise
-            raise RecordingError(f"{self.path}: the compressed file is damaged or cut: {error}") from None
+            self.damage = f"the compressed file is damaged or cut: {error}"
 
-    def _line(self, text: bytes, number: int) -> Line:
+    def _line(self, text: bytes, number: int, *, is_first: bool) -> Line | None:
+        """Return a line; None for a last one that is cut."""
         try:
             return _decode(text)
         except (msgspec.DecodeError, RecursionError) as error:
+            if not text.endswith(b"\n") and not is_first:
+                self.damage = f"line {number} is cut: {error}"
+                return None
             raise RecordingError(f"{self.path}: line {number} is no record of a recording: {error}") from None
 
 

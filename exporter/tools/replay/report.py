@@ -29,13 +29,17 @@ QUANTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 Document = dict[str, Any]
 
 
-def document(analysis: Analysis, source: str, seconds: float) -> Document:
-    """Return what the analysis found in the records of `source`, which took it so many seconds."""
+def document(analysis: Analysis, source: str, seconds: float, damage: str = "") -> Document:
+    """Return what the analysis found in the records of `source`, which took it so many seconds.
+
+    `damage` is why more could not be read, if so.
+    """
     pipeline, end_ms = analysis.pipeline, analysis.now_ms
     names = sorted({*analysis.timelines, *analysis.feeds})
     return {
         "format": FORMAT,
         "source": source,
+        "damage": damage or None,
         "from_ms": analysis.from_ms,
         "to_ms": end_ms,
         "records": analysis.records,

@@ -67,6 +67,8 @@ def headlines(shown: Document) -> Iterator[str]:
     rate = f", {records / seconds:,.0f} a second" if seconds else ""
     yield f"{shown['source']}  {moment(shown['from_ms'])} to {moment(shown['to_ms'])}"
     yield f"{records:,} records of {duration(shown['to_ms'] - shown['from_ms'])} in {seconds:,.1f} s{rate}"
+    if shown["damage"]:
+        yield f"the rest cannot be read: {shown['damage']}"
     for gap in shown["gaps"]:
         yield f"no record from {moment(gap['from_ms'])} to {moment(gap['to_ms'])}: not evaluated"
     if other := shown.get("what_if"):
