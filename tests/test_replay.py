@@ -181,6 +181,13 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, capsys: pytest.Captur
         (["topic/x"], "expected TOPIC"),
         (["topic/0/9-5"], "expected offsets that rise"),
         (["--file", "."], ".: Is a directory"),
+        (["^("], "got ^(: "),
+        (["__consumer_offsets"], "internal to Kafka"),
+        (["--file", "x", "--html", "/missing/report.html"], "/missing/report.html: No such file"),
+        (
+            ["--file", "x", "--what-if", "missing.yml"],
+            "--what-if missing.yml: the configuration: the file",
+        ),
         (["--file", "x", "--since", "2026-11-28", "--until", "2026-11-28"], "--since is not before --until"),
     ],
 )

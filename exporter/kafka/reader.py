@@ -32,6 +32,8 @@ _READER = {
     "isolation.level": "read_committed",
     "auto.offset.reset": "error",
 }
+# For the first answer: what does not listen is named soon, however long later answers may take.
+CONNECT_SECONDS = 10.0
 # The client retries these.
 _RETRIED = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 
@@ -158,7 +160,7 @@ class TopicReader:
 
     def _topics(self) -> Mapping[str, Any]:
         try:
-            topics: Mapping[str, Any] = self._consumer.list_topics(timeout=self._timeout).topics
+            topics: Mapping[str, Any] = self._consumer.list_topics(timeout=min(self._timeout, CONNECT_SECONDS)).topics
             return topics
         except KafkaException as error:
             raise self._because(error.args[0]) from error

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.config.loader import ConfigError
 from exporter.config.schema import Config
 from exporter.kafka.reader import TopicReader, reader_properties
 from exporter.model import RegistryError
@@ -93,7 +94,9 @@ def _print_error(error: Exception, code: int) -> int:
 def _replayed(config: Config, options: Options) -> Document:
     """Analyze the records, and return the report."""
     ranges = _ranges(options)
-    configs = [config] if options.what_if is None else [config, options.load(options.what_if)]
+    configs = [config, *_other(options)]
+    if options.html is not None:
+        Path(options.html).open("a").close()  # before a day is replayed for it
     began = time.monotonic()
     with ExitStack() as stack:
         sample = _do_nothing
@@ -111,6 +114,17 @@ def _replayed(config: Config, options: Options) -> Document:
     if options.what_if is not None:
         report["what_if"] = differences(analyses[0], analyses[-1], printable(options.what_if))
     return report
+
+
+def _other(options: Options) -> list[Config]:
+    """Return the configuration to compare, if any."""
+    if options.what_if is None:
+        return []
+    try:
+        return [options.load(options.what_if)]
+    except ConfigError as error:
+        texts = [f"{problem.path or 'the configuration'}: {problem.message}" for problem in error.problems]
+        raise RangeError(f"--what-if {options.what_if}: {'; '.join(texts)}") from None
 
 
 def _do_nothing(analysis: Analysis, now_ms: int) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Message
 
+from exporter.config.parsers import topic_or_pattern
 from exporter.config.subscription import Subscription
 from exporter.kafka.clients import CONSUMER
 from exporter.kafka.positions import Span
@@ -48,6 +49,10 @@ def parsed(text: str) -> Range:
     if (found := _RANGE.fullmatch(text)) is None:
         raise RangeError(f"got {text}, expected TOPIC, TOPIC/PARTITION or TOPIC/PARTITION/FROM-TO")
     topic, partition, first, last = found.groups()
+    try:
+        topic_or_pattern(topic)
+    except ValueError as error:
+        raise RangeError(f"got {text}: {error}") from None
     one = Range(topic, int(partition) if partition else None, int(first or 0), int(last) if last else None)
     if one.last is not None and one.last < one.first:
         raise RangeError(f"got {text}, expected offsets that rise")
