@@ -18,7 +18,7 @@ from exporter.config.schema import OutputConfig
 from exporter.config.secrets import shown_text
 from exporter.model import RegistryError
 from exporter.runtime.foreign_text import add_secrets, printable
-from exporter.runtime.http_client import Answer, Auth, ClientTls, TooLarge, fetch
+from exporter.runtime.http_client import Answer, Auth, ClientTls, TooLarge, fetch, system_text
 
 # Time-out of one request, redirects included: shorter than a stopping sidecar waits for its producer.
 CALL_SECONDS = 4.0
@@ -176,21 +176,11 @@ def _object(text: bytes) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _within(error: BaseException) -> BaseException | None:
-    """Return the error that urllib3 has made an argument of its own."""
-    return next((each for each in error.args if isinstance(each, BaseException)), None)
-
-
 def _error_text(error: BaseException) -> str:
     """Return the type of an error, and the text of the system, or of the limit that was exceeded."""
     if isinstance(error, (TooLarge, requests.ReadTimeout)):
         return str(error)
     if isinstance(error.__cause__, _TokenError):
         return printable(str(error.__cause__))
-    cause: BaseException | None = error
-    while cause is not None:
-        text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
-        if isinstance(text, str) and text:
-            return f"{type(error).__name__}, {printable(text)}"
-        cause = cause.__cause__ or cause.__context__ or _within(cause)
-    return type(error).__name__
+    text = system_text(error)
+    return f"{type(error).__name__}, {printable(text)}" if text else type(error).__name__

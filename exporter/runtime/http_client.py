@@ -188,3 +188,19 @@ def fetch(
             cause = limit.cause(error)
             raise cause from (None if cause is error else error)
     return Answer(answer.status_code, answer.reason or "", answer.headers, body)
+
+
+def system_text(error: BaseException) -> str:
+    """Return the text of the system or of TLS about an error that libraries have wrapped; empty when there is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        text = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
+        if isinstance(text, str) and text:
+            return text
+        cause = cause.__cause__ or cause.__context__ or _within(cause)
+    return ""
+
+
+def _within(error: BaseException) -> BaseException | None:
+    """Return the error that urllib3 has made an argument of its own."""
+    return next((each for each in error.args if isinstance(each, BaseException)), None)
