@@ -18,6 +18,7 @@ from exporter.runtime.rate_limit import RateLimiter
 from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Head, HealthCheck, Refusal, classify_head, classify_record
 from exporter.web.hosts import NetworkCounts, network_of
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
+from exporter.web.prompt_sockets import accept
 from exporter.web.responses import CompleteResponse, text_response, to_bytes
 from exporter.web.throttle import CpuThrottle
 
@@ -131,7 +132,7 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(ACCEPTED_MAX):
             try:
-                accepted, address = self._listener.accept()
+                accepted, address = accept(self._listener)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -140,7 +141,7 @@ class Acceptor:
                 continue  # the client has disconnected
             if len(self._waiting) >= self._limits.incoming:
                 self._evict()
-            client = _Client(accepted, network_of(address[0]), time.monotonic() + self._limits.request_seconds)
+            client = _Client(accepted, network_of(address), time.monotonic() + self._limits.request_seconds)
             self._waiting[accepted.fileno()] = client
             self._networks.add(client.network)
             # Most clients have already sent their request, and need not be watched.

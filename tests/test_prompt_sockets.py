@@ -1,0 +1,138 @@
+"""Connections whose calls never wait and keep the interpreter do what Python's own do."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from exporter.web.prompt_sockets import PromptSocket, accept
+from tests.support.waiting import eventually
+
+FOREVER_SECONDS = 100.0
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A listener on a free port of IPv4."""
+    with socket.create_server(("127.0.0.1", 0)) as created:
+        created.setblocking(False)
+        yield created
+
+
+@pytest.fixture
+def ends(listener: socket.socket) -> Iterator[tuple[PromptSocket, socket.socket]]:
+    """An accepted connection, and its client."""
+    with socket.create_connection(listener.getsockname()) as client:
+        client.settimeout(10)
+        accepted, _ = accept(listener)
+        with accepted:
+            yield accepted, client
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.7"), (socket.AF_INET6, "::1")])
+def test_a_connection_comes_with_the_address_of_its_client(family: socket.AddressFamily, host: str) -> None:
+    at = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with socket.create_server((at, 0), family=family) as listening, socket.socket(family) as client:
+        listening.setblocking(False)
+        client.bind((host, 0))
+        client.connect(listening.getsockname())
+        accepted, address = accept(listening)
+        with accepted:
+            assert (address, accepted.getpeername()) == (host, client.getsockname())
+            assert not accepted.get_inheritable()
+
+
+def test_an_ipv4_client_of_a_listener_for_both_has_its_mapped_address() -> None:
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening:
+        listening.setblocking(False)
+        with socket.create_connection(("127.0.0.1", listening.getsockname()[1])):
+            accepted, address = accept(listening)
+            accepted.close()
+            assert address == "::ffff:127.0.0.1"
+
+
+def test_without_a_client_there_is_nothing_to_accept(listener: socket.socket) -> None:
+    with pytest.raises(BlockingIOError):
+        accept(listener)
+
+
+def test_bytes_arrive_unchanged_in_both_directions(ends: tuple[PromptSocket, socket.socket]) -> None:
+    ours, client = ends
+    sent = bytes(range(256)) * 16
+    for data in (sent, bytearray(sent), memoryview(sent)):
+        assert ours.send(data) == len(sent)
+        assert client.recv(len(sent), socket.MSG_WAITALL) == sent
+    client.sendall(sent)
+    client.shutdown(socket.SHUT_WR)
+    assert ours.recv(100, socket.MSG_PEEK) == sent[:100]
+    received = b""
+    while part := ours.recv(1000):
+        received += part
+    assert received == sent
+
+
+def test_no_call_waits(ends: tuple[PromptSocket, socket.socket]) -> None:
+    """Also after it was told to, as asyncio may."""
+    ours, _ = ends
+    ours.setblocking(True)
+    with pytest.raises(BlockingIOError):
+        ours.recv(1)
+    with pytest.raises(BlockingIOError):
+        while ours.send(bytes(1 << 20)):
+            pass
+
+
+def test_the_client_sees_the_end_and_a_closed_connection_cannot_be_used(
+    ends: tuple[PromptSocket, socket.socket],
+) -> None:
+    ours, client = ends
+    ours.shutdown(socket.SHUT_WR)
+    assert client.recv(1) == b""
+    ours.close()
+    ours.close()
+    assert ours.fileno() == -1
+    for use in (lambda: ours.recv(1), lambda: ours.send(b"x"), lambda: ours.shutdown(socket.SHUT_RD)):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            use()
+
+
+def test_a_client_that_has_gone_is_an_error(ends: tuple[PromptSocket, socket.socket]) -> None:
+    ours, client = ends
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    with pytest.raises(ConnectionResetError):
+        ours.recv(1)
+    with pytest.raises(BrokenPipeError):
+        ours.send(b"x")
+
+
+def test_calls_keep_the_interpreter(request: pytest.FixtureRequest, ends: tuple[PromptSocket, socket.socket]) -> None:
+    """No other thread runs while they are made, when no thread is ever made to pause."""
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(FOREVER_SECONDS)
+    ours, client = ends
+    client.sendall(b"x")
+    turns, has_ended = [0], threading.Event()
+
+    def go_on() -> None:
+        while not has_ended.is_set():
+            turns[0] += 1
+            time.sleep(0)  # gives the interpreter up
+
+    other = threading.Thread(target=go_on)
+    other.start()
+    eventually(lambda: turns[0] > 0)
+    before = turns[0]
+    for _ in range(100):
+        ours.send(b"x")
+        ours.recv(1, socket.MSG_PEEK)
+    after = turns[0]
+    has_ended.set()
+    other.join()
+    assert after == before
