@@ -11,7 +11,8 @@ import pytest
 
 from exporter.web.admission import AdmissionQueue
 from exporter.web.admission_order import QueuedConnection
-from exporter.web.hosts import NetworkCounts, network_of
+from exporter.web.flows import Flow, FlowCounts
+from exporter.web.hosts import network_of
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ class Room:
 
     def __init__(self, clients: dict[str, socket.socket]) -> None:
         self._clients = clients
-        self._answered = NetworkCounts()
-        self._answered.add("a")
+        self._answered = FlowCounts()
+        self._answered.add(Flow("a"))
         self._has_room = False
         self._admitted: list[QueuedConnection] = []
         self._all = asyncio.Event()
@@ -48,7 +49,7 @@ class Room:
     def come(self, *names: str) -> None:
         """Let these wait."""
         for name in names:
-            self.admission.hand_over(self._clients[name], name[0], False)
+            self.admission.hand_over(self._clients[name], Flow(name[0]), False)
 
     async def admitted(self, number: int) -> list[str]:
         """Make room, and return the names in the order of admission."""
@@ -66,7 +67,7 @@ class Room:
 
     def _admit(self, connection: QueuedConnection) -> None:
         self._admitted.append(connection)
-        self._answered.add(connection.network)
+        self._answered.add(connection.flow)
         self._all.set()
 
     def _evicted(self) -> None:

@@ -12,6 +12,7 @@ from threading import Event, Thread
 
 import pytest
 
+from exporter.web.flows import Flow
 from exporter.web.handshakes import SERVED_MAX, Handshakes
 from exporter.web.limits import ClientLimits
 from exporter.web.tls import PIECE_BYTES, Tls, TlsSession
@@ -65,7 +66,7 @@ class Held:
         self.arrived: SimpleQueue[socket.socket] = SimpleQueue()
         self.may_go_on = Event()
 
-    def __call__(self, client: socket.socket, network: str, awaits_body: bool, session: TlsSession) -> None:
+    def __call__(self, client: socket.socket, flow: Flow, awaits_body: bool, session: TlsSession) -> None:
         """Take a connection whose request has arrived."""
         self.arrived.put(client)
         assert self.may_go_on.wait(10)
@@ -124,5 +125,5 @@ def test_handshakes_that_have_begun_come_before_newer_ones(stack: ExitStack, tls
 def _begun(handshakes: Handshakes, stack: ExitStack) -> Client:
     client = Client(stack)
     client.begin()
-    handshakes.hand_over(client.served, NETWORK)
+    handshakes.hand_over(client.served, Flow(NETWORK))
     return client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.web.flows import Flow
 from exporter.web.places import CROWDED_SECONDS, SLOW_SECONDS, Places
 
 
@@ -10,7 +11,7 @@ def places_of(*clients: str, limit: int = 10) -> Places[str]:
     places = Places[str](limit, 100)
     groups = {"w": places.waiting, "t": places.transferring, "i": places.idle, "s": places.streaming}
     for client in clients:
-        places.add(client, client[0], 0.0, 10.0)
+        places.add(client, Flow(client[0]), 0.0, 10.0)
         places.move(client, groups[client[1]], 0.0)
     return places
 

@@ -15,8 +15,10 @@ from contextlib import suppress
 
 from exporter.runtime import logs
 from exporter.runtime.rate_limit import RateLimiter
+from exporter.web.counts import Counts
+from exporter.web.flows import Flow, flow_of
 from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Head, HealthCheck, Refusal, classify_head, classify_record
-from exporter.web.hosts import NetworkCounts, network_of
+from exporter.web.hosts import network_of
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
 from exporter.web.prompt_sockets import accept
 from exporter.web.responses import CompleteResponse, text_response, to_bytes
@@ -62,7 +64,7 @@ class Acceptor:
 
     `check` returns the response to a health check of one of the `paths`, at once, or None if it must be handled as
     other requests. `hand_over` takes a connection that has sent a request, or with `has_tls` the first message of a
-    handshake, its network, and whether it has still to send the body of the request; `on_exhausted` closes some of
+    handshake, its flow, and whether it has still to send the body of the request; `on_exhausted` closes some of
     these soon, because no descriptors are left. `on_response` and `on_eviction` count what happens here.
     """
 
@@ -73,7 +75,7 @@ class Acceptor:
         paths: Container[str],
         *,
         check: Callable[[HealthCheck], CompleteResponse | None],
-        hand_over: Callable[[socket.socket, str, bool], None],
+        hand_over: Callable[[socket.socket, Flow, bool], None],
         on_exhausted: Callable[[], None],
         on_response: Callable[[int], None],
         on_eviction: Callable[[Eviction], None],
@@ -95,7 +97,7 @@ class Acceptor:
         # By descriptor, ordered by age: all have the same time limit, so the first is the first to exceed it.
         self._waiting: dict[int, _Client] = {}
         self._refused: dict[int, _Client] = {}
-        self._networks = NetworkCounts()
+        self._networks = Counts[str]()
         self._warnings = RateLimiter(1, WARNINGS_PER_SECOND)
         self._paused_until = self._closed_recently_until = 0.0
         self._reserve = socket.socket()
@@ -186,14 +188,14 @@ class Acceptor:
             return self._watch(client)
         except OSError:
             return self._close(client)
-        self._handle_head(client, self._classify(head, is_final=has_ended)) if head else self._close(client)
+        self._handle_head(client, head, self._classify(head, is_final=has_ended)) if head else self._close(client)
 
     def _classify(self, head: bytes, *, is_final: bool) -> Head | HealthCheck | Refusal:
         if self._has_tls:
             return classify_record(head, is_final=is_final)
         return classify_head(head, self._paths, is_final=is_final)
 
-    def _handle_head(self, client: _Client, found: Head | HealthCheck | Refusal) -> None:
+    def _handle_head(self, client: _Client, head: bytes, found: Head | HealthCheck | Refusal) -> None:
         if found is Head.INCOMPLETE:
             self._watch(client)
         elif isinstance(found, HealthCheck) and (response := self._check(found)) is not None:
@@ -204,7 +206,8 @@ class Acceptor:
             self._refuse(client, found)
         else:
             self._forget(client)
-            self._hand_over(client.socket, client.network, found is Head.BEFORE_BODY)
+            flow = Flow(client.network) if self._has_tls else flow_of(client.network, head)
+            self._hand_over(client.socket, flow, found is Head.BEFORE_BODY)
 
     def _refuse(self, client: _Client, refusal: Refusal) -> None:
         """Send a refusal, and linger until the client has read it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from exporter.web.admission_order import AdmissionOrder, QueuedConnection
-from exporter.web.hosts import NetworkCounts
+from exporter.web.flows import Flow, FlowCounts
 
 if TYPE_CHECKING:
     from exporter.web.tls import TlsSession
@@ -23,7 +23,7 @@ RETRY_SECONDS = 0.01
 class AdmissionQueue:
     """Queue of at most `limit` connections; beyond that the network with the most of them loses one.
 
-    `active` counts the active connections of each network. It is read in the thread of the event loop, where
+    `active` counts the active connections. It is read in the thread of the event loop, where
     `has_room`, which may make room, and `admit` are called as well; `on_eviction` is called in any thread.
     """
 
@@ -31,7 +31,7 @@ class AdmissionQueue:
         self,
         loop: asyncio.AbstractEventLoop,
         limit: int,
-        active: NetworkCounts,
+        active: FlowCounts,
         *,
         has_room: Callable[[], bool],
         admit: Callable[[QueuedConnection], None],
@@ -50,11 +50,11 @@ class AdmissionQueue:
         return len(self._queued)
 
     def hand_over(
-        self, client: socket.socket, network: str, awaits_body: bool, session: TlsSession | None = None
+        self, client: socket.socket, flow: Flow, awaits_body: bool, session: TlsSession | None = None
     ) -> None:
         """Queue a connection; callable from any thread."""
         with self._lock:
-            self._queued.add(QueuedConnection(client, network, self._loop.time(), awaits_body, session))
+            self._queued.add(QueuedConnection(client, flow, self._loop.time(), awaits_body, session))
         if len(self._queued) > self._limit:
             self.evict_one()
         if not self._is_scheduled:

@@ -1,9 +1,10 @@
 """The order in which connections that have sent a request are admitted, and closed. Pure: time is an argument.
 
-The network with the fewest active connections comes first, so that no host delays others. Of its requests, those that
-have arrived as a whole and those whose body has not take turns, so that neither kind delays the other: a body may take
-as long as its client likes. Of each kind the newest comes first: in a flood most of the old requests are not worth an
-answer any more, while a new one waits for milliseconds only, however long the queue is.
+The flow of which the fewest connections are active comes first, see `flows`: so no host delays others, and no flood
+what looks different. Of its requests, those that have arrived as a whole and those whose body has not take turns, so
+that neither kind delays the other: a body may take as long as its client likes. Of each kind the newest comes first: in
+a flood most of the old requests are not worth an answer any more, while a new one waits for milliseconds only, however
+long the queue is.
 
 Each client that loses its place may connect again at once, so that as many requests arrive as are admitted. One that
 has missed its moment would then stay behind newer ones for seconds, as often as not. So one of four admissions is for
@@ -13,11 +14,10 @@ the oldest request that has not waited long yet.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.web.hosts import NetworkCounts
+from exporter.web.flows import Flow, FlowCounts, Flows
 
 if TYPE_CHECKING:
     import socket
@@ -32,13 +32,13 @@ OLDEST_EVERY = 4
 
 
 class QueuedConnection(NamedTuple):
-    """A queued connection, its network, and since when it waits, in seconds of the event loop's clock.
+    """A queued connection, its flow, and since when it waits, in seconds of the event loop's clock.
 
     `session` is that of a connection with TLS, with the request that it has received.
     """
 
     client: socket.socket
-    network: str
+    flow: Flow
     since: float
     awaits_body: bool = False
     session: TlsSession | None = None
@@ -51,9 +51,9 @@ class _Line:
         self.connections: dict[socket.socket, QueuedConnection] = {}
         self._taken = 0
 
-    def next(self, networks: Container[str], now: float) -> QueuedConnection | None:
-        """Return the connection of these networks that is admitted next, if there is one."""
-        newest_first = (each for each in reversed(self.connections.values()) if each.network in networks)
+    def next(self, flows: Flows, now: float) -> QueuedConnection | None:
+        """Return the connection of these flows that is admitted next, if there is one."""
+        newest_first = (each for each in reversed(self.connections.values()) if flows.has(each.flow))
         if (newest := next(newest_first, None)) is None:
             return None
         self._taken += 1
@@ -64,11 +64,11 @@ class _Line:
 
 
 class AdmissionOrder:
-    """Queued connections; `active` counts the active connections of each network."""
+    """Queued connections; `active` counts the active connections."""
 
-    def __init__(self, active: NetworkCounts) -> None:
+    def __init__(self, active: FlowCounts) -> None:
         self._active = active
-        self._networks = NetworkCounts()
+        self._flows = FlowCounts()
         # By whether their requests await a body; `_turn` is the kind of the next admission.
         self._lines = {False: _Line(), True: _Line()}
         self._turn = False
@@ -79,14 +79,13 @@ class AdmissionOrder:
     def add(self, connection: QueuedConnection) -> None:
         """Add a connection that waits since now."""
         self._lines[connection.awaits_body].connections[connection.client] = connection
-        self._networks.add(connection.network)
+        self._flows.add(connection.flow)
 
     def take_next(self, now: float) -> QueuedConnection | None:
         """Remove and return the connection to admit at `now`; None if there is none."""
-        least = min(map(self._active.count, self._networks), default=0)
-        networks = {network for network in self._networks if self._active.count(network) == least}
+        flows = self._active.rarest(self._flows)
         for kind in (self._turn, not self._turn):
-            if (found := self._lines[kind].next(networks, now)) is not None:
+            if (found := self._lines[kind].next(flows, now)) is not None:
                 self._turn = not kind
                 return self._remove(found)
         return None
@@ -95,9 +94,9 @@ class AdmissionOrder:
         """Remove and return the oldest connection of the network with the most; None if there is none."""
         if not len(self):
             return None
-        largest = self._networks.largest()
+        largest = self._flows.networks.largest()
         lines = (line.connections.values() for line in self._lines.values())
-        firsts = (next((each for each in line if each.network == largest), None) for line in lines)
+        firsts = (next((each for each in line if each.flow.network == largest), None) for line in lines)
         return self._remove(min((each for each in firsts if each is not None), key=lambda each: each.since))
 
     def take_late(self, before: float) -> list[QueuedConnection]:
@@ -107,5 +106,5 @@ class AdmissionOrder:
 
     def _remove(self, connection: QueuedConnection) -> QueuedConnection:
         del self._lines[connection.awaits_body].connections[connection.client]
-        self._networks.remove(connection.network)
+        self._flows.remove(connection.flow)
         return connection

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from os import urandom
 from typing import NamedTuple
 
-from exporter.web.hosts import NetworkCounts
+from exporter.web.counts import Counts
 
 Compare = Callable[[bytes, bytes], bool]
 WAITING_MAX = 64
@@ -88,7 +88,7 @@ class PasswordChecks:
         self._wrong: dict[bytes, None] = {}
         self._waiting: dict[bytes, _Check] = {}
         self._computing: dict[bytes, _Check] = {}
-        self._networks = NetworkCounts()
+        self._networks = Counts[str]()
         self._thread = ThreadPoolExecutor(1, "web-password")
 
     def known(self, users: Users, given: Credentials) -> bool | None:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from exporter.runtime.rate_limit import RateLimiter
 from exporter.web.admission import AdmissionQueue
 from exporter.web.admission_order import QueuedConnection
-from exporter.web.hosts import network_of
+from exporter.web.flows import Flow
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
 from exporter.web.places import Group, Place, Places
 from exporter.web.protocol import Protocol
@@ -76,14 +76,14 @@ class Connections(web.Server):
         self.queue = AdmissionQueue(
             loop,
             limits.waiting,
-            self._places.networks,
+            self._places.active,
             has_room=self._has_room,
             admit=self._attach,
             on_eviction=lambda: on_eviction(Eviction.CONNECTIONS),
         )
         self.turned_at = self._clock()
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> Protocol:
         """See web.Server."""
         return Protocol(
             self,
@@ -98,23 +98,26 @@ class Connections(web.Server):
         return handler in self._places.waiting or handler in self._places.transferring
 
     def _attach(self, connection: QueuedConnection) -> None:
-        session = connection.session
-        factory = self if session is None else self._encrypted(session)
-        coroutine = self._event_loop.connect_accepted_socket(factory, connection.client)
+        protocol = self._protocol(connection.flow, connection.session)
+        coroutine = self._event_loop.connect_accepted_socket(lambda: protocol, connection.client)
         task = self._event_loop.create_task(coroutine)
         self._attaching.add(task)
-        self._places.networks.add(connection.network)
-        task.add_done_callback(partial(self._attached, connection.network))
+        self._places.active.add(connection.flow)
+        task.add_done_callback(partial(self._attached, connection.flow))
 
-    def _encrypted(self, session: TlsSession) -> Callable[[], asyncio.Protocol]:
+    def _protocol(self, flow: Flow, session: TlsSession | None) -> asyncio.Protocol:
+        protocol = self()
+        protocol.flow = flow
+        if session is None:
+            return protocol
         # Loaded when it is needed.
         from exporter.web.tls_transport import TlsProtocol
 
-        return lambda: TlsProtocol(self(), session)
+        return TlsProtocol(protocol, session)
 
-    def _attached(self, network: str, task: asyncio.Task[object]) -> None:
+    def _attached(self, flow: Flow, task: asyncio.Task[object]) -> None:
         self._attaching.discard(task)
-        self._places.networks.remove(network)  # if it is connected, it was counted once more
+        self._places.active.remove(flow)  # if it is connected, it was counted once more
         # The client may have disconnected, which is not logged.
         task.cancelled() or task.exception()
 
@@ -122,9 +125,8 @@ class Connections(web.Server):
         """See web.Server."""
         # With 0, a write waits until all bytes are in the kernel, so that the next chunk waits for its reader.
         transport.set_write_buffer_limits(high=0)
-        peer = transport.get_extra_info("peername")
         now = self._clock()
-        self._places.add(handler, network_of(peer[0] if peer else ""), now, now + self._limits.request_seconds)
+        self._places.add(handler, cast(Protocol, handler).flow, now, now + self._limits.request_seconds)
         super().connection_made(handler, transport)
         if self._is_closing:
             transport.abort()

@@ -17,8 +17,9 @@ from collections.abc import Callable, Container
 from contextlib import suppress
 
 from exporter.runtime import logs
+from exporter.web.counts import Counts
+from exporter.web.flows import Flow, flow_of
 from exporter.web.heads import TOO_SLOW, Head, HealthCheck, Refusal, classify_head
-from exporter.web.hosts import NetworkCounts
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
 from exporter.web.responses import CompleteResponse, text_response, to_bytes
 from exporter.web.throttle import CpuThrottle
@@ -65,7 +66,7 @@ class Handshakes:
         *,
         tls: Callable[[], Tls],
         check: Callable[[HealthCheck], CompleteResponse | None],
-        queue: Callable[[socket.socket, str, bool, TlsSession], None],
+        queue: Callable[[socket.socket, Flow, bool, TlsSession], None],
         on_response: Callable[[int], None],
         on_eviction: Callable[[Eviction], None],
         on_failure: Callable[[str], None],
@@ -84,17 +85,17 @@ class Handshakes:
         # By descriptor, ordered by age; `_refused` linger until they have read the reason.
         self._clients: dict[int, _Client] = {}
         self._refused: dict[int, _Client] = {}
-        self._networks = NetworkCounts()
+        self._networks = Counts[str]()
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._epoll = select.epoll()
         self._epoll.register(self._woken, select.EPOLLIN)
 
-    def hand_over(self, client: socket.socket, network: str, _: bool = False) -> None:
+    def hand_over(self, client: socket.socket, flow: Flow, _: bool = False) -> None:
         """Take a connection, of whose request nothing is known yet; callable from any thread."""
         if self._is_stopping:
             return client.close()
-        self._arrived.append((client, network))
+        self._arrived.append((client, flow.network))
         self._notify()
 
     def close_some(self) -> None:
@@ -200,7 +201,7 @@ class Handshakes:
             self._close(client)
         elif found is not Head.INCOMPLETE:
             self._forget(client)
-            self._queue(client.socket, client.network, found is Head.BEFORE_BODY, session)
+            self._queue(client.socket, flow_of(client.network, head), found is Head.BEFORE_BODY, session)
         elif session.has_ended:
             self._close(client)
 

@@ -79,6 +79,12 @@ def classify_head(head: bytes, health_paths: Container[str], *, is_final: bool) 
     return CUT_OFF if is_final else Head.INCOMPLETE
 
 
+def head_of(received: bytes) -> bytes:
+    """Return the head of a request, without the body; of what is no request, all."""
+    end = _END.search(received)
+    return received if end is None else received[: end.end()]
+
+
 def classify_record(first: bytes, *, is_final: bool) -> Head | Refusal:
     """Return whether the first message of a TLS client is complete, or the refusal of a client without TLS."""
     if first[:1] != _TLS_RECORD:

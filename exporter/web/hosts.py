@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Literal, NamedTuple
 
@@ -74,39 +74,6 @@ def network_of(address: str) -> str:
         return address
     parsed = IPv6Address(address.partition("%")[0])
     return address if parsed.ipv4_mapped else parsed.packed[:8].hex()
-
-
-class NetworkCounts:
-    """Number of connections of each network."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._numbers)
-
-    def count(self, network: str) -> int:
-        """Return the number of connections of a network."""
-        return self._numbers.get(network, 0)
-
-    def largest(self) -> str:
-        """Return the network with the most connections."""
-        return max(self._numbers, key=self.count)
-
-    def crowded(self) -> set[str]:
-        """Return all networks with the most connections."""
-        most = max(self._numbers.values(), default=0)
-        return {network for network, number in self._numbers.items() if number == most}
-
-    def add(self, network: str) -> None:
-        """Count a connection."""
-        self._numbers[network] = self.count(network) + 1
-
-    def remove(self, network: str) -> None:
-        """Remove a connection."""
-        self._numbers[network] -= 1
-        if not self._numbers[network]:
-            del self._numbers[network]
 
 
 def is_loopback(peer: str | None) -> bool:

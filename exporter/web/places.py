@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 from exporter.web.bodies import BodyMemory
-from exporter.web.hosts import NetworkCounts
+from exporter.web.flows import Flow, FlowCounts
 
 # A connection whose client does nothing, or that has waited, for so long may be replaced; the oldest first.
 SLOW_SECONDS, CROWDED_SECONDS = 1.0, 0.1
@@ -23,10 +23,10 @@ Group = dict[Client, "Place[Client]"]
 class Place(Generic[Client]):
     """The place of one client; times are in seconds of one clock."""
 
-    __slots__ = ("body", "deadline", "group", "network", "served_at", "since")
+    __slots__ = ("body", "deadline", "flow", "group", "served_at", "since")
 
-    def __init__(self, network: str, group: Group[Client], now: float, deadline: float) -> None:
-        self.network = network
+    def __init__(self, flow: Flow, group: Group[Client], now: float, deadline: float) -> None:
+        self.flow = flow
         self.group = group
         self.since = now
         self.deadline = deadline
@@ -37,7 +37,7 @@ class Place(Generic[Client]):
 class Places(Generic[Client]):
     """All places: `idle` clients, those that the server waits for (`transferring`), that wait for it, and streams.
 
-    `networks` counts the places of each network, and those that are taken soon.
+    `active` counts the places, and those that are taken soon.
     """
 
     def __init__(self, limit: int, bodies_bytes: int) -> None:
@@ -49,22 +49,22 @@ class Places(Generic[Client]):
         self.transferring: Group[Client] = {}
         self.waiting: Group[Client] = {}
         self.streaming: Group[Client] = {}
-        self.networks = NetworkCounts()
+        self.active = FlowCounts()
 
     def __len__(self) -> int:
         return len(self.taken)
 
-    def add(self, client: Client, network: str, now: float, deadline: float) -> None:
+    def add(self, client: Client, flow: Flow, now: float, deadline: float) -> None:
         """Give a place to a client that waits."""
-        self.taken[client] = self.waiting[client] = Place(network, self.waiting, now, deadline)
-        self.networks.add(network)
+        self.taken[client] = self.waiting[client] = Place(flow, self.waiting, now, deadline)
+        self.active.add(flow)
 
     def remove(self, client: Client) -> None:
         """Free the place of a client, if it has one."""
         if (place := self.taken.pop(client, None)) is not None:
             del place.group[client]
             self._bodies.release(place.body)
-            self.networks.remove(place.network)
+            self.active.remove(place.flow)
 
     def move(self, client: Client, group: Group[Client], now: float, seconds: float | None = None) -> Place[Client]:
         """Make a client the last of a group; `seconds` is its time limit there. Raises KeyError without a place."""
@@ -108,9 +108,9 @@ class Places(Generic[Client]):
             return next(iter(self.idle))
         # Slow clients are closed sooner when they hold most of the places; a few may just have had no time.
         slow_seconds = CROWDED_SECONDS if len(self.transferring) > self._limit / 2 else SLOW_SECONDS
-        crowded = self.networks.crowded()
+        crowded = self.active.networks.crowded()
         for group, seconds in ((self.transferring, slow_seconds), (self.waiting, SLOW_SECONDS)):
-            first = next((client for client, place in group.items() if place.network in crowded), None)
+            first = next((client for client, place in group.items() if place.flow.network in crowded), None)
             if first is not None and now - group[first].since >= seconds:
                 return first
         return None

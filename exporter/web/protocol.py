@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
+from exporter.web.flows import Flow
 from exporter.web.heads import LINE_BYTES_MAX, LINE_TOO_LONG
 from exporter.web.responses import CompleteResponse, text_response
 
@@ -24,10 +25,11 @@ class Protocol(RequestHandler):
     """One connection.
 
     `has_request` returns whether a request was received or is being received, `receiving` the context of receiving the
-    body of one; `on_response` is called with the status of each response that is created here.
+    body of one; `on_response` is called with the status of each response that is created here. `flow` is the one of its
+    first request.
     """
 
-    __slots__ = ("_has_request", "_on_response", "_receiving")
+    __slots__ = ("_has_request", "_on_response", "_receiving", "flow")
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Protocol(RequestHandler):
         receiving: Callable[[RequestHandler], AbstractContextManager[None]],
         on_response: Callable[[int], None],
     ) -> None:
+        self.flow = Flow("")
         self._has_request = has_request
         self._receiving = receiving
         self._on_response = on_response

@@ -1,0 +1,49 @@
+"""Counts of connections. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Counts(Generic[Key]):
+    """Number of connections of each key, such as a network, that has any."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Key, int] = {}
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._numbers)
+
+    def count(self, key: Key) -> int:
+        """Return the number of connections of a key."""
+        return self._numbers.get(key, 0)
+
+    def largest(self) -> Key:
+        """Return the key with the most connections."""
+        return max(self._numbers, key=self.count)
+
+    def crowded(self) -> set[Key]:
+        """Return all keys with the most connections."""
+        most = max(self._numbers.values(), default=0)
+        return {key for key, number in self._numbers.items() if number == most}
+
+    def least(self, keys: Iterable[Key]) -> int:
+        """Return the number of connections of that of the keys which has the fewest; 0 without any."""
+        return min(map(self.count, keys), default=0)
+
+    def having(self, number: int, keys: Iterable[Key]) -> set[Key]:
+        """Return those of the keys that have so many connections."""
+        return {key for key in keys if self.count(key) == number}
+
+    def add(self, key: Key) -> None:
+        """Count a connection."""
+        self._numbers[key] = self.count(key) + 1
+
+    def remove(self, key: Key) -> None:
+        """Remove a connection."""
+        self._numbers[key] -= 1
+        if not self._numbers[key]:
+            del self._numbers[key]

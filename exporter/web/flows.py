@@ -1,0 +1,83 @@
+"""Flows: which requests may be those of one client, by their network and what they look like. Pure.
+
+Clients with one address cannot be told apart by it, but a scraper writes its requests in another way than most floods
+do, and always in the same way. So what is rare about a request decides when it is served, its network or its look: a
+flood from one address delays no other, a flood of requests that look alike delays none that look different, wherever
+they come from, and to vary one of these is of no use to a flood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from typing import NamedTuple
+
+from exporter.web.counts import Counts
+from exporter.web.heads import head_of
+
+# Shapes and heads with one remainder of their hashes, which differ with each process, count as one: a flood of requests
+# that all differ fills these as well.
+SHAPES = HEADS = 64
+_PATH = re.compile(rb"[^?\r\n]*")
+_NAMES = re.compile(rb"\n([^:\r\n]*):")
+
+
+class Flow(NamedTuple):
+    """The flow of a request: its network, its shape (path, and names of headers in their order), and its whole head.
+
+    A flood whose requests differ in a number has one shape, and one in a scraper's shape has another head.
+    """
+
+    network: str
+    shape: int = 0
+    head: int = 0
+
+
+def flow_of(network: str, received: bytes) -> Flow:
+    """Return the flow of a request whose head was received."""
+    head = head_of(received)
+    path = _PATH.match(head)
+    shape = hash((path and path[0], *_NAMES.findall(head)))
+    return Flow(network, shape % SHAPES, hash(head) % HEADS)
+
+
+class Flows(NamedTuple):
+    """All flows that have one of these parts."""
+
+    networks: Container[str]
+    shapes: Container[int]
+    heads: Container[int]
+
+    def has(self, flow: Flow) -> bool:
+        """Return whether this is one of the flows."""
+        return flow.network in self.networks or flow.shape in self.shapes or flow.head in self.heads
+
+
+class FlowCounts:
+    """Number of connections of each network, of each shape and of each head."""
+
+    def __init__(self) -> None:
+        self.networks, self.shapes, self.heads = Counts[str](), Counts[int](), Counts[int]()
+
+    def add(self, flow: Flow) -> None:
+        """Count a connection."""
+        self.networks.add(flow.network)
+        self.shapes.add(flow.shape)
+        self.heads.add(flow.head)
+
+    def remove(self, flow: Flow) -> None:
+        """Remove a connection."""
+        self.networks.remove(flow.network)
+        self.shapes.remove(flow.shape)
+        self.heads.remove(flow.head)
+
+    def rarest(self, waiting: FlowCounts) -> Flows:
+        """Return the flows of which one part, whichever that is, has the fewest connections of all that wait."""
+        least = min(
+            self.networks.least(waiting.networks), self.shapes.least(waiting.shapes), self.heads.least(waiting.heads)
+        )
+        return Flows(
+            self.networks.having(least, waiting.networks),
+            self.shapes.having(least, waiting.shapes),
+            self.heads.having(least, waiting.heads),
+        )

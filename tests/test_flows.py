@@ -1,0 +1,74 @@
+"""Which requests look as if they were those of one client, and what is rare about them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.web.flows import HEADS, SHAPES, Flow, FlowCounts, flow_of
+from exporter.web.heads import HEAD_BYTES_MAX
+
+PROMETHEUS = (
+    b"GET /metrics HTTP/1.1\r\nHost: sidecar:8000\r\nUser-Agent: Prometheus/3.5.0\r\n"
+    b"Accept: application/openmetrics-text\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n"
+)
+FLOWS = st.builds(Flow, st.sampled_from("ab"), st.integers(0, 2), st.integers(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("other", "has_shape"),
+    [
+        (PROMETHEUS.replace(b": 10\r", b": 11\r"), True),
+        (PROMETHEUS.replace(b"/metrics ", b"/metrics?name[]=up "), True),
+        (PROMETHEUS.replace(b"/metrics ", b"/absent "), False),
+        (PROMETHEUS.replace(b"GET", b"HEAD"), False),
+        (PROMETHEUS.replace(b"User-Agent", b"X-Agent"), False),
+        (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", False),
+    ],
+)
+def test_shapes_are_of_paths_and_names_and_heads_of_everything(
+    monkeypatch: pytest.MonkeyPatch, other: bytes, has_shape: bool
+) -> None:
+    """Without hashes that happen to share a remainder."""
+    for name in ("SHAPES", "HEADS"):
+        monkeypatch.setattr(f"exporter.web.flows.{name}", 1 << 62)
+    one, another = flow_of("a", PROMETHEUS), flow_of("a", other)
+    assert (one.shape == another.shape, one.head == another.head) == (has_shape, False)
+
+
+def test_a_body_does_not_change_the_flow() -> None:
+    assert flow_of("a", PROMETHEUS) == flow_of("a", PROMETHEUS + b"body: 1\r\n\r\n")
+
+
+@given(st.binary(max_size=HEAD_BYTES_MAX))
+def test_anything_has_a_flow_of_its_network(received: bytes) -> None:
+    flow = flow_of("a", received)
+    assert flow == flow_of("a", received)
+    assert (flow.network, flow.shape in range(SHAPES), flow.head in range(HEADS)) == ("a", True, True)
+
+
+@given(st.lists(FLOWS), st.lists(FLOWS, min_size=1))
+def test_the_rarest_are_those_that_wait_of_which_one_part_has_the_fewest_connections(
+    active: list[Flow], waiting: list[Flow]
+) -> None:
+    counts, queued = FlowCounts(), FlowCounts()
+    for flow in active:
+        counts.add(flow)
+    for flow in waiting:
+        queued.add(flow)
+    numbers = {flow: min(sum(flow[at] == each[at] for each in active) for at in range(3)) for flow in waiting}
+    rarest = counts.rarest(queued)
+    assert {flow for flow in waiting if rarest.has(flow)} == {
+        flow for flow, number in numbers.items() if number == min(numbers.values())
+    }
+
+
+@given(st.lists(FLOWS))
+def test_what_was_added_and_removed_leaves_nothing(flows: list[Flow]) -> None:
+    counts = FlowCounts()
+    for flow in flows:
+        counts.add(flow)
+    for flow in flows:
+        counts.remove(flow)
+    assert [*counts.networks, *counts.shapes, *counts.heads] == []
