@@ -18,7 +18,7 @@ from exporter.web.heads import head_of
 # Shapes and heads with one remainder of their hashes, which differ with each process, count as one: a flood of requests
 # that all differ fills these as well.
 SHAPES = HEADS = 64
-_PATH = re.compile(rb"[^?\r\n]*")
+_PATH = re.compile(rb"[^ \r\n]* [^? \r\n]*")
 _NAMES = re.compile(rb"\n([^:\r\n]*):")
 
 
