@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
@@ -28,7 +27,6 @@ from exporter.web.limits import ClientLimits, Eviction
 from exporter.web.protocol import HEADERS_MAX
 from exporter.web.responses import CHUNK_BYTES, HEADERS, text_response
 from exporter.web.sockets import unacknowledged
-from exporter.web.throttle import CpuThrottle
 from exporter.web.turns import Turns
 from tests.support.background import repeating
 from tests.support.process import free_port
@@ -389,14 +387,3 @@ def test_few_requests_have_a_turn_in_one_pass_of_the_event_loop() -> None:
         return [after - before for before, after in pairwise(done)]
 
     assert 0 < max(asyncio.run(rounds())) <= TURNS
-
-
-def test_the_throttle_pauses_for_as_long_as_the_thread_worked() -> None:
-    throttle = CpuThrottle()
-    throttle.pause()
-    worked = time.thread_time()
-    while time.thread_time() - worked < 0.005:
-        pass
-    before = time.monotonic()
-    throttle.pause()
-    assert time.monotonic() - before >= 0.005
