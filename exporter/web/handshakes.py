@@ -2,8 +2,6 @@
 
 A connection arrives here with a complete first message of its client. It counts as one that has not sent a request:
 with the same limits of number and time, in a thread of its own, so that no handshake delays the acceptor or a response.
-Of the connections with news, those of the network with the fewest come first, of these the ones whose handshake has
-begun, which is the smaller part of it, then the newest.
 """
 
 from __future__ import annotations
@@ -15,10 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Container
 from contextlib import suppress
+from itertools import islice
 
 from exporter.runtime import logs
 from exporter.web.counts import Counts
 from exporter.web.flows import Flow, flow_of
+from exporter.web.handshake_order import in_order
 from exporter.web.heads import TOO_SLOW, Head, HealthCheck, Refusal, classify_head
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
 from exporter.web.responses import CompleteResponse, text_response, to_bytes
@@ -32,23 +32,27 @@ SERVED_MAX = 32
 LINGER_SECONDS = 1.0
 # Reasons for which handshakes fail; a closed set.
 CERTIFICATE, NAME, PROTOCOL, DISCONNECTED = FAILURES = ("certificate", "name", "protocol", "disconnected")
+_ENDS = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _OF_CERTIFICATE = ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED")
 
 log = logs.logger("web")
 
 
 class _Client:
-    """A connection without a complete request; `deadline` is monotonic, `number` grows."""
+    """A connection without a complete request; `since` and `deadline` are monotonic, see `handshake_order`."""
 
-    __slots__ = ("deadline", "has_begun", "network", "number", "session", "socket", "tls")
+    __slots__ = ("deadline", "messages", "network", "number", "session", "since", "socket", "tls")
 
-    def __init__(self, client: socket.socket, network: str, number: int, deadline: float, tls: Tls) -> None:
+    def __init__(
+        self, client: socket.socket, network: str, number: int, tls: Tls, *, since: float, deadline: float
+    ) -> None:
         self.socket = client
         self.network = network
         self.number = number
+        self.since = since
         self.deadline = deadline
         self.tls = tls
-        self.has_begun = False
+        self.messages = 0
         self.session = TlsSession(tls.context)
 
 
@@ -81,7 +85,7 @@ class Handshakes:
         self._on_failure = on_failure
         self._arrived: deque[tuple[socket.socket, str]] = deque()
         self._numbers = 0
-        self._is_crowded = self._is_stopping = False
+        self._is_crowded = self._is_stopping = self._is_notified = False
         # By descriptor, ordered by age; `_refused` linger until they have read the reason.
         self._clients: dict[int, _Client] = {}
         self._refused: dict[int, _Client] = {}
@@ -109,8 +113,10 @@ class Handshakes:
         self._notify()
 
     def _notify(self) -> None:
-        with suppress(OSError):  # enough notices wait, or the thread has ended
-            self._wake.send(b"x")
+        if not self._is_notified:
+            self._is_notified = True
+            with suppress(OSError):  # the thread has ended
+                self._wake.send(b"x")
 
     def run(self) -> None:
         """Make handshakes until stopped; then close all connections."""
@@ -125,32 +131,35 @@ class Handshakes:
             each.socket.close()
 
     def _turn(self) -> None:
-        ready = [descriptor for descriptor, _ in self._epoll.poll(SWEEP_SECONDS)]
-        if self._woken.fileno() in ready:
+        events = dict(self._epoll.poll(SWEEP_SECONDS, 2 * self._limits.incoming + 1))
+        now = time.monotonic()
+        if self._woken.fileno() in events:
             self._woken.recv(PIECE_BYTES)
+            self._is_notified = False
         while self._arrived:
-            self._add(*self._arrived.popleft())
-        for lingering in [refused for descriptor in ready if (refused := self._refused.get(descriptor))]:
+            self._add(*self._arrived.popleft(), now)
+        for lingering in [refused for descriptor in events if (refused := self._refused.get(descriptor))]:
             self._drop(lingering)
-        clients = [client for descriptor in ready if (client := self._clients.get(descriptor))]
-        clients.sort(key=lambda client: (self._networks.count(client.network), not client.has_begun, -client.number))
-        for client in clients[:SERVED_MAX]:
-            self._receive(client)
-        self._sweep(time.monotonic())
+        clients = [client for descriptor in events if (client := self._clients.get(descriptor))]
+        for client in islice(in_order(clients, self._networks, now), SERVED_MAX):
+            self._receive(client, has_ended=bool(events[client.socket.fileno()] & _ENDS))
+        self._sweep(now)
 
-    def _add(self, accepted: socket.socket, network: str) -> None:
+    def _add(self, accepted: socket.socket, network: str, now: float) -> None:
         if len(self._clients) >= self._limits.incoming:
             self._evict()
         self._numbers += 1
-        deadline = time.monotonic() + self._limits.request_seconds
         accepted.setblocking(False)
-        client = _Client(accepted, network, self._numbers, deadline, self._tls())
+        deadline = now + self._limits.request_seconds
+        client = _Client(accepted, network, self._numbers, self._tls(), since=now, deadline=deadline)
         self._clients[accepted.fileno()] = client
         self._networks.add(network)
         self._epoll.register(accepted, select.EPOLLIN | select.EPOLLRDHUP)
 
-    def _receive(self, client: _Client) -> None:
+    def _receive(self, client: _Client, *, has_ended: bool) -> None:
         """Take what a client has sent, answer in the handshake, and act on a complete request."""
+        if has_ended and not client.messages:
+            return self._fail(client, DISCONNECTED)  # it cannot answer in the handshake
         try:
             received = client.socket.recv(PIECE_BYTES)
         except BlockingIOError:
@@ -159,7 +168,8 @@ class Handshakes:
             received = b""
         if not received:
             return self._fail(client, DISCONNECTED)
-        was_complete, client.has_begun = client.session.is_complete, True
+        was_complete = client.session.is_complete
+        client.messages += 1
         try:
             client.session.feed(received)
         except ssl.SSLError as error:

@@ -8,8 +8,8 @@ import time
 # A pause after less work costs more than it saves.
 WORK_SECONDS = 0.001
 PAUSE_SECONDS_MAX = 0.02
-# Processor time without a pause, for a burst of requests: what 2,000 handshakes take. It is saved in ten seconds of rest;
-# a thread that never rests for longer than it works has next to nothing of it.
+# Processor time without a pause, for a burst of requests: what 2,000 handshakes take. It is saved in ten seconds of
+# rest; a thread that never rests for longer than it works has next to nothing of it.
 BURST_SECONDS = 0.5
 SAVED_SHARE = 0.05
 

@@ -186,9 +186,11 @@ class TlsSession:
     def _read(self) -> None:
         pieces = [self.received]
         try:
-            while piece := self._object.read(PIECE_BYTES):
-                pieces.append(piece)
-            self.has_ended = True
+            while self._encrypted_in.pending or self._object.pending():
+                pieces.append(self._object.read(PIECE_BYTES))
+                if not pieces[-1]:
+                    self.has_ended = True
+                    return
         except ssl.SSLZeroReturnError:
             self.has_ended = True
         finally:
