@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.counts import Counts
+from exporter.web.flows import Flow, FlowCounts
 from exporter.web.handshake_order import MESSAGES_EXPECTED, RECENT_SECONDS, in_order
 from exporter.web.handshakes import SERVED_MAX
 
@@ -18,7 +18,7 @@ HOSTILE = 2000
 # What serving a message takes, the first one twice what it does with RSA on a machine with nothing else, and an answer.
 BEGIN_SECONDS, GO_ON_SECONDS, ANSWER_SECONDS = 0.0006, 0.00005, 0.001
 ARRIVE_SECONDS = 0.5
-HOME = "127.0.0.1"
+A, HOME = Flow("a"), Flow("127.0.0.1")
 
 
 @dataclass(eq=False)
@@ -26,7 +26,7 @@ class Client:
     """See handshake_order; `name` is for the test."""
 
     name: str
-    network: str
+    flow: Flow
     number: int
     since: float = 0.0
     messages: int = 0
@@ -34,39 +34,49 @@ class Client:
 
 def ordered(*clients: Client, now: float = 0.0, connections: str = "") -> list[str]:
     """Names in their order; `connections` has a letter for each of a network, in addition to those of the clients."""
-    counts = Counts[str]()
-    for network in [*connections, *(client.network for client in clients)]:
-        counts.add(network)
+    counts = FlowCounts()
+    for flow in [*map(Flow, connections), *(client.flow for client in clients)]:
+        counts.add(flow)
     return [client.name for client in in_order(clients, counts, now)]
 
 
-def test_the_network_with_the_fewest_connections_comes_first() -> None:
-    assert ordered(Client("a", "a", 1, messages=1), Client("b", "b", 2), connections="a") == ["b", "a"]
+def test_a_network_with_few_connections_comes_before_one_with_many_and_so_does_a_message_unlike_others() -> None:
+    many, few, unlike = (
+        Client("many", A, 1, messages=1),
+        Client("few", Flow("b"), 2),
+        Client("unlike", Flow("a", 1, 1), 3),
+    )
+    assert ordered(many, few, unlike, connections="aaa") == ["unlike", "few", "many"]
 
 
 def test_those_that_answer_come_before_those_that_begin_and_those_that_drip_take_turns_with_these() -> None:
-    begin = [Client(f"new {number}", "a", number) for number in (1, 2)]
-    answer = [Client(f"answer {number}", "a", number, messages=number - 2) for number in (3, 5)]
-    drip = [Client(f"drip {number}", "a", number, messages=MESSAGES_EXPECTED) for number in (6, 7)]
+    begin = [Client(f"new {number}", A, number) for number in (1, 2)]
+    answer = [Client(f"answer {number}", A, number, messages=number - 2) for number in (3, 5)]
+    drip = [Client(f"drip {number}", A, number, messages=MESSAGES_EXPECTED) for number in (6, 7)]
     found = ordered(*drip, *begin, *answer)
     assert found == ["answer 5", "answer 3", "new 2", "drip 7", "new 1", "drip 6"]
 
 
 def test_every_other_one_is_the_oldest_that_has_not_waited_long() -> None:
-    clients = [Client(str(number), "a", number, since=0.0 if number < 2 else 1.0) for number in range(6)]
+    clients = [Client(str(number), A, number, since=0.0 if number < 2 else 1.0) for number in range(6)]
     assert ordered(*clients, now=1.0 + RECENT_SECONDS) == ["5", "2", "4", "3", "1", "0"]
 
 
 CLIENTS = st.builds(
-    Client, st.just("x"), st.sampled_from("ab"), st.integers(), st.floats(0, 1), st.integers(0, 2 * MESSAGES_EXPECTED)
+    Client,
+    st.just("x"),
+    st.builds(Flow, st.sampled_from("ab"), st.integers(0, 9)),
+    st.integers(),
+    st.floats(0, 1),
+    st.integers(0, 2 * MESSAGES_EXPECTED),
 )
 
 
 @given(st.lists(CLIENTS, unique_by=lambda client: client.number), st.floats(1, 2))
 def test_everything_is_served_once(clients: list[Client], now: float) -> None:
-    counts = Counts[str]()
+    counts = FlowCounts()
     for client in clients:
-        counts.add(client.network)
+        counts.add(client.flow)
     assert sorted(client.number for client in in_order(clients, counts, now)) == sorted(each.number for each in clients)
 
 
@@ -77,7 +87,7 @@ class Flood:
         self._begin = begin
         moments = [(0.0, "drip")] * dripping + [(begin, "asks")]
         moments += [(number * ARRIVE_SECONDS / HOSTILE, "half") for number in range(HOSTILE)]
-        self._counts = Counts[str]()
+        self._counts = FlowCounts()
         self._arrivals: list[tuple[float, int, Client]] = []
         for number, (moment, name) in enumerate(sorted(moments)):
             messages = MESSAGES_EXPECTED if name == "drip" else 0

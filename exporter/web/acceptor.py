@@ -16,7 +16,7 @@ from contextlib import suppress
 from exporter.runtime import logs
 from exporter.runtime.rate_limit import RateLimiter
 from exporter.web.counts import Counts
-from exporter.web.flows import Flow, flow_of
+from exporter.web.flows import Flow, flow_of, hello_flow
 from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Head, HealthCheck, Refusal, classify_head, classify_record
 from exporter.web.hosts import network_of
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
@@ -206,7 +206,7 @@ class Acceptor:
             self._refuse(client, found)
         else:
             self._forget(client)
-            flow = Flow(client.network) if self._has_tls else flow_of(client.network, head)
+            flow = (hello_flow if self._has_tls else flow_of)(client.network, head)
             self._hand_over(client.socket, flow, found is Head.BEFORE_BODY)
 
     def _refuse(self, client: _Client, refusal: Refusal) -> None:

@@ -19,6 +19,8 @@ from exporter.web.heads import head_of
 # that all differ fills these as well.
 SHAPES = HEADS = 64
 _PATH = re.compile(rb"[^ \r\n]* [^? \r\n]*")
+# In the first message of TLS, behind headers of record and message, version and random bytes: the length of a session.
+_SESSION_AT = 5 + 4 + 2 + 32
 _NAMES = re.compile(rb"\n([^:\r\n]*):")
 
 
@@ -39,6 +41,13 @@ def flow_of(network: str, received: bytes) -> Flow:
     path = _PATH.match(head)
     shape = hash((path and path[0], *_NAMES.findall(head)))
     return Flow(network, shape % SHAPES, hash(head) % HEADS)
+
+
+def hello_flow(network: str, hello: bytes) -> Flow:
+    """Return the flow of a TLS client, whose shape are the cipher suites that its first message offers."""
+    begin = _SESSION_AT + 1 + int.from_bytes(hello[_SESSION_AT : _SESSION_AT + 1])
+    length = int.from_bytes(hello[begin : begin + 2])
+    return Flow(network, hash(hello[begin : begin + 2 + length]) % SHAPES, hash(hello) % HEADS)
 
 
 class Flows(NamedTuple):
@@ -70,6 +79,11 @@ class FlowCounts:
         self.networks.remove(flow.network)
         self.shapes.remove(flow.shape)
         self.heads.remove(flow.head)
+
+    def magnitude(self, flow: Flow) -> int:
+        """Return how many connections the rarest part of a flow has: 0, or one more than the power of 4 below."""
+        rarest = min(self.networks.count(flow.network), self.shapes.count(flow.shape), self.heads.count(flow.head))
+        return (rarest.bit_length() + 1) // 2
 
     def rarest(self, waiting: FlowCounts) -> Flows:
         """Return the flows of which one part, whichever that is, has the fewest connections of all that wait."""

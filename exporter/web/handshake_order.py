@@ -1,9 +1,10 @@
 """The order in which TLS clients that have sent something are served. Pure: time is an argument.
 
-The network with the fewest connections comes first. Of its clients those come first that answer in the handshake, which
-is the smaller part of it, or send the request after it. Those that begin and those that go on sending little by little
-take turns. Of either kind, every other one is the newest, and the others are the oldest that have not waited long: in
-a burst, which ends, the oldest are served in time, and in a flood, which does not, the newest are.
+Clients of which something is rare come first, see `flows`, such as the only one of a network, or one whose first
+message differs from that of a flood. Of these, those come first that answer in the handshake, which is the smaller part
+of it, or send the request after it. Those that begin and those that go on sending little by little take turns. Of
+either kind, every other one is the newest, and the others are the oldest that have not waited long: in a burst, which
+ends, the oldest are served in time, and in a flood, which does not, the newest are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import zip_longest
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
-from exporter.web.counts import Counts
+from exporter.web.flows import Flow, FlowCounts
 
 # Half of what a health check waits for.
 RECENT_SECONDS = 0.5
@@ -24,7 +25,7 @@ MESSAGES_EXPECTED = 4
 class Client(Protocol):
     """A client whose first message came at `since`, as one of increasing `number`; `messages` of it were read."""
 
-    network: str
+    flow: Flow
     number: int
     since: float
     messages: int
@@ -33,16 +34,16 @@ class Client(Protocol):
 C = TypeVar("C", bound=Client)
 
 
-def in_order(ready: Iterable[C], connections: Counts[str], now: float) -> Iterator[C]:
-    """Yield the clients that have sent something; `connections` are those of each network, served or not."""
-    by_number: dict[int, list[C]] = {}
+def in_order(ready: Iterable[C], connections: FlowCounts, now: float) -> Iterator[C]:
+    """Yield the clients that have sent something; `connections` are all that are open."""
+    by_magnitude: dict[int, list[C]] = {}
     for client in sorted(ready, key=attrgetter("number"), reverse=True):
-        by_number.setdefault(connections.count(client.network), []).append(client)
-    for number in sorted(by_number):
-        yield from _of_equal_networks(by_number[number], now)
+        by_magnitude.setdefault(connections.magnitude(client.flow), []).append(client)
+    for magnitude in sorted(by_magnitude):
+        yield from _of_equals(by_magnitude[magnitude], now)
 
 
-def _of_equal_networks(newest_first: list[C], now: float) -> Iterator[C]:
+def _of_equals(newest_first: list[C], now: float) -> Iterator[C]:
     yield from (client for client in newest_first if 0 < client.messages < MESSAGES_EXPECTED)
     beginning = [client for client in newest_first if not client.messages]
     dripping = [client for client in newest_first if client.messages >= MESSAGES_EXPECTED]

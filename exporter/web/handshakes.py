@@ -16,8 +16,7 @@ from contextlib import suppress
 from itertools import islice
 
 from exporter.runtime import logs
-from exporter.web.counts import Counts
-from exporter.web.flows import Flow, flow_of
+from exporter.web.flows import Flow, FlowCounts, flow_of
 from exporter.web.handshake_order import in_order
 from exporter.web.heads import TOO_SLOW, Head, HealthCheck, Refusal, classify_head
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
@@ -41,13 +40,13 @@ log = logs.logger("web")
 class _Client:
     """A connection without a complete request; `since` and `deadline` are monotonic, see `handshake_order`."""
 
-    __slots__ = ("deadline", "messages", "network", "number", "session", "since", "socket", "tls")
+    __slots__ = ("deadline", "flow", "messages", "number", "session", "since", "socket", "tls")
 
     def __init__(
-        self, client: socket.socket, network: str, number: int, tls: Tls, *, since: float, deadline: float
+        self, client: socket.socket, flow: Flow, number: int, tls: Tls, *, since: float, deadline: float
     ) -> None:
         self.socket = client
-        self.network = network
+        self.flow = flow
         self.number = number
         self.since = since
         self.deadline = deadline
@@ -83,13 +82,13 @@ class Handshakes:
         self._on_response = on_response
         self._on_eviction = on_eviction
         self._on_failure = on_failure
-        self._arrived: deque[tuple[socket.socket, str]] = deque()
+        self._arrived: deque[tuple[socket.socket, Flow]] = deque()
         self._numbers = 0
         self._is_crowded = self._is_stopping = self._is_notified = False
         # By descriptor, ordered by age; `_refused` linger until they have read the reason.
         self._clients: dict[int, _Client] = {}
         self._refused: dict[int, _Client] = {}
-        self._networks = Counts[str]()
+        self._connections = FlowCounts()
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._epoll = select.epoll()
@@ -99,7 +98,7 @@ class Handshakes:
         """Take a connection, of whose request nothing is known yet; callable from any thread."""
         if self._is_stopping:
             return client.close()
-        self._arrived.append((client, flow.network))
+        self._arrived.append((client, flow))
         self._notify()
 
     def close_some(self) -> None:
@@ -141,19 +140,19 @@ class Handshakes:
         for lingering in [refused for descriptor in events if (refused := self._refused.get(descriptor))]:
             self._drop(lingering)
         clients = [client for descriptor in events if (client := self._clients.get(descriptor))]
-        for client in islice(in_order(clients, self._networks, now), SERVED_MAX):
+        for client in islice(in_order(clients, self._connections, now), SERVED_MAX):
             self._receive(client, has_ended=bool(events[client.socket.fileno()] & _ENDS))
         self._sweep(now)
 
-    def _add(self, accepted: socket.socket, network: str, now: float) -> None:
+    def _add(self, accepted: socket.socket, flow: Flow, now: float) -> None:
         if len(self._clients) >= self._limits.incoming:
             self._evict()
         self._numbers += 1
         accepted.setblocking(False)
         deadline = now + self._limits.request_seconds
-        client = _Client(accepted, network, self._numbers, self._tls(), since=now, deadline=deadline)
+        client = _Client(accepted, flow, self._numbers, self._tls(), since=now, deadline=deadline)
         self._clients[accepted.fileno()] = client
-        self._networks.add(network)
+        self._connections.add(flow)
         self._epoll.register(accepted, select.EPOLLIN | select.EPOLLRDHUP)
 
     def _receive(self, client: _Client, *, has_ended: bool) -> None:
@@ -211,7 +210,7 @@ class Handshakes:
             self._close(client)
         elif found is not Head.INCOMPLETE:
             self._forget(client)
-            self._queue(client.socket, flow_of(client.network, head), found is Head.BEFORE_BODY, session)
+            self._queue(client.socket, flow_of(client.flow.network, head), found is Head.BEFORE_BODY, session)
         elif session.has_ended:
             self._close(client)
 
@@ -265,9 +264,9 @@ class Handshakes:
 
     def _evict(self) -> None:
         """Close the oldest connection of the network with most of them."""
-        crowded = self._networks.largest()
+        crowded = self._connections.networks.largest()
         self._on_eviction(Eviction.CONNECTIONS)
-        self._close(next(client for client in self._clients.values() if client.network == crowded))
+        self._close(next(client for client in self._clients.values() if client.flow.network == crowded))
 
     def _close(self, client: _Client) -> None:
         self._forget(client)
@@ -276,7 +275,7 @@ class Handshakes:
     def _forget(self, client: _Client) -> None:
         descriptor = client.socket.fileno()
         if self._clients.pop(descriptor, None) is not None:
-            self._networks.remove(client.network)
+            self._connections.remove(client.flow)
             self._epoll.unregister(client.socket)
         elif self._refused.pop(descriptor, None) is not None:
             self._epoll.unregister(client.socket)
