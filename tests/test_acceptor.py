@@ -351,7 +351,7 @@ def test_little_is_buffered_for_a_client_that_reads_nothing(open_sockets: ExitSt
         slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
         slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert slow.recv(15) == b"HTTP/1.1 200 OK"
-        [connection] = running.server._connections._places.taken
+        [connection] = running.server._connections.places.taken
         transport = connection.transport
         assert transport is not None
         eventually(lambda: transport.get_write_buffer_size() > 0)
@@ -366,11 +366,11 @@ def test_a_client_that_has_not_read_a_small_response_counts_as_reading(open_sock
         slow = open_sockets.enter_context(running.connect(receive_bytes=4096))
         slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert slow.recv(15, socket.MSG_PEEK) == b"HTTP/1.1 200 OK"
-        assert len(running.server._connections._places.transferring) == 1
+        assert len(running.server._connections.places.transferring) == 1
         answer = HTTPResponse(slow)
         answer.begin()
         assert len(answer.read()) > 90_000
-        assert eventually(lambda: len(running.server._connections._places.idle) == 1)
+        assert eventually(lambda: len(running.server._connections.places.idle) == 1)
 
 
 def test_few_requests_have_a_turn_in_one_pass_of_the_event_loop() -> None:

@@ -254,7 +254,7 @@ def test_a_body_that_comes_later_is_waited_for(shop: Site) -> None:
         client.sendall(f"PUT /-/log-level HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\n".encode())
         assert ask(shop, "GET", "/-/log-level").text == "info\n"
         # Meanwhile the server waits for the client, as for one that does not read.
-        assert eventually(lambda: len(shop.server._connections._places.transferring) == 1)
+        assert eventually(lambda: len(shop.server._connections.places.transferring) == 1)
         client.sendall(b"debug")
         assert received(client).endswith(b"\r\n\r\ndebug\n")
         assert ask(shop, "GET", "/-/log-level").text == "debug\n"

@@ -187,7 +187,7 @@ def test_simultaneous_requests_for_feeds_share_one_response(shop: Site) -> None:
     with ThreadPoolExecutor(8) as pool:
         asking = [pool.submit(get, shop, "/api/v1/feeds") for _ in range(8)]
         assert shop.queries.collecting.wait(10)
-        eventually(lambda: len(shop.server._connections._places.waiting) == 8)
+        eventually(lambda: len(shop.server._connections.places.waiting) == 8)
         shop.queries.go_on.set()
         assert {answer.result(10).status_code for answer in asking} == {200}
     assert shop.queries.readings == 1

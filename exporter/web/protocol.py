@@ -85,6 +85,13 @@ class Protocol(RequestHandler):
         return response
 
 
+def transport_of(handler: RequestHandler) -> asyncio.Transport:
+    """Return the transport of a connection; raise ConnectionResetError without one."""
+    if handler.transport is None:
+        raise ConnectionResetError("the client has disconnected")
+    return handler.transport
+
+
 def _refusal(status: int, error: BaseException | None) -> CompleteResponse:
     if status != 400:
         return text_response("internal error", status)

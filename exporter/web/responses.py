@@ -9,9 +9,11 @@ from traceback import extract_tb
 from typing import NamedTuple
 from zlib import compressobj
 
+import orjson
+
 from exporter.runtime import logs
 
-TEXT = "text/plain; charset=utf-8"
+TEXT, JSON = "text/plain; charset=utf-8", "application/json"
 CHUNK_BYTES = 64 * 1024
 GZIP_LEVEL = 2
 GZIP_BYTES_MIN = 1024
@@ -56,6 +58,11 @@ class CompleteResponse(NamedTuple):
 def text_response(text: str, status: int, **headers: str) -> CompleteResponse:
     """Return a response of one line of text."""
     return complete(Response([f"{text}\n".encode()], status=status, headers=headers))
+
+
+def json_error(text: str, status: int) -> Response:
+    """Return a response of an error as the API has it."""
+    return Response([orjson.dumps({"status": "error", "error": text})], JSON, status)
 
 
 def complete(response: Response, is_gzipped: bool = False) -> CompleteResponse:

@@ -1,8 +1,10 @@
 """The HTTP server of the sidecar: its listener and its threads.
 
 Two threads own the sockets, and neither waits for a query. One accepts connections and answers health checks, see
-`acceptor`; the other has an event loop for all other requests, see `connections` and `routes`. What takes time runs in
-worker threads: one for scrapes, one for lists that may wait for Redis, and one for the rest.
+`acceptor`; the other has an event loop for all other requests. With TLS a third one makes handshakes, see `handshakes`.
+What takes time runs in worker threads: one for scrapes, one for lists that may wait for Redis, and one for the rest.
+
+The way of a request: `acceptor` (`handshakes`), `admission`, `connections`, `routes`, `scrapes` or `views`, `sending`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from exporter.web.push_paths import PushPaths
 from exporter.web.responses import CompleteResponse, Response, text_response
 from exporter.web.risk import Risk
 from exporter.web.routes import Routes, path_of
+from exporter.web.sending import Sender
 from exporter.web.sockets import listen
 from exporter.web.streams import EventStream
 from exporter.web.throttle import ThrottledSelector
@@ -102,6 +105,7 @@ class WebServer:
             self._metrics.answered,
             has_tls=self._protection is not None and self._protection.tls is not None,
         )
+        self._sender = Sender(self._connections)
         self._handshakes = self._create_handshakes(limits)
         self._acceptor = Acceptor(
             listener,
@@ -203,7 +207,7 @@ class WebServer:
             await self._connections.take_turn(request)
             protection = self._protection
             response = await (self._protected(request, protection) if protection else self._routes.respond(request))
-            if isinstance(response, EventStream) and not self._connections.has_room_for_stream:
+            if isinstance(response, EventStream) and not self._sender.has_room_for_stream:
                 response = text_response("too many streams are open, retry later", 503)
             self._metrics.answered(response.status)
             stream = web.StreamResponse(status=response.status, headers=response.headers)
@@ -211,9 +215,9 @@ class WebServer:
             if response.status in CLOSING or request.body_exists or self._connections.is_crowded:
                 stream.force_close()
             if isinstance(response, EventStream):
-                await self._connections.stream(request, stream, response.messages)
+                await self._sender.stream(request, stream, response.messages)
             else:
-                await self._connections.send(request, stream, response)
+                await self._sender.send(request, stream, response)
         return stream
 
     async def _protected(self, request: web.BaseRequest, protection: Protection) -> CompleteResponse | EventStream:
