@@ -1,6 +1,6 @@
 """Flows: which requests may be those of one client, by their network and what they look like. Pure.
 
-Clients with one address cannot be told apart by it, but requests of a scraper look different from those of a flood. So
+Clients with one address are not distinguished by it, but requests of a scraper look different from those of a flood. So
 what is rare about a request decides when it is served, its network or its look: a flood from one address delays no
 other, a flood of requests that look alike delays none that look different, wherever they come from, and to vary one of
 these is of no use to a flood.

@@ -8,8 +8,20 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 
-from tests.hostile.attack import UNREAD, Attack, Target, named
-from tests.hostile.http_attacks import HAMMERS, _at_once, _connection, _hammer, _hold
+from tests.hostile.attack import UNREAD, Attack, Run, Target, named
+from tests.hostile.http_attacks import (
+    HAMMERS,
+    _at_once,
+    _connection,
+    _hammer,
+    _hold,
+    bursts_of_requests,
+    half_requests,
+    hammered_metrics,
+    new_connections,
+    pipelined_requests,
+    slow_readers,
+)
 
 STREAM = b"GET /api/v1/stream?events=all HTTP/1.1\r\nHost: x\r\n"
 BODY = b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
@@ -62,10 +74,20 @@ def bodies_without_end(target: Target, until: float) -> None:
     _hold(target, until, BODY, _send_little)
 
 
+def everything_in_the_clear(target: Target, until: float) -> None:
+    """Whatever holds connections or turns, at the same time."""
+    _at_once(partial(attack, target, until) for attack in PARTS)
+
+
+PARTS: tuple[Run, ...] = (
+    slow_readers, half_requests, bursts_of_requests, pipelined_requests, hammered_metrics, new_connections, unread_streams,
+    bodies_without_end,
+)  # fmt: skip
 ATTACKS = named((unread_streams, more_streams_than_there_are, streams_that_reconnect)) | {
     name: attack._replace(settings=LIFECYCLE)
     for name, attack in {
         **named((hammered_reloads, hammered_log_levels, reloads_from_another_site, bodies_without_end)),
+        **named((everything_in_the_clear,)),
         "hammered log levels, stderr unread": Attack(hammered_log_levels, UNREAD),
     }.items()
 }

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
-from itertools import count
+from itertools import count, cycle
 from threading import Thread
 from types import MappingProxyType
 
 from tests.hostile.attack import Attack, Target, descriptors, named
 
 HOST, ANOTHER = "127.0.0.1", "127.0.0.2"
+MANY = tuple(f"127.0.0.{number}" for number in range(1, 201))
 HELD = 2000
 NEW_A_SECOND = 1000
 HAMMERS = 8
@@ -112,12 +113,29 @@ def half_requests(target: Target, until: float) -> None:
 
 def slow_readers(target: Target, until: float) -> None:
     """Clients that ask for a whole page, and read a few bytes a second of it."""
-    _read_slowly(target, until, HOST)
+    _read_slowly(target, until)
 
 
 def slow_readers_elsewhere(target: Target, until: float) -> None:
     """The same from another address than that of the others."""
-    _read_slowly(target, until, ANOTHER)
+    _read_slowly(target, until, [ANOTHER])
+
+
+def slow_readers_everywhere(target: Target, until: float) -> None:
+    """The same from many addresses, that of the others among them."""
+    _read_slowly(target, until, MANY)
+
+
+def bursts_of_requests(target: Target, until: float) -> None:
+    """Whole requests as fast as they can be sent, of which no response is read; a little later the same again."""
+    while time.monotonic() < until:
+        with _held() as clients:
+            for _ in range(HELD):
+                with suppress(OSError):
+                    client = _connection(target, receive_bytes=2048, seconds=1.0)
+                    clients[client.fileno()] = client
+                    client.sendall(HEAD + b"\r\n")
+            time.sleep(0.5)
 
 
 def idle_clients(target: Target, until: float) -> None:
@@ -132,7 +150,8 @@ def garbage(target: Target, until: float) -> None:
 
 ATTACKS = named((
     wide_accepts, quoted_accepts, wide_queries, many_selections, hammered_feeds, hammered_page, hammered_metrics,
-    hammered_symbols, pipelined_requests, new_connections, half_requests, slow_readers, idle_clients, garbage,
+    hammered_symbols, pipelined_requests, new_connections, half_requests, slow_readers, slow_readers_everywhere,
+    bursts_of_requests, idle_clients, garbage,
 )) | {
     "new connections, 64 descriptors": Attack(new_connections, descriptors(64)),
     "slow readers elsewhere, 1024 descriptors": Attack(slow_readers_elsewhere, descriptors(1024)),
@@ -165,9 +184,9 @@ def _held() -> Iterator[dict[int, socket.socket]]:
             client.close()
 
 
-def _read_slowly(target: Target, until: float, source: str) -> None:
+def _read_slowly(target: Target, until: float, sources: Iterable[str] = (HOST,)) -> None:
     sent = HEAD + b"Accept-Encoding: identity\r\n\r\n"
-    _hold(target, until, sent, lambda client: client.recv(64), source)
+    _hold(target, until, sent, lambda client: client.recv(64), sources)
 
 
 def _hold(
@@ -175,15 +194,16 @@ def _hold(
     until: float,
     sent: bytes,
     then: Callable[[socket.socket], object],
-    source: str = HOST,
+    sources: Iterable[str] = (HOST,),
     wrap: Callable[[socket.socket], socket.socket] = lambda client: client,
 ) -> None:
     """Hold `HELD` connections that have sent this, do something with each from time to time, replace those closed."""
+    source = cycle(sources)
     with _held() as clients:
         while time.monotonic() < until:
             if len(clients) < HELD:
                 with suppress(OSError):
-                    client = wrap(_connection(target, receive_bytes=2048, seconds=1.0, source=source))
+                    client = wrap(_connection(target, receive_bytes=2048, seconds=1.0, source=next(source)))
                     client.setblocking(False)
                     clients[client.fileno()] = client
                     client.send(sent)
