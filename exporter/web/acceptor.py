@@ -25,8 +25,8 @@ from exporter.web.responses import CompleteResponse, text_response, to_bytes
 from exporter.web.throttle import CpuThrottle
 
 SWEEP_SECONDS = 0.5
-# Connections that are accepted before existing ones have a turn.
-ACCEPTED_MAX = 64
+# Connections that are accepted before existing ones have a turn, and existing ones that have one before others are.
+ACCEPTED_MAX, RECEIVED_MAX = 64, 32
 # Buffers of a connection in the kernel: for requests, twice the size of a head, and for responses. The default would
 # be megabytes; the kernel doubles these figures.
 RECEIVE_BYTES, SEND_BYTES = 32 * 1024, 208 * 1024
@@ -121,15 +121,23 @@ class Acceptor:
 
     def _turn(self) -> bool:
         """Handle pending events; return false when stopped."""
-        for descriptor, event in self._epoll.poll(PAUSE_SECONDS if self._paused_until else SWEEP_SECONDS):
-            if descriptor == self._stopped.fileno():
-                return False
-            if descriptor == self._listener.fileno():
+        events = dict(self._epoll.poll(PAUSE_SECONDS if self._paused_until else SWEEP_SECONDS))
+        if self._stopped.fileno() in events:
+            return False
+        arrived = [(client, event) for descriptor, event in events.items() if (client := self._client(descriptor))]
+        # Thousands of clients that send little by little hold up no new one.
+        for some in range(0, len(arrived) + 1, RECEIVED_MAX):
+            if not self._paused_until:
                 self._accept()
-            elif client := self._waiting.get(descriptor) or self._refused.get(descriptor):
-                self._receive(client, has_ended=bool(event & _ENDS))
+            for client, event in arrived[some : some + RECEIVED_MAX]:
+                # Its descriptor may be another one's meanwhile.
+                if self._client(client.socket.fileno()) is client:
+                    self._receive(client, has_ended=bool(event & _ENDS))
         self._sweep(time.monotonic())
         return True
+
+    def _client(self, descriptor: int) -> _Client | None:
+        return self._waiting.get(descriptor) or self._refused.get(descriptor)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_MAX):

@@ -80,8 +80,8 @@ def everything_in_the_clear(target: Target, until: float) -> None:
 
 
 PARTS: tuple[Run, ...] = (
-    slow_readers, half_requests, bursts_of_requests, pipelined_requests, hammered_metrics, new_connections, unread_streams,
-    bodies_without_end,
+    slow_readers, half_requests, bursts_of_requests, pipelined_requests, hammered_metrics, new_connections,
+    unread_streams, bodies_without_end,
 )  # fmt: skip
 ATTACKS = named((unread_streams, more_streams_than_there_are, streams_that_reconnect)) | {
     name: attack._replace(settings=LIFECYCLE)
