@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import sys
 import threading
@@ -13,7 +14,7 @@ from itertools import repeat
 
 import pytest
 
-from exporter.web.prompt_sockets import PromptSocket, accept
+from exporter.web.prompt_sockets import PromptSocket, accept, unwatch, watch
 from tests.support.waiting import eventually
 
 FOREVER_SECONDS = 100.0
@@ -111,6 +112,27 @@ def test_a_client_that_has_gone_is_an_error(ends: tuple[PromptSocket, socket.soc
         ours.recv(1)
     with pytest.raises(BrokenPipeError):
         ours.send(b"x")
+
+
+def test_a_watched_connection_has_events_until_it_is_watched_no_more(
+    ends: tuple[PromptSocket, socket.socket],
+) -> None:
+    """By the descriptor and the kinds of events that were given, edges included."""
+    ours, client = ends
+    with select.epoll() as epoll:
+        watch(epoll, ours, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        assert epoll.poll(0) == []
+        client.sendall(b"x")
+        assert epoll.poll(10) == [(ours.fileno(), select.EPOLLIN)]
+        assert epoll.poll(0) == []
+        client.close()
+        assert epoll.poll(10) == [(ours.fileno(), select.EPOLLIN | select.EPOLLRDHUP)]
+        with pytest.raises(FileExistsError):
+            watch(epoll, ours, select.EPOLLIN)
+        unwatch(epoll, ours)
+        with pytest.raises(FileNotFoundError):
+            unwatch(epoll, ours)
+        assert epoll.poll(0) == []
 
 
 def test_calls_keep_the_interpreter(request: pytest.FixtureRequest, ends: tuple[PromptSocket, socket.socket]) -> None:

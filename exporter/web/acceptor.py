@@ -20,7 +20,7 @@ from exporter.web.flows import Flow, flow_of, hello_flow
 from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Head, HealthCheck, Refusal, classify_head, classify_record
 from exporter.web.hosts import network_of
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
-from exporter.web.prompt_sockets import accept
+from exporter.web.prompt_sockets import accept, unwatch, watch
 from exporter.web.responses import CompleteResponse, text_response, to_bytes
 from exporter.web.throttle import CpuThrottle
 
@@ -273,12 +273,12 @@ class Acceptor:
 
     def _watch(self, client: _Client) -> None:
         if not client.is_watched:
-            self._epoll.register(client.socket, _ARRIVALS)
+            watch(self._epoll, client.socket, _ARRIVALS)
             client.is_watched = True
 
     def _forget(self, client: _Client) -> None:
         if client.is_watched:
-            self._epoll.unregister(client.socket)
+            unwatch(self._epoll, client.socket)
             client.is_watched = False
         self._remove(client)
 

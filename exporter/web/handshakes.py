@@ -20,6 +20,7 @@ from exporter.web.flows import Flow, FlowCounts, flow_of
 from exporter.web.handshake_order import in_order
 from exporter.web.heads import TOO_SLOW, Head, HealthCheck, Refusal, classify_head
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
+from exporter.web.prompt_sockets import unwatch, watch
 from exporter.web.responses import CompleteResponse, text_response, to_bytes
 from exporter.web.throttle import CpuThrottle
 from exporter.web.tls import PIECE_BYTES, Tls, TlsSession
@@ -153,7 +154,7 @@ class Handshakes:
         client = _Client(accepted, flow, self._numbers, self._tls(), since=now, deadline=deadline)
         self._clients[accepted.fileno()] = client
         self._connections.add(flow)
-        self._epoll.register(accepted, select.EPOLLIN | select.EPOLLRDHUP)
+        watch(self._epoll, accepted, select.EPOLLIN | select.EPOLLRDHUP)
 
     def _receive(self, client: _Client, *, has_ended: bool) -> None:
         """Take what a client has sent, answer in the handshake, and act on a complete request."""
@@ -226,7 +227,7 @@ class Handshakes:
         except OSError:  # the client has disconnected
             return client.socket.close()
         self._refused[client.socket.fileno()] = client
-        self._epoll.register(client.socket, select.EPOLLIN)
+        watch(self._epoll, client.socket, select.EPOLLIN)
 
     def _respond(self, client: _Client, response: CompleteResponse, *, with_body: bool = True) -> None:
         self._on_response(response.status)
@@ -276,9 +277,9 @@ class Handshakes:
         descriptor = client.socket.fileno()
         if self._clients.pop(descriptor, None) is not None:
             self._connections.remove(client.flow)
-            self._epoll.unregister(client.socket)
+            unwatch(self._epoll, client.socket)
         elif self._refused.pop(descriptor, None) is not None:
-            self._epoll.unregister(client.socket)
+            unwatch(self._epoll, client.socket)
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -1,4 +1,4 @@
-"""Connections whose calls never wait, and keep the interpreter.
+"""Connections whose calls never wait, and keep the interpreter; likewise watching them.
 
 Python's own calls give it up even where they return at once. A thread that computes then takes it, and has to be made
 to pause before the call returns: half a millisecond beside a loop that reads at full rate, and a request has a dozen of
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import socket
 import sys
+from platform import machine
 
 # What is copied at a time: some tens of microseconds.
 _RECEIVED_MAX, _SENT_MAX = 64 * 1024, 256 * 1024
@@ -19,10 +21,14 @@ _ADDRESS_BYTES = 128
 _ADDRESSES = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
+# EPOLL_CTL_ADD and EPOLL_CTL_DEL of sys/epoll.h.
+_ADD, _DELETE = 1, 2
+
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.accept4.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int)
 _libc.recv.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
 _libc.send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+_libc.epoll_ctl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
 _libc.recv.restype = _libc.send.restype = ctypes.c_ssize_t
 
 
@@ -52,6 +58,28 @@ class PromptSocket(socket.socket):
         """Close the connection."""
         if (descriptor := self.detach()) >= 0:
             _libc.close(descriptor)
+
+
+class _Data(ctypes.Union):
+    _fields_ = (("descriptor", ctypes.c_int), ("whole", ctypes.c_uint64))
+
+
+class _Event(ctypes.Structure):
+    """See `struct epoll_event`, which has no gap on one kind of processor."""
+
+    _pack_ = 1 if machine() == "x86_64" else 8
+    _fields_ = (("events", ctypes.c_uint32), ("data", _Data))
+
+
+def watch(epoll: select.epoll, watched: socket.socket, events: int) -> None:
+    """Register a socket."""
+    event = _Event(events & 0xFFFFFFFF, _Data(descriptor=watched.fileno()))
+    _checked(_libc.epoll_ctl(epoll.fileno(), _ADD, watched.fileno(), ctypes.byref(event)))
+
+
+def unwatch(epoll: select.epoll, watched: socket.socket) -> None:
+    """Unregister a socket."""
+    _checked(_libc.epoll_ctl(epoll.fileno(), _DELETE, watched.fileno(), None))
 
 
 def accept(listener: socket.socket) -> tuple[PromptSocket, str]:
