@@ -8,6 +8,8 @@ from typing import NamedTuple
 # Descriptors for the clients of Kafka, which open some for each broker, for Redis and for files.
 DESCRIPTORS_KEPT = 128
 CONNECTIONS_MIN = 8
+# Sessions of TLS in handshakes, and as many of requests that wait.
+SESSIONS_MAX = 2048
 # At most one in so many active connections is a stream, so that enough are left for scrapes.
 STREAMS_SHARE = 4
 
@@ -24,11 +26,13 @@ class ClientLimits(NamedTuple):
     """Limits of the number, time and memory of connections.
 
     `incoming` connections have not sent a complete request, `waiting` ones have, and `active` ones are being answered
-    or kept for the next request. Messages of streams are `tick_seconds` apart, or more with very many feeds.
+    or kept for the next request. The former cost little, and their clients come again at once where they are closed,
+    so that accepting thousands of them delays all others. Messages of streams are `tick_seconds` apart, or more with
+    very many feeds.
     """
 
-    incoming: int = 2048
-    waiting: int = 2048
+    incoming: int = 4096
+    waiting: int = 4096
     active: int = 256
     request_seconds: float = 10.0
     response_seconds: float = 30.0
@@ -38,6 +42,10 @@ class ClientLimits(NamedTuple):
     tick_seconds: float = 1.0
     # Memory of large responses that are being sent; one that is larger than this is sent alone.
     bodies_bytes: int = 64 * 1024 * 1024
+
+    def with_tls(self) -> ClientLimits:
+        """Return these limits for connections that have a session, of 50 kB."""
+        return self._replace(incoming=min(self.incoming, SESSIONS_MAX), waiting=min(self.waiting, SESSIONS_MAX))
 
     def within(self, descriptors: int) -> ClientLimits:
         """Return these limits, reduced in proportion if `descriptors` would not suffice for the rest of the process."""

@@ -97,13 +97,14 @@ class WebServer:
         port: int = listener.getsockname()[1]
         self._loop = asyncio.SelectorEventLoop(ThrottledSelector())
         self._stopping = asyncio.Event()
+        has_tls = self._protection is not None and self._protection.tls is not None
         self._connections = Connections(
             self._loop,
             self._handle,
-            limits,
+            limits.with_tls() if has_tls else limits,
             self._metrics.evicted,
             self._metrics.answered,
-            has_tls=self._protection is not None and self._protection.tls is not None,
+            has_tls=has_tls,
         )
         self._sender = Sender(self._connections)
         self._handshakes = self._create_handshakes(limits)
@@ -133,7 +134,7 @@ class WebServer:
         from exporter.web.handshakes import Handshakes
 
         return Handshakes(
-            limits,
+            limits.with_tls(),
             self._routes.health_paths,
             tls=lambda: file.protection.tls or tls,
             check=self._check,
