@@ -69,6 +69,24 @@ def test_one_of_some_admissions_is_for_the_oldest_that_has_not_waited_long() -> 
     assert taken(order_of(*waiting), recent + RECENT_SECONDS / 2) == ["a6", "a5", "a4", "a2", "a3", "a1", "a0"]
 
 
+FLOWS = st.builds(Flow, st.sampled_from("ab"), st.integers(0, 2), st.integers(0, 2))
+
+
+@given(st.lists(FLOWS), st.lists(st.tuples(FLOWS, st.booleans()), min_size=1))
+def test_a_part_of_the_next_one_is_as_rare_among_the_active_as_any_that_waits(
+    active: list[Flow], waiting: list[tuple[Flow, bool]]
+) -> None:
+    counts = FlowCounts()
+    for flow in active:
+        counts.add(flow)
+    order = AdmissionOrder(counts)
+    for number, (flow, awaits_body) in enumerate(waiting):
+        order.add(QueuedConnection(cast(socket.socket, number), flow, 0.0, awaits_body))
+    rarest = [min(sum(flow[at] == each[at] for each in active) for at in range(3)) for flow, _ in waiting]
+    found = cast(QueuedConnection, order.take_next(0.0))
+    assert rarest[cast(int, found.client)] == min(rarest)
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=30), st.integers(0, 30))
 def test_everything_is_admitted_or_closed_once(kinds: list[tuple[str, bool]], admitted: int) -> None:
     waiting = [queued(f"{kind}{at}", float(at), awaits_body=body) for at, (kind, body) in enumerate(kinds)]
@@ -82,7 +100,7 @@ def test_everything_is_admitted_or_closed_once(kinds: list[tuple[str, bool]], ad
 def test_the_oldest_of_the_largest_network_is_closed_and_all_that_are_late(bodies: list[bool], before: int) -> None:
     first, *others = (queued(f"a{at}", float(at), awaits_body=body) for at, body in enumerate(bodies, 1))
     others += [queued("b", 0.0), queued("c", 31.0)]
-    order = order_of(first, *others)
+    order = order_of(*sorted((first, *others), key=lambda each: each.since))
     assert order.take_last() == first
     assert set(order.take_late(before)) == {each for each in others if each.since < before}
 

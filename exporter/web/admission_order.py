@@ -13,11 +13,11 @@ the oldest request that has not waited long yet.
 
 from __future__ import annotations
 
-from collections import deque
-from itertools import takewhile
+from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.web.flows import Flow, FlowCounts, Flows
+from exporter.web.counts import Counts
+from exporter.web.flows import Flow, FlowCounts, Part, parts_of
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # which then waited to the end in 25 of the floods. 0.7 s is no better.
 RECENT_SECONDS = 0.5
 OLDEST_EVERY = 4
+# Parts of flows that are looked at, those that came last: requests may come from thousands of networks.
+PARTS_MAX = 512
 
 
 class QueuedConnection(NamedTuple):
@@ -44,23 +46,73 @@ class QueuedConnection(NamedTuple):
     session: TlsSession | None = None
 
 
-class _Line:
-    """Connections with requests of one kind, the oldest first."""
+class _Queued(NamedTuple):
+    """A connection with its number, which grows."""
+
+    number: int
+    connection: QueuedConnection
+
+
+class _Alike:
+    """Connections that have a part of their flows in common, by age."""
 
     def __init__(self) -> None:
-        self.connections: dict[socket.socket, QueuedConnection] = {}
+        self.recent: dict[socket.socket, _Queued] = {}
+        self._late: dict[socket.socket, _Queued] = {}
+
+    def remove(self, client: socket.socket) -> bool:
+        """Remove a connection; return whether others are left."""
+        self.recent.pop(client, None) or self._late.pop(client)
+        return bool(self.recent or self._late)
+
+    def newest(self) -> _Queued:
+        """Return the newest connection."""
+        return next(reversed((self.recent or self._late).values()))
+
+    def oldest(self) -> _Queued:
+        """Return the oldest connection."""
+        return next(iter((self._late or self.recent).values()))
+
+    def oldest_recent(self, now: float) -> _Queued | None:
+        """Return the oldest connection that has not waited long, if there is one."""
+        while self.recent:
+            first = next(iter(self.recent.values()))
+            if now - first.connection.since <= RECENT_SECONDS:
+                return first
+            self._late[first.connection.client] = self.recent.pop(first.connection.client)
+        return None
+
+
+class _Line:
+    """Connections with requests of one kind."""
+
+    def __init__(self) -> None:
+        self.parts: dict[Part, _Alike] = {}
         self._taken = 0
 
-    def next(self, flows: Flows, now: float) -> QueuedConnection | None:
-        """Return the connection of these flows that is admitted next, if there is one."""
-        newest_first = (each for each in reversed(self.connections.values()) if flows.has(each.flow))
-        if (newest := next(newest_first, None)) is None:
-            return None
+    def add(self, queued: _Queued) -> None:
+        """Add the newest connection."""
+        for part in parts_of(queued.connection.flow):
+            self.parts.setdefault(part, _Alike()).recent[queued.connection.client] = queued
+
+    def remove(self, connection: QueuedConnection) -> None:
+        """Remove a connection."""
+        for part in parts_of(connection.flow):
+            if not self.parts[part].remove(connection.client):
+                del self.parts[part]
+
+    def rarest(self, active: FlowCounts) -> int:
+        """Return how many active connections the rarest part has."""
+        return min(map(active.count, islice(reversed(self.parts), PARTS_MAX)))
+
+    def next(self, active: FlowCounts, rarest: int, now: float) -> QueuedConnection:
+        """Return the connection to admit next, of those with a part that has so many active connections."""
+        some = islice(reversed(self.parts.items()), PARTS_MAX)
+        rare = [alike for part, alike in some if active.count(part) == rarest]
         self._taken += 1
-        if self._taken % OLDEST_EVERY:
-            return newest
-        recent = takewhile(lambda each: now - each.since <= RECENT_SECONDS, newest_first)
-        return deque((newest, *recent), 1)[0]
+        oldest = () if self._taken % OLDEST_EVERY else filter(None, (alike.oldest_recent(now) for alike in rare))
+        found = min(oldest, default=None) or max(alike.newest() for alike in rare)
+        return found.connection
 
 
 class AdmissionOrder:
@@ -68,43 +120,46 @@ class AdmissionOrder:
 
     def __init__(self, active: FlowCounts) -> None:
         self._active = active
-        self._flows = FlowCounts()
+        self._queued: dict[socket.socket, QueuedConnection] = {}
+        self._networks = Counts[str]()
+        self._numbers = count()
         # By whether their requests await a body; `_turn` is the kind of the next admission.
         self._lines = {False: _Line(), True: _Line()}
         self._turn = False
 
     def __len__(self) -> int:
-        return sum(len(line.connections) for line in self._lines.values())
+        return len(self._queued)
 
     def add(self, connection: QueuedConnection) -> None:
         """Add a connection that waits since now."""
-        self._lines[connection.awaits_body].connections[connection.client] = connection
-        self._flows.add(connection.flow)
+        self._queued[connection.client] = connection
+        self._networks.add(connection.flow.network)
+        self._lines[connection.awaits_body].add(_Queued(next(self._numbers), connection))
 
     def take_next(self, now: float) -> QueuedConnection | None:
         """Remove and return the connection to admit at `now`; None if there is none."""
-        flows = self._active.rarest(self._flows)
-        for kind in (self._turn, not self._turn):
-            if (found := self._lines[kind].next(flows, now)) is not None:
-                self._turn = not kind
-                return self._remove(found)
-        return None
+        rarest = {kind: line.rarest(self._active) for kind, line in self._lines.items() if line.parts}
+        if not rarest:
+            return None
+        kind = min(rarest, key=lambda kind: (rarest[kind], kind != self._turn))
+        self._turn = not kind
+        return self._remove(self._lines[kind].next(self._active, rarest[kind], now))
 
     def take_last(self) -> QueuedConnection | None:
         """Remove and return the oldest connection of the network with the most; None if there is none."""
-        if not len(self):
+        if not self._queued:
             return None
-        largest = self._flows.networks.largest()
-        lines = (line.connections.values() for line in self._lines.values())
-        firsts = (next((each for each in line if each.flow.network == largest), None) for line in lines)
-        return self._remove(min((each for each in firsts if each is not None), key=lambda each: each.since))
+        largest = 0, self._networks.largest()
+        oldest = min(line.parts[largest].oldest() for line in self._lines.values() if largest in line.parts)
+        return self._remove(oldest.connection)
 
     def take_late(self, before: float) -> list[QueuedConnection]:
         """Remove and return the connections that wait since before `before`."""
-        every = (each for line in self._lines.values() for each in line.connections.values())
-        return [self._remove(each) for each in [each for each in every if each.since < before]]
+        late = [*takewhile(lambda each: each.since < before, self._queued.values())]
+        return [self._remove(each) for each in late]
 
     def _remove(self, connection: QueuedConnection) -> QueuedConnection:
-        del self._lines[connection.awaits_body].connections[connection.client]
-        self._flows.remove(connection.flow)
+        del self._queued[connection.client]
+        self._networks.remove(connection.flow.network)
+        self._lines[connection.awaits_body].remove(connection)
         return connection

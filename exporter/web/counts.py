@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -29,14 +29,6 @@ class Counts(Generic[Key]):
         """Return all keys with the most connections."""
         most = max(self._numbers.values(), default=0)
         return {key for key, number in self._numbers.items() if number == most}
-
-    def least(self, keys: Iterable[Key]) -> int:
-        """Return the number of connections of that of the keys which has the fewest; 0 without any."""
-        return min(map(self.count, keys), default=0)
-
-    def having(self, number: int, keys: Iterable[Key]) -> set[Key]:
-        """Return those of the keys that have so many connections."""
-        return {key for key in keys if self.count(key) == number}
 
     def add(self, key: Key) -> None:
         """Count a connection."""

@@ -9,7 +9,6 @@ these is of no use to a flood.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
 from typing import NamedTuple
 
 from exporter.web.counts import Counts
@@ -22,6 +21,10 @@ _PATH = re.compile(rb"[^ \r\n]* [^? \r\n]*")
 # In the first message of TLS, behind headers of record and message, version and random bytes: the length of a session.
 _SESSION_AT = 5 + 4 + 2 + 32
 _NAMES = re.compile(rb"\n([^:\r\n]*):")
+
+
+# One of the values of a flow, and which one it is.
+Part = tuple[int, str | int]
 
 
 class Flow(NamedTuple):
@@ -50,48 +53,34 @@ def hello_flow(network: str, hello: bytes) -> Flow:
     return Flow(network, hash(hello[begin : begin + 2 + length]) % SHAPES, hash(hello) % HEADS)
 
 
-class Flows(NamedTuple):
-    """All flows that have one of these parts."""
-
-    networks: Container[str]
-    shapes: Container[int]
-    heads: Container[int]
-
-    def has(self, flow: Flow) -> bool:
-        """Return whether this is one of the flows."""
-        return flow.network in self.networks or flow.shape in self.shapes or flow.head in self.heads
+def parts_of(flow: Flow) -> tuple[Part, ...]:
+    """Return the parts of a flow."""
+    return (0, flow.network), (1, flow.shape), (2, flow.head)
 
 
 class FlowCounts:
-    """Number of connections of each network, of each shape and of each head."""
+    """Number of connections of each part of flows: a network, a shape, a head."""
 
     def __init__(self) -> None:
-        self.networks, self.shapes, self.heads = Counts[str](), Counts[int](), Counts[int]()
+        self.networks = Counts[str]()
+        self._parts = Counts[Part]()
 
     def add(self, flow: Flow) -> None:
         """Count a connection."""
         self.networks.add(flow.network)
-        self.shapes.add(flow.shape)
-        self.heads.add(flow.head)
+        for part in parts_of(flow):
+            self._parts.add(part)
 
     def remove(self, flow: Flow) -> None:
         """Remove a connection."""
         self.networks.remove(flow.network)
-        self.shapes.remove(flow.shape)
-        self.heads.remove(flow.head)
+        for part in parts_of(flow):
+            self._parts.remove(part)
+
+    def count(self, part: Part) -> int:
+        """Return the number of connections whose flow has this part."""
+        return self._parts.count(part)
 
     def magnitude(self, flow: Flow) -> int:
         """Return how many connections the rarest part of a flow has: 0, or one more than the power of 4 below."""
-        rarest = min(self.networks.count(flow.network), self.shapes.count(flow.shape), self.heads.count(flow.head))
-        return (rarest.bit_length() + 1) // 2
-
-    def rarest(self, waiting: FlowCounts) -> Flows:
-        """Return the flows of which one part, whichever that is, has the fewest connections of all that wait."""
-        least = min(
-            self.networks.least(waiting.networks), self.shapes.least(waiting.shapes), self.heads.least(waiting.heads)
-        )
-        return Flows(
-            self.networks.having(least, waiting.networks),
-            self.shapes.having(least, waiting.shapes),
-            self.heads.having(least, waiting.heads),
-        )
+        return (min(map(self.count, parts_of(flow))).bit_length() + 1) // 2
