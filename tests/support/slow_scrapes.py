@@ -11,13 +11,13 @@ import time
 from typing import Any
 
 from exporter.cli import main
-from exporter.web.routes import Routes
+from exporter.web.scrapes import Scrapes
 
 SECONDS = float(os.environ["SLOW_SECONDS"])
-_get_metrics = Routes._get_metrics
+_respond = Scrapes.respond
 
 
-async def slow(self: Routes, request: Any) -> Any:
+async def slow(self: Scrapes, request: Any) -> Any:
     """Take the time, then answer as ever."""
     if "SLOW_APART" in os.environ:
         await asyncio.sleep(SECONDS)
@@ -27,9 +27,9 @@ async def slow(self: Routes, request: Any) -> Any:
             pass
     else:
         time.sleep(SECONDS)
-    return await _get_metrics(self, request)
+    return await _respond(self, request)
 
 
 if __name__ == "__main__":
-    Routes._get_metrics = slow  # type: ignore[method-assign]
+    Scrapes.respond = slow  # type: ignore[method-assign]
     sys.exit(main())
