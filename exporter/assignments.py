@@ -167,8 +167,8 @@ class RecordPipeline(Assignments, ABC):
     @abstractmethod
     def analyze(
         self,
-        records: Iterable[Record],
-        decoded: Iterable[Any],
+        records: Sequence[Record],
+        decoded: Sequence[Any],
         now_ms: int,
         yield_to_waiters: Callable[[], None] = do_nothing,
     ) -> Dispatch:

@@ -8,8 +8,8 @@ again, its numbers are not. From there on it is new. Owned by the loop thread; t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, cast
 
 from exporter.assignments import RecordPipeline, Turn, do_nothing
 from exporter.config.feed_globs import FeedFilter
@@ -23,6 +23,7 @@ from exporter.feeds.partitions import AssignedPartition, PartitionProgress
 from exporter.feeds.table import FeedTable, TableSettings
 from exporter.kafka.positions import Start
 from exporter.model import Arrival, FeedKey, Partition, Reason, Record, Rejected, SymbolUpdate
+from exporter.plain_runs import PlainRuns
 from exporter.publishing.dispatch import Dispatch
 
 # No clock is wrong by so many times the age of live data: an older record is a replay.
@@ -67,6 +68,7 @@ class Pipeline(RecordPipeline):
         self._period = round(summary_period_seconds)
         self._live_age_ms = round(live_age_seconds * 1000)
         self._keep_updates = keep_updates
+        self._runs = None if factory.core is None else PlainRuns(factory.core, factory)
 
     def assign(self, partition: Partition, start: Start) -> None:
         """See Assignments."""
@@ -119,8 +121,8 @@ class Pipeline(RecordPipeline):
 
     def analyze(
         self,
-        records: Iterable[Record],
-        decoded: Iterable[Decoded],
+        records: Sequence[Record],
+        decoded: Sequence[Decoded],
         now_ms: int,
         yield_to_waiters: Callable[[], None] = do_nothing,
     ) -> Dispatch:
@@ -130,40 +132,69 @@ class Pipeline(RecordPipeline):
         """
         turn = Turn(now_ms, Stamp.at(now_ms), [])
         touched: dict[Partition, AssignedPartition] = {}
-        for record, content in zip(records, decoded, strict=True):
+        if self._runs is not None:
+            self._runs.begin(turn)
+        index = 0
+        while index < len(records):
+            record = records[index]
             owned = self.partitions.get(record.partition)
             if owned is None:
-                continue  # revoked since it was fetched; the next owner reads it
-            is_usual = True
-            try:
-                if isinstance(content, Rejected):
-                    raise content
-                if content is None:
-                    self._count_filtered(owned, record)
-                else:
-                    is_usual = self._accept(turn, owned, record, content)
-            except Rejected as rejected:
-                is_usual = False
-                rejected.detached()
-                if (
-                    content is not None
-                    and not isinstance(content, Rejected)
-                    and rejected.reason is not Reason.INVALID_FEED
-                ):
-                    rejected.feed = content.key
-                self._reject(turn, owned, record, rejected)
-            owned.next_offset = record.offset + 1
-            owned.last_record_ms = record.timestamp_ms
-            if record.offset >= owned.counted:
-                owned.counted = record.offset + 1
+                index += 1  # revoked since it was fetched; the next owner reads it
+                continue
             touched[record.partition] = owned
+            if self._runs is not None and (end := self._take_run(turn, owned, records, decoded, index)) > index:
+                index = end
+                continue
+            is_usual = self._apply(turn, owned, record, decoded[index])
+            index += 1
             if not is_usual:
                 yield_to_waiters()
         return Dispatch(turn.events, {partition: owned.position for partition, owned in touched.items()})
 
+    def _take_run(
+        self,
+        turn: Turn,
+        owned: AssignedPartition,
+        records: Sequence[Record],
+        decoded: Sequence[Decoded],
+        begin: int,
+    ) -> int:
+        """Apply the records from `begin` on, as long as they are plain, and return the index of the next one."""
+        runs = cast(PlainRuns, self._runs)
+        live_since_ms = turn.now_ms - self._live_age_ms * (1 if owned.is_behind else OLD_AGES)
+        end = runs.take(turn, owned, records, decoded, begin, live_since_ms)
+        if self._keep_updates:
+            for record, content in zip(records[begin:end], decoded[begin:end], strict=True):
+                stats = cast(BatchStats, content)
+                update = SymbolUpdate(record.partition, record.offset, stats.key, turn.now_ms, stats.names)
+                self.updates.append(update)
+        return end
+
+    def _apply(self, turn: Turn, owned: AssignedPartition, record: Record, content: Decoded) -> bool:
+        """Apply one record; return whether that was quick, as nearly always."""
+        is_usual = True
+        try:
+            if isinstance(content, Rejected):
+                raise content
+            if content is None:
+                self._count_filtered(owned, record)
+            else:
+                is_usual = self._accept(turn, owned, record, content)
+        except Rejected as rejected:
+            is_usual = False
+            rejected.detached()
+            is_batch = content is not None and not isinstance(content, Rejected)
+            if is_batch and rejected.reason is not Reason.INVALID_FEED:
+                rejected.feed = cast(BatchStats, content).key
+            self._reject(turn, owned, record, rejected)
+        owned.next_offset = record.offset + 1
+        owned.last_record_ms = record.timestamp_ms
+        if record.offset >= owned.counted:
+            owned.counted = record.offset + 1
+        return is_usual
+
     def _accept(self, turn: Turn, owned: AssignedPartition, record: Record, stats: BatchStats) -> bool:
         """Accept a batch; return whether feed and symbols are known, or else room for them was searched."""
-        batch = stats.batch
         key = stats.key
         here = owned.feeds.get(key)
         feed = self.table.find(key, turn.now_ms, self._detach) if here is None else here.feed
@@ -171,27 +202,43 @@ class Pipeline(RecordPipeline):
             if self._count_filtered(owned, record):
                 owned.traffic.valid_ms = turn.now_ms
             return True
-        # Nearly always all symbols are known, and this comparison is then the whole cost.
-        is_known = stats.is_within(feed.symbol_seen_ms)
-        if not is_known:
+        is_known = here is not None and self._add(turn, owned, record, feed, stats, is_admitted=False)
+        if here is None or not is_known:
             self.table.admit(feed, stats.symbols, turn.now_ms)
-        here = here or self._hold(turn, owned, record.partition, feed)
-        arrival = Arrival(record.timestamp_ms, turn.now_ms, self._is_live(owned, record, turn.now_ms))
-        if count(owned, record.offset):
-            owned.traffic.valid_ms = turn.now_ms
-            feed.count(batch, stats, arrival, (record.partition, record.offset))
-            if self._keep_updates:
-                update = SymbolUpdate(record.partition, record.offset, feed.key, turn.now_ms, stats.names)
-                self.updates.append(update)
-        else:
-            if record.offset < owned.published:
-                feed.health.freshness.recall(record.timestamp_ms)
-            feed.remember(batch, stats, arrival.sent_ms)
+            here = here or self._hold(turn, owned, record.partition, feed)
+            self._add(turn, owned, record, feed, stats, is_admitted=True)
+        count(owned, record.offset)
         if record.offset >= owned.summarized:
-            here.window.add(stats.result)
+            here.window.add(stats)
         if owned.has_batch_events and record.offset >= owned.published:
             turn.events.append(self._factory.batch(record, feed.key, stats.result, turn.stamp))
         return is_known
+
+    def _add(
+        self,
+        turn: Turn,
+        owned: AssignedPartition,
+        record: Record,
+        feed: Feed,
+        stats: BatchStats,
+        *,
+        is_admitted: bool,
+    ) -> bool:
+        """Add a batch to its feed; return False, with nothing done, if its symbols are neither known nor admitted."""
+        arrival = Arrival(record.timestamp_ms, turn.now_ms, self._is_live(owned, record, turn.now_ms))
+        if record.offset < max(owned.counted, owned.published):
+            if not feed.remember(stats, arrival.sent_ms, is_admitted=is_admitted):
+                return False
+            if record.offset < owned.published:
+                feed.health.freshness.recall(record.timestamp_ms)
+            return True
+        if not feed.count(stats, arrival, (record.partition, record.offset), is_admitted=is_admitted):
+            return False
+        owned.traffic.valid_ms = turn.now_ms
+        if self._keep_updates:
+            update = SymbolUpdate(record.partition, record.offset, feed.key, turn.now_ms, stats.names)
+            self.updates.append(update)
+        return True
 
     def _count_filtered(self, owned: AssignedPartition, record: Record) -> bool:
         """Count a record that is not analyzed, and return whether it is new."""
@@ -214,7 +261,8 @@ class Pipeline(RecordPipeline):
         """Attach a feed to a partition. A new feed is kept only here, once a batch of it is accepted."""
         self.table.keep(feed)
         feed.hold(partition, turn.now_ms)
-        here = owned.feeds[feed.key] = PartitionFeed(feed)
+        here = PartitionFeed(feed) if self._runs is None else self._runs.lane(feed, partition)
+        owned.feeds[feed.key] = here
         return here
 
     def _detach(self, feed: Feed) -> bool:
@@ -269,7 +317,7 @@ class Pipeline(RecordPipeline):
             owned = self.partitions[partition]
             for here in owned.feeds.values():
                 parts[here.feed.key][partition] = here.window, owned.since_ms
-                here.window = Window()
+                here.window = here.feed.new_window()
             owned.summarized, owned.since_ms = max(owned.next_offset, owned.summarized), now_ms
             dispatch.positions[partition] = owned.position
         for key, windows in parts.items():

@@ -30,8 +30,8 @@ def feed_with_each_analyzer(*, owned: bool) -> Feed:
     rows = message("A", last=1.0), message("B", price=1.0), message("C", asks=[[2, 1]], bids=[[1, 1]])
     one = observed(*rows)
     feed.hold(FIRST, NOW_MS)
-    feed.count(*one, (FIRST, 0))
-    feed.remember(one.batch, one.stats, NOW_MS)
+    feed.count(*one[1:], (FIRST, 0))
+    feed.remember(one.stats, NOW_MS)
     if not owned:
         feed.partitions.clear()
     return feed
@@ -95,9 +95,9 @@ def test_gauges_are_shown_only_while_the_feed_is_owned() -> None:
 
 def test_a_feed_without_order_books_has_no_analyzer_that_needs_them() -> None:
     feed = Feed(FEED, HealthFactory(Config())(FEED))
-    feed.count(*observed(message("A", last=1.0), message("B", price=1.0)), (FIRST, 0))
+    feed.count(*observed(message("A", last=1.0), message("B", price=1.0))[1:], (FIRST, 0))
     assert [each for each in feed.analyzers if each.needs_order_books] == []
-    feed.count(*observed(message("C", asks=[[2, 1]], bids=[[1, 1]])), (FIRST, 1))
+    feed.count(*observed(message("C", asks=[[2, 1]], bids=[[1, 1]]))[1:], (FIRST, 1))
     assert {type(each) for each in feed.analyzers} == set(analyzers())
 
 

@@ -34,7 +34,7 @@ def spreads(*books: tuple[float, float], live: bool = True) -> Spread:
 def feed(*rows: Message) -> Feed:
     """A feed that has sent one batch of these rows."""
     made = Feed(KEY, HealthFactory(Config())(KEY))
-    made.count(*observed(*rows), (FIRST, 0))
+    made.count(*observed(*rows)[1:], (FIRST, 0))
     return made
 
 

@@ -31,6 +31,7 @@ ROOMS = (
     "publishing",
     "risk",
     "assignments",
+    "plain_runs",
     "pipeline",
     "ingestion",
     "loop_settings",
@@ -54,7 +55,10 @@ ROOMS = (
     "__main__",
 )
 # Values in, values out, in every file of these rooms; in other rooms, what calls itself pure.
-PURE = ("model", "core", "config", "decoding", "steps", "instrument", "analyzers", "feeds", "assignments", "pipeline")
+PURE = (
+    *("model", "core", "config", "decoding", "steps", "instrument"),
+    *("analyzers", "feeds", "assignments", "plain_runs", "pipeline"),
+)
 # Folders of pure rooms with what may have clocks, sockets and threads: nothing that is pure imports from them.
 SHELLS = ("exporter.instrument.library", "exporter.instrument.storages")
 # Names that programs look for in an earlier room than the one where they are; they are loaded at their first use.

@@ -15,15 +15,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.analyzers import symbol_states
+from exporter.analyzers import completeness, latency, quality, symbol_states
 from exporter.config.schema import Config, FeedsConfig, InputConfig, Limits, OutputConfig, SymbolsConfig
 from exporter.core import CoreChoice, is_installed, native
+from exporter.decoding import batch as batches
 from exporter.decoding.json_decoder import Decoder
 from exporter.decoding.record_decoder import record_decoder
 from exporter.events.encoding import AvroEncoder
 from exporter.events.factory import EventFactory
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.feed import Feed
+from exporter.feeds.native_feed import COMPLETENESS, CONTENTS, NativeFeed
 from exporter.feeds.table import FeedTable
 from exporter.instrument.exposition import label_text
 from exporter.kafka.positions import Position, Start
@@ -41,6 +43,11 @@ NOW_MS = 1_760_343_000_000
 PARTITIONS = [Partition("ticker-data.korea", number) for number in range(3)]
 LIMITS = Limits(symbols_per_feed=30, feeds=20)
 SEED = 20_261_129
+FROM_BEGIN = Start(Position(0, 0, NOW_MS), 0, 1000)
+# The first records of a partition are read again only to complete a summary, or are in no summary.
+RESUMED = Start(Position(4, 2, NOW_MS - 5000), 2, 1000)
+# After so many turns a partition is assigned again, from where it began.
+RELEASED_AFTER = 12
 
 
 class Arrived(NamedTuple):
@@ -50,12 +57,13 @@ class Arrived(NamedTuple):
     partition: int = 0
     record_ms: int = NOW_MS
     now_ms: int = NOW_MS
+    traceparent: bytes | None = None
 
 
 class Core:
     """A pipeline with one core, and all that can be seen of it."""
 
-    def __init__(self, core: CoreChoice, limits: Limits = LIMITS, **feeds: Any) -> None:
+    def __init__(self, core: CoreChoice, limits: Limits = LIMITS, start: Start = FROM_BEGIN, **feeds: Any) -> None:
         symbols = SymbolsConfig(stalest=3)
         config = Config(
             input=InputConfig(core=core, limits=limits),
@@ -74,19 +82,23 @@ class Core:
             shown_as=str,
         )
         self._evaluator = Evaluator(made.comparison)
+        self._start = start
         for partition in PARTITIONS:
-            self.pipeline.assign(partition, Start(Position(0, 0, NOW_MS), 0, 0))
+            self.pipeline.assign(partition, start)
 
-    def play(self, arrived: Iterable[Arrived]) -> Iterator[tuple[object, ...]]:
-        """Read the records one by one, and yield all that can be seen after each, but pages once in a while."""
-        offsets = dict.fromkeys(PARTITIONS, 0)
-        for number, each in enumerate(arrived):
-            partition = PARTITIONS[each.partition]
-            record = Record(partition, offsets[partition], each.record_ms, each.value)
-            offsets[partition] += 1
-            dispatch = self.pipeline.analyze([record], self.pipeline.decode([record]), each.now_ms)
+    def play(self, arrived: Iterable[Arrived], together: int = 1) -> Iterator[tuple[object, ...]]:
+        """Read so many records at a time, and yield all that can be seen after them, but pages once in a while."""
+        offsets = dict.fromkeys(PARTITIONS, self._start.first)
+        for number, some in enumerate(batched(arrived, together)):
+            read = []
+            for each in some:
+                partition = PARTITIONS[each.partition]
+                read.append(Record(partition, offsets[partition], each.record_ms, each.value, each.traceparent))
+                offsets[partition] += 1
+            dispatch = self.pipeline.analyze(read, self.pipeline.decode(read), some[-1].now_ms)
             yield (
                 [(event.type, event.topic, event.key, event.body, event.headers) for event in dispatch.events],
+                {partition: position.offset for partition, position in dispatch.positions.items()},
                 [
                     (reject.rejected.reason, reject.rejected.detail, reject.rejected.feed)
                     for reject in self._rejections()
@@ -94,11 +106,24 @@ class Core:
                 [update._replace(symbols=sorted(update.symbols)) for update in self.pipeline.take_updates()],
             )
             if number % 50 == 0:
-                yield from self._seen(each.now_ms)
+                yield from self._seen(some[-1].now_ms)
+            if number == RELEASED_AFTER:
+                self._assign_again(PARTITIONS[1])
+                offsets[PARTITIONS[1]] = self._start.first
         yield from self._seen(NOW_MS + 1000)
+        yield self._summaries()
+
+    def _assign_again(self, partition: Partition) -> None:
+        """Release a partition, and assign it as at the beginning, so that its records come once more."""
+        self.pipeline.release([partition])
+        self.pipeline.assign(partition, self._start)
 
     def _rejections(self) -> list[Any]:
         return list(self.pipeline.rejection_log.take())
+
+    def _summaries(self) -> tuple[object, ...]:
+        topics = [vars(topic) for topic in self.pipeline.topics.values()]
+        return topics, [event.body for event in self.pipeline.summarize(PARTITIONS, NOW_MS + 1000).events]
 
     def _seen(self, now_ms: int) -> Iterator[tuple[object, ...]]:
         self._evaluator.evaluate(
@@ -127,10 +152,17 @@ def _facts(feed: Feed) -> tuple[object, ...]:
     )
 
 
-def assert_equal(arrived: Iterable[Arrived], **settings: Any) -> None:
-    """Play the records on both cores, and compare what is seen after each."""
+def batched(arrived: Iterable[Arrived], size: int) -> Iterator[list[Arrived]]:
+    """Records in lists of a size; the last may be shorter."""
+    left = iter(arrived)
+    while some := list(islice(left, size)):
+        yield some
+
+
+def assert_equal(arrived: Iterable[Arrived], together: int = 1, **settings: Any) -> None:
+    """Play the records on both cores, so many together, and compare what is seen after each time."""
     listed = list(arrived)
-    ours, reference = (Core(core, **settings).play(listed) for core in ("native", "python"))
+    ours, reference = (Core(core, **settings).play(listed, together) for core in ("native", "python"))
     for place, (one, other) in enumerate(zip(ours, reference, strict=True)):
         assert one == other, place
 
@@ -160,7 +192,10 @@ def test_recorded_traffic_gives_the_same(name: str) -> None:
 @pytest.mark.parametrize("kind", ["ticker", "trade", "orderbook"])
 def test_streams_of_each_kind_give_the_same(kind: str) -> None:
     sent = islice(records(Shape(kind=kind, feeds=3)), min(DIFFERENT, 300))
-    assert_equal([Arrived(each.value, each.feed, NOW_MS + n, NOW_MS + n) for n, each in enumerate(sent)])
+    arrived = [Arrived(each.value, each.feed, NOW_MS + n, NOW_MS + n) for n, each in enumerate(sent)]
+    assert_equal(arrived)
+    assert_equal(arrived, start=RESUMED)
+    assert_equal(sorted(arrived, key=lambda each: (each.now_ms // 30, each.partition)), together=10)
 
 
 def walk(random_: random.Random, batches: int) -> Iterator[Arrived]:
@@ -263,15 +298,23 @@ def histories(draw: st.DrawFn) -> list[Arrived]:
             value = draw(st.sampled_from(WRITERS))(batch)
         except (OverflowError, ValueError, msgspec.MsgspecError, UnicodeError):
             value = json.dumps(batch).encode()
-        each = Arrived(value, draw(st.integers(0, 2)), now_ms - draw(AGES), now_ms)
+        trace = draw(st.sampled_from([None, None, b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01"]))
+        each = Arrived(value, draw(st.integers(0, 2)), now_ms - draw(AGES), now_ms, trace)
         made += [each] * draw(st.sampled_from([1, 1, 1, 2]))
     return made
 
 
 @settings(max_examples=250)
-@given(arrived=histories(), find_duplicates=st.booleans())
-def test_batches_of_any_shape_give_the_same(arrived: list[Arrived], find_duplicates: bool) -> None:
-    assert_equal(arrived, find_duplicates=find_duplicates)
+@given(
+    arrived=histories(),
+    find_duplicates=st.booleans(),
+    together=st.sampled_from([1, 1, 5]),
+    start=st.sampled_from([FROM_BEGIN, RESUMED]),
+)
+def test_batches_of_any_shape_give_the_same(
+    arrived: list[Arrived], find_duplicates: bool, together: int, start: Start
+) -> None:
+    assert_equal(arrived, together, find_duplicates=find_duplicates, start=start)
 
 
 # Single records, without a history: many of them.
@@ -323,20 +366,37 @@ def _quotient(number: float, divisor: float = 1.0) -> float:
     return number / divisor
 
 
+def _constants(*modules: str) -> dict[str, float]:
+    """The numbers that modules of the native core declare, by name."""
+    folder = Path(__file__).parents[1] / "native" / "src"
+    text = "".join((folder / f"{module}.rs").read_text() for module in modules).replace("_", "")
+    found = re.findall(r"^(?:pub )?const (\w+): \w+ = ([\d./ ]+);", text, re.MULTILINE)
+    return {name: _quotient(*map(float, number.split("/"))) for name, number in found}
+
+
+def _of(module: Any, *names: str) -> dict[str, float]:
+    return {name.replace("_", ""): getattr(module, name) for name in names}
+
+
 def test_both_cores_have_the_same_constants() -> None:
     """A difference may show only in one of thousands of batches."""
-    text = (Path(__file__).parents[1] / "native" / "src" / "symbols.rs").read_text()
-    found = dict(re.findall(r"^const (\w+): \w+ = ([\d./ ]+);", text, re.MULTILINE))
-    numbers = {name: _quotient(*map(float, number.split("/"))) for name, number in found.items()}
-    bits = {"MOVED": 1, "TIME_BACKWARDS": 2, "INVALID_PRICE": 4, "INVERTED_RANGE": 8, "OUT_OF_RANGE": 16, "JUMP": 32}
-    names = ("JUMP_DEVIATIONS", "JUMP_RATIO", "WARM_UP_CHANGES", "BACKWARDS_MS")
-    assert numbers == {**bits, **{name: getattr(symbol_states, name) for name in names}, "PULL": symbol_states._PULL}
+    found = {
+        **{"MOVED": symbol_states.MOVED, "RECENTHOPS": latency.RECENT_HOPS, "PULL": symbol_states._PULL},
+        **{kind.name.replace("_", ""): bit for bit, kind in {**CONTENTS, **COMPLETENESS}.items()},
+        **_of(symbol_states, "JUMP_DEVIATIONS", "JUMP_RATIO", "WARM_UP_CHANGES", "BACKWARDS_MS"),
+        **{**_of(quality, "FUTURE_MS"), **_of(completeness, "ROWS")},
+        **_of(batches, "MIN_TIMESTAMP_MS", "MAX_TIMESTAMP_MS"),
+    }
+    assert _constants("lib", "cells", "symbols", "contents") == found
 
 
-def test_usual_records_are_decoded_by_the_native_core() -> None:
+def test_usual_records_are_decoded_and_counted_by_the_native_core() -> None:
     """Else the comparison would be one of Python with itself."""
     core, decoder = native("auto"), record_decoder(InputConfig(core="native"))
     read = [decoder.read(Record(PARTITIONS[0], 0, NOW_MS, sent.value)) for sent in islice(records(Shape()), 50)]
     assert {type(batch) for batch in read} == {core.Batch}
+    played = Core("native")
+    assert list(played.play([Arrived(sent.value) for sent in islice(records(Shape()), 50)]))
+    assert {type(feed) for feed in played.pipeline.table.feeds.values()} == {NativeFeed}
     assert type(decoder.read(Record(PARTITIONS[0], 0, NOW_MS, GOOD))) is core.Batch
     assert Decoder(Limits()).decode(GOOD).region == "korea"

@@ -51,7 +51,7 @@ class Room:
             self.feed.hold(FIRST, self.now_ms)
         batch = Decoder(Limits()).decode(PRICED)
         stats, arrival = BatchStats(batch), Arrival(self.now_ms, self.now_ms, is_live=True)
-        self.feed.count(batch, stats, arrival, (FIRST, 0))
+        self.feed.count(stats, arrival, (FIRST, 0))
 
     def look(self) -> FeedState:
         """Judge the feed."""

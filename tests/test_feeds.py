@@ -42,8 +42,8 @@ def counted(*batches: Batch) -> Feed:
     feed = Feed(KEY, WATCHES(KEY))
     for number, one in enumerate(batches):
         stats = BatchStats(one)
-        feed.count(one, stats, Arrival(0, NOW_MS + number, is_live=True), PLACE)
-        feed.remember(one, stats, NOW_MS + number)
+        feed.count(stats, Arrival(0, NOW_MS + number, is_live=True), PLACE)
+        feed.remember(stats, NOW_MS + number)
     return feed
 
 
@@ -118,8 +118,8 @@ def test_a_histogram_equals_a_recount(values: list[tuple[float, int]]) -> None:
 def test_windows_that_are_merged_equal_one_window(batches: list[Batch], split: int) -> None:
     whole, first, second = Window(), Window(), Window()
     for number, one in enumerate(batches):
-        whole.add(BatchStats(one).result)
-        (first if number < split else second).add(BatchStats(one).result)
+        whole.add(BatchStats(one))
+        (first if number < split else second).add(BatchStats(one))
     first.merge(second)
     assert (first.batches, first.messages, first.unique_sum) == (whole.batches, whole.messages, whole.unique_sum)
     assert first.efficiency_sum == pytest.approx(whole.efficiency_sum)

@@ -18,6 +18,7 @@ from exporter.feeds.health_factory import HealthFactory
 from exporter.feeds.table import IDLE_SEARCH_MS, RETIRE_EXAMINED, FeedTable
 from exporter.model import FeedKey, Reason
 from exporter.pipeline import Pipeline
+from tests.support.batches import message, observed
 from tests.support.pipeline import FIRST, KEY, NOW_MS, SECOND, START, pipeline, record, start, take, value
 
 HOUR_MS = 3_600_000
@@ -95,7 +96,7 @@ def test_one_record_has_only_so_many_symbols_looked_at() -> None:
         feed = world.table.find(invented(number), NOW_MS)
         assert feed is not None
         world.table.keep(feed)
-        feed.symbol_seen_ms |= dict.fromkeys(many, NOW_MS)
+        feed.remember(observed(*map(message, many)).stats, NOW_MS)
         world.table.symbols += len(many)
     for left in (2, 1):
         world.send(KEY, "AB"[left - 1], NOW_MS + SYMBOL_RETENTION_MS + 1)

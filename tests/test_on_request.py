@@ -49,8 +49,8 @@ class Feeds:
         content = {**feed.key._asdict(), "timestamp_ms": self.now_ms, "data": rows}
         batch = Decoder(Limits()).decode(json.dumps(content).encode())
         stats = BatchStats(batch)
-        feed.count(batch, stats, Arrival(self.now_ms, self.now_ms, is_live=True), (FIRST, 0))
-        feed.remember(batch, stats, self.now_ms)
+        feed.count(stats, Arrival(self.now_ms, self.now_ms, is_live=True), (FIRST, 0))
+        feed.remember(stats, self.now_ms)
 
     def look(self, milliseconds: int = 0) -> None:
         """Look at all feeds, so much later."""

@@ -201,7 +201,7 @@ def feed(mode: str) -> Feed:
     made = Feed(FEED, HealthFactory(config)(FEED))
     one = observed(message("A", last=-1.0, stamp=1.0), message("C", asks=[[2, 1]], bids=[[1, 1]]))
     made.hold(FIRST, 0)
-    made.count(*one, (FIRST, 7))
+    made.count(*one[1:], (FIRST, 7))
     return made
 
 

@@ -115,7 +115,7 @@ class Feeds:
         batch = Batch(*key, timestamp_ms=NOW_MS, data=rows)
         stats = BatchStats(batch)
         feed.hold(Partition("topic", partition), NOW_MS)
-        feed.count(batch, stats, Arrival(NOW_MS, NOW_MS, is_live=True), (Partition("topic", partition), 0))
+        feed.count(stats, Arrival(NOW_MS, NOW_MS, is_live=True), (Partition("topic", partition), 0))
         feed.health.tracker.diagnosis = Diagnosis(state)
         self.feeds[name] = feed
         return feed

@@ -106,6 +106,16 @@ class IntervalEstimator:
         self.covered_ms += span
         return span
 
+    def add_all(self, intervals_ms: Sequence[int]) -> bool:
+        """Take intervals at once, and return True, unless they would complete a stretch."""
+        span = sum(intervals_ms)
+        if self._span + span >= STRETCH_MS:
+            return False
+        self.intervals += len(intervals_ms)
+        self._span += span
+        self._longest = max(self._longest, *intervals_ms)
+        return True
+
     def has(self, intervals: int, covered_ms: int) -> bool:
         """Whether there were at least so many intervals over so much time."""
         return self.intervals >= intervals and self.covered_ms >= covered_ms
@@ -171,6 +181,14 @@ class AdaptiveThreshold:
             self._other = IntervalEstimator()
         if self._other.add(interval_ms):
             self._consider(self._other)
+
+    def learn_all(self, intervals_ms: Sequence[int]) -> None:
+        """Take intervals into account, of which there must be one, as if they were learned one after another."""
+        is_usual = self._learns and max(intervals_ms) <= self.limit_ms
+        if self._policy.fixed_ms is not None or (is_usual and self._estimator.add_all(intervals_ms)):
+            return
+        for interval_ms in intervals_ms:
+            self.learn(interval_ms)
 
     def follow(self, policy: Policy) -> None:
         """Set the limit by another policy; what was learned stays, also while the limit is fixed."""

@@ -14,7 +14,6 @@ from exporter.analyzers.completeness import Completeness
 from exporter.analyzers.quality import Quality
 from exporter.config.feed_globs import FeedFilter
 from exporter.config.schema import Config, Thresholds
-from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.json_decoder import Decoder
 from exporter.feeds.feed import Feed
@@ -97,16 +96,16 @@ class BatchAnalyzer:
         batch = self._decoder.convert({**feed._asdict(), "timestamp_ms": stamp, "data": batch_data})
         stats = BatchStats(batch)
         with self._lock:
-            self._count(feed, batch, stats, now_ms)
+            self._count(feed, stats, now_ms)
         self._store.add(feed, batch.timestamp_ms, stats.names)
         return stats.result
 
-    def _count(self, key: FeedKey, batch: Batch, stats: BatchStats, now_ms: int) -> None:
+    def _count(self, key: FeedKey, stats: BatchStats, now_ms: int) -> None:
         feed = cast(Feed, self._table.find(key, now_ms))  # never None: all feeds are wanted
         self._table.admit(feed, stats.symbols, now_ms)
         self._table.keep(feed)
         feed.hold(_PARTITION, now_ms)
-        feed.count(batch, stats, Arrival(0, now_ms, is_live=True), (_PARTITION, feed.batches))
+        feed.count(stats, Arrival(0, now_ms, is_live=True), (_PARTITION, feed.batches))
 
     def metrics(self) -> bytes:
         """Return the metrics of all feeds, and of Redis after `setup_redis`, in Prometheus' text format 0.0.4.
@@ -120,7 +119,11 @@ class BatchAnalyzer:
 
 
 def _judged(config: Config) -> Config:
-    """Return a configuration without anomalies of formats: rows that are at hand may leave out anything."""
+    """Return a configuration without anomalies of formats: rows that are at hand may leave out anything.
+
+    Python counts what it has decoded, as here; the native core would have to convert it.
+    """
     rules = (*config.feeds.thresholds, Thresholds())
     judged = [replace(rule, ignore_anomalies=(*rule.ignore_anomalies, *_OF_FORMATS)) for rule in rules]
-    return replace(config, feeds=replace(config.feeds, thresholds=tuple(judged)))
+    own = replace(config.input, core="python")
+    return replace(config, input=own, feeds=replace(config.feeds, thresholds=tuple(judged)))

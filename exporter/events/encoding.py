@@ -68,7 +68,7 @@ def avro_text(text: str) -> bytes:
 
 
 @lru_cache(maxsize=CACHED_FEEDS)
-def _names(feed: FeedKey) -> bytes:
+def avro_names(feed: FeedKey) -> bytes:
     return b"".join(map(avro_text, feed))
 
 
@@ -108,9 +108,13 @@ def _body(head: bytes, names: bytes, result: BatchResult) -> bytes:
 
 
 class Encoder(Protocol):
-    """Encoder of the values of an event into its body."""
+    """Encoder of the values of an event into its body.
+
+    `core` is the native core if that encodes the events of batches as well, otherwise None.
+    """
 
     content_type: bytes
+    core: Any
 
     def encode_batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
         """Return the body of a batch event."""
@@ -127,12 +131,12 @@ class AvroEncoder:
     def __init__(self, types: Iterable[AnyEventType] = EventType, core: CoreChoice = "python") -> None:
         self._schemas = {event_type: parse_schema(load_schema(event_type)) for event_type in types}
         self._type = avro_text(EventType.BATCH)
-        module = native(core)
-        self._body: Callable[[bytes, bytes, BatchResult], bytes] = _body if module is None else module.batch_body
+        self.core = native(core)
+        self._body: Callable[[bytes, bytes, BatchResult], bytes] = _body if self.core is None else self.core.batch_body
 
     def encode_batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
         """Return the body of a batch event; see the top of this file."""
-        return self._body(self._type + stamp.avro, _names(feed), result)
+        return self._body(self._type + stamp.avro, avro_names(feed), result)
 
     def encode(self, event_type: AnyEventType, value: Mapping[str, Any]) -> bytes:
         """Return the body of any event as fastavro writes it."""
@@ -145,6 +149,7 @@ class JsonEncoder:
     """Encoder of bodies in JSON, for readers without Avro tools."""
 
     content_type = b"application/json"
+    core = None
 
     def encode_batch(self, feed: FeedKey, result: BatchResult, stamp: Stamp) -> bytes:
         """Return the body of a batch event."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from exporter.events.encoding import CACHED_FEEDS, Encoder, Stamp, utc_text
+from exporter.events.encoding import CACHED_FEEDS, Encoder, Stamp, avro_names, avro_text, utc_text
 from exporter.events.values import error_value, excerpt, summary_value
 from exporter.feeds.feed import Window
 from exporter.model import (
@@ -97,6 +97,19 @@ class EventFactory:
             headers.append(("traceparent", record.traceparent))
         body = self._encoder.encode_batch(feed, result, stamp)
         return Event(_BATCH, self._topic, _key(feed), body, headers, record.partition)
+
+    @property
+    def core(self) -> Any:
+        """The native core if that makes the events of batches, otherwise None."""
+        return self._encoder.core
+
+    def native_events(self, core: Any) -> Any:
+        """Return what all events of batches have in common, as the native core takes it."""
+        return core.Events(Event, _BATCH, self._topic, self._common[_BATCH], avro_text(_BATCH))
+
+    def native_names(self, feed: FeedKey, partition: Partition) -> tuple[tuple[Partition, bytes], bytes, bytes]:
+        """Return what the events of a feed on a partition have in common, as the native core takes it."""
+        return (partition, _place(partition)), avro_names(feed), _key(feed)
 
     def summary(
         self, feed: FeedKey, parts: Mapping[Partition, tuple[Window, int]], now_ms: int, period_seconds: int

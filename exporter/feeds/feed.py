@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterable
 
 from exporter.config.schema import Limits
-from exporter.decoding.batch import Batch
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.names import check_symbol
 from exporter.feeds.health import FeedHealth, HealthSettings
@@ -57,27 +56,32 @@ class Feed:
         self.key = key
         self.health = health
         self.analyzers = health.analyzers
-        self.version = 0
         self.partitions: set[Partition] = set()
         self.rejected_on: set[Partition] = set()
-        self.began_ms = 0  # Unix ms of its first batch, and of the last one counted
-        self.counted_ms = 0
-        self.batches = 0
-        self.messages = 0
+        self.began_ms = 0  # Unix ms of its first batch
         self.sizes = health.families.histogram(SIZE, _COUNTS)
         self.uniques = health.families.histogram(UNIQUE, _COUNTS)
         self.efficiencies = health.families.histogram(EFFICIENCY, _EFFICIENCIES)
-        self._plain = _plain(self.sizes, self.uniques, self.efficiencies)
         self.anomalies = dict.fromkeys(health.anomaly_kinds, 0)
         # Where each kind last occurred, and when it was found, in Unix ms.
         self.anomaly_places: dict[Anomaly, tuple[Partition, int, int]] = {}
+        self.new_window: Callable[[], Window] = Window
+        self._retire_due_ms = 0  # before that no symbol is old enough
+        self._begin_counting()
+
+    def _begin_counting(self) -> None:
+        """Set what each batch changes; the native core has that elsewhere."""
+        self.version = 0
+        self.counted_ms = 0  # Unix ms of the last batch that was counted
+        self.batches = 0
+        self.messages = 0
+        self._plain = _plain(self.sizes, self.uniques, self.efficiencies)
         self.last: BatchResult | None = None
         self.last_batch_ms = 0
         self.last_message_ms = 0
         self.last_received_ms = 0
         self.symbol_messages: Counter[str] = Counter()
         self.symbol_seen_ms: dict[str, int] = {}
-        self._retire_due_ms = 0  # before that no symbol is old enough
 
     def touch(self) -> None:
         """Mark what is shown of the feed as changed."""
@@ -89,7 +93,7 @@ class Feed:
         # What was counted stays, also of kinds that are ignored now.
         counted, kinds = self.anomalies, self.health.anomaly_kinds
         self.anomalies = {kind: counted.get(kind, 0) for kind in Anomaly if kind in kinds or counted.get(kind)}
-        if len(self.symbol_seen_ms) > limits.symbols_per_feed:
+        if self.symbol_count > limits.symbols_per_feed:
             self.retire_symbols(now_ms, ())
         self.touch()
 
@@ -131,19 +135,35 @@ class Feed:
 
     def admit(self, symbols: set[str], limits: Limits, now_ms: int) -> None:
         """Make room for the symbols, or raise `Rejected` when one is not allowed or there are too many."""
-        if self.symbol_seen_ms.keys() >= symbols:
-            return
-        new = symbols - self.symbol_seen_ms.keys()
+        new = self.unknown(symbols)
         for symbol in new:
             check_symbol(symbol, limits.name_length)
-        if len(self.symbol_seen_ms) + len(new) > limits.symbols_per_feed:
+        if self.symbol_count + len(new) > limits.symbols_per_feed:
             self.retire_symbols(now_ms, keep=symbols)
-        if len(self.symbol_seen_ms) + len(new) > limits.symbols_per_feed:
-            known = f"{len(self.symbol_seen_ms)} symbols are known, at most {limits.symbols_per_feed} are allowed"
+        if new and self.symbol_count + len(new) > limits.symbols_per_feed:
+            known = f"{self.symbol_count} symbols are known, at most {limits.symbols_per_feed} are allowed"
             raise Rejected(Reason.TOO_MANY_SYMBOLS, f"{len(new)} new symbols for {self.key}; {known}")
 
-    def count(self, batch: Batch, stats: BatchStats, arrival: Arrival, place: tuple[Partition, int]) -> None:
-        """Add one batch to the counters, analyze and remember it; `place` is the partition and offset of its record."""
+    @property
+    def symbol_count(self) -> int:
+        """The number of symbols that are known."""
+        return len(self.symbol_seen_ms)
+
+    def unknown(self, symbols: set[str]) -> set[str]:
+        """Return those of the symbols that are not known."""
+        return symbols - self.symbol_seen_ms.keys()
+
+    def count(
+        self, stats: BatchStats, arrival: Arrival, place: tuple[Partition, int], *, is_admitted: bool = True
+    ) -> bool:
+        """Add one batch to the counters, analyze and remember it; `place` is the partition and offset of its record.
+
+        Without `is_admitted` nothing is done, and False returned, for a batch with symbols that are not known: `admit`
+        has to allow them.
+        """
+        # Nearly always all symbols are known, and this comparison is then the whole cost.
+        if not is_admitted and not stats.is_within(self.symbol_seen_ms):
+            return False
         size, unique, efficiency, _ = stats.result
         self.counted_ms = arrival.received_ms
         self.batches += 1
@@ -160,12 +180,15 @@ class Feed:
             uniques.buckets[_COUNT_BUCKET[entry]] += 1
             efficiencies.buckets[_EFFICIENCY_BUCKET[entry]] += 1
         stats.count_messages(self.symbol_messages)
-        arrival, anomalies = self.analyzers.observe(batch, stats, arrival)
+        arrival, anomalies = self.analyzers.observe(stats.batch, stats, arrival)
         for kind in anomalies:
-            self.anomalies[kind] += 1
-            self.anomaly_places[kind] = (*place, arrival.received_ms)
+            self._note(kind, place, arrival.received_ms)
         # As `Arrival.sent_ms`: calls are what costs here.
-        self.remember(batch, stats, arrival.received_ms if arrival.is_live else arrival.record_ms)
+        return self.remember(stats, arrival.received_ms if arrival.is_live else arrival.record_ms)
+
+    def _note(self, kind: Anomaly, place: tuple[Partition, int], now_ms: int) -> None:
+        self.anomalies[kind] += 1
+        self.anomaly_places[kind] = (*place, now_ms)
 
     def _observe(self, result: BatchResult) -> None:
         """Add one batch to the histograms that are shown, of whatever kind."""
@@ -174,29 +197,35 @@ class Feed:
             if histogram is not None:
                 histogram.add(value)
 
-    def remember(self, batch: Batch, stats: BatchStats, sent_ms: int) -> None:
+    def remember(self, stats: BatchStats, sent_ms: int, *, is_admitted: bool = True) -> bool:
         """Keep the values of the last batch, counted or not; `sent_ms` is when it was sent, in Unix milliseconds.
 
         A batch older than the last one changes nothing: while a partition is caught up, old values are not shown.
+        `is_admitted` as in `count`.
         """
+        if not is_admitted and not stats.is_within(self.symbol_seen_ms):
+            return False
         self.touch()
         stats.mark_seen(self.symbol_seen_ms, sent_ms)
         if sent_ms < self.last_received_ms:
-            return
+            return True
         self.last = stats.result
-        self.last_batch_ms = max(self.last_batch_ms, batch.timestamp_ms)
+        self.last_batch_ms = max(self.last_batch_ms, stats.batch.timestamp_ms)
         self.last_received_ms = sent_ms
         if stats.newest > self.last_message_ms:
             self.last_message_ms = int(stats.newest)
+        return True
 
     def set_back(self, now_ms: int) -> None:
         """Let no time be later than `now_ms`: the clock was set back."""
-        self.began_ms, self.counted_ms = min(self.began_ms, now_ms), min(self.counted_ms, now_ms)
-        self.last_received_ms = min(self.last_received_ms, now_ms)
-        self.symbol_seen_ms.update((s, now_ms) for s, seen in list(self.symbol_seen_ms.items()) if seen > now_ms)
-        self._retire_due_ms = min(self._retire_due_ms, now_ms)
+        self.began_ms, self._retire_due_ms = min(self.began_ms, now_ms), min(self._retire_due_ms, now_ms)
+        self._set_counting_back(now_ms)
         self.health.set_back(now_ms)
         self.touch()
+
+    def _set_counting_back(self, now_ms: int) -> None:
+        self.counted_ms, self.last_received_ms = min(self.counted_ms, now_ms), min(self.last_received_ms, now_ms)
+        self.symbol_seen_ms.update((s, now_ms) for s, seen in list(self.symbol_seen_ms.items()) if seen > now_ms)
 
     @property
     def is_established(self) -> bool:
@@ -218,10 +247,13 @@ class Feed:
         others = [(s, seen) for s, seen in self.symbol_seen_ms.items() if s not in keep]
         retired = [s for s, seen in others if seen < oldest]
         self._retire_due_ms = min((seen for _, seen in others if seen >= oldest), default=0) + SYMBOL_RETENTION_MS
-        for symbol in retired:
-            del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
-        self.analyzers.forget_symbols(retired)
+        self._forget(retired)
         return len(retired)
+
+    def _forget(self, symbols: Iterable[str]) -> None:
+        for symbol in symbols:
+            del self.symbol_seen_ms[symbol], self.symbol_messages[symbol]
+        self.analyzers.forget_symbols(symbols)
 
 
 def _plain(*histograms: Histogram | None) -> tuple[Histogram, Histogram, Histogram] | None:
@@ -243,12 +275,13 @@ class Window:
         self.unique_sum = 0
         self.efficiency_sum = 0.0
 
-    def add(self, result: BatchResult) -> None:
+    def add(self, stats: BatchStats) -> None:
         """Add one batch."""
+        size, unique, efficiency, _ = stats.result
         self.batches += 1
-        self.messages += result.batch_size
-        self.unique_sum += result.unique_symbols
-        self.efficiency_sum += result.cache_efficiency
+        self.messages += size
+        self.unique_sum += unique
+        self.efficiency_sum += efficiency
 
     def merge(self, other: Window) -> None:
         """Add the sums of another window."""
@@ -265,4 +298,4 @@ class PartitionFeed:
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
-        self.window = Window()
+        self.window = feed.new_window()

@@ -36,7 +36,7 @@ class FeedAnalyzers:
     def __init__(self, config: Config, rule: Thresholds) -> None:
         shown = selection(config.metrics)
         kinds, self._book_kinds = (used(shown, needs_order_books=of_books) for of_books in (False, True))
-        self._of_batches = tuple([kind.create(config, rule) for kind in kinds])
+        self._of_batches = self._created(kinds, config, rule)
         self._of_order_books: tuple[Analyzer, ...] = ()
         self._watermark = EventTimeWatermark(round(config.input.live_age * 1000))
         self.config = config
@@ -44,13 +44,16 @@ class FeedAnalyzers:
         self.freshness = self.get(Freshness)
         self.quality = self.get(Quality)
 
+    def _created(self, kinds: Iterable[type[Analyzer]], config: Config, rule: Thresholds) -> tuple[Analyzer, ...]:
+        return tuple([kind.create(config, rule) for kind in kinds])
+
     def __iter__(self) -> Iterator[Analyzer]:
         return iter((*self._of_batches, *self._of_order_books))
 
     def find(self, kind: type[A]) -> A | None:
         """Return the analyzer of this class, None while the feed has none."""
         for each in self:
-            if type(each) is kind:
+            if isinstance(each, kind):
                 return each
         return None
 
@@ -70,17 +73,17 @@ class FeedAnalyzers:
         if not self._watermark.is_on_time(event_time_ms, arrival.received_ms) and self._is_late(
             event_time_ms, batch, stats, arrival
         ):
-            recorded_ms = min(arrival.record_ms or event_time_ms, event_time_ms)
-            arrival = Arrival(int(recorded_ms), arrival.received_ms, is_live=False, is_replay=True)
+            arrival = as_replay(stats, arrival)
         anomalies: Sequence[Anomaly] = ()
         for analyzer in self._of_batches:
             if found := analyzer.observe(batch, stats, arrival):
                 anomalies = (*anomalies, *found)
+        return arrival, (*anomalies, *self._observe_books(stats, arrival)) if stats.books else anomalies
+
+    def _observe_books(self, stats: BatchStats, arrival: Arrival) -> Iterable[Anomaly]:
         if stats.books and self._book_kinds:
             for analyzer in self._of_order_books or self._created_for_books():
-                if found := analyzer.observe(batch, stats, arrival):
-                    anomalies = (*anomalies, *found)
-        return arrival, anomalies
+                yield from analyzer.observe(stats.batch, stats, arrival)
 
     def _created_for_books(self) -> tuple[Analyzer, ...]:
         """Create the analyzers of order books, with the first one."""
@@ -114,6 +117,13 @@ class FeedAnalyzers:
         """Forget what holds at present: from now on the feed is read elsewhere."""
         for analyzer in self:
             analyzer.release()
+
+
+def as_replay(stats: BatchStats, arrival: Arrival) -> Arrival:
+    """Return the arrival of a batch that repeats the past: it was recorded no later than its data are from."""
+    event_time_ms = stats.newest or stats.batch.timestamp_ms
+    recorded_ms = min(arrival.record_ms or event_time_ms, event_time_ms)
+    return Arrival(int(recorded_ms), arrival.received_ms, is_live=False, is_replay=True)
 
 
 class EventTimeWatermark:

@@ -77,10 +77,10 @@ class FeedHealth:
         "tracker",
     )
 
-    def __init__(self, settings: HealthSettings) -> None:
+    def __init__(self, settings: HealthSettings, analyzers: FeedAnalyzers | None = None) -> None:
         config, rule, schedule, expected = settings
         self.families = selection(config.metrics)
-        self.analyzers = FeedAnalyzers(config, rule)
+        self.analyzers = analyzers or FeedAnalyzers(config, rule)
         self.freshness = self.analyzers.freshness
         self.quality = self.analyzers.quality
         self.anomaly_kinds = _anomaly_kinds(rule.ignore_anomalies, config.feeds.find_duplicates)

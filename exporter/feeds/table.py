@@ -10,6 +10,7 @@ from exporter.config.schema import Limits
 from exporter.decoding.names import check_feed
 from exporter.feeds.feed import Feed
 from exporter.feeds.health_factory import HealthFactory
+from exporter.feeds.native_feed import new_feed
 from exporter.model import FeedKey, Reason, Rejected
 
 # Symbols examined at a time, at most, when those of all feeds are too many: about half a millisecond.
@@ -65,7 +66,7 @@ class FeedTable:
             return feed
         if len(self.feeds) >= self.limits.feeds and not self._forget_one(now_ms, detach):
             raise Rejected(Reason.TOO_MANY_FEEDS, f"{key} would be one more than the {self.limits.feeds} allowed")
-        return Feed(key, self._health(key))
+        return new_feed(key, self._health.settings(key))
 
     def known(self, key: FeedKey) -> Feed | None:
         """Return the feed if it is known and analyzed."""
@@ -74,7 +75,7 @@ class FeedTable:
 
     def expect(self, key: FeedKey) -> None:
         """Keep a feed before its first batch: it is configured, so its counters begin at 0 now."""
-        self.keep(self.feeds.get(key) or Feed(key, self._health(key)))
+        self.keep(self.feeds.get(key) or new_feed(key, self._health.settings(key)))
 
     def reconfigure(self, settings: TableSettings, now_ms: int, detach: Callable[[Feed], bool]) -> Iterator[None]:
         """Put other settings in force, one feed a step; counters and what was learned stay.
@@ -98,7 +99,7 @@ class FeedTable:
         self._idle.clear()
         while len(self.feeds) > self.limits.feeds and self._forget_one(now_ms, detach):
             yield
-        self.symbols = sum(len(feed.symbol_seen_ms) for feed in self.feeds.values())
+        self.symbols = sum(feed.symbol_count for feed in self.feeds.values())
         for feed in list(self.feeds.values()):
             if self.symbols <= self.limits.symbols:
                 break
@@ -111,15 +112,14 @@ class FeedTable:
 
     def admit(self, feed: Feed, symbols: set[str], now_ms: int) -> None:
         """Count the symbols of a batch as those of the feed, or raise `Rejected` at a limit."""
-        known = feed.symbol_seen_ms
-        if known.keys() >= symbols:
+        new = len(feed.unknown(symbols))
+        if not new:
             return
-        before = len(known)
+        before = feed.symbol_count
         try:
             feed.admit(symbols, self.limits, now_ms)
         finally:
-            self.symbols -= before - len(known)
-        new = len(symbols - known.keys())
+            self.symbols -= before - feed.symbol_count
         excess = self.symbols + new - self.limits.symbols
         if excess > 0 and self._retire(excess, feed, symbols, now_ms) < excess:
             found = f"all feeds have {self.symbols} symbols, at most {self.limits.symbols} are allowed"
@@ -134,7 +134,7 @@ class FeedTable:
                 break
             self._next = (self._next + 1) % len(feeds)
             feed = feeds[self._next]
-            examined += len(feed.symbol_seen_ms) + 1
+            examined += feed.symbol_count + 1
             retired += feed.retire_symbols(now_ms, keep if feed is newest else ())
         self.symbols -= retired
         return retired
@@ -149,7 +149,7 @@ class FeedTable:
             feed = self._idle.pop()
             if self._is_dispensable(feed, now_ms) and detach(feed):
                 del self.feeds[feed.key]
-                self.symbols -= len(feed.symbol_seen_ms)
+                self.symbols -= feed.symbol_count
                 self.forgotten += 1
                 return True
         return False

@@ -247,7 +247,7 @@ class SidecarMetrics:
         yield counters("marketdata_exporter_log_messages", "Lines logged, by level.", "level", self._logs.lines)
         yield CounterMetricFamily(
             "marketdata_exporter_core_faults",
-            "Failures of the native core; Python decodes such a record.",
+            "Failures of the native core: Python decodes the record, or a batch is counted in part.",
             0 if self._native is None else self._native.faults(),
         )
         yield CounterMetricFamily(

@@ -112,7 +112,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 def _symbols(feed: Feed) -> Shown:
     counts = feed.health.symbols if feed.partitions else None
     more = {} if counts is None else counts._asdict()
-    return {"known": len(feed.symbol_seen_ms), **more}
+    return {"known": feed.symbol_count, **more}
 
 
 def _anomalies(feed: Feed) -> list[Shown]:

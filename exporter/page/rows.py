@@ -48,7 +48,7 @@ def feed_values(feed: Feed) -> list[object]:
         feed.batches,
         feed.messages,
         *((None, None, None) if last is None else last[:3]),
-        len(feed.symbol_seen_ms),
+        feed.symbol_count,
         symbols and symbols.active,
         symbols and symbols.expected,
         *((feed.last_batch_ms or None, feed.last_received_ms or None) if owned else (None, None)),

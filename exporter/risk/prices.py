@@ -99,7 +99,8 @@ class FeedPrices:
     def _read(self, feed: Feed, symbols: Iterable[str], now_ms: int) -> _Reading:
         prefix = f"{feed.key}{SEPARATOR}"
         names = {symbol: symbol.removeprefix(prefix) for symbol in symbols}
-        seen = {symbol: feed.symbol_seen_ms[name] for symbol, name in names.items() if name in feed.symbol_seen_ms}
+        seen_ms = feed.symbol_seen_ms
+        seen = {symbol: seen_ms[name] for symbol, name in names.items() if name in seen_ms}
         is_healthy = feed.health.state in HEALTHY and bool(feed.partitions)
         oldest = now_ms - self._price_age_ms
         quotes = {

@@ -14,6 +14,11 @@ pub fn batch_body<'py>(
     names: &[u8],
     numbers: (i64, i64, f64, i64),
 ) -> Bound<'py, PyBytes> {
+    PyBytes::new(py, &encoded(head, names, numbers))
+}
+
+/// As `batch_body`.
+pub fn encoded(head: &[u8], names: &[u8], numbers: (i64, i64, f64, i64)) -> Vec<u8> {
     let (size, unique, efficiency, collected_ms) = numbers;
     let mut body = Vec::with_capacity(head.len() + names.len() + 8 + 3 * LONG_BYTES);
     body.extend_from_slice(head);
@@ -22,7 +27,7 @@ pub fn batch_body<'py>(
     append_long(&mut body, unique);
     body.extend_from_slice(&efficiency.to_le_bytes());
     append_long(&mut body, collected_ms);
-    PyBytes::new(py, &body)
+    body
 }
 
 /// Append a 64-bit integer: zigzag, then seven bits a byte, lowest first.

@@ -12,6 +12,9 @@ use crate::{MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS};
 /// Levels of an order book, in the order of their fields in a message.
 pub const LEVELS: [&[u8]; 3] = [b"asks", b"bids", b"units"];
 
+/// How long the name of a symbol usually is, at most.
+const EXPECTED_NAME: usize = 12;
+
 /// One message. Prices that it does not have are NaN, which none of them can be.
 #[derive(Clone)]
 pub struct Row {
@@ -62,9 +65,9 @@ impl Rows {
     pub fn new(expected: usize) -> Self {
         Rows {
             rows: Vec::with_capacity(expected),
-            names: Vec::new(),
-            text: String::new(),
-            ends: Vec::new(),
+            names: Vec::with_capacity(expected),
+            text: String::with_capacity(expected * EXPECTED_NAME),
+            ends: Vec::with_capacity(expected),
             levels: Vec::new(),
         }
     }
@@ -85,6 +88,17 @@ impl Rows {
             start = end as usize;
             text
         })
+    }
+
+    /// Whether a row is an order book.
+    pub fn has_books(&self) -> bool {
+        let is_book = |row: &Row| row.levels.is_some() && row.last.is_nan() && row.price.is_nan();
+        !self.levels.is_empty() && self.rows.iter().any(is_book)
+    }
+
+    /// The number of different symbols.
+    pub fn unique(&self) -> usize {
+        self.ends.len()
     }
 
     pub fn has_trades(&self) -> bool {
@@ -132,7 +146,7 @@ impl Factories {
 
 impl Batch {
     fn unique(&self) -> usize {
-        self.content.names.len()
+        self.content.unique()
     }
 
     fn number(value: f64) -> Option<f64> {
@@ -270,7 +284,7 @@ impl Batch {
     }
 
     #[getter]
-    fn is_priced(&self, py: Python<'_>) -> bool {
+    pub fn is_priced(&self, py: Python<'_>) -> bool {
         let text = self.value.bind(py).as_bytes();
         self.content.rows.iter().any(|row| self.is_priced_row(row, text))
     }

@@ -5,14 +5,21 @@
 
 mod avro;
 mod batch;
+mod cells;
+mod contents;
+mod feed;
 mod fields;
 mod formats;
 mod guard;
+mod lane;
+mod measures;
 mod plan;
 mod reader;
 mod scan;
 mod sides;
+mod stages;
 mod symbols;
+mod tally;
 
 /// The first and the last time that a timestamp may be: the year 2000, and the end of 9999.
 pub const MIN_TIMESTAMP_MS: i64 = 946_684_800_000;
@@ -25,11 +32,17 @@ mod _native {
     #[pymodule_export]
     use crate::batch::{Batch, Books, Factories};
     #[pymodule_export]
+    use crate::feed::Bounds;
+    #[pymodule_export]
     use crate::formats::FormatReader;
     #[pymodule_export]
     use crate::guard::faults;
     #[pymodule_export]
+    use crate::lane::{Events, Lane, Window};
+    #[pymodule_export]
     use crate::reader::Reader;
     #[pymodule_export]
     use crate::symbols::Symbols;
+    #[pymodule_export]
+    use crate::tally::Tally;
 }

@@ -16,6 +16,7 @@ use crate::{MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS};
 const REMEMBERED: usize = 16_384;
 const LONGEST_NAME: usize = 256;
 pub const EXPECTED_ROWS: usize = 32;
+const REMEMBERED_FIELDS: usize = 64;
 
 struct Known {
     name: Py<PyString>,
@@ -154,11 +155,14 @@ impl Memory {
     fn rows(&mut self, py: Python<'_>, scanner: &mut Scanner<'_>, field: &[u8], limit: usize) -> Option<Rows> {
         let mut found = Rows::new(EXPECTED_ROWS.min(limit));
         let mut before: Option<(&[u8], u32)> = None;
+        let mut fields = Vec::new();
         scanner.array(|scanner| {
             if found.rows.len() == limit {
                 return None;
             }
-            let (mut row, symbol) = read_row(scanner, field, &mut found.levels)?;
+            // A batch may have a single row, so only the second is remembered.
+            let remembered = if found.rows.is_empty() { 0 } else { REMEMBERED_FIELDS };
+            let (mut row, symbol) = read_row(scanner, field, (&mut fields, remembered), &mut found.levels)?;
             row.symbol = match before {
                 Some((text, place)) if text == symbol => place,
                 _ => self.place(py, symbol, &mut found)?,
@@ -192,38 +196,67 @@ impl Memory {
     }
 }
 
+/// What a field of a row is.
+#[derive(Clone, Copy)]
+enum Field {
+    Stamp,
+    Last,
+    High,
+    Low,
+    Price,
+    Symbol,
+    /// One of `LEVELS`.
+    Levels(usize),
+    Other,
+}
+
+impl Field {
+    fn of(name: &[u8], symbol_field: &[u8]) -> Self {
+        match name {
+            b"timestamp" => Field::Stamp,
+            b"last" => Field::Last,
+            b"high" => Field::High,
+            b"low" => Field::Low,
+            b"price" => Field::Price,
+            _ if name == symbol_field => Field::Symbol,
+            _ => LEVELS.iter().position(|side| *side == name).map_or(Field::Other, Field::Levels),
+        }
+    }
+}
+
 fn read_row<'a>(
     scanner: &mut Scanner<'a>,
     symbol_field: &[u8],
+    (fields, remembered): (&mut Vec<(&'a [u8], Field)>, usize),
     levels: &mut Vec<[Option<(u32, u32)>; 3]>,
 ) -> Option<(Row, &'a [u8])> {
     let mut row = Row::new();
     let mut symbol = None;
-    scanner.object(|scanner, field| {
+    let kind = |name: &[u8]| Field::of(name, symbol_field);
+    scanner.object_like(fields, remembered, kind, |scanner, field| {
         match field {
-            b"timestamp" => {
+            Field::Stamp => {
                 let stamp = scanner.whole_or_null()?;
                 row.stamp = stamp.unwrap_or(0) as f64;
                 row.has_null_stamp = stamp.is_none();
             }
-            b"last" => row.last = price(scanner)?,
-            b"high" => row.high = price(scanner)?,
-            b"low" => row.low = price(scanner)?,
-            b"price" => row.price = price(scanner)?,
-            _ if field == symbol_field => {
+            Field::Last => row.last = price(scanner)?,
+            Field::High => row.high = price(scanner)?,
+            Field::Low => row.low = price(scanner)?,
+            Field::Price => row.price = price(scanner)?,
+            Field::Symbol => {
                 let span = scanner.plain_text()?;
                 symbol = Some(scanner.slice(span));
             }
-            _ => {
+            Field::Levels(side) => {
                 let span = scanner.skip()?;
-                if let Some(side) = LEVELS.iter().position(|name| *name == field) {
-                    let index = *row.levels.get_or_insert(levels.len() as u32) as usize;
-                    if index == levels.len() {
-                        levels.push([None; 3]);
-                    }
-                    *levels.get_mut(index)?.get_mut(side)? = Some(span);
+                let index = *row.levels.get_or_insert(levels.len() as u32) as usize;
+                if index == levels.len() {
+                    levels.push([None; 3]);
                 }
+                *levels.get_mut(index)?.get_mut(side)? = Some(span);
             }
+            Field::Other => _ = scanner.skip()?,
         }
         Some(())
     })?;

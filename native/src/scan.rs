@@ -61,7 +61,9 @@ impl<'a> Scanner<'a> {
     /// A scanner of a text of at most 4 GiB that is UTF-8; deeper values than the limit are refused.
     pub fn new(text: &'a [u8], depth_limit: usize) -> Option<Self> {
         u32::try_from(text.len()).ok()?;
-        std::str::from_utf8(text).ok()?;
+        if !text.is_ascii() {
+            std::str::from_utf8(text).ok()?;
+        }
         Some(Scanner { text, at: 0, depth: 0, depth_limit })
     }
 
@@ -126,6 +128,51 @@ impl<'a> Scanner<'a> {
                     _ => return None,
                 }
             }
+        }
+        self.depth -= 1;
+        Some(())
+    }
+
+    /// Read an object that is probably like others: `before` has what is before each value of those, up to the colon,
+    /// and the kind of the field; up to `remembered` fields are added there. `kind` returns that of a name, `field`
+    /// reads the value of a field of a kind.
+    pub fn object_like<K: Copy>(
+        &mut self,
+        before: &mut Vec<(&'a [u8], K)>,
+        remembered: usize,
+        kind: impl Fn(&[u8]) -> K,
+        mut field: impl FnMut(&mut Self, K) -> Option<()>,
+    ) -> Option<()> {
+        self.open(b'{')?;
+        self.deeper()?;
+        if self.next()? == b'}' {
+            self.at += 1;
+        } else {
+            for place in 0.. {
+                let start = self.at;
+                let rest = self.text.get(start..)?;
+                let found = match before.get(place) {
+                    Some((name, kind)) if rest.starts_with(name) => {
+                        self.at += name.len();
+                        *kind
+                    }
+                    _ => {
+                        let name = self.plain_text()?;
+                        self.open(b':')?;
+                        kind(self.slice(name))
+                    }
+                };
+                if place == before.len() && place < remembered {
+                    before.push((self.text.get(start..self.at)?, found));
+                }
+                field(self, found)?;
+                match self.next()? {
+                    b',' => self.at += 1,
+                    b'}' => break,
+                    _ => return None,
+                }
+            }
+            self.at += 1;
         }
         self.depth -= 1;
         Some(())

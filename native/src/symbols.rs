@@ -11,19 +11,19 @@ use crate::batch::{Batch, Books, Row, Rows};
 use crate::guard::guarded;
 
 /// What a pass over the rows may find, each a bit.
-const MOVED: u32 = 1;
-const TIME_BACKWARDS: u32 = 2;
+pub const MOVED: u32 = 1;
+const MESSAGE_TIME_BACKWARDS: u32 = 2;
 const INVALID_PRICE: u32 = 4;
 const INVERTED_RANGE: u32 = 8;
-const OUT_OF_RANGE: u32 = 16;
-const JUMP: u32 = 32;
+const PRICE_OUT_OF_RANGE: u32 = 16;
+const PRICE_JUMP: u32 = 32;
 
 // As in Python; tests/test_native.py compares them.
 const JUMP_DEVIATIONS: f64 = 20.0;
 const JUMP_RATIO: f64 = 0.05;
 const WARM_UP_CHANGES: u32 = 30;
 const PULL: f64 = 1.0 / 64.0;
-const BACKWARDS_MS: f64 = 5000.0;
+pub const BACKWARDS_MS: f64 = 5000.0;
 
 #[derive(Clone)]
 struct State {
@@ -46,7 +46,7 @@ impl State {
         let mut found = 0;
         if row.is_stamped() {
             if row.stamp < self.stamp && row.stamp < self.stamp - slack {
-                found |= TIME_BACKWARDS;
+                found |= MESSAGE_TIME_BACKWARDS;
             }
             self.stamp = row.stamp;
         }
@@ -62,7 +62,7 @@ impl State {
             if row.high < row.low {
                 found |= INVERTED_RANGE;
             } else if row.high != 0.0 && !self.is_untraded(price) {
-                found |= OUT_OF_RANGE;
+                found |= PRICE_OUT_OF_RANGE;
             }
         }
         found
@@ -86,122 +86,160 @@ impl State {
         }
         let clip = usual * JUMP_DEVIATIONS;
         self.scale = usual + ((if change < clip { change } else { clip }) - usual) * PULL;
-        if change > clip && change > JUMP_RATIO { MOVED | JUMP } else { MOVED }
+        if change > clip && change > JUMP_RATIO { MOVED | PRICE_JUMP } else { MOVED }
     }
 }
 
-/// The last prices and timestamps of the symbols of one feed, of at most `limit` symbols.
-#[pyclass(module = "exporter.core._native")]
-pub struct Symbols {
-    #[pyo3(get, set)]
-    limit: usize,
-    no_json: Py<PyAny>,
+/// What is known of one symbol. `is_known`: its state is kept, as there was room for it when it was first examined.
+struct Entry {
+    state: State,
+    is_known: bool,
+    /// When it was last in a batch, and in how many messages that were counted.
+    seen_ms: i64,
+    messages: u64,
+}
+
+/// The symbols of one feed, of which the states of at most `limit` are kept.
+pub struct Table {
+    pub limit: usize,
     places: HashMap<Box<str>, usize, RandomState>,
-    states: Vec<State>,
+    entries: Vec<Entry>,
     free: Vec<usize>,
+    known: usize,
 }
 
-#[pymethods]
-impl Symbols {
-    /// `no_json` stands for levels that a row of Python does not have.
-    #[new]
-    fn new(limit: usize, no_json: Py<PyAny>) -> Self {
-        Symbols { limit, no_json, places: HashMap::default(), states: Vec::new(), free: Vec::new() }
+impl Table {
+    pub fn new(limit: usize) -> Self {
+        Table { limit, places: HashMap::default(), entries: Vec::new(), free: Vec::new(), known: 0 }
     }
 
-    fn __len__(&self) -> usize {
+    pub fn has(&self, symbol: &str) -> bool {
+        self.places.contains_key(symbol)
+    }
+
+    pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Pass over the rows of a batch once; return what was found, as bits, and the order books among them.
-    fn examine<'py>(
-        &mut self,
-        py: Python<'py>,
-        stats: &Bound<'py, PyAny>,
-        slack: f64,
-    ) -> PyResult<(u32, Bound<'py, PyAny>)> {
-        let Ok(batch) = stats.cast::<Batch>() else {
-            let rows = python_rows(stats)?;
-            let (found, books) = self.guarded_pass(&converted(&rows, self.no_json.bind(py))?, slack);
-            let chosen: PyResult<Vec<_>> = books.iter().map(|&index| rows.get_item(index as usize)).collect();
-            return Ok((found, PyList::new(py, chosen?)?.into_any()));
-        };
-        let (found, rows) = self.guarded_pass(&batch.get().content, slack);
-        if rows.is_empty() {
-            return Ok((found, PyTuple::empty(py).into_any()));
-        }
-        let books = Books { batch: batch.clone().unbind(), rows };
-        Ok((found, Bound::new(py, books)?.into_any()))
+    /// Return the place of each symbol of a batch; `usize::MAX` stands for one that is not in the table.
+    pub fn find(&self, content: &Rows) -> Vec<usize> {
+        content.texts().map(|text| self.places.get(text).copied().unwrap_or(usize::MAX)).collect()
     }
 
-    /// Whether one of the messages is clearly older than the last one of its symbol.
-    fn knows_newer(&self, py: Python<'_>, stats: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(match stats.cast::<Batch>() {
-            Ok(batch) => self.has_newer(&batch.get().content),
-            Err(_) => self.has_newer(&converted(&python_rows(stats)?, self.no_json.bind(py))?),
-        })
+    /// Add the symbols of a batch that are not in the table, and return the place of each.
+    pub fn add_all(&mut self, content: &Rows) -> Vec<usize> {
+        content.texts().map(|text| self.add(text)).collect()
+    }
+
+    fn add(&mut self, symbol: &str) -> usize {
+        if let Some(&place) = self.places.get(symbol) {
+            return place;
+        }
+        let entry = Entry { state: UNKNOWN, is_known: false, seen_ms: i64::MIN, messages: 0 };
+        let place = self.free.pop().unwrap_or(self.entries.len());
+        match self.entries.get_mut(place) {
+            Some(old) => *old = entry,
+            None => self.entries.push(entry),
+        }
+        self.places.insert(symbol.into(), place);
+        place
+    }
+
+    /// Remove a symbol, in the table or not.
+    pub fn forget(&mut self, symbol: &str) {
+        let Some(place) = self.places.remove(symbol) else { return };
+        self.free.push(place);
+        if let Some(entry) = self.entries.get_mut(place) {
+            self.known -= usize::from(entry.is_known);
+            entry.is_known = false;
+        }
+    }
+
+    fn state(&self, symbol: &str) -> Option<&State> {
+        let entry = self.places.get(symbol).and_then(|&place| self.entries.get(place))?;
+        Some(&entry.state).filter(|_| entry.is_known)
     }
 
     /// Return the last price of a symbol, if it has one.
-    fn price(&self, symbol: &str) -> Option<f64> {
-        let known = self.places.get(symbol).and_then(|&place| self.states.get(place));
-        known.map(|state| state.price).filter(|&price| price > 0.0)
+    pub fn price(&self, symbol: &str) -> Option<f64> {
+        self.state(symbol).map(|state| state.price).filter(|&price| price > 0.0)
     }
 
     /// Return the last price of each symbol that has one.
-    fn prices<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    pub fn prices<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let prices = PyDict::new(py);
-        for (symbol, &place) in &self.places {
-            if let Some(state) = self.states.get(place).filter(|state| state.price > 0.0) {
-                prices.set_item(&**symbol, state.price)?;
-            }
+        for (symbol, entry) in self.iter().filter(|(_, entry)| entry.is_known && entry.state.price > 0.0) {
+            prices.set_item(symbol, entry.state.price)?;
         }
         Ok(prices)
     }
 
-    /// Forget a symbol, known or not.
-    fn forget(&mut self, symbol: &str) {
-        if let Some(place) = self.places.remove(symbol) {
-            self.free.push(place);
-        }
-    }
-}
-
-impl Symbols {
-    /// Return the place of the state of a symbol, None for one that is new and beyond the limit.
-    fn place(&mut self, symbol: &str) -> Option<usize> {
-        if let Some(&place) = self.places.get(symbol) {
-            return Some(place);
-        }
-        if self.places.len() >= self.limit {
-            return None;
-        }
-        let place = self.free.pop().unwrap_or(self.states.len());
-        match self.states.get_mut(place) {
-            Some(state) => *state = UNKNOWN,
-            None => self.states.push(UNKNOWN),
-        }
-        self.places.insert(symbol.into(), place);
-        Some(place)
+    fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.places.iter().filter_map(|(symbol, &place)| self.entries.get(place).map(|entry| (&**symbol, entry)))
     }
 
-    /// As `pass`; after a panic nothing is found, and no symbol is known.
-    fn guarded_pass(&mut self, content: &Rows, slack: f64) -> (u32, Vec<u32>) {
-        guarded(|| self.pass(content, slack)).unwrap_or_else(|| {
-            (self.places, self.states, self.free) = Default::default();
-            Default::default()
-        })
+    /// Return when each symbol was last in a batch.
+    pub fn seen<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let seen = PyDict::new(py);
+        self.iter().try_for_each(|(symbol, entry)| seen.set_item(symbol, entry.seen_ms))?;
+        Ok(seen)
+    }
+
+    /// Return the counted messages of each symbol that has any.
+    pub fn messages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let messages = PyDict::new(py);
+        let counted = self.iter().filter(|(_, entry)| entry.messages > 0);
+        counted.into_iter().try_for_each(|(symbol, entry)| messages.set_item(symbol, entry.messages))?;
+        Ok(messages)
+    }
+
+    /// Set when each of the symbols was seen, unless it was seen later.
+    pub fn mark_seen(&mut self, places: &[usize], sent_ms: i64) {
+        for &place in places {
+            if let Some(entry) = self.entries.get_mut(place) {
+                entry.seen_ms = entry.seen_ms.max(sent_ms);
+            }
+        }
+    }
+
+    /// Let no symbol be seen later than this.
+    pub fn set_back(&mut self, now_ms: i64) {
+        for entry in &mut self.entries {
+            entry.seen_ms = entry.seen_ms.min(now_ms);
+        }
+    }
+
+    /// Add the messages of each symbol to its count.
+    pub fn count_messages(&mut self, content: &Rows, places: &[usize]) {
+        for row in &content.rows {
+            let place = places.get(row.symbol as usize).copied().unwrap_or(usize::MAX);
+            if let Some(entry) = self.entries.get_mut(place) {
+                entry.messages += 1;
+            }
+        }
+    }
+
+    /// Keep the states of symbols that are examined for the first time, as far as there is room.
+    fn meet(&mut self, places: &[usize]) {
+        for &place in places {
+            if let Some(entry) = self.entries.get_mut(place).filter(|entry| !entry.is_known) {
+                if self.known < self.limit {
+                    (entry.state, entry.is_known) = (UNKNOWN, true);
+                    self.known += 1;
+                }
+            }
+        }
     }
 
     /// Return what is found in the rows, and which of them are order books, the last of each symbol.
-    fn pass(&mut self, content: &Rows, slack: f64) -> (u32, Vec<u32>) {
-        let places: Vec<Option<usize>> = content.texts().map(|text| self.place(text)).collect();
+    pub fn pass(&mut self, content: &Rows, places: &[usize], slack: f64) -> (u32, Vec<u32>) {
+        self.meet(places);
         let mut found = 0;
         let mut books = LastOfEach::default();
         for (index, row) in content.rows.iter().enumerate() {
-            let place = places.get(row.symbol as usize).copied().flatten();
-            found |= match place.and_then(|place| self.states.get_mut(place)) {
-                Some(state) => state.observe(row, slack),
+            let place = places.get(row.symbol as usize).copied().unwrap_or(usize::MAX);
+            found |= match self.entries.get_mut(place).filter(|entry| entry.is_known) {
+                Some(entry) => entry.state.observe(row, slack),
                 None => UNKNOWN.clone().observe(row, slack),
             };
             if row.levels.is_some() && row.last.is_nan() && row.price.is_nan() {
@@ -211,15 +249,127 @@ impl Symbols {
         (found, books.rows)
     }
 
-    fn has_newer(&self, content: &Rows) -> bool {
-        let stamp_of = |text: &str| {
-            self.places.get(text).and_then(|&place| self.states.get(place)).map_or(0.0, |state| state.stamp)
-        };
-        let stamps: Vec<f64> = content.texts().map(stamp_of).collect();
+    /// As `pass`, of symbols that are in no table yet unless there was room for them.
+    pub fn pass_new(&mut self, content: &Rows, slack: f64) -> (u32, Vec<u32>) {
+        let mut places = self.find(content);
+        for (place, text) in places.iter_mut().zip(content.texts()) {
+            if *place == usize::MAX && self.places.len() < self.limit {
+                *place = self.add(text);
+            }
+        }
+        self.pass(content, &places, slack)
+    }
+
+    /// Whether one of the messages is clearly older than the last one of its symbol.
+    pub fn has_newer(&self, content: &Rows) -> bool {
+        let stamps: Vec<f64> = content.texts().map(|text| self.state(text).map_or(0.0, |state| state.stamp)).collect();
         content.rows.iter().any(|row| {
             let known = stamps.get(row.symbol as usize).copied().unwrap_or(0.0);
             0.0 < row.stamp && row.stamp < known - BACKWARDS_MS
         })
+    }
+}
+
+/// The states of the symbols of one feed alone, where Python does the rest of its analysis.
+#[pyclass(module = "exporter.core._native")]
+pub struct Symbols {
+    table: Table,
+    no_json: Py<PyAny>,
+}
+
+#[pymethods]
+impl Symbols {
+    /// `no_json` stands for levels that a row of Python does not have.
+    #[new]
+    fn new(limit: usize, no_json: Py<PyAny>) -> Self {
+        Symbols { table: Table::new(limit), no_json }
+    }
+
+    fn __len__(&self) -> usize {
+        self.table.known
+    }
+
+    #[getter]
+    fn get_limit(&self) -> usize {
+        self.table.limit
+    }
+
+    #[setter]
+    fn set_limit(&mut self, limit: usize) {
+        self.table.limit = limit;
+    }
+
+    /// Pass over the rows of a batch once; return what was found, as bits, and the order books among them.
+    fn examine<'py>(
+        &mut self,
+        py: Python<'py>,
+        stats: &Bound<'py, PyAny>,
+        slack: f64,
+    ) -> PyResult<(u32, Bound<'py, PyAny>)> {
+        let content = Content::of(stats, &self.no_json)?;
+        let (found, rows) = guarded(|| self.table.pass_new(content.rows(), slack)).unwrap_or_else(|| {
+            self.table = Table::new(self.table.limit);
+            Default::default()
+        });
+        Ok((found, content.books(py, rows)?))
+    }
+
+    /// Whether one of the messages is clearly older than the last one of its symbol.
+    fn knows_newer(&self, stats: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.table.has_newer(Content::of(stats, &self.no_json)?.rows()))
+    }
+
+    fn price(&self, symbol: &str) -> Option<f64> {
+        self.table.price(symbol)
+    }
+
+    fn prices<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.table.prices(py)
+    }
+
+    fn forget(&mut self, symbol: &str) {
+        self.table.forget(symbol);
+    }
+}
+
+/// The rows of a batch, which either core decoded.
+pub enum Content<'a, 'py> {
+    Native(&'a Bound<'py, Batch>),
+    Python(Box<Rows>, Bound<'py, PyList>),
+}
+
+impl<'a, 'py> Content<'a, 'py> {
+    pub fn of(stats: &'a Bound<'py, PyAny>, no_json: &Py<PyAny>) -> PyResult<Self> {
+        if let Ok(batch) = stats.cast::<Batch>() {
+            return Ok(Content::Native(batch));
+        }
+        let rows = python_rows(stats)?;
+        let found = converted(&rows, no_json.bind(stats.py()))?;
+        Ok(Content::Python(Box::new(found), rows))
+    }
+
+    pub fn rows(&self) -> &Rows {
+        match self {
+            Content::Native(batch) => &batch.get().content,
+            Content::Python(rows, _) => rows,
+        }
+    }
+
+    /// Return the rows of order books as a sequence of messages.
+    pub fn books(&self, py: Python<'py>, rows: Vec<u32>) -> PyResult<Bound<'py, PyAny>> {
+        if rows.is_empty() {
+            return Ok(PyTuple::empty(py).into_any());
+        }
+        match self {
+            Content::Native(batch) => {
+                let books = Books { batch: (*batch).clone().unbind(), rows };
+                Ok(Bound::new(py, books)?.into_any())
+            }
+            Content::Python(_, all) => {
+                let chosen: PyResult<Vec<_>> = rows.iter().map(|&index| all.get_item(index as usize)).collect();
+                Ok(PyList::new(py, chosen?)?.into_any())
+            }
+        }
     }
 }
 

@@ -117,7 +117,7 @@ def _known(feed: Feed) -> Document:
     return {
         "batches": feed.batches,
         "messages": feed.messages,
-        "symbols": len(feed.symbol_seen_ms),
+        "symbols": feed.symbol_count,
         "unique_symbols_sum": sums[0],
         "cache_efficiency_sum": sums[1],
         "first_ms": feed.began_ms or None,
