@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.rejections import warnings
 from exporter.instrument.selection import ALL, Selection
-from exporter.loop import Loop
+from exporter.loop import PART_BYTES, Loop
 from exporter.loop_settings import LoopSettings
 from exporter.pipeline import Pipeline
 from exporter.publishing.publisher import Publisher
@@ -29,6 +29,7 @@ class FeedLoop(Loop[Pipeline]):
         until_caught_up: bool = False,
         clock: Clock,
         families: Selection = ALL,
+        part_bytes: int = PART_BYTES,
     ) -> None:
         super().__init__(
             source,
@@ -39,6 +40,7 @@ class FeedLoop(Loop[Pipeline]):
             until_caught_up=until_caught_up,
             clock=clock,
             families=families,
+            part_bytes=part_bytes,
         )
         self._evaluator = evaluator
 

@@ -106,18 +106,24 @@ class Pipeline(RecordPipeline):
     def decode(self, records: Iterable[Record]) -> list[Decoded]:
         """Return for each record its batch, its rejection if it has no valid one, or None for what is no batch."""
         decoded: list[Decoded] = []
+        plain = self._decoder.plain
         for record in records:
             # An error event about an error event would cause the next one, without end.
             if record.is_event:
                 decoded.append(None)
-                continue
-            try:
-                batch = self._decoder.read(record)
-                decoded.append(None if batch is None else measured(batch))
-            except Rejected as rejected:
-                rejected.feed = rejected.feed or named_feed(record.value, self.table.limits)
-                decoded.append(rejected.detached())
+            elif plain is not None and (value := record.value) and (batch := plain(value)) is not None:
+                decoded.append(batch)
+            else:
+                decoded.append(self._decoded(record))
         return decoded
+
+    def _decoded(self, record: Record) -> Decoded:
+        try:
+            batch = self._decoder.read(record)
+        except Rejected as rejected:
+            rejected.feed = rejected.feed or named_feed(record.value, self.table.limits)
+            return rejected.detached()
+        return None if batch is None else measured(batch)
 
     def analyze(
         self,

@@ -37,6 +37,8 @@ class Decoder:
     decoded again by `exporter.decoding.lenient`.
     """
 
+    plain = None  # see RecordDecoder
+
     def __init__(self, limits: Limits, symbol_field: str = "target_currency") -> None:
         self._limits = limits
         self._full = msgspec.json.Decoder(batch_type(row_type(symbol_field)))

@@ -24,6 +24,7 @@ class NativeDecoder:
         bounds = (limits.record_bytes, limits.messages, limits.depth)
         self._reader = core.Reader(settings.symbol_field, *bounds, factories(core))
         self._usual = usual
+        self.plain = self._reader.read
 
     def read(self, record: Record) -> Batch:
         """See RecordDecoder."""

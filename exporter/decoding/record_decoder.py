@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 
 class RecordDecoder(Protocol):
-    """Reads records."""
+    """Reads records.
+
+    `plain` returns the batch of a record's value that is plainly valid, whatever else is known of the record, and None
+    for any other; it is None itself where there is no such short way.
+    """
+
+    @property
+    def plain(self) -> Callable[[bytes], Any] | None:
+        """See above."""
 
     def read(self, record: Record) -> Batch | None:
         """Return the batch of a record, None for one that holds none; raise `Rejected` with the reason."""

@@ -28,12 +28,13 @@ class Dispatch:
 
     def __init__(self, events: Iterable[Event] = (), positions: Mapping[Partition, Position] = {}) -> None:
         self.offered_at = 0.0
-        self.events: list[Event] = []
+        self.events = list(events)
         self.counts = NONE.copy()
         self.positions = dict(positions)
-        self.bytes = 0
-        for event in events:
-            self.add(event)
+        types = [event.type for event in self.events]
+        for event_type in set(types):
+            self.counts[event_type] = types.count(event_type)
+        self.bytes = sum([len(event.body) for event in self.events]) + len(types) * EVENT_OVERHEAD_BYTES
 
     def __bool__(self) -> bool:
         return bool(self.events or self.positions)
@@ -43,6 +44,14 @@ class Dispatch:
         self.events.append(event)
         self.counts[event.type] += 1
         self.bytes += len(event.body) + EVENT_OVERHEAD_BYTES
+
+    def extend(self, other: Dispatch) -> None:
+        """Append another dispatch, which reaches the same positions or later ones."""
+        self.events += other.events
+        self.positions |= other.positions
+        self.bytes += other.bytes
+        for event_type, count in other.counts.items():
+            self.counts[event_type] += count
 
     def replace(self, event: Event, replacement: Event | None) -> None:
         """Remove an event, and append its replacement if there is one."""

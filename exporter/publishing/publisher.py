@@ -63,9 +63,9 @@ class PublisherCounts:
     def published(self, dispatch: Dispatch, now: float) -> None:
         """Count the events of a dispatch whose commit is confirmed."""
         for event_type in self.events:
-            count = dispatch.counts[event_type]
-            self.events[event_type] += count
-            self.delivery[event_type].add(now - dispatch.offered_at, count)
+            if count := dispatch.counts[event_type]:
+                self.events[event_type] += count
+                self.delivery[event_type].add(now - dispatch.offered_at, count)
 
 
 DELIVERY_BOUNDS = Bounds((0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0))

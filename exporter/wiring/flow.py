@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from exporter.config.schema import Config
 from exporter.config.subscription import shown_as
+from exporter.core import native
 from exporter.events import framing
 from exporter.events.encoding import utc_text
 from exporter.events.factory import Event, EventFactory
@@ -13,6 +14,7 @@ from exporter.feed_loop import FeedLoop
 from exporter.feeds.evaluator import Evaluator
 from exporter.feeds.table import FeedTable
 from exporter.instrument.selection import selection
+from exporter.loop import NATIVE_PART_BYTES, PART_BYTES
 from exporter.loop_settings import loop_settings
 from exporter.model import EventType, RiskEventType
 from exporter.pipeline import Pipeline, PipelineSettings
@@ -59,6 +61,7 @@ def make_loop(
         until_caught_up=until_caught_up,
         clock=clock,
         families=families,
+        part_bytes=PART_BYTES if native(config.input.core) is None else NATIVE_PART_BYTES,
     )
 
 

@@ -26,6 +26,8 @@ class Formats:
     `core` is the native core; without it Python reads all of them.
     """
 
+    plain = None  # see RecordDecoder
+
     def __init__(
         self,
         formats: Iterable[FormatConfig],

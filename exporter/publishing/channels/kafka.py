@@ -109,9 +109,13 @@ class KafkaChannel:
         unsendable: list[Event] = []
         for index in range(start, len(events)):
             event = events[index]
-            report = {"on_delivery": partial(self._on_delivery, event)} if self._is_unbatched else {}
+            value = frames[event.type] + event.body
             try:
-                produce(event.topic, frames[event.type] + event.body, event.key, headers=event.headers, **report)
+                if self._is_unbatched:
+                    report = partial(self._on_delivery, event)
+                    produce(event.topic, value, event.key, headers=event.headers, on_delivery=report)
+                else:
+                    produce(event.topic, value, event.key, headers=event.headers)
             except BufferError:
                 self._producer.poll(0)
                 return index, unsendable
