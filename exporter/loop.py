@@ -132,7 +132,7 @@ class Loop(ABC, Generic[P]):
     def _apply(self, records: list[Record], seconds: dict[str, float]) -> None:
         """Decode and analyze records, and set the seconds that each of both took."""
         seconds["decode"] = seconds["analyze"] = 0.0
-        whole = Dispatch()
+        whole: Dispatch | None = None
         for part in in_parts(records, self._part_bytes):
             began = self._clock.monotonic()
             decoded = self.pipeline.decode(part)
@@ -140,13 +140,17 @@ class Loop(ABC, Generic[P]):
             with self._lock:
                 now_ms = self._clock.now_ms()
                 dispatch = self.pipeline.analyze(part, decoded, now_ms, self._lock.yield_to_waiters)
-            whole.extend(dispatch)
+            if whole is None:
+                whole = dispatch
+            else:
+                whole.extend(dispatch)
             if self.pipeline.updates:
                 self._store.offer(self.pipeline.take_updates())
             self.turned_at = self._clock.monotonic()
             seconds["decode"] += analysis_began - began
             seconds["analyze"] += self.turned_at - analysis_began
-        self._offer(whole)
+        if whole is not None:
+            self._offer(whole)
         if self.pipeline.rejection_log.waiting:
             _log_rejections(self.pipeline.rejection_log.take())
 
