@@ -4,7 +4,9 @@ from typing import Any
 from exporter.decoding.batch import Message
 from exporter.decoding.batch_stats import BatchStats
 from exporter.decoding.formats.native import Stated
-from exporter.model import BatchResult, FeedKey
+from exporter.events.factory import Event
+from exporter.feeds.native_feed import NativeFeed
+from exporter.model import BatchResult, EventType, FeedKey, Partition
 
 class Factories:
     def __init__(
@@ -37,6 +39,98 @@ class Symbols:
     def price(self, symbol: str) -> float | None: ...
     def prices(self) -> dict[str, float]: ...
     def forget(self, symbol: str) -> None: ...
+
+class Bounds:
+    def __init__(
+        self,
+        counts: Sequence[float],
+        efficiencies: Sequence[float],
+        ages: Sequence[float],
+        intervals: Sequence[float],
+        latencies: Sequence[float],
+    ) -> None: ...
+
+class Tally:
+    """What is counted and known of one feed. Histograms and stages are numbered as in `feeds/tally_views.py`."""
+
+    batches: int
+    messages: int
+    version: int
+    limit: int
+    finds_more: bool
+    counted_ms: int
+    last: tuple[int, int, float, int] | None
+    last_batch_ms: int
+    last_message_ms: int
+    last_received_ms: int
+    last_sent_ms: int
+    last_arrival_ms: int
+    last_price_change_ms: int
+    record_ms: int
+    catch_up: int
+    skipped: int
+    newer: int
+    def __init__(self, bounds: Bounds, late_ms: int, limit: int, no_json: object) -> None: ...
+    def __len__(self) -> int: ...
+    def count(
+        self, stats: BatchStats, times: tuple[int, int, bool], is_admitted: bool, patience_ms: int | None
+    ) -> int: ...
+    def remember(self, stats: BatchStats, sent_ms: int, is_admitted: bool) -> bool: ...
+    def take_books(self) -> Sequence[Message]: ...
+    def conclude(self, moved: bool) -> int: ...
+    def take_intervals(self) -> list[int]: ...
+    def allow(self, late_ms: int) -> None: ...
+    def set_back(self, now_ms: int) -> None: ...
+    def counts(self, histogram: int) -> list[int]: ...
+    def total(self, histogram: int) -> float: ...
+    def skewed(self, stage: int) -> int: ...
+    def skew_ms(self, stage: int) -> int: ...
+    def price(self, symbol: str) -> float | None: ...
+    def prices(self) -> dict[str, float]: ...
+    def seen(self) -> dict[str, int]: ...
+    def symbol_messages(self) -> dict[str, int]: ...
+    def unknown(self, symbols: set[str]) -> set[str]: ...
+    def forget(self, symbol: str) -> None: ...
+
+class Events:
+    def __init__(
+        self,
+        event: Callable[..., Event],
+        kind: EventType,
+        topic: str,
+        headers: Sequence[tuple[str, bytes]],
+        text: bytes,
+    ) -> None: ...
+    def begin(self, now_ms: int, stamp: bytes, time: tuple[str, bytes]) -> None: ...
+
+class Window:
+    batches: int
+    messages: int
+    unique_sum: int
+    efficiency_sum: float
+    def add(self, stats: BatchStats) -> None: ...
+
+class Lane:
+    feed: NativeFeed
+    window: Window
+    def __init__(
+        self,
+        feed: tuple[NativeFeed, Tally],
+        events: Events,
+        partition: tuple[Partition, bytes],
+        names: bytes,
+        key: bytes,
+    ) -> None: ...
+    def take(
+        self,
+        stats: Batch,
+        offset: int,
+        record_ms: int,
+        traceparent: bytes | None,
+        is_live: bool,
+        has_event: bool,
+    ) -> Event | int | None: ...
+    def event(self, stats: Batch, offset: int, traceparent: bytes | None) -> Event: ...
 
 def faults() -> int: ...
 def batch_body(head: bytes, names: bytes, numbers: tuple[int, int, float, int]) -> bytes: ...
