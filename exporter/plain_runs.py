@@ -16,7 +16,8 @@ from exporter.model import Arrival, Partition, Record
 class PlainRuns:
     """Takes records that follow each other on a partition, as long as they are plain.
 
-    Plain are new batches without order books, of feeds and symbols that are known; any other record is the pipeline's.
+    Plain are new batches of feeds and symbols that are known, whose order books are in the usual notation; any other
+    record is the pipeline's.
     """
 
     def __init__(self, core: Any, factory: EventFactory) -> None:

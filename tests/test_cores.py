@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.analyzers import completeness, latency, quality, symbol_states
+from exporter.analyzers import completeness, latency, order_books, quality, symbol_states
 from exporter.config.schema import Config, FeedsConfig, InputConfig, Limits, OutputConfig, SymbolsConfig
 from exporter.core import CoreChoice, is_installed, native
 from exporter.decoding import batch as batches
@@ -317,6 +317,71 @@ def test_batches_of_any_shape_give_the_same(
     assert_equal(arrived, together, find_duplicates=find_duplicates, start=start)
 
 
+# Order books, as text: the core reads the usual notation of the best levels by itself.
+
+LEVEL_NUMBERS = st.sampled_from(
+    [
+        *("1", "2.50", '"1.5"', '"100"', "1e2", '"1E-2"', "-0.0", "0", '"0"', "0.1", '"99."', '"1,5"', '"07"', '" 1"'),
+        *("9" * 30, '"' + "9" * 41 + '"', "1.5e+05", '"1e"', '"1e100"', "null", "true", '"x"', "[1]", '{"a":1}', '""'),
+    ]
+)
+BLANKS = st.sampled_from(["", "", "", " ", "\n\t"])
+UNIT_KEYS = st.sampled_from(["ap", "bp", "ask_price", "bid_price", "as", "a p"])
+
+
+@st.composite
+def sides(draw: st.DrawFn) -> str:
+    """The text of a list of levels, or of something else."""
+    blank, numbers = draw(BLANKS), st.lists(LEVEL_NUMBERS, max_size=3)
+    levels = draw(st.lists(numbers, max_size=2))
+    text = f",{blank}".join(f"[{blank}{f'{blank},{blank}'.join(level)}{blank}]" for level in levels)
+    return draw(st.sampled_from([f"[{blank}{text}]", f"{blank}[{text}{blank}]", "null", "{}", '"x"']))
+
+
+@st.composite
+def units(draw: st.DrawFn) -> str:
+    """The text of a list of units, whose fields may repeat and be of any kind."""
+    blank = draw(BLANKS)
+    fields = draw(st.lists(st.tuples(UNIT_KEYS, LEVEL_NUMBERS), max_size=5))
+    inner = f",{blank}".join(f'"{name}"{blank}:{blank}{number}' for name, number in fields)
+    return f"[{blank}{{{inner}{blank}}},{{}}]"
+
+
+@st.composite
+def books(draw: st.DrawFn) -> str:
+    """The text of one row."""
+    both = draw(st.booleans())
+    parts = [f'"asks":{draw(sides())}', f'"bids":{draw(sides())}'] if both else [f'"units":{draw(units())}']
+    symbol = draw(st.sampled_from("ABCDEFGH"))
+    return f'{{"target_currency":"{symbol}","timestamp":{NOW_MS},{",".join(parts)}}}'
+
+
+USUAL_BOOK = '{"target_currency":"%s","timestamp":1760343000000,"asks":[[%s,1]],"bids":[["%s","2"]]}'
+MOVING = st.tuples(st.sampled_from("ABCDEF"), st.integers(2, 5), st.integers(1, 3)).map(lambda row: USUAL_BOOK % row)
+
+
+@settings(max_examples=300)
+@given(histories=st.lists(st.lists(st.one_of(MOVING, books()), min_size=1, max_size=7), min_size=1, max_size=12))
+def test_order_books_in_any_notation_give_the_same(histories: list[list[str]]) -> None:
+    head = f'{{"exchange":"upbit","region":"korea","request_type":"orderbook","timestamp_ms":{NOW_MS},"data":['
+    arrived = [Arrived(f"{head}{','.join(rows)}]}}".encode(), now_ms=NOW_MS + n) for n, rows in enumerate(histories)]
+    assert_equal(arrived)
+
+
+def test_books_of_a_feed_that_sends_whole_ones_give_the_same() -> None:
+    """Only after a hundred whole books is a side without levels an anomaly, unless a level is removed."""
+    head = f'{{"exchange":"upbit","region":"korea","request_type":"orderbook","timestamp_ms":{NOW_MS},"data":['
+    one_sided = '{"target_currency":"A","asks":[],"bids":[[1,2]]}'
+    removal = '{"target_currency":"A","asks":[[3,0]],"bids":[[1,2]]}'
+    rows = [*[USUAL_BOOK % ("A", 4, 1)] * 101, one_sided, removal, one_sided, USUAL_BOOK % ("B", 2, 2)]
+    arrived = [Arrived(f"{head}{row}]}}".encode()) for row in rows]
+    assert_equal(arrived)
+    core = Core("native")
+    assert list(core.play(arrived))
+    (feed,) = core.pipeline.table.feeds.values()
+    assert (feed.anomalies[Anomaly.EMPTY_BOOK], feed.anomalies[Anomaly.CROSSED_BOOK]) == (1, 1)
+
+
 # Single records, without a history: many of them.
 
 
@@ -386,8 +451,9 @@ def test_both_cores_have_the_same_constants() -> None:
         **_of(symbol_states, "JUMP_DEVIATIONS", "JUMP_RATIO", "WARM_UP_CHANGES", "BACKWARDS_MS"),
         **{**_of(quality, "FUTURE_MS"), **_of(completeness, "ROWS")},
         **_of(batches, "MIN_TIMESTAMP_MS", "MAX_TIMESTAMP_MS"),
+        **_of(order_books, "BOOKS_PER_BATCH"),
     }
-    assert _constants("lib", "cells", "symbols", "contents") == found
+    assert _constants("lib", "cells", "symbols", "contents", "books") == found
 
 
 def test_usual_records_are_decoded_and_counted_by_the_native_core() -> None:

@@ -202,11 +202,14 @@ def numbers(here: Pipeline) -> object:
         "health",
         "analyzers",
     )
-    left_out = ("key", "_plain", *at_what_time)  # the second is another name of histograms
+    # Other names of what is there: of histograms, and of the counts that the native core has.
+    left_out = ("key", "_plain", "tally", "new_window", *at_what_time)
+    of_feeds = ("version", "batches", "messages", "symbol_messages", "last", "last_batch_ms", "last_message_ms")
 
     def counts(of: object) -> dict[str, object]:
         places = {kind: place[:2] for kind, place in getattr(of, "anomaly_places", {}).items()}  # without the time
-        counted = {name: content(seen) for name, seen in vars(of).items() if name not in left_out}
+        found = vars(of) | {name: getattr(of, name) for name in of_feeds if hasattr(of, name)}
+        counted = {name: content(seen) for name, seen in found.items() if name not in left_out}
         return counted | {"anomaly_places": places}
 
     return tuple({key: counts(each) for key, each in table.items()} for table in (here.table.feeds, here.topics))

@@ -76,8 +76,11 @@ class OrderBooks:
             except _UnreadableSideError as error:
                 found.add(Anomaly.UNREADABLE_FIELD)
                 unreadable[str(error)] += 1
-                moved |= row.symbol in self._best  # it may have moved, and must not count as frozen
+                moved |= self._knows(row.symbol)  # it may have moved, and must not count as frozen
         return moved
+
+    def _knows(self, symbol: str) -> bool:
+        return symbol in self._best
 
     def forget(self, symbol: str) -> None:
         """Forget a symbol, known or not."""

@@ -87,7 +87,7 @@ class FeedAnalyzers:
 
     def _created_for_books(self) -> tuple[Analyzer, ...]:
         """Create the analyzers of order books, with the first one."""
-        self._of_order_books = tuple([kind.create(self.config, self._rule) for kind in self._book_kinds])
+        self._of_order_books = self._created(self._book_kinds, self.config, self._rule)
         return self._of_order_books
 
     def _is_late(self, event_time_ms: float, batch: Batch, stats: BatchStats, arrival: Arrival) -> bool:

@@ -6,7 +6,7 @@ rare, is Python's, and reads the tally.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from exporter.analyzers.freshness import INTERVAL_BOUNDS_MS, Freshness
 from exporter.analyzers.latency import LATENCY_BOUNDS_MS, Latency
 from exporter.analyzers.message_age import AGE_BOUNDS_MS, MessageAge
 from exporter.analyzers.quality import Quality
+from exporter.analyzers.spread import SPREAD_BOUNDS, Spread
 from exporter.analyzers.symbol_states import ANOMALIES
 from exporter.core import native
 from exporter.decoding.batch import NO_JSON
@@ -31,6 +32,7 @@ from exporter.feeds.tally_views import (
     TallyLatency,
     TallyMessageAge,
     TallyQuality,
+    TallySpread,
     shown_of,
 )
 from exporter.model import Anomaly, Arrival, BatchResult, FeedKey, Partition
@@ -44,6 +46,7 @@ _VIEWS: dict[type[Analyzer], type[Any]] = {
     MessageAge: TallyMessageAge,
     Freshness: TallyFreshness,
     Quality: TallyQuality,
+    Spread: TallySpread,
 }
 # What a tally finds, as bits; the last five are no anomalies.
 CONTENTS = {
@@ -54,6 +57,7 @@ CONTENTS = {
     512: Anomaly.BATCH_TIME_BACKWARDS,
     1024: Anomaly.FUTURE_MESSAGE,
     2048: Anomaly.UNCHANGED_BATCH,
+    16384: Anomaly.CROSSED_BOOK,
 }
 ANOMALY_BITS = (1 << 16) - 1
 COMPLETENESS = {4096: Anomaly.NO_PRICES, 8192: Anomaly.NO_STAMPS}
@@ -63,8 +67,8 @@ _UNKNOWN, _LATE, _OPEN, _REPLAY, _FULL = (1 << bit for bit in range(16, 21))
 @cache
 def _bounds() -> Any:
     """Return the bounds of the histograms of all feeds, as the core has them."""
-    bounds = (COUNT_BOUNDS, EFFICIENCY_BOUNDS, AGE_BOUNDS_MS, INTERVAL_BOUNDS_MS, LATENCY_BOUNDS_MS)
-    return native("native").Bounds(*bounds)
+    times = (AGE_BOUNDS_MS, INTERVAL_BOUNDS_MS, LATENCY_BOUNDS_MS)
+    return native("native").Bounds(COUNT_BOUNDS, EFFICIENCY_BOUNDS, *times, SPREAD_BOUNDS)
 
 
 class TallyAnalyzers(FeedAnalyzers):
@@ -83,7 +87,16 @@ class TallyAnalyzers(FeedAnalyzers):
         super().__init__(config, rule)
         self._watermark = self.tally
         self._others = tuple([each for each in self._of_batches if not isinstance(each, tuple(_VIEWS))])
-        self.tally.finds_more = bool(self._others) or config.feeds.find_duplicates
+        self._let_python_find(config)
+
+    def __iter__(self) -> Iterator[Analyzer]:
+        if self.tally.has_books and self._book_kinds and not self._of_order_books:
+            self._created_for_books()
+        return super().__iter__()
+
+    def _let_python_find(self, config: Config) -> None:
+        has_others = bool(self._others) or any(kind not in _VIEWS for kind in self._book_kinds)
+        self.tally.finds_more = has_others or config.feeds.find_duplicates
 
     def _created(self, kinds: Iterable[type[Analyzer]], config: Config, rule: Thresholds) -> tuple[Analyzer, ...]:
         found: list[Analyzer] = [_VIEWS[kind](self.tally, config, rule) for kind in kinds if kind in _VIEWS]
@@ -94,7 +107,7 @@ class TallyAnalyzers(FeedAnalyzers):
         """See FeedAnalyzers."""
         super().reconfigure(config, rule)
         self._kinds.clear()
-        self.tally.finds_more = bool(self._others) or config.feeds.find_duplicates
+        self._let_python_find(config)
 
     def set_back(self, now_ms: int) -> None:
         """See FeedAnalyzers."""

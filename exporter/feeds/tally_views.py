@@ -11,18 +11,22 @@ from exporter.analyzers.latency import Hop, Latency, Stage
 from exporter.analyzers.message_age import MessageAge
 from exporter.analyzers.order_books import OrderBooks
 from exporter.analyzers.quality import Quality
+from exporter.analyzers.spread import Spread
 from exporter.analyzers.thresholds import PACE_INTERVALS, AdaptiveThreshold, silence_policy
 from exporter.decoding.batch import FIELDS, PartialBatch
 from exporter.instrument.histogram import Histogram
 from exporter.instrument.selection import selection
+from exporter.model import Anomaly
 
 if TYPE_CHECKING:
     from exporter.config.schema import Config, Thresholds
+    from exporter.decoding.batch import Batch
     from exporter.decoding.batch_stats import BatchStats
-    from exporter.model import Anomaly, Arrival
+    from exporter.model import Arrival
 
-# The numbers of a tally's histograms; those of the stages begin with the last one.
+# The numbers of a tally's histograms; four stages begin with the first of them.
 SIZES, UNIQUES, EFFICIENCIES, AGES, INTERVALS, FIRST_STAGE = range(6)
+SPREADS = 9
 
 
 class TallyHistogram(Histogram):
@@ -185,6 +189,77 @@ class TallyFreshness(Freshness):
         self._tally.record_ms = time_ms
 
 
+class TallySpread(Spread):
+    """The spreads of the order books of a feed, of its tally; those of books that Python reads are added here."""
+
+    __slots__ = ("_tally",)
+
+    def __init__(self, tally: Any, config: Config, rule: Thresholds) -> None:
+        self.histogram = shown_of(Spread(selection(config.metrics)).histogram, tally, SPREADS)
+        self._tally = tally
+
+    def observe(self, batch: Batch, stats: BatchStats, arrival: Arrival) -> Sequence[Anomaly]:
+        """See Analyzer."""
+        for ask, bid in stats.books if arrival.is_live else ():
+            if 0 < bid < ask:
+                self._tally.add_spread(2 * (ask - bid) / (ask + bid))
+        return ()
+
+
+class TallyBooks(OrderBooks):
+    """The order books of a feed that Python reads, because they are unusual; what is known of books is the tally's."""
+
+    __slots__ = ("_tally",)
+
+    def __init__(self, tally: Any) -> None:
+        self._tally = tally
+        self.read = []
+
+    @property
+    def limit(self) -> int:
+        """See OrderBooks."""
+        limit: int = self._tally.limit
+        return limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._tally.limit = limit
+
+    @property
+    def _turn(self) -> int:
+        turn: int = self._tally.book_turn
+        return turn
+
+    @_turn.setter
+    def _turn(self, turn: int) -> None:
+        self._tally.book_turn = turn
+
+    @property
+    def _whole(self) -> float:
+        number: float = self._tally.whole_books
+        return number
+
+    @_whole.setter
+    def _whole(self, number: float) -> None:
+        self._tally.whole_books = number
+
+    def _knows(self, symbol: str) -> bool:
+        is_known: bool = self._tally.has_book(symbol)
+        return is_known
+
+    def _take(self, symbol: str, ask: float, bid: float, found: set[Anomaly]) -> bool:
+        moved: bool
+        moved, is_crossed, is_read = self._tally.take_book(symbol, ask, bid)
+        if is_crossed:
+            found.add(Anomaly.CROSSED_BOOK)
+        if is_read:
+            self.read.append((ask, bid))
+        return moved
+
+    def forget(self, symbol: str) -> None:
+        """See OrderBooks; the tally forgets it."""
+
+
 class TallyQuality(Quality):
     """The content of a feed, by its tally, and what that leaves to Python: order books, and unreadable fields."""
 
@@ -195,7 +270,7 @@ class TallyQuality(Quality):
         self._ignored = frozenset(rule.ignore_anomalies)
         self._find_duplicates = config.feeds.find_duplicates
         self._symbols = self._tally = tally
-        self._books = OrderBooks(config.input.limits.symbols_per_feed)
+        self._books = TallyBooks(tally)
         self._found = set()
         self._moved = False
 

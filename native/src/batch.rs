@@ -90,10 +90,25 @@ impl Rows {
         })
     }
 
-    /// Whether a row is an order book.
-    pub fn has_books(&self) -> bool {
-        let is_book = |row: &Row| row.levels.is_some() && row.last.is_nan() && row.price.is_nan();
-        !self.levels.is_empty() && self.rows.iter().any(is_book)
+    /// Return which rows are order books, the last of each symbol, in the order of the first.
+    pub fn books(&self) -> Vec<u32> {
+        let mut books = LastOfEach::default();
+        if !self.levels.is_empty() {
+            for (index, row) in self.rows.iter().enumerate() {
+                if row.levels.is_some() && row.last.is_nan() && row.price.is_nan() {
+                    books.add(row.symbol as usize, index as u32);
+                }
+            }
+        }
+        books.rows
+    }
+
+    /// Return the text of the symbol of a row.
+    pub fn symbol(&self, row: &Row) -> &str {
+        let place = row.symbol as usize;
+        let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        let end = self.ends.get(place).copied().unwrap_or(start);
+        self.text.get(start as usize..end as usize).unwrap_or_default()
     }
 
     /// The number of different symbols.
@@ -106,6 +121,29 @@ impl Rows {
             None => false,
             Some(first) if !first.price.is_nan() => true,
             Some(first) => first.last.is_nan() && self.rows.iter().any(|row| !row.price.is_nan()),
+        }
+    }
+}
+
+/// The last row of each symbol, in the order of the first.
+#[derive(Default)]
+struct LastOfEach {
+    rows: Vec<u32>,
+    places: Vec<Option<usize>>,
+}
+
+impl LastOfEach {
+    fn add(&mut self, symbol: usize, row: u32) {
+        if self.places.len() <= symbol {
+            self.places.resize(symbol + 1, None);
+        }
+        let Some(place) = self.places.get_mut(symbol) else { return };
+        match place.and_then(|place| self.rows.get_mut(place)) {
+            Some(last) => *last = row,
+            None => {
+                *place = Some(self.rows.len());
+                self.rows.push(row);
+            }
         }
     }
 }

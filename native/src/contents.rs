@@ -68,6 +68,10 @@ pub struct Rest {
 }
 
 impl Rest {
+    pub fn is_live(&self) -> bool {
+        self.arrival.is_live
+    }
+
     pub fn is_replay(&self) -> bool {
         self.arrival.is_replay
     }

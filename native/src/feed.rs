@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 use crate::MIN_TIMESTAMP_MS;
 use crate::batch::Rows;
+use crate::books::{Best, Books};
 use crate::cells::{Cells, Number};
 use crate::contents::{Completeness, Quality, Rest};
 use crate::measures::{Arrival, Measures};
@@ -21,13 +22,21 @@ pub struct Bounds {
     pub ages: Vec<f64>,
     pub intervals: Vec<f64>,
     pub latencies: Vec<f64>,
+    pub spreads: Vec<f64>,
 }
 
 #[pymethods]
 impl Bounds {
     #[new]
-    fn new(counts: Vec<f64>, efficiencies: Vec<f64>, ages: Vec<f64>, intervals: Vec<f64>, latencies: Vec<f64>) -> Self {
-        Bounds { counts, efficiencies, ages, intervals, latencies }
+    fn new(
+        counts: Vec<f64>,
+        efficiencies: Vec<f64>,
+        ages: Vec<f64>,
+        intervals: Vec<f64>,
+        latencies: Vec<f64>,
+        spreads: Vec<f64>,
+    ) -> Self {
+        Bounds { counts, efficiencies, ages, intervals, latencies, spreads }
     }
 }
 
@@ -57,13 +66,16 @@ pub struct Feed {
     pub quality: Quality,
     pub watermark: Watermark,
     pub symbols: Table,
+    pub books: Books,
+    pub spreads: Cells,
+    /// Whether a book was ever read.
+    pub has_books: bool,
     pub last: Last,
 }
 
-/// What is found in a batch, as bits, its order books, and what is to be concluded once these are read.
+/// What is found in a batch, as bits, and what is to be concluded once its order books are read.
 pub struct Found {
     pub bits: u32,
-    pub books: Vec<u32>,
     pub rest: Rest,
 }
 
@@ -85,6 +97,9 @@ impl Feed {
             quality: Quality::new(),
             watermark: Watermark::new(late_ms),
             symbols: Table::new(limit),
+            books: Books::new(),
+            spreads: Cells::new(&of.spreads),
+            has_books: false,
             last: Last::default(),
             bounds,
         }
@@ -98,6 +113,7 @@ impl Feed {
             2 => &self.efficiencies,
             3 => &self.ages.cells,
             4 => &self.freshness.intervals,
+            9 => &self.spreads,
             stage => &self.latency.hop(stage - 5)?.cells,
         })
     }
@@ -164,13 +180,37 @@ impl Feed {
         let quality = if arrival.is_replay { &mut none } else { &mut self.quality };
         let slack = quality.slack(arrival);
         let noted = quality.examine(batch, arrival, slack);
-        let (seen, books) = if arrival.is_replay {
+        let seen = if arrival.is_replay {
             Table::new(self.symbols.limit).pass_new(rows, slack)
         } else {
             self.symbols.pass(rows, places, slack)
         };
         let rest = Rest::new(batch, arrival, seen);
-        Found { bits: noted | (seen & !MOVED), books, rest }
+        Found { bits: noted | (seen & !MOVED), rest }
+    }
+
+    /// Take the best levels of books into account, each with its symbol.
+    pub fn read_books(&mut self, bests: &[(&str, Best)], found: &mut Found) {
+        for &(symbol, best) in bests {
+            let taken = self.books.compare(symbol, best, self.symbols.limit);
+            found.bits |= taken.bits;
+            found.rest.moved |= taken.moved;
+            if taken.is_read {
+                self.note_read(best, found.rest.is_live());
+            }
+        }
+    }
+
+    fn note_read(&mut self, best: Best, is_live: bool) {
+        self.has_books = true;
+        let (ask, bid) = best.prices();
+        if is_live && 0.0 < bid && bid < ask {
+            self.add_spread(2.0 * (ask - bid) / (ask + bid));
+        }
+    }
+
+    pub fn add_spread(&mut self, spread: f64) {
+        self.spreads.add(&self.bounds.get().spreads, Number::Real(spread));
     }
 
     /// Return what is found at last, as bits.

@@ -93,9 +93,12 @@ impl Lane {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = stats.py();
         let Ok(batch) = stats.cast::<Batch>() else { return Ok(None) };
+        let text = batch.get().value.bind(py).as_bytes();
         let measures = Measures::of_native(batch.get(), py);
         let arrival = Arrival { record_ms, received_ms: self.events.borrow(py).now_ms, is_live, is_replay: false };
-        let Some(found) = self.tally.borrow_mut(py).take(batch.get(), &measures, arrival) else { return Ok(None) };
+        let Some(found) = self.tally.borrow_mut(py).take(batch.get(), text, &measures, arrival) else {
+            return Ok(None);
+        };
         self.window.borrow_mut(py).count(measures.size, measures.unique);
         if found > 0 || !has_event {
             return Ok(Some(found.into_pyobject(py)?.into_any()));

@@ -5,6 +5,7 @@
 
 mod avro;
 mod batch;
+mod books;
 mod cells;
 mod contents;
 mod feed;

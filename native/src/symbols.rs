@@ -231,26 +231,22 @@ impl Table {
         }
     }
 
-    /// Return what is found in the rows, and which of them are order books, the last of each symbol.
-    pub fn pass(&mut self, content: &Rows, places: &[usize], slack: f64) -> (u32, Vec<u32>) {
+    /// Return what is found in the rows, as bits.
+    pub fn pass(&mut self, content: &Rows, places: &[usize], slack: f64) -> u32 {
         self.meet(places);
         let mut found = 0;
-        let mut books = LastOfEach::default();
-        for (index, row) in content.rows.iter().enumerate() {
+        for row in &content.rows {
             let place = places.get(row.symbol as usize).copied().unwrap_or(usize::MAX);
             found |= match self.entries.get_mut(place).filter(|entry| entry.is_known) {
                 Some(entry) => entry.state.observe(row, slack),
                 None => UNKNOWN.clone().observe(row, slack),
             };
-            if row.levels.is_some() && row.last.is_nan() && row.price.is_nan() {
-                books.add(row.symbol as usize, index as u32);
-            }
         }
-        (found, books.rows)
+        found
     }
 
     /// As `pass`, of symbols that are in no table yet unless there was room for them.
-    pub fn pass_new(&mut self, content: &Rows, slack: f64) -> (u32, Vec<u32>) {
+    pub fn pass_new(&mut self, content: &Rows, slack: f64) -> u32 {
         let mut places = self.find(content);
         for (place, text) in places.iter_mut().zip(content.texts()) {
             if *place == usize::MAX && self.places.len() < self.limit {
@@ -307,11 +303,11 @@ impl Symbols {
         slack: f64,
     ) -> PyResult<(u32, Bound<'py, PyAny>)> {
         let content = Content::of(stats, &self.no_json)?;
-        let (found, rows) = guarded(|| self.table.pass_new(content.rows(), slack)).unwrap_or_else(|| {
+        let found = guarded(|| self.table.pass_new(content.rows(), slack)).unwrap_or_else(|| {
             self.table = Table::new(self.table.limit);
-            Default::default()
+            0
         });
-        Ok((found, content.books(py, rows)?))
+        Ok((found, content.books(py)?))
     }
 
     /// Whether one of the messages is clearly older than the last one of its symbol.
@@ -356,7 +352,8 @@ impl<'a, 'py> Content<'a, 'py> {
     }
 
     /// Return the rows of order books as a sequence of messages.
-    pub fn books(&self, py: Python<'py>, rows: Vec<u32>) -> PyResult<Bound<'py, PyAny>> {
+    pub fn books(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let rows = self.rows().books();
         if rows.is_empty() {
             return Ok(PyTuple::empty(py).into_any());
         }
@@ -368,29 +365,6 @@ impl<'a, 'py> Content<'a, 'py> {
             Content::Python(_, all) => {
                 let chosen: PyResult<Vec<_>> = rows.iter().map(|&index| all.get_item(index as usize)).collect();
                 Ok(PyList::new(py, chosen?)?.into_any())
-            }
-        }
-    }
-}
-
-/// The last row of each symbol, in the order of the first.
-#[derive(Default)]
-struct LastOfEach {
-    rows: Vec<u32>,
-    places: Vec<Option<usize>>,
-}
-
-impl LastOfEach {
-    fn add(&mut self, symbol: usize, row: u32) {
-        if self.places.len() <= symbol {
-            self.places.resize(symbol + 1, None);
-        }
-        let Some(place) = self.places.get_mut(symbol) else { return };
-        match place.and_then(|place| self.rows.get_mut(place)) {
-            Some(last) => *last = row,
-            None => {
-                *place = Some(self.rows.len());
-                self.rows.push(row);
             }
         }
     }
@@ -428,6 +402,7 @@ fn converted(rows: &Bound<'_, PyList>, no_json: &Bound<'_, PyAny>) -> PyResult<R
         for side in [intern!(py, "asks"), intern!(py, "bids"), intern!(py, "units")] {
             if !one.getattr(side)?.is(no_json) {
                 row.levels = Some(0);
+                found.levels.resize(1, [None; 3]);
             }
         }
         found.rows.push(row);

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyString, PyTuple};
 
 use crate::batch::Batch;
+use crate::books::best;
 use crate::cells::Number;
 use crate::contents::Rest;
 use crate::feed::{Bounds, Feed, Found, PENDING_INTERVALS};
@@ -253,6 +254,49 @@ impl Tally {
 
     fn forget(&mut self, symbol: &str) {
         self.feed.symbols.forget(symbol);
+        self.feed.books.forget(symbol);
+    }
+
+    // Order books that Python reads.
+
+    #[getter]
+    fn has_books(&self) -> bool {
+        self.feed.has_books
+    }
+
+    #[getter]
+    fn book_turn(&self) -> usize {
+        self.feed.books.turn
+    }
+
+    #[setter]
+    fn set_book_turn(&mut self, turn: usize) {
+        self.feed.books.turn = turn;
+    }
+
+    #[getter]
+    fn whole_books(&self) -> f64 {
+        self.feed.books.whole
+    }
+
+    #[setter]
+    fn set_whole_books(&mut self, number: f64) {
+        self.feed.books.whole = number;
+    }
+
+    fn has_book(&self, symbol: &str) -> bool {
+        self.feed.books.has(symbol)
+    }
+
+    /// Take the best prices of a book; return whether one moved, whether they cross, and whether the book is read.
+    fn take_book(&mut self, symbol: &str, ask: f64, bid: f64) -> (bool, bool, bool) {
+        let taken = self.feed.books.take(symbol, ask, bid, self.feed.symbols.limit);
+        self.feed.has_books |= taken.is_read;
+        (taken.moved, taken.bits != 0, taken.is_read)
+    }
+
+    fn add_spread(&mut self, spread: f64) {
+        self.feed.add_spread(spread);
     }
 
     // Last values.
@@ -294,12 +338,13 @@ impl Tally {
     }
 
     fn finish(&mut self, py: Python<'_>, content: &Content<'_, '_>, found: Found, is_replay: bool) -> PyResult<u32> {
-        let Found { mut bits, books, rest } = found;
-        if books.is_empty() && matches!(content, Content::Native(_)) {
+        let Found { mut bits, rest } = found;
+        let books = content.books(py)?;
+        if books.is_empty()? && matches!(content, Content::Native(_)) {
             bits |= self.feed.conclude(&rest);
         } else {
             self.open = Some(rest);
-            self.books = Some(content.books(py, books)?.unbind());
+            self.books = Some(books.unbind());
             bits |= OPEN;
         }
         let is_full = self.feed.freshness.pending.len() >= PENDING_INTERVALS;
@@ -307,17 +352,26 @@ impl Tally {
     }
 
     /// As `count`; None, with nothing done, for a batch that is not plain.
-    pub fn take(&mut self, batch: &Batch, measures: &Measures<'_>, arrival: Arrival) -> Option<u32> {
+    pub fn take(&mut self, batch: &Batch, text: &[u8], measures: &Measures<'_>, arrival: Arrival) -> Option<u32> {
         let rows = &batch.content;
-        let is_full = self.feed.freshness.pending.len() >= PENDING_INTERVALS;
-        if self.finds_more || is_full || rows.has_books() {
+        let feed = &mut self.feed;
+        if self.finds_more || feed.freshness.pending.len() >= PENDING_INTERVALS {
             return None;
         }
         let taken = guarded(|| {
-            let places = self.feed.places(rows, false)?;
-            let arrival = self.feed.judged(rows, measures, arrival, None)?;
-            let Found { bits, rest, .. } = self.feed.observe(rows, measures, arrival, &places);
-            Some(bits | self.feed.conclude(&rest))
+            let books = rows.books();
+            let (chosen, turn) = feed.books.chosen(&books);
+            let bests = chosen.iter().map(|&index| {
+                let row = rows.rows.get(index as usize)?;
+                Some((rows.symbol(row), best(rows, row, text)?))
+            });
+            let bests: Vec<_> = bests.collect::<Option<_>>()?;
+            let places = feed.places(rows, false)?;
+            let arrival = feed.judged(rows, measures, arrival, None)?;
+            let mut found = feed.observe(rows, measures, arrival, &places);
+            feed.books.turn = turn;
+            feed.read_books(&bests, &mut found);
+            Some(found.bits | feed.conclude(&found.rest))
         });
         taken.unwrap_or(Some(0))
     }
