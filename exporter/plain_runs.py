@@ -10,7 +10,7 @@ from exporter.events.factory import EventFactory
 from exporter.feeds.feed import Feed, PartitionFeed
 from exporter.feeds.native_feed import NativeFeed
 from exporter.feeds.partitions import AssignedPartition
-from exporter.model import Arrival, Partition, Record
+from exporter.model import Partition, Record
 
 
 class PlainRuns:
@@ -70,7 +70,7 @@ class PlainRuns:
                 append(made)
                 continue
             if made:
-                here.feed.conclude(made, content, Arrival(record_ms, turn.now_ms, is_live), (partition, offset))
+                here.feed.note(made, (partition, offset), turn.now_ms)
             if has_events:
                 append(here.event(content, offset, record.traceparent))
         else:

@@ -59,7 +59,6 @@ CONTENTS = {
     2048: Anomaly.UNCHANGED_BATCH,
     16384: Anomaly.CROSSED_BOOK,
 }
-ANOMALY_BITS = (1 << 16) - 1
 COMPLETENESS = {4096: Anomaly.NO_PRICES, 8192: Anomaly.NO_STAMPS}
 _UNKNOWN, _LATE, _OPEN, _REPLAY, _FULL = (1 << bit for bit in range(16, 21))
 
@@ -165,15 +164,15 @@ class NativeFeed(Feed):
         if found & _LATE:
             patience_ms = self.analyzers.freshness.silent_limit_ms
             found = self.tally.count(stats, times, is_admitted, patience_ms)
-        self.conclude(found, stats, arrival, place)
+        if found or self.tally.finds_more:
+            for kind in self.analyzers.conclude(found, stats, arrival):
+                self._note(kind, place, arrival.received_ms)
         return True
 
-    def conclude(self, found: int, stats: BatchStats, arrival: Arrival, place: tuple[Partition, int]) -> None:
-        """End what the tally has begun with a batch in which something was `found`."""
-        analyzers = self.analyzers
-        is_simple = found <= ANOMALY_BITS and not self.tally.finds_more
-        for kind in analyzers.kinds(found) if is_simple else analyzers.conclude(found, stats, arrival):
-            self._note(kind, place, arrival.received_ms)
+    def note(self, found: int, place: tuple[Partition, int], now_ms: int) -> None:
+        """Count the anomalies that the tally has found in a plain batch."""
+        for kind in self.analyzers.kinds(found):
+            self._note(kind, place, now_ms)
 
     def remember(self, stats: BatchStats, sent_ms: int, *, is_admitted: bool = True) -> bool:
         """See Feed."""

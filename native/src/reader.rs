@@ -16,6 +16,8 @@ use crate::{MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS};
 const REMEMBERED: usize = 16_384;
 const LONGEST_NAME: usize = 256;
 pub const EXPECTED_ROWS: usize = 32;
+/// A row is expected to be no shorter, so that a small batch after a large one takes no room for as many rows.
+const ROW_BYTES: usize = 48;
 const REMEMBERED_FIELDS: usize = 64;
 
 struct Known {
@@ -35,6 +37,8 @@ pub struct Memory {
     known: Vec<Known>,
     feeds: HashMap<FeedNames, Py<PyTuple>, RandomState>,
     batch: u64,
+    /// How many rows the last batch had.
+    rows: usize,
 }
 
 pub struct Limits {
@@ -153,7 +157,7 @@ impl Memory {
     }
 
     fn rows(&mut self, py: Python<'_>, scanner: &mut Scanner<'_>, field: &[u8], limit: usize) -> Option<Rows> {
-        let mut found = Rows::new(EXPECTED_ROWS.min(limit));
+        let mut found = Rows::new(self.rows.min(scanner.left() / ROW_BYTES).max(1).min(limit));
         let mut before: Option<(&[u8], u32)> = None;
         let mut fields = Vec::new();
         scanner.array(|scanner| {
@@ -171,6 +175,7 @@ impl Memory {
             found.rows.push(row);
             Some(())
         })?;
+        self.rows = found.rows.len();
         Some(found)
     }
 

@@ -8,6 +8,8 @@ use crate::fields::Value;
 pub type Span = (u32, u32);
 
 const LONGEST_NUMBER: usize = 40;
+/// So many fields of objects in an array are remembered, so that those of the next one are expected.
+const REMEMBERED_FIELDS: usize = 16;
 /// So many digits of a number any double holds, and any u64.
 const EXACT_DIGITS: usize = 15;
 const HELD_DIGITS: usize = 19;
@@ -65,6 +67,11 @@ impl<'a> Scanner<'a> {
             std::str::from_utf8(text).ok()?;
         }
         Some(Scanner { text, at: 0, depth: 0, depth_limit })
+    }
+
+    /// Return how many bytes are left.
+    pub fn left(&self) -> usize {
+        self.text.len().saturating_sub(self.at)
     }
 
     fn peek(&self) -> Option<u8> {
@@ -337,7 +344,18 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         match first {
             b'{' => self.object(|scanner, _| scanner.skip().map(|_| ()))?,
-            b'[' => self.array(|scanner| scanner.skip().map(|_| ()))?,
+            b'[' => {
+                let mut before = Vec::new();
+                self.array(|scanner| match scanner.next()? {
+                    b'{' => scanner.object_like(
+                        &mut before,
+                        REMEMBERED_FIELDS,
+                        |_| (),
+                        |scanner, ()| scanner.skip().map(drop),
+                    ),
+                    _ => scanner.skip().map(drop),
+                })?
+            }
             b'"' => self.skip_text()?,
             b't' => self.take_word(b"true")?,
             b'f' => self.take_word(b"false")?,
