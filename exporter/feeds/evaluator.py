@@ -87,8 +87,10 @@ class Evaluator:
                 topics=_topics(feed, topics, is_sole_reader),
             )
             before = feed.health.shown
-            self._note(feed, feed.health.evaluate(feed.symbol_seen_ms, around, now_ms).state)
-            feed.health.select_symbols(feed.symbol_seen_ms, feed.symbol_messages, feed.messages, now_ms)
+            seen_ms = feed.symbol_seen_ms
+            self._note(feed, feed.health.evaluate(seen_ms, around, now_ms).state)
+            if feed.health.shows_symbols:
+                feed.health.select_symbols(seen_ms, feed.symbol_messages, feed.messages, now_ms)
             if feed.health.shown != before:
                 feed.touch()
             yield

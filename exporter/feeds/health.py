@@ -203,6 +203,11 @@ class FeedHealth:
         self.price_activity.settle(is_learning)
         return diagnosis
 
+    @property
+    def shows_symbols(self) -> bool:
+        """Whether symbols are shown by name, or were so at the last evaluation."""
+        return isinstance(self._names, SymbolSelector) or self.shown_symbols is not None
+
     def select_symbols(
         self, seen_ms: Mapping[str, int], messages: Mapping[str, int], total_messages: int, now_ms: int
     ) -> None:
