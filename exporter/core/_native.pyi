@@ -58,6 +58,7 @@ class Tally:
     messages: int
     version: int
     limit: int
+    late_ms: float
     finds_more: bool
     counted_ms: int
     last: tuple[int, int, float, int] | None

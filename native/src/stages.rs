@@ -132,7 +132,7 @@ impl Freshness {
 
 /// Separates new data from a replay; see `EventTimeWatermark` of Python.
 pub struct Watermark {
-    late_ms: f64,
+    pub late_ms: f64,
     at_ms: f64,
     received_ms: i64,
 }

@@ -77,6 +77,11 @@ impl Tally {
     }
 
     #[getter]
+    fn late_ms(&self) -> f64 {
+        self.feed.watermark.late_ms
+    }
+
+    #[getter]
     fn limit(&self) -> usize {
         self.feed.symbols.limit
     }

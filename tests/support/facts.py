@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, GetSetDescriptorType, MethodType
 
 from exporter.config.schema import Config
 from exporter.config.section import Section
@@ -25,7 +25,7 @@ REPLACED = ("analyzers", "decoding", "feeds", "pipeline", "publishing.dispatch",
 def facts(root: object) -> dict[str, str]:
     """Return the facts of an object; what other packages define is told by its type alone."""
     found: dict[str, str] = {}
-    seen: set[int] = set()
+    seen: dict[int, object] = {}  # they are kept: another object could have the id of one that is gone
     waiting: deque[tuple[str, object, object]] = deque([("", root, None)])
     while waiting:
         path, value, holder = waiting.popleft()
@@ -34,7 +34,7 @@ def facts(root: object) -> dict[str, str]:
         elif isinstance(value, PLAIN):
             found[path] = repr(value)
         elif id(value) not in seen:
-            seen.add(id(value))
+            seen[id(value)] = value
             found[path] = type(value).__qualname__
             kept_by = value if type(value).__module__.startswith("exporter.") else holder
             waiting += [(f"{path}.{name}", part, kept_by) for name, part in _parts(value) if name not in PASSING]
@@ -83,7 +83,15 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
+    if type(value).__module__ == "exporter.core._native":
+        yield from ((name, getattr(value, name)) for name in sorted(_fields(type(value))))
+        return
     slots = (name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ()))
     for name in sorted({*slots, *getattr(value, "__dict__", {})}):
         if hasattr(value, name):
             yield name, getattr(value, name)
+
+
+def _fields(kind: type) -> Iterator[str]:
+    """What a class of the native core shows."""
+    return (name for name, each in vars(kind).items() if isinstance(each, GetSetDescriptorType))
