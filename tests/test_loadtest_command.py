@@ -148,6 +148,15 @@ def test_what_cannot_be_read_written_or_reached_is_told_in_a_line_and_leaves_not
     assert {path.suffix for path in tmp_path.iterdir()} == {"", ".jsonl"}
 
 
+def test_passwords_of_the_sidecar_are_not_among_the_settings_of_a_report(tmp_path: Path) -> None:
+    file = tmp_path / "sidecar.yml"
+    file.write_text("web: {client: {username: prometheus, password: secret-word}}")
+    settings = plan("--config.file", str(file), "--target", "http").settings
+    assert settings.client.password == "secret-word"
+    assert "secret-word" not in str(settings.shown())
+    assert settings.shown()["users"] == 5
+
+
 def test_a_line_of_the_log_has_time_level_event_and_fields(tmp_path: Path) -> None:
     log = RunLog(tmp_path / "log")
     log.write("error", "ended", reason="disk full")

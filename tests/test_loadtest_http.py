@@ -41,6 +41,7 @@ from exporter.loadtest.schedule import Schedule as LoadSchedule
 from exporter.loadtest.settings import Settings
 from exporter.loadtest.target import TargetError
 from tests.support.browser import chromium
+from tests.support.loadtest import configured
 from tests.support.process import free_port
 from tests.support.sidecar import Sidecar
 from tests.support.waiting import eventually
@@ -168,13 +169,14 @@ class SecureSidecar(Sidecar):
     def client(self, password: str = PASSWORD) -> WebClientConfig:
         """What its clients need."""
         files = self.files
-        return WebClientConfig(
-            ca_file=str(files.authority.certificate),
-            cert_file=str(files.scraper.certificate),
-            key_file=str(files.scraper.key),
-            username=USER,
-            password=password,
-        )
+        return configured(
+            "127.0.0.1:1",
+            web__client__ca_file=str(files.authority.certificate),
+            web__client__cert_file=str(files.scraper.certificate),
+            web__client__key_file=str(files.scraper.key),
+            web__client__username=USER,
+            web__client__password=password,
+        ).web.client
 
 
 def test_users_have_certificates_and_passwords_and_are_shown_on_the_page_of_locust(

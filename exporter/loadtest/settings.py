@@ -94,9 +94,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def shown(self) -> dict[str, Setting]:
         """Return the settings for a report."""
-        plain = msgspec.to_builtins(self)
-        for section in ("limits", "client", "processes"):
-            del plain[section]
+        sections = ("limits", "client", "processes")
+        plain = {name: getattr(self, name) for name in self.__struct_fields__ if name not in sections}
         return {**plain, "targets": ",".join(self.targets), **msgspec.to_builtins(self.limits)}
 
 

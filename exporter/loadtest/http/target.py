@@ -197,9 +197,14 @@ def _plan(settings: Settings, users: int) -> Plan:
         cert_file=client.cert_file,
         key_file=client.key_file,
         server_name=client.server_name,
-        username=client.username,
-        password=client.password,
+        username=_plain(client.username),
+        password=_plain(client.password),
     )
+
+
+def _plain(secret: str | None) -> str | None:
+    """Return the text of a secret of the configuration, for the socket to Locust."""
+    return None if secret is None else str(secret)
 
 
 def _probe(plan: Plan) -> None:
