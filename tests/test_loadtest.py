@@ -22,7 +22,17 @@ from exporter.loadtest.target import Patience, TargetError
 from tests.support.cluster import Cluster
 from tests.support.disk import SmallDisk
 from tests.support.kafka import Broker
-from tests.support.loadtest import Slowed, SlowScrapes, Started, configured, files, reading_load, settings, threads
+from tests.support.loadtest import (
+    Slowed,
+    SlowScrapes,
+    Started,
+    configured,
+    files,
+    reading_load,
+    running,
+    settings,
+    threads,
+)
 from tests.support.redis import RedisServer
 from tests.support.sidecar import PROGRAM, Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
@@ -324,14 +334,13 @@ def test_stress_finds_the_rate_that_a_slow_sidecar_holds_and_why(
     deployment: Deployment, tmp_path: Path, computes: bool, name: str
 ) -> None:
     """Its batches take 20 ms more than its own time: it holds less than 50 a second, what its loop has time for."""
-    slow = Slowed(deployment, 0.02, computes=computes).start()
     config = configured(deployment.cluster.bootstrap, output__topic=deployment.events)
     steps = settings(profile="stress", seconds=300.0, step_seconds=10.0, rate=20.0, topic=deployment.topic)
-    given = replace(steps, url=url(slow), allow_existing=True)
-    run = Started(tmp_path, given, config, patience=Patience()).result()
-    busy = sum(slow.scrape().total("marketdata_processing_seconds_sum", stage=stage) for stage in STAGES)
-    capacity = slow.batches() / busy
-    slow.kill()
+    with running(Slowed(deployment, 0.02, computes=computes)) as slow:
+        given = replace(steps, url=url(slow), allow_existing=True)
+        run = Started(tmp_path, given, config, patience=Patience()).result()
+        busy = sum(slow.scrape().total("marketdata_processing_seconds_sum", stage=stage) for stage in STAGES)
+        capacity = slow.batches() / busy
     assert run.ended is Ended.FINISHED, run.ended_because
     point = run.breaking_point
     assert point is not None
@@ -351,13 +360,11 @@ def test_stress_finds_the_rate_that_a_slow_sidecar_holds_and_why(
 def test_stress_finds_the_rate_of_scrapes_that_a_slow_sidecar_holds_and_why(
     tmp_path: Path, seconds: float, how: Sequence[str], name: str
 ) -> None:
-    slow = SlowScrapes(tmp_path / "slow", seconds, *how).start()
-    given = settings(profile="stress", targets=("http",), users=20, seconds=300.0, step_seconds=10.0, url=url(slow))
-    config = configured("127.0.0.1:1")
-    before = slow.capacity(20, 5.0)
-    run = Started(tmp_path, given, config, patience=Patience()).result()
-    after = slow.capacity(20, 5.0)
-    slow.kill()
+    with running(SlowScrapes(tmp_path / "slow", seconds, *how)) as slow:
+        plain = settings(profile="stress", targets=("http",), users=20, seconds=300.0, step_seconds=10.0)
+        before = slow.capacity(20, 5.0)
+        run = Started(tmp_path, replace(plain, url=url(slow)), configured("127.0.0.1:1")).result()
+        after = slow.capacity(20, 5.0)
     assert run.ended is Ended.FINISHED, run.ended_because
     point = run.breaking_point
     assert point is not None

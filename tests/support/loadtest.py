@@ -5,11 +5,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from exporter.config.loader import load
 from exporter.config.schema import Config
@@ -22,11 +22,14 @@ from exporter.loadtest.results import Run
 from exporter.loadtest.run_log import RunLog
 from exporter.loadtest.settings import Settings
 from exporter.loadtest.target import Patience, Target
+from tests.support.process import Part
 from tests.support.sidecar import Deployment, Sidecar
 
 # Of parts that die: a test waits less long to be sure.
 IMPATIENT = Patience(answer=3.0, down=1.0, sidecar=1.0, event=5.0)
 LOOPBACK = "127.0.0.1"
+
+AnyPart = TypeVar("AnyPart", bound=Part)
 
 
 def configured(bootstrap: str, **settings: object) -> Config:
@@ -116,6 +119,15 @@ def threads() -> set[str]:
 def files(folder: Path) -> list[str]:
     """What lies in a folder."""
     return sorted(os.listdir(folder))
+
+
+@contextmanager
+def running(part: AnyPart) -> Iterator[AnyPart]:
+    """A part from its start on; it is killed at the end, however that comes."""
+    try:
+        yield part.start()
+    finally:
+        part.kill()
 
 
 class SlowScrapes(Sidecar):
