@@ -318,9 +318,14 @@ def test_a_full_disk_of_the_report_ends_the_run_and_leaves_room_for_the_report(b
         next(line for line in process.stderr if " s  kafka: " in line)
         disk.fill()
         out, _ = process.communicate(timeout=60)
+    disk.fill()
+    never = disk.folder / "never"
+    late = subprocess.run([*command[:-1], str(never)], capture_output=True, text=True, check=False)
     disk.free()
     assert process.returncode == 1, out
     assert "disk full: " in out
+    assert (late.returncode, late.stderr) == (1, f"loadtest: {never}: No space left on device\n")
+    assert not never.exists() or files(never) == []
     assert not [name for name in names(broker) if "loadtest" in name]
     [report] = folder.glob("load_test_results_*.json")
     assert results.decode(report.read_bytes()).ended is Ended.DISK_FULL

@@ -21,8 +21,12 @@ class ReportRoom:
         """Make the folder and the file; raise `OSError`."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._file = folder, folder / f"{_NAME}-{os.getpid()}"
-        with self._file.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)
+        try:
+            with self._file.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)
+        except OSError as error:
+            self.release()
+            raise OSError(error.errno, error.strerror, str(folder)) from None
 
     def failure(self) -> Failure | None:
         """Return that the disk is full, if so."""

@@ -96,11 +96,11 @@ def _failed(text: str, code: int = results.NOT_MEASURED) -> int:
 
 def _run(args: argparse.Namespace, plan: arguments.Plan, earlier: Run | None, stopping: threading.Event) -> int:
     room = ReportRoom(args.report_folder)
-    with closing(RunLog(args.report_folder / f"load_test_log_{results.stamp(now_ms())}.jsonl")) as log:
-        try:
+    try:
+        with closing(RunLog(args.report_folder / f"load_test_log_{results.stamp(now_ms())}.jsonl")) as log:
             run = _measured(args, plan, Outputs(log, room, _print), stopping)
-        finally:
-            room.release()
+    finally:
+        room.release()
     print("\n".join(summary.lines(run)), flush=True)
     _write(run, args.report_folder, earlier)
     return results.exit_code(run.checks, run.ended)
