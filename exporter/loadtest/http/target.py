@@ -145,8 +145,6 @@ class HttpTarget:
         seconds = min(time.monotonic() - self.started, self._settings.seconds)
         locust, self._locust = self._locust, None
         if locust is not None:
-            if self._reader is not None and not self._plan.is_stepped and locust.is_running:
-                self._add_figures()
             self._end(locust)
             locust.close()
         settings, wanted = self._settings, None
@@ -160,6 +158,8 @@ class HttpTarget:
             locust.kill()
             return
         locust.end()
+        if not self._plan.is_stepped:
+            self._add_figures()
         # Workers learn from the first process that they must end.
         self._reader.join(_EXIT_SECONDS if locust.is_running else 0.0)
         if self._reader.is_alive():
