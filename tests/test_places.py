@@ -62,3 +62,10 @@ def test_bodies_that_exceed_the_memory_are_given_up_from_the_client_that_read_no
         given_up.append(client)
         places.remove(client)
     assert given_up == ["at1", "at2"]
+
+
+def test_one_that_waits_for_a_slow_response_keeps_its_place_when_it_is_unlike_a_flood_from_its_own_network() -> None:
+    places = Places[str](10, 100)
+    for number, client in enumerate(("scrape", "flood 1", "flood 2", "flood 3")):
+        places.add(client, Flow("a") if client == "scrape" else Flow("a", 1, 1), number / 100, 10.0)
+    assert places.replaceable(SLOW_SECONDS + 1) == "flood 1"

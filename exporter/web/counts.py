@@ -25,11 +25,6 @@ class Counts(Generic[Key]):
         """Return the key with the most connections."""
         return max(self._numbers, key=self.count)
 
-    def crowded(self) -> set[Key]:
-        """Return all keys with the most connections."""
-        most = max(self._numbers.values(), default=0)
-        return {key for key, number in self._numbers.items() if number == most}
-
     def add(self, key: Key) -> None:
         """Count a connection."""
         self._numbers[key] = self.count(key) + 1

@@ -83,4 +83,8 @@ class FlowCounts:
 
     def magnitude(self, flow: Flow) -> int:
         """Return how many connections the rarest part of a flow has: 0, or one more than the power of 4 below."""
-        return (min(map(self.count, parts_of(flow))).bit_length() + 1) // 2
+        return (self.rarest(flow).bit_length() + 1) // 2
+
+    def rarest(self, flow: Flow) -> int:
+        """Return how many connections the rarest part of a flow has."""
+        return min(map(self.count, parts_of(flow)))

@@ -1,7 +1,7 @@
 """The places of active connections, by what they wait for, and which of them is to be freed. Pure: time is an argument.
 
-An idle connection loses its place first, then one of the network with the most connections: one whose client has
-neither read nor sent anything for longest, else the one that has waited longest. Streams, which are few, keep theirs.
+An idle connection loses its place first, then one that is like many others, see `flows`: one whose client has neither
+read nor sent anything for longest, else the one that has waited longest. Streams, which are few, keep theirs.
 """
 
 from __future__ import annotations
@@ -108,9 +108,15 @@ class Places(Generic[Client]):
             return next(iter(self.idle))
         # Slow clients are closed sooner when they hold most of the places; a few may just have had no time.
         slow_seconds = CROWDED_SECONDS if len(self.transferring) > self._limit / 2 else SLOW_SECONDS
-        crowded = self.active.networks.crowded()
+        crowded = self._crowded()
         for group, seconds in ((self.transferring, slow_seconds), (self.waiting, SLOW_SECONDS)):
-            first = next((client for client, place in group.items() if place.flow.network in crowded), None)
+            first = next((client for client, place in group.items() if place.flow in crowded), None)
             if first is not None and now - group[first].since >= seconds:
                 return first
         return None
+
+    def _crowded(self) -> set[Flow]:
+        """Return the flows whose rarest part has the most connections, or more than half as many."""
+        numbers = {flow: self.active.rarest(flow) for flow in {place.flow for place in self.taken.values()}}
+        most = max(numbers.values(), default=0)
+        return {flow for flow, number in numbers.items() if 2 * number > most}
