@@ -95,11 +95,11 @@ impl Lane {
         let Ok(batch) = stats.cast::<Batch>() else { return Ok(None) };
         let text = batch.get().value.bind(py).as_bytes();
         let measures = Measures::of_native(batch.get(), py);
-        let arrival = Arrival { record_ms, received_ms: self.events.borrow(py).now_ms, is_live, is_replay: false };
-        let Some(found) = self.tally.borrow_mut(py).take(batch.get(), text, &measures, arrival) else {
+        let arrival = Arrival { record_ms, received_ms: self.events.try_borrow(py)?.now_ms, is_live, is_replay: false };
+        let Some(found) = self.tally.try_borrow_mut(py)?.take(batch.get(), text, &measures, arrival) else {
             return Ok(None);
         };
-        self.window.borrow_mut(py).count(measures.size, measures.unique);
+        self.window.try_borrow_mut(py)?.count(measures.size, measures.unique);
         if found > 0 || !has_event {
             return Ok(Some(found.into_pyobject(py)?.into_any()));
         }
@@ -121,7 +121,7 @@ impl Lane {
     fn make<'py>(&self, batch: &Batch, offset: i64, traceparent: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = traceparent.py();
         let (event, arguments) = {
-            let events = self.events.borrow(py);
+            let events = self.events.try_borrow(py)?;
             let unique = batch.content.unique();
             let efficiency = if unique == 0 { 0.0 } else { 1.0 / unique as f64 };
             let numbers = (batch.content.rows.len() as i64, unique as i64, efficiency, batch.timestamp_ms);

@@ -105,7 +105,7 @@ impl Tally {
         let (record_ms, received_ms, is_live) = times;
         let arrival = Arrival { record_ms, received_ms, is_live, is_replay: false };
         let (content, batch) = Self::measured(slf, stats)?;
-        let tally = &mut *slf.borrow_mut();
+        let tally = &mut *slf.try_borrow_mut()?;
         let counted = guarded(|| {
             let rows = content.rows();
             let Some(places) = tally.feed.places(rows, is_admitted) else { return Err(UNKNOWN) };
@@ -122,7 +122,7 @@ impl Tally {
     /// Remember a batch that is not counted; return whether its symbols are known, without which nothing is done.
     fn remember(slf: &Bound<'_, Self>, stats: &Bound<'_, PyAny>, sent_ms: i64, is_admitted: bool) -> PyResult<bool> {
         let (content, batch) = Self::measured(slf, stats)?;
-        let feed = &mut slf.borrow_mut().feed;
+        let feed = &mut slf.try_borrow_mut()?.feed;
         let kept = guarded(|| {
             let places = feed.places(content.rows(), is_admitted);
             places.map(|places| feed.keep(&batch, &places, sent_ms)).is_some()
@@ -334,7 +334,7 @@ impl Tally {
         stats: &'a Bound<'py, PyAny>,
     ) -> PyResult<(Content<'a, 'py>, Measures<'a>)> {
         let (no_json, bounds) = {
-            let tally = slf.borrow();
+            let tally = slf.try_borrow()?;
             (tally.no_json.clone_ref(slf.py()), tally.bounds.clone_ref(slf.py()))
         };
         let content = Content::of(stats, &no_json)?;
