@@ -14,7 +14,7 @@ def lines(run: Run) -> Iterator[str]:
     because = f": {run.ended_because}" if run.ended_because else ""
     yield f"{run.profile}, {run.seconds:.1f} s, {run.ended}{because}"
     for target in run.targets:
-        yield from _target(target)
+        yield from _target(target) if run.breaking_point is None else _steps_of(target)
     yield from (f"{name} was not tested: {reason}" for name, reason in run.skipped.items())
     yield from run.notes
     yield from _breaking_point(run)
@@ -30,6 +30,12 @@ def _target(target: TargetResult) -> Iterator[str]:
         yield f"  latency {_latency(target.latency)}"
     for place, latency in target.end_to_end.items():
         yield f"  {_PLACES[place]} {_latency(latency)}"
+    yield from (f"  {line}" for line in (*_found(target), *target.notes))
+
+
+def _steps_of(target: TargetResult) -> Iterator[str]:
+    """Yield what came of all steps together, whose rates and latencies are those of none."""
+    yield f"{target.name}: {target.answered:,} {target.unit} answered{_errors(target)}"
     yield from (f"  {line}" for line in (*_found(target), *target.notes))
 
 
