@@ -68,6 +68,14 @@ def test_each_breach_is_reported_once_and_cleared_once() -> None:
     ]
 
 
+def test_the_limit_of_a_symbol_is_also_that_of_its_position_on_one_feed() -> None:
+    own, alone, other = "korea:upbit:ticker/BTC/KRW", "korea:upbit:ticker/A", "korea:upbit:ticker/B"
+    monitor = LimitMonitor(RiskLimits(position=1000, positions={"BTC/KRW": 10, "A": 10, alone: 100}))
+    changes = monitor.check(figures({own: 50, alone: 50, other: 50, "BTC/KRW": 5}), 1)
+    assert brief(changes) == [("position", own, True, 1)]
+    assert brief(monitor.check(figures({}), 2)) == [("position", own, False, 1)]
+
+
 def test_all_limits_of_a_portfolio_are_watched() -> None:
     monitor = LimitMonitor(
         RiskLimits(position=50, positions={"B": 200}, total=300, value=1000, leverage=2, daily_loss=10)

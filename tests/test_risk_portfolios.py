@@ -355,6 +355,14 @@ def test_scenarios_of_ones_own_combine_what_happens(stressed: tuple[Book, Market
     assert number(found.loss) == pytest.approx(10 * a * 0.1 + 5 * b * 0.5 + 0.02 * total)
 
 
+def test_a_scenario_fits_positions_that_name_their_feed() -> None:
+    book = Book([Portfolio("main", {"korea:upbit:ticker/KRW-BTC": 1, "KRW-BTC": 1, "korea:upbit:ticker/BTC/USD": 1})])
+    prices = np.full(3, 100.0)
+    scenario = Scenario(name="own", prices={"KRW-*": -0.1, "korea:*": -0.2, "BTC/*": -0.5})
+    result = StressTestEngine([scenario]).run(book, Market(prices, prices[None]))["main"]["own"]
+    assert result.loss == Figure(20.0 + 10.0 + 50.0)
+
+
 def test_a_scenario_without_prices_or_history_is_unknown(stressed: tuple[Book, Market]) -> None:
     book, present = stressed
     stale = StressTestEngine().run(book, present._replace(prices=book.prices({"A": 1.0})))["main"]

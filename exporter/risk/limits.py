@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from exporter.config.risk_schema import LimitKind, RiskLimits
 from exporter.risk.figure import Figure, unknown
+from exporter.risk.symbols import split
 
 NO_FIGURE = unknown("not given")
 
@@ -102,15 +103,16 @@ class LimitMonitor:
         if limits.position is None and not limits.positions:
             return
         breached = {key.symbol for key in self.breaches if key.kind is LimitKind.POSITION}
-        default = math.inf if limits.position is None else limits.position
-        for symbol, exposure in figures.exposures.items():
-            limit = limits.positions.get(symbol, default)
-            if limit < math.inf:
+        sold = dict.fromkeys(breached - figures.exposures.keys(), 0.0)  # nothing is held of these any longer
+        for symbol, exposure in {**figures.exposures, **sold}.items():
+            if (limit := self._position_limit(symbol)) < math.inf:
                 yield LimitKey(LimitKind.POSITION, symbol), exposure, limit
-        for symbol in breached - figures.exposures.keys():  # nothing is held of it any longer
-            limit = limits.positions.get(symbol, default)
-            if limit < math.inf:
-                yield LimitKey(LimitKind.POSITION, symbol), 0.0, limit
+
+    def _position_limit(self, symbol: str) -> float:
+        """Return the limit on a position: that of the symbol with its feed, of the symbol alone, or of all."""
+        limits, (_, name) = self.limits, split(symbol)
+        default = math.inf if limits.position is None else limits.position
+        return limits.positions.get(symbol, limits.positions.get(name, default))
 
     def _begin(self, key: LimitKey, value: float, limit: float, now_ms: int) -> LimitChange:
         number = self.numbers[key] = self.numbers.get(key, 0) + 1

@@ -10,9 +10,8 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.states import FeedState
 from exporter.model import FeedKey, Partition
 from exporter.risk.plausibility import Quote
+from exporter.risk.symbols import SEPARATOR, split
 
-# Between a feed and its symbol, where a position names both.
-SEPARATOR = "/"
 HEALTHY = (FeedState.OK, FeedState.PARTIAL)
 
 T = TypeVar("T")
@@ -87,10 +86,9 @@ class FeedPrices:
         """Return the feeds that a symbol may have its price from."""
         if symbol in self._chosen:
             return (self._chosen[symbol],)
-        feed, separator, _ = symbol.partition(SEPARATOR)
-        words = feed.split(":")
-        if separator and len(words) == 3:
-            return (key,) if (key := FeedKey(*words)) in known else ()
+        feed, _ = split(symbol)
+        if feed:
+            return (key,) if (key := FeedKey(*feed.split(":"))) in known else ()
         return (key for key in known if self._rank(key)[0] < len(self._globs))
 
     def _rank(self, key: FeedKey) -> tuple[int, FeedKey]:

@@ -13,6 +13,7 @@ from exporter.risk.evaluation import Market
 from exporter.risk.figure import Figure, too_few, without_price
 from exporter.risk.measures import CONFIDENCES, MINIMUM, Array, TailRisk, Tails, needed, simple_returns
 from exporter.risk.portfolios import Book
+from exporter.risk.symbols import split
 
 
 class StressResult(NamedTuple):
@@ -97,6 +98,7 @@ class StressTestEngine:
 
 
 def change(scenario: Scenario, symbol: str) -> float:
-    """Return the relative change of the price of a symbol in a scenario; 0 if no glob fits it."""
-    fitting = [share for glob, share in scenario.prices.items() if fnmatchcase(symbol, glob)]
+    """Return the relative change of the price of a symbol, with or without its feed; 0 if no glob fits it."""
+    _, name = split(symbol)
+    fitting = [share for glob, share in scenario.prices.items() if fnmatchcase(symbol, glob) or fnmatchcase(name, glob)]
     return fitting[-1] if fitting else 0.0

@@ -19,7 +19,8 @@ from exporter.kafka.reader import TopicReader, reader_properties
 from exporter.model import FeedKey, Partition, Record, Rejected
 from exporter.risk.history import PriceHistory
 from exporter.risk.plausibility import PriceFilter, Quote
-from exporter.risk.prices import SEPARATOR, rank
+from exporter.risk.prices import rank
+from exporter.risk.symbols import SEPARATOR
 from exporter.tools.explain.newest import newest
 
 ANSWER_SECONDS, READ_SECONDS = 10.0, 30.0
