@@ -50,6 +50,8 @@ class Topic:
         self.found: list[Portfolio] | None = [Portfolio("main", {"A": 1.0})]
         self.price = 100.0
         self.reads = 0
+        self.elsewhere: frozenset[str] = frozenset()
+        self.time = Time()
 
     def read(self) -> list[Portfolio] | None:
         """See Positions."""
@@ -65,7 +67,7 @@ class Topic:
         """The price of each symbol."""
         if self.price < 0:
             raise ValueError("of the program")
-        return Prices(dict.fromkeys(symbols, Quote(self.price, now_ms)), PARTITIONS, frozenset())
+        return Prices(dict.fromkeys(symbols, Quote(self.price, now_ms)), PARTITIONS, self.elsewhere)
 
     def settled(self, known: Generation | None) -> Generation | None:
         """See Outbox."""
@@ -109,7 +111,7 @@ AT_ONCE = PlausibilityRule(confirmations=0)
 def monitored(plausibility: PlausibilityRule = AT_ONCE) -> tuple[RiskMonitor, Topic]:
     topic = Topic()
     config = RiskConfig(interval=1.0, safety=SafetyLimits(drawdown=0.1), plausibility=plausibility)
-    return RiskMonitor(config, topic, topic.prices, topic, Time()), topic
+    return RiskMonitor(config, topic, topic.prices, topic, topic.time), topic
 
 
 def test_each_tick_evaluates_and_publishes() -> None:
@@ -261,6 +263,57 @@ def test_a_lift_that_is_committed_while_the_assignment_changes_is_not_made_again
     monitor.take_requests()
     assert lifted.result(0) is True
     assert topic.told() == [RiskEventType.STOP, RiskEventType.LIFTED]
+
+
+def test_a_lift_that_was_lost_is_made_again_once_the_prices_are_here_again() -> None:
+    monitor, topic = stopped()
+    before = dict(topic.stored)
+    lifted = monitor.lift("main")
+    monitor.take_requests()
+    topic.generation, topic.stored, topic.committed = (2,), before, topic.committed[:-1]
+    topic.elsewhere = frozenset({"A"})
+    for _ in range(3):
+        monitor.tick()
+        monitor.take_requests()
+    elsewhere = monitor.lift("main")
+    monitor.take_requests()
+    assert not lifted.done()
+    topic.elsewhere = frozenset()
+    monitor.tick()
+    for _ in range(2):
+        monitor.take_requests()
+    assert [lifted.result(0), elsewhere.result(0)] == [True, True]
+    assert topic.told() == [RiskEventType.STOP, RiskEventType.LIFTED]
+
+
+def test_a_stop_is_not_lifted_where_its_prices_are_not_read() -> None:
+    monitor, topic = stopped()
+    topic.elsewhere = frozenset({"A"})
+    monitor.tick()
+    lifted = monitor.lift("main")
+    monitor.take_requests()
+    assert lifted.result(0) is False
+
+
+def test_a_lift_waits_for_the_states_for_a_minute() -> None:
+    monitor, topic = stopped()
+    topic.generation, topic.fails = (2,), True
+    lifted = monitor.lift("main")
+    monitor.take_requests()
+    assert not lifted.done()
+    topic.fails = False
+    for _ in range(2):
+        monitor.take_requests()
+    assert lifted.result(0) is True
+    topic.price = 80.0
+    monitor.tick()
+    topic.generation, topic.fails = (3,), True
+    given_up = monitor.lift("main")
+    monitor.take_requests()
+    assert not given_up.done()
+    topic.time.seconds += 60
+    monitor.take_requests()
+    assert given_up.result(0) is None
 
 
 def test_an_error_while_a_stop_is_lifted_is_told_and_the_stop_stays_in_force() -> None:

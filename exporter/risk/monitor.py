@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from exporter.config.risk_schema import RiskConfig
 from exporter.model import Partition
@@ -77,7 +77,7 @@ class RiskMonitor:
         self._has_positions = False
         self._is_evaluated = False  # since the published states were read
         self._wanted: queue.SimpleQueue[tuple[RiskConfig, TakePrices]] = queue.SimpleQueue()
-        self._lifts = Lifts(self._lift, self._is_lifted)
+        self._lifts = Lifts(self._lift, self._is_lifted, clock.monotonic)
         self._due = 0.0
         self._looked_at = 0.0
         self._stopping = threading.Event()
@@ -101,7 +101,7 @@ class RiskMonitor:
         """Lift the stop of a portfolio by hand; from any thread.
 
         The result is there once the event is committed: whether a stop was in force, None if that is still unknown
-        when the monitor ends.
+        when the monitor ends, or after a minute.
         """
         future = self._lifts.ask(portfolio)
         self._waking.set()
@@ -226,16 +226,18 @@ class RiskMonitor:
             self._generation = None
         return is_published
 
-    def _lift(self, portfolio: str) -> Generation | None:
-        """See Lifts."""
+    def _lift(self, portfolio: str, *, is_repeated: bool) -> Generation | Literal[False] | None:
+        """See Attempt."""
         try:
             if not self._recover():
                 return None
             if not self._is_evaluated:
                 self._evaluate(self._clock.now_ms())
             view = None if self.snapshot is None else self.snapshot.portfolios.get(portfolio)
-            if view is None or not view.is_here:
-                return None
+            if view is None or not self._engine.is_stopped(portfolio):
+                return False
+            if not view.is_here:
+                return None if is_repeated else False
             news = self._engine.lift(portfolio, view, self._clock.now_ms())
             return self._generation if news is not None and self._publish([news], self._partitions) else None
         except Exception:
