@@ -244,3 +244,27 @@ def ask(sidecar: Sidecar, answers: list[int]) -> None:
     """Ask to lift the stop, and note the answer if there is one."""
     with suppress(requests.ConnectionError):
         answers.append(lift(sidecar).status_code)
+
+
+@pytest.mark.chaos
+def test_a_lift_while_kafka_hangs_is_accepted_and_committed_once(tmp_path: Path) -> None:
+    """The member is given up by the group meanwhile, so the event is lost with its partitions, and made again."""
+    broker = Broker(tmp_path / "kafka").start()
+    try:
+        with Deployment(broker, tmp_path).create_outputs() as deployment:
+            market = RiskyMarket(deployment, tmp_path)
+            sidecar = market.sidecar()
+            market.reach(sidecar, 1.0)
+            market.reach(sidecar, 0.8)
+            eventually(lambda: market.counted()["emergency_stop"], SECONDS, "no stop")
+            market.reach(sidecar, 1.0)
+            broker.freeze()
+            assert lift(sidecar).status_code == 202
+            broker.resume()
+            market.reach(sidecar, 1.0)
+            assert lift(sidecar).status_code in (200, 409)
+            assert market.counted()["emergency_stop_lifted"] == 1
+            assert not is_stopped(sidecar)
+            sidecar.stop()
+    finally:
+        broker.kill()

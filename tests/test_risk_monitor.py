@@ -233,6 +233,8 @@ def test_a_stop_is_lifted_by_hand_once_and_that_is_told_when_it_is_committed() -
     monitor.take_requests()
     assert [lifted.result(0), again.result(0)] == [True, True]
     assert topic.told() == [RiskEventType.STOP, RiskEventType.LIFTED]
+    assert monitor.snapshot is not None
+    assert monitor.snapshot.portfolios["main"].stop.since_ms is None
     late = monitor.lift("main")
     monitor.take_requests()
     assert late.result(0) is False

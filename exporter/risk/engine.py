@@ -177,6 +177,12 @@ class RiskEngine:
         change = None if guard is None else guard.lift(now_ms)
         return None if change is None else self._news(RiskEventType.LIFTED, name, view, now_ms, stop=change)
 
+    def refreshed(self, snapshot: RiskSnapshot, name: str) -> RiskSnapshot:
+        """Return a snapshot with the present safety and stop of a portfolio."""
+        guard, view = self._guards[name], snapshot.portfolios[name]
+        view = view._replace(safety=guard.safety.progress, stop=guard.stop.progress)
+        return snapshot._replace(portfolios={**snapshot.portfolios, name: view})
+
     def is_stopped(self, name: str) -> bool:
         """Return whether the stop of a portfolio is in force."""
         return name in self._guards and self._guards[name].stop.is_in_force

@@ -29,7 +29,7 @@ IsLifted = Callable[[str, Generation], bool | None]
 
 
 class _Request(NamedTuple):
-    """Those who wait for a lift, until when it is repeated, and with which assignment it was made."""
+    """The futures that wait for a lift, until when it is repeated, and with which assignment it was made."""
 
     futures: list[Future[bool | None]]
     until: float

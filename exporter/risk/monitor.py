@@ -233,13 +233,17 @@ class RiskMonitor:
                 return None
             if not self._is_evaluated:
                 self._evaluate(self._clock.now_ms())
-            view = None if self.snapshot is None else self.snapshot.portfolios.get(portfolio)
-            if view is None or not self._engine.is_stopped(portfolio):
+            snapshot = self.snapshot
+            if snapshot is None or portfolio not in snapshot.portfolios or not self._engine.is_stopped(portfolio):
                 return False
+            view = snapshot.portfolios[portfolio]
             if not view.is_here:
                 return None if is_repeated else False
             news = self._engine.lift(portfolio, view, self._clock.now_ms())
-            return self._generation if news is not None and self._publish([news], self._partitions) else None
+            if news is None or not self._publish([news], self._partitions):
+                return None
+            self.snapshot = self._engine.refreshed(snapshot, portfolio)
+            return self._generation
         except Exception:
             self._generation = None  # what was published is known, not what was lifted here
             raise
