@@ -15,25 +15,25 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import admin as kafka_admin
 
 from exporter.config.conflicts import INGESTION_TOPICS
+from exporter.config.ingestion_schema import IngestionConfig
 from exporter.config.risk_schema import PositionsConfig, RiskConfig
 from exporter.config.schema import (
     Config,
     CreateTopics,
     ExpectedFeed,
     FeedsConfig,
-    IngestionConfig,
     InputConfig,
     KafkaConfig,
     Limits,
     OutputConfig,
     RedisConfig,
     SymbolsConfig,
-    WebConfig,
 )
+from exporter.config.web_schema import WebConfig
 from exporter.metrics.feed_metrics import FEED_PARTS
 from exporter.model import FeedKey, Partition
 from exporter.tools.check import cluster as cluster_questions
-from exporter.tools.check import command, findings, ingestion, services
+from exporter.tools.check import command, findings, ingestion, schemas, series, services
 from exporter.tools.check.model import Cluster, Finding, Group, Level, Progress, Refusal, Server, Topic
 from tests.support.kafka import Broker
 from tests.support.process import free_port
@@ -403,16 +403,16 @@ def test_offsets_could_not_be_kept_by_fewer_brokers_than_replicas() -> None:
 
 def test_the_cost_of_a_feed_is_that_of_its_families() -> None:
     """All of them: each costs something once the feed has sent."""
-    cost = services.cost(Config())
+    cost = series.cost(Config())
     assert cost.feed > sum(len(part.rows) for part in FEED_PARTS)
     assert min(cost) > 0
 
 
 def test_a_registry_and_redis_cost_series_of_their_own() -> None:
-    plain = services.cost(Config())
+    plain = series.cost(Config())
     more = Config(redis=RedisConfig(url="redis://nowhere"), output=OutputConfig(schema_registry="http://nowhere"))
-    assert services.cost(more).fixed > plain.fixed
-    assert services.cost(more)[1:] == plain[1:]
+    assert series.cost(more).fixed > plain.fixed
+    assert series.cost(more)[1:] == plain[1:]
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_a_registry_and_redis_cost_series_of_their_own() -> None:
 )
 def test_feeds_are_those_that_are_told_or_as_many_as_are_allowed(feeds: FeedsConfig, expected: int) -> None:
     config = Config(feeds=feeds, input=InputConfig(limits=Limits(feeds=300)))
-    assert services.expected_feeds(config)[0] == expected
+    assert series.expected_feeds(config)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -443,15 +443,15 @@ def test_symbols_that_are_shown_by_name_cost_two_series_each_and_the_rest_one(
 ) -> None:
     feeds = FeedsConfig(include=("a:b:c", "a:b:d"), symbols=symbols)
     config = Config(feeds=feeds, input=InputConfig(limits=Limits(symbols_per_feed=10)))
-    cost = services.cost(config)
+    cost = series.cost(config)
     of_feed = cost.feed + (1 + 2 * names if names else 0)
-    text = next(services.series(config, None)).text
+    text = next(series.series(config, None)).text
     assert text.startswith(f"about {cost.fixed + 2 * of_feed}: 2 feeds (feeds.include) with {of_feed} series")
 
 
 def test_who_shows_too_many_symbols_is_told_so() -> None:
     feeds = FeedsConfig(include=("a:b:c",) * 100, symbols=SymbolsConfig(stalest=1000))
-    (finding,) = services.series(Config(feeds=feeds), None)
+    (finding,) = series.series(Config(feeds=feeds), None)
     assert finding.level is Level.WARN
     assert "feeds.symbols" in finding.advice
 
@@ -459,14 +459,14 @@ def test_who_shows_too_many_symbols_is_told_so() -> None:
 @pytest.mark.parametrize(("feeds", "level"), [(100, Level.OK), (10_000, Level.WARN)])
 def test_more_than_a_hundred_thousand_series_are_a_warning(feeds: int, level: Level) -> None:
     config = Config(input=InputConfig(limits=Limits(feeds=feeds)))
-    assert [finding.level for finding in services.series(config, cluster())] == [level]
+    assert [finding.level for finding in series.series(config, cluster())] == [level]
 
 
 def test_topics_and_partitions_count_as_series() -> None:
-    cost = services.cost(Config())
+    cost = series.cost(Config())
     facts = cluster({"ticker-data.korea": Topic(3), "ticker-data.asia": Topic(4), "other": Topic(9)})
     total = cost.fixed + 10_000 * cost.feed + 2 * cost.topic + 7 * cost.partition
-    assert next(services.series(Config(), facts)).text.startswith(f"about {total}: ")
+    assert next(series.series(Config(), facts)).text.startswith(f"about {total}: ")
 
 
 # Real parts.
@@ -765,7 +765,7 @@ def registry(answers: Mapping[str, tuple[int, object]]) -> Iterator[tuple[str, l
 
 
 def test_what_is_not_configured_is_not_mentioned() -> None:
-    assert [*services.redis(Config()), *services.registry(Config())] == []
+    assert [*services.redis(Config()), *schemas.registry(Config())] == []
 
 
 def test_an_address_is_free_or_a_sidecar_has_it_or_somebody_else() -> None:

@@ -13,7 +13,7 @@ from exporter.events.registry import subject
 from exporter.events.values import load_schema
 from exporter.model import EventType
 from exporter.store import keyspace
-from exporter.tools.check import services
+from exporter.tools.check import schemas, services
 from exporter.tools.check.model import Finding, Level
 from tests.support.documents import DOCUMENTS
 from tests.support.process import free_port
@@ -30,7 +30,7 @@ def found(url: str, user: str = "") -> list[Finding]:
     output = OutputConfig(
         schema_registry=url, schema_registry_username=name or None, schema_registry_password=password or None
     )
-    return list(services.registry(Config(output=output)))
+    return list(schemas.registry(Config(output=output)))
 
 
 def subjects() -> dict[str, dict[str, Any]]:
@@ -57,7 +57,7 @@ def test_a_registry_is_asked_about_each_schema_and_registers_none() -> None:
 def test_a_missing_schema_that_is_not_to_be_registered_is_a_failure() -> None:
     with RegistryServer() as registry:
         config = Config(output=OutputConfig(schema_registry=registry.url, schema_registry_register=False))
-        findings = list(services.registry(config))
+        findings = list(schemas.registry(config))
         assert {finding.level for finding in findings} == {Level.FAIL}
         assert (
             f"does not have {next(iter(subjects()))}, and output.schema_registry_register is false" in findings[0].text
@@ -65,7 +65,7 @@ def test_a_missing_schema_that_is_not_to_be_registered_is_a_failure() -> None:
         assert registry.subjects == {}
         for name, schema in subjects().items():
             registry.add(name, {**schema, "doc": "other words"})
-        assert {finding.level for finding in services.registry(config)} == {Level.OK}
+        assert {finding.level for finding in schemas.registry(config)} == {Level.OK}
 
 
 def test_schemas_that_are_registered_are_enough_for_a_user_who_may_only_read() -> None:

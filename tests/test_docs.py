@@ -54,7 +54,7 @@ from exporter.runtime import watchdog
 from exporter.source.causes import CauseKind
 from exporter.source.consumer import KafkaSource
 from exporter.store.keyspace import Keys
-from exporter.tools.check.services import cost
+from exporter.tools.check.series import cost
 from exporter.web import heads, limits, parameters, protocol, routes
 from tests.support.alerts import all_rules
 from tests.support.documents import DOCUMENTS, PAGES, README, blocks, page

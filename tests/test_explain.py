@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from exporter import cli
 from exporter.config.loader import load
-from exporter.config.schema import Config, InputConfig, KafkaConfig, Limits, WebConfig
+from exporter.config.schema import Config, InputConfig, KafkaConfig, Limits
+from exporter.config.web_schema import WebConfig
 from exporter.decoding.contents import expects_prices
 from exporter.model import Partition, Record
 from exporter.tools.check import command

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.config.schema import Config, FeedsConfig, Thresholds, WebConfig
+from exporter.config.schema import Config, FeedsConfig, Thresholds
+from exporter.config.web_schema import WebConfig
 from exporter.events.encoding import AvroEncoder, JsonEncoder, Stamp
 from exporter.events.factory import EventFactory
 from exporter.events.fields import FieldReader

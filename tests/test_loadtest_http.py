@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.json import encode
 
-from exporter.config.schema import WebClientConfig
+from exporter.config.web_schema import WebClientConfig
 from exporter.loadtest.http.pages import (
     METRICS,
     QUERIES,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.config.schema import Config, OutputConfig, WebConfig
+from exporter.config.schema import Config, OutputConfig
+from exporter.config.web_schema import WebConfig
 from exporter.events import registry_http
 from exporter.events.registry import RegistryMetrics, SchemaRegistry, is_same
 from exporter.events.registry_http import RegistryHttp, Reply
@@ -17,7 +18,7 @@ from exporter.events.values import load_schema
 from exporter.model import EventType, RegistryError
 from exporter.tools import healthcheck
 from exporter.tools.audit import command
-from exporter.tools.check import services
+from exporter.tools.check import schemas
 from exporter.tools.check.model import Level
 from tests.support.peers import HTTP_DRIPS, HTTP_FLOODS, Peer, Talk, http, saying, slowly
 from tests.support.registry import Answer, RegistryServer
@@ -88,7 +89,7 @@ def test_requests_for_all_schemas_share_the_time_out_of_one_session(monkeypatch:
 def test_check_talks_with_a_slow_registry_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_http, "SESSION_SECONDS", 1.2)
     with SlowRegistry() as server:
-        findings = list(services.registry(Config(output=OutputConfig(schema_registry=server.url))))
+        findings = list(schemas.registry(Config(output=OutputConfig(schema_registry=server.url))))
         assert "the answer takes too long" in str(findings[-1])
         assert len(server.asked) <= 5
 
@@ -144,7 +145,7 @@ def test_a_healthcheck_says_unhealthy_in_one_line(talk: Talk, capsys: pytest.Cap
 @pytest.mark.parametrize("talk", [HTTP_DRIPS["headers"], HTTP_FLOODS["chunks"]])
 def test_check_says_in_one_finding_that_a_registry_never_comes_to_an_end(talk: Talk) -> None:
     with Peer(talk) as peer:
-        (finding,) = services.registry(Config(output=OutputConfig(schema_registry=peer.url)))
+        (finding,) = schemas.registry(Config(output=OutputConfig(schema_registry=peer.url)))
     assert finding.level is Level.FAIL
     assert "cannot be reached" in finding.text
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from exporter.config.schema import Config, PushConfig, WebConfig
+from exporter.config.schema import Config
+from exporter.config.web_schema import PushConfig, WebConfig
 from exporter.instrument import MetricsCollector
 from exporter.instrument.groups import Group
 from exporter.page.programs import COLUMNS, HISTORIES_MAX, ProgramRows, Programs, id_of

@@ -18,7 +18,8 @@ from exporter.config.cache_schema import CacheLifetimes
 from exporter.config.changes import changes
 from exporter.config.conflicts import conflicts
 from exporter.config.loader import keys, load
-from exporter.config.schema import Config, WebClientConfig
+from exporter.config.schema import Config
+from exporter.config.web_schema import WebClientConfig
 from exporter.kafka import clients
 from exporter.loop import Loop
 from exporter.reload import Outcome, Reloader

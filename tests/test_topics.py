@@ -14,7 +14,7 @@ from exporter.metrics.partitions import merged, partition_families
 from exporter.metrics.sidecar import record_families
 from exporter.model import Partition, Reason
 from exporter.status import PartitionStatus
-from exporter.tools.check import services
+from exporter.tools.check import series
 from exporter.tools.check.model import Cluster, Topic
 from tests.support.kafka import Broker
 from tests.support.pipeline import KEY, NOW_MS, START, pipeline, record, start, take, value
@@ -162,13 +162,13 @@ def test_a_topic_of_which_all_records_are_rejected_is_a_warning_though_no_feed_i
 
 @pytest.mark.parametrize("topics", ["all", "pattern"])
 def test_a_topic_that_is_shown_has_its_series(topics: Literal["all", "pattern"]) -> None:
-    cost = services.cost(configured(topics))
+    cost = series.cost(configured(topics))
     assert cost.topic > 0
     assert cost.partition > 0
 
 
 def test_what_is_off_is_not_made() -> None:
-    cost = services.cost(configured("none"))
+    cost = series.cost(configured("none"))
     assert (cost.topic, cost.partition) == (0, 0)
 
 
@@ -178,5 +178,5 @@ def test_what_is_off_is_not_made() -> None:
 def test_check_counts_series_of_topics_as_they_are_shown(topics: Literal["all", "pattern"], shown: str) -> None:
     names = {name: Topic(2) for name in ("book-A", *TOPICS)}
     cluster = Cluster(1, frozenset(names), names, {}, {}, None, [])
-    (finding,) = services.series(configured(topics), cluster)
+    (finding,) = series.series(configured(topics), cluster)
     assert shown in finding.text

@@ -15,10 +15,12 @@ from exporter.config import parsers, windows
 from exporter.config.cache_schema import CacheConfig
 from exporter.config.format_schema import FormatConfig
 from exporter.config.format_text import file_name
+from exporter.config.ingestion_schema import IngestionConfig
 from exporter.config.redis_place import SentinelConfig
 from exporter.config.risk_schema import RiskConfig
 from exporter.config.section import Section, byte_size, count, number, parsed, seconds, secret
 from exporter.config.tls_files import TlsFiles
+from exporter.config.web_schema import WebConfig
 from exporter.core import CoreChoice
 from exporter.model import Anomaly, FeedKey
 
@@ -247,51 +249,6 @@ class RedisConfig(Section, frozen=True, kw_only=True):
     queue: Annotated[int, count(1, 1_000_000)] = 1000
 
 
-class WebClientConfig(Section, frozen=True, kw_only=True):
-    """How commands authenticate at a sidecar that has TLS or passwords."""
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    server_name: Annotated[str, parsed(parsers.host, "the name of a host, such as metrics.example.com")] | None = None
-    username: Annotated[str, secret("a user without colon", parsers.http_user)] | None = None
-    password: Annotated[str, _PASSWORD] | None = None
-
-
-class PushConfig(Section, frozen=True, kw_only=True):
-    """Pushes of other programs, and how much of them is kept for how long."""
-
-    needs_restart: ClassVar[frozenset[str]] = frozenset({"enabled"})
-
-    enabled: bool = False
-    ttl: Annotated[float, seconds("1s", "1d")] = 300.0
-    max_groups: Annotated[int, count(1, 100_000)] = 1000
-    max_series: Annotated[int, count(1, 1_000_000)] = 20_000
-    max_bytes: Annotated[int, byte_size("1KiB", "256MiB")] = 8 * 1024**2
-
-
-class WebConfig(Section, frozen=True, kw_only=True):
-    """Where HTTP is served, and what it may do; `addresses.host_and_port` parses the address."""
-
-    needs_restart: ClassVar[frozenset[str]] = frozenset({"listen_address", "telemetry_path", "history", "config_file"})
-
-    listen_address: Annotated[str, parsed(parsers.listen_address, "an address such as :8000 or [::1]:8000")] = ":8000"
-    telemetry_path: Annotated[str, parsed(parsers.telemetry_path, "a path such as /metrics")] = "/metrics"
-    allowed_hosts: (
-        Annotated[
-            tuple[Annotated[str, parsed(parsers.host, "the name of a host, such as metrics.example.com")], ...],
-            _LIST,
-        ]
-        | None
-    ) = None
-    config_page: Literal["loopback", "everyone", "off"] = "loopback"
-    history: Annotated[float, seconds("0s", "15m")] = 900.0
-    config_file: str | None = None
-    client: WebClientConfig = WebClientConfig()
-    push: PushConfig = PushConfig()
-    enable_lifecycle: bool = False
-
-
 _FAMILY = Meta(
     pattern=r"\A[A-Za-z0-9_*?\[\]!-]{1,200}\Z", description="a glob over names of families, such as marketdata_symbol_*"
 )
@@ -314,25 +271,6 @@ class MetricsConfig(Section, frozen=True, kw_only=True):
     topics: Literal["all", "pattern", "none"] = "all"
     families: FamiliesConfig = FamiliesConfig()
     histograms: Literal["classic", "native", "both", "off"] = "classic"
-
-
-class IngestionLimits(Section, frozen=True, kw_only=True):
-    """How much is kept of ingestion events: sources, open rounds of each, and currencies."""
-
-    sources: Annotated[int, count(1, 1000)] = 50
-    rounds: Annotated[int, count(1, 10_000)] = 100
-    currencies: Annotated[int, count(1, 10_000)] = 300
-
-
-class IngestionConfig(Section, frozen=True, kw_only=True):
-    """Whether events of ingesting services are read, and how old a rate may be."""
-
-    enabled: bool = False
-    prefix: Annotated[
-        str, Meta(pattern=r"\A[a-zA-Z0-9._-]{0,200}\Z", description="up to 200 of letters, digits, . _ -")
-    ] = ""
-    rate_age: Annotated[float, seconds("1s", "30d")] = 3600.0
-    limits: IngestionLimits = IngestionLimits()
 
 
 class LogConfig(Section, frozen=True, kw_only=True):

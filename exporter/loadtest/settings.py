@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from exporter.config.schema import WebClientConfig
+from exporter.config.web_schema import WebClientConfig
 from exporter.loadtest.results import Setting
 
 STRESS = "stress"

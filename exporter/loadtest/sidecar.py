@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from requests import RequestException
 from requests.auth import HTTPBasicAuth
 
-from exporter.config.schema import WebClientConfig
+from exporter.config.web_schema import WebClientConfig
 from exporter.loadtest.results import Ended
 from exporter.loadtest.run_clock import RunClock
 from exporter.loadtest.sidecar_figures import BATCHES, FAMILIES, SidecarFigures, read_page

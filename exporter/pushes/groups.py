@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
 
-from exporter.config.schema import PushConfig
+from exporter.config.web_schema import PushConfig
 from exporter.instrument.exposition import AnyFamily
 from exporter.instrument.groups import Group
 from exporter.pushes.bodies import BodyLimits

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from exporter.config import addresses
 from exporter.config.addresses import host_and_port, local_hosts
 from exporter.config.files import read_text
-from exporter.config.schema import Config, WebClientConfig, WebConfig
+from exporter.config.schema import Config
+from exporter.config.web_schema import WebClientConfig, WebConfig
 from exporter.runtime.foreign_text import printable
 
 TIMEOUT_SECONDS = 3.0

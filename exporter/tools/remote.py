@@ -8,7 +8,7 @@ from requests import RequestException
 from requests.auth import HTTPBasicAuth
 from requests.exceptions import SSLError
 
-from exporter.config.schema import WebClientConfig
+from exporter.config.web_schema import WebClientConfig
 from exporter.runtime.http_client import ClientTls, fetch, system_text
 from exporter.tools.healthcheck import is_local
 

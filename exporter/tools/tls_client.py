@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from exporter.config.schema import WebClientConfig
+from exporter.config.web_schema import WebClientConfig
 
 
 @contextmanager

@@ -19,9 +19,10 @@ from confluent_kafka import KafkaException
 
 from exporter.config.files import read_text
 from exporter.config.loader import ConfigError, load
-from exporter.config.schema import Config, WebClientConfig
+from exporter.config.schema import Config
 from exporter.config.secrets import secrets_in, shown_text
 from exporter.config.subscription import Subscription, ingestion_group
+from exporter.config.web_schema import WebClientConfig
 from exporter.decoding.record_decoder import batch_events
 from exporter.kafka.connection_errors import error_text
 from exporter.kafka.positions import Span

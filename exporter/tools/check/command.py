@@ -16,7 +16,7 @@ from exporter.config.secrets import exposed
 from exporter.kafka import properties
 from exporter.kafka.connection_errors import error_text
 from exporter.runtime.redaction import LENGTH_MIN
-from exporter.tools.check import cluster, families, findings, ingestion, records, services
+from exporter.tools.check import cluster, families, findings, ingestion, records, schemas, series, services
 from exporter.tools.check.model import Cluster, Finding, Level
 
 
@@ -33,11 +33,11 @@ def check(config: Config) -> Iterator[Finding]:
     """Yield all findings; a failure of one part does not hide those of others."""
     yield from _secrets(config)
     found = yield from _kafka(config)
-    yield from services.registry(config)
+    yield from schemas.registry(config)
     yield from services.redis(config)
     yield from services.web(config)
     yield from families.shown(config)
-    yield from services.series(config, found)
+    yield from series.series(config, found)
 
 
 def _secrets(config: Config) -> Iterator[Finding]:

@@ -22,8 +22,9 @@ from exporter.app import App
 from exporter.config.addresses import authority, host_and_port
 from exporter.config.conflicts import INGESTION_TOPICS
 from exporter.config.loader import load
-from exporter.config.schema import Config, WebConfig
+from exporter.config.schema import Config
 from exporter.config.subscription import Subscription
+from exporter.config.web_schema import WebConfig
 from exporter.kafka.embedded import EmbeddedBroker
 from exporter.kafka.positions import Span
 from exporter.kafka.reader import TopicReader
