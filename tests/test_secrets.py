@@ -19,7 +19,7 @@ from exporter import cli
 from exporter.config.display import redacted
 from exporter.config.loader import ConfigError, load
 from exporter.config.schema import Config, Limits
-from exporter.config.secrets import exposed, flag_names
+from exporter.config.secrets import exposed, flag_names, secrets_in
 from exporter.decoding.json_decoder import Decoder
 from exporter.events.encoding import AvroEncoder, JsonEncoder
 from exporter.events.factory import EventFactory
@@ -234,6 +234,12 @@ def test_flags_that_hold_secrets_are_named_and_their_values_are_not() -> None:
     arguments += ["--output.schema-registry-password=${file:/run/secrets/x}", "--output.schema-registry=http://r:1"]
     assert exposed(arguments) == ["--redis.password", "--redis.url"]
     assert flag_names(["--redis.pw=hunter2", "hunter2", "--x"]) == "--redis.pw --x (1 without name)"
+
+
+def test_the_path_of_a_file_with_a_secret_is_none() -> None:
+    assert exposed(["--output.schema-registry-token-file", "/run/secrets/token"]) == []
+    assert list(secrets_in("/run/secrets/token", "output.schema_registry_token_file")) == []
+    assert list(secrets_in("/run/key.pem", "kafka.properties.sasl.oauthbearer.assertion.private.key.file")) == []
 
 
 def test_unrecognized_arguments_are_reported_without_values(capsys: pytest.CaptureFixture[str]) -> None:

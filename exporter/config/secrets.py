@@ -15,7 +15,8 @@ _NAME = re.compile(
 )
 # Names that look like those of secrets, of values that are none: a path, a word, an address.
 _HARMLESS = re.compile(
-    r"(?:\.location|\.method|\.scope|\.url|\.id|\.extensions|\.algorithm|\.claim\.name|username)$", re.IGNORECASE
+    r"(?:\.location|[._]file|\.method|\.scope|\.url|\.id|\.extensions|\.algorithm|\.claim\.name|username)$",
+    re.IGNORECASE,
 )
 _QUERY_NAME = re.compile(rf"{_NAME.pattern}|user|auth|sig", re.IGNORECASE)
 _BEFORE_HOST = re.compile(r"(\s*\w[\w+.-]*://)(.*)@", re.DOTALL)
