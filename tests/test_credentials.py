@@ -141,3 +141,9 @@ def test_an_authority_in_a_folder_is_noticed(authorities: list[Authority], tmp_p
     login = KafkaLogin(given)
     (folder / "new.pem").write_bytes(authorities[1].certificate.read_bytes())
     assert login.renew(given) == CLIENTS
+
+
+@pytest.mark.parametrize("place", ["probe", "", "\0", "/proc/self/mem", "x" * 5000])
+def test_what_is_no_file_to_read_does_not_change(place: str) -> None:
+    given = config(properties={"ssl.ca.location": place})
+    assert KafkaLogin(given).renew(given) == (False, False)

@@ -160,16 +160,16 @@ def _without_pairs(kafka: KafkaConfig) -> list[tuple[str, str, str]]:
 
 
 def _contents(kafka: KafkaConfig) -> Mapping[str, str]:
-    """Return a digest of each file or folder that is named, empty where it cannot be read."""
+    """Return a digest of each file or folder that is named, that of nothing where it cannot be read."""
     return {value: _digest(Path(value)) for _, name, value in _given(kafka) if name.endswith(_FILES)}
 
 
 def _digest(path: Path) -> str:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
     digest = sha256()
-    for file in files:
-        with suppress(OSError):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    with suppress(OSError, ValueError):  # no path, or a folder that may not be read
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            with suppress(OSError):
+                digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 
