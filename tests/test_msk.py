@@ -154,8 +154,8 @@ def test_without_the_library_the_extra_is_named_and_without_a_region_it_is_not_l
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
-    """A provider whose tokens live for six seconds."""
-    with OidcProvider(tmp_path_factory.mktemp("provider"), seconds=6) as provider:
+    """A provider whose tokens live for four seconds."""
+    with OidcProvider(tmp_path_factory.mktemp("provider"), seconds=4) as provider:
         yield provider
 
 
@@ -172,6 +172,8 @@ def test_a_sidecar_begins_once_there_are_credentials_and_its_tokens_are_renewed(
     signer = SignerFolder(tmp_path, provider)
     aws.setenv("PYTHONPATH", str(signer.path))
     given = {"kafka__bootstrap_servers": broker.tokens, "kafka__properties": PROPERTIES}
+    # No member is killed here, so the group need not give up one soon that a busy machine holds up.
+    given |= {"kafka__consumer_properties": {"fetch.wait.max.ms": "20"}}
     sidecar = deployment.sidecar("one", **given, kafka__msk_iam_region=REGION).start()
     deployment.traffic.write(100)
     eventually(lambda: "no AWS credentials were found" in sidecar.get("/-/ready").text, READY_SECONDS)
@@ -183,7 +185,7 @@ def test_a_sidecar_begins_once_there_are_credentials_and_its_tokens_are_renewed(
     deployment.eventually_committed()
     eventually(lambda: sidecar.get("/-/ready").ok, READY_SECONDS)
     known = len(provider.given)
-    eventually(lambda: len(provider.given) >= known + 4, READY_SECONDS)
+    eventually(lambda: len(provider.given) >= known + 3, READY_SECONDS)
     deployment.traffic.write(50)
     deployment.eventually_committed()
     assert set(provider.given) == {REGION}
