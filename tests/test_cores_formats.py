@@ -77,7 +77,7 @@ def test_records_of_a_preset_with_faults_at_random_are_read_alike(name: str) -> 
     """The same faults in each run."""
     random_, found = random.Random(SEED), readers(FORMATS[name])
     kept = samples(name)
-    for number in range(1500):
+    for number in range(3000):
         one = kept[number % len(kept)]
         assert_same(found, valued(one, mutated(one.value or b"", random_)))
 
