@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.analyzers import completeness, latency, order_books, quality, symbol_states
+from exporter.config.format_schema import FormatConfig
 from exporter.config.schema import Config, FeedsConfig, InputConfig, Limits, OutputConfig, SymbolsConfig
 from exporter.core import CoreChoice, is_installed, native
 from exporter.decoding import batch as batches
@@ -63,10 +64,17 @@ class Arrived(NamedTuple):
 class Core:
     """A pipeline with one core, and all that can be seen of it."""
 
-    def __init__(self, core: CoreChoice, limits: Limits = LIMITS, start: Start = FROM_BEGIN, **feeds: Any) -> None:
+    def __init__(
+        self,
+        core: CoreChoice,
+        limits: Limits = LIMITS,
+        start: Start = FROM_BEGIN,
+        formats: Iterable[FormatConfig] = (),
+        **feeds: Any,
+    ) -> None:
         symbols = SymbolsConfig(stalest=3)
         config = Config(
-            input=InputConfig(core=core, limits=limits),
+            input=InputConfig(core=core, limits=limits, formats=tuple(formats)),
             feeds=FeedsConfig(symbols=symbols, **feeds),
             output=OutputConfig(encoding="avro"),
         )

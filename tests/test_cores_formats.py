@@ -21,6 +21,7 @@ from exporter.model import Record
 from tests.support.cores import mutated, outcome
 from tests.support.formats import configured, record, samples
 from tests.support.missing import missing
+from tests.test_cores import NOW_MS, PARTITIONS, Arrived, assert_equal
 from tests.test_presets import FORMATS
 
 LIMITS = Limits(messages=6, record_bytes=3000, depth=6)
@@ -80,6 +81,16 @@ def test_records_of_a_preset_with_faults_at_random_are_read_alike(name: str) -> 
     for number in range(3000):
         one = kept[number % len(kept)]
         assert_same(found, valued(one, mutated(one.value or b"", random_)))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_histories_of_a_preset_give_the_same(name: str) -> None:
+    """From the records to the metrics, with repeated ones and some with faults."""
+    random_, values = random.Random(SEED), [one.value or b"" for one in samples(name)]
+    some = [value if random_.random() < 0.8 else mutated(value, random_) for value in values * 30]
+    arrived = [Arrived(value, n % 3, NOW_MS + 20 * n, NOW_MS + 20 * n + 3) for n, value in enumerate(some)]
+    for one in configured(FORMATS[name]).input.formats:
+        assert_equal(arrived, formats=[msgspec.structs.replace(one, topics=(PARTITIONS[0].topic,))])
 
 
 # Made-up formats, and records that fit them more or less.
