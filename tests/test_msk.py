@@ -135,10 +135,9 @@ def test_without_the_library_the_extra_is_named_and_without_a_region_it_is_not_l
     run = f"{hidden}; from exporter.cli import main; sys.exit(main(sys.argv[1:]))"
     file = tmp_path / "config.yml"
     file.write_text(f"kafka: {{msk_iam_region: {REGION}}}")
-    for command in ("check", "run", "replay"):
-        topic = ["topic"] if command == "replay" else []
+    for command in ("check", "run"):
         done = subprocess.run(
-            [sys.executable, "-c", run, command, *topic, f"--config.file={file}"],
+            [sys.executable, "-c", run, command, f"--config.file={file}"],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 2, done.stderr
@@ -177,10 +176,8 @@ def test_a_sidecar_begins_once_there_are_credentials_and_its_tokens_are_renewed(
     sidecar = deployment.sidecar("one", **given, kafka__msk_iam_region=REGION).start()
     deployment.traffic.write(100)
     eventually(lambda: "no AWS credentials were found" in sidecar.get("/-/ready").text, READY_SECONDS)
-    for command in (["check", "--web.listen-address=127.0.0.1:0"], ["audit", "--timeout=3"]):
-        done = sidecar.run(*command)
-        assert done.returncode != 0
-        assert "no AWS credentials were found" in done.stdout + done.stderr
+    done = sidecar.run("audit", "--timeout=2")
+    assert (done.returncode, "no AWS credentials were found" in done.stderr) == (2, True)
     signer.give_credentials()
     deployment.eventually_committed()
     eventually(lambda: sidecar.get("/-/ready").ok, READY_SECONDS)
@@ -189,9 +186,8 @@ def test_a_sidecar_begins_once_there_are_credentials_and_its_tokens_are_renewed(
     deployment.traffic.write(50)
     deployment.eventually_committed()
     assert set(provider.given) == {REGION}
-    for command in (["check", "--web.listen-address=127.0.0.1:0"], ["replay", deployment.topic, "--json"]):
-        done = sidecar.run(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = sidecar.run("replay", deployment.topic, "--json")
+    assert done.returncode == 0, done.stderr
     assert "eyJ" not in sidecar.log  # no token
     sidecar.stop()
     deployment.assert_told_once()
