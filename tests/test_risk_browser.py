@@ -15,6 +15,8 @@ from tests.support.browser import NARROW, PATIENCE_MS, Window, chromium
 from tests.support.risk import broken, evaluated
 
 Open = Callable[..., Window]
+# The view asks again after a tenth of a second rather than after five.
+HASTY = "const slow = setInterval; window.setInterval = (work, ms) => slow(work, Math.min(ms, 100));"
 SETTINGS = {
     "web.listen_address": "127.0.0.1:0",
     "risk.enabled": True,
@@ -89,6 +91,17 @@ def test_what_is_broken_is_marked_and_what_is_unknown_has_its_reason(opened: Ope
     expect(window.find(".mark-over")).to_have_count(3)
     expect(window.find(".risk-portfolio .risk-words")).to_contain_text("no program reports it")
     assert window.barriers() == []
+
+
+def test_new_figures_take_neither_the_focus_nor_the_place_of_a_reader(opened: Open, sidecar: App) -> None:
+    assert sidecar.risk is not None
+    sidecar.risk.snapshot = evaluated()
+    window = opened(sidecar, script=HASTY, viewport=NARROW)
+    tables = window.find(".risk-portfolio .wide").last
+    tables.focus()
+    sidecar.risk.snapshot = broken()
+    expect(window.find(".mark-over")).to_have_count(3)
+    expect(tables).to_be_focused()
 
 
 @pytest.mark.parametrize("options", [{}, {"viewport": NARROW, "color_scheme": "dark", "locale": "ko-KR"}])

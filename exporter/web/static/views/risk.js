@@ -7,6 +7,7 @@ import { ABSENT, isNumber } from "../core/format.js";
 /** @typedef {import("../core/types.js").RiskFigure} Figure */
 /** @typedef {import("../core/types.js").RiskPortfolio} Portfolio */
 /** @typedef {import("../core/types.js").Risk} Risk */
+/** @typedef {{ root: HTMLElement, marks: HTMLElement, facts: HTMLElement, reasons: HTMLElement, tails: HTMLElement, scenarios: HTMLElement }} Card */
 
 export const route = "/risk";
 const PAUSE_MS = 5_000;
@@ -40,6 +41,8 @@ class RiskView {
     this.list = html("div", { class: "risk-cards" });
     this.held = html("p", { class: "risk-words risk-held", hidden: true });
     root.append(html("div", { class: "tools card" }, html("h1", {}, t("view.risk")), this.at), html("p", { class: "risk-words" }, t("risk.words")), this.note, this.held, this.list);
+    /** @type {Map<string, Card>} */
+    this.cards = new Map();
     this.isClosed = false;
     this.timer = setInterval(() => this.#load(), PAUSE_MS);
     this.#load();
@@ -86,25 +89,49 @@ class RiskView {
     const held = risk.symbols.flatMap(({ symbol, unconfirmed }) => (unconfirmed ? `${symbol} ${format.number(unconfirmed.price)}` : []));
     this.held.hidden = !held.length;
     this.held.replaceChildren(foreign(t("risk.unconfirmed", { prices: held.join(", ") })));
-    this.list.replaceChildren(...risk.portfolios.map((portfolio) => this.#card(portfolio)));
+    this.#list(risk.portfolios.map(({ portfolio }) => portfolio));
+    for (const portfolio of risk.portfolios) this.#fill(/** @type {Card} */ (this.cards.get(portfolio.portfolio)), portfolio);
   }
 
-  /** @param {Portfolio} portfolio */
-  #card(portfolio) {
+  /**
+   * Cards stay in the page while their portfolios do: what has the focus keeps it, and tables stay where they are scrolled to.
+   *
+   * @param {string[]} names
+   */
+  #list(names) {
+    if (names.length === this.cards.size && names.every((name) => this.cards.has(name))) return;
+    this.cards = new Map(names.map((name) => [name, this.cards.get(name) ?? this.#card(name)]));
+    this.list.replaceChildren(...[...this.cards.values()].map(({ root }) => root));
+  }
+
+  /**
+   * @param {string} name
+   * @returns {Card}
+   */
+  #card(name) {
+    const marks = html("ul", { class: "marks-list" });
+    const facts = html("dl", { class: "facts" });
+    const reasons = html("p", { class: "risk-words" });
+    const [tails, scenarios] = ["risk.tails", "risk.scenarios"].map((text) => html("div", { class: "wide", tabindex: 0, role: "group", "aria-label": this.context.t(text) }));
+    const root = html("section", { class: "card pad risk-portfolio", "aria-label": name }, html("h2", {}, foreign(name)), marks, facts, reasons, tails, scenarios);
+    return { root, marks, facts, reasons, tails, scenarios };
+  }
+
+  /**
+   * @param {Card} card
+   * @param {Portfolio} portfolio
+   */
+  #fill(card, portfolio) {
     const { t } = this.context;
     const { figures } = portfolio;
     const reasons = [...new Set(Object.values(figures).flatMap((figure) => figure.reason ?? []))];
     const facts = [...AMOUNTS, ...SHARES].map((name) => html("div", {}, html("dt", {}, t(`risk_figure.${name}`)), html("dd", { title: figures[name].reason }, this.#text(name, figures[name]))));
-    return html(
-      "section",
-      { class: "card pad risk-portfolio", "aria-label": portfolio.portfolio },
-      html("h2", {}, foreign(portfolio.portfolio)),
-      html("ul", { class: "marks-list" }, ...this.#marks(portfolio)),
-      html("dl", { class: "facts" }, ...facts),
-      reasons.length ? html("p", { class: "risk-words" }, t("risk.unknown", { why: reasons.join("; ") })) : null,
-      this.#table("risk.tails", ["method", "confidence", "var", "cvar"], portfolio.tails.map((tail) => [t(`risk_method.${tail.method}`), `${tail.confidence * 100} %`, this.#number(tail.var), this.#number(tail.cvar)])),
-      this.#table("risk.scenarios", ["scenario", "loss", "value", "leverage", "cvar"], portfolio.scenarios.map((each) => [each.scenario, this.#number(each.loss), this.#number(each.value), this.#number(each.leverage), this.#number(each.cvar)])),
-    );
+    card.marks.replaceChildren(...this.#marks(portfolio));
+    card.facts.replaceChildren(...facts);
+    card.reasons.hidden = !reasons.length;
+    setText(card.reasons, t("risk.unknown", { why: reasons.join("; ") }));
+    card.tails.replaceChildren(...this.#table("risk.tails", ["method", "confidence", "var", "cvar"], portfolio.tails.map((tail) => [t(`risk_method.${tail.method}`), `${tail.confidence * 100} %`, this.#number(tail.var), this.#number(tail.cvar)])));
+    card.scenarios.replaceChildren(...this.#table("risk.scenarios", ["scenario", "loss", "value", "leverage", "cvar"], portfolio.scenarios.map((each) => [each.scenario, this.#number(each.loss), this.#number(each.value), this.#number(each.leverage), this.#number(each.cvar)])));
   }
 
   /** @param {Portfolio} portfolio */
@@ -130,7 +157,7 @@ class RiskView {
     const heads = columns.map((column) => t(`risk_column.${column}`));
     const lines = rows.map(([first, ...cells]) => html("tr", {}, html("th", { scope: "row" }, foreign(first)), ...cells.map((cell, at) => html("td", { "data-label": heads[at + 1] }, cell))));
     const table = html("table", { class: "figures-table" }, html("thead", {}, html("tr", {}, ...heads.map((head) => html("th", { scope: "col" }, head)))), html("tbody", {}, ...lines));
-    return html("div", { class: "wide", tabindex: 0, role: "group", "aria-label": t(name) }, html("h3", {}, t(name)), table);
+    return [html("h3", {}, t(name)), table];
   }
 
   /**
