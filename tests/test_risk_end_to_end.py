@@ -262,7 +262,7 @@ def test_a_lift_while_kafka_hangs_is_accepted_and_committed_once(tmp_path: Path)
             assert lift(sidecar).status_code == 202
             broker.resume()
             market.reach(sidecar, 1.0)
-            assert lift(sidecar).status_code in (200, 409)
+            eventually(lambda: lift(sidecar).status_code in (200, 409), SECONDS, "not committed")
             assert market.counted()["emergency_stop_lifted"] == 1
             assert not is_stopped(sidecar)
             sidecar.stop()
