@@ -157,7 +157,7 @@ def test_a_symbol_without_a_fresh_price_makes_the_figures_that_need_it_unknown()
 
 def test_the_reason_names_a_few_symbols() -> None:
     book = Book([Portfolio("many", dict.fromkeys("FEDCBA", 1.0))])
-    found = Evaluation(book, Market(book.prices({}), np.empty((2, 6)))).portfolios()["many"]
+    found = Evaluation(book, Market(book.prices({}), np.ones((2, 6)))).portfolios()["many"]
     assert found.value.reason == "no fresh price of A, B, C and 3 more"
 
 
