@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 
 from exporter.analyzers import completeness, latency, order_books, quality, symbol_states
 from exporter.config.format_schema import FormatConfig
-from exporter.config.schema import Config, FeedsConfig, InputConfig, Limits, OutputConfig, SymbolsConfig
+from exporter.config.schema import (
+    Config,
+    FamiliesConfig,
+    FeedsConfig,
+    InputConfig,
+    Limits,
+    MetricsConfig,
+    OutputConfig,
+    SymbolsConfig,
+)
 from exporter.core import CoreChoice, is_installed, native
 from exporter.decoding import batch as batches
 from exporter.decoding.json_decoder import Decoder
@@ -44,6 +53,7 @@ NOW_MS = 1_760_343_000_000
 PARTITIONS = [Partition("ticker-data.korea", number) for number in range(3)]
 LIMITS = Limits(symbols_per_feed=30, feeds=20)
 SEED = 20_261_129
+CLASSIC = MetricsConfig()
 FROM_BEGIN = Start(Position(0, 0, NOW_MS), 0, 1000)
 # The first records of a partition are read again only to complete a summary, or are in no summary.
 RESUMED = Start(Position(4, 2, NOW_MS - 5000), 2, 1000)
@@ -70,6 +80,7 @@ class Core:
         limits: Limits = LIMITS,
         start: Start = FROM_BEGIN,
         formats: Iterable[FormatConfig] = (),
+        metrics: MetricsConfig = CLASSIC,
         **feeds: Any,
     ) -> None:
         symbols = SymbolsConfig(stalest=3)
@@ -77,6 +88,7 @@ class Core:
             input=InputConfig(core=core, limits=limits, formats=tuple(formats)),
             feeds=FeedsConfig(symbols=symbols, **feeds),
             output=OutputConfig(encoding="avro"),
+            metrics=metrics,
         )
         made = loop_settings(config)
         self.pipeline = Pipeline(
@@ -204,6 +216,21 @@ def test_streams_of_each_kind_give_the_same(kind: str) -> None:
     assert_equal(arrived)
     assert_equal(arrived, start=RESUMED)
     assert_equal(sorted(arrived, key=lambda each: (each.now_ms // 30, each.partition)), together=10)
+
+
+@pytest.mark.parametrize("kind", ["ticker", "orderbook"])
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        *(MetricsConfig(histograms=each) for each in ("native", "both", "off")),
+        MetricsConfig(families=FamiliesConfig(exclude=("*spread*", "*age*", "*interval*", "*_size", "*stage*"))),
+    ],
+    ids=["native", "both", "off", "excluded"],
+)
+def test_histograms_of_each_kind_give_the_same(kind: str, metrics: MetricsConfig) -> None:
+    sent = islice(records(Shape(kind=kind, feeds=2, messages=8)), 60)
+    arrived = [Arrived(each.value, each.feed, NOW_MS + n, NOW_MS + n) for n, each in enumerate(sent)]
+    assert_equal(arrived, metrics=metrics)
 
 
 def walk(random_: random.Random, batches: int) -> Iterator[Arrived]:
