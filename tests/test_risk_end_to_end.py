@@ -96,6 +96,8 @@ def test_of_two_replicas_the_one_with_the_prices_stops_and_after_a_rebalance_the
 ) -> None:
     first = market.sidecar("one")
     market.reach(first, 1.0)
+    # The fall is measured from the peak that the owner after a rebalance knows, which is the published one.
+    eventually(lambda: [each["value"] for each in market.events()][-1:] == [1000], SECONDS, "no report")
     second = market.sidecar("two")
     replicas = [first, second]
     eventually(lambda: all(each.scrape().total("marketdata_exporter_ready") for each in replicas), SECONDS, "not ready")
