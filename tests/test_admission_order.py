@@ -25,7 +25,7 @@ HOSTILE = 2000
 HOME = "127.0.0.1"
 SCRAPER, SCRAPE = -1, Flow(HOME, 0, 0)
 SCRAPE_EVERY, SCRAPE_SECONDS = 0.5, 0.02
-ARRIVE_SECONDS, FLOOD_SECONDS = 0.5, 12.0
+ARRIVE_SECONDS, FLOOD_SECONDS = 0.5, 5.0
 
 
 def queued(name: str, since: float, *, awaits_body: bool = False) -> QueuedConnection:
