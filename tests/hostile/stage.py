@@ -37,7 +37,7 @@ class Lengths(NamedTuple):
 
 
 # More than are read in the time of one attack.
-WHOLE = Lengths(700_000, 6.0, 10.0)
+WHOLE = Lengths(2_000_000, 4.0, 10.0)
 SHORT = Lengths(30_000, 1.0, 3.0)
 
 
@@ -98,10 +98,16 @@ class Stage:
             seconds = self._lengths.attack_seconds
             with _attacking(module, name, Target(sidecar.port, self._broker.bootstrap, topic), seconds):
                 during = Observer(sidecar.port, seconds, authority).seen()
+            self._assert_left(sidecar)
             memory_mb, exit_code = memory(sidecar.pid).most / 1e6, sidecar.ended()
             return _row(name, before, during, memory_mb, len(sidecar.log) / 1e3, exit_code)
         finally:
             sidecar.kill()
+
+    def _assert_left(self, sidecar: Attacked) -> None:
+        """An attack on a sidecar that has read everything would be on one that rests."""
+        left = sidecar.scrape().total("marketdata_consumer_lag_records", topic=self._topic)
+        assert left or self._lengths is not WHOLE, "all records were read before the attack had ended"
 
     def _sidecar(self, topic: str, prefix: Sequence[str], settings: Mapping[str, object]) -> Attacked:
         given = {
