@@ -16,7 +16,7 @@ libraries() {
         rm -rf "$place/python" && mv "$place/python.part" "$place/python"
 }
 # Its version pins those of all modules; Go compares their hashes with the public log of these.
-agent() {
+compiled() {
     command -v go >/dev/null || { echo "go, a compiler, was not found" && return 1; }
     GOBIN=$place/bin go install -trimpath -ldflags '-s -w' -tags "custom,$parts" "github.com/influxdata/telegraf/cmd/telegraf@$telegraf"
 }
@@ -28,6 +28,6 @@ cmp -s "$pins" "$place/python/pins.txt" || {
 }
 [ -x "$place/bin/telegraf" ] || {
     echo "Compiling Telegraf, which the benchmark compares, in about 5 minutes"
-    agent >"$place/telegraf.log" 2>&1 || echo "it cannot be compiled: $(tail -n 1 "$place/telegraf.log")" >&2
+    compiled >"$place/telegraf.log" 2>&1 || echo "it cannot be compiled: $(tail -n 1 "$place/telegraf.log")" >&2
 }
 exit 0
