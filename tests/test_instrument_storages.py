@@ -22,7 +22,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.instrument import FileStorage, MetricsCollector, PushStorage, Storage, StorageError
-from exporter.instrument.library.periodic import THREAD
+from exporter.instrument.library.periodic import THREAD, PeriodicPush
+from exporter.instrument.results import Success
 from tests.support.process import free_port
 from tests.support.pushgateway import PASSWORD, USER, Gateway, PushgatewayServer
 from tests.support.waiting import eventually
@@ -274,6 +275,33 @@ def test_a_task_pushes_periodically_and_at_its_end(gateway: PushgatewayServer) -
 
     asyncio.run(program())
     assert {each.labels.get("queue") for each in gateway.pushed("task")} >= {"a", "b"}
+
+
+def test_the_last_push_begins_when_the_one_before_has_ended() -> None:
+    """It has more, and would be replaced by it."""
+    began, go_on, steps = threading.Event(), threading.Event(), list[str]()
+
+    def store() -> Success[int]:
+        steps.append("begins")
+        began.set()
+        assert go_on.wait(10)
+        steps.append("ends")
+        return Success(1)
+
+    async def program() -> None:
+        push = PeriodicPush(store, 0.001)
+        await asyncio.to_thread(began.wait, 10)
+        closing = asyncio.create_task(push.aclose())
+        while not push._stopped.is_set() or (push._task is not None and not push._task.cancelling()):
+            await asyncio.sleep(0)
+        for _ in range(10):  # the last push has begun meanwhile, if it does not wait
+            await asyncio.to_thread(began.wait, 10)
+        go_on.set()
+        await closing
+
+    asyncio.run(program())
+    assert steps == ["begins", "ends"] * (len(steps) // 2)
+    assert len(steps) >= 4
 
 
 def test_a_task_pushes_at_the_end_of_its_loop(gateway: PushgatewayServer) -> None:

@@ -32,6 +32,8 @@ class PeriodicPush:
         self._seconds = seconds
         self._due = monotonic() + seconds
         self._stopped = threading.Event()
+        # A task that ends leaves a push behind that has begun; the last one, which has more, must come after it.
+        self._pushing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._task = started_task(self._run_as_task, THREAD)
         if self._task is None:
@@ -94,9 +96,10 @@ class PeriodicPush:
         return pause
 
     def _push(self) -> None:
-        before, self.last = self.last, self._store()
-        was_failing = before is not None and before.is_failure()
-        if self.last.is_failure() and not was_failing:
-            notices.not_stored(self.last.unwrap_err())
-        elif self.last.is_success() and was_failing:
-            notices.stored_again()
+        with self._pushing:
+            before, self.last = self.last, self._store()
+            was_failing = before is not None and before.is_failure()
+            if self.last.is_failure() and not was_failing:
+                notices.not_stored(self.last.unwrap_err())
+            elif self.last.is_success() and was_failing:
+                notices.stored_again()
