@@ -76,7 +76,7 @@ def test_a_token_that_the_broker_does_not_accept_is_named(
     try:
         sidecar = deployment.sidecar("one", **given).start()
         eventually(lambda: "invalid_token" in sidecar.get("/-/ready").text, READY_SECONDS)
-        assert "SASL authentication error" in sidecar.log
+        eventually(lambda: "SASL authentication error" in sidecar.log, READY_SECONDS)  # lines are written by a thread
     finally:
         provider.audience = AUDIENCE
     deployment.traffic.write(50)
