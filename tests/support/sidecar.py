@@ -55,6 +55,7 @@ class Sidecar(Part):
         self.port = free_port()
         self.settings = settings
         self._arguments = arguments
+        self._page_number = -1.0
 
     def command(self) -> list[str]:
         """See Part."""
@@ -101,10 +102,16 @@ class Sidecar(Part):
         return requests.post(f"http://127.0.0.1:{self.port}/-/reload", timeout=ANSWER_SECONDS)
 
     def scrape(self) -> Scrape:
-        """What `/metrics` says; it may be a second old."""
+        """What `/metrics` says, on a page that was made after the last one was read: pages are shared for a moment."""
+        return eventually(self._next_page, ANSWER_SECONDS, "the page is not made anew")
+
+    def _next_page(self) -> Scrape | None:
         answer = self.get("/metrics")
         assert answer.ok, answer.text
-        return Scrape(answer.text)
+        page = Scrape(answer.text)
+        number = page.total("marketdata_exporter_scrape_render_seconds_count")
+        is_new, self._page_number = number != self._page_number, number
+        return page if is_new else None
 
     def snapshot(self) -> str:
         """All that the live page shows at first, as JSON."""
