@@ -11,7 +11,7 @@ SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.1
 PAUSE_RATIO = 0.05  # of the time that has passed
 
 
-def eventually(fn: Callable[[], T], deadline_seconds: float = 10.0, message: str = "no truthy result") -> T:
+def eventually(fn: Callable[[], T | None], deadline_seconds: float = 10.0, message: str = "no truthy result") -> T:
     """The first truthy result of `fn`, which is called until then; an assertion that fails in it counts as falsy.
 
     After the deadline an AssertionError tells the last of these; every other exception ends the wait at once.
