@@ -7,6 +7,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, TopicPartition
 
+Callback = Callable[["EagerConsumer", list[TopicPartition]], None]
+
 
 class EagerConsumer:
     """Consumer of which an assignment replaces the one before, as an eager strategy such as range demands.
@@ -17,17 +19,35 @@ class EagerConsumer:
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
         self._begun: dict[tuple[str, int], int] = {}  # where each assigned partition began
+        self._assigned: list[TopicPartition] = []  # by the group; begun or not
+        self._is_revoking = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
 
-    def subscribe(self, topics: list[str], **callbacks: Callable[[EagerConsumer, list[TopicPartition]], None]) -> None:
+    def subscribe(self, topics: list[str], *, on_assign: Callback, on_revoke: Callback, on_lost: Callback) -> None:
         """Join the group; the callbacks get this consumer."""
 
-        def of_this(call: Callable[[EagerConsumer, list[TopicPartition]], None]) -> Callable[..., None]:
-            return lambda _, partitions: call(self, partitions)
+        def assigned(partitions: list[TopicPartition]) -> None:
+            # In a rebalance the client revokes nothing while no partition is read.
+            if self._assigned:
+                self._revoke(on_revoke, self._assigned)
+            self._assigned = partitions
+            on_assign(self, partitions)
 
-        self._consumer.subscribe(topics, **{name: of_this(call) for name, call in callbacks.items()})
+        self._consumer.subscribe(
+            topics,
+            on_assign=lambda _, partitions: assigned(partitions),
+            on_revoke=lambda _, partitions: self._revoke(on_revoke, partitions),
+            on_lost=lambda _, partitions: self._revoke(on_lost, partitions),
+        )
+
+    def _revoke(self, callback: Callback, partitions: list[TopicPartition]) -> None:
+        self._assigned, self._is_revoking = [], True
+        try:
+            callback(self, partitions)
+        finally:
+            self._is_revoking = False
 
     def incremental_assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Read these partitions, too, from their offsets on."""
@@ -47,7 +67,8 @@ class EagerConsumer:
 
     def _assign(self, offsets: dict[tuple[str, int], int]) -> None:
         self._begun = offsets
-        if offsets:
-            self._consumer.assign([TopicPartition(*name, offset) for name, offset in offsets.items()])
-        else:
+        # Anywhere else `unassign` would not confirm an assignment that is taken up later.
+        if self._is_revoking and not offsets:
             self._consumer.unassign()
+        else:
+            self._consumer.assign([TopicPartition(*name, offset) for name, offset in offsets.items()])
