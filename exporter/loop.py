@@ -40,7 +40,8 @@ PIECE_PARTITIONS = 200
 # unless a single record takes longer. Their rows take up to 20 times as much memory, and stay in the processor's cache.
 PART_BYTES = 65_536
 PART_RECORDS = 100
-# The native core takes a quarter of that time, and its rows take less memory than their text.
+# The native core takes a quarter of that time, and its rows take less memory than their text. What of them it leaves to
+# Python may take longer, so waiting threads get the state between two such records.
 NATIVE_PART_BYTES = 262_144
 EVALUATE_SECONDS = 1.0
 # Of a rebalance or a stop: below the 45 s after which the group removes a silent member.

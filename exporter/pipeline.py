@@ -134,7 +134,7 @@ class Pipeline(RecordPipeline):
     ) -> Dispatch:
         """Apply the records in order, and return their events and the positions reached.
 
-        `yield_to_waiters` is called after each record that may have taken long, so that other threads use the state.
+        `yield_to_waiters` is called after each record but those of runs, so that other threads use the state.
         """
         turn = Turn(now_ms, Stamp.at(now_ms), [])
         touched: dict[Partition, AssignedPartition] = {}
@@ -151,10 +151,9 @@ class Pipeline(RecordPipeline):
             if self._runs is not None and (end := self._take_run(turn, owned, records, decoded, index)) > index:
                 index = end
                 continue
-            is_usual = self._apply(turn, owned, record, decoded[index])
+            self._apply(turn, owned, record, decoded[index])
             index += 1
-            if not is_usual:
-                yield_to_waiters()
+            yield_to_waiters()
         return Dispatch(turn.events, {partition: owned.position for partition, owned in touched.items()})
 
     def _take_run(
@@ -176,18 +175,15 @@ class Pipeline(RecordPipeline):
                 self.updates.append(update)
         return end
 
-    def _apply(self, turn: Turn, owned: AssignedPartition, record: Record, content: Decoded) -> bool:
-        """Apply one record; return whether that was quick, as nearly always."""
-        is_usual = True
+    def _apply(self, turn: Turn, owned: AssignedPartition, record: Record, content: Decoded) -> None:
         try:
             if isinstance(content, Rejected):
                 raise content
             if content is None:
                 self._count_filtered(owned, record)
             else:
-                is_usual = self._accept(turn, owned, record, content)
+                self._accept(turn, owned, record, content)
         except Rejected as rejected:
-            is_usual = False
             rejected.detached()
             is_batch = content is not None and not isinstance(content, Rejected)
             if is_batch and rejected.reason is not Reason.INVALID_FEED:
@@ -197,19 +193,16 @@ class Pipeline(RecordPipeline):
         owned.last_record_ms = record.timestamp_ms
         if record.offset >= owned.counted:
             owned.counted = record.offset + 1
-        return is_usual
 
-    def _accept(self, turn: Turn, owned: AssignedPartition, record: Record, stats: BatchStats) -> bool:
-        """Accept a batch; return whether feed and symbols are known, or else room for them was searched."""
+    def _accept(self, turn: Turn, owned: AssignedPartition, record: Record, stats: BatchStats) -> None:
         key = stats.key
         here = owned.feeds.get(key)
         feed = self.table.find(key, turn.now_ms, self._detach) if here is None else here.feed
         if feed is None:
             if self._count_filtered(owned, record):
                 owned.traffic.valid_ms = turn.now_ms
-            return True
-        is_known = here is not None and self._add(turn, owned, record, feed, stats, is_admitted=False)
-        if here is None or not is_known:
+            return
+        if here is None or not self._add(turn, owned, record, feed, stats, is_admitted=False):
             self.table.admit(feed, stats.symbols, turn.now_ms)
             here = here or self._hold(turn, owned, record.partition, feed)
             self._add(turn, owned, record, feed, stats, is_admitted=True)
@@ -218,7 +211,6 @@ class Pipeline(RecordPipeline):
             here.window.add(stats)
         if owned.has_batch_events and record.offset >= owned.published:
             turn.events.append(self._factory.batch(record, feed.key, stats.result, turn.stamp))
-        return is_known
 
     def _add(
         self,

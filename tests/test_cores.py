@@ -194,6 +194,18 @@ def built() -> None:
         missing("the native core", "it was not built: install cargo, then `make install`")
 
 
+@pytest.mark.parametrize("finds", [False, True])
+def test_other_threads_have_their_turn_after_each_batch_that_python_examines_but_not_within_a_run(finds: bool) -> None:
+    """Parts are sized by the time of a run; no one knows what analyzers in Python take for so much."""
+    here, turns = Core("native", find_duplicates=finds).pipeline, list[int]()
+    values = [sent.value for sent in islice(records(Shape(feeds=1)), 9)]
+    read = [Record(PARTITIONS[0], offset, NOW_MS, value) for offset, value in enumerate(values)]
+    first, rest = read[:2], read[2:]  # symbols that are new
+    here.analyze(first, here.decode(first), NOW_MS)
+    here.analyze(rest, here.decode(rest), NOW_MS, lambda: turns.append(here.partitions[PARTITIONS[0]].next_offset))
+    assert turns == ([3, 4, 5, 6, 7, 8, 9] if finds else [])
+
+
 # Whole histories.
 
 

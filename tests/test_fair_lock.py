@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from exporter.runtime import fair_lock as module
-from exporter.runtime.fair_lock import FairLock, ReadAccess
+from exporter.runtime.fair_lock import PIECE_SECONDS, FairLock, ReadAccess
 from tests.support.waiting import eventually
 
 FOREVER_SECONDS = 1000.0
@@ -49,24 +49,37 @@ def test_a_lock_goes_to_the_thread_that_has_waited_longest_and_not_to_the_one_th
     assert not lock._is_held
 
 
-def test_an_owner_that_yields_goes_on_after_the_threads_that_wait() -> None:
-    """At once when there are none."""
-    lock, order = FairLock(), list[str]()
+def test_an_owner_that_yields_goes_on_after_the_threads_that_wait_once_its_time_is_over() -> None:
+    """At once when there are none; its time begins again after them."""
+    now = 0.0
+    lock, order = FairLock(lambda: now), list[str]()
 
     def visit() -> None:
         with lock:
             order.append("visitor")
 
-    with lock:
+    def owner(seconds: float) -> None:
+        nonlocal now
+        now += seconds
         lock.yield_to_waiters()
         order.append("owner")
-        thread = threading.Thread(target=visit)
-        thread.start()
+
+    with lock:
+        owner(10 * PIECE_SECONDS)
+    with lock:
+        threads = [threading.Thread(target=visit) for _ in range(2)]
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            eventually(partial(_are_waiting, lock, number))
+        owner(0.9 * PIECE_SECONDS)
+        owner(0.1 * PIECE_SECONDS)
+        third = threading.Thread(target=visit)
+        third.start()
         eventually(partial(_are_waiting, lock, 1))
-        lock.yield_to_waiters()
-        order.append("owner again")
-    thread.join()
-    assert order == ["owner", "visitor", "owner again"]
+        owner(0.9 * PIECE_SECONDS)
+    for thread in (*threads, third):
+        thread.join()
+    assert order == ["owner", "owner", "visitor", "visitor", "owner", "owner", "visitor"]
     assert not lock._is_held
 
 

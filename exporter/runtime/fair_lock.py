@@ -24,24 +24,32 @@ class FairLock:
 
     A `threading.Lock` goes to the running thread, which is the one that has just released it. Here that thread runs on
     until it acquires the lock again, and then waits without polling, which would take the interpreter from the thread
-    that has the lock. `monotonic` measures the pieces of `run`.
+    that has the lock. `monotonic` measures for how long it is held.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._changing = threading.Lock()  # held for microseconds
         self._is_held = False
+        self._due = 0.0
         self._waiting: deque[threading.Lock] = deque()
 
     def __enter__(self) -> None:
+        turn = self._queued()
+        if turn is not None:
+            turn.acquire()
+        self._due = self._monotonic() + PIECE_SECONDS
+
+    def _queued(self) -> threading.Lock | None:
+        """Return what to acquire before the caller has the lock, or None if it has."""
         with self._changing:
             if not self._is_held:
                 self._is_held = True
-                return
+                return None
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
-        turn.acquire()
+            return turn
 
     def __exit__(self, *_: object) -> None:
         with self._changing:
@@ -51,25 +59,16 @@ class FairLock:
                 self._is_held = False
 
     def yield_to_waiters(self) -> None:
-        """Let threads that wait have the lock, before the caller, which has it, goes on."""
-        if self._waiting:
+        """Let threads that wait have the lock, if the caller has had it for `PIECE_SECONDS`, before that goes on."""
+        if self._waiting and self._monotonic() >= self._due:
             self.__exit__()
             self.__enter__()
 
     def run(self, steps: Iterable[object]) -> None:
         """Take the steps of long work with the lock, which waiting threads get after each `PIECE_SECONDS`."""
-        remaining = iter(steps)
-        while self._has_more(remaining):
-            pass
-
-    def _has_more(self, steps: Iterator[object]) -> bool:
-        """Take steps for `PIECE_SECONDS`; return whether there may be more."""
         with self:
-            end = self._monotonic() + PIECE_SECONDS
             for _ in steps:
-                if self._monotonic() >= end:
-                    return True
-        return False
+                self.yield_to_waiters()
 
 
 class ReadAccess:
