@@ -14,7 +14,7 @@ import requests
 from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
-from exporter.loadtest import results
+from exporter.loadtest import results, verdict
 from exporter.loadtest.bottleneck import LOOP, WAITING
 from exporter.loadtest.http.bottleneck import CONNECTIONS, MACHINE, SERVER, SERVER_WAITS
 from exporter.loadtest.results import Ended, Outcome, Run
@@ -38,7 +38,6 @@ from tests.support.sidecar import PROGRAM, Deployment, Scrape, Sidecar
 from tests.support.waiting import eventually
 
 RATE = 200.0
-STAGES = ("decode", "analyze", "publish")
 
 
 class Story(NamedTuple):
@@ -188,7 +187,7 @@ def test_a_full_disk_ends_the_run(broker: Broker, tmp_path: Path) -> None:
     run = Started(tmp_path, settings(seconds=60.0), config, log=Path("/dev/full")).result()
     assert run.ended is Ended.DISK_FULL
     assert run.ended_because == "the log: No space left on device"
-    assert results.exit_code(run.checks, run.ended) == 1
+    assert verdict.exit_code(run.checks, run.ended) == 1
 
 
 def test_a_sidecar_that_is_killed_ends_the_run_and_its_events_are_missing(
@@ -205,7 +204,7 @@ def test_a_sidecar_that_is_killed_ends_the_run_and_its_events_are_missing(
     assert run.ended is Ended.SIDECAR_DIED
     assert "/metrics has not answered for" in run.ended_because
     assert kafka is not None
-    assert (kafka.lost, results.exit_code(run.checks, run.ended)) == (0, 1)
+    assert (kafka.lost, verdict.exit_code(run.checks, run.ended)) == (0, 1)
     assert kafka.events_missing
 
 
@@ -266,7 +265,7 @@ def test_a_broker_that_dies_ends_the_run_with_what_was_measured_until_then(own_b
     assert kafka.answered > 50
     assert kafka.lost is None
     assert "could not be deleted" in kafka.notes[-1]
-    assert results.exit_code(run.checks, run.ended) == 1
+    assert verdict.exit_code(run.checks, run.ended) == 1
     assert threads() == set()
 
 
@@ -303,7 +302,7 @@ def test_a_full_disk_of_a_broker_ends_the_run_with_a_report_that_says_so(
     assert kafka is not None
     assert kafka.answered > 50
     assert "could not be deleted" in kafka.notes[-1]
-    assert results.exit_code(run.checks, run.ended) == 1
+    assert verdict.exit_code(run.checks, run.ended) == 1
     assert threads() == set()
 
 
@@ -343,16 +342,17 @@ def test_stress_finds_the_rate_that_a_slow_sidecar_holds_and_why(
     steps = settings(profile="stress", seconds=300.0, step_seconds=10.0, rate=20.0, topic=deployment.topic)
     with running(Slowed(deployment, 0.02, computes=computes)) as slow:
         given = replace(steps, url=url(slow), allow_existing=True)
-        run = Started(tmp_path, given, config, patience=Patience()).result()
-        busy = sum(slow.scrape().total("marketdata_processing_seconds_sum", stage=stage) for stage in STAGES)
-        capacity = slow.batches() / busy
+        started = Started(tmp_path, given, config, patience=Patience())
+        capacities = slow.capacities(started)
+        run = started.result()
     assert run.ended is Ended.FINISHED, run.ended_because
     point = run.breaking_point
     assert point is not None
     assert point.held_per_second is not None
     assert point.broke_per_second is not None
-    assert capacity < 50.0
-    assert 0.9 * capacity < point.held_per_second < point.broke_per_second < 1.1 * capacity
+    assert max(capacities) < 50.0
+    # A machine that other programs use as well does not give the same to each step.
+    assert 0.9 * min(capacities) < point.held_per_second < point.broke_per_second < 1.1 * max(capacities)
     assert run.bottleneck is not None
     assert run.bottleneck.name == name, run.bottleneck.evidence
 
@@ -398,4 +398,4 @@ def test_a_redis_that_dies_ends_the_run(tmp_path: Path) -> None:
     assert redis is not None
     assert redis.errors
     assert "could not be deleted" in redis.notes[-1]
-    assert results.exit_code(run.checks, run.ended) == 1
+    assert verdict.exit_code(run.checks, run.ended) == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.loadtest import results
+from exporter.loadtest import results, verdict
 from exporter.loadtest.distributions import QUANTILES, LatencyHistogram, merged
 from exporter.loadtest.results import Check, Ended, Outcome, ResultsError
 from exporter.loadtest.timeline import Timeline
@@ -151,4 +151,4 @@ def test_the_exit_code_tells_met_missed_and_not_measured_apart(
     outcomes: list[Outcome], ended: Ended, code: int
 ) -> None:
     checks = [Check(target="kafka", name="p95", wanted="", measured="", outcome=outcome) for outcome in outcomes]
-    assert results.exit_code(checks, ended) == code
+    assert verdict.exit_code(checks, ended) == code

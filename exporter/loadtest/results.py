@@ -6,7 +6,6 @@ name does not have another unit. None stands for what was not measured; a measur
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -267,20 +266,6 @@ class Run(_Result, frozen=True, kw_only=True):
     def target(self, name: str) -> TargetResult | None:
         """Return the result of a target, None if it was not run."""
         return next((each for each in self.targets if each.name == name), None)
-
-
-MET, MISSED, NOT_MEASURED = 0, 1, 2
-
-
-def exit_code(checks: Iterable[Check], ended: Ended) -> int:
-    """Return 0 when all target figures are met, 1 when one is missed, 2 when one could not be measured.
-
-    A run that ended otherwise than by its duration or Ctrl-C is not met; one without checks is not measured.
-    """
-    outcomes = {check.outcome for check in checks}
-    if Outcome.MISSED in outcomes or ended not in (Ended.FINISHED, Ended.INTERRUPTED):
-        return MISSED
-    return MET if outcomes == {Outcome.MET} and ended is Ended.FINISHED else NOT_MEASURED
 
 
 def stamp(started_ms: int) -> str:

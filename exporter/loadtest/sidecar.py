@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlencode
 
-from requests import RequestException
+from requests import ConnectionError, RequestException, Timeout
 from requests.auth import HTTPBasicAuth
 
 from exporter.config.web_schema import WebClientConfig
 from exporter.loadtest.results import Ended
 from exporter.loadtest.run_clock import RunClock
 from exporter.loadtest.sidecar_figures import BATCHES, FAMILIES, SidecarFigures, read_page
-from exporter.loadtest.target import Failure
+from exporter.loadtest.target import Failure, Patience
 from exporter.runtime.http_client import ClientTls, error_text, fetch
 from exporter.runtime.threads import start
 
@@ -31,7 +31,7 @@ class SidecarWatch:
     """A thread that reads the page of metrics of a sidecar at `url` ten times a second.
 
     `on_batches` gets the batches by exchange of a region and the seconds of the run at which they were here. A sidecar
-    that has not answered for `dead_seconds` is dead.
+    that has not answered for longer than `patience` is dead.
     """
 
     def __init__(
@@ -41,14 +41,15 @@ class SidecarWatch:
         region: str,
         on_batches: Callable[[Mapping[str, int], float], None],
         clock: RunClock,
-        dead_seconds: float,
+        patience: Patience,
     ) -> None:
         self._url, self._region, self._on_batches, self._clock = url, region, on_batches, clock
         self._tls = ClientTls(client.ca_file, client.cert_file, client.key_file, client.server_name)
         self._auth = None if client.username is None else HTTPBasicAuth(client.username, client.password or "")
         self.figures: deque[SidecarFigures] = deque(maxlen=FIGURES_MAX)
         self.last_error = ""
-        self._dead_seconds = dead_seconds
+        self._is_down = False
+        self._patience = patience
         self._answered = 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -63,7 +64,7 @@ class SidecarWatch:
     def failure(self) -> Failure | None:
         """Return that the sidecar does not answer any more, if so."""
         silent = self._clock.now() - self._answered
-        if not self.last_error or silent < self._dead_seconds:
+        if not self.last_error or silent < (self._patience.down if self._is_down else self._patience.answer):
             return None
         return Failure(Ended.SIDECAR_DIED, f"{self._url} has not answered for {silent:.0f} s: {self.last_error}")
 
@@ -97,10 +98,11 @@ class SidecarWatch:
             at = self._clock.now()
             page = read_page(answer.body.decode(), self._region)
         except (RequestException, ValueError) as error:
+            self._is_down = isinstance(error, ConnectionError) and not isinstance(error, Timeout)
             self.last_error = error_text(error)
             return
         if answer.status != 200:
-            self.last_error = f"{answer.status} {answer.reason}"
+            self._is_down, self.last_error = False, f"{answer.status} {answer.reason}"
             return
         self.last_error, self._answered = "", at
         if page.figures:

@@ -32,13 +32,12 @@ class Counts(NamedTuple):
 class Patience(NamedTuple):
     """After how many seconds a part counts as dead rather than as slow: longer than the stalls that are measured.
 
-    `answer`: a service answers nothing although something is on its way; `down`: no connection to a broker is possible;
-    `sidecar`: a sidecar that was there does not answer HTTP; `event`: no event comes although some are missing.
+    `answer`: a service answers nothing although something is on its way; `down`: no connection to it is possible;
+    `event`: no event comes although some are missing.
     """
 
     answer: float = 10.0
     down: float = 5.0
-    sidecar: float = 5.0
     event: float = 20.0
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from exporter.loadtest.results import BreakingPoint, Check, Distribution, Outcome, TargetResult
+from exporter.loadtest.results import BreakingPoint, Check, Distribution, Ended, Outcome, TargetResult
 from exporter.loadtest.settings import Limits
+
+# Exit codes.
+MET, MISSED, NOT_MEASURED = 0, 1, 2
 
 ALL = "all"
 # A rate that is asked for cannot be exceeded, and the last requests are answered after the end.
@@ -91,6 +94,17 @@ def _check(
 
 def _outcome(is_met: bool) -> Outcome:
     return Outcome.MET if is_met else Outcome.MISSED
+
+
+def exit_code(checks: Iterable[Check], ended: Ended) -> int:
+    """Return 0 when all target figures are met, 1 when one is missed, 2 when one could not be measured.
+
+    A run that ended otherwise than by its duration or Ctrl-C is not met; one without checks is not measured.
+    """
+    outcomes = {check.outcome for check in checks}
+    if Outcome.MISSED in outcomes or ended not in (Ended.FINISHED, Ended.INTERRUPTED):
+        return MISSED
+    return MET if outcomes == {Outcome.MET} and ended is Ended.FINISHED else NOT_MEASURED
 
 
 def missed(found: Iterable[Check]) -> list[Check]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +25,12 @@ from exporter.loadtest.settings import Settings
 from exporter.loadtest.target import Patience, Target
 from tests.support.process import Part
 from tests.support.sidecar import Deployment, Sidecar
+from tests.support.waiting import eventually
 
+# Those of the loop that work on records.
+STAGES = ("decode", "analyze", "publish")
 # Of parts that die: a test waits less long to be sure.
-IMPATIENT = Patience(answer=3.0, down=1.0, sidecar=1.0, event=5.0)
+IMPATIENT = Patience(answer=3.0, down=1.0, event=5.0)
 LOOPBACK = "127.0.0.1"
 
 AnyPart = TypeVar("AnyPart", bound=Part)
@@ -81,6 +85,16 @@ class Started:
     def metrics_url(self) -> str:
         """Where its own metrics are; empty before they are served."""
         return next((line.rsplit(" ", 1)[1] for line in self.lines if "own metrics" in line), "")
+
+    @property
+    def steps(self) -> int:
+        """How many steps of a stress test are over."""
+        return sum(" held" in line or " broke" in line for line in self.lines)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         try:
@@ -174,3 +188,16 @@ class Slowed(Sidecar):
         _, *arguments = super().command()
         program = Path(__file__).with_name("slowed.py")
         return ["env", *self._environment, sys.executable, str(program), *arguments]
+
+    def capacities(self, started: Started) -> list[float]:
+        """Batches a second of the time that its loop was busy, in each step of a stress test, which is waited for."""
+        seen = [self._worked()]
+        while not started.is_over:
+            eventually(lambda: started.is_over or started.steps >= len(seen), 120)
+            seen.append(self._worked())
+        worked = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(seen)]
+        return [batches / seconds for batches, seconds in worked if batches]
+
+    def _worked(self) -> tuple[int, float]:
+        seconds = self.scrape().total
+        return self.batches(), sum(seconds("marketdata_processing_seconds_sum", stage=stage) for stage in STAGES)

@@ -197,8 +197,8 @@ class KafkaTarget:
                 raise TargetError(f"the sidecar at {url} does not answer: {self.sidecar.last_error}")
 
     def _sidecar_watch(self, url: str) -> SidecarWatch:
-        client, dead = self._settings.client, self._patience.sidecar
-        return SidecarWatch(f"{url}{self._settings.metrics_path}", client, REGION, self._on_batches, self._clock, dead)
+        page, client = f"{url}{self._settings.metrics_path}", self._settings.client
+        return SidecarWatch(page, client, REGION, self._on_batches, self._clock, self._patience)
 
     def _on_batches(self, batches: Mapping[str, int], at: float) -> None:
         if self._before is None:

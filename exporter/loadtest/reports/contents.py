@@ -31,15 +31,8 @@ from exporter.loadtest.reports.over_time import (
 )
 from exporter.loadtest.reports.steps import breaking_point, held_and_broke, step_tiles
 from exporter.loadtest.reports.surroundings import is_crowded, others_cores, used_cores
-from exporter.loadtest.results import (
-    Bottleneck,
-    Distribution,
-    Ended,
-    Outcome,
-    Run,
-    TargetResult,
-    exit_code,
-)
+from exporter.loadtest.results import Bottleneck, Distribution, Ended, Outcome, Run, TargetResult
+from exporter.loadtest.verdict import exit_code
 
 _TONES = {Outcome.MET: Tone.GOOD, Outcome.MISSED: Tone.BAD, Outcome.NOT_MEASURED: Tone.OPEN}
 # By exit code.

@@ -18,7 +18,7 @@ from exporter.config.loader import ConfigError
 from exporter.config.schema import Config
 from exporter.config.secrets import shown_text
 from exporter.kafka.msk import login
-from exporter.loadtest import results
+from exporter.loadtest import results, verdict
 from exporter.loadtest.disk import ReportRoom
 from exporter.loadtest.embedded import TOPIC, Embedded
 from exporter.loadtest.engine import LoadRun, Outputs, Place
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
     except TargetError as error:
         return _failed(printable(str(error)))
     except OSError as error:
-        return _failed(_text(error), results.MISSED if error.errno == errno.ENOSPC else results.NOT_MEASURED)
+        return _failed(_text(error), verdict.MISSED if error.errno == errno.ENOSPC else verdict.NOT_MEASURED)
 
 
 def _check_extra() -> None:
@@ -89,7 +89,7 @@ def _text(error: OSError) -> str:
     return ": ".join(filter(None, [str(error.filename or ""), error.strerror or str(error)]))
 
 
-def _failed(text: str, code: int = results.NOT_MEASURED) -> int:
+def _failed(text: str, code: int = verdict.NOT_MEASURED) -> int:
     print(f"loadtest: {text}", file=sys.stderr)
     return code
 
@@ -103,7 +103,7 @@ def _run(args: argparse.Namespace, plan: arguments.Plan, earlier: Run | None, st
         room.release()
     print("\n".join(summary.lines(run)), flush=True)
     _write(run, args.report_folder, earlier)
-    return results.exit_code(run.checks, run.ended)
+    return verdict.exit_code(run.checks, run.ended)
 
 
 def _measured(args: argparse.Namespace, plan: arguments.Plan, outputs: Outputs, stopping: threading.Event) -> Run:
