@@ -354,7 +354,13 @@ def test_stress_finds_the_rate_that_a_slow_sidecar_holds_and_why(
     # A machine that other programs use as well does not give the same to each step.
     assert 0.9 * min(capacities) < point.held_per_second < point.broke_per_second < 1.1 * max(capacities)
     assert run.bottleneck is not None
-    assert run.bottleneck.name == name, run.bottleneck.evidence
+    assert run.bottleneck.name in limits(run, name, LOOP), run.bottleneck.evidence
+
+
+def limits(run: Run, name: str, computing: str) -> set[str]:
+    """What may be named: what computes lacks a processor where other programs have them all."""
+    is_crowded = name == computing and mean(each.machine.cpu_cores for each in run.samples) > 0.95 * run.machine.cores
+    return {name, MACHINE} if is_crowded else {name}
 
 
 @pytest.mark.stress
@@ -380,9 +386,7 @@ def test_stress_finds_the_rate_of_scrapes_that_a_slow_sidecar_holds_and_why(
     assert point.steps[0].wanted_per_second > 5 * before
     assert 0.9 * min(capacities) < point.held_per_second < point.broke_per_second < 1.1 * max(capacities)
     assert run.bottleneck is not None
-    # What computes lacks a processor where other programs have them all.
-    is_crowded = name == SERVER and mean(each.machine.cpu_cores for each in run.samples) > 0.95 * run.machine.cores
-    assert run.bottleneck.name in ({name, MACHINE} if is_crowded else {name}), run.bottleneck.evidence
+    assert run.bottleneck.name in limits(run, name, SERVER), run.bottleneck.evidence
 
 
 def test_a_redis_that_dies_ends_the_run(tmp_path: Path) -> None:
