@@ -102,15 +102,18 @@ def test_a_connection_that_has_just_sent_its_request_is_not_closed_for_others(op
         on_response=lambda _: None,
         on_eviction=evicted.append,
     )
-    clients = [open_sockets.enter_context(socket.create_connection(listener.getsockname())) for _ in range(2)]
-    acceptor._accept()
+
+    def come() -> socket.socket:
+        client = open_sockets.enter_context(socket.create_connection(listener.getsockname()))
+        acceptor._accept()
+        return client
+
+    clients = [come(), come()]
     clients[0].sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-    clients += [open_sockets.enter_context(socket.create_connection(listener.getsockname()))]
-    acceptor._accept()
+    come()
     assert [client.getpeername() for client in handed] == [clients[0].getsockname()]
     assert not evicted
-    open_sockets.enter_context(socket.create_connection(listener.getsockname()))
-    acceptor._accept()
+    come()
     assert (len(handed), evicted) == (1, [Eviction.CONNECTIONS])
     acceptor.stop()
     acceptor.run()

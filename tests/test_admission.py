@@ -16,14 +16,20 @@ from exporter.web.hosts import network_of
 
 
 @pytest.fixture
-def clients() -> Iterator[dict[str, socket.socket]]:
-    """Connections by name; the first letter is the network."""
+def pairs() -> Iterator[dict[str, tuple[socket.socket, socket.socket]]]:
+    """Connections and their clients by name; the first letter is the network."""
     with ExitStack() as stack:
-        pairs = {name: socket.socketpair() for name in ("a1", "a2", "a3", "a4", "b1", "b2")}
-        for ends in pairs.values():
+        created = {name: socket.socketpair() for name in ("a1", "a2", "a3", "a4", "b1", "b2")}
+        for ends in created.values():
             for end in ends:
                 stack.enter_context(end)
-        yield {name: ours for name, (ours, _) in pairs.items()}
+        yield created
+
+
+@pytest.fixture
+def clients(pairs: dict[str, tuple[socket.socket, socket.socket]]) -> dict[str, socket.socket]:
+    """The connections alone."""
+    return {name: ours for name, (ours, _) in pairs.items()}
 
 
 class Room:
@@ -60,6 +66,10 @@ class Room:
         names = {client: name for name, client in self._clients.items()}
         return [names[connection.client] for connection in self._admitted]
 
+    def stay_full(self) -> None:
+        """Make no more room."""
+        self._has_room = False
+
     @property
     def closed(self) -> list[str]:
         """Whose connections are closed."""
@@ -92,6 +102,40 @@ def test_beyond_the_limit_the_oldest_of_the_largest_network_is_closed(clients: d
         return room.closed, room.evictions
 
     assert asyncio.run(run()) == (["a1", "a2"], 2)
+
+
+def test_beyond_the_limit_those_whose_clients_have_ended_them_are_closed_before_others(
+    pairs: dict[str, tuple[socket.socket, socket.socket]], clients: dict[str, socket.socket]
+) -> None:
+    """They do not come again. Until then they wait as others do: a client may end its side after its request."""
+
+    async def run() -> tuple[list[str], list[str], list[str]]:
+        room = Room(clients)
+        room.come("a1", "a2", "b1")
+        pairs["a2"][1].shutdown(socket.SHUT_WR)
+        pairs["b1"][1].close()
+        before = room.closed
+        room.come("a3")
+        ended = room.closed
+        room.come("a4", "b2")
+        return before, ended, room.closed
+
+    assert asyncio.run(run()) == ([], ["a2", "b1"], ["a1", "a2", "b1"])
+
+
+def test_one_that_was_admitted_is_not_closed_when_its_client_ends_it(
+    pairs: dict[str, tuple[socket.socket, socket.socket]], clients: dict[str, socket.socket]
+) -> None:
+    async def run() -> list[str]:
+        room = Room(clients)
+        room.come("a1")
+        await room.admitted(1)
+        room.stay_full()
+        pairs["a1"][1].shutdown(socket.SHUT_WR)
+        room.come("a2", "a3", "b1", "b2")
+        return room.closed
+
+    assert asyncio.run(run()) == ["a2"]
 
 
 def test_a_connection_that_waits_too_long_is_closed(clients: dict[str, socket.socket]) -> None:

@@ -17,7 +17,7 @@ from exporter.runtime.rate_limit import RateLimiter
 from exporter.web.admission import RETRY_SECONDS
 from exporter.web.admission_order import OLDEST_EVERY, RECENT_SECONDS, AdmissionOrder, QueuedConnection
 from exporter.web.connections import EVICTIONS_BURST, EVICTIONS_PER_SECOND
-from exporter.web.flows import HEADS, SHAPES, Flow, FlowCounts
+from exporter.web.flows import BASE, Flow, FlowCounts, parts_of
 from exporter.web.limits import ClientLimits
 from exporter.web.places import Places
 
@@ -82,7 +82,7 @@ def test_a_part_of_the_next_one_is_as_rare_among_the_active_as_any_that_waits(
     order = AdmissionOrder(counts)
     for number, (flow, awaits_body) in enumerate(waiting):
         order.add(QueuedConnection(cast(socket.socket, number), flow, 0.0, awaits_body))
-    rarest = [min(sum(flow[at] == each[at] for each in active) for at in range(3)) for flow, _ in waiting]
+    rarest = [min(sum(part in parts_of(each) for each in active) for part in parts_of(flow)) for flow, _ in waiting]
     found = cast(QueuedConnection, order.take_next(0.0))
     assert rarest[cast(int, found.client)] == min(rarest)
 
@@ -187,24 +187,35 @@ def waits(first_scrape: float, floods: Sequence[Flood], runs: int) -> list[float
     return [each for door in doors for each in door.waits]
 
 
+# A number below the base times this one has the same digit at each place.
+ONES = 1 + BASE + BASE * BASE
+
+
 def alike(_: int) -> Flow:
     """All look the same."""
-    return Flow(HOME, 1, 1)
+    return Flow(HOME, ONES, ONES)
 
 
 def numbered(number: int) -> Flow:
     """Each has another number in its head."""
-    return Flow(HOME, 1, number % HEADS)
+    return Flow(HOME, ONES, ONES * (number % BASE))
 
 
 def everywhere(number: int) -> Flow:
     """All look the same, and come from many addresses, that of the scraper among them."""
-    return Flow(f"127.0.0.{number % 200}", 1, 1)
+    return Flow(f"127.0.0.{number % 200}", ONES, ONES)
 
 
 def shifting(number: int) -> Flow:
     """Each has other headers as well, from one address: the other ones of a scraper are rare."""
-    return Flow("127.0.0.9", number % SHAPES, number // SHAPES % HEADS)
+    return Flow("127.0.0.9", ONES * (number % BASE), ONES * (number // BASE % BASE))
+
+
+def colliding(number: int) -> Flow:
+    """Eight floods in the shape of the scrape, some of which have a digit of its head."""
+    kind = 1 + number % 8
+    digits = (0, kind, kind) if kind < 4 else (kind, 0, kind)
+    return Flow(HOME, SCRAPE.shape, digits[0] + BASE * (digits[1] + BASE * digits[2]))
 
 
 MIXES: Mapping[str, tuple[Flood, ...]] = {
@@ -212,6 +223,7 @@ MIXES: Mapping[str, tuple[Flood, ...]] = {
     "complete requests that come again at once": (Flood(0.0, alike),),
     "complete requests that come again later": (Flood(0.25, alike),),
     "complete requests with numbers": (Flood(0.02, numbered),),
+    "complete requests whose hashes have digits of a scrape's": (Flood(0.02, colliding),),
     "complete requests from many addresses": (Flood(0.02, everywhere),),
     "complete requests of many shapes from another address": (Flood(0.02, shifting),),
     "bodies without end": (Flood(0.02, alike, awaits_body=True),),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.flows import HEADS, SHAPES, Flow, FlowCounts, flow_of, hello_flow, parts_of
+from exporter.web.flows import BASE, HEADS, SHAPES, Flow, FlowCounts, flow_of, hello_flow, parts_of
 from exporter.web.heads import HEAD_BYTES_MAX
 
 PROMETHEUS = (
@@ -28,7 +28,8 @@ def hello(ciphers: str = "DEFAULT") -> bytes:
     return outgoing.read()
 
 
-FLOWS = st.builds(Flow, st.sampled_from("ab"), st.integers(0, 2), st.integers(0, 2))
+NUMBERS = st.sampled_from([0, 1, BASE, BASE * BASE, HEADS - 1])
+FLOWS = st.builds(Flow, st.sampled_from("ab"), NUMBERS, NUMBERS)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,12 @@ def test_counts_are_of_each_part_of_a_flow(flows: list[Flow], flow: Flow) -> Non
     for each in flows:
         counts.add(each)
     numbers = [counts.count(part) for part in parts_of(flow)]
-    assert numbers == [sum(each[at] == flow[at] for each in flows) for at in range(3)]
+    assert numbers == [sum(part in parts_of(each) for each in flows) for part in parts_of(flow)]
+
+
+@given(FLOWS, FLOWS)
+def test_flows_with_the_same_parts_are_the_same(one: Flow, other: Flow) -> None:
+    assert (parts_of(one) == parts_of(other)) is (one == other)
 
 
 @given(st.lists(FLOWS))
@@ -98,4 +104,4 @@ def test_what_was_added_and_removed_leaves_nothing(flows: list[Flow]) -> None:
         counts.add(flow)
     for flow in flows:
         counts.remove(flow)
-    assert [*counts.networks, *counts._parts] == []
+    assert [*counts._parts] == []

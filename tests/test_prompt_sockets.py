@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import select
 import socket
 import sys
@@ -9,12 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import repeat
 
 import pytest
 
-from exporter.web.prompt_sockets import PromptSocket, accept, unwatch, watch
+from exporter.web.prompt_sockets import PromptSocket, accept, accept_some, ready, unwatch, watch
 from tests.support.waiting import eventually
 
 FOREVER_SECONDS = 100.0
@@ -63,6 +65,30 @@ def test_an_ipv4_client_of_a_listener_for_both_has_its_mapped_address() -> None:
 def test_without_a_client_there_is_nothing_to_accept(listener: socket.socket) -> None:
     with pytest.raises(BlockingIOError):
         accept(listener)
+
+
+def test_all_that_have_arrived_are_accepted_up_to_a_limit(listener: socket.socket) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(5)]
+        accepted = [stack.enter_context(connection) for connection, _ in accept_some(listener, 3)]
+        assert len(accepted) == 3
+        accepted += [stack.enter_context(connection) for connection, _ in accept_some(listener, 3)]
+        assert [each.getpeername() for each in accepted] == [each.getsockname() for each in clients]
+
+
+def test_what_cannot_be_accepted_for_lack_of_descriptors_is_an_error(
+    request: pytest.FixtureRequest, listener: socket.socket
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    request.addfinalizer(partial(resource.setrlimit, resource.RLIMIT_NOFILE, limits))
+    with socket.create_connection(listener.getsockname()) as client:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno(), limits[1]))
+        with pytest.raises(OSError, match="Too many open files"):
+            list(accept_some(listener, 3))
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for connection, _ in accept_some(listener, 3):
+            with connection:
+                assert connection.getpeername() == client.getsockname()
 
 
 def test_bytes_arrive_unchanged_in_both_directions(ends: tuple[PromptSocket, socket.socket]) -> None:
@@ -122,6 +148,7 @@ def test_a_watched_connection_has_events_until_it_is_watched_no_more(
     with select.epoll() as epoll:
         watch(epoll, ours, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
         assert epoll.poll(0) == []
+        assert ready(epoll) == {}
         client.sendall(b"x")
         assert epoll.poll(10) == [(ours.fileno(), select.EPOLLIN)]
         assert epoll.poll(0) == []
@@ -133,6 +160,20 @@ def test_a_watched_connection_has_events_until_it_is_watched_no_more(
         with pytest.raises(FileNotFoundError):
             unwatch(epoll, ours)
         assert epoll.poll(0) == []
+
+
+def test_what_is_ready_are_the_events_of_all_watched_connections_up_to_a_limit() -> None:
+    with ExitStack() as stack:
+        epoll = stack.enter_context(select.epoll())
+        pairs = [[stack.enter_context(end) for end in socket.socketpair()] for _ in range(3)]
+        for ours, _ in pairs:
+            watch(epoll, ours, select.EPOLLIN | select.EPOLLRDHUP)
+        for _, theirs in pairs[:2]:
+            theirs.sendall(b"x")
+        pairs[1][1].shutdown(socket.SHUT_WR)
+        first, second = (ours.fileno() for ours, _ in pairs[:2])
+        assert ready(epoll) == {first: select.EPOLLIN, second: select.EPOLLIN | select.EPOLLRDHUP}
+        assert len(ready(epoll, 1)) == 1
 
 
 def test_calls_keep_the_interpreter(request: pytest.FixtureRequest, ends: tuple[PromptSocket, socket.socket]) -> None:

@@ -2,11 +2,13 @@
 
 Connections that send nothing, too little or too much therefore never affect active ones, and these never delay a health
 check. The head of a request is only peeked at: the event loop reads it again.
+
+The kernel drops what exceeds its queue, and a client whose connection was dropped tries again after a second. So what
+each connection costs this thread decides how large a flood may be until it delays others.
 """
 
 from __future__ import annotations
 
-import errno
 import select
 import socket
 import time
@@ -15,12 +17,12 @@ from contextlib import suppress
 
 from exporter.runtime import logs
 from exporter.runtime.rate_limit import RateLimiter
-from exporter.web.counts import Counts
+from exporter.web.counts import Crowds
 from exporter.web.flows import Flow, flow_of, hello_flow
 from exporter.web.heads import HEAD_BYTES_MAX, TOO_SLOW, Head, HealthCheck, Refusal, classify_head, classify_record
 from exporter.web.hosts import network_of
 from exporter.web.limits import CONNECTIONS_MIN, ClientLimits, Eviction
-from exporter.web.prompt_sockets import accept, unwatch, watch
+from exporter.web.prompt_sockets import accept_some, ready, unwatch, watch
 from exporter.web.responses import CompleteResponse, text_response, to_bytes
 from exporter.web.throttle import CpuThrottle
 
@@ -39,7 +41,6 @@ WARNINGS_PER_SECOND = 1 / 60
 # Bytes of a refused client are read and dropped for so long; a reset would prevent it from reading the response.
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 64 * 1024
-EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _ARRIVALS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _ENDS = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
@@ -97,7 +98,7 @@ class Acceptor:
         # By descriptor, ordered by age: all have the same time limit, so the first is the first to exceed it.
         self._waiting: dict[int, _Client] = {}
         self._refused: dict[int, _Client] = {}
-        self._networks = Counts[str]()
+        self._networks = Crowds[str, _Client]()
         self._warnings = RateLimiter(1, WARNINGS_PER_SECOND)
         self._paused_until = self._closed_recently_until = 0.0
         self._reserve = socket.socket()
@@ -121,7 +122,8 @@ class Acceptor:
 
     def _turn(self) -> bool:
         """Handle pending events; return false when stopped."""
-        events = dict(self._epoll.poll(PAUSE_SECONDS if self._paused_until else SWEEP_SECONDS))
+        # In a flood there always are events, and to wait for them, however short, would give the interpreter up.
+        events = ready(self._epoll) or dict(self._epoll.poll(PAUSE_SECONDS if self._paused_until else SWEEP_SECONDS))
         if self._stopped.fileno() in events:
             return False
         arrived = [(client, event) for descriptor, event in events.items() if (client := self._client(descriptor))]
@@ -140,22 +142,13 @@ class Acceptor:
         return self._waiting.get(descriptor) or self._refused.get(descriptor)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTED_MAX):
-            try:
-                accepted, address = accept(self._listener)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in EXHAUSTED:
-                    return self._pause(error)
-                continue  # the client has disconnected
-            if len(self._waiting) >= self._limits.incoming:
-                self._evict()
-            client = _Client(accepted, network_of(address), time.monotonic() + self._limits.request_seconds)
-            self._waiting[accepted.fileno()] = client
-            self._networks.add(client.network)
-            # Most clients have already sent their request, and need not be watched.
-            self._receive(client, has_ended=False)
+        try:
+            for accepted, address in accept_some(self._listener, ACCEPTED_MAX):
+                # Most clients have already sent their request, and need not wait.
+                deadline = time.monotonic() + self._limits.request_seconds
+                self._receive(_Client(accepted, network_of(address), deadline), has_ended=False)
+        except OSError as error:
+            self._pause(error)
 
     def _pause(self, error: OSError) -> None:
         """Without descriptors: close the oldest connection, or pause accepting until some of the others are closed."""
@@ -193,7 +186,7 @@ class Acceptor:
                 return
             head = client.socket.recv(HEAD_BYTES_MAX + 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return self._watch(client)
+            return self._wait(client)
         except OSError:
             return self._close(client)
         self._handle_head(client, head, self._classify(head, is_final=has_ended)) if head else self._close(client)
@@ -205,7 +198,7 @@ class Acceptor:
 
     def _handle_head(self, client: _Client, head: bytes, found: Head | HealthCheck | Refusal) -> None:
         if found is Head.INCOMPLETE:
-            self._watch(client)
+            self._wait(client)
         elif isinstance(found, HealthCheck) and (response := self._check(found)) is not None:
             client.socket.recv(found.length)
             self._send(client, response, with_body=not found.is_head)
@@ -264,17 +257,25 @@ class Acceptor:
 
         Its request may have arrived since it was read last: many are accepted at a time, and the thread pauses.
         """
-        crowded = self._networks.largest()
-        oldest = next(client for client in self._waiting.values() if client.network == crowded)
+        oldest = self._networks.oldest()
         self._receive(oldest, has_ended=False)
         if self._waiting.get(oldest.socket.fileno()) is oldest:
             self._on_eviction(Eviction.CONNECTIONS)
             self._close(oldest)
 
+    def _wait(self, client: _Client) -> None:
+        """Wait for more from a client, in place of another one if there are too many."""
+        if client.is_watched:
+            return
+        if len(self._waiting) >= self._limits.incoming:
+            self._evict()
+        self._waiting[client.socket.fileno()] = client
+        self._networks.add(client.network, client)
+        self._watch(client)
+
     def _watch(self, client: _Client) -> None:
-        if not client.is_watched:
-            watch(self._epoll, client.socket, _ARRIVALS)
-            client.is_watched = True
+        watch(self._epoll, client.socket, _ARRIVALS)
+        client.is_watched = True
 
     def _forget(self, client: _Client) -> None:
         if client.is_watched:
@@ -291,7 +292,7 @@ class Acceptor:
         descriptor = client.socket.fileno()
         self._refused.pop(descriptor, None)
         if self._waiting.pop(descriptor, None) is not None:
-            self._networks.remove(client.network)
+            self._networks.remove(client.network, client)
 
 
 def _first(clients: Iterable[_Client]) -> _Client | None:

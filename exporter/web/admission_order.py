@@ -13,15 +13,14 @@ the oldest request that has not waited long yet.
 
 from __future__ import annotations
 
+import socket
 from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.web.counts import Counts
+from exporter.web.counts import Crowds
 from exporter.web.flows import Flow, FlowCounts, Part, parts_of
 
 if TYPE_CHECKING:
-    import socket
-
     from exporter.web.tls import TlsSession
 
 # Half of what a client notices. In 40 simulated floods of clients that come again within 20 ms, 0.7 % of the requests
@@ -68,10 +67,6 @@ class _Alike:
     def newest(self) -> _Queued:
         """Return the newest connection."""
         return next(reversed((self.recent or self._late).values()))
-
-    def oldest(self) -> _Queued:
-        """Return the oldest connection."""
-        return next(iter((self._late or self.recent).values()))
 
     def oldest_recent(self, now: float) -> _Queued | None:
         """Return the oldest connection that has not waited long, if there is one."""
@@ -121,7 +116,7 @@ class AdmissionOrder:
     def __init__(self, active: FlowCounts) -> None:
         self._active = active
         self._queued: dict[socket.socket, QueuedConnection] = {}
-        self._networks = Counts[str]()
+        self._networks = Crowds[str, socket.socket]()
         self._numbers = count()
         # By whether their requests await a body; `_turn` is the kind of the next admission.
         self._lines = {False: _Line(), True: _Line()}
@@ -133,7 +128,7 @@ class AdmissionOrder:
     def add(self, connection: QueuedConnection) -> None:
         """Add a connection that waits since now."""
         self._queued[connection.client] = connection
-        self._networks.add(connection.flow.network)
+        self._networks.add(connection.flow.network, connection.client)
         self._lines[connection.awaits_body].add(_Queued(next(self._numbers), connection))
 
     def take_next(self, now: float) -> QueuedConnection | None:
@@ -147,11 +142,12 @@ class AdmissionOrder:
 
     def take_last(self) -> QueuedConnection | None:
         """Remove and return the oldest connection of the network with the most; None if there is none."""
-        if not self._queued:
-            return None
-        largest = 0, self._networks.largest()
-        oldest = min(line.parts[largest].oldest() for line in self._lines.values() if largest in line.parts)
-        return self._remove(oldest.connection)
+        return self._remove(self._queued[self._networks.oldest()]) if self._queued else None
+
+    def take(self, client: socket.socket) -> QueuedConnection | None:
+        """Remove and return the connection of a client; None if there is none."""
+        found = self._queued.get(client)
+        return None if found is None else self._remove(found)
 
     def take_late(self, before: float) -> list[QueuedConnection]:
         """Remove and return the connections that wait since before `before`."""
@@ -160,6 +156,6 @@ class AdmissionOrder:
 
     def _remove(self, connection: QueuedConnection) -> QueuedConnection:
         del self._queued[connection.client]
-        self._networks.remove(connection.flow.network)
+        self._networks.remove(connection.flow.network, connection.client)
         self._lines[connection.awaits_body].remove(connection)
         return connection

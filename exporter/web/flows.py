@@ -14,9 +14,11 @@ from typing import NamedTuple
 from exporter.web.counts import Counts
 from exporter.web.heads import head_of
 
-# Shapes and heads with one remainder of their hashes, which differ with each process, count as one: a flood of requests
-# that all differ fills these as well.
-SHAPES = HEADS = 64
+# Shapes and heads are numbers of three digits, made of hashes that differ with each process. Each digit counts for
+# itself, so that a flood of requests that all differ fills all digits as well. Beside floods of 8 different heads, each
+# digit of a scrape's head is one of theirs, too, in one of 600 processes; with a single digit, in one of 9.
+BASE = 64
+SHAPES = HEADS = BASE**3
 _PATH = re.compile(rb"[^ \r\n]* [^? \r\n]*")
 # In the first message of TLS, behind headers of record and message, version and random bytes: the length of a session.
 _SESSION_AT = 5 + 4 + 2 + 32
@@ -55,25 +57,31 @@ def hello_flow(network: str, hello: bytes) -> Flow:
 
 def parts_of(flow: Flow) -> tuple[Part, ...]:
     """Return the parts of a flow."""
-    return (0, flow.network), (1, flow.shape), (2, flow.head)
+    shape, head = flow.shape, flow.head
+    return (
+        (0, flow.network),
+        (1, shape % BASE),
+        (2, shape // BASE % BASE),
+        (3, shape // (BASE * BASE)),
+        (4, head % BASE),
+        (5, head // BASE % BASE),
+        (6, head // (BASE * BASE)),
+    )
 
 
 class FlowCounts:
-    """Number of connections of each part of flows: a network, a shape, a head."""
+    """Number of connections of each part of flows: a network, a digit of a shape or head."""
 
     def __init__(self) -> None:
-        self.networks = Counts[str]()
         self._parts = Counts[Part]()
 
     def add(self, flow: Flow) -> None:
         """Count a connection."""
-        self.networks.add(flow.network)
         for part in parts_of(flow):
             self._parts.add(part)
 
     def remove(self, flow: Flow) -> None:
         """Remove a connection."""
-        self.networks.remove(flow.network)
         for part in parts_of(flow):
             self._parts.remove(part)
 

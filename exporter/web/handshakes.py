@@ -16,6 +16,7 @@ from contextlib import suppress
 from itertools import islice
 
 from exporter.runtime import logs
+from exporter.web.counts import Crowds
 from exporter.web.flows import Flow, FlowCounts, flow_of
 from exporter.web.handshake_order import in_order
 from exporter.web.heads import TOO_SLOW, Head, HealthCheck, Refusal, classify_head
@@ -90,6 +91,7 @@ class Handshakes:
         self._clients: dict[int, _Client] = {}
         self._refused: dict[int, _Client] = {}
         self._connections = FlowCounts()
+        self._networks = Crowds[str, _Client]()
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._epoll = select.epoll()
@@ -154,6 +156,7 @@ class Handshakes:
         client = _Client(accepted, flow, self._numbers, self._tls(), since=now, deadline=deadline)
         self._clients[accepted.fileno()] = client
         self._connections.add(flow)
+        self._networks.add(flow.network, client)
         watch(self._epoll, accepted, select.EPOLLIN | select.EPOLLRDHUP)
 
     def _receive(self, client: _Client, *, has_ended: bool) -> None:
@@ -265,9 +268,8 @@ class Handshakes:
 
     def _evict(self) -> None:
         """Close the oldest connection of the network with most of them."""
-        crowded = self._connections.networks.largest()
         self._on_eviction(Eviction.CONNECTIONS)
-        self._close(next(client for client in self._clients.values() if client.flow.network == crowded))
+        self._close(self._networks.oldest())
 
     def _close(self, client: _Client) -> None:
         self._forget(client)
@@ -277,6 +279,7 @@ class Handshakes:
         descriptor = client.socket.fileno()
         if self._clients.pop(descriptor, None) is not None:
             self._connections.remove(client.flow)
+            self._networks.remove(client.flow.network, client)
             unwatch(self._epoll, client.socket)
         elif self._refused.pop(descriptor, None) is not None:
             unwatch(self._epoll, client.socket)

@@ -26,13 +26,13 @@ class ClientLimits(NamedTuple):
     """Limits of the number, time and memory of connections.
 
     `incoming` connections have not sent a complete request, `waiting` ones have, and `active` ones are being answered
-    or kept for the next request. The former cost little, and their clients come again at once where they are closed,
-    so that accepting thousands of them delays all others. Messages of streams are `tick_seconds` apart, or more with
-    very many feeds.
+    or kept for the next request. The former cost 5 kB each, nearly all of it in the kernel, and their clients come
+    again at once where they are closed, so that accepting thousands of them delays all others. Messages of streams
+    are `tick_seconds` apart, or more with very many feeds.
     """
 
-    incoming: int = 4096
-    waiting: int = 4096
+    incoming: int = 8192
+    waiting: int = 8192
     active: int = 256
     request_seconds: float = 10.0
     response_seconds: float = 30.0
