@@ -13,7 +13,6 @@ the oldest request that has not waited long yet.
 
 from __future__ import annotations
 
-import socket
 from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +20,8 @@ from exporter.web.counts import Crowds
 from exporter.web.flows import Flow, FlowCounts, Part, parts_of
 
 if TYPE_CHECKING:
+    import socket
+
     from exporter.web.tls import TlsSession
 
 # Half of what a client notices. In 40 simulated floods of clients that come again within 20 ms, 0.7 % of the requests
@@ -116,7 +117,7 @@ class AdmissionOrder:
     def __init__(self, active: FlowCounts) -> None:
         self._active = active
         self._queued: dict[socket.socket, QueuedConnection] = {}
-        self._networks = Crowds[str, socket.socket]()
+        self._networks: Crowds[str, socket.socket] = Crowds()
         self._numbers = count()
         # By whether their requests await a body; `_turn` is the kind of the next admission.
         self._lines = {False: _Line(), True: _Line()}
