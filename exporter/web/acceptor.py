@@ -260,8 +260,8 @@ class Acceptor:
         oldest = self._networks.oldest()
         self._receive(oldest, has_ended=False)
         if self._waiting.get(oldest.socket.fileno()) is oldest:
-            self._on_eviction(Eviction.CONNECTIONS)
             self._close(oldest)
+            self._on_eviction(Eviction.CONNECTIONS)
 
     def _wait(self, client: _Client) -> None:
         """Wait for more from a client, in place of another one if there are too many."""
