@@ -28,8 +28,12 @@ def test_a_profile_has_its_numbers_until_flags_replace_them(name: str) -> None:
     assert (settings.users, settings.spawn_rate, settings.seconds) == (
         profile.users, profile.spawn_rate, profile.seconds
     )  # fmt: skip
-    other = plan(name, "--users", "7", "--spawn-rate", "0.5", "--duration", "90s").settings
-    assert (other.users, other.spawn_rate, other.seconds) == (7, 0.5, 90.0)
+    other = plan(name, "--users", "7", "--duration", "90s").settings
+    assert (other.users, other.seconds) == (7, 90.0)
+
+
+def test_users_begin_at_the_rate_that_is_given() -> None:
+    assert plan("load", "--spawn-rate", "0.5").settings.spawn_rate == 0.5
 
 
 def test_each_target_figure_has_a_flag() -> None:
@@ -81,6 +85,17 @@ def test_addresses_are_those_of_the_configuration_unless_flags_say_otherwise(tmp
         ("stress --kafka-messages 5", "--kafka-messages has no effect in stress"),
         ("--allow-existing", "--allow-existing has no effect without --topic"),
         ("--web-port 9000", "--web-port has no effect without --web"),
+        ("--target http --batch-size 5", "--batch-size has no effect without the target kafka"),
+        ("--target http --max-lost 5", "--max-lost has no effect without the target kafka"),
+        ("--target kafka --redis-url redis://r:1", "--redis-url has no effect without the target redis"),
+        ("--target redis --redis-url redis://r:1 --url http://h:1", "--url has no effect without the targets http and"),
+        ("--target kafka --rate 9 --user-rate 5", "--user-rate has no effect with --rate"),
+        ("stress --spawn-rate 5", "--spawn-rate has no effect in stress"),
+        ("stress --max-mean 5", "--max-mean has no effect in stress"),
+        ("stress --rate 10 --users 5", "--users has no effect with --rate"),
+        ("stress --target http --rate 10 --user-rate 5", "--user-rate has no effect with --rate"),
+        ("stress --duration 10s", r"a step takes 20 s \(--step\) and the whole test 10 s \(--duration\)"),
+        ("--process a=1 --process b=2 --process a=3", "--process a is given twice"),
     ],
 )
 def test_what_cannot_be_tested_is_refused_with_the_reason(words: str, reason: str) -> None:
@@ -92,13 +107,30 @@ def test_what_cannot_be_tested_is_refused_with_the_reason(words: str, reason: st
     "words",
     [
         "normal", "--users 0", "--users x", "--rate 0", "--rate nan", "--duration soon", "--step 0s",
-        "--process sidecar", "--url h:1", "--target all,kafka", "--max-lost -1", "--web-port 65536",
+        "--process sidecar", "--target all,kafka", "--max-lost -1", "--web-port 65536", "--max-errors 101",
     ],
 )  # fmt: skip
 def test_values_that_make_no_sense_are_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         plan(*words.split())
     assert words.split()[-1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--url ftp://user:word@h:1", "argument --url: it must begin with http:// or https://"),
+        ("--metrics-address h", "argument --metrics-address: a port from 0 to 65535 must follow the last colon"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_with_the_reason_and_without_its_password(
+    words: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        plan(*words.split())
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(reason)
+    assert "word" not in line
 
 
 def test_a_configuration_that_is_invalid_is_refused(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_all_that_is_well_is_met() -> None:
         ({"latency": distribution(*[501.0] * 3000)}, {"mean"}),
         ({"latency": distribution(*[1.0] * 2800, *[1200.0] * 200)}, {"p95"}),
         ({"answered": 900, "sent": 900}, {"throughput"}),
-        ({"errors": {"timed out": 30}}, {"errors"}),
+        ({"errors": {"timed out": 31}}, {"errors"}),
         ({"unanswered": 40}, {"errors"}),
         ({"lost": 1}, {"lost"}),
         ({"events_missing": 1}, {"lost"}),
@@ -206,7 +206,31 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
 def test_a_rate_that_is_asked_for_need_not_be_exceeded() -> None:
     slow = result(wanted_per_second=20.0, sent=200, answered=196)
     [check] = [check for check in verdict.checks([slow], Limits()) if check.name == "throughput"]
-    assert (check.wanted, check.outcome) == ("> 19/s", Outcome.MET)
+    assert (check.wanted, check.outcome) == ("≥ 19/s", Outcome.MET)
+
+
+def test_a_limit_that_is_reached_is_met_so_that_no_error_and_no_gap_can_be_asked_for() -> None:
+    limits = Limits(errors_percent=0, availability_percent=100)
+    found = verdict.checks([result(events_missing=0)], limits)
+    assert {check.outcome for check in found} == {Outcome.MET}
+
+
+@pytest.mark.parametrize(
+    ("per_second", "answered", "measured"),
+    [
+        (2, [2] * 30, 100.0),
+        (2, [2] * 15 + [0] * 15, 50.0),
+        (0.5, [1, 0] * 15, 100.0),
+        (0.1, [1, 0, 0], None),  # too few for one piece
+        (5, [5] * 29 + [0], 100 * 29 / 30),
+    ],
+)
+def test_of_few_requests_a_second_the_availability_is_that_of_some_seconds_each(
+    per_second: float, answered: list[int], measured: float | None
+) -> None:
+    seconds = tuple(results.Interval(at=float(at), count=count) for at, count in enumerate(answered))
+    few = result(seconds=float(len(answered)), sent=round(per_second * len(answered)), timeline=seconds)
+    assert verdict.availability(few) == (measured if measured is None else pytest.approx(measured))
 
 
 def sample(own: float, machine: float = 1.0) -> results.Sample:

@@ -139,7 +139,7 @@ def run(text: str = "as usual", factor: float = 1.0, **fields: object) -> Run:
         ),
         "bottleneck": Bottleneck(name=f"broker {text}", evidence=(f"answers in 312 ms {text}",)),
         "checks": (
-            Check(target="http", name="p95", wanted="< 1,000 ms", measured="2,320 ms", outcome=Outcome.MISSED),
+            Check(target="http", name="p95", wanted="≤ 1,000 ms", measured="2,320 ms", outcome=Outcome.MISSED),
             Check(target="kafka", name=f"lost {text}", wanted="≤ 0", measured=text, outcome=Outcome.MET),
         ),
         "notes": (f"general {text}",),

@@ -199,7 +199,7 @@ class Bottleneck(_Result, frozen=True, kw_only=True):
 
 
 class Check(_Result, frozen=True, kw_only=True):
-    """A target figure: `wanted` and `measured` as shown, such as `< 500 ms` and `12.3 ms`."""
+    """A target figure: `wanted` and `measured` as shown, such as `≤ 500 ms` and `12.3 ms`."""
 
     target: str
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from exporter.loadtest.results import BreakingPoint, Check, Distribution, Ended, Outcome, TargetResult
@@ -35,7 +36,7 @@ def stress_checks(target: TargetResult, point: BreakingPoint, limits: Limits) ->
     """Return the checks of a stress test, in which latencies and errors are to rise."""
     held = point.held_per_second
     name = f"{target.unit} that hold"
-    rate = _check(ALL, name, f"> {limits.per_second:,.0f}/s", held, limits.per_second, "{:,.0f}/s")
+    rate = _check(ALL, name, f"≥ {limits.per_second:,.0f}/s", held, limits.per_second, "{:,.0f}/s")
     return (rate, _lost(target, limits.lost)) if target.name == "kafka" else (rate,)
 
 
@@ -44,35 +45,40 @@ def _throughput(targets: Sequence[TargetResult], least: float) -> Check:
     if None not in wanted:
         least = min(least, _OF_WANTED * sum(each or 0.0 for each in wanted))
     measured = sum(target.per_second for target in targets) if any(target.sent for target in targets) else None
-    return _check(ALL, "throughput", f"> {least:,.4g}/s", measured, least, "{:,.1f}/s")
+    return _check(ALL, "throughput", f"≥ {least:,.4g}/s", measured, least, "{:,.1f}/s")
 
 
 def _latencies(target: str, place: str, latency: Distribution | None, limits: Limits) -> Iterator[Check]:
     for name, most in (("mean", limits.mean_ms), ("p95", limits.p95_ms)):
         measured = None if latency is None else getattr(latency, name)
-        yield _check(target, f"{name}{place}", f"< {most:,.4g} ms", measured, most, "{:,.1f} ms", is_most=True)
+        yield _check(target, f"{name}{place}", f"≤ {most:,.4g} ms", measured, most, "{:,.1f} ms", is_most=True)
 
 
 def _errors(target: TargetResult, most: float) -> Check:
     measured = 100 * (target.failed + target.unanswered) / target.sent if target.sent else None
-    return _check(target.name, "errors", f"< {most:g} %", measured, most, "{:.3g} %", is_most=True)
+    return _check(target.name, "errors", f"≤ {most:g} %", measured, most, "{:.3g} %", is_most=True)
 
 
 def _availability(target: TargetResult, least: float) -> Check:
-    return _check(target.name, "availability", f"> {least:g} %", availability(target), least, "{:.4g} %")
+    return _check(target.name, "availability", f"≥ {least:g} %", availability(target), least, "{:.4g} %")
 
 
 def availability(target: TargetResult) -> float | None:
     """Return the share of seconds in percent in which a target answered and at most half of what came were errors.
 
-    None with too few requests. The seconds are those from the first answer or error to the end of sending.
+    The seconds are those from the first answer or error to the end of sending, as many at once as have `_DENSE`
+    requests. None if all of them have fewer.
     """
     seconds = [each for each in target.timeline if each.at + each.seconds <= target.seconds]
     while seconds and not (seconds[0].count or seconds[0].errors):
         seconds.pop(0)
-    if not seconds or target.sent / max(1.0, target.seconds) < _DENSE:
+    if not seconds or not target.sent:
         return None
-    return 100 * sum(each.count > 0 and each.count >= each.errors for each in seconds) / len(seconds)
+    size = max(1, math.ceil(_DENSE * target.seconds / target.sent / seconds[0].seconds))
+    firsts = range(0, len(seconds) - size + 1, size)
+    pieces = [seconds[first : first + size] for first in firsts]
+    came = [(sum(each.count for each in piece), sum(each.errors for each in piece)) for piece in pieces]
+    return 100 * sum(count > 0 and count >= errors for count, errors in came) / len(came) if came else None
 
 
 def _lost(target: TargetResult, most: int) -> Check:
@@ -88,7 +94,7 @@ def _check(
 ) -> Check:
     if measured is None:
         return Check(target=target, name=name, wanted=wanted, measured="not measured", outcome=Outcome.NOT_MEASURED)
-    is_met = measured < limit if is_most else measured > limit
+    is_met = measured <= limit if is_most else measured >= limit
     return Check(target=target, name=name, wanted=wanted, measured=text.format(measured), outcome=_outcome(is_met))
 
 

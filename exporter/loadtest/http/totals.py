@@ -125,4 +125,4 @@ class Totals:
     def _notes(self) -> tuple[str, ...]:
         if not self._overdue:
             return ()
-        return (f"{self._overdue} of the requests without an answer were due and not sent: their users still waited",)
+        return (f"{self._overdue:,} of the requests without an answer were due and not sent: their users still waited",)

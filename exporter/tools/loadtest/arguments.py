@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from exporter.loadtest.target import TargetError
 from exporter.runtime.foreign_text import add_secrets
 from exporter.tools.loadtest.unused import unused
 
+_PERCENT_MAX = 100.0
 DESCRIPTION = """Load brokers, a sidecar and its Redis, and measure what becomes of each message and request; write a
 report. Exit 0 when all target figures are met, 1 when one is missed or a part fails, 2 when something could not be
 measured. It writes to a topic and to keys of its own, which it deletes at the end."""
@@ -79,7 +81,7 @@ def _add_targets(group: Any) -> None:
     add("--event-topic", metavar="NAME", help="topic of events, in place of the configuration's")
     add(
         "--url",
-        type=parsers.http_url,
+        type=_parsed(parsers.http_url),
         metavar="URL",
         help=f"HTTP address of the sidecar (default: as configured, else {_DEFAULT_URL})",
     )
@@ -112,7 +114,7 @@ def _add_limits(group: Any) -> None:
     defaults = Limits()
     for flag, (field, unit, text) in _LIMITS.items():
         default = getattr(defaults, field)
-        kind = _whole if isinstance(default, int) else _not_negative
+        kind = _percent if unit == "PERCENT" else _whole if isinstance(default, int) else _not_negative
         group.add_argument(f"--{flag}", type=kind, metavar=unit, default=default, help=f"{text} (default: {default:g})")
 
 
@@ -130,7 +132,7 @@ def _add_outputs(group: Any) -> None:
     )
     add(
         "--metrics-address",
-        type=parsers.listen_address,
+        type=_parsed(parsers.listen_address),
         default="127.0.0.1:8000",
         metavar="ADDRESS",
         help="of the load test's own /metrics; if the port is taken, any (default: %(default)s)",
@@ -141,16 +143,17 @@ def plan(args: argparse.Namespace) -> Plan:
     """Return what the arguments mean; raise `ConfigError` and `TargetError`."""
     config = _config(args)
     targets, left_out = _targets(args, config)
-    if mistake := unused(args, targets):
-        raise TargetError(mistake)
     profile = PROFILES[args.profile]
+    seconds = args.duration or profile.seconds
+    if mistake := unused(args, targets) or _mistake(args, seconds):
+        raise TargetError(mistake)
     url, path = _url(args, config, targets)
     settings = Settings(
         profile=args.profile,
         targets=targets,
         users=args.users or profile.users,
         spawn_rate=args.spawn_rate or profile.spawn_rate,
-        seconds=args.duration or profile.seconds,
+        seconds=seconds,
         limits=Limits(**{field: getattr(args, flag.replace("-", "_")) for flag, (field, _, _) in _LIMITS.items()}),
         user_rate=args.user_rate,
         rate=args.rate,
@@ -171,6 +174,15 @@ def plan(args: argparse.Namespace) -> Plan:
         processes=dict(args.process),
     )
     return Plan(settings, config, left_out)
+
+
+def _mistake(args: argparse.Namespace, seconds: float) -> str:
+    """Return what of the options contradicts each other, or nothing."""
+    if args.profile == STRESS and args.step > seconds:
+        return f"a step takes {args.step:g} s (--step) and the whole test {seconds:g} s (--duration)"
+    names = Counter(name for name, _ in args.process)
+    twice = [name for name, number in names.items() if number > 1]
+    return f"--process {twice[0]} is given twice" if twice else ""
 
 
 def _targets(args: argparse.Namespace, config: Config) -> tuple[tuple[str, ...], Mapping[str, str]]:
@@ -223,6 +235,18 @@ def _config(args: argparse.Namespace) -> Config:
         raise ConfigError(tuple(named)) from None
 
 
+def _parsed(parser: Callable[[str], str]) -> Callable[[str], str]:
+    """Return a parser of the configuration as one of an option, whose error has the reason and no value."""
+
+    def parse(text: str) -> str:
+        try:
+            return parser(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
 def _checked(text: str, kind: Callable[[str], Any], allows: Callable[[Any], bool], what: str) -> Any:
     try:
         value = kind(text)
@@ -251,6 +275,10 @@ def _positive(text: str) -> float:
 
 def _not_negative(text: str) -> float:
     return float(_checked(text, float, lambda value: value >= 0, "0 or more"))
+
+
+def _percent(text: str) -> float:
+    return float(_checked(text, float, lambda value: 0 <= value <= _PERCENT_MAX, "from 0 to 100"))
 
 
 def _seconds(text: str) -> float:
