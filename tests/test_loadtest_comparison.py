@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from exporter.loadtest.distributions import LatencyHistogram
 from exporter.loadtest.reports.comparison import compare
-from exporter.loadtest.reports.differences import ALPHA, Difference, Verdict
+from exporter.loadtest.reports.differences import ALPHA, EFFECT, Difference, Verdict
 from exporter.loadtest.reports.pieces import FIGURES, aligned
 from exporter.loadtest.results import Ended, Machine, Run, TargetResult
 from exporter.loadtest.slices import Slices
@@ -79,7 +79,7 @@ def verdicts(seed: int, one: Latency, other: Latency) -> dict[str, Verdict]:
 def assert_equal_runs_are_noise_and_a_fifth_is_found(pairs: int) -> None:
     alarms = missed = 0
     for seed in range(pairs):
-        alarms += set(verdicts(seed, usual, usual).values()) != {Verdict.NOISE}
+        alarms += not {Verdict.BETTER, Verdict.WORSE}.isdisjoint(verdicts(seed, usual, usual).values())
         found = verdicts(pairs + seed, usual, slower)
         missed += found["mean"] is not Verdict.WORSE or found["p50"] is not Verdict.WORSE
         assert found["throughput"] is found["errors"] is Verdict.NOISE
@@ -122,6 +122,14 @@ def test_a_change_that_is_certain_and_small_is_noise() -> None:
     assert mean.p is not None
     assert mean.p < 0.005
     assert mean.verdict is Verdict.NOISE
+
+
+def test_a_change_that_is_large_in_all_of_its_range_and_not_certain_is_no_noise() -> None:
+    chance = random.Random(1)
+    p99 = differences(target(chance, usual), target(chance, slower))["p99"]
+    assert p99.low is not None
+    assert p99.low > EFFECT
+    assert p99.verdict is Verdict.UNCERTAIN
 
 
 def test_runs_of_a_few_seconds_or_without_answers_cannot_be_compared() -> None:

@@ -38,6 +38,8 @@ _PROPERTIES: dict[str, Any] = {
     "log_level": 7,
     "queue.buffering.max.kbytes": 262_144,
 }
+# What was given up at the end.
+_GIVEN_UP = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 _STORAGE = KafkaError(KafkaError.KAFKA_STORAGE_ERROR).str()
 
 
@@ -194,4 +196,5 @@ class Sender:
             self._answers.acknowledged()
             self._ledger.delivered(message, delivered.partition(), delivered.offset(), self._clock.now(), size)
         else:
-            self._ledger.undelivered(error.name(), self._clock.now())
+            kind = "no answer before the end" if error.code() in _GIVEN_UP else error.name()
+            self._ledger.undelivered(kind, self._clock.now())

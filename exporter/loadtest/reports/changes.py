@@ -17,6 +17,7 @@ _TONES = {
     Verdict.BETTER: Tone.GOOD,
     Verdict.WORSE: Tone.BAD,
     Verdict.NOISE: Tone.PLAIN,
+    Verdict.UNCERTAIN: Tone.OPEN,
     Verdict.UNKNOWN: Tone.OPEN,
     Verdict.OTHER: Tone.OPEN,
 }
@@ -59,15 +60,17 @@ def comparison(run: Run, earlier: Run | None, differences: Sequence[Difference])
 
 
 def _conclusion(differences: Sequence[Difference]) -> tuple[str, Tone]:
-    worse, better = (
-        [f"{one.target} {one.figure.name}" for one in differences if one.verdict is verdict]
-        for verdict in (Verdict.WORSE, Verdict.BETTER)
+    worse, better, uncertain = (
+        ", ".join(f"{one.target} {one.figure.name}" for one in differences if one.verdict is verdict)
+        for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.UNCERTAIN)
     )
     if worse:
-        more = f" Better: {', '.join(better)}." if better else ""
-        return f"Worse than in the earlier run: {', '.join(worse)}.{more}", Tone.BAD
+        more = f" Better: {better}." if better else ""
+        return f"Worse than in the earlier run: {worse}.{more}", Tone.BAD
     if better:
-        return f"Better than in the earlier run: {', '.join(better)}.", Tone.GOOD
+        return f"Better than in the earlier run: {better}.", Tone.GOOD
+    if uncertain:
+        return f"No difference is certain; large, but possible by chance: {uncertain}. Longer runs tell.", Tone.OPEN
     if any(one.verdict is Verdict.NOISE for one in differences):
         return "No difference that is more than noise.", Tone.PLAIN
     return "The runs cannot be compared.", Tone.OPEN

@@ -5,7 +5,8 @@ difference to exchange the pieces of the same seconds between the runs. So they 
 a difference that is as large in very few of these cases is no chance: a paired permutation test. It assumes nothing
 about how latencies are distributed, and the ramp at the start of both runs does not disturb it. As many figures are
 looked at together, the limit for each is lowered (Holm-Bonferroni): of comparisons of equal runs, at most a share of
-`ALPHA` has a false alarm. A difference below `EFFECT` is noise, however certain it is.
+`ALPHA` has a false alarm. A difference below `EFFECT` is noise, however certain it is; one that is larger in all of
+its range, but not certain, is no noise either: the runs are too short, or too uneven, to tell.
 """
 
 from __future__ import annotations
@@ -101,7 +102,13 @@ def _judged(difference: Difference, is_certain: bool) -> Difference:
     figure, change = difference.figure, difference.change
     if difference.p is None or change is None:
         return difference
-    if not is_certain or abs(change) < (ERRORS_EFFECT if figure.is_share else EFFECT):
-        return difference._replace(verdict=Verdict.NOISE)
+    effect = ERRORS_EFFECT if figure.is_share else EFFECT
+    if not is_certain or abs(change) < effect:
+        is_large = (
+            difference.low is not None
+            and difference.high is not None
+            and (difference.low > effect or difference.high < -effect)
+        )
+        return difference._replace(verdict=Verdict.UNCERTAIN if is_large else Verdict.NOISE)
     is_better = (change > 0) == figure.is_more_better
     return difference._replace(verdict=Verdict.BETTER if is_better else Verdict.WORSE)

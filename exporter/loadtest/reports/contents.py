@@ -122,7 +122,8 @@ def _tiles(run: Run, target: TargetResult) -> Iterator[Tile]:
     ratio, text = bad / target.sent if target.sent else None, f"{bad:,} of {target.sent:,} {target.unit}"
     yield Tile(name, "errors", figures.percent(ratio), text, tones.get("errors", Tone.PLAIN))
     for place, arrived in sorted(target.end_to_end.items()):
-        yield _p95_tile(name, f"p95 to {PLACES.get(place, place)}", arrived, Tone.PLAIN)
+        figure = f"p95 to {PLACES.get(place, place)}"
+        yield _p95_tile(name, figure, arrived, tones.get(figure, Tone.PLAIN))
     if target.lost is not None:
         tone = tones.get("lost", Tone.PLAIN)
         repeated = "" if target.repeated is None else f"{figures.count(target.repeated)} repeated"

@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     NOISE = "noise"
+    UNCERTAIN = "not certain"
     UNKNOWN = "too little data"
     OTHER = "another rate was wanted"
 
