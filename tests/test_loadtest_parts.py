@@ -17,6 +17,7 @@ from exporter.loadtest.http.figures import HttpFigures, Reading
 from exporter.loadtest.http.figures import figures as figures_between
 from exporter.loadtest.kafka.ledger import EARLY_SECONDS, Ledger
 from exporter.loadtest.kafka.records import BatchWriter, feed
+from exporter.loadtest.reports.over_time import PLACES
 from exporter.loadtest.resources import interval_seconds
 from exporter.loadtest.results import Distribution, GeneratorCost, Outcome, Step, TargetResult
 from exporter.loadtest.schedule import Pacer, Schedule
@@ -201,6 +202,16 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     assert {name for name, outcome in found.items() if outcome is Outcome.NOT_MEASURED} == {
         "throughput", "mean", "p95", "errors", "availability", "lost",
     }  # fmt: skip
+
+
+def test_a_sidecar_that_reads_nothing_of_the_topic_leaves_a_run_without_its_verdict() -> None:
+    silent = result(not_reached=("event", "metrics"))
+    not_measured = {name for name, outcome in outcomes(silent).items() if outcome is Outcome.NOT_MEASURED}
+    assert not_measured == {f"{name} to {place}" for name in ("mean", "p95") for place in PLACES.values()}
+    point = results.BreakingPoint(held_per_second=500.0, broke_per_second=None, steps=())
+    found = verdict.stress_checks(silent, point, Limits())
+    assert verdict.exit_code(found, results.Ended.FINISHED) == verdict.NOT_MEASURED
+    assert verdict.exit_code(verdict.stress_checks(result(), point, Limits()), results.Ended.FINISHED) == verdict.MET
 
 
 def test_a_rate_that_is_asked_for_need_not_be_exceeded() -> None:

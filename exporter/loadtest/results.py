@@ -109,7 +109,8 @@ class TargetResult(_Result, frozen=True, kw_only=True):
     request was due if `is_open`, that is, if requests are sent on a schedule; otherwise from when it was sent.
     `lost` and `repeated` messages are found by reading back what was acknowledged; `events_missing` is how many of
     those have no committed event. `end_to_end` has latencies from when a message was due, by where it arrived: `event`
-    (committed event) and `metrics` (visible in /metrics).
+    (committed event) and `metrics` (visible in /metrics); `not_reached` names those where they should have arrived and
+    none of the warm-up did, so that they were not measured.
     """
 
     name: str
@@ -130,6 +131,7 @@ class TargetResult(_Result, frozen=True, kw_only=True):
     events_missing: int | None = None
     events_repeated: int | None = None
     end_to_end: dict[str, Distribution] = {}
+    not_reached: tuple[str, ...] = ()
     connections: int | None = None
     bytes_sent: int | None = None
     bytes_received: int | None = None

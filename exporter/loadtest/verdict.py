@@ -25,7 +25,8 @@ def checks(targets: Sequence[TargetResult], limits: Limits) -> tuple[Check, ...]
     for target in targets:
         found += _latencies(target.name, "", target.latency, limits)
         found += [_errors(target, limits.errors_percent), _availability(target, limits.availability_percent)]
-        for place, latency in sorted(target.end_to_end.items()):
+        places: dict[str, Distribution | None] = {**target.end_to_end, **dict.fromkeys(target.not_reached)}
+        for place, latency in sorted(places.items()):
             found += _latencies(target.name, f" {_NAMES[place]}", latency, limits)
         if target.name == "kafka":
             found.append(_lost(target, limits.lost))
@@ -37,7 +38,15 @@ def stress_checks(target: TargetResult, point: BreakingPoint, limits: Limits) ->
     held = point.held_per_second
     name = f"{target.unit} that hold"
     rate = _check(ALL, name, f"≥ {limits.per_second:,.0f}/s", held, limits.per_second, "{:,.0f}/s")
-    return (rate, _lost(target, limits.lost)) if target.name == "kafka" else (rate,)
+    if target.name != "kafka":
+        return (rate,)
+    missing = [
+        Check(
+            target="kafka", name=_NAMES[place], wanted="measured", measured="not measured", outcome=Outcome.NOT_MEASURED
+        )
+        for place in target.not_reached
+    ]
+    return (rate, _lost(target, limits.lost), *missing)
 
 
 def _throughput(targets: Sequence[TargetResult], least: float) -> Check:

@@ -277,9 +277,21 @@ class KafkaTarget:
             events_missing=missing,
             events_repeated=None if missing is None else ledger.events.repeated,
             end_to_end={place: each for place, each in arrived.items() if each is not None},
+            not_reached=self._not_reached(),
             bytes_sent=ledger.bytes,
             notes=tuple(self._notes),
         )
+
+    def _not_reached(self) -> tuple[str, ...]:
+        """Return where messages should arrive and did not; without the address of a sidecar there is no such place."""
+        if self._settings.url is None:
+            return ()
+        output = self._config.output
+        missing = {
+            "event": output.enabled and output.batch_events and not self.has_events,
+            "metrics": not self._has_metrics,
+        }
+        return tuple(place for place, is_missing in missing.items() if is_missing)
 
     def _wanted(self, seconds: float) -> float | None:
         settings = self._settings

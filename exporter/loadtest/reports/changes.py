@@ -70,7 +70,7 @@ def _conclusion(differences: Sequence[Difference]) -> tuple[str, Tone]:
     if better:
         return f"Better than in the earlier run: {better}.", Tone.GOOD
     if uncertain:
-        return f"No difference is certain; large, but possible by chance: {uncertain}. Longer runs tell.", Tone.OPEN
+        return f"Nothing is certain; large, but possible by chance: {uncertain}. Longer runs show more.", Tone.OPEN
     if any(one.verdict is Verdict.NOISE for one in differences):
         return "No difference that is more than noise.", Tone.PLAIN
     return "The runs cannot be compared.", Tone.OPEN

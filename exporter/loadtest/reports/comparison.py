@@ -6,7 +6,7 @@ a difference that is as large in very few of these cases is no chance: a paired 
 about how latencies are distributed, and the ramp at the start of both runs does not disturb it. As many figures are
 looked at together, the limit for each is lowered (Holm-Bonferroni): of comparisons of equal runs, at most a share of
 `ALPHA` has a false alarm. A difference below `EFFECT` is noise, however certain it is; one that is larger in all of
-its range, but not certain, is no noise either: the runs are too short, or too uneven, to tell.
+its range, but not certain, is no noise either: the runs are too short, or too uneven, for a decision.
 """
 
 from __future__ import annotations
