@@ -79,7 +79,7 @@ def test_a_sidecar_without_descriptors_says_so_once_and_goes_on_when_it_has_some
             for source in ("kafka", "store"):
                 said = [line for line in sidecar.log.splitlines() if f"exporter.{source} " in line]
                 assert len([line for line in said if "Too many open files" in line]) == 1, said
-            assert "ulimit -n" in sidecar.log
+            eventually(lambda: "ulimit -n" in sidecar.log)
             resource.prlimit(sidecar.pid, resource.RLIMIT_NOFILE, before)
             deployment.eventually_committed()
             assert sidecar.batches() == 30

@@ -400,7 +400,7 @@ def test_a_missing_right_to_register_is_reported_until_the_schemas_are_registere
         words = "User is denied operation Write on Subject: "
         eventually(lambda: words in sidecar.get("/-/ready").text, 40)
         assert sidecar.get("/-/ready").status_code == 503
-        assert words in sidecar.log
+        eventually(lambda: words in sidecar.log)
         for kind in EventType:
             topic = deployment.errors if kind is EventType.ERROR else deployment.events
             registry.add(subject(topic, SCHEMAS[kind]), SCHEMAS[kind])

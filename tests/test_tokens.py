@@ -62,7 +62,7 @@ def test_a_provider_that_refuses_is_named_and_the_secret_is_not_shown(
     words = "Failed to acquire SASL OAUTHBEARER token"
     eventually(lambda: words in sidecar.get("/-/ready").text, READY_SECONDS)
     assert "invalid_client" in sidecar.get("/-/ready").text
-    assert "invalid_client" in sidecar.log
+    eventually(lambda: "invalid_client" in sidecar.log)
     assert "wrong-4T8w" not in sidecar.log
     sidecar.kill()
 

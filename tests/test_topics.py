@@ -154,7 +154,7 @@ def test_a_topic_of_which_all_records_are_rejected_is_a_warning_though_no_feed_i
     assert sidecar.get("/-/ready").text.startswith("ready; warning: ")
     assert sidecar.get("/-/ready").ok
     assert warning in sidecar.snapshot()
-    assert len([line for line in sidecar.log.splitlines() if '"a record is rejected"' in line]) == 1
+    assert eventually(lambda: sidecar.log.count('"a record is rejected"')) == 1
 
 
 # What a sidecar shows, and `check` expects.
