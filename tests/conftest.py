@@ -13,7 +13,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from exporter.runtime import foreign_text, logs
 from exporter.runtime.redaction import Redactor
-from tests.support.kafka import Broker
+from tests.support import one_broker
+from tests.support.kafka import Broker, running
 from tests.support.process import PROCESS, free_port
 from tests.support.prometheus import PrometheusServer, scrape_config
 from tests.support.redis import RedisServer
@@ -26,6 +27,12 @@ settings.register_profile(
     "marketdata", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
 )
 settings.load_profile("marketdata")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """The broker of all processes begins to start before them."""
+    config.pluginmanager.register(one_broker.OneBroker())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,10 +56,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path not in starting, item.path))
 
 
-def pytest_collection_finish() -> None:
-    """Thousands of tests stay until the end: the collector need not look at them again and again."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Thousands of tests stay until the end: looking for what could go takes a quarter of the time to collect them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -76,11 +89,32 @@ def _no_lines_from_before() -> None:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """The Kafka of this test session. Tests that stop or kill one make a `Broker` of their own."""
+def broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The Kafka of this run, which other processes use at the same time: nothing may depend on what else is in it.
+
+    Tests that stop or kill one ask for `own_broker`, or make a `Broker`.
+    """
+    if shared := one_broker.of_this_run(pytestconfig):
+        yield shared
+        return
     broker = Broker(tmp_path_factory.mktemp("kafka")).start()
     yield broker
     broker.kill()
+
+
+@pytest.fixture(scope="session")
+def _own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    # It looks often at what retention lets it delete, as a test of it waits for that.
+    with running(Broker(tmp_path_factory.mktemp("own"), {"log.retention.check.interval.ms": "200"})) as broker:
+        yield broker
+
+
+@pytest.fixture
+def own_broker(_own_broker: Broker) -> Broker:
+    """A broker of this process, for one test at a time, which may stop, kill and start it."""
+    if not _own_broker.is_running:
+        _own_broker.start()
+    return _own_broker
 
 
 @pytest.fixture

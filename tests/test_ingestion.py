@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +35,7 @@ from tests.support.cluster import Record
 from tests.support.ingesting import GROUP, TOPIC, IngestingService
 from tests.support.ingestion import EXAMPLES
 from tests.support.ingestion_stream import CODES, RATE, Handled, Stream, consume
-from tests.support.kafka import Broker, running
+from tests.support.kafka import Broker
 from tests.support.process import free_port
 from tests.support.waiting import eventually
 
@@ -484,13 +484,6 @@ def assert_no_gap(rates: list[int]) -> None:
     """Rates begin with 1, and each is the next, or one that was handled before the kill, from where on they repeat."""
     assert rates[0] == 1
     assert all(after <= before + 1 for before, after in pairwise(rates))
-
-
-@pytest.fixture(scope="module")
-def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker that tests stop."""
-    with running(Broker(tmp_path_factory.mktemp("own"))) as broker:
-        yield broker
 
 
 def test_a_lost_broker_is_waited_for(own_broker: Broker) -> None:

@@ -330,17 +330,23 @@ class Scene:
         broker.committed("first", topic)  # where no group was ever used, reading would leave a trace
 
     @property
-    def server(self) -> tuple[str, str]:
-        return "--kafka.bootstrap-servers", self.broker.bootstrap
+    def server(self) -> tuple[str, ...]:
+        """Where it is, and names that a sidecar would use there."""
+        given = {
+            "kafka.bootstrap-servers": self.broker.bootstrap,
+            "input.group": self.topic,
+            "output.topic": f"events-of-{self.topic}",
+        }
+        return tuple(f"--{name}={value}" for name, value in given.items())
 
-    def state(self) -> tuple[set[str], set[str], list[int]]:
-        """The groups, the topics, and the ends of the partitions."""
+    def state(self) -> tuple[bool, list[str], list[int]]:
+        """Whether its group exists, the topics with its name, and the ends of the partitions."""
         client: Any = kafka_admin.AdminClient({"bootstrap.servers": self.broker.bootstrap})
         groups = {each.group_id for each in client.list_consumer_groups(request_timeout=10).result().valid}
-        topics = client.list_topics(timeout=10).topics
+        topics = sorted(name for name in client.list_topics(timeout=10).topics if self.topic in name)
         places = {TopicPartition(self.topic, number): OffsetSpec.latest() for number in range(2)}
         ends = [each.result().offset for each in client.list_offsets(places).values()]
-        return groups, set(topics), ends
+        return self.topic in groups, topics, ends
 
 
 @pytest.fixture(scope="module")

@@ -250,22 +250,18 @@ def test_sidecar_whose_only_topic_was_deleted_says_so(deployment: Deployment) ->
 
 
 @pytest.mark.chaos
-def test_reading_goes_on_at_the_end_when_brokers_lost_what_was_read(tmp_path: Path) -> None:
+def test_reading_goes_on_at_the_end_when_brokers_lost_what_was_read(own_broker: Broker, tmp_path: Path) -> None:
     """A disk was lost: what came from it is not read again, and what comes now is new."""
-    broker = Broker(tmp_path / "broker").start()
-    try:
-        with Deployment(broker, tmp_path, partitions=2) as deployment:
-            deployment.create_outputs()
-            traffic, sidecar = deployment.traffic, deployment.sidecar().start()
-            traffic.write(90)
-            deployment.eventually_committed()
-            broker.stop()
-            shutil.rmtree(tmp_path / "broker" / "data" / f"{deployment.topic}-0")
-            broker.start()
-            eventually_reset(sidecar, "log_truncated", 1)
-            traffic.write(90)
-            eventually_told(deployment, traffic.batches)
-            eventually(lambda: sidecar.scrape().total("marketdata_records_total") == 180)
-            assert errors(deployment) == [("log_truncated", 0, 45)]
-    finally:
-        broker.kill()
+    with Deployment(own_broker, tmp_path, partitions=2) as deployment:
+        deployment.create_outputs()
+        traffic, sidecar = deployment.traffic, deployment.sidecar().start()
+        traffic.write(90)
+        deployment.eventually_committed()
+        own_broker.stop()
+        shutil.rmtree(own_broker.data / f"{deployment.topic}-0")
+        own_broker.start()
+        eventually_reset(sidecar, "log_truncated", 1)
+        traffic.write(90)
+        eventually_told(deployment, traffic.batches)
+        eventually(lambda: sidecar.scrape().total("marketdata_records_total") == 180)
+        assert errors(deployment) == [("log_truncated", 0, 45)]

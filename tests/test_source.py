@@ -106,23 +106,21 @@ def test_output_topics_are_created_when_that_is_asked(broker: Broker, tmp_path: 
         assert [len(topics[name].partitions) for name in (deployment.events, deployment.errors)] == [1, 1]
 
 
-def test_sidecar_that_is_started_before_its_broker_begins_once_that_is_there(tmp_path: Path) -> None:
+def test_sidecar_that_is_started_before_its_broker_begins_once_that_is_there(
+    own_broker: Broker, tmp_path: Path
+) -> None:
     """Until then it serves metrics and says what it waits for."""
-    broker = Broker(tmp_path / "broker").start()
-    try:
-        with Deployment(broker, tmp_path) as deployment:
-            deployment.create_outputs()
-            deployment.traffic.write(90)
-            broker.stop()
-            sidecar = deployment.sidecar().start()
-            answer = sidecar.get("/-/ready")
-            assert answer.status_code == 503
-            assert "no broker has answered yet" in answer.text
-            assert sidecar.scrape().total("marketdata_exporter_ready") == 0
-            broker.start()
-            ready(sidecar)
-            deployment.eventually_committed()
-            sidecar.stop()
-            deployment.assert_told_once()
-    finally:
-        broker.kill()
+    with Deployment(own_broker, tmp_path) as deployment:
+        deployment.create_outputs()
+        deployment.traffic.write(90)
+        own_broker.stop()
+        sidecar = deployment.sidecar().start()
+        answer = sidecar.get("/-/ready")
+        assert answer.status_code == 503
+        assert "no broker has answered yet" in answer.text
+        assert sidecar.scrape().total("marketdata_exporter_ready") == 0
+        own_broker.start()
+        ready(sidecar)
+        deployment.eventually_committed()
+        sidecar.stop()
+        deployment.assert_told_once()

@@ -1,7 +1,7 @@
 """The real parts do what the other tests rely on."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -67,15 +67,6 @@ def test_committed_offsets_are_told_by_partition(broker: Broker, topic: Callable
     consumer.commit(offsets=[TopicPartition(name, 1, 7)], asynchronous=False)
     consumer.close()
     assert broker.committed("readers", name) == {1: 7}
-
-
-@pytest.fixture(scope="module")
-def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker that looks often at what retention lets it delete."""
-    often = {"log.retention.check.interval.ms": "200", "message.max.bytes": "2000000"}
-    broker = Broker(tmp_path_factory.mktemp("own"), often).start()
-    yield broker
-    broker.kill()
 
 
 def test_records_of_any_age_are_kept_unless_their_topic_says_otherwise(own_broker: Broker) -> None:

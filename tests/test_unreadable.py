@@ -170,25 +170,21 @@ def test_partition_stands_where_that_is_asked_and_the_others_go_on(deployment: D
 
 
 @pytest.mark.slow
-def test_batch_with_a_wrong_checksum_is_stepped_over(tmp_path: Path) -> None:
+def test_batch_with_a_wrong_checksum_is_stepped_over(own_broker: Broker, tmp_path: Path) -> None:
     """The kind is the error that comes back, not its code: a disk of the broker has changed a bit."""
-    broker = Broker(tmp_path / "broker").start()
-    try:
-        with Deployment(broker, tmp_path, partitions=1) as deployment:
-            deployment.create_outputs()
-            deployment.traffic.write(20)
-            broker.produce(deployment.topic, [b"to be damaged"])
-            deployment.traffic.write(20)
-            broker.stop()
-            damage(broker.data / f"{deployment.topic}-0" / "00000000000000000000.log", b"to be damaged")
-            broker.start()
-            here = sidecar(deployment, kafka__properties={"check.crcs": "true"}).start()
-            eventually(lambda: unreadable(here) == 1, STEPPED_SECONDS, "not stepped over")
-            deployment.eventually_committed()
-            here.stop()
-            deployment.assert_told_once()
-    finally:
-        broker.kill()
+    with Deployment(own_broker, tmp_path, partitions=1) as deployment:
+        deployment.create_outputs()
+        deployment.traffic.write(20)
+        own_broker.produce(deployment.topic, [b"to be damaged"])
+        deployment.traffic.write(20)
+        own_broker.stop()
+        damage(own_broker.data / f"{deployment.topic}-0" / "00000000000000000000.log", b"to be damaged")
+        own_broker.start()
+        here = sidecar(deployment, kafka__properties={"check.crcs": "true"}).start()
+        eventually(lambda: unreadable(here) == 1, STEPPED_SECONDS, "not stepped over")
+        deployment.eventually_committed()
+        here.stop()
+        deployment.assert_told_once()
 
 
 def damage(file: Path, text: bytes) -> None:

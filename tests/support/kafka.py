@@ -62,7 +62,10 @@ PROPERTIES = {
 
 
 class Broker(Part, Cluster):
-    """One Apache Kafka node; `properties` are added to its server.properties or replace what is there."""
+    """One Apache Kafka node; `properties` are added to its server.properties or replace what is there.
+
+    With the port of one that another process has started, it is that one.
+    """
 
     def __init__(
         self,
@@ -70,9 +73,10 @@ class Broker(Part, Cluster):
         properties: Mapping[str, str] | None = None,
         heap: str = "768m",
         options: Sequence[str] = SHORT_LIVED,
+        port: int | None = None,
     ) -> None:
         Part.__init__(self, directory)
-        self.port, self.controller = free_port(), free_port()
+        self.port, self.controller = port or free_port(), free_port()
         Cluster.__init__(self, f"127.0.0.1:{self.port}")
         self._java = program("java", "default-jre-headless")
         if not JARS.is_dir():

@@ -95,18 +95,22 @@ class Part:
 
     def start(self) -> Self:
         """Start it and wait until it answers."""
-        assert self._process is None, f"{self._name} runs already"
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self.launch()
         try:
             eventually(self._answers, self.start_seconds, f"{self._name} did not answer")
         except BaseException:
             self.kill()
             raise
         return self
+
+    def launch(self) -> None:
+        """Start it without waiting for an answer."""
+        assert self._process is None, f"{self._name} runs already"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
