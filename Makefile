@@ -35,7 +35,7 @@ parts: install
 	@$(BIN)/python -m tests.support.archive
 
 test: install parts  ## run the tests, with real Kafka, Redis and Prometheus (ARGS='-k word' to choose)
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install  ## ruff, mypy and clippy
 	@$(BIN)/ruff check

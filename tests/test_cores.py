@@ -351,7 +351,7 @@ def histories(draw: st.DrawFn) -> list[Arrived]:
     return made
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(
     arrived=histories(),
     find_duplicates=st.booleans(),
@@ -407,7 +407,7 @@ USUAL_BOOK = '{"target_currency":"%s","timestamp":1760343000000,"asks":[[%s,1]],
 MOVING = st.tuples(st.sampled_from("ABCDEF"), st.integers(2, 5), st.integers(1, 3)).map(lambda row: USUAL_BOOK % row)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(histories=st.lists(st.lists(st.one_of(MOVING, books()), min_size=1, max_size=7), min_size=1, max_size=12))
 def test_order_books_in_any_notation_give_the_same(histories: list[list[str]]) -> None:
     head = f'{{"exchange":"upbit","region":"korea","request_type":"orderbook","timestamp_ms":{NOW_MS},"data":['
@@ -458,7 +458,7 @@ def test_records_with_faults_at_random_give_the_same(decoders: Sequence[Any]) ->
         assert_same(decoders, mutated(GOOD, random_))
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(value=st.binary(max_size=60))
 @example(value=GOOD)
 def test_bytes_at_random_give_the_same(decoders: Sequence[Any], value: bytes) -> None:
@@ -466,7 +466,7 @@ def test_bytes_at_random_give_the_same(decoders: Sequence[Any], value: bytes) ->
     assert_same(decoders, GOOD.replace(b'"x":', value))
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(number=st.from_regex(r"\A-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?\Z"))
 def test_numbers_are_read_to_the_bit(decoders: Sequence[Any], number: str) -> None:
     text = number.encode()

@@ -202,7 +202,7 @@ def written(value: Any, is_list: bool, random_: random.Random) -> bytes:
     return json.dumps(value, indent=random_.choice([None, 1]), ensure_ascii=random_.random() < 0.3).encode()
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(
     one=MADE_UP | MADE_UP | MADE_UP | OF_ARRAYS,
     values=st.lists(RECORDS, min_size=1, max_size=6),
@@ -228,7 +228,7 @@ def preset_readers() -> dict[str, Sequence[Formats]]:
     return {name: readers(one) for name, one in FORMATS.items()}
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(value=st.binary(max_size=60), name=st.sampled_from(list(FORMATS)))
 def test_bytes_at_random_are_read_alike(preset_readers: dict[str, Any], value: bytes, name: str) -> None:
     assert_same(preset_readers[name], valued(samples(name)[0], value))

@@ -462,8 +462,8 @@ def lines(file: Path) -> list[str]:
 
 
 def test_a_kill_acknowledges_nothing_unhandled_and_loses_nothing(stream: Stream, tmp_path: Path) -> None:
-    stream.write_rates(5000)
-    total, file = 5000 * len(CODES), tmp_path / "handled"
+    stream.write_rates(2000)
+    total, file = 2000 * len(CODES), tmp_path / "handled"
     services = [IngestingService(tmp_path / str(n), stream.broker.bootstrap, stream.prefix, file) for n in range(3)]
     for service in services[:2]:
         before = stream.committed()

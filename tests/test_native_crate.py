@@ -20,7 +20,7 @@ def test_the_tests_of_the_crate_pass() -> None:
     cargo = shutil.which("cargo") or missing("cargo", "it comes with Rust, which is not installed")
     environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / ".cache" / "native-test")}
     done = subprocess.run(
-        [cargo, "test", "--quiet"], cwd=CRATE, env=environment, capture_output=True, text=True, check=False
+        [cargo, "test", "--lib", "--quiet"], cwd=CRATE, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -178,7 +178,7 @@ class Publishing(RuleBasedStateMachine):
 
 
 TestPublishing = Publishing.TestCase
-TestPublishing.settings = settings(max_examples=250, stateful_step_count=30)
+TestPublishing.settings = settings(max_examples=150, stateful_step_count=30)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ GOOD = [FeedState.OK]
 def test_a_quiet_hour_has_only_ok_from_the_first_batch_on(period_ms: int, is_random: bool) -> None:
     collectors = [Collector(f"korea:x{n}:ticker", period_ms, is_random=is_random) for n in range(3)]
     world = World(*collectors)
-    world.run(HOUR if period_ms > 50 else HOUR / 4)
+    world.run(HOUR if period_ms > 50 else HOUR / 10)
     for collector in collectors:
         assert world.states(str(collector.feed)) == GOOD
 
@@ -48,7 +48,7 @@ def test_a_market_that_calms_down_over_the_evening_is_no_alarm() -> None:
     assert world.states("korea:upbit:trade") == GOOD
 
 
-@pytest.mark.parametrize(("gap_seconds", "hours"), [(5, 4), (60, 4), (300, 8), (1200, 16), (3600, 24)])
+@pytest.mark.parametrize(("gap_seconds", "hours"), [(5, 4), (60, 4), (300, 8), (3600, 24)])
 def test_who_sends_the_last_trades_again_while_nobody_trades_is_not_frozen(gap_seconds: int, hours: int) -> None:
     """Trades come at random, so long apart on average, and their collector polls every few seconds."""
     feed, random = "korea:upbit:trade", Random(gap_seconds)
