@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -465,16 +466,19 @@ def test_a_kill_acknowledges_nothing_unhandled_and_loses_nothing(stream: Stream,
     stream.write_rates(2000)
     total, file = 2000 * len(CODES), tmp_path / "handled"
     services = [IngestingService(tmp_path / str(n), stream.broker.bootstrap, stream.prefix, file) for n in range(3)]
-    for service in services[:2]:
-        before = stream.committed()
-        service.start()
-        eventually(partial(has_committed_more, stream, before), 60)
-        service.kill()
-        ended = {line for line in lines(file) if line.startswith("end")}
-        assert before < stream.committed() <= len(ended) < total
-    services[2].start()
-    eventually(lambda: len({line for line in lines(file) if line.startswith("end")}) == total, 120)
-    services[2].stop()
+    with ExitStack() as running:
+        for service in services:
+            running.callback(service.kill)
+        for service in services[:2]:
+            before = stream.committed()
+            service.start()
+            eventually(partial(has_committed_more, stream, before), 60)
+            service.kill()
+            ended = {line for line in lines(file) if line.startswith("end")}
+            assert before < stream.committed() <= len(ended) < total
+        services[2].start()
+        eventually(lambda: len({line for line in lines(file) if line.startswith("end")}) == total, 120)
+        services[2].stop()
     assert stream.committed() == total
     for code in CODES:
         assert_no_gap([int(line.split()[2]) for line in lines(file) if line.startswith(f"end {code} ")])

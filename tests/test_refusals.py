@@ -193,7 +193,7 @@ def test_check_names_the_address_that_is_advertised(broker: DifficultBroker, dep
 
 
 def test_audit_names_the_address_that_is_advertised(broker: DifficultBroker, deployment: Deployment) -> None:
-    audited = deployment.sidecar(kafka__bootstrap_servers=broker.deaf).run("audit", "--timeout=1")
+    audited = deployment.sidecar(kafka__bootstrap_servers=broker.deaf).run("audit", "--timeout=3")
     assert audited.returncode == 2
     assert audited.stderr.count("\n") == 1
     assert audited.stderr.startswith(f"audit: Kafka: {broker.nowhere}: ")

@@ -139,8 +139,12 @@ def test_a_feed_is_put_together_from_all_of_its_topics(deployment: Deployment, b
     assert scrape.total("marketdata_records_total") == 2 * len(names)
     assert len(scrape.series("marketdata_consumer_position_offset")) == 1
     assert scrape.total("marketdata_consumer_lag_records") == 0
-    (feed,) = sidecar.get("/api/v1/feeds").json()["data"]
-    assert (feed["exchange"], len(feed["partitions"]), feed["state"]) == (KEY.exchange, len(names), "ok")
+
+    def is_put_together() -> bool:
+        (feed,) = sidecar.get("/api/v1/feeds").json()["data"]
+        return (feed["exchange"], len(feed["partitions"]), feed["state"]) == (KEY.exchange, len(names), "ok")
+
+    eventually(is_put_together)
 
 
 def test_a_topic_of_which_all_records_are_rejected_is_a_warning_though_no_feed_is_known(
