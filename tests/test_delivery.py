@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.support.kafka import Broker
 from tests.support.sidecar import Deployment, Sidecar
-from tests.support.traffic import FEEDS, disordered, missing, surplus
+from tests.support.traffic import FEEDS, disordered, surplus
 from tests.support.waiting import eventually
 
 
@@ -95,8 +95,7 @@ def test_killed_sidecar_repeats_but_loses_nothing_at_least_once(deployment: Depl
     sidecar = deployment.sidecar(output__delivery="at_least_once")
     killed_often(deployment, sidecar, 2)
     sidecar.stop()
-    told = deployment.told().batches
-    assert not missing(told, deployment.traffic.batches)
+    told = deployment.eventually_visible().batches
     assert set(told) == set(deployment.traffic.batches)
 
 
@@ -139,8 +138,7 @@ def test_sidecar_of_one_feed_publishes_no_other(deployment: Deployment) -> None:
     assert scrape.total("marketdata_records_filtered_total") == 800
     assert {series["exchange"] for series in scrape.series("marketdata_batches_total")} == {FEEDS[0].exchange}
     own = [batch for batch in deployment.traffic.batches if batch.feed == FEEDS[0]]
-    told = deployment.told().batches
-    assert not missing(told, own)
+    told = deployment.eventually_visible(own).batches
     assert not surplus(told, own)
     assert not disordered(told)
 

@@ -95,58 +95,6 @@ def cases(broker: SecureBroker, strangers: Authority) -> dict[str, Case]:
     }
 
 
-@pytest.fixture(scope="module")
-def refused(
-    broker: SecureBroker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, tuple[Case, Sidecar]]]:
-    """Each case with a sidecar; all have tried several times."""
-    directory = tmp_path_factory.mktemp("refused")
-    addresses = broker.at | {"plain": broker.bootstrap}
-    with Deployment(broker, directory) as deployment:
-        sidecars = {
-            name: (
-                case,
-                deployment.sidecar(
-                    kafka__bootstrap_servers=addresses[case.entrance], kafka__properties=case.properties
-                ).start(),
-            )
-            for name, case in cases(broker, Authority(directory / "strangers")).items()
-        }
-        for _, sidecar in sidecars.values():
-            eventually(lambda sidecar=sidecar: tries(sidecar) >= TRIES, READY_SECONDS)  # type: ignore[misc]
-        yield sidecars
-
-
-def tries(sidecar: Sidecar) -> float:
-    """How often it has asked the brokers in vain."""
-    return sidecar.scrape().total("marketdata_processing_seconds_count", stage="poll")
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["password", "mechanism", "expired", "renamed", "unknown authority", "our expired", "none of ours", "stranger",
-     "without TLS"],
-)  # fmt: skip
-def test_who_is_not_let_in_says_why_and_where_to_look(refused: dict[str, tuple[Case, Sidecar]], name: str) -> None:
-    """In one line however often it is tried, and in readiness; metrics are served, and it goes on trying."""
-    case, sidecar = refused[name]
-    ready = sidecar.get("/-/ready")
-    assert ready.status_code == 503
-    assert case.wrong in ready.text
-    assert case.advice in ready.text
-    lines = sidecar.log.splitlines()
-    told = [line for line in lines if case.wrong in line]
-    assert len(told) == 1, sidecar.log
-    assert "level=error" in told[0]
-    assert case.advice in told[0]
-    # Beside it: that it serves, that no broker is left, and that no group can be joined and no event published.
-    happenings = [line.partition(" level=")[2] for line in lines]
-    assert len(set(happenings)) == len(happenings) <= 5, sidecar.log
-    assert sidecar.scrape().total("marketdata_exporter_ready") == 0
-    assert sidecar.exit_code() is None
-    assert WRONG not in sidecar.log + ready.text
-
-
 def test_it_is_let_in_once_the_password_is_right(broker: SecureBroker, deployment: Deployment) -> None:
     """Without a restart: whoever sees the line may mend it at the broker."""
     broker.let_in("late", "another")
@@ -237,3 +185,58 @@ def test_secrets_are_shown_nowhere(broker: SecureBroker, deployment: Deployment,
     for shown in (*served, *published, listed, checked, sidecar.log):
         for secret in (f"{PASSWORD}-in-a-file", PASSPHRASE, body):
             assert secret not in shown
+
+
+# Last, as these sidecars go on trying until the end of the file, which takes the broker much time.
+
+
+@pytest.fixture(scope="module")
+def refused(
+    broker: SecureBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, tuple[Case, Sidecar]]]:
+    """Each case with a sidecar; all have tried several times."""
+    directory = tmp_path_factory.mktemp("refused")
+    addresses = broker.at | {"plain": broker.bootstrap}
+    with Deployment(broker, directory) as deployment:
+        sidecars = {
+            name: (
+                case,
+                deployment.sidecar(
+                    kafka__bootstrap_servers=addresses[case.entrance], kafka__properties=case.properties
+                ).start(),
+            )
+            for name, case in cases(broker, Authority(directory / "strangers")).items()
+        }
+        for _, sidecar in sidecars.values():
+            eventually(lambda sidecar=sidecar: tries(sidecar) >= TRIES, READY_SECONDS)  # type: ignore[misc]
+        yield sidecars
+
+
+def tries(sidecar: Sidecar) -> float:
+    """How often it has asked the brokers in vain."""
+    return sidecar.scrape().total("marketdata_processing_seconds_count", stage="poll")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["password", "mechanism", "expired", "renamed", "unknown authority", "our expired", "none of ours", "stranger",
+     "without TLS"],
+)  # fmt: skip
+def test_who_is_not_let_in_says_why_and_where_to_look(refused: dict[str, tuple[Case, Sidecar]], name: str) -> None:
+    """In one line however often it is tried, and in readiness; metrics are served, and it goes on trying."""
+    case, sidecar = refused[name]
+    ready = sidecar.get("/-/ready")
+    assert ready.status_code == 503
+    assert case.wrong in ready.text
+    assert case.advice in ready.text
+    lines = sidecar.log.splitlines()
+    told = [line for line in lines if case.wrong in line]
+    assert len(told) == 1, sidecar.log
+    assert "level=error" in told[0]
+    assert case.advice in told[0]
+    # Beside it: that it serves, that no broker is left, and that no group can be joined and no event published.
+    happenings = [line.partition(" level=")[2] for line in lines]
+    assert len(set(happenings)) == len(happenings) <= 5, sidecar.log
+    assert sidecar.scrape().total("marketdata_exporter_ready") == 0
+    assert sidecar.exit_code() is None
+    assert WRONG not in sidecar.log + ready.text

@@ -67,6 +67,8 @@ class Broker(Part, Cluster):
     With the port of one that another process has started, it is that one.
     """
 
+    start_seconds = 60.0  # of a machine on which much else runs
+
     def __init__(
         self,
         directory: Path,

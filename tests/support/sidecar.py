@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ import yaml
 from exporter.instrument.samples import samples
 from tests.support.cluster import Cluster
 from tests.support.process import Part, accepts_connections, free_port
-from tests.support.traffic import Told, Traffic, disordered, missing, surplus, totals
+from tests.support.traffic import Batch, Told, Traffic, disordered, missing, surplus, totals
 from tests.support.waiting import eventually
 
 PROGRAM = Path(sys.executable).with_name("marketdata-exporter")
@@ -195,19 +195,33 @@ class Deployment:
         ends = self.traffic.ends()
         eventually(lambda: self.committed() == ends, PUBLISHED_SECONDS, f"the group did not reach {ends}")
 
-    def eventually_visible(self) -> None:
-        """Wait until no event is hidden behind a transaction that somebody left open who was killed."""
-        written = self.traffic.batches
-        eventually(lambda: not missing(self.told().batches, written), PUBLISHED_SECONDS, "events are missing")
+    def eventually_visible(self, written: Sequence[Batch] = ()) -> Told:
+        """What the events say once they tell of these batches, by default of all.
+
+        A transaction that a killed process has left open hides them until it is ended.
+        """
+
+        def told() -> Told | None:
+            events = self.told()
+            return None if missing(events.batches, written or self.traffic.batches) else events
+
+        return eventually(told, PUBLISHED_SECONDS, "events are missing")
 
     def assert_told_once(self) -> None:
-        """Each batch has one event, in order, and the summaries add up to all batches. Only once nobody runs."""
+        """Each batch has one event, in order, and the summaries add up to all batches. Only once nobody runs.
+
+        Waits, as a broker answers a commit before each partition shows it.
+        """
+        eventually(self._is_told_once, PUBLISHED_SECONDS, "not told once")
+
+    def _is_told_once(self) -> bool:
         told, written = self.told(), self.traffic.batches
         assert not missing(told.batches, written)
         assert not surplus(told.batches, written)
         assert not disordered(told.batches)
         assert told.summaries == totals(written)
         assert self.committed() == self.traffic.ends()
+        return True
 
 
 def _nested(settings: Mapping[str, object]) -> dict[str, Any]:
