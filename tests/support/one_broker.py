@@ -14,6 +14,9 @@ import pytest
 from tests.support.kafka import Broker
 from tests.support.waiting import eventually
 
+# Nobody kills it, so it need not be given up soon when a busy machine holds it up: topics cannot be created then.
+PROPERTIES = {"broker.session.timeout.ms": "60000"}
+
 
 class OneBroker:
     """The plugin of the process that distributes the tests."""
@@ -23,7 +26,7 @@ class OneBroker:
         self._broker: Broker | None = None
         # Without Java or Kafka each test that asks for a broker says so.
         with suppress(pytest.skip.Exception, pytest.fail.Exception):
-            self._broker = Broker(Path(self._directory.name))
+            self._broker = Broker(Path(self._directory.name), PROPERTIES)
             self._broker.launch()
 
     def pytest_configure_node(self, node: Any) -> None:
