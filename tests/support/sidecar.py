@@ -216,11 +216,11 @@ class Deployment:
 
     def _is_told_once(self) -> bool:
         told, written = self.told(), self.traffic.batches
-        assert not missing(told.batches, written)
-        assert not surplus(told.batches, written)
-        assert not disordered(told.batches)
-        assert told.summaries == totals(written)
-        assert self.committed() == self.traffic.ends()
+        assert not (left_out := missing(told.batches, written)), f"missing: {left_out}"
+        assert not (more := surplus(told.batches, written)), f"too many: {more}"
+        assert not disordered(told.batches), "not in order"
+        assert told.summaries == totals(written), "summaries"
+        assert self.committed() == self.traffic.ends(), "offsets"
         return True
 
 
