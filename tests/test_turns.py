@@ -28,6 +28,23 @@ def test_those_that_wait_come_in_the_order_of_their_last_response(served_at: lis
     assert order == served_at[:limit] + sorted(served_at[limit:])
 
 
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 3)), max_size=40))
+def test_of_those_that_were_served_at_the_same_time_or_never_requests_unlike_others_come_first(
+    asked: list[tuple[float, int]],
+) -> None:
+    async def order() -> list[tuple[float, int]]:
+        turns, served = Turns(1), list[tuple[float, int]]()
+
+        async def ask(served_at: float, alike: int) -> None:
+            await turns.take(served_at, alike)
+            served.append((served_at, alike))
+
+        await asyncio.gather(turns.take(0.0), *(ask(*each) for each in asked))
+        return served
+
+    assert asyncio.run(order()) == sorted(asked)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 100)), max_size=40))
 def test_responses_that_have_begun_come_before_requests_and_those_sent_furthest_first(
     asked: list[tuple[bool, int]],

@@ -167,8 +167,9 @@ class Connections(web.Server):
 
     async def take_turn(self, request: web.BaseRequest) -> None:
         """Wait for a turn; at most `TURNS` requests have one at a time, so that passes of the event loop stay short."""
-        place = self.places.taken.get(request.protocol)
-        await self.turns.take(0.0 if place is None else place.served_at)
+        if (place := self.places.taken.get(request.protocol)) is None:
+            return await self.turns.take(0.0)
+        await self.turns.take(place.served_at, self.places.active.magnitude(place.flow))
 
     @property
     def is_crowded(self) -> bool:

@@ -15,39 +15,43 @@ class Turns:
 
     Clients that do not read never have much of a response, and the rest of one does not wait for requests that arrive
     meanwhile. Clients that request again and again on connections that last do not delay those that request rarely.
+    Of connections that were never served, requests unlike the others come first: all places may be taken by a flood.
     """
 
     def __init__(self, limit: int) -> None:
         self._free = self._limit = limit
         self._numbers = count()
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[float, int, int, asyncio.Future[None]]] = []
 
     @property
     def is_crowded(self) -> bool:
         """Whether at least `limit` wait, without requests on connections that were served before."""
         return sum(rank <= 0 for rank, *_ in self._waiting) >= self._limit
 
-    async def take(self, served_at: float) -> None:
-        """Wait for a turn; `served_at` is when the last response of the connection ended, in seconds of any clock."""
-        await self._take(served_at)
+    async def take(self, served_at: float, alike: int = 0) -> None:
+        """Wait for a turn; `served_at` is when the last response of the connection ended, in seconds of any clock.
+
+        Of equals, those come first that have fewer requests `alike`, in whatever measure.
+        """
+        await self._take(served_at, alike)
 
     async def go_on(self, sent: int) -> None:
         """Wait for a turn to send more of a response, of which `sent` pieces were sent."""
         await self._take(_BEGUN - sent)
 
-    async def _take(self, rank: float) -> None:
+    async def _take(self, rank: float, alike: int = 0) -> None:
         if self._free:
             self._free -= 1
         else:
-            await self._next(rank)
+            await self._next(rank, alike)
         try:
             await asyncio.sleep(0)
         finally:
             self._pass_on()
 
-    async def _next(self, rank: float) -> None:
+    async def _next(self, rank: float, alike: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heappush(self._waiting, (rank, next(self._numbers), turn))
+        heappush(self._waiting, (rank, alike, next(self._numbers), turn))
         try:
             await turn
         except asyncio.CancelledError:
