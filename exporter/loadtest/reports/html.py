@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
@@ -23,6 +24,8 @@ from exporter.loadtest.reports.svg import legend, svg
 
 # The shape of a tone: some readers do not see its colour.
 _SHAPES = {Tone.GOOD: "✓", Tone.BAD: "✗", Tone.OPEN: "?"}
+# The space before a unit, where no line may break.
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:ms|s)\b)")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -69,9 +72,10 @@ def _tile_group(name: str, tiles: Sequence[Tile]) -> str:
 
 
 def _tile(tile: Tile) -> str:
+    text = escape(_BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", tile.text))
     return (
         f'<li class="{tile.tone}"><span class="name">{escape(tile.name)}</span>'
-        f'<strong>{_shape(tile.tone)}{escape(tile.value)}</strong><span class="text">{escape(tile.text)}</span></li>'
+        f'<strong>{_shape(tile.tone)}{escape(tile.value)}</strong><span class="text">{text}</span></li>'
     )
 
 
