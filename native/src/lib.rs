@@ -14,6 +14,8 @@ mod formats;
 mod guard;
 mod lane;
 mod measures;
+mod names;
+mod numbers;
 mod plan;
 mod reader;
 mod scan;

@@ -27,15 +27,17 @@ struct Known {
     place: u32,
 }
 
-/// Region, exchange and kind of data.
-type FeedNames = (Box<str>, Box<str>, Box<str>);
+/// Separates the names of a feed; those of which one contains it are left to Python.
+const SEPARATOR: char = '\0';
 
 /// Names of feeds and symbols.
 #[derive(Default)]
 pub struct Memory {
     places: HashMap<Box<str>, usize, RandomState>,
     known: Vec<Known>,
-    feeds: HashMap<FeedNames, Py<PyTuple>, RandomState>,
+    /// By region, exchange and kind of data, with separators.
+    feeds: HashMap<Box<str>, Py<PyTuple>, RandomState>,
+    feed: String,
     batch: u64,
     /// How many rows the last batch had.
     rows: usize,
@@ -143,16 +145,20 @@ impl Memory {
     /// Return the key of a feed.
     pub fn feed(&mut self, py: Python<'_>, names: (&str, &str, &str), make: &Py<Factories>) -> Option<Py<PyTuple>> {
         let (region, exchange, request_type) = names;
-        if region.len().max(exchange.len()).max(request_type.len()) > LONGEST_NAME {
-            return None;
+        self.feed.clear();
+        for name in [region, exchange, request_type] {
+            if name.len() > LONGEST_NAME || name.contains(SEPARATOR) {
+                return None;
+            }
+            self.feed.push_str(name);
+            self.feed.push(SEPARATOR);
         }
-        let owned = (region.into(), exchange.into(), request_type.into());
-        if let Some(key) = self.feeds.get(&owned) {
+        if let Some(key) = self.feeds.get(&*self.feed) {
             return Some(key.clone_ref(py));
         }
         let made = make.get().key.bind(py).call1(names).ok()?;
         let key = made.cast_into::<PyTuple>().ok()?.unbind();
-        self.feeds.insert(owned, key.clone_ref(py));
+        self.feeds.insert(self.feed.as_str().into(), key.clone_ref(py));
         Some(key)
     }
 

@@ -3,54 +3,13 @@
 //! It is stricter than the decoder that it stands in for, never laxer: what it accepts has one meaning.
 
 use crate::fields::Value;
+use crate::numbers::{self, Number};
 
 /// A part of the text, from its first byte up to the one after its last.
 pub type Span = (u32, u32);
 
-const LONGEST_NUMBER: usize = 40;
 /// So many fields of objects in an array are remembered, so that those of the next one are expected.
 const REMEMBERED_FIELDS: usize = 16;
-/// So many digits of a number any double holds, and any u64.
-const EXACT_DIGITS: usize = 15;
-const HELD_DIGITS: usize = 19;
-/// Powers of ten that a double holds exactly: the quotient of two exact numbers is rounded once, as it has to be.
-const POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
-];
-
-/// One number as it is spelled.
-#[derive(Default)]
-struct Number {
-    is_negative: bool,
-    /// All digits without the point, of which there are `count`; it overflows beyond `HELD_DIGITS`.
-    digits: u64,
-    count: usize,
-    /// The power of ten that the digits are to be multiplied with.
-    exponent: i32,
-    is_whole: bool,
-}
-
-impl Number {
-    /// Return the nearest double of a number that is not negative; `spelled` is the number as it is written.
-    fn double(&self, spelled: &[u8]) -> Option<f64> {
-        if self.is_negative {
-            return None;
-        }
-        if self.count <= EXACT_DIGITS {
-            let power = POWERS.get(self.exponent.unsigned_abs() as usize);
-            if let Some(power) = power {
-                let digits = self.digits as f64;
-                return Some(if self.exponent < 0 { digits / power } else { digits * power });
-            }
-        }
-        if self.is_whole && self.count > 18 {
-            return None;
-        }
-        std::str::from_utf8(spelled).ok()?.parse().ok().filter(|value: &f64| value.is_finite())
-    }
-}
-
 #[derive(Clone)]
 pub struct Scanner<'a> {
     text: &'a [u8],
@@ -159,7 +118,7 @@ impl<'a> Scanner<'a> {
                 let start = self.at;
                 let rest = self.text.get(start..)?;
                 let found = match before.get(place) {
-                    Some((name, kind)) if rest.starts_with(name) => {
+                    Some((name, kind)) if begins_with(rest, name) => {
                         self.at += name.len();
                         *kind
                     }
@@ -264,47 +223,27 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn number(&mut self) -> Option<(Number, &'a [u8])> {
-        self.skip_blanks();
-        let rest = self.text.get(self.at..)?;
-        let (number, length) = read_number(rest)?;
+    fn number(&mut self) -> Option<Number<'a>> {
+        let (number, length) = Number::read(self.text.get(self.at..)?)?;
         self.at += length;
-        Some((number, rest.get(..length).filter(|spelled| spelled.len() <= LONGEST_NUMBER)?))
+        Some(number)
     }
 
     /// Go behind a number as `number` reads it, without its value.
     fn skip_number(&mut self) -> Option<()> {
-        let rest = self.text.get(self.at..)?;
-        let sign = usize::from(rest.first()? == &b'-');
-        let first = rest.get(sign)?;
-        let mut at = sign + digits_length(rest.get(sign..)?);
-        if at == sign || (first == &b'0' && at > sign + 1) {
-            return None;
+        match numbers::length(self.text.get(self.at..)?) {
+            Some(length) => self.at += length,
+            None => _ = self.number()?,
         }
-        if rest.get(at) == Some(&b'.') {
-            let places = digits_length(rest.get(at + 1..)?);
-            if places == 0 {
-                return None;
-            }
-            at += 1 + places;
-        }
-        if let Some(b'e' | b'E') = rest.get(at) {
-            at += 1 + read_exponent(rest.get(at + 1..)?)?.1;
-        }
-        if at > LONGEST_NUMBER {
-            return None;
-        }
-        self.at += at;
         Some(())
     }
 
     /// Read a whole number from 0 on that any double holds exactly.
     pub fn whole(&mut self) -> Option<i64> {
-        let (number, _) = self.number()?;
-        if number.is_negative || !number.is_whole || number.count > EXACT_DIGITS {
-            return None;
-        }
-        Some(number.digits as i64)
+        self.next()?;
+        let (whole, length) = numbers::short_whole(self.text.get(self.at..)?)?;
+        self.at += length;
+        Some(whole)
     }
 
     /// Go behind null, if that is next.
@@ -323,19 +262,28 @@ impl<'a> Scanner<'a> {
     }
 
     /// Read a number that is not negative, as the double that is nearest to it.
+    #[inline]
     pub fn double(&mut self) -> Option<f64> {
-        let (number, spelled) = self.number()?;
-        number.double(spelled)
+        self.next()?;
+        match numbers::short_double(self.text.get(self.at..)?) {
+            Some((value, length)) => {
+                self.at += length;
+                Some(value)
+            }
+            None => self.number()?.double(),
+        }
     }
 
     /// Read a time in any unit: a whole number of any length as such, and any other as `double` does.
     pub fn stamp<'v>(&mut self) -> Option<Value<'v>> {
-        let (number, spelled) = self.number()?;
-        if !number.is_whole {
-            return number.double(spelled).map(Value::Number);
+        if let Some(whole) = self.whole() {
+            return Some(Value::Whole(whole));
         }
-        let whole = i64::try_from(number.digits).ok()?;
-        (!number.is_negative && number.count <= HELD_DIGITS).then_some(Value::Whole(whole))
+        if let Some(whole) = self.clone().number().filter(|number| number.is_whole) {
+            self.at += whole.length();
+            return whole.held().map(Value::Whole);
+        }
+        self.double().map(Value::Number)
     }
 
     /// Go behind any value, and return where it is.
@@ -366,68 +314,20 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Return the number at the beginning of a text, and its length.
-fn read_number(text: &[u8]) -> Option<(Number, usize)> {
-    let mut number = Number { is_whole: true, ..Number::default() };
-    let mut at = 0;
-    if text.first()? == &b'-' {
-        number.is_negative = true;
-        at = 1;
+/// Whether a text begins with another. Names of fields are short, so a call of the C library would take longer.
+#[inline]
+fn begins_with(text: &[u8], begin: &[u8]) -> bool {
+    let Some(text) = text.get(..begin.len()) else { return false };
+    match begin.len() {
+        4..=8 => has_ends_of::<4>(text, begin),
+        9..=16 => has_ends_of::<8>(text, begin),
+        17..=32 => has_ends_of::<16>(text, begin),
+        _ => text == begin,
     }
-    let begins_with_zero = text.get(at)? == &b'0';
-    at += read_digits(text.get(at..)?, &mut number);
-    if number.count == 0 || (begins_with_zero && number.count > 1) {
-        return None;
-    }
-    if text.get(at) == Some(&b'.') {
-        at += 1;
-        let places = read_digits(text.get(at..)?, &mut number);
-        if places == 0 {
-            return None;
-        }
-        at += places;
-        number.exponent = -(places as i32);
-        number.is_whole = false;
-    }
-    if let Some(b'e' | b'E') = text.get(at) {
-        let (exponent, length) = read_exponent(text.get(at + 1..)?)?;
-        at += 1 + length;
-        number.exponent += exponent;
-        number.is_whole = false;
-    }
-    Some((number, at))
 }
 
-fn read_digits(text: &[u8], number: &mut Number) -> usize {
-    let mut count = 0;
-    let mut digits = number.digits;
-    for byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        digits = digits.wrapping_mul(10).wrapping_add(u64::from(digit));
-        count += 1;
-    }
-    number.digits = digits;
-    number.count += count;
-    count
-}
-
-fn digits_length(text: &[u8]) -> usize {
-    text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len())
-}
-
-/// Return an exponent of one or two digits, and its length.
-fn read_exponent(text: &[u8]) -> Option<(i32, usize)> {
-    let sign = usize::from(matches!(text.first()?, b'+' | b'-'));
-    let mut number = Number::default();
-    let count = read_digits(text.get(sign..)?, &mut number);
-    if !(1..=2).contains(&count) {
-        return None;
-    }
-    let value = number.digits as i32;
-    Some((if text.first() == Some(&b'-') { -value } else { value }, sign + count))
+fn has_ends_of<const N: usize>(text: &[u8], other: &[u8]) -> bool {
+    text.first_chunk::<N>() == other.first_chunk() && text.last_chunk::<N>() == other.last_chunk()
 }
 
 /// Return how many bytes there are before a quote, a backslash or a control character, eight of them at a time.
@@ -458,6 +358,7 @@ fn is_surrogate(hex: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::Scanner;
 
@@ -486,6 +387,50 @@ mod tests {
             "9007199254740993.0",
         ] {
             assert_eq!(double(text), text.parse().ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_length_are_read_alike_wherever_they_end() {
+        let digits = "1234567890123456789";
+        for (whole, places) in (1..digits.len()).flat_map(|whole| (0..digits.len()).map(move |places| (whole, places)))
+        {
+            let number = format!("{}.{}", &digits[..whole], &digits[..places]);
+            let number = number.trim_end_matches('.');
+            for exponent in ["", "e5", "E-07", "e+22"] {
+                let number = format!("{number}{exponent}");
+                let is_whole = places == 0 && exponent.is_empty();
+                for end in ["", " ", ",", "]}"] {
+                    let text = format!("{number}{end}");
+                    let mut scanner = Scanner::new(text.as_bytes(), 3).unwrap_or_else(|| unreachable!());
+                    let is_long = number.len() > 40;
+                    let double = number.parse().ok().filter(|_| !(is_long || is_whole && whole > 18));
+                    assert_eq!(scanner.clone().double(), double, "{text}");
+                    let span = (0, number.len() as u32);
+                    assert_eq!(scanner.clone().skip(), if is_long { None } else { Some(span) }, "{text}");
+                    let is_exact = is_whole && whole <= 15;
+                    assert_eq!(scanner.whole(), if is_exact { number.parse().ok() } else { None }, "{text}");
+                }
+            }
+        }
+        for text in ["01,", "00.5,", "1.,", ".5,", "1e,", "1e123,", "1e+,", "-,", "+1,", ","] {
+            let scanner = Scanner::new(text.as_bytes(), 3).unwrap_or_else(|| unreachable!());
+            assert_eq!((scanner.clone().double(), scanner.clone().skip(), scanner.clone().whole()), (None, None, None));
+        }
+    }
+
+    #[test]
+    fn texts_begin_with_others_of_any_length() {
+        let text = b"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz";
+        for length in 0..text.len() {
+            let begin = &text[..length];
+            assert!(super::begins_with(text, begin) && super::begins_with(begin, begin));
+            assert!(!super::begins_with(begin, text));
+            for place in 0..length {
+                let mut other = begin.to_vec();
+                other[place] ^= 1;
+                assert!(!super::begins_with(text, &other), "{length} {place}");
+            }
         }
     }
 

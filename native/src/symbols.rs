@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::batch::{Batch, Books, Row, Rows};
 use crate::guard::guarded;
+use crate::names::{Name, Places};
 
 /// What a pass over the rows may find, each a bit.
 pub const MOVED: u32 = 1;
@@ -32,9 +33,11 @@ struct State {
     stamp: f64,
     scale: f64,
     changes: u32,
+    /// Whether it is kept, as there was room for it when its symbol was first examined.
+    is_known: bool,
 }
 
-const UNKNOWN: State = State { price: f64::NAN, stamp: 0.0, scale: 0.0, changes: 0 };
+const UNKNOWN: State = State { price: f64::NAN, stamp: 0.0, scale: 0.0, changes: 0, is_known: false };
 
 impl State {
     fn is_untraded(&self, price: f64) -> bool {
@@ -90,19 +93,25 @@ impl State {
     }
 }
 
-/// What is known of one symbol. `is_known`: its state is kept, as there was room for it when it was first examined.
+/// What is known of one symbol, which has no name once it is forgotten.
 struct Entry {
+    name: Name,
     state: State,
-    is_known: bool,
     /// When it was last in a batch, and in how many messages that were counted.
     seen_ms: i64,
     messages: u64,
 }
 
+impl Entry {
+    fn new(symbol: &str) -> Self {
+        Entry { name: Name::new(symbol), state: UNKNOWN, seen_ms: i64::MIN, messages: 0 }
+    }
+}
+
 /// The symbols of one feed, of which the states of at most `limit` are kept.
 pub struct Table {
     pub limit: usize,
-    places: HashMap<Box<str>, usize, RandomState>,
+    places: Places,
     entries: Vec<Entry>,
     free: Vec<usize>,
     known: usize,
@@ -110,11 +119,15 @@ pub struct Table {
 
 impl Table {
     pub fn new(limit: usize) -> Self {
-        Table { limit, places: HashMap::default(), entries: Vec::new(), free: Vec::new(), known: 0 }
+        Table { limit, places: Places::new(), entries: Vec::new(), free: Vec::new(), known: 0 }
+    }
+
+    fn place(&self, symbol: &str) -> Option<usize> {
+        self.places.find(symbol, |place| self.entries.get(place).map(|entry| &entry.name))
     }
 
     pub fn has(&self, symbol: &str) -> bool {
-        self.places.contains_key(symbol)
+        self.place(symbol).is_some()
     }
 
     pub fn len(&self) -> usize {
@@ -123,7 +136,15 @@ impl Table {
 
     /// Return the place of each symbol of a batch; `usize::MAX` stands for one that is not in the table.
     pub fn find(&self, content: &Rows) -> Vec<usize> {
-        content.texts().map(|text| self.places.get(text).copied().unwrap_or(usize::MAX)).collect()
+        // Collectors send symbols mostly in the same order.
+        let mut next = 0;
+        let place = |text: &str| {
+            let is_next = self.entries.get(next).is_some_and(|entry| entry.name.is(text));
+            let place = if is_next { Some(next) } else { self.place(text) };
+            next = place.unwrap_or(next) + 1;
+            place.unwrap_or(usize::MAX)
+        };
+        content.texts().map(place).collect()
     }
 
     /// Add the symbols of a batch that are not in the table, and return the place of each.
@@ -132,32 +153,43 @@ impl Table {
     }
 
     fn add(&mut self, symbol: &str) -> usize {
-        if let Some(&place) = self.places.get(symbol) {
+        if let Some(place) = self.place(symbol) {
             return place;
         }
-        let entry = Entry { state: UNKNOWN, is_known: false, seen_ms: i64::MIN, messages: 0 };
+        let entry = Entry::new(symbol);
         let place = self.free.pop().unwrap_or(self.entries.len());
         match self.entries.get_mut(place) {
             Some(old) => *old = entry,
-            None => self.entries.push(entry),
+            None => self.append(entry),
         }
-        self.places.insert(symbol.into(), place);
+        let Table { places, entries, .. } = self;
+        places.add(symbol, place, |place| entries.get(place).map(|entry| &entry.name));
         place
+    }
+
+    fn append(&mut self, entry: Entry) {
+        if self.entries.len() == self.entries.capacity() {
+            // Most of the memory of a feed with many symbols: by less than to the double.
+            self.entries.reserve_exact(self.entries.len() / 4 + 4);
+        }
+        self.entries.push(entry);
     }
 
     /// Remove a symbol, in the table or not.
     pub fn forget(&mut self, symbol: &str) {
-        let Some(place) = self.places.remove(symbol) else { return };
+        let Table { places, entries, .. } = self;
+        let removed = places.remove(symbol, |place| entries.get(place).map(|entry| &entry.name));
+        let Some(place) = removed else { return };
         self.free.push(place);
         if let Some(entry) = self.entries.get_mut(place) {
-            self.known -= usize::from(entry.is_known);
-            entry.is_known = false;
+            self.known -= usize::from(entry.state.is_known);
+            (entry.state.is_known, entry.name) = (false, Name::None);
         }
     }
 
     fn state(&self, symbol: &str) -> Option<&State> {
-        let entry = self.places.get(symbol).and_then(|&place| self.entries.get(place))?;
-        Some(&entry.state).filter(|_| entry.is_known)
+        let entry = self.place(symbol).and_then(|place| self.entries.get(place))?;
+        Some(&entry.state).filter(|state| state.is_known)
     }
 
     /// Return the last price of a symbol, if it has one.
@@ -168,14 +200,14 @@ impl Table {
     /// Return the last price of each symbol that has one.
     pub fn prices<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let prices = PyDict::new(py);
-        for (symbol, entry) in self.iter().filter(|(_, entry)| entry.is_known && entry.state.price > 0.0) {
+        for (symbol, entry) in self.iter().filter(|(_, entry)| entry.state.is_known && entry.state.price > 0.0) {
             prices.set_item(symbol, entry.state.price)?;
         }
         Ok(prices)
     }
 
     fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.places.iter().filter_map(|(symbol, &place)| self.entries.get(place).map(|entry| (&**symbol, entry)))
+        self.entries.iter().filter_map(|entry| Some((entry.name.text()?, entry)))
     }
 
     /// Return when each symbol was last in a batch.
@@ -222,9 +254,9 @@ impl Table {
     /// Keep the states of symbols that are examined for the first time, as far as there is room.
     fn meet(&mut self, places: &[usize]) {
         for &place in places {
-            if let Some(entry) = self.entries.get_mut(place).filter(|entry| !entry.is_known) {
+            if let Some(entry) = self.entries.get_mut(place).filter(|entry| !entry.state.is_known) {
                 if self.known < self.limit {
-                    (entry.state, entry.is_known) = (UNKNOWN, true);
+                    entry.state = State { is_known: true, ..UNKNOWN };
                     self.known += 1;
                 }
             }
@@ -237,7 +269,7 @@ impl Table {
         let mut found = 0;
         for row in &content.rows {
             let place = places.get(row.symbol as usize).copied().unwrap_or(usize::MAX);
-            found |= match self.entries.get_mut(place).filter(|entry| entry.is_known) {
+            found |= match self.entries.get_mut(place).filter(|entry| entry.state.is_known) {
                 Some(entry) => entry.state.observe(row, slack),
                 None => UNKNOWN.clone().observe(row, slack),
             };
