@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 
 from exporter.instrument.families import buckets
 from exporter.instrument.histogram import Bounds
-from exporter.metrics.feed_metrics import FEED_PARTS, feed_families, feed_texts
+from exporter.metrics.feed_metrics import (
+    FEED_PARTS,
+    compact_feed_families,
+    compact_feed_texts,
+    feed_families,
+    feed_texts,
+)
+from exporter.model import FeedKey
 from tests.support.pipeline import FIRST, START, pipeline, record, start, take, value
 
 BOUNDS = Bounds((0.5, 1.0, 2.0, 5.0)).spelled
@@ -30,3 +37,18 @@ def test_a_family_knows_how_many_series_its_lines_are() -> None:
     made = list(feed_families(FEED_PARTS, shown))
     assert [family.series for family in made] == ["".join(family.blocks).count("\n") for family in made]
     assert max(family.series for family in made) > 50
+
+
+def test_texts_that_are_kept_make_the_same_families() -> None:
+    """Of more feeds than get the name of a family at once."""
+    here = pipeline()
+    here.assign(FIRST, start(START, 300))
+    keys = [FeedKey("korea", f"upbit{number}", "ticker") for number in range(20)]
+    take(here, *[record(place, value(keys[place % 20], "A" * (1 + place % 3))) for place in range(60)])
+    feeds = [(f'exchange="{feed.key.exchange}"', feed) for feed in here.table.feeds.values()]
+    whole = feed_families(FEED_PARTS, [feed_texts(FEED_PARTS, labels, feed) for labels, feed in feeds])
+    kept = compact_feed_families(FEED_PARTS, [compact_feed_texts(FEED_PARTS, labels, feed) for labels, feed in feeds])
+    assert len(feeds) == 20
+    assert [each._replace(blocks="".join(each.blocks)) for each in kept] == [
+        each._replace(blocks="".join(each.blocks)) for each in whole
+    ]

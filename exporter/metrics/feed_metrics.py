@@ -17,9 +17,13 @@ from exporter.feeds.states import FeedState
 from exporter.feeds.symbols import COUNT_ROWS, SHOWN_ROWS
 from exporter.instrument.exposition import Family
 from exporter.instrument.families import (
+    CompactTexts,
+    PartOf,
     Row,
     RowMessages,
     RowTexts,
+    compact_families,
+    compact_texts,
     counter,
     families,
     gauge,
@@ -64,8 +68,16 @@ def shown_parts(parts: Iterable[Part], shown: Selection) -> tuple[Part, ...]:
 
 def feed_texts(parts: Iterable[Part], labels: str, feed: Feed) -> RowTexts:
     """Return the lines of a feed for each row of the parts."""
-    found = [(rows, find(feed), bool(feed.partitions) or not needs_owner) for rows, find, needs_owner in parts]
-    return row_texts(found, labels)
+    return row_texts(_found(parts, feed), labels)
+
+
+def compact_feed_texts(parts: Iterable[Part], labels: str, feed: Feed) -> CompactTexts:
+    """Return the same to be kept, for `compact_families`."""
+    return compact_texts(_found(parts, feed), labels)
+
+
+def _found(parts: Iterable[Part], feed: Feed) -> list[PartOf]:
+    return [(rows, find(feed), bool(feed.partitions) or not needs_owner) for rows, find, needs_owner in parts]
 
 
 def feed_messages(parts: Iterable[Part], labels: str, feed: Feed, places: Mapping[str, Exemplar]) -> RowMessages:
@@ -85,6 +97,11 @@ def feed_messages(parts: Iterable[Part], labels: str, feed: Feed, places: Mappin
 def feed_families(parts: Iterable[Part], texts: Sequence[RowTexts]) -> list[Family]:
     """Return the families of all feeds, from the texts of each."""
     return families([row for part in parts for row in part.rows], texts)
+
+
+def compact_feed_families(parts: Iterable[Part], texts: Sequence[CompactTexts]) -> list[Family]:
+    """Return the families of all feeds, from the compact texts of each."""
+    return compact_families([row for part in parts for row in part.rows], texts)
 
 
 def feed_message_families(parts: Iterable[Part], messages: Sequence[RowMessages]) -> list[Family]:

@@ -23,9 +23,9 @@ from exporter.feeds.feed import Feed
 from exporter.feeds.partitions import TopicCounts
 from exporter.instrument.exposition import Family, label_text
 from exporter.instrument.families import (
+    CompactTexts,
     Row,
     RowMessages,
-    RowTexts,
     families,
     histograms,
     message_families,
@@ -38,10 +38,10 @@ from exporter.metrics.configuration import configuration_families
 from exporter.metrics.feed_metrics import (
     ANOMALIES,
     FEED_PARTS,
-    feed_families,
+    compact_feed_families,
+    compact_feed_texts,
     feed_message_families,
     feed_messages,
-    feed_texts,
     shown_parts,
 )
 from exporter.metrics.partitions import merged, partition_families, reset_families
@@ -83,7 +83,7 @@ class _Shown(NamedTuple):
     """The text of a feed, and the version of the feed that it shows."""
 
     version: int
-    text: RowTexts
+    text: CompactTexts
 
 
 class _ShownMessages(NamedTuple):
@@ -122,7 +122,7 @@ class SidecarMetrics:
         return [*feeds, *(family for some in others for family in some), *ingestion]
 
     def _feed_families(self) -> Iterator[Family]:
-        for family in feed_families(self._parts, self._feed_texts()):
+        for family in compact_feed_families(self._parts, self._feed_texts()):
             yield family._replace(exemplars=self._anomaly_places(family.name)) if family.name == ANOMALIES else family
 
     def _histograms(self, is_protobuf: bool) -> list[Family]:
@@ -159,7 +159,7 @@ class SidecarMetrics:
         labels, places = self._label_text(feed), dict(self._places_of(feed))
         return feed, _ShownMessages(feed.version, feed_messages(self._parts, labels, feed, places))
 
-    def _feed_texts(self) -> list[RowTexts]:
+    def _feed_texts(self) -> list[CompactTexts]:
         """Render the feeds that have changed, some in each visit."""
         feeds = self._status.feeds()
         known = self._texts  # other scrapes continue with the one that they began with
@@ -171,7 +171,7 @@ class SidecarMetrics:
         return [known[feed].text for feed in feeds]
 
     def _rendered(self, feed: Feed) -> tuple[Feed, _Shown]:
-        return feed, _Shown(feed.version, feed_texts(self._parts, self._label_text(feed), feed))
+        return feed, _Shown(feed.version, compact_feed_texts(self._parts, self._label_text(feed), feed))
 
     def _anomaly_places(self, name: str) -> dict[str, Exemplar]:
         """Return the place of the last anomaly of each kind, by the line that counts it."""

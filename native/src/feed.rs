@@ -1,5 +1,7 @@
 //! What is counted and known of one feed, and how a batch changes it.
 
+use std::hint::black_box;
+
 use pyo3::prelude::*;
 
 use crate::MIN_TIMESTAMP_MS;
@@ -11,6 +13,8 @@ use crate::measures::{Arrival, Measures};
 use crate::stages::{Ages, Freshness, Latency, Watermark};
 use crate::symbols::{MOVED, Table};
 
+/// In the middle of most histograms.
+const FETCHED_BUCKET: usize = 4;
 /// So many intervals wait at most.
 pub const PENDING_INTERVALS: usize = 1000;
 
@@ -116,6 +120,16 @@ impl Feed {
             9 => &self.spreads,
             stage => &self.latency.hop(stage - 5)?.cells,
         })
+    }
+
+    /// Read a little of all that a batch changes. Of a feed that no cache has, the processor then fetches it at once, where
+    /// it would wait for one part after the other.
+    pub fn fetch(&self) {
+        let Latency { collector, broker, sidecar, end, .. } = &self.latency;
+        let others = [&self.sizes, &self.uniques, &self.efficiencies, &self.ages.cells, &self.freshness.intervals];
+        let read = |cells: &Cells| cells.counts.get(FETCHED_BUCKET).copied().unwrap_or(0);
+        let stages = [collector, broker, sidecar, end].map(|stage| read(&stage.cells));
+        black_box((stages, others.map(read), self.symbols.first_count()));
     }
 
     /// Return the places of the symbols of a batch, None if some are unknown and not admitted.

@@ -134,6 +134,11 @@ impl Table {
         self.places.len()
     }
 
+    /// Return the counted messages of the first symbol.
+    pub fn first_count(&self) -> u64 {
+        self.entries.first().map_or(0, |entry| entry.messages)
+    }
+
     /// Return the place of each symbol of a batch; `usize::MAX` stands for one that is not in the table.
     pub fn find(&self, content: &Rows) -> Vec<usize> {
         // Collectors send symbols mostly in the same order.

@@ -363,6 +363,7 @@ impl Tally {
         if self.finds_more || feed.freshness.pending.len() >= PENDING_INTERVALS {
             return None;
         }
+        feed.fetch();
         let taken = guarded(|| {
             let books = rows.books();
             let (chosen, turn) = feed.books.chosen(&books);
