@@ -14,7 +14,9 @@ from exporter.config.section import Section
 
 PLAIN = (str, int, float, bytes, bool, type(None), Enum, type)
 # Times, and a count of changes.
-PASSING = {"_rested_at", "_start", "started_ms", "_waiting", "success_seconds", "turned_at", "version", "_summary_due"}
+PASSING = {
+    "_due", "_rested_at", "_start", "started_ms", "_waiting", "success_seconds", "turned_at", "version", "_summary_due",
+}  # fmt: skip
 PASSING |= {"_evaluated_ms", "_listening_since_ms", "_certain_from_ms"}
 # Where sections of the configuration are kept that a reload replaces. Other parts keep those of the start, and look at
 # nothing but what needs a restart.
