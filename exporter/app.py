@@ -12,8 +12,7 @@ from prometheus_client.gc_collector import GCCollector
 
 from exporter.config.schema import Config
 from exporter.core import in_use
-from exporter.kafka import clients
-from exporter.kafka.credentials import CredentialRenewal, KafkaLogin
+from exporter.kafka.session import KafkaSession
 from exporter.metrics.process import OwnProcess
 from exporter.metrics.sidecar import SidecarMetrics
 from exporter.page.page import LivePage
@@ -31,7 +30,7 @@ from exporter.wiring.flow import make_loop
 from exporter.wiring.ingestion import IngestionThread, make_ingestion
 from exporter.wiring.reloads import reload_parts
 from exporter.wiring.risk import make_risk, prepare_risk, risk_view
-from exporter.wiring.services import make_channel, make_faults, make_registries, make_source, make_store
+from exporter.wiring.services import make_channel, make_registries, make_source, make_store
 from exporter.wiring.web import make_pushes, make_web_file, make_web_server
 
 log = logs.logger("app")
@@ -53,14 +52,13 @@ class App:
         self.start_thread: Start = self._guard.start
         self._log_counter = LogCounter()
         registry, clock = CollectorRegistry(), SystemClock()
-        login = KafkaLogin(config)
-        self._renewal = CredentialRenewal(login, load or (lambda: config))
-        self._faults = make_faults(config, self._renewal.request)
+        self.kafka = KafkaSession(config, load)
+        login = self.kafka.login
         registries = make_registries(config)
         find = None if registries is None else registries.find
-        source = make_source(config, self._faults, None if registries is None else registries.obstacle, login=login)
+        source = make_source(config, self.kafka, None if registries is None else registries.obstacle)
         self.store = make_store(config, registry, self.start_thread)
-        self.ingestion = make_ingestion(config, self._faults, clock, login, until_caught_up=until_caught_up)
+        self.ingestion = make_ingestion(config, self.kafka, clock, until_caught_up=until_caught_up)
         self._beside = IngestionThread(self.ingestion, until_caught_up=until_caught_up)
         channel, worker = make_channel(config, source, registry, login), ThreadWorker("publisher")
         self.loop = make_loop(
@@ -103,7 +101,7 @@ class App:
         client cannot be created or recovered, and `ThreadDied` when a thread died, after the backlog was published.
         """
         logging.getLogger("exporter").addHandler(self._log_counter)
-        clients.log.filters.insert(0, self._faults)  # explains an error before the next filter drops repetitions
+        self.kafka.start()
         try:
             self.port = self._web.start()
             self.store.start()
@@ -125,7 +123,7 @@ class App:
             self._recorder.stop()
             self.store.stop(STORE_STOP_SECONDS)
             self._web.stop()
-            clients.log.removeFilter(self._faults)
+            self.kafka.stop()
             logging.getLogger("exporter").removeHandler(self._log_counter)
 
     def stop(self) -> None:

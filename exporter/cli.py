@@ -250,7 +250,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def _start(name: str, args: argparse.Namespace) -> int:
     options = {each: getattr(args, each) for each in _OPTIONS.get(name, ())}
     check = _conflict_check(name)
-    if name == "run":
+    if name in ("run", "cache"):
         options["load"] = partial(_config_again, args, check)
     if name == "replay":
         options["load"] = lambda file: _config(argparse.Namespace(**{**vars(args), "config_file": file}), check)

@@ -7,7 +7,9 @@ from uuid import uuid4
 import pytest
 
 from tests.support.kafka import running
+from tests.support.kafka_programs import KafkaPrograms, Way
 from tests.support.oidc import OidcProvider, TokenBroker
+from tests.support.redis import RedisServer
 from tests.support.secure import Authority, Certified, SecureBroker
 from tests.support.sidecar import Deployment
 from tests.support.waiting import eventually
@@ -103,6 +105,31 @@ def test_certificates_of_another_authority_are_read_again_without_a_restart(
         deployment.assert_told_once()
     else:  # of a partition that was given up, events may be published again
         deployment.eventually_visible()
+
+
+@pytest.mark.chaos  # fourteen programs, and a broker that starts twice
+def test_every_program_follows_what_it_logs_in_with_and_nothing_is_lost(
+    broker: SecureBroker, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Sidecars, cache services and programs with the Python API, by a password and by certificates."""
+    shown, old, new = Shown(tmp_path), Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    secret, password = tmp_path / "password", uuid4().hex
+    secret.write_text(broker.password)
+    shown.replace(old, old.issue("client"))
+    broker.trust(old)
+    broker.restart()
+    with KafkaPrograms(broker, tmp_path, redis_server) as programs:
+        programs.start(Way(broker.at["passwords"], broker.credentials(f"${{file:{secret}}}")))
+        programs.start(Way(broker.at["certificates"], shown.properties()))
+        programs.go_on()
+        broker.rotate(password)
+        broker.trust(new)
+        broker.restart()
+        secret.write_text(password)
+        shown.replace(new, new.issue("client"))
+        programs.go_on()
+        programs.go_on()
+        programs.finish()
 
 
 @pytest.mark.chaos  # a broker of its own

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import partial
 
 from exporter.api.arguments import feed_key
 from exporter.app import App
@@ -65,7 +66,8 @@ class BatchPerformanceMonitor:
             "redis.password": redis_password,
             "web.listen_address": listen_address,
         }
-        self._config = configure(arguments, config, mistakes)
+        self._load = partial(configure, arguments, config, mistakes)
+        self._config = self._load()
         self._app: App | None = None
         self._ended: Future[bool] = Future()
 
@@ -83,7 +85,7 @@ class BatchPerformanceMonitor:
         """
         if self._app is not None and not self._ended.done():
             raise RuntimeError(f"the monitor of {self.feed} has started already")
-        self._app, self._ended = App(self._config), Future()
+        self._app, self._ended = App(self._config, load=self._load), Future()
         threading.Thread(target=_run, args=(self._app, self._ended), name=f"monitor {self.feed}", daemon=True).start()
         deadline = time.monotonic() + JOIN_SECONDS
         while not (self._app.status.is_reading() or self._ended.done()) and time.monotonic() < deadline:

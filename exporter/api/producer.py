@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from itertools import count
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -23,6 +24,7 @@ from exporter.events.factory import NOT_DELIVERED, Event, EventFactory
 from exporter.events.values import aggregated_value, batch_value
 from exporter.kafka.arguments import configure
 from exporter.kafka.properties import mistakes
+from exporter.kafka.session import KafkaSession
 from exporter.model import BatchResult, EventType, FeedKey, Partition
 from exporter.publishing.async_producer import AsyncProducer, SendError
 from exporter.runtime.clock import now_ms
@@ -98,7 +100,9 @@ class BatchMonitoringProducer:
             "output.schema_registry_password": schema_registry_password,
         }
         # There are no input offsets to commit with the events, whatever the configuration of a sidecar sets.
-        self._config = configure(arguments, {**(config or {}), "output.delivery": "at_least_once"}, mistakes)
+        given = {**(config or {}), "output.delivery": "at_least_once"}
+        self._load = partial(configure, arguments, given, mistakes)
+        self._config = self._load()
         self._timeout_seconds = timeout_seconds
         self._events = _FeedEvents(self._config)
         self._limiter = RateLimiter(burst=10, per_second=1.0)
@@ -119,7 +123,7 @@ class BatchMonitoringProducer:
         if self._producer is None:
             output = self._config.output
             find_frames = framing.frames(output, CollectorRegistry(), framing.topics(output))
-            self._producer = AsyncProducer(self._config, find_frames)
+            self._producer = AsyncProducer(self._config, find_frames, KafkaSession(self._config, self._load))
 
     async def stop_producer(self) -> None:
         """Wait until events being sent are delivered, at most `timeout_seconds`, and close the connections."""

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from exporter.config.schema import Config
 from exporter.ingestion.events import EVENTS
 from exporter.ingestion.handling import Handler, Handling, Retries, check_handler
 from exporter.ingestion.lanes import Lane
 from exporter.ingestion.reading import PartitionProgress, Reader
 from exporter.ingestion.settings import SERVERS, settings, settings_of_group
 from exporter.kafka import clients
+from exporter.kafka.session import KafkaSession
 from exporter.model import Partition
 
 
@@ -40,7 +40,8 @@ class MessageConsumer:
       up to 30; the events behind it in the partition wait. Then the event goes to `<topic>.dead_letter`; what is no
       event of its topic goes there at once.
     - `config`: other settings, by the keys of the YAML file, such as `kafka.properties`; overrides the arguments. With
-      `output.schema_registry` events in Confluent's wire format are read, too; they wait while it does not answer.
+      `output.schema_registry` events in Confluent's wire format are read, too; they wait while it does not answer. Or
+      the session of a program with further clients.
 
     Events of a partition are handled in order, partitions side by side. The offset of an event is committed after its
     handler has returned, or its dead letter was acknowledged: after a crash an event may be handled again, and none is
@@ -56,16 +57,18 @@ class MessageConsumer:
         prefix: str = "",
         max_retries: int = 3,
         retry_delay: float = 0.5,
-        config: Mapping[str, object] | Config | None = None,
+        config: Mapping[str, object] | KafkaSession | None = None,
     ) -> None:
         if isinstance(topics, str) or not topics or not set(topics) <= EVENTS.keys():
             raise ValueError(f"got topics {topics!r}, expected a list of {', '.join(EVENTS)}")
         _check(group, max_retries, retry_delay)
-        if isinstance(config, Config):
-            self._config = settings_of_group(config, group)
+        if isinstance(config, KafkaSession):
+            self._session = config
         else:
             arguments = {"kafka.bootstrap_servers": bootstrap_servers, "input.group": group}
-            self._config = settings(arguments, config, prefix)
+            load = partial(settings, arguments, config, prefix)
+            self._session = KafkaSession(load(), load)
+        self._config = settings_of_group(self._session.config, group)
         self._topics = {prefix + topic: topic for topic in topics}
         self._retries = Retries(max_retries, retry_delay)
         self._handling: Handling | None = None
@@ -79,8 +82,9 @@ class MessageConsumer:
         Raises KafkaException for a property that librdkafka refuses.
         """
         if self._reader is None:
-            make_consumer = partial(clients.event_consumer, self._config)
-            self._reader = Reader(make_consumer, list(self._topics), self._lane, asyncio.get_running_loop())
+            make_consumer = self._session.login.maker("consumer", self._config, clients.event_consumer)
+            loop = asyncio.get_running_loop()
+            self._reader = Reader(make_consumer, list(self._topics), self._lane, loop, self._session)
 
     async def consume_messages(self, handlers: Handler | Mapping[str, Handler]) -> None:
         """Call a coroutine function with each event until `stop`: one for all topics, or one for each topic.
@@ -92,7 +96,7 @@ class MessageConsumer:
         """
         if self._handling is not None:
             raise RuntimeError("events are consumed once: make another consumer")
-        self._handling = Handling(self._topics, self._by_topic(handlers), self._retries, self._config)
+        self._handling = Handling(self._topics, self._by_topic(handlers), self._retries, self._config, self._session)
         await self.initialize()
         await self._consume(self._handling)
         if self._failure is not None:
@@ -125,12 +129,13 @@ class MessageConsumer:
         reader = self._reader
         if reader is None or self._is_stopped:
             return
+        self._session.start()
         reader.start()
         try:
             await asyncio.shield(reader.ended)
         finally:
             reader.stop()
-            await asyncio.shield(_close(reader, handling))
+            await asyncio.shield(_close(reader, handling, self._session))
 
     def _lane(self, partition: Partition) -> Lane:
         if self._handling is None:
@@ -151,6 +156,7 @@ def _check(group: object, max_retries: object, retry_delay: object) -> None:
         raise ValueError(f"got retry_delay {retry_delay!r}, expected seconds, at least 0")
 
 
-async def _close(reader: Reader, handling: Handling) -> None:
+async def _close(reader: Reader, handling: Handling, session: KafkaSession) -> None:
     await asyncio.wait([reader.ended])
     await handling.close()
+    session.stop()

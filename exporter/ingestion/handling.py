@@ -19,6 +19,7 @@ from exporter.ingestion.lines import EventLines
 from exporter.ingestion.schemas import RegisteredSchemas
 from exporter.ingestion.sending import Outgoing, logged
 from exporter.ingestion.settings import DEAD_LETTER, SEND_SECONDS
+from exporter.kafka.session import KafkaSession
 from exporter.publishing.async_producer import AsyncProducer, SendError
 from exporter.runtime import logs
 from exporter.runtime.foreign_text import printable
@@ -47,12 +48,19 @@ class Retries(NamedTuple):
 class Handling:
     """The handlers by the names of topics in Kafka; `topics` maps those to the topics of events."""
 
-    def __init__(self, topics: Mapping[str, str], handlers: Mapping[str, Handler], retries: Retries, config: Config):
+    def __init__(
+        self,
+        topics: Mapping[str, str],
+        handlers: Mapping[str, Handler],
+        retries: Retries,
+        config: Config,
+        session: KafkaSession,
+    ) -> None:
         self._topics = topics
         self._handlers = handlers
         self._retries = retries
         self._lines = EventLines()
-        self.dead_letters = DeadLetters(config)
+        self.dead_letters = DeadLetters(config, session)
         self._schemas = None if config.output.schema_registry is None else RegisteredSchemas(config.output)
 
     async def handle(self, lane: Lane, message: Message) -> None:
@@ -89,9 +97,10 @@ class DeadLetters:
     `counts` are the acknowledged ones by topic in Kafka and reason.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, session: KafkaSession) -> None:
         self.counts = Counter[tuple[str, str]]()
         self._config = config
+        self._session = session
         self._producer: AsyncProducer | None = None
 
     async def send(self, lane: Lane, message: Message, reason: str, error_text: str) -> None:
@@ -100,7 +109,7 @@ class DeadLetters:
         Raises `Abandoned` when the partition is released before.
         """
         if self._producer is None:
-            self._producer = AsyncProducer(self._config, lambda: {DEAD_LETTER: b""})
+            self._producer = AsyncProducer(self._config, lambda: {DEAD_LETTER: b""}, self._session)
         letter = dead_letter(message, reason, error_text, self._config.input.group)
         while True:
             try:

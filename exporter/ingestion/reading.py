@@ -15,9 +15,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from exporter.ingestion.lanes import Lane
 from exporter.kafka.connection_errors import error_text
+from exporter.kafka.credentials import Maker
+from exporter.kafka.session import KafkaSession
 from exporter.model import Partition
 from exporter.runtime import logs
 from exporter.runtime.foreign_text import printable
+from exporter.runtime.threads import start
 
 log = logs.logger("ingestion")
 
@@ -56,13 +59,16 @@ class Reader:
 
     def __init__(
         self,
-        make_consumer: Callable[[Callable[[KafkaError], None]], Consumer],
+        make_consumer: Maker[[Callable[[KafkaError], None]], Consumer],
         topics: Sequence[str],
         make_lane: Callable[[Partition], Lane],
         loop: asyncio.AbstractEventLoop,
+        session: KafkaSession,
     ) -> None:
         self.ended: asyncio.Future[None] = loop.create_future()
-        self._consumer: Any = make_consumer(_on_error)
+        self._make_consumer = make_consumer
+        self._session = session
+        self._consumer: Any = make_consumer(self._on_error)
         self._topics = list(topics)
         self._make_lane = make_lane
         self._loop = loop
@@ -94,11 +100,11 @@ class Reader:
         self._call(lambda: _end(self.ended, error))
 
     def _read(self) -> None:
-        self._consumer.subscribe(
-            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._subscribe()
         while not self._stopping.is_set():
             self.turned_at = time.monotonic()
+            if self._make_consumer.is_outdated():
+                self._replace_consumer()
             self._store(self._lanes.values())
             self._pause_and_resume()
             if self.turned_at - self._progress_at >= PROGRESS_SECONDS:
@@ -106,8 +112,25 @@ class Reader:
                 self.progress = tuple(map(self._progress_of, self._lanes.values()))
             self._hand_over(self._poll())
 
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _replace_consumer(self) -> None:
+        """Go on with another consumer; what was handled is committed if the old one is still connected."""
+        try:
+            made = self._make_consumer(self._on_error)
+        except KafkaException:  # files of certificates may be replaced at this moment
+            return
+        self._store(self._release(list(self._lanes)))
+        old, self._consumer = self._consumer, made
+        self.is_member = False
+        start("consumer-close", old.close)  # which may never return without a connection (librdkafka #3740)
+        self._subscribe()
+
     def _finish(self) -> None:
-        self._release(list(self._lanes), may_commit=True)
+        self._commit(self._release(list(self._lanes)))
         self._consumer.close()
 
     def _poll(self) -> list[Message]:
@@ -120,7 +143,7 @@ class Reader:
         arrived: dict[Lane, list[Message]] = {}
         for message in messages:
             if (error := message.error()) is not None:
-                _on_error(error)
+                self._on_error(error)
             # A partition that was revoked in the same call is not read here any more.
             elif (lane := self._lanes.get(Partition(message.topic() or "", message.partition() or 0))) is not None:
                 arrived.setdefault(lane, []).append(message)
@@ -176,7 +199,9 @@ class Reader:
         lag = None if following is None or end < 0 else max(0, end - following)
         return PartitionProgress(lane.partition, lag, lane.queued)
 
-    def _on_assign(self, _consumer: object, positions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: object, positions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:  # it was replaced
+            return
         for position in positions:
             partition = Partition(position.topic, position.partition)
             self._lanes[partition] = self._make_lane(partition)
@@ -185,18 +210,22 @@ class Reader:
         self._progress_at = 0.0
         log.info("partitions assigned", extra={"partitions": _names(positions)})
 
-    def _on_revoke(self, _consumer: object, positions: list[TopicPartition]) -> None:
-        self._release([Partition(each.topic, each.partition) for each in positions], may_commit=True)
+    def _on_revoke(self, consumer: object, positions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
+        self._commit(self._release([Partition(each.topic, each.partition) for each in positions]))
         log.info("partitions revoked", extra={"partitions": _names(positions)})
 
-    def _on_lost(self, _consumer: object, positions: list[TopicPartition]) -> None:
-        self._release([Partition(each.topic, each.partition) for each in positions], may_commit=False)
+    def _on_lost(self, consumer: object, positions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
+        self._release([Partition(each.topic, each.partition) for each in positions])
         log.warning(
             "partitions lost, events since the last commit are handled again", extra={"partitions": _names(positions)}
         )
 
-    def _release(self, partitions: Iterable[Partition], *, may_commit: bool) -> None:
-        """Wait until the handlers of partitions have returned, or cancel them; commit what was handled."""
+    def _release(self, partitions: Iterable[Partition]) -> list[Lane]:
+        """Wait until the handlers of partitions have returned, or cancel them; return their lanes."""
         lanes = [self._lanes.pop(partition) for partition in partitions if partition in self._lanes]
         for lane in lanes:
             self._call(lane.close)
@@ -205,8 +234,7 @@ class Reader:
             log.warning("handler cancelled, its event is handled again", extra={"partition": str(lane.partition)})
             self._call(lane.cancel)
         self._wait(late, CANCEL_SECONDS)
-        if may_commit:
-            self._commit(lanes)
+        return lanes
 
     def _wait(self, lanes: Sequence[Lane], seconds: float) -> list[Lane]:
         """Return the lanes whose handlers have not returned in time."""
@@ -224,6 +252,13 @@ class Reader:
                 self._consumer.commit(offsets=stored, asynchronous=False)
         except KafkaException as error:
             _log_uncommitted(error)
+
+    def _on_error(self, error: KafkaError) -> None:
+        fault = self._session.faults.explain(error.str())
+        if error.fatal():
+            raise KafkaException(error)
+        if fault is None:  # those of connections are lines of the client's own
+            log.warning("events are not read, retrying", extra={"error": printable(error.str())})
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         """Call a function in the event loop, unless that has ended."""
@@ -248,9 +283,3 @@ def _names(positions: Iterable[TopicPartition]) -> str:
 
 def _log_uncommitted(error: KafkaException) -> None:
     log.warning("offsets not committed, events are handled again", extra={"error": error_text(error)})
-
-
-def _on_error(error: KafkaError) -> None:
-    if error.fatal():
-        raise KafkaException(error)
-    log.warning("events are not read, retrying", extra={"error": printable(error.str())})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple, Self
 
 from prometheus_client import CollectorRegistry
@@ -16,6 +17,7 @@ from exporter.ingestion.encodings import avro_body, encode_json
 from exporter.ingestion.events import EVENTS, Event, check, key_of
 from exporter.ingestion.lines import EventLines
 from exporter.ingestion.settings import SEND_SECONDS, SERVERS, settings
+from exporter.kafka.session import KafkaSession
 from exporter.model import EventType
 from exporter.publishing.async_producer import AsyncProducer, SendError
 from exporter.runtime import logs
@@ -71,7 +73,8 @@ class IngestionProducer:
             "output.encoding": encoding,
             "output.error_topic": error_topic,
         }
-        self._config = settings(arguments, config, prefix, timeout_seconds)
+        self._load = partial(settings, arguments, config, prefix, timeout_seconds)
+        self._config = self._load()
         self._prefix = prefix
         self._timeout_seconds = timeout_seconds
         is_json = self._config.output.encoding == "json"
@@ -97,7 +100,8 @@ class IngestionProducer:
         if self._producer is None:
             output = self._config.output
             topics = {topic: self._prefix + topic for topic in EVENTS} | {EventType.ERROR: output.error_topic}
-            self._producer = AsyncProducer(self._config, framing.frames(output, CollectorRegistry(), topics))
+            find_frames = framing.frames(output, CollectorRegistry(), topics)
+            self._producer = AsyncProducer(self._config, find_frames, KafkaSession(self._config, self._load))
 
     async def stop(self) -> None:
         """Wait until events being sent are delivered, at most `timeout_seconds`, and close the connections."""

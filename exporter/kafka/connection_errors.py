@@ -149,10 +149,16 @@ class ConnectionFaults(logging.Filter):
         self._on_refused = on_refused
         self._diagnosed: dict[ConnectionFault, tuple[float, ConnectionFault]] = {}
         self._of_consumer: tuple[float, str] = float("-inf"), ""
+        self._last: tuple[float, str] = float("-inf"), ""
 
     def last_of_consumer(self) -> str:
         """Return the last fault that a consumer logged; empty when that is older than `DIAGNOSIS_SECONDS`."""
         at, text = self._of_consumer
+        return text if self._clock() - at < DIAGNOSIS_SECONDS else ""
+
+    def last(self) -> str:
+        """Return the last fault of any client; empty when that is older than `DIAGNOSIS_SECONDS`."""
+        at, text = self._last
         return text if self._clock() - at < DIAGNOSIS_SECONDS else ""
 
     def explain(self, text: str) -> ConnectionFault | None:
@@ -168,6 +174,7 @@ class ConnectionFaults(logging.Filter):
             known = diagnose(fault, self._properties)
             recent = {each: (at, of) for each, (at, of) in self._diagnosed.items() if now - at < DIAGNOSIS_SECONDS}
             self._diagnosed = recent | {fault: (now, known)}
+        self._last = now, str(known)
         return known
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -179,5 +186,7 @@ class ConnectionFaults(logging.Filter):
                 self._of_consumer = self._clock(), str(fault)
             record.msg, record.args = "cannot connect to a broker", ()
             vars(record).update(broker=fault.broker, error=fault.error, advice=fault.advice)
+        elif "advice" in vars(record) and _REFUSAL.search(str(vars(record)["error"])):
+            self._on_refused()  # explained already, by the faults of another program in this process
         # A property in kafka.properties goes to both clients, and one of them may not use it.
         return not (text.startswith("CONFWARN ") and "will be ignored by this" in text)

@@ -15,6 +15,7 @@ from exporter.config.schema import Config
 from exporter.config.secrets import exposed
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import error_text
+from exporter.kafka.session import KafkaSession
 from exporter.model import Status
 from exporter.runtime import logs, service_manager, signals, tuning
 from exporter.runtime.threads import Start, ThreadDied, described
@@ -28,6 +29,10 @@ log = logs.logger("run")
 
 class Service(Protocol):
     """What runs in a process of its own."""
+
+    @property
+    def kafka(self) -> KafkaSession:
+        """Return what its clients log in by."""
 
     @property
     def start_thread(self) -> Start:
@@ -60,7 +65,7 @@ def prepare(config: Config) -> None:
 
 def run_to_end(service: Service, config: Config) -> NoReturn:
     """Run until a signal stops the service, then end the process: with 0 after a clean stop, otherwise with 1."""
-    dog = Watchdog(service.stuck_seconds, partial(clients.answers, config), clients.stuck_seconds(config))
+    dog = Watchdog(service.stuck_seconds, service.kafka.answers, clients.stuck_seconds(config))
     dog.start(service.start_thread)
     tuning.tune_runtime()
     started, manager = threading.Event(), service_manager.take(os.environ)

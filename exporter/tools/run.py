@@ -27,6 +27,7 @@ class _Sidecar:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self.kafka = app.kafka
         self.start_thread: Start = app.start_thread
         self.stop, self.stuck_seconds = app.stop, app.status.stuck_seconds
 

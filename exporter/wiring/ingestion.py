@@ -15,8 +15,7 @@ from exporter.config.schema import Config
 from exporter.config.subscription import ingestion_group, shown_as
 from exporter.instrument.selection import selection
 from exporter.kafka import clients
-from exporter.kafka.connection_errors import ConnectionFaults
-from exporter.kafka.credentials import KafkaLogin
+from exporter.kafka.session import KafkaSession
 from exporter.publishing.channels import Channel
 from exporter.runtime.clock import Clock
 from exporter.runtime.threads import Start
@@ -71,9 +70,8 @@ class IngestionThread:
 
 def make_ingestion(
     config: Config,
-    faults: ConnectionFaults,
+    session: KafkaSession,
     clock: Clock,
-    login: KafkaLogin,
     *,
     until_caught_up: bool = False,
 ) -> IngestionLoop | None:
@@ -82,9 +80,9 @@ def make_ingestion(
         return None
     own, schemas = _own(config), _schemas(config)
     obstacle = None if schemas is None else partial(_obstacle, schemas)
-    source = make_source(own, faults, obstacle, clients.ingestion_consumer, login=login)
+    source = make_source(own, session, obstacle, clients.ingestion_consumer)
     # The channel of the batches shows the requests to the schema registry.
-    channel = make_channel(own, source, CollectorRegistry(), login)
+    channel = make_channel(own, source, CollectorRegistry(), session.login)
     worker, find = ThreadWorker("ingestion-publisher"), None if schemas is None else schemas.find
     return make_ingestion_loop(own, source, channel, clock, worker, until_caught_up=until_caught_up, find=find)
 

@@ -11,9 +11,8 @@ from prometheus_client import CollectorRegistry
 from exporter.config.schema import Config
 from exporter.events import framing
 from exporter.kafka import clients
-from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.kafka.credentials import KafkaLogin
-from exporter.kafka.msk import login as msk_login
+from exporter.kafka.session import KafkaSession
 from exporter.publishing.channels import Channel
 from exporter.publishing.channels.idempotent import ErrorKeepingProducer, IdempotentChannel
 from exporter.publishing.channels.null import NullChannel
@@ -29,21 +28,14 @@ if TYPE_CHECKING:
     from exporter.events.writer_schemas import Registries
 
 
-def make_faults(config: Config, on_refused: Callable[[], None]) -> ConnectionFaults:
-    """Return what explains errors of connections to the brokers, and reports that one refuses the user or password."""
-    properties = {**msk_login(config), **config.kafka.properties, **config.kafka.consumer_properties}
-    return ConnectionFaults(config.kafka.bootstrap_servers, properties, on_refused=on_refused)
-
-
 def make_source(
     config: Config,
-    faults: ConnectionFaults,
+    session: KafkaSession,
     obstacle: Callable[[str, bytes | None], str] | None = None,
     consumer: Callable[[Config, Callable[[KafkaError], None]], Consumer] = clients.consumer,
-    *,
-    login: KafkaLogin,
 ) -> KafkaSource:
     """Return the source of records; one waits while `obstacle` returns a reason for its topic and value."""
+    login = session.login
     make_consumer = login.maker("consumer", config, consumer)
     return KafkaSource(
         config.input,
@@ -51,7 +43,7 @@ def make_source(
         login.maker("admin", config, clients.admin),
         login.maker("consumer", config, clients.prober),
         Isolation(lambda: clients.isolated_properties(login.present(config))),
-        faults,
+        session.faults,
         hold=None if obstacle is None else Held(obstacle),
         is_outdated=make_consumer.is_outdated,
     )

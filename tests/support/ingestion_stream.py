@@ -9,10 +9,9 @@ from collections import defaultdict
 from typing import Any
 
 from exporter.ingestion import IngestionProducer, MessageConsumer, create_topics
-from tests.support.cluster import Record
+from tests.support.cluster import Cluster, Record
 from tests.support.ingesting import GROUP, TOPIC
 from tests.support.ingestion import EXAMPLES
-from tests.support.kafka import Broker
 
 RATE = EXAMPLES[TOPIC]
 CODES = ("USD", "EUR", "JPY", "CNH", "GBP", "CHF")
@@ -21,7 +20,7 @@ CODES = ("USD", "EUR", "JPY", "CNH", "GBP", "CHF")
 class Stream:
     """The topics of one test in a broker, with a prefix of their own."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Cluster) -> None:
         self.broker = broker
         self.prefix = f"{uuid.uuid4().hex[:8]}."
         asyncio.run(create_topics(**self.places, error_topic=f"{self.prefix}errors"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import NoReturn
 
 from exporter.config.schema import Config
@@ -17,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(config: Config, *, creates_topics: bool = False) -> NoReturn:
-    """Run until a signal stops the service, then end the process: with 0 after a clean stop, otherwise with 1."""
+def main(config: Config, *, load: Callable[[], Config], creates_topics: bool = False) -> NoReturn:
+    """Run until a signal stops the service, then end the process: with 0 after a clean stop, otherwise with 1.
+
+    `load` returns the configuration with what its files contain now, or raises ConfigError.
+    """
     prepare(config)
-    run_to_end(CacheService(config, create_topics=creates_topics), config)
+    run_to_end(CacheService(config, load, create_topics=creates_topics), config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from typing import cast
 
 from confluent_kafka import KafkaException
@@ -21,6 +22,7 @@ from exporter.ingestion.cache.sweeping import Sweeper, end_tasks
 from exporter.ingestion.consumer import MessageConsumer
 from exporter.ingestion.topics import create_topics_of
 from exporter.kafka.connection_errors import error_text
+from exporter.kafka.session import KafkaSession
 from exporter.metrics.process import OwnProcess
 from exporter.model import Status
 from exporter.runtime import logs
@@ -45,9 +47,12 @@ log = logs.logger("cache")
 class CacheService:
     """One cache service, see `exporter.tools.process.Service`. `run` blocks its thread; `stop` is for any thread."""
 
-    def __init__(self, config: Config, *, create_topics: bool = False) -> None:
+    def __init__(
+        self, config: Config, load: Callable[[], Config] | None = None, *, create_topics: bool = False
+    ) -> None:
         self._config = config
         self._creates_topics = create_topics
+        self.kafka = KafkaSession(config, load)
         self._guard = Guard(self._end)
         self.start_thread: Start = self._guard.start
         registry = CollectorRegistry()
@@ -56,7 +61,7 @@ class CacheService:
         self.cache = make_cache(config, self._metrics)
         self._follower = CacheFollower(self.cache, self._metrics)
         self._sweeper = Sweeper(self.cache, self._metrics)
-        self._consumer = MessageConsumer(TOPICS, config.cache.group, prefix=config.ingestion.prefix, config=config)
+        self._consumer = MessageConsumer(TOPICS, config.cache.group, prefix=config.ingestion.prefix, config=self.kafka)
         self._ping_error: str | None = "not asked yet"
         self._turned_at = time.monotonic()
         self._failure: BaseException | None = None
@@ -99,7 +104,7 @@ class CacheService:
         self._consumer.stop()
 
     def reload(self) -> None:
-        """Do nothing: all keys are read at the start, and `web.config_file` is read again by itself."""
+        """Do nothing: keys are read at the start; `web.config_file` and logins for Kafka are followed."""
         log.warning("a cache service does not reload its configuration, restart it")
 
     def stuck_seconds(self) -> float:
@@ -134,10 +139,10 @@ class CacheService:
         """Create topics that are missing; the consumer waits for them."""
         while True:
             try:
-                await create_topics_of(self._config, self._config.ingestion.prefix)
+                await create_topics_of(self.kafka.login.present(self._config), self._config.ingestion.prefix)
                 return
             except KafkaException as error:
-                log.warning("topics not created, retrying", extra={"error": error_text(error)})
+                log.warning("topics not created, retrying", extra={"error": self.kafka.explained(error_text(error))})
             await asyncio.sleep(CREATE_SECONDS)
 
     async def _look_after(self) -> None:
