@@ -26,10 +26,8 @@ SHORTEST_STUCK_SECONDS = 60.0
 SOCKET_MS = 10_000
 FETCH_BYTES = 1_048_576
 
-COMMON = {
+COMMON: dict[str, Any] = {
     "client.id": "marketdata-exporter",
-    # With the default, rebootstrap, a transactional client can wait without end once all connections are lost.
-    "metadata.recovery.strategy": "none",
     "socket.timeout.ms": SOCKET_MS,
     "reconnect.backoff.max.ms": 2_000,
     "log.connection.close": False,
@@ -77,6 +75,10 @@ PRODUCER = {
     "compression.type": "lz4",
 }
 TRANSACTIONAL = {
+    # With the default, rebootstrap, it can wait without end once all connections are lost. Others need the default: a
+    # broker that ends may answer that there are no brokers, and a client with none then connects to none again
+    # (librdkafka #5301). A transactional one is replaced when its transaction fails.
+    "metadata.recovery.strategy": "none",
     "transaction.timeout.ms": 30_000,
     # Long enough to recognize by its duration a commit that was sent twice; see SLOW_SECONDS of the channel.
     "retry.backoff.ms": 1000,

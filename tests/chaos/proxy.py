@@ -20,6 +20,7 @@ HEAD = struct.Struct(">ihhi")
 FORGED = struct.Struct(">iiih")  # an answer to END_TXN: length, number, throttling, error
 CODE = struct.Struct(">h")
 LENGTH = struct.Struct(">i")
+BROKERS_AT = 13  # in an answer to METADATA: after length, number, tags, and throttling
 
 
 class Api(IntEnum):
@@ -71,6 +72,7 @@ class Harm(Enum):
     DELAY = auto()  # it arrives `seconds` later, and so does all that comes behind it
     LATE = auto()  # the connection ends; the broker sees it `seconds` later, when the client has long sent it again
     REFUSE = auto()  # the broker has done it, and the answer says `error`; only of the kinds in ERROR_AT
+    FORGET = auto()  # the answer has no brokers, and topics without leaders as they were; only METADATA from version 9
     FORGE = auto()  # the broker never sees it, and the answer says `error`; only END_TXN
 
 
@@ -245,7 +247,7 @@ class _Link:
         rule = self._proxy.rule_for(api)
         if rule is None:
             return False
-        if rule.harm in (Harm.DROP_ANSWER, Harm.CUT_AFTER, Harm.REFUSE):
+        if rule.harm in (Harm.DROP_ANSWER, Harm.CUT_AFTER, Harm.REFUSE, Harm.FORGET):
             self._expected[number] = rule, version
         elif rule.harm is Harm.DELAY:
             await asyncio.sleep(rule.seconds)
@@ -268,9 +270,38 @@ class _Link:
             rule, version = self._expected.pop(LENGTH.unpack_from(frame, LENGTH.size)[0], (None, 0))
             if rule and rule.harm is Harm.CUT_AFTER:
                 self.cut()
-            if rule is None or rule.harm is Harm.REFUSE:
-                client.write(_refused(frame, rule, version) if rule else frame)
+            if (answer := _answer(frame, rule, version)) is not None:
+                client.write(answer)
                 await client.drain()
+
+
+def _answer(frame: bytes, rule: Rule | None, version: int) -> bytes | None:
+    """What the client gets of an answer; None for nothing."""
+    if rule is None:
+        return frame
+    if rule.harm is Harm.REFUSE:
+        return _refused(frame, rule, version)
+    return _without_brokers(frame) if rule.harm is Harm.FORGET else None
+
+
+def _without_brokers(frame: bytes) -> bytes:
+    """The answer to METADATA with an empty list of brokers: each has an id, a name, a port, a rack, and tags."""
+    begin = BROKERS_AT
+    count, at = _varint(frame, begin)
+    for _ in range(count - 1):
+        length, at = _varint(frame, at + 4)
+        length, at = _varint(frame, at + length - 1 + 4)
+        _, at = _varint(frame, at + max(0, length - 1))
+    body = frame[LENGTH.size : begin] + b"\x01" + frame[at:]
+    return LENGTH.pack(len(body)) + body
+
+
+def _varint(frame: bytes, at: int) -> tuple[int, int]:
+    """The unsigned number there, and where it ends."""
+    value = shift = 0
+    while frame[at] & 0x80:
+        value, shift, at = value | (frame[at] & 0x7F) << shift, shift + 7, at + 1
+    return value | frame[at] << shift, at + 1
 
 
 def _refused(frame: bytes, rule: Rule, version: int) -> bytes:
