@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def cut_off(deployment: Deployment) -> None:
         assert client.execute_command("CLIENT", "KILL", "TYPE", "replica") == 1
 
 
-@pytest.mark.parametrize(("kind", "has_tls"), [("sentinel", False), ("cluster", False), ("sentinel", True)])
+@pytest.mark.parametrize(("kind", "has_tls"), [("sentinel", False), ("sentinel", True), ("cluster", True)])
 def test_a_failover_under_load_loses_nothing_even_of_what_the_replica_did_not_have(
     kind: str, has_tls: bool, tmp_path: Path, replica: Maker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -218,6 +219,42 @@ def test_a_failover_under_load_loses_nothing_even_of_what_the_replica_did_not_ha
         one.stop()
     assert one.dropped == 0
     assert "Redis lost symbol counts that it had accepted, writing them again" in caplog.text
+
+
+@pytest.mark.chaos  # six servers, and three failovers
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_all_parts_of_a_cluster_may_fail_over_one_after_the_other_and_every_count_is_right(
+    has_tls: bool, tmp_path: Path, replica: Maker
+) -> None:
+    """Six nodes; each primary is killed while updates of all slots are written, and its replica takes its place."""
+    with ExitStack() as running:
+        tls = Tls.made_in(tmp_path / "authority") if has_tls else None
+        deployment = ClusterOfThree(tmp_path, tls, is_paired=True).start(running)
+        one = replica(**deployment.keys).start()
+        rounds = 0
+
+        def offer() -> None:
+            nonlocal rounds
+            one.store.offer([update(rounds, "KRW-BTC", f"KRW-{each.number}", partition=each) for each in PARTITIONS])
+            rounds += 1
+
+        def has_taken_over(client: Any) -> bool:
+            offer()
+            return bool(client.info("replication")["role"] == "master")
+
+        def is_right() -> bool:
+            return seen(one) == {"KRW-BTC": rounds * len(PARTITIONS)} | {f"KRW-{n.number}": rounds for n in PARTITIONS}
+
+        offer()
+        eventually(is_right)
+        for primary, successor in deployment.pairs:
+            primary.kill()
+            offer()
+            with successor.client() as client:
+                eventually(partial(has_taken_over, client), 30)
+            eventually(is_right, 30)
+        one.stop()
+    assert one.dropped == 0
 
 
 def test_a_partition_without_news_is_written_again_after_a_failover(tmp_path: Path, replica: Maker) -> None:

@@ -26,7 +26,7 @@ SHORTEST_STUCK_SECONDS = 60.0
 SOCKET_MS = 10_000
 FETCH_BYTES = 1_048_576
 
-COMMON: dict[str, Any] = {
+COMMON = {
     "client.id": "marketdata-exporter",
     "socket.timeout.ms": SOCKET_MS,
     "reconnect.backoff.max.ms": 2_000,
@@ -74,7 +74,7 @@ PRODUCER = {
     "linger.ms": 5,
     "compression.type": "lz4",
 }
-TRANSACTIONAL = {
+TRANSACTIONAL: dict[str, Any] = {
     # With the default, rebootstrap, it can wait without end once all connections are lost. Others need the default: a
     # broker that ends may answer that there are no brokers, and a client with none then connects to none again
     # (librdkafka #5301). A transactional one is replaced when its transaction fails.

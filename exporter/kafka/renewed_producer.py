@@ -78,6 +78,6 @@ class RenewedProducer:
             try:
                 again()
                 return
-            except (BufferError, KafkaException):  # no room, which its report tells as any other failure
+            except (BufferError, KafkaException):  # reported below
                 pass
         report(error, message)

@@ -166,10 +166,10 @@ class WithSentinels:
 
 
 class ClusterOfThree:
-    """Three masters, the one with the keys of PARTITION has a replica."""
+    """Three masters; the one with the keys of PARTITION has a replica, or each (`pairs`: master and replica)."""
 
-    def __init__(self, directory: Path, tls: Tls | None = None) -> None:
-        buses = [free_port() for _ in range(4)]
+    def __init__(self, directory: Path, tls: Tls | None = None, *, is_paired: bool = False) -> None:
+        buses = [free_port() for _ in range(6 if is_paired else 4)]
         kind = CLUSTER if tls is None else (*CLUSTER, "--tls-cluster", "yes")
         self.nodes = [
             RedisServer(directory / f"node{number}", *kind, "--cluster-port", str(bus), *PROMPT, tls=tls)
@@ -177,7 +177,9 @@ class ClusterOfThree:
         ]
         self._buses = buses
         owner = key_slot(f"marketdata:{{{PARTITION}}}:messages".encode()) * 3 // 16_384
-        self.master, self.replica = self.nodes[owner], self.nodes[3]
+        replicas = {number: self.nodes[3 + number] for number in range(3)} if is_paired else {owner: self.nodes[3]}
+        self.pairs = [(self.nodes[number], each) for number, each in replicas.items()]
+        self.master, self.replica = self.nodes[owner], replicas[owner]
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
         self.keys = _keys("cluster", hosts, tls)
 
@@ -198,12 +200,13 @@ class ClusterOfThree:
                 first, last = -(-number * 16_384 // 3), -(-(number + 1) * 16_384 // 3) - 1
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, self._buses[0])
-        with self.master.client() as client:
-            name = client.execute_command("CLUSTER", "MYID")
-        eventually(lambda: all(_knows(client, 4) for client in clients), 20)
-        clients[3].execute_command("CLUSTER", "REPLICATE", name)
-        eventually(lambda: all(_is_complete(client) for client in clients), 20)
-        eventually(lambda: clients[3].info("replication")["master_link_status"] == "up", 20)
+        eventually(lambda: all(_knows(client, len(clients)) for client in clients), 20)
+        for master, replica in self.pairs:
+            with master.client() as of_master, replica.client() as client:
+                client.execute_command("CLUSTER", "REPLICATE", of_master.execute_command("CLUSTER", "MYID"))
+        eventually(lambda: all(_is_complete(client, len(self.pairs)) for client in clients), 20)
+        for client in clients[3:]:
+            eventually(lambda client=client: client.info("replication")["master_link_status"] == "up", 20)  # type: ignore[misc]
         return self
 
 
@@ -222,7 +225,10 @@ def _knows(client: Any, nodes: int) -> bool:
     return int(info["cluster_known_nodes"]) == nodes
 
 
-def _is_complete(client: Any) -> bool:
-    """Whether the node sees all slots served, and a replica."""
+def _is_complete(client: Any, replicas: int) -> bool:
+    """Whether the node sees all slots served, and so many replicas."""
     roles = [node["flags"] for node in client.execute_command("CLUSTER NODES").values()]
-    return client.execute_command("CLUSTER INFO")["cluster_state"] == "ok" and any("slave" in role for role in roles)
+    return (
+        client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+        and sum("slave" in role for role in roles) == replicas
+    )
