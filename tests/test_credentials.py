@@ -45,6 +45,8 @@ def test_clients_that_live_get_another_password_and_those_that_follow_are_made_w
     replaced, living = make(), make()
     new = config(properties=OLD | {"sasl.password": "new"})
     assert login.renew(new) == PAIR
+    assert living.given == []  # a thread may be polling
+    assert not make.is_outdated()
     assert (replaced.given, living.given) == ([], [("me", "new")])
     assert make().made_with == login.present(Config()).kafka == new.kafka
     assert not make.is_outdated()
@@ -63,8 +65,11 @@ def test_what_did_not_change_is_given_to_nobody() -> None:
 def test_each_role_has_its_own() -> None:
     mine = {"sasl.password": "own"}
     login = KafkaLogin(config(properties=OLD, producer_properties=mine))
-    consumer, producer = (maker(login, role)() for role in ("consumer", "producer"))
+    roles: tuple[Role, ...] = ("consumer", "producer")
+    makers = [maker(login, role) for role in roles]
+    consumer, producer = (make() for make in makers)
     assert login.renew(config(properties=OLD | {"sasl.password": "new"}, producer_properties=mine)) == PAIR
+    assert not any(make.is_outdated() for make in makers)
     assert (consumer.given, producer.given) == ([("me", "new")], [])
 
 

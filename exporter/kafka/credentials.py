@@ -72,18 +72,26 @@ class Maker(Generic[P, T]):
         return client
 
     def is_outdated(self) -> bool:
-        """Return whether the last client has to be replaced; from any thread."""
+        """Return whether the last client has to be replaced.
+
+        Gives a consumer another user and password, if there are any; for the thread that uses it, between two calls.
+        """
+        if self in self._login.waiting:
+            self._login.give(self)
         return self._version != self._login.version
 
 
 class KafkaLogin:
     """The present values of `ssl.*` and `sasl.*`, and the clients that get another user and password; thread-safe.
 
-    `version` is a number that changes with all that only new clients take.
+    `version` is a number that changes with all that only new clients take. `waiting` are the makers of consumers that
+    have to get another user and password: the call would wait for the end of a poll, and the thread that polls begins
+    the next one before (confluent-kafka 2.16), so that thread makes it.
     """
 
     def __init__(self, config: Config) -> None:
         self.version = 0
+        self.waiting: set[object] = set()
         self._kafka = config.kafka
         self._files = _contents(config.kafka)
         self._lock = threading.Lock()
@@ -105,8 +113,16 @@ class KafkaLogin:
         """Remember the last client of a maker, which was made with these values."""
         with self._lock:
             self._clients[maker] = role, client
+            self.waiting.discard(maker)
             if pair(kafka, role) != pair(self._kafka, role):
                 _give(client, pair(self._kafka, role))
+
+    def give(self, maker: object) -> None:
+        """Give the last client of a maker the present user and password."""
+        with self._lock:
+            self.waiting.discard(maker)
+            role, client = self._clients[maker]
+            _give(client, pair(self._kafka, role))
 
     def renew(self, config: Config) -> tuple[bool, bool]:
         """Take the values of another configuration, and the files they name now.
@@ -123,8 +139,10 @@ class KafkaLogin:
                 raise ValueError(refusal)
             self._kafka, self._files = kafka, files
             self.version += needs_clients
-            for role, client in self._clients.values():
-                if role in roles:
+            for maker, (role, client) in self._clients.items():
+                if role == "consumer" and role in roles:
+                    self.waiting.add(maker)
+                elif role in roles:
                     _give(client, pair(kafka, role))
         return bool(roles), needs_clients
 
