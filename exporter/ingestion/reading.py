@@ -68,6 +68,7 @@ class Reader:
         self.ended: asyncio.Future[None] = loop.create_future()
         self._make_consumer = make_consumer
         self._session = session
+        self._lifeline = session.lifeline()
         self._consumer: Any = make_consumer(self._on_error)
         self._topics = list(topics)
         self._make_lane = make_lane
@@ -103,7 +104,8 @@ class Reader:
         self._subscribe()
         while not self._stopping.is_set():
             self.turned_at = time.monotonic()
-            if self._make_consumer.is_outdated():
+            is_lost = self._lifeline.is_lost(self._consumer, is_silent=not self._lanes)
+            if self._make_consumer.is_outdated() or is_lost:
                 self._replace_consumer()
             self._store(self._lanes.values())
             self._pause_and_resume()

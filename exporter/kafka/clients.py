@@ -75,9 +75,9 @@ PRODUCER = {
     "compression.type": "lz4",
 }
 TRANSACTIONAL: dict[str, Any] = {
-    # With the default, rebootstrap, it can wait without end once all connections are lost. Others need the default: a
-    # broker that ends may answer that there are no brokers, and a client with none then connects to none again
-    # (librdkafka #5301). A transactional one is replaced when its transaction fails.
+    # With the default, rebootstrap, it can wait without end once all connections are lost. Others have the default:
+    # with none, a client never connects again after an answer without brokers, as from one that ends (librdkafka #5301;
+    # see `lifeline` for the rest of it). A transactional one is replaced when its transaction fails.
     "metadata.recovery.strategy": "none",
     "transaction.timeout.ms": 30_000,
     # Long enough to recognize by its duration a commit that was sent twice; see SLOW_SECONDS of the channel.

@@ -205,6 +205,14 @@ class CredentialRenewal:
         if self._login and self._reading.acquire(blocking=False):
             start("credentials", self._read)
 
+    def read(self) -> None:
+        """Read them once, unless that is done already."""
+        if self._login and self._reading.acquire(blocking=False):
+            try:
+                self._has_changed()
+            finally:
+                self._reading.release()
+
     def stop(self) -> None:
         """End reading."""
         self._waiting.set()

@@ -1,4 +1,4 @@
-"""A producer that outlives its certificates and secrets."""
+"""A producer that outlives its client: certificates, secrets, and what librdkafka knows of brokers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 
 class RenewedProducer:
-    """A producer whose client is replaced between two polls once it may not be able to log in any more.
+    """A producer whose client is replaced between two polls once it may not be able to log in, or to find brokers.
 
     What the old client has not delivered by then is sent again by the new one, so that nothing is lost; what was
     written and not acknowledged is then written twice. `produce` may be called from any thread, the rest belongs to
@@ -35,6 +35,8 @@ class RenewedProducer:
         self._producer: Any = make(error_cb=self._on_error)
         self._lock = threading.Lock()
         self._is_ending = False
+        self._lifeline = session.lifeline()
+        self._has_delivered = True  # since the last poll
 
     def produce(self, topic: str, value: bytes | None, key: bytes | None, report: OnDelivery, **more: Any) -> None:
         """Send a record; `report` is called by `poll` as `on_delivery` is. Raises as `Producer.produce`."""
@@ -44,7 +46,9 @@ class RenewedProducer:
 
     def poll(self, seconds: float) -> None:
         """Call reports, waiting up to `seconds` for the first."""
-        if self._make.is_outdated():
+        is_silent = not self._has_delivered and len(self._producer) > 0
+        self._has_delivered = False
+        if self._make.is_outdated() or self._lifeline.is_lost(self._producer, is_silent=is_silent):
             self._replace()
         self._producer.poll(seconds)
 
@@ -74,6 +78,7 @@ class RenewedProducer:
     def _on_delivery(
         self, again: Callable[[], None], report: OnDelivery, error: KafkaError | None, message: Any
     ) -> None:
+        self._has_delivered = self._has_delivered or error is None
         if error is not None and error.code() in _PURGED and not self._is_ending:
             try:
                 again()

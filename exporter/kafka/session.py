@@ -9,6 +9,7 @@ from exporter.config.schema import Config
 from exporter.kafka import clients
 from exporter.kafka.connection_errors import ConnectionFaults
 from exporter.kafka.credentials import CredentialRenewal, KafkaLogin
+from exporter.kafka.lifeline import Lifeline
 from exporter.kafka.msk import login as msk_login
 
 
@@ -47,6 +48,15 @@ class KafkaSession:
     def answers(self) -> bool:
         """Return whether a broker answers a new client within seconds."""
         return clients.answers(self.login.present(self.config))
+
+    def lifeline(self) -> Lifeline:
+        """Return what detects that a client has lost all brokers; a new one logs in with what files contain now."""
+        return Lifeline(self._answers_renewed)
+
+    def _answers_renewed(self) -> bool:
+        # A client that connects to no broker is refused by none, so nothing else asks for it.
+        self._renewal.read()
+        return self.answers()
 
     def explained(self, error: str) -> str:
         """Return an error of a call to Kafka, and why the last connection failed."""

@@ -102,14 +102,17 @@ class PositionTopic:
         consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in self._unread])
 
     def _has_grown(self) -> bool:
-        """Return whether the topic has other partitions than are read; asks Kafka once in a while."""
+        """Return whether the topic has other partitions than are read, or the client may have lost the brokers.
+
+        Asks Kafka once in a while.
+        """
         if time.monotonic() < self._look_at:
             return False
         self._look_at = time.monotonic() + PARTITIONS_SECONDS
         try:
             found = self._consumer.list_topics(self._topic, timeout=ANSWER_SECONDS).topics[self._topic]
         except KafkaException:
-            return False
+            return True  # perhaps for good, see `kafka.lifeline`
         return found.error is None and set(found.partitions) != self._partitions
 
     def _find(self, number: int) -> Any:

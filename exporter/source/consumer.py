@@ -15,6 +15,7 @@ from exporter.config.schema import InputConfig
 from exporter.config.subscription import Subscription
 from exporter.kafka.connection_errors import ConnectionFaults, error_text
 from exporter.kafka.gap_search import GapSearch, is_unreadable
+from exporter.kafka.lifeline import Lifeline
 from exporter.kafka.positions import Start
 from exporter.kafka.unreadable import LEAST_STARTS
 from exporter.model import Partition, Record
@@ -56,6 +57,7 @@ class KafkaSource(UnblockingMember):
         hold: Hold | None = None,
         down_seconds: float = DOWN_SECONDS,
         is_outdated: Callable[[], bool] = lambda: False,
+        lifeline: Lifeline | None = None,
     ) -> None:
         super().__init__(isolation, GapSearch(make_prober), hold or NoHold(), skips=settings.on_unreadable == "skip")
         self.counts = SourceCounts()
@@ -63,6 +65,7 @@ class KafkaSource(UnblockingMember):
         self.is_empty = False  # no topic existed when the consumer subscribed
         self._make_consumer = make_consumer
         self._is_outdated = is_outdated
+        self._lifeline = lifeline or Lifeline(lambda: False)
         self._reader = MessageReader(origin=any(one.reads_origin for one in settings.formats))
         self._topics = TopicIds(make_admin)
         self._subscription = Subscription(settings.topics, settings.exclude)
@@ -127,7 +130,12 @@ class KafkaSource(UnblockingMember):
             self._look_for_brokers()
         if not self._reconnect.failure and self._is_outdated():
             self._errors.outdated()
+        if not self._reconnect.failure and self._lifeline.is_lost(self._consumer, is_silent=self._is_silent()):
+            self._errors.consumer_failed(CauseKind.SILENT, "it has lost the brokers, which a new client finds")
         return bool(self._reconnect.failure)
+
+    def _is_silent(self) -> bool:
+        return not self._assignment.reading or not self._reconnect.is_reachable
 
     def _reopen(self, seconds: float) -> bool:
         """Replace the failed consumer when it is time; wait up to `seconds`, and return whether there is a new one."""

@@ -73,6 +73,8 @@ class TopicIds:
         """Return the ids answered since the last call, without waiting; None for a topic that does not exist."""
         if self._asked and all(future.done() for future in self._asked.values()):
             asked, self._asked = self._asked, {}
+            if self._has_ids and not any(map(_is_answered, asked.values())):
+                self.renew()  # it may have lost the brokers for good, see `kafka.lifeline`
             return self._answers(asked)
         if names and not self._asked and now >= self._due:
             self._due = now + POLL_SECONDS

@@ -46,6 +46,7 @@ def make_source(
         session.faults,
         hold=None if obstacle is None else Held(obstacle),
         is_outdated=make_consumer.is_outdated,
+        lifeline=session.lifeline(),
     )
 
 

@@ -13,6 +13,8 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.chaos
 
 SOON = {"topic.metadata.refresh.interval.ms": "500"}
+# With it a client never connects again; without, most do by themselves.
+FOR_GOOD = {"metadata.recovery.strategy": "none"}
 FORGET_SECONDS = 30.0
 
 
@@ -30,11 +32,12 @@ def forget(proxied: ProxiedBroker) -> None:
     proxied.proxy.heal()
 
 
+@pytest.mark.parametrize("more", [{}, FOR_GOOD], ids=["most by themselves", "none by itself"])
 def test_every_program_goes_on_after_it_was_told_that_there_are_no_brokers(
-    proxied: ProxiedBroker, redis_server: RedisServer, tmp_path: Path
+    proxied: ProxiedBroker, redis_server: RedisServer, tmp_path: Path, more: dict[str, str]
 ) -> None:
     with KafkaPrograms(proxied, tmp_path, redis_server) as programs:
-        programs.start(Way(proxied.proxied, SOON))
+        programs.start(Way(proxied.proxied, SOON | more))
         programs.go_on()
         forget(proxied)
         programs.go_on()
