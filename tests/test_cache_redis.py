@@ -344,5 +344,6 @@ def test_readers_in_an_event_loop_that_hangs_on_redis_wait_for_few_requests(own_
         return found
 
     assert asyncio.run(main()) == list(range(500))
-    assert cache.get_cache_statistics()["tiers"]["redis"]["errors"] <= CONNECTIONS
+    # Until the breaker opens, each that fails makes room for another one.
+    assert cache.get_cache_statistics()["tiers"]["redis"]["errors"] < CONNECTIONS + FAILURES
     own_redis.resume()

@@ -43,6 +43,13 @@ def test_errors_and_lines_name_the_broker_and_the_reason(text: str, broker: str)
     assert fault.error == REFUSED
 
 
+def test_a_token_that_is_not_given_is_a_fault_of_no_broker() -> None:
+    text = 'Failed to acquire SASL OAUTHBEARER token: {"error": "invalid_client"}'
+    fault = parse_fault(text, SERVERS)
+    assert fault is not None
+    assert str(fault) == f"{text}; see sasl.oauthbearer.* in kafka.properties"
+
+
 @pytest.mark.parametrize(
     "text",
     [

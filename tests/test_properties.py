@@ -17,6 +17,7 @@ from exporter.config.loader import load
 from exporter.config.schema import Config, KafkaConfig
 from exporter.kafka.clients import LineCollector
 from exporter.kafka.properties import NO_CLAIMS, NOT_TEXT, NOTHING_TO_SHOW, mistakes, remarks
+from tests.support.secure import Authority
 from tests.support.sidecar import PROGRAM
 
 WHOLE = ("socket.timeout.ms", "retries", "receive.message.max.bytes", "acks", "topic.metadata.refresh.interval.ms")
@@ -178,7 +179,7 @@ def test_a_secret_in_the_wrong_place_is_not_quoted() -> None:
     [
         (SASL | {"sasl.mechanism": "PLAIN"}, "sasl.username and sasl.password must be set"),
         (SASL | {"sasl.mechanism": "FOO"}, "Unsupported SASL mechanism: FOO"),
-        ({"security.protocol": "SSL", "ssl.ca.location": "/none"}, "ssl.ca.location failed"),
+        ({"security.protocol": "SSL", "ssl.ca.location": "/none"}, "cannot read /none: No such file or directory"),
     ],
 )
 def test_what_makes_no_client_is_told_once(properties: dict[str, str], message: str) -> None:
@@ -278,3 +279,27 @@ def test_healthcheck_asks_whatever_kafka_is_to_be_told() -> None:
     environment = {"MARKETDATA_KAFKA__PROPERTIES__SOCKET_TIMEOUT_MS": "45s"}
     done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert (done.returncode, "Connection refused" in done.stderr) == (1, True)
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> dict[str, str]:
+    """Properties of a client with a certificate, which are right."""
+    authority = Authority(tmp_path / "authority")
+    trust = {"security.protocol": "SSL", "ssl.ca.location": str(authority.certificate)}
+    return trust | authority.issue("client").properties()
+
+
+@pytest.mark.parametrize("name", ["ssl.ca.location", "ssl.certificate.location", "ssl.key.location"])
+def test_a_file_that_cannot_be_used_is_named_with_what_it_has_to_be(
+    name: str, shown: dict[str, str], tmp_path: Path
+) -> None:
+    junk, missing = tmp_path / "junk.pem", tmp_path / "missing.pem"
+    junk.write_text("no certificate")
+    for file, words in (
+        (junk, f"cannot use {junk}: "),
+        (missing, f"cannot read {missing}: No such file or directory;"),
+    ):
+        (found,) = mistakes(Config(kafka=KafkaConfig(properties=shown | {name: str(file)})))
+        assert found.paths == (f"kafka.properties.{name}",)
+        assert found.message.startswith(words)
+        assert "; expected " in found.message

@@ -148,7 +148,8 @@ def test_key_that_cannot_be_read_is_a_mistake_in_the_configuration(
     sidecar = deployment.sidecar(**settings)
     assert sidecar.run_to_end() == 2
     (last,) = sidecar.log.splitlines()[1:]
-    assert last.startswith("kafka.properties: ssl.key.location failed: ")
+    assert last.startswith("kafka.properties.ssl.key.location: cannot use ")
+    assert "expected the PEM file of the key of ssl.certificate.location" in last
     assert "Traceback" not in sidecar.log
     assert WRONG not in sidecar.log
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from exporter.config.conflicts import Conflict
 from exporter.config.files import read_text
-from exporter.config.loader import load, secrets
+from exporter.config.loader import ConfigError, load, secrets
 from exporter.config.schema import Config
 from exporter.runtime.foreign_text import add_secrets
 
@@ -25,7 +25,11 @@ def configure(
     """
     given = {path: _literal(path, value) for path, value in arguments.items() if value is not None}
     flags = {**given, **(config or {})}
-    return load(None, {}, flags, hostname=socket.gethostname(), read_file=read_text, also=also, on_secrets=add_secrets)
+    host = socket.gethostname()
+    try:
+        return load(None, {}, flags, hostname=host, read_file=read_text, also=also, on_secrets=add_secrets)
+    except ConfigError as error:  # its places are those of flags
+        raise ConfigError(tuple(each._replace(place="") for each in error.problems)) from None
 
 
 def _literal(path: str, value: object) -> object:

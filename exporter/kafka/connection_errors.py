@@ -26,6 +26,8 @@ _FAILED = re.compile(
     r"(?P<why>.*?)(?: \(after \d.*? in state (?P<state>\w+).*)?$",
     re.DOTALL,
 )
+# About no broker: no token to connect with.
+_NO_TOKEN = re.compile(r"Failed to (?:acquire SASL OAUTHBEARER|retrieve OIDC) token.*", re.DOTALL)
 # Texts of librdkafka, and what they mean.
 _UNTRUSTED = "the broker's certificate is not accepted"
 _REFUSED = "the broker does not accept the client's certificate"
@@ -45,7 +47,9 @@ MEANINGS = (
 )
 _NOT_AUTHENTICATED = re.compile("SASL authentication error|authentication failed", re.IGNORECASE)
 # After these texts other passwords, secrets, certificates or keys may help.
-_REFUSAL = re.compile(f"{_NOT_AUTHENTICATED.pattern}|SASL OAUTHBEARER token|ssl|tls|certificate", re.IGNORECASE)
+_REFUSAL = re.compile(
+    f"{_NOT_AUTHENTICATED.pattern}|SASL OAUTHBEARER token|OIDC token|ssl|tls|certificate", re.IGNORECASE
+)
 # Remedies; the first whose pattern is found in the error.
 _ADVICE = (
     (
@@ -60,6 +64,7 @@ _ADVICE = (
     ("broker's certificate", "see ssl.ca.location in kafka.properties"),
     ("client's certificate", "see ssl.certificate.location and ssl.key.location in kafka.properties"),
     ("listens with", "see security.protocol in kafka.properties"),
+    ("OAUTHBEARER token|OIDC", "see sasl.oauthbearer.* in kafka.properties"),
     ("sasl|authentic", "see sasl.* and security.protocol in kafka.properties"),
     ("ssl|tls|certificate", "see ssl.* and security.protocol in kafka.properties"),
     ("Too many open files", "allow this process more descriptors: ulimit -n, LimitNOFILE"),
@@ -69,7 +74,10 @@ _ADVERTISED = "the brokers advertise this address: make their advertised.listene
 
 
 class ConnectionFault(NamedTuple):
-    """Why a broker (`host:port`) cannot be used; `is_advertised`: the address came from other brokers."""
+    """Why a broker (`host:port`) cannot be used, or none can, if it is empty.
+
+    `is_advertised`: the address came from other brokers.
+    """
 
     broker: str
     error: str
@@ -82,7 +90,7 @@ class ConnectionFault(NamedTuple):
         return _ADVERTISED if self.is_advertised and found == _ADVICE[-1][1] else found
 
     def __str__(self) -> str:
-        return f"{self.broker}: {self.error}; {self.advice}"
+        return f"{self.broker}{': ' if self.broker else ''}{self.error}; {self.advice}"
 
 
 def parse_fault(text: str, servers: str) -> ConnectionFault | None:
@@ -92,7 +100,8 @@ def parse_fault(text: str, servers: str) -> ConnectionFault | None:
     """
     found = _FAILED.match(text)
     if found is None:
-        return None
+        token = _NO_TOKEN.search(text)
+        return token and ConnectionFault("", printable(token[0], WORDS_MAX))
     why, broker = printable(found["why"], WORDS_MAX), found["broker"]
     text = f"{why} {found['state'] or ''}"
     meaning = next((meaning for pattern, meaning in MEANINGS if pattern.search(text)), why)
@@ -180,12 +189,14 @@ class ConnectionFaults(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter; a line about a connection becomes the explained fault."""
         text = record.getMessage()
-        fault = self.explain(text) if text.startswith("FAIL ") else None
+        fault = self.explain(text) if text.startswith(("FAIL ", "OIDC ")) else None
         if fault is not None:
             if "#consumer-" in text.partition("]")[0]:
                 self._of_consumer = self._clock(), str(fault)
-            record.msg, record.args = "cannot connect to a broker", ()
-            vars(record).update(broker=fault.broker, error=fault.error, advice=fault.advice)
+            record.msg, record.args = "cannot connect to a broker" if fault.broker else "no token for the brokers", ()
+            vars(record).update(error=fault.error, advice=fault.advice)
+            if fault.broker:
+                record.broker = fault.broker
         elif "advice" in vars(record) and _REFUSAL.search(str(vars(record)["error"])):
             self._on_refused()  # explained already, by the faults of another program in this process
         # A property in kafka.properties goes to both clients, and one of them may not use it.

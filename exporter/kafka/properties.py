@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Producer
@@ -47,6 +48,14 @@ _MSK_NEEDS = {
     "sasl.mechanism": ("OAUTHBEARER",),
     "sasl.mechanisms": ("OAUTHBEARER",),
     "sasl.oauthbearer.method": ("DEFAULT",),
+}
+# What the files of properties have to be.
+_FILES = {
+    "ssl.ca.location": "a PEM file with the certificates of authorities, or a folder of them",
+    "ssl.certificate.location": "a PEM file with the certificate of this client",
+    "ssl.crl.location": "a PEM file with a list of revoked certificates",
+    "ssl.key.location": "the PEM file of the key of ssl.certificate.location, and in ssl.key.password its passphrase",
+    "ssl.keystore.location": "a PKCS#12 file with key and certificate, and in ssl.keystore.password its password",
 }
 NOT_TEXT = "this property needs a function or an object of a program, leave it out"
 NOTHING_TO_SHOW = (
@@ -209,7 +218,7 @@ def _unusable(config: Config) -> Iterator[Conflict]:
     for section, make in _clients(config).items():
         refusal, _ = _try_to_make(make)
         if refusal:
-            yield Conflict(re.sub(r"^Failed to create [\w ]+: ", "", refusal), (f"kafka.{section}",))
+            yield _refused(config.kafka, section, refusal)
             return  # the other clients fail for the same reason
 
 
@@ -219,8 +228,25 @@ def tls_refusal(kafka: KafkaConfig) -> str:
         given = {**kafka.properties, **getattr(kafka, section)}
         tls = {name: value for name, value in given.items() if name.startswith("ssl.")}
         if tls and (refusal := _try_to_make(partial(_Producer, {**tls, "security.protocol": "ssl"}))[0]):
-            return re.sub(r"^Failed to create [\w ]+: ", "", refusal)
+            conflict = _refused(kafka, section, refusal)
+            return f"{conflict.paths[0]}: {conflict.message}"
     return ""
+
+
+def _refused(kafka: KafkaConfig, section: str, refusal: str) -> Conflict:
+    """Return a refusal of librdkafka, in more detail if it is about a file."""
+    text = re.sub(r"^Failed to create [\w ]+: ", "", refusal)
+    name, _, reason = text.partition(" failed: ")
+    found = [each for each in (section, "properties") if name in getattr(kafka, each)]
+    if not found or name not in _FILES:
+        return Conflict(text, (f"kafka.{section}",))
+    value: str = getattr(kafka, found[0])[name]
+    try:
+        Path(value).open("rb").close()
+        detail = f"cannot use {value}: {reason}"
+    except (OSError, ValueError) as error:
+        detail = f"cannot read {value}: {getattr(error, 'strerror', None) or error}"
+    return Conflict(f"{detail}; expected {_FILES[name]}", (f"kafka.{found[0]}.{name}",))
 
 
 def remarks(config: Config) -> list[str]:

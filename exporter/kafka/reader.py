@@ -61,7 +61,12 @@ class TopicReader:
         self._explain = ConnectionFaults(kafka["bootstrap.servers"], kafka).explain
         self._last_fault = ""  # why the last connection failed
         # Without this the clients print about an unreachable broker; its error is raised instead.
-        quiet: dict[str, Any] = {"log_level": 0, "error_cb": self._on_error}
+        quiet: dict[str, Any] = {
+            "log_level": 6,
+            "logger": self,
+            "log.connection.close": True,
+            "error_cb": self._on_error,
+        }
         self.gaps: list[tuple[Partition, Gap]] = []
         self._admin = kafka_admin.AdminClient({**kafka, **quiet})
         self._properties = {**kafka, **_READER, **quiet, "group.id": group}
@@ -175,8 +180,12 @@ class TopicReader:
     def _on_error(self, error: KafkaError) -> None:
         if fault := self._explain(error.str()):
             self._last_fault = str(fault)
-        elif error.code() == KafkaError._AUTHENTICATION:  # no token to connect with
-            self._last_fault = printable(error.str())
+
+    def log(self, level: int, form: str, kind: str, client: str, text: str) -> None:
+        """Take a line of a client's log, as loggers do: only a line shows that a broker expects another protocol."""
+        fault = self._explain(f"FAIL [{client}] {text}") if kind == "FAIL" and "APIVERSION_QUERY" in text else None
+        if fault is not None:
+            self._last_fault = str(fault)
 
     def _next(self, unread: Iterable[Partition]) -> Message:
         """Return the next record, end of a partition, or unreadable record."""

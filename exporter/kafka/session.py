@@ -12,6 +12,8 @@ from exporter.kafka.credentials import CredentialRenewal, KafkaLogin
 from exporter.kafka.lifeline import Lifeline
 from exporter.kafka.msk import login as msk_login
 
+NO_FAULT = "no broker answers, see kafka.bootstrap_servers and security.protocol in kafka.properties"
+
 
 class KafkaSession:
     """The login of a program and the faults of its connections.
@@ -59,6 +61,5 @@ class KafkaSession:
         return self.answers()
 
     def explained(self, error: str) -> str:
-        """Return an error of a call to Kafka, and why the last connection failed."""
-        fault = self.faults.last()
-        return f"{error}: {fault}" if fault and fault not in error else error
+        """Return an error of a call that had no answer, and why the last connection failed."""
+        return f"{error}: {self.faults.last() or NO_FAULT}"
