@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import re
+import signal
 import subprocess
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from functools import partial
@@ -25,6 +30,7 @@ from exporter.ingestion.events import PARTITIONS, topic_of
 from exporter.ingestion.view.states import SourceState
 from exporter.page.rows import COLUMNS
 from exporter.runtime.clock import now_ms
+from exporter.tools.columns import fitted, width_of
 from exporter.tools.status.overview import (
     DEGRADED,
     FINE,
@@ -61,9 +67,9 @@ def sidecar(*feeds: FeedStatus, **more: Any) -> SidecarStatus:
     return first._replace(**more)
 
 
-def text(*sidecars: SidecarStatus, **options: bool) -> str:
+def text(*sidecars: SidecarStatus, problems: bool = False, colors: bool = False) -> str:
     """What is printed."""
-    return as_text(overview(sidecars), NOW_MS, **options)
+    return as_text(overview(sidecars), NOW_MS, problems=problems, colors=colors)
 
 
 STATES = st.sampled_from([None, *FeedState])
@@ -249,6 +255,49 @@ def test_a_password_in_an_address_is_not_shown() -> None:
 def test_what_is_no_address_is_wrong_usage(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", url]) == 2
     assert "no URL" in capsys.readouterr().err
+
+
+@given(st.lists(st.text("x한", max_size=30), max_size=20), st.integers(1, 20), st.integers(3, 20))
+def test_a_screen_is_never_overfull_and_says_how_much_is_missing(lines: list[str], columns: int, rows: int) -> None:
+    shown = fitted(lines, columns, rows)
+    if shown == lines:
+        assert sum(max(1, -(-width_of(line) // columns)) for line in lines) < rows
+        return
+    *first, last = shown
+    assert first == lines[: len(first)]
+    assert last == f"and {len(lines) - len(first)} more lines"
+    assert sum(max(1, -(-width_of(line) // columns)) for line in first) < rows - 1
+
+
+def test_a_terminal_shows_the_worst_in_place_and_is_left_by_an_interrupt() -> None:
+    urls = [f"http://127.0.0.1:{free_port()}" for _ in range(20)]
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (12, 100))
+    command = [str(PROGRAM), "status", "--watch=0.1", *urls]
+    take = partial(fcntl.ioctl, 0, termios.TIOCSCTTY, 0)  # its interrupts
+    streams: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave}
+    process = subprocess.Popen(command, **streams, start_new_session=True, preexec_fn=take)
+    os.close(slave)
+    seen = ""
+
+    def read() -> bool:
+        nonlocal seen
+        seen += os.read(master, 65_536).decode()
+        return seen.count("\x1b[H") > 2
+
+    try:
+        eventually(read, 60)
+        screen = seen.split("\x1b[H")[2]
+        os.write(master, b"\x03")
+        assert process.wait(60) == 128 + signal.SIGINT
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    lines = screen.replace("\x1b[J", "").split("\r\n")
+    assert "sidecars: 20" in lines[0]
+    assert len(lines) <= 12, lines
+    assert re.match(r"and \d+ more lines", lines[-2])
 
 
 @pytest.mark.parametrize("option", ["--watch=0", "--timeout=nan", "--watch=x"])

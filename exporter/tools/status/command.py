@@ -32,7 +32,8 @@ ANSWER_BYTES = 100_000_000
 ERROR_MAX = 300
 AT_ONCE = 16
 _PARTS = ("feeds", "sources", "rates", "portfolios")
-_CLEAR = "\x1b[H\x1b[2J"
+# Each line overwrites the last one there, and ends it: a terminal that is cleared first flickers.
+_HOME, _END_OF_LINE, _END = "\x1b[H", "\x1b[K\n", "\x1b[J"
 _DESCRIPTION = """Print what the live pages of sidecars show: the sidecars, then each feed once, the worst state first;
 sources and rates of ingestion events and portfolios, where these parts are on. Exit 0 when all is well, 1 when a feed
 or source is unknown, partial or delayed, a rate is too old, a portfolio is unknown or breaches a limit or a sidecar is
@@ -83,10 +84,18 @@ def _print(args: argparse.Namespace, shown: Overview) -> None:
     if args.json:
         print(json.dumps(as_json(shown)), flush=True)
         return
-    text = as_text(
-        shown, SystemClock.now_ms(), problems=args.problems, colors=is_terminal and "NO_COLOR" not in os.environ
-    )
-    print((_CLEAR if is_terminal and args.watch is not None else "") + text, flush=True)
+    is_screen = is_terminal and args.watch is not None
+    colors, size = is_terminal and "NO_COLOR" not in os.environ, _size() if is_screen else None
+    text = as_text(shown, SystemClock.now_ms(), problems=args.problems, colors=colors, size=size)
+    if is_screen:
+        text = _HOME + text.replace("\n", _END_OF_LINE) + _END_OF_LINE + _END
+    print(text, end="" if is_screen else "\n", flush=True)
+
+
+def _size() -> tuple[int, int] | None:
+    """Return the columns and rows of the terminal; None for one that gives none, such as a serial line."""
+    found = os.get_terminal_size(sys.stdout.fileno())
+    return (found.columns, found.lines) if found.columns and found.lines else None
 
 
 def as_json(shown: Overview) -> dict[str, object]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from exporter.events.encoding import utc_text
 from exporter.ingestion.view.states import SourceState
 from exporter.runtime.foreign_text import printable
-from exporter.tools.columns import NONE, Line, duration, table
+from exporter.tools.columns import NONE, Line, duration, fitted, table
 from exporter.tools.status.overview import FAILURE, FINE, ORDER, FeedStatus, Overview, SidecarStatus
 from exporter.tools.status.sections import PortfolioState, PortfolioStatus, RateStatus, SourceStatus
 
@@ -23,8 +23,13 @@ RATES_MAX = 10
 _RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
-def as_text(shown: Overview, now_ms: int, *, problems: bool = False, colors: bool = False) -> str:
-    """Return the text; with `problems` without feeds that are `ok` or in `maintenance`, or that no sidecar reads."""
+def as_text(
+    shown: Overview, now_ms: int, *, problems: bool = False, colors: bool = False, size: tuple[int, int] | None = None
+) -> str:
+    """Return the text; with `problems` without feeds that are `ok` or in `maintenance`, or that no sidecar reads.
+
+    `size` are the columns and rows that it may take.
+    """
     lines = [_headline(shown, now_ms), "", *_sidecars(shown.sidecars)]
     feeds = [feed for feed in shown.feeds if not problems or feed.state not in (None, *FINE)]
     sources = [each for each in shown.sources if not problems or each.state is not SourceState.OK]
@@ -34,7 +39,7 @@ def as_text(shown: Overview, now_ms: int, *, problems: bool = False, colors: boo
     lines += _part(_RATES, map(_rate_line, rates[:RATES_MAX]))
     lines += [f"and {len(rates) - RATES_MAX} newer"] if len(rates) > RATES_MAX else []
     lines += _part(_PORTFOLIOS, map(_portfolio, portfolios))
-    text = "\n".join(lines)
+    text = "\n".join(lines if size is None else fitted(lines, *size))
     return _colored(text, shown.exit_code) if colors else text
 
 
