@@ -258,6 +258,6 @@ def test_server_of_tokens_that_does_not_answer(broker: DifficultBroker, deployme
     assert "sesame" not in sidecar.log
     sidecar.kill()
     checked = sidecar.run("check", "--web.listen-address=127.0.0.1:0").stdout
-    assert f"{broker.bootstrap} does not answer: {words}" in checked
-    assert "see sasl.*" in checked
+    assert f'does not answer: Failed to retrieve OIDC token from "{url}": Failed to connect' in checked
+    assert "see sasl.oauthbearer.*" in checked
     assert words in sidecar.run("audit", "--timeout=3").stderr
