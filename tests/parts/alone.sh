@@ -11,7 +11,7 @@ git clone --quiet "$root" "$place/clone"
 cd "$place/clone"
 mkdir .cache
 [ ! -d "$root/.venv" ] || cp -a "$root/.venv" .
-for part in "$root"/.cache/kafka-* "$root"/.cache/node "$root"/.cache/collectors "$root"/.cache/compute "$root"/.cache/measures; do
+for part in "$root"/.cache/kafka-* "$root"/.cache/node "$root"/.cache/collectors "$root"/.cache/site-packages; do
     [ ! -d "$part" ] || ln -s "$part" .cache/
 done
 make demo ARGS='--seconds 5 --web.listen-address 127.0.0.1:0'

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Installs the packages of .constraints/$1.in, which are $2 in words, into the folder .cache/$1, with the Python of .venv,
-# which sees them by its path while a test needs them. Does nothing when they are there, with the same pins.
+# Installs the packages of .constraints/$1.in, which are $2 in words, into .cache/site-packages/$1, with the Python of
+# .venv, which sees them by its path while a test needs them. Does nothing when they are there, with the same pins.
+# By the name of the folder hypothesis knows that they are not the code to test, whose constants it tries.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 pins=$root/.constraints/$1.txt
-place=$(realpath -m "$root/.cache/$1")
+mkdir -p "$root/.cache/site-packages"
+place=$(realpath -m "$root/.cache/site-packages/$1")
 ! cmp -s "$pins" "$place/pins.txt" || exit 0
 
 # Into a folder beside it first: an interrupted installation must not look like a complete one.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.missing import missing
 
-CACHE = Path(__file__).parents[2] / ".cache"
+CACHE = Path(__file__).parents[2] / ".cache" / "site-packages"
 NAMES = {"compute": "Numba and ONNX Runtime", "measures": "Empyrical"}
 
 
